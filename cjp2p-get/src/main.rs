@@ -1,0 +1,3 @@
+//! Fetches content by id over CJP2P, to standard output or a file.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! Computes CJP2P content ids.
+
+fn main() {}

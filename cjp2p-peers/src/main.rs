@@ -1,0 +1,3 @@
+//! Prints and edits the CJP2P peer table as JSON.
+
+fn main() {}

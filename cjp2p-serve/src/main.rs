@@ -1,0 +1,3 @@
+//! Shares a directory over CJP2P.
+
+fn main() {}

@@ -1,0 +1,15 @@
+//! The library beneath the `cjp2p-*` tools.
+//!
+//! Everything outside [`io`] and [`tool`] is deterministic: no clock, no socket, no file, no thread. Time and
+//! randomness are arguments. `docs/architecture.md` is the map.
+
+pub mod content_id;
+pub mod datagram;
+pub mod io;
+pub mod message;
+pub mod node;
+pub mod peers;
+pub mod time;
+pub mod tool;
+pub mod transfer;
+pub mod tree;

@@ -1,0 +1,31 @@
+//! Exit codes, one list for all tools. Documented in every manual; part of the interface.
+
+use std::process::ExitCode;
+
+/// How a tool ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Done.
+    Done = 0,
+    /// A failure that no other code names.
+    Failure = 1,
+    /// The command line was wrong.
+    Usage = 2,
+    /// No peer offered a byte before the limit.
+    NoSource = 3,
+    /// A source was found, then the time or stall limit passed.
+    Stalled = 4,
+    /// What came does not match the id.
+    Mismatch = 5,
+    /// A lock is held by another process.
+    Busy = 6,
+    /// The destination cannot be written.
+    Destination = 7,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(exit as u8)
+    }
+}

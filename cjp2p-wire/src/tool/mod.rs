@@ -1,0 +1,3 @@
+//! What the tools have in common: exit codes, arguments, logging, progress.
+
+pub mod exit;

@@ -1,0 +1,3 @@
+//! The transfer machines.
+
+pub mod blobs;

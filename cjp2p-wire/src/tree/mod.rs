@@ -1,0 +1,1 @@
+//! The hash tree `blake3_tree_v2`.
