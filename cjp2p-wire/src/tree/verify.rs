@@ -145,7 +145,10 @@ pub struct TreeVerifier {
 }
 
 impl TreeVerifier {
-    /// Knows nothing but the root. A false length makes all that is true fail.
+    /// Knows nothing but the root, and believes the length.
+    ///
+    /// Under a false length, what verifies is still right at its offset, but sooner or later what honest peers send
+    /// fails, and the last leaf always does.
     pub fn new(root: Hash, geometry: Geometry) -> TreeVerifier {
         TreeVerifier {
             root,
