@@ -88,6 +88,11 @@ impl Encoder {
         Encoder::default()
     }
 
+    /// An empty datagram with memory for `capacity` bytes.
+    pub fn with_capacity(capacity: usize) -> Encoder {
+        Encoder { bytes: Vec::with_capacity(capacity) }
+    }
+
     /// Whether no message was written.
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()

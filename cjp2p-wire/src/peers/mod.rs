@@ -1,1 +1,2 @@
 //! Who we know.
+pub mod cookie;

@@ -139,6 +139,7 @@ pub struct Fetch {
     stagers: BTreeSet<SocketAddr>,
     one_at_a_time: bool,
     waits_for_verdict: bool,
+    length_told: bool,
     ended: bool,
     started: Time,
     last_news: Time,
@@ -165,6 +166,7 @@ impl Fetch {
             stagers: BTreeSet::new(),
             one_at_a_time: false,
             waits_for_verdict: false,
+            length_told: false,
             ended: false,
             started: now,
             last_news: now,
@@ -197,6 +199,7 @@ impl Fetch {
         let Some(check) = check else { return };
         let assembly = Assembly::new(self.job, resume.length, check, resume.done);
         if assembly.is_proven() {
+            self.length_told = true;
             self.events.push_back(FetchEvent::Length(resume.length));
         }
         self.assemblies.push(assembly);
@@ -277,8 +280,9 @@ impl Fetch {
                 if now < source.next_probe {
                     return None;
                 }
+                let again = source.was_probed();
                 source.on_probe(now);
-                Some(Ask { space: Space::Content, range: 0..path.block, probe: true, again: true })
+                Some(Ask { space: Space::Content, range: 0..path.block, probe: true, again })
             }
             Standing::Serving => {
                 source.forget_refusals(now);
@@ -312,15 +316,19 @@ impl Fetch {
             return;
         }
         if block.space == Space::Content {
-            if let (Some(length), None) = (block.length, source.claim) {
-                source.claim = Some(length);
-            } else if block.length.is_some() && block.length != source.claim {
+            let replaces = source.claim.is_none() || (block.answers && !source.claim_is_its_own);
+            if block.length.is_some() && block.length != source.claim && !replaces {
                 // It changed its mind about the length: whatever it has, it is not one content.
                 if block.answers {
                     self.mark_liar(address, "it changed the length it claims");
                 }
                 return;
             }
+            if block.length.is_some() && block.length != source.claim {
+                source.claim = block.length;
+                source.standing = Standing::Unknown;
+            }
+            source.claim_is_its_own |= block.answers && block.length.is_some();
             if block.length.is_some_and(|length| block.offset + block.data.len() as u64 > length) {
                 if block.answers {
                     self.mark_liar(address, "it sent bytes past the end it claims");
@@ -436,17 +444,25 @@ impl Fetch {
             return;
         }
         if let Some(proven) = self.assemblies.iter().position(Assembly::is_proven) {
-            if self.assemblies.len() > 1 || !self.length_known() {
+            if !self.length_told {
+                self.length_told = true;
                 let assembly = self.assemblies.swap_remove(proven);
                 let length = assembly.length();
                 self.assemblies = vec![assembly];
-                let wrong = |source: &Source| {
-                    source.standing == Standing::Serving && source.claim.is_some_and(|claim| claim != length)
-                };
-                let liars: Vec<_> =
-                    self.sources.iter().filter(|(_, s)| wrong(s)).map(|(&address, _)| address).collect();
-                for liar in liars {
-                    self.mark_liar(liar, "the length it claims is not the proven one");
+                self.events.push_back(FetchEvent::Length(length));
+                let wrong: Vec<(SocketAddr, bool)> = self
+                    .sources
+                    .iter()
+                    .filter(|(_, source)| source.claim.is_some_and(|claim| claim != length))
+                    .map(|(&address, source)| (address, source.claim_is_its_own))
+                    .collect();
+                for (address, its_own) in wrong {
+                    if its_own {
+                        self.mark_liar(address, "the length it claims is not the proven one");
+                    } else if let Some(source) = self.sources.get_mut(&address) {
+                        // Somebody else may have said so in its name.
+                        source.claim = None;
+                    }
                 }
             }
             return;
@@ -464,12 +480,6 @@ impl Fetch {
                 self.add_claim(root, length);
             }
         }
-    }
-
-    fn length_known(&self) -> bool {
-        self.found && self.assemblies.len() == 1 && self.sources.values().all(|s| {
-            s.standing != Standing::Serving || s.claim.is_none_or(|claim| claim == self.assemblies[0].length())
-        })
     }
 
     /// The peer says that it does not have what was asked for.
@@ -491,6 +501,15 @@ impl Fetch {
             Standing::Liar => {}
         }
         self.give_back(address, ask, true);
+    }
+
+    /// A peer that held back is ready to answer: it is asked again now, if it has not answered yet.
+    pub fn probe_again(&mut self, now: Time, address: SocketAddr) {
+        if let Some(source) = self.sources.get_mut(&address) {
+            if source.standing == Standing::Unknown {
+                source.next_probe = now;
+            }
+        }
     }
 
     /// What was asked for is lost.

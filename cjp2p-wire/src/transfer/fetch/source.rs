@@ -34,6 +34,8 @@ pub(super) struct Source {
     pub(super) standing: Standing,
     /// The length it says the content has.
     pub(super) claim: Option<u64>,
+    /// The claim came from an address that has proved itself: nobody else can have made it.
+    pub(super) claim_is_its_own: bool,
     /// It answers whole aligned leaves only.
     pub(super) aligned: bool,
     /// Content ranges it did not have lately.
@@ -49,6 +51,7 @@ impl Source {
         Source {
             standing: Standing::Unknown,
             claim: None,
+            claim_is_its_own: false,
             aligned: false,
             refused: RangeSet::new(),
             refused_at: now,
@@ -56,6 +59,11 @@ impl Source {
             probes: 0,
             next_probe: now,
         }
+    }
+
+    /// Whether it was asked before and has not answered since.
+    pub(super) fn was_probed(&self) -> bool {
+        self.probes > 0
     }
 
     /// Notes that the peer is asked whether it has the content.
