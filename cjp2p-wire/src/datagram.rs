@@ -196,8 +196,8 @@ impl Encoder {
         self.number(offset);
         self.raw(",\"base64\":\"");
         match padding {
-            Padding::Padded => base64_simd::STANDARD.encode_append_vec(data, &mut self.bytes),
-            Padding::Bare => base64_simd::STANDARD_NO_PAD.encode_append_vec(data, &mut self.bytes),
+            Padding::Padded => base64_simd::STANDARD.encode_append(data, &mut self.bytes),
+            Padding::Bare => base64_simd::STANDARD_NO_PAD.encode_append(data, &mut self.bytes),
         }
         self.raw("\"");
         if let Some(eof) = eof {

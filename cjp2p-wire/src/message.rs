@@ -175,7 +175,7 @@ impl<'de> Deserialize<'de> for Element<'de> {
 /// A string that is borrowed where the JSON has no escapes in it.
 struct Text<'a>(Cow<'a, str>);
 
-impl<'de> Deserialize<'de> for Text<'de> {
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Borrow;
         impl<'de> Visitor<'de> for Borrow {
@@ -197,7 +197,7 @@ impl<'de> Deserialize<'de> for Text<'de> {
 /// The text of an id, within [`MAX_ID_LEN`].
 struct IdText<'a>(Cow<'a, str>);
 
-impl<'de> Deserialize<'de> for IdText<'de> {
+impl<'de: 'a, 'a> Deserialize<'de> for IdText<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let Text(text) = Text::deserialize(deserializer)?;
         if text.len() > MAX_ID_LEN {
@@ -267,7 +267,7 @@ impl<'de> Deserialize<'de> for AddressList {
 
 struct Listing<'a>(Vec<(Cow<'a, str>, u64)>);
 
-impl<'de> Deserialize<'de> for Listing<'de> {
+impl<'de: 'a, 'a> Deserialize<'de> for Listing<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         tolerant_list(deserializer, MAX_LISTED, |raw| {
             let (IdText(id), Number(length)) = serde_json::from_str(raw.get()).ok()?;

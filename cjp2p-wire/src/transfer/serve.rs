@@ -60,10 +60,11 @@ impl Turns {
         if self.total >= MAX_WAITING {
             return false;
         }
+        let sources = self.waiting.len();
         match self.waiting.get_mut(&from) {
             Some(queue) if queue.len() >= MAX_WAITING_PER_SOURCE => return false,
             Some(queue) => queue.push_back(request),
-            None if self.waiting.len() >= MAX_WAITING_SOURCES => return false,
+            None if sources >= MAX_WAITING_SOURCES => return false,
             None => {
                 self.waiting.insert(from, VecDeque::from([request]));
                 self.order.push_back(from);
