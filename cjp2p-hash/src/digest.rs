@@ -1,11 +1,9 @@
 //! Hashing a file of any size from one read, in flat memory, on all cores where that helps.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread;
 
@@ -13,12 +11,12 @@ use cjp2p_wire::content_id::Hash;
 use cjp2p_wire::tree::{ENTRY_LEN, GROUP_LEN, Group, RUN_ENTRIES, Tree, TreeBuilder};
 use sha2::{Digest, Sha256};
 
+use crate::spread::spread;
+
 /// Bytes read at once: what the tree counts as one group.
-const BLOCK_LEN: usize = GROUP_LEN as usize;
+pub(crate) const BLOCK_LEN: usize = GROUP_LEN as usize;
 /// Shorter files are not worth starting threads for one group each.
 const SPREAD_FROM: u64 = 8 * GROUP_LEN;
-/// More threads than this only wait for memory; each has a block.
-const MAX_THREADS: usize = 16;
 /// Blocks that may wait for a slow hash.
 const WAITING_BLOCKS: usize = 8;
 
@@ -94,7 +92,7 @@ pub(crate) fn digest(
 }
 
 /// Fills `block` unless the end comes first; says how far.
-fn read_full(reader: &mut dyn Read, block: &mut [u8]) -> io::Result<usize> {
+pub(crate) fn read_full(reader: &mut dyn Read, block: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while filled < block.len() {
         match reader.read(&mut block[filled..]) {
@@ -108,7 +106,7 @@ fn read_full(reader: &mut dyn Read, block: &mut [u8]) -> io::Result<usize> {
 }
 
 /// Hashes a group and, where asked for, writes the values of its leaves.
-fn hash_group(index: u64, bytes: &[u8], leaves: Option<&File>) -> Result<Group, Failed> {
+pub(crate) fn hash_group(index: u64, bytes: &[u8], leaves: Option<&File>) -> Result<Group, Failed> {
     let Some(file) = leaves else {
         return Ok(Group::hash(index, bytes));
     };
@@ -258,110 +256,6 @@ fn hash_stream(
     Ok(hashers.finish())
 }
 
-/// Reads and hashes groups of a regular file on all cores.
-///
-/// The end is where a read says so, not where the file's length said it would be. Each thread goes on until it has
-/// seen the end.
-fn spread(
-    file: &File,
-    leaves: Option<&File>,
-    progress: &mut dyn FnMut(u64),
-) -> Result<Tree, Failed> {
-    let threads = thread::available_parallelism().map_or(1, |count| count.get().min(MAX_THREADS));
-    let next = AtomicU64::new(0);
-    let stop = AtomicBool::new(false);
-    let work = |sender: mpsc::Sender<Result<HashedGroup, Failed>>| {
-        let mut block = vec![0; BLOCK_LEN];
-        let mut more = true;
-        while more && !stop.load(Ordering::Relaxed) {
-            let index = next.fetch_add(1, Ordering::Relaxed);
-            let read = read_full(
-                &mut At {
-                    file,
-                    offset: index * GROUP_LEN,
-                },
-                &mut block,
-            );
-            let hashed = read.map_err(Failed::Reading).and_then(|length| {
-                // Reads past the end find nothing. Empty content has a group all the same.
-                let group = match length {
-                    0 if index > 0 => None,
-                    _ => Some(hash_group(index, &block[..length], leaves)?),
-                };
-                Ok(HashedGroup {
-                    index,
-                    length,
-                    group,
-                })
-            });
-            more = hashed
-                .as_ref()
-                .is_ok_and(|hashed| hashed.length == BLOCK_LEN);
-            if sender.send(hashed).is_err() {
-                return;
-            }
-        }
-    };
-    thread::scope(|scope| {
-        let (sender, receiver) = mpsc::channel();
-        for _ in 0..threads {
-            let sender = sender.clone();
-            scope.spawn(|| work(sender));
-        }
-        drop(sender);
-        let tree = collect(&receiver, progress);
-        stop.store(true, Ordering::Relaxed);
-        tree
-    })
-}
-
-struct HashedGroup {
-    index: u64,
-    length: usize,
-    group: Option<Group>,
-}
-
-/// Puts groups in order.
-fn collect(
-    groups: &Receiver<Result<HashedGroup, Failed>>,
-    progress: &mut dyn FnMut(u64),
-) -> Result<Tree, Failed> {
-    let mut builder = TreeBuilder::new();
-    let mut early = BTreeMap::new();
-    let mut next = 0;
-    let mut ended = false;
-    for hashed in groups {
-        let hashed = hashed?;
-        progress(hashed.length as u64);
-        early.insert(hashed.index, hashed);
-        while let Some(hashed) = early.remove(&next) {
-            if ended && hashed.length > 0 {
-                return Err(io::Error::other("it changed while it was read").into());
-            }
-            if let Some(group) = hashed.group {
-                builder.push_group(&group);
-            }
-            ended |= hashed.length < BLOCK_LEN;
-            next += 1;
-        }
-    }
-    Ok(builder.finish())
-}
-
-/// Reads a file from a place of its own, as several threads can do at once.
-struct At<'a> {
-    file: &'a File,
-    offset: u64,
-}
-
-impl Read for At<'_> {
-    fn read(&mut self, block: &mut [u8]) -> io::Result<usize> {
-        let count = self.file.read_at(block, self.offset)?;
-        self.offset += count as u64;
-        Ok(count)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -455,26 +349,6 @@ mod tests {
                 assert_eq!(spool.metadata().unwrap().len(), written.len() as u64);
             }
         }
-    }
-
-    #[test]
-    fn a_file_that_grows_after_its_end_was_seen_is_an_error() {
-        let (sender, receiver) = mpsc::channel();
-        for (index, length) in [(2, 9), (0, BLOCK_LEN), (1, 5)] {
-            let group = Some(Group::hash(index, &content(length)));
-            sender
-                .send(Ok(HashedGroup {
-                    index,
-                    length,
-                    group,
-                }))
-                .unwrap();
-        }
-        drop(sender);
-        let Err(Failed::Reading(error)) = collect(&receiver, &mut |_| {}) else {
-            panic!("it was taken")
-        };
-        assert_eq!(error.to_string(), "it changed while it was read");
     }
 
     #[test]

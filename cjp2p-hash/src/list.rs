@@ -139,6 +139,31 @@ impl<R: BufRead> Lines<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn whatever_name_is_printed_reads_back(name in prop::collection::vec(1u8.., 1..40), odd in "[\\\\ *()=\r\n]{1,8}", blake3: bool) {
+            let id = if blake3 { ContentId::Blake3(hash()) } else { ContentId::Sha256(hash()) };
+            for name in [&name[..], odd.as_bytes()] {
+                let (escaped, marked) = names::escape(name);
+                let start = format!("{}{id}  ", if marked { "\\" } else { "" });
+                let listed = parse(&[start.as_bytes(), &escaped].concat(), true);
+                prop_assert_eq!(listed.map(|listed| listed.name), Some(name.to_vec()));
+                let plain = parse(&[format!("{id}  ").as_bytes(), name].concat(), false);
+                prop_assert_eq!(plain.map(|listed| listed.name), Some(name.to_vec()));
+            }
+        }
+
+        #[test]
+        fn no_line_is_too_odd_to_be_judged(line: Vec<u8>, near in "[ \\\\*(]{0,2}(SHA256|BLAKE3|blake3/)?[ (a)=]{0,5}[0-9a-f]{63,65}[ *)=]{0,3}a?", escapes: bool) {
+            for line in [&line[..], near.as_bytes()] {
+                if let Some(listed) = parse(line, escapes) {
+                    prop_assert!(!listed.name.is_empty());
+                }
+            }
+        }
+    }
 
     const HEX: &str = "8f434346648f6b96df89dda901c5176b10a6d83961dd3c1ac88b59b2dc327aa4";
 

@@ -8,6 +8,7 @@ mod list;
 mod names;
 mod output;
 mod run;
+mod spread;
 mod tree_file;
 
 fn main() -> std::process::ExitCode {

@@ -1,6 +1,6 @@
 //! The tool as people and scripts see it, beside the sha256sum of this machine.
 
-#![allow(clippy::unwrap_used, reason = "a helper of a test may fail it")]
+mod common;
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -9,75 +9,14 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::symlink;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
 use assert_cmd::cargo::CommandCargoExt;
 use serde_json::Value;
-use tempfile::TempDir;
 
-/// BLAKE3 and SHA-256 of "hi".
-const HI_BLAKE3: &str = "85052e9aab1b67b6622d94a08441b09fd5b7aca61ee360416d70de5da67d86ca";
-const HI_SHA256: &str = "8f434346648f6b96df89dda901c5176b10a6d83961dd3c1ac88b59b2dc327aa4";
-const HI_CID: &str = "bafkr4iefauxjvky3m63gelmuuccedme72w32zjq64nqec3lq3zo2m7mgzi";
-
-fn folder() -> TempDir {
-    tempfile::tempdir().unwrap()
-}
-
-fn tool(folder: &Path) -> Command {
-    let mut command = Command::cargo_bin("cjp2p-hash").unwrap();
-    command
-        .current_dir(folder)
-        .stdin(Stdio::null())
-        .env_remove("RUST_LOG");
-    command
-}
-
-fn run<S: AsRef<OsStr>>(folder: &Path, args: &[S]) -> Output {
-    tool(folder).args(args).output().unwrap()
-}
-
-fn sha256sum<S: AsRef<OsStr>>(folder: &Path, args: &[S]) -> Output {
-    Command::new("sha256sum")
-        .current_dir(folder)
-        .args(args)
-        .env("LC_ALL", "C")
-        .output()
-        .unwrap()
-}
-
-/// Runs with `input` on standard input.
-fn pipe(mut command: Command, input: &[u8]) -> Output {
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    child.stdin.take().unwrap().write_all(input).unwrap();
-    child.wait_with_output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-fn stdout(output: &Output) -> String {
-    assert!(output.status.success(), "{output:?}");
-    assert_eq!(text(&output.stderr), "");
-    text(&output.stdout)
-}
-
-/// What the tool says on one line of standard error, after its name.
-fn complaint(output: &Output) -> String {
-    let stderr = text(&output.stderr);
-    assert_eq!(stderr.lines().count(), 1, "{stderr}");
-    stderr
-        .trim_end()
-        .strip_prefix("cjp2p-hash: ")
-        .unwrap()
-        .to_owned()
-}
+use common::{
+    HI_BLAKE3, HI_CID, HI_SHA256, complaint, folder, pipe, run, sha256sum, stdout, text, tool,
+};
 
 fn blake3_line(content: &[u8], name: &str) -> String {
     format!("blake3/{}  {name}\n", blake3::hash(content).to_hex())
@@ -183,173 +122,6 @@ fn sha256_lines_are_exactly_those_of_sha256sum() {
     );
 }
 
-/// A folder with files, and a list of them with every kind of line.
-fn folder_with_list() -> TempDir {
-    let folder = folder();
-    for name in ["a", "b", "new\nline", "back\\slash", "two words"] {
-        fs::write(folder.path().join(name), name).unwrap();
-    }
-    let lines = sha256sum(
-        folder.path(),
-        &["a", "new\nline", "back\\slash", "two words"],
-    )
-    .stdout;
-    let mut list = text(&lines);
-    list += &format!("# a comment\n\nno line\n{HI_SHA256}\n{HI_SHA256}  b\n{HI_SHA256} *missing");
-    fs::write(folder.path().join("mixed"), list).unwrap();
-    fs::write(folder.path().join("right"), lines).unwrap();
-    fs::write(
-        folder.path().join("gone"),
-        format!("{HI_SHA256}  missing\n{HI_SHA256}  missing-too\n"),
-    )
-    .unwrap();
-    fs::write(
-        folder.path().join("malformed"),
-        format!(
-            "{}garbage\n",
-            text(&sha256sum(folder.path(), &["a"]).stdout)
-        ),
-    )
-    .unwrap();
-    folder
-}
-
-#[test]
-fn checking_says_and_returns_what_sha256sum_does() {
-    let folder = folder_with_list();
-    for options in [
-        "",
-        "--status",
-        "--quiet",
-        "--strict",
-        "--ignore-missing",
-        "--ignore-missing --quiet",
-        "--strict --status",
-    ] {
-        for lists in [
-            "mixed",
-            "right",
-            "gone",
-            "malformed",
-            "a",
-            "no-such-list",
-            "right gone",
-            ".",
-        ] {
-            let args: Vec<&str> = std::iter::once("-c")
-                .chain(options.split_whitespace())
-                .chain(lists.split(' '))
-                .collect();
-            let ours = run(folder.path(), &args);
-            let theirs = sha256sum(folder.path(), &args);
-            let told = text(&theirs.stderr).replace("sha256sum: ", "cjp2p-hash: ");
-            assert_eq!(text(&ours.stdout), text(&theirs.stdout), "{args:?}");
-            if lists != "." {
-                assert_eq!(text(&ours.stderr), told, "{args:?}");
-            }
-            assert_eq!(ours.status.code(), theirs.status.code(), "{args:?}");
-        }
-    }
-}
-
-#[test]
-fn checking_takes_all_that_this_tool_prints() {
-    let folder = folder();
-    for name in [
-        &b"a"[..],
-        b"new\nline",
-        b"cr\rx",
-        b"back\\slash",
-        b"\xff",
-        b" b ",
-    ] {
-        fs::write(folder.path().join(OsStr::from_bytes(name)), name).unwrap();
-    }
-    for algorithm in ["blake3", "sha256", "cid", "all"] {
-        for null in [&[][..], &["-0"]] {
-            let mut hash = tool(folder.path());
-            hash.args(["-r", "-a", algorithm]).args(null);
-            let list = hash.output().unwrap();
-            assert!(list.status.success());
-            let mut check = tool(folder.path());
-            check.args(["-c", "--strict", "--quiet"]).args(null);
-            assert_eq!(
-                stdout(&pipe(check, &list.stdout)),
-                "",
-                "{algorithm} {null:?}"
-            );
-        }
-    }
-}
-
-#[test]
-fn checking_takes_the_lines_of_other_tools() {
-    let folder = folder();
-    fs::write(folder.path().join("a"), "hi").unwrap();
-    for line in [
-        // b3sum, sha256sum -b, --tag of both, OpenSSL, an old BSD form, upper case, and a list from Windows.
-        format!("{HI_BLAKE3}  a"),
-        format!("{HI_SHA256} *a"),
-        format!("BLAKE3 (a) = {HI_BLAKE3}"),
-        format!("SHA256 (a) = {HI_SHA256}"),
-        format!("SHA2-256(a)= {HI_SHA256}"),
-        format!("{HI_SHA256} a"),
-        format!("{}  a", HI_SHA256.to_uppercase()),
-        format!("{HI_SHA256}  a\r"),
-    ] {
-        let mut command = tool(folder.path());
-        command.args(["-c", "--strict"]);
-        assert_eq!(stdout(&pipe(command, line.as_bytes())), "a: OK\n", "{line}");
-    }
-}
-
-#[test]
-fn with_an_algorithm_bare_digits_are_of_that_one_only() {
-    let folder = folder();
-    fs::write(folder.path().join("a"), "hi").unwrap();
-    fs::write(folder.path().join("list"), format!("{HI_BLAKE3}  a\n")).unwrap();
-    assert_eq!(
-        stdout(&run(folder.path(), &["-c", "-a", "blake3", "list"])),
-        "a: OK\n"
-    );
-    let wrong = run(folder.path(), &["-c", "-a", "sha256", "list"]);
-    assert_eq!(
-        (wrong.status.code(), text(&wrong.stdout)),
-        (Some(1), "a: FAILED\n".into())
-    );
-    assert_eq!(
-        complaint(&wrong),
-        "WARNING: 1 computed checksum did NOT match"
-    );
-}
-
-#[test]
-fn warn_names_the_lines() {
-    let folder = folder_with_list();
-    let output = run(folder.path(), &["-c", "-w", "malformed"]);
-    assert!(output.status.success());
-    assert!(
-        text(&output.stderr).starts_with("cjp2p-hash: malformed: 2: improperly formatted line\n")
-    );
-}
-
-#[test]
-fn a_list_from_standard_input_may_not_name_standard_input() {
-    let folder = folder();
-    let mut command = tool(folder.path());
-    command.arg("-c");
-    let output = pipe(command, format!("{HI_SHA256}  -\n").as_bytes());
-    assert_eq!(
-        (output.status.code(), text(&output.stdout)),
-        (Some(1), "-: FAILED open or read\n".into())
-    );
-
-    fs::write(folder.path().join("list"), format!("{HI_SHA256}  -\n")).unwrap();
-    let mut command = tool(folder.path());
-    command.args(["-c", "list"]);
-    assert_eq!(stdout(&pipe(command, b"hi")), "-: OK\n");
-}
-
 #[test]
 fn json_has_every_spelling_of_what_was_computed() {
     let folder = folder();
@@ -374,20 +146,6 @@ fn json_has_every_spelling_of_what_was_computed() {
         (lines[1]["path"].as_str(), lines[1]["path_hex"].as_str()),
         (Some("\u{fffd}x"), Some("ff78"))
     );
-
-    fs::write(
-        folder.path().join("list"),
-        format!("{HI_BLAKE3}  a\n{HI_SHA256}  b\n{HI_BLAKE3}  list\n"),
-    )
-    .unwrap();
-    let output = run(folder.path(), &["-c", "--json", "list"]);
-    assert_eq!(output.status.code(), Some(1));
-    let expected = [
-        format!(r#"{{"path":"a","id":"blake3/{HI_BLAKE3}","result":"ok"}}"#),
-        format!(r#"{{"path":"b","id":"{HI_SHA256}","result":"missing"}}"#),
-        format!(r#"{{"path":"list","id":"{HI_BLAKE3}","result":"failed"}}"#),
-    ];
-    assert_eq!(text(&output.stdout).lines().collect::<Vec<_>>(), expected);
 }
 
 #[test]
