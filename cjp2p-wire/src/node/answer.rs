@@ -20,13 +20,13 @@ use crate::transfer::blobs::{Blobs, Read};
 use crate::transfer::serve::Request;
 
 /// The most bytes of content in one answer; longer requests are cut to it, as other nodes do.
-pub const MAX_ANSWER: usize = 40_960;
+pub(crate) const MAX_ANSWER: usize = 40_960;
 /// Addresses told in one answer at the most, to a source that proved its own.
-pub const MAX_PEERS_TOLD: usize = 30;
+pub(crate) const MAX_PEERS_TOLD: usize = 30;
 /// Addresses told in one referral at the most.
-pub const MAX_REFERRED: usize = 6;
+pub(crate) const MAX_REFERRED: usize = 6;
 /// Entries of the content list told at the most.
-pub const MAX_LIST: usize = 256;
+pub(crate) const MAX_LIST: usize = 256;
 /// Content shorter than this is not worth sending to a source that has to ask again anyway.
 const MIN_TASTE: usize = 30;
 /// Some nodes drop messages from their answer to keep it as short as our datagram.
@@ -84,7 +84,9 @@ impl Node {
                     | Message::PleaseListSupportedMessages
             )
         });
-        let returns = messages.iter().any(|message| matches!(message, Message::PleaseReturnThisMessage(_)));
+        let returns = messages
+            .iter()
+            .any(|message| matches!(message, Message::PleaseReturnThisMessage(_)));
         if asks || returns {
             // One that always returns our cookie is believed by nothing less.
             let contact = self.contacts.get(from);
@@ -100,7 +102,9 @@ impl Node {
 
     /// A value came back. If it is a cookie of ours the address is proved, and the request it carries is answered.
     fn take_returned(&mut self, now: Time, from: SocketAddr, value: &serde_json::value::RawValue) {
-        let Some(text) = cookie_text(value) else { return };
+        let Some(text) = cookie_text(value) else {
+            return;
+        };
         let (cookie, request) = match text.split_once('.') {
             Some((cookie, request)) => (cookie, Some(request)),
             None => (&*text, None),
@@ -118,10 +122,20 @@ impl Node {
         if !self.config.answers {
             return;
         }
-        let Ok(id) = ContentId::parse(&request.id) else { return };
+        let Ok(id) = ContentId::parse(&request.id) else {
+            return;
+        };
         let length = request.length.min(MAX_ANSWER as u64) as usize;
         let wire_id = request.id.to_string();
-        self.turns.push(from, Request { wire_id, id, offset: request.offset, length });
+        self.turns.push(
+            from,
+            Request {
+                wire_id,
+                id,
+                offset: request.offset,
+                length,
+            },
+        );
     }
 
     fn answer_proved(&mut self, now: Time, from: SocketAddr, messages: &[Message<'_>]) {
@@ -134,7 +148,11 @@ impl Node {
                 _ => {}
             }
         }
-        let mut reply = Reply { encoder: Encoder::new(), budget: ORDINARY_DATAGRAM, says_something: false };
+        let mut reply = Reply {
+            encoder: Encoder::new(),
+            budget: ORDINARY_DATAGRAM,
+            says_something: false,
+        };
         self.write_cookies(now, from, self.wants_cookie_from(from), &mut reply.encoder);
         self.answer_small(now, from, messages, MAX_PEERS_TOLD, &mut reply);
         if reply.says_something {
@@ -144,7 +162,9 @@ impl Node {
 
     /// Whether this proved source should be asked to return our cookie: it knows of such, and has not the present one.
     fn wants_cookie_from(&self, from: SocketAddr) -> bool {
-        self.contacts.get(from).is_some_and(|contact| contact.cookie.is_some() && !contact.has_cookie)
+        self.contacts
+            .get(from)
+            .is_some_and(|contact| contact.cookie.is_some() && !contact.has_cookie)
     }
 
     /// Answers what needs no library: returned messages, peers, the schema.
@@ -189,12 +209,19 @@ impl Node {
         blobs: &mut dyn Blobs,
     ) {
         let budget = (received * AMPLIFICATION).min(ORDINARY_DATAGRAM);
-        let mut reply = Reply { encoder: Encoder::new(), budget, says_something: false };
+        let mut reply = Reply {
+            encoder: Encoder::new(),
+            budget,
+            says_something: false,
+        };
         let theirs = messages.iter().find_map(|message| match message {
             Message::PleaseAlwaysReturnThisMessage(value) => Some(value.get()),
             _ => None,
         });
-        let always = theirs.is_some() || messages.iter().any(|m| matches!(m, Message::AlwaysReturned(_)));
+        let always = theirs.is_some()
+            || messages
+                .iter()
+                .any(|m| matches!(m, Message::AlwaysReturned(_)));
         if let Some(cookie) = theirs {
             reply.add(|e| e.value("AlwaysReturned", cookie));
         }
@@ -237,17 +264,22 @@ impl Node {
         reply: &mut Reply,
         blobs: &mut dyn Blobs,
     ) -> bool {
-        let Ok(id) = ContentId::parse(&request.id) else { return true };
+        let Ok(id) = ContentId::parse(&request.id) else {
+            return true;
+        };
         let wanted = request.length.min(MAX_ANSWER as u64) as usize;
         let fits = content_that_fits(reply.budget, &request.id, reply.encoder.len());
         let mut data = Vec::new();
         match blobs.read(&id, request.offset, wanted.min(fits), &mut data) {
             Read::Found { eof } => {
-                let rest = eof.map_or(wanted, |eof| eof.saturating_sub(request.offset).min(wanted as u64) as usize);
+                let rest = eof.map_or(wanted, |eof| {
+                    eof.saturating_sub(request.offset).min(wanted as u64) as usize
+                });
                 let whole = data.len() >= rest;
                 if whole || (part_will_do && data.len() >= MIN_TASTE) {
-                    let said =
-                        reply.say(|e| e.content(&request.id, request.offset, &data, eof, Padding::Padded));
+                    let said = reply.say(|e| {
+                        e.content(&request.id, request.offset, &data, eof, Padding::Padded)
+                    });
                     return whole && said;
                 }
                 false
@@ -319,8 +351,11 @@ impl Node {
 
     /// Sends the list of what is shared, in datagrams that cross any path whole.
     fn send_list(&mut self, now: Time, to: SocketAddr, blobs: &mut dyn Blobs) {
-        let list: Vec<(String, u64)> =
-            blobs.list(MAX_LIST).into_iter().map(|(id, length)| (id.to_string(), length)).collect();
+        let list: Vec<(String, u64)> = blobs
+            .list(MAX_LIST)
+            .into_iter()
+            .map(|(id, length)| (id.to_string(), length))
+            .collect();
         let mut rest = &list[..];
         loop {
             let mut encoder = Encoder::new();
@@ -356,23 +391,38 @@ impl Node {
     }
 
     /// Who else may have `id`: those we fetch it from, or else peers at random.
-    fn referred_for(&mut self, now: Time, to: SocketAddr, id: &ContentId, most: usize) -> Vec<SocketAddr> {
+    fn referred_for(
+        &mut self,
+        now: Time,
+        to: SocketAddr,
+        id: &ContentId,
+        most: usize,
+    ) -> Vec<SocketAddr> {
         if !self.config.answers {
             return Vec::new();
         }
         let job = self.jobs.get(id).and_then(|job| self.fetches.get(job));
-        let serving: Vec<SocketAddr> = job.map(|job| job.fetch.serving().collect()).unwrap_or_default();
+        let serving: Vec<SocketAddr> = job
+            .map(|job| job.fetch.serving().collect())
+            .unwrap_or_default();
         let fit = |peer: &SocketAddr| {
             *peer != to && (to.is_ipv6() || peer.is_ipv4()) && address::may_suggest(to, *peer)
         };
         let fitting: Vec<SocketAddr> = serving.into_iter().filter(fit).take(most).collect();
-        if fitting.is_empty() { self.peers_for(now, to, most) } else { fitting }
+        if fitting.is_empty() {
+            self.peers_for(now, to, most)
+        } else {
+            fitting
+        }
     }
 }
 
 /// A cookie that carries the request it was sent for.
 fn carry_request(cookie: &str, request: &ContentRequest<'_>) -> String {
-    format!("{cookie}.{}.{}.{}", request.offset, request.length, request.id)
+    format!(
+        "{cookie}.{}.{}.{}",
+        request.offset, request.length, request.id
+    )
 }
 
 /// Reads what [`carry_request`] wrote, after the cookie. The source could as well have asked for it plainly.
@@ -382,5 +432,9 @@ fn parse_carried_request(text: &str) -> Option<ContentRequest<'_>> {
     let length = parts.next()?.parse().ok()?;
     let id = parts.next()?;
     let within = offset <= crate::message::MAX_NUMBER && length <= crate::message::MAX_NUMBER;
-    (within && id.len() <= MAX_ID_LEN).then(|| ContentRequest { id: id.into(), offset, length })
+    (within && id.len() <= MAX_ID_LEN).then(|| ContentRequest {
+        id: id.into(),
+        offset,
+        length,
+    })
 }

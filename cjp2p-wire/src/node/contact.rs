@@ -8,13 +8,13 @@ use super::ask::AskedPath;
 use crate::time::Time;
 
 /// Addresses remembered at the most. Those with a path are never dropped; of the others the one silent longest is.
-pub const MAX_CONTACTS: usize = 4096;
+pub(crate) const MAX_CONTACTS: usize = 4096;
 /// For how long an address that returned our cookie once, and cannot return it always, counts as proved.
-pub const PROOF_LIFETIME: Duration = Duration::from_secs(600);
+pub(crate) const PROOF_LIFETIME: Duration = Duration::from_secs(600);
 /// A foreign cookie longer than this, in bytes of JSON, is not stored.
-pub const MAX_FOREIGN_COOKIE: usize = 256;
+pub(crate) const MAX_FOREIGN_COOKIE: usize = 256;
 /// Only peers heard from within this time are told to others.
-pub const FRESH: Duration = Duration::from_secs(900);
+pub(crate) const FRESH: Duration = Duration::from_secs(900);
 
 /// How an address proved itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +61,8 @@ impl Contact {
 
     /// Whether it has returned our cookie lately, in whatever way.
     pub(super) fn is_proved(&self, now: Time) -> bool {
-        self.proved_at.is_some_and(|at| now.since(at) < PROOF_LIFETIME)
+        self.proved_at
+            .is_some_and(|at| now.since(at) < PROOF_LIFETIME)
     }
 }
 

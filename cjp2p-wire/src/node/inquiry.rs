@@ -13,8 +13,12 @@ use crate::message::Message;
 use crate::time::Time;
 
 /// When a question is asked again, and at last given up.
-const PAUSES: [Duration; 4] =
-    [Duration::from_millis(500), Duration::from_millis(1000), Duration::from_millis(1500), Duration::from_millis(2000)];
+const PAUSES: [Duration; 4] = [
+    Duration::from_millis(500),
+    Duration::from_millis(1000),
+    Duration::from_millis(1500),
+    Duration::from_millis(2000),
+];
 /// A question is padded to this size: a peer that does not know us answers with little more than we send.
 const PAD: usize = 600;
 
@@ -56,16 +60,26 @@ pub(super) struct Inquiries {
 
 impl Inquiries {
     pub(super) fn has(&self, address: SocketAddr) -> bool {
-        self.open.range((address, Question::Ping)..=(address, Question::List)).next().is_some()
+        self.open
+            .range((address, Question::Ping)..=(address, Question::List))
+            .next()
+            .is_some()
     }
 
     pub(super) fn next_at(&self) -> Time {
-        self.open.values().map(|inquiry| inquiry.next_at).min().unwrap_or(Time::NEVER)
+        self.open
+            .values()
+            .map(|inquiry| inquiry.next_at)
+            .min()
+            .unwrap_or(Time::NEVER)
     }
 
     /// The peer gave us its cookie: with it, the question will be answered in full.
     pub(super) fn ask_again(&mut self, now: Time, address: SocketAddr) {
-        for (_, inquiry) in self.open.range_mut((address, Question::Ping)..=(address, Question::List)) {
+        for (_, inquiry) in self
+            .open
+            .range_mut((address, Question::Ping)..=(address, Question::List))
+        {
             inquiry.next_at = now;
         }
     }
@@ -76,18 +90,33 @@ impl Node {
     pub fn inquire(&mut self, now: Time, address: SocketAddr, question: Question) {
         self.enter(now);
         self.contacts.entry(address);
-        let inquiry = Inquiry { sent_at: now, next_at: now, tries: 0, answered: false };
-        self.inquiries.open.entry((address, question)).or_insert(inquiry);
+        let inquiry = Inquiry {
+            sent_at: now,
+            next_at: now,
+            tries: 0,
+            answered: false,
+        };
+        self.inquiries
+            .open
+            .entry((address, question))
+            .or_insert(inquiry);
         self.send_inquiries(now);
     }
 
     /// Sends the questions that are due.
     pub(super) fn send_inquiries(&mut self, now: Time) {
-        let due: Vec<_> =
-            self.inquiries.open.iter().filter(|(_, i)| i.next_at <= now).map(|(&key, _)| key).collect();
+        let due: Vec<_> = self
+            .inquiries
+            .open
+            .iter()
+            .filter(|(_, i)| i.next_at <= now)
+            .map(|(&key, _)| key)
+            .collect();
         for key in due {
             let (address, question) = key;
-            let Some(inquiry) = self.inquiries.open.get_mut(&key) else { continue };
+            let Some(inquiry) = self.inquiries.open.get_mut(&key) else {
+                continue;
+            };
             let Some(&pause) = PAUSES.get(inquiry.tries) else {
                 let answered = inquiry.answered;
                 self.inquiries.open.remove(&key);
@@ -112,33 +141,50 @@ impl Node {
         }
     }
 
-    pub(super) fn take_inquiry_answers(&mut self, now: Time, from: SocketAddr, messages: &[Message<'_>]) {
+    pub(super) fn take_inquiry_answers(
+        &mut self,
+        now: Time,
+        from: SocketAddr,
+        messages: &[Message<'_>],
+    ) {
         if !self.inquiries.has(from) {
             return;
         }
-        let held_back = messages.iter().any(|m| matches!(m, Message::PleaseAlwaysReturnThisMessage(_)));
+        let held_back = messages
+            .iter()
+            .any(|m| matches!(m, Message::PleaseAlwaysReturnThisMessage(_)));
         for message in messages {
             let (question, answer) = match message {
                 Message::ReturnedMessage(_) => (Question::Ping, Answer::Ping),
                 Message::Peers(peers) => (Question::Peers, Answer::Peers(peers.clone())),
                 Message::ContentList(list) => {
-                    let list = list.iter().map(|(id, length)| (id.to_string(), *length)).collect();
+                    let list = list
+                        .iter()
+                        .map(|(id, length)| (id.to_string(), *length))
+                        .collect();
                     (Question::List, Answer::List(list))
                 }
                 _ => continue,
             };
-            let Some(inquiry) = self.inquiries.open.get_mut(&(from, question)) else { continue };
+            let Some(inquiry) = self.inquiries.open.get_mut(&(from, question)) else {
+                continue;
+            };
             let round_trip = now.since(inquiry.sent_at);
             inquiry.answered = true;
             // A peer that does not know us yet told only a part; a list may have more parts.
-            let final_answer = question == Question::Ping || (question == Question::Peers && !held_back);
+            let final_answer =
+                question == Question::Ping || (question == Question::Peers && !held_back);
             if final_answer {
                 self.inquiries.open.remove(&(from, question));
             } else if !held_back {
                 inquiry.tries = PAUSES.len();
             }
             self.contacts.on_round_trip(from, round_trip);
-            self.events.push_back(Event::Answer { from, round_trip, answer });
+            self.events.push_back(Event::Answer {
+                from,
+                round_trip,
+                answer,
+            });
         }
         self.send_inquiries(now);
     }
@@ -151,5 +197,7 @@ pub(super) fn cookie_text(value: &RawValue) -> Option<Cow<'_, str>> {
         #[serde(borrow)]
         cookie: Cow<'a, str>,
     }
-    serde_json::from_str::<Cookie<'_>>(value.get()).ok().map(|c| c.cookie)
+    serde_json::from_str::<Cookie<'_>>(value.get())
+        .ok()
+        .map(|c| c.cookie)
 }

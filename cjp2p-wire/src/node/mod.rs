@@ -199,7 +199,14 @@ impl Node {
             _ => None,
         };
         let wire_id = spec.id.to_string();
-        self.fetches.insert(job, Job { fetch: Fetch::new(now, job, spec), wire_id, tree_id });
+        self.fetches.insert(
+            job,
+            Job {
+                fetch: Fetch::new(now, job, spec),
+                wire_id,
+                tree_id,
+            },
+        );
         job
     }
 
@@ -250,7 +257,13 @@ impl Node {
     }
 
     /// Takes in a datagram.
-    pub fn handle_datagram(&mut self, now: Time, from: SocketAddr, bytes: &[u8], blobs: &mut dyn Blobs) {
+    pub fn handle_datagram(
+        &mut self,
+        now: Time,
+        from: SocketAddr,
+        bytes: &[u8],
+        blobs: &mut dyn Blobs,
+    ) {
         self.enter(now);
         self.counters.datagrams_in += 1;
         self.counters.bytes_in += bytes.len() as u64;
@@ -305,8 +318,10 @@ impl Node {
         if let Some(event) = self.events.pop_front() {
             return Some(event);
         }
-        let (job, event) =
-            self.fetches.iter_mut().find_map(|(&job, state)| state.fetch.poll_event().map(|event| (job, event)))?;
+        let (job, event) = self
+            .fetches
+            .iter_mut()
+            .find_map(|(&job, state)| state.fetch.poll_event().map(|event| (job, event)))?;
         match &event {
             FetchEvent::Misbehaved(address, why) => {
                 log::info!("{address}: {why}; it is left alone from now on");
@@ -335,8 +350,15 @@ impl Node {
 
     /// Begins a call: see the module's contract.
     fn enter(&mut self, now: Time) {
-        debug_assert!(now >= self.now, "time went back from {:?} to {now:?}", self.now);
-        debug_assert!(self.drained, "poll_output was not drained after the last call");
+        debug_assert!(
+            now >= self.now,
+            "time went back from {:?} to {now:?}",
+            self.now
+        );
+        debug_assert!(
+            self.drained,
+            "poll_output was not drained after the last call"
+        );
         self.drained = false;
         self.now = now;
     }
@@ -345,7 +367,9 @@ impl Node {
     fn read_proof(&mut self, now: Time, from: SocketAddr, messages: &[Message<'_>]) -> Proof {
         let mut best = Proof::None;
         for message in messages {
-            let Message::AlwaysReturned(value) = message else { continue };
+            let Message::AlwaysReturned(value) = message else {
+                continue;
+            };
             if let Some(cookie) = inquiry::cookie_text(value) {
                 match self.mint.check(now, from, &cookie) {
                     Proof::None => {}
@@ -357,7 +381,12 @@ impl Node {
             }
         }
         if best != Proof::None {
-            self.contacts.on_proved(now, from, contact::Way::AlwaysReturned, best == Proof::Current);
+            self.contacts.on_proved(
+                now,
+                from,
+                contact::Way::AlwaysReturned,
+                best == Proof::Current,
+            );
         }
         best
     }

@@ -25,7 +25,13 @@ pub struct Rtt {
 
 impl Default for Rtt {
     fn default() -> Rtt {
-        Rtt { smoothed: None, variation: INITIAL_RTT / 2, latest: INITIAL_RTT, min: INITIAL_RTT, min_at: Time::ZERO }
+        Rtt {
+            smoothed: None,
+            variation: INITIAL_RTT / 2,
+            latest: INITIAL_RTT,
+            min: INITIAL_RTT,
+            min_at: Time::ZERO,
+        }
     }
 }
 

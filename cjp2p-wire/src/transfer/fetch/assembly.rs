@@ -11,20 +11,22 @@ use crate::content_id::Hash;
 use crate::time::Time;
 use crate::transfer::blobs::{JobId, Sink};
 use crate::transfer::ranges::RangeSet;
-use crate::tree::{GROUP_LEN, Geometry, LEAF_LEN, Run, TreeError, TreeVerifier, VerifyError, verify_whole};
+use crate::tree::{
+    GROUP_LEN, Geometry, LEAF_LEN, Run, TreeError, TreeVerifier, VerifyError, verify_whole,
+};
 
 /// Content up to this length is gathered whole and checked against its root at once, without its tree.
-pub const SMALL_LEN: u64 = 64 << 10;
+pub(crate) const SMALL_LEN: u64 = 64 << 10;
 /// An extent on a path with small datagrams: the least that hashes fast. Little is lost if the process dies.
-pub const SMALL_EXTENT: u64 = 16 << 10;
+pub(crate) const SMALL_EXTENT: u64 = 16 << 10;
 /// An extent on a path with large datagrams.
-pub const LARGE_EXTENT: u64 = 128 << 10;
+pub(crate) const LARGE_EXTENT: u64 = 128 << 10;
 /// A block of at least so many bytes makes a path one with large datagrams.
-pub const LARGE_BLOCK: u64 = 16 << 10;
+pub(crate) const LARGE_BLOCK: u64 = 16 << 10;
 /// Bytes being gathered at the most, in all extents of a fetch.
-pub const MAX_GATHERED: u64 = 16 << 20;
+pub(crate) const MAX_GATHERED: u64 = 16 << 20;
 /// What a node that is still downloading answers with: whole aligned leaves.
-pub const ALIGNED_BLOCK: u64 = LEAF_LEN;
+pub(crate) const ALIGNED_BLOCK: u64 = LEAF_LEN;
 
 /// How content is checked.
 #[derive(Clone, Debug)]
@@ -108,7 +110,11 @@ impl Assembly {
     /// How content with this BLAKE3 hash is checked, if it has this length.
     pub(super) fn check_for(root: Hash, length: u64) -> Option<Check> {
         let geometry = Geometry::new(length).ok()?;
-        Some(if length <= SMALL_LEN { Check::Root(root) } else { Check::Tree(TreeVerifier::new(root, geometry)) })
+        Some(if length <= SMALL_LEN {
+            Check::Root(root)
+        } else {
+            Check::Tree(TreeVerifier::new(root, geometry))
+        })
     }
 
     pub(super) fn length(&self) -> u64 {
@@ -142,7 +148,11 @@ impl Assembly {
 
     /// How much of `room` can be filled with whole extents.
     fn usable(&self, room: u64) -> u64 {
-        if room >= self.length { self.length } else { room / SMALL_EXTENT * SMALL_EXTENT }
+        if room >= self.length {
+            self.length
+        } else {
+            room / SMALL_EXTENT * SMALL_EXTENT
+        }
     }
 
     /// Whether something is being gathered.
@@ -163,7 +173,11 @@ impl Assembly {
             self.askable.remove(&key);
         }
         let again = !extent.contributors.is_empty() && extent.helper.is_some();
-        Some(Wanted { space: key.0, range, again })
+        Some(Wanted {
+            space: key.0,
+            range,
+            again,
+        })
     }
 
     /// An extent that is this source's, or nobody's, and has something to ask for.
@@ -234,7 +248,10 @@ impl Assembly {
         let geometry = verifier.geometry();
         let path = geometry.path_to_leaf(offset / LEAF_LEN);
         path.into_iter().find(|&run| {
-            !verifier.has_run(run) && !self.extents.contains_key(&(Space::Tree, geometry.run_bytes(run).start))
+            !verifier.has_run(run)
+                && !self
+                    .extents
+                    .contains_key(&(Space::Tree, geometry.run_bytes(run).start))
         })
     }
 
@@ -293,9 +310,17 @@ impl Assembly {
     }
 
     /// What was asked of `source` did not come: it is asked for again, by anybody if `release`.
-    pub(super) fn give_back(&mut self, source: SocketAddr, space: Space, range: Range<u64>, release: bool) {
+    pub(super) fn give_back(
+        &mut self,
+        source: SocketAddr,
+        space: Space,
+        range: Range<u64>,
+        release: bool,
+    ) {
         for key in self.overlapping(space, &range) {
-            let Some(extent) = self.extents.get_mut(&key) else { continue };
+            let Some(extent) = self.extents.get_mut(&key) else {
+                continue;
+            };
             extent.give_back(range.clone());
             if release {
                 Self::release_extent(extent, source);
@@ -345,7 +370,9 @@ impl Assembly {
     ) -> io::Result<Outcome> {
         let mut outcome = Outcome::default();
         for key in self.overlapping(space, &(offset..offset + data.len() as u64)) {
-            let Some(extent) = self.extents.get_mut(&key) else { continue };
+            let Some(extent) = self.extents.get_mut(&key) else {
+                continue;
+            };
             outcome.new += extent.fill(source, offset, data);
             if !extent.needs_asking() {
                 self.askable.remove(&key);
@@ -361,10 +388,21 @@ impl Assembly {
     }
 
     /// A run is all here: checks it, then everything that waited for it.
-    fn finish_run(&mut self, key: Key, sink: &mut dyn Sink, outcome: &mut Outcome) -> io::Result<()> {
-        let Check::Tree(verifier) = &mut self.check else { return Ok(()) };
-        let Some(extent) = self.extents.get(&key) else { return Ok(()) };
-        let Some(run) = run_at(verifier.geometry(), key.1) else { return Ok(()) };
+    fn finish_run(
+        &mut self,
+        key: Key,
+        sink: &mut dyn Sink,
+        outcome: &mut Outcome,
+    ) -> io::Result<()> {
+        let Check::Tree(verifier) = &mut self.check else {
+            return Ok(());
+        };
+        let Some(extent) = self.extents.get(&key) else {
+            return Ok(());
+        };
+        let Some(run) = run_at(verifier.geometry(), key.1) else {
+            return Ok(());
+        };
         match verifier.insert_run(run, extent.bytes()) {
             Ok(()) => {
                 sink.keep_run(self.job, self.length, run, extent.bytes())?;
@@ -381,8 +419,15 @@ impl Assembly {
     }
 
     /// Checks what waited for `run`: the runs below it, or the content.
-    fn finish_waiting(&mut self, run: Run, sink: &mut dyn Sink, outcome: &mut Outcome) -> io::Result<()> {
-        let Check::Tree(verifier) = &self.check else { return Ok(()) };
+    fn finish_waiting(
+        &mut self,
+        run: Run,
+        sink: &mut dyn Sink,
+        outcome: &mut Outcome,
+    ) -> io::Result<()> {
+        let Check::Tree(verifier) = &self.check else {
+            return Ok(());
+        };
         let geometry = *verifier.geometry();
         if run.level == 0 {
             let leaves = geometry.run_entries(run);
@@ -399,7 +444,8 @@ impl Assembly {
             .range((Space::Tree, 0)..(Space::Content, 0))
             .filter(|(key, extent)| {
                 extent.is_full()
-                    && run_at(&geometry, key.1).is_some_and(|below| geometry.parent_run(below) == Some(run))
+                    && run_at(&geometry, key.1)
+                        .is_some_and(|below| geometry.parent_run(below) == Some(run))
             })
             .map(|(&key, _)| key)
             .collect();
@@ -410,8 +456,15 @@ impl Assembly {
     }
 
     /// A stretch of content is all here: checks it, if it can be checked yet, and writes it.
-    fn finish_content(&mut self, key: Key, sink: &mut dyn Sink, outcome: &mut Outcome) -> io::Result<()> {
-        let Some(extent) = self.extents.get(&key) else { return Ok(()) };
+    fn finish_content(
+        &mut self,
+        key: Key,
+        sink: &mut dyn Sink,
+        outcome: &mut Outcome,
+    ) -> io::Result<()> {
+        let Some(extent) = self.extents.get(&key) else {
+            return Ok(());
+        };
         let range = extent.range.clone();
         match &self.check {
             Check::AtTheEnd => sink.stage(self.job, range.start, extent.bytes())?,
@@ -449,7 +502,10 @@ impl Assembly {
         let range = group * GROUP_LEN..((group + 1) * GROUP_LEN).min(self.length);
         if let Check::Tree(verifier) = &mut self.check {
             if self.done.contains(range) && verifier.geometry().top_run_level() > 0 {
-                verifier.forget_run(Run { level: 0, index: group });
+                verifier.forget_run(Run {
+                    level: 0,
+                    index: group,
+                });
             }
         }
     }
@@ -463,7 +519,9 @@ impl Assembly {
 
     /// What came is wrong. One contributor is to blame; of several nobody knows which, so it is asked for again whole.
     fn blame(&mut self, key: Key, outcome: &mut Outcome) {
-        let Some(extent) = self.extents.get_mut(&key) else { return };
+        let Some(extent) = self.extents.get_mut(&key) else {
+            return;
+        };
         if let [only] = extent.contributors[..] {
             outcome.liars.push(only);
             extent.start_over();
@@ -474,23 +532,17 @@ impl Assembly {
         self.askable.insert(key);
     }
 
-    /// Forgets all that was gathered or done: it was wrong as a whole.
-    pub(super) fn start_over(&mut self) {
-        self.extents.clear();
-        self.askable.clear();
-        self.done = RangeSet::new();
-        self.taken = RangeSet::new();
-        self.gathered = 0;
-    }
-
-    /// Whether the runs and content that this source still has to bring are all there is to wait for.
+    /// Panics where a field's invariant does not hold.
     #[cfg(debug_assertions)]
     pub(super) fn check_invariants(&self) {
         let mut taken = self.done.clone();
         let mut gathered = 0;
         for ((space, start), extent) in &self.extents {
             assert_eq!(*start, extent.range.start);
-            assert_eq!(self.askable.contains(&(*space, *start)), extent.needs_asking());
+            assert_eq!(
+                self.askable.contains(&(*space, *start)),
+                extent.needs_asking()
+            );
             gathered += extent.range.end - extent.range.start;
             if *space == Space::Content {
                 assert!(!self.done.overlaps(extent.range.clone()));
@@ -509,7 +561,10 @@ fn run_at(geometry: &Geometry, start: u64) -> Option<Run> {
         let offset = geometry.level_offset(level);
         let end = offset + geometry.level_entries(level) * crate::tree::ENTRY_LEN;
         if (offset..end).contains(&start) {
-            return Some(Run { level, index: (start - offset) / (crate::tree::RUN_ENTRIES * crate::tree::ENTRY_LEN) });
+            return Some(Run {
+                level,
+                index: (start - offset) / (crate::tree::RUN_ENTRIES * crate::tree::ENTRY_LEN),
+            });
         }
     }
     None

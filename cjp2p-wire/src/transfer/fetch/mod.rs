@@ -223,7 +223,9 @@ impl Fetch {
 
     /// Another peer that may have the content. `suggested`: by somebody we know nothing of, so it is asked sparingly.
     pub fn add_source(&mut self, now: Time, address: SocketAddr, suggested: bool) {
-        self.sources.entry(address).or_insert_with(|| Source::new(now, suggested));
+        self.sources
+            .entry(address)
+            .or_insert_with(|| Source::new(now, suggested));
     }
 
     /// Whether this peer was ever named as a source.
@@ -233,7 +235,10 @@ impl Fetch {
 
     /// Who sent some of the content and still does.
     pub fn serving(&self) -> impl Iterator<Item = SocketAddr> + '_ {
-        self.sources.iter().filter(|(_, source)| source.standing == Standing::Serving).map(|(&address, _)| address)
+        self.sources
+            .iter()
+            .filter(|(_, source)| source.standing == Standing::Serving)
+            .map(|(&address, _)| address)
     }
 
     /// How far it is.
@@ -241,7 +246,9 @@ impl Fetch {
         let assembly = self.assembly();
         Progress {
             done: assembly.map_or(0, |a| a.done().total()),
-            length: assembly.filter(|a| a.is_proven() || self.is_staged()).map(Assembly::length),
+            length: assembly
+                .filter(|a| a.is_proven() || self.is_staged())
+                .map(Assembly::length),
             sources: self.serving().count(),
             received: self.received,
             wasted: self.wasted,
@@ -255,12 +262,16 @@ impl Fetch {
 
     /// The proven part of the tree, once the length is proven.
     pub fn verifier(&self) -> Option<&TreeVerifier> {
-        self.assembly().filter(|a| a.is_proven()).and_then(Assembly::verifier)
+        self.assembly()
+            .filter(|a| a.is_proven())
+            .and_then(Assembly::verifier)
     }
 
     /// The one that is proven, or the one that is furthest.
     fn assembly(&self) -> Option<&Assembly> {
-        self.assemblies.iter().max_by_key(|a| (a.is_proven(), a.done().total()))
+        self.assemblies
+            .iter()
+            .max_by_key(|a| (a.is_proven(), a.done().total()))
     }
 
     /// The next event.
@@ -269,7 +280,13 @@ impl Fetch {
     }
 
     /// What to ask this source for now, if anything.
-    pub fn next_ask(&mut self, now: Time, address: SocketAddr, path: PathTerms, sink: &dyn Sink) -> Option<Ask> {
+    pub fn next_ask(
+        &mut self,
+        now: Time,
+        address: SocketAddr,
+        path: PathTerms,
+        sink: &dyn Sink,
+    ) -> Option<Ask> {
         if self.ended || self.waits_for_verdict {
             return None;
         }
@@ -282,7 +299,12 @@ impl Fetch {
                 }
                 let again = source.was_probed();
                 source.on_probe(now);
-                Some(Ask { space: Space::Content, range: 0..path.block, probe: true, again })
+                Some(Ask {
+                    space: Space::Content,
+                    range: 0..path.block,
+                    probe: true,
+                    again,
+                })
             }
             Standing::Serving => {
                 source.forget_refusals(now);
@@ -299,15 +321,28 @@ impl Fetch {
                     return None;
                 }
                 let wanted = self.assemblies[index].next_wanted(now, &terms)?;
-                Some(Ask { space: wanted.space, range: wanted.range, probe: false, again: wanted.again })
+                Some(Ask {
+                    space: wanted.space,
+                    range: wanted.range,
+                    probe: false,
+                    again: wanted.again,
+                })
             }
         }
     }
 
     /// Takes in a block that `address` sent. `answers` says whether it answers a request of ours, from an address that
     /// has proved itself: only then may its sender be blamed.
-    pub fn on_block(&mut self, now: Time, address: SocketAddr, block: Block<'_>, sink: &mut dyn Sink) {
-        let Some(source) = self.sources.get_mut(&address) else { return };
+    pub fn on_block(
+        &mut self,
+        now: Time,
+        address: SocketAddr,
+        block: Block<'_>,
+        sink: &mut dyn Sink,
+    ) {
+        let Some(source) = self.sources.get_mut(&address) else {
+            return;
+        };
         if self.ended || source.standing == Standing::Liar {
             return;
         }
@@ -329,7 +364,10 @@ impl Fetch {
                 source.standing = Standing::Unknown;
             }
             source.claim_is_its_own |= block.answers && block.length.is_some();
-            if block.length.is_some_and(|length| block.offset + block.data.len() as u64 > length) {
+            if block
+                .length
+                .is_some_and(|length| block.offset + block.data.len() as u64 > length)
+            {
                 if block.answers {
                     self.mark_liar(address, "it sent bytes past the end it claims");
                 }
@@ -355,8 +393,11 @@ impl Fetch {
         if self.ended {
             return;
         }
-        let Some(index) = assembly_for(&self.assemblies, claim) else { return };
-        match self.assemblies[index].on_bytes(address, block.space, block.offset, block.data, sink) {
+        let Some(index) = assembly_for(&self.assemblies, claim) else {
+            return;
+        };
+        match self.assemblies[index].on_bytes(address, block.space, block.offset, block.data, sink)
+        {
             Err(error) => self.fail(Failure::Destination(error)),
             Ok(outcome) => {
                 self.wasted += block.data.len() as u64 - outcome.new.min(block.data.len() as u64);
@@ -396,7 +437,11 @@ impl Fetch {
         block: &Block<'_>,
         sink: &mut dyn Sink,
     ) {
-        let proven = self.assemblies.iter().find(|a| a.is_proven()).map(Assembly::length);
+        let proven = self
+            .assemblies
+            .iter()
+            .find(|a| a.is_proven())
+            .map(Assembly::length);
         if let (Some(proven), Some(claim)) = (proven, claim) {
             if proven != claim && block.answers {
                 self.mark_liar(address, "the length it claims is not the proven one");
@@ -412,7 +457,9 @@ impl Fetch {
             }
             return;
         }
-        let ContentId::Blake3(root) = self.id else { return };
+        let ContentId::Blake3(root) = self.id else {
+            return;
+        };
         if length == 0 {
             self.mark_liar(address, "it says that the content is empty");
             return;
@@ -433,7 +480,8 @@ impl Fetch {
         let known = self.assemblies.iter().any(|a| a.length() == length);
         if !known && self.assemblies.len() < MAX_CLAIMS {
             if let Some(check) = Assembly::check_for(root, length) {
-                self.assemblies.push(Assembly::new(self.job, length, check, RangeSet::new()));
+                self.assemblies
+                    .push(Assembly::new(self.job, length, check, RangeSet::new()));
             }
         }
     }
@@ -474,7 +522,8 @@ impl Fetch {
             .filter(|source| source.standing != Standing::Liar)
             .filter_map(|source| source.claim)
             .collect();
-        self.assemblies.retain(|a| claims.contains(&a.length()) || a.done().total() > 0);
+        self.assemblies
+            .retain(|a| claims.contains(&a.length()) || a.done().total() > 0);
         if let ContentId::Blake3(root) = self.id {
             for length in claims {
                 self.add_claim(root, length);
@@ -484,7 +533,9 @@ impl Fetch {
 
     /// The peer says that it does not have what was asked for.
     pub fn on_refusal(&mut self, now: Time, address: SocketAddr, ask: &Ask) {
-        let Some(source) = self.sources.get_mut(&address) else { return };
+        let Some(source) = self.sources.get_mut(&address) else {
+            return;
+        };
         match source.standing {
             Standing::Serving => {
                 let whole_leaves = ask.range.start % assembly::ALIGNED_BLOCK == 0
@@ -565,7 +616,9 @@ impl Fetch {
         if self.ended {
             return;
         }
-        let Some(assembly) = self.assemblies.iter().find(|a| a.is_complete()) else { return };
+        let Some(assembly) = self.assemblies.iter().find(|a| a.is_complete()) else {
+            return;
+        };
         let length = assembly.length();
         if self.is_staged() {
             if !self.waits_for_verdict {
@@ -601,9 +654,12 @@ impl Fetch {
     fn next_trial(&mut self, now: Time, sink: &mut dyn Sink) {
         let candidate = |put_off: &BTreeSet<SocketAddr>| {
             let mut good = self.sources.iter().filter(|(address, source)| {
-                source.standing == Standing::Serving && source.claim.is_some() && !put_off.contains(address)
+                source.standing == Standing::Serving
+                    && source.claim.is_some()
+                    && !put_off.contains(address)
             });
-            good.next().and_then(|(&address, source)| Some((address, source.claim?)))
+            good.next()
+                .and_then(|(&address, source)| Some((address, source.claim?)))
         };
         let next = candidate(&self.put_off).or_else(|| {
             self.put_off.clear();
@@ -624,7 +680,13 @@ impl Fetch {
         }
     }
 
-    fn begin_trial(&mut self, now: Time, length: u64, only: Option<SocketAddr>, sink: &mut dyn Sink) {
+    fn begin_trial(
+        &mut self,
+        now: Time,
+        length: u64,
+        only: Option<SocketAddr>,
+        sink: &mut dyn Sink,
+    ) {
         if !self.assemblies.is_empty() {
             if let Err(error) = sink.restage(self.job) {
                 return self.fail(Failure::Destination(error));
@@ -633,7 +695,12 @@ impl Fetch {
         self.stagers.clear();
         self.only = only;
         self.trial_since = now;
-        self.assemblies = vec![Assembly::new(self.job, length, Check::AtTheEnd, RangeSet::new())];
+        self.assemblies = vec![Assembly::new(
+            self.job,
+            length,
+            Check::AtTheEnd,
+            RangeSet::new(),
+        )];
         self.events.push_back(FetchEvent::Length(length));
         self.check_complete();
     }
@@ -657,7 +724,11 @@ impl Fetch {
         if !self.found && now.since(self.started) >= self.source_timeout {
             self.fail(Failure::NoSource);
         } else if self.found && now.since(self.last_news) >= self.stall_timeout {
-            self.fail(if all_lied { Failure::Mismatch } else { Failure::Stalled });
+            self.fail(if all_lied {
+                Failure::Mismatch
+            } else {
+                Failure::Stalled
+            });
         }
     }
 
@@ -671,10 +742,17 @@ impl Fetch {
         let silent = |(address, source): &(&SocketAddr, &Source)| {
             only.map_or(source.claim == Some(length), |only| only == **address)
         };
-        let silent: Vec<_> = self.sources.iter().filter(silent).map(|(&address, _)| address).collect();
+        let silent: Vec<_> = self
+            .sources
+            .iter()
+            .filter(silent)
+            .map(|(&address, _)| address)
+            .collect();
         self.put_off.extend(silent);
         let others = self.sources.iter().any(|(address, source)| {
-            source.standing == Standing::Serving && source.claim.is_some() && !self.put_off.contains(address)
+            source.standing == Standing::Serving
+                && source.claim.is_some()
+                && !self.put_off.contains(address)
         });
         if others {
             self.next_trial(now, sink);
@@ -686,8 +764,11 @@ impl Fetch {
         if self.ended || self.waits_for_verdict {
             return Time::NEVER;
         }
-        let limit =
-            if self.found { self.last_news + self.stall_timeout } else { self.started + self.source_timeout };
+        let limit = if self.found {
+            self.last_news + self.stall_timeout
+        } else {
+            self.started + self.source_timeout
+        };
         let probe = self
             .sources
             .values()

@@ -6,15 +6,16 @@ use crate::time::Time;
 use crate::transfer::ranges::RangeSet;
 
 /// A peer that did not have something is asked for it again after so long.
-pub const REFUSAL_MEMORY: Duration = Duration::from_secs(1);
+pub(crate) const REFUSAL_MEMORY: Duration = Duration::from_secs(1);
 /// A peer that had nothing at all of the content is asked again after so long.
-pub const ABSENCE_MEMORY: Duration = Duration::from_secs(5);
+pub(crate) const ABSENCE_MEMORY: Duration = Duration::from_secs(5);
 /// When a peer that somebody else suggested is asked, after the first time; then never again until it answers.
-pub const SUGGESTED_RETRIES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(9)];
+pub(crate) const SUGGESTED_RETRIES: [Duration; 2] =
+    [Duration::from_secs(1), Duration::from_secs(9)];
 /// The longest pause between questions to a peer that the user named.
-pub const MAX_PROBE_PAUSE: Duration = Duration::from_secs(4);
+pub(crate) const MAX_PROBE_PAUSE: Duration = Duration::from_secs(4);
 /// The pause after the first question to such a peer; it doubles.
-pub const FIRST_PROBE_PAUSE: Duration = Duration::from_millis(400);
+pub(crate) const FIRST_PROBE_PAUSE: Duration = Duration::from_millis(400);
 
 /// How far we got with a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +70,9 @@ impl Source {
     /// Notes that the peer is asked whether it has the content.
     pub(super) fn on_probe(&mut self, now: Time) {
         self.next_probe = if self.suggested && self.standing == Standing::Unknown {
-            SUGGESTED_RETRIES.get(self.probes as usize).map_or(Time::NEVER, |&pause| now + pause)
+            SUGGESTED_RETRIES
+                .get(self.probes as usize)
+                .map_or(Time::NEVER, |&pause| now + pause)
         } else if self.standing == Standing::Absent {
             now + ABSENCE_MEMORY
         } else {
