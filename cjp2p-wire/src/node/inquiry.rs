@@ -369,4 +369,40 @@ mod tests {
         assert_eq!(node.acquaintances().count(), 1);
         assert_eq!(node.open_questions(), 0);
     }
+
+    #[test]
+    fn two_nodes_that_never_met_answer_each_other_in_full() {
+        let here: SocketAddr = "198.51.100.1:24254".parse().unwrap();
+        let mut asking = node();
+        let mut answering = Node::new(Config {
+            secret: [4; 32],
+            seed: 2,
+            upload_rate: None,
+            answers: true,
+            lists: true,
+            receive_buffer: 1 << 20,
+        });
+        for question in [Question::List, Question::Peers] {
+            asking.inquire(Time::ZERO, peer(), question, true);
+            let (mut sent, mut events, _) = drain(&mut asking);
+            let mut datagrams = 0;
+            while !sent.is_empty() {
+                for transmit in sent.drain(..) {
+                    datagrams += 1;
+                    answering.handle_datagram(Time::ZERO, here, &transmit.bytes, &mut Nothing);
+                }
+                for transmit in drain(&mut answering).0 {
+                    asking.handle_datagram(Time::ZERO, peer(), &transmit.bytes, &mut Nothing);
+                    let (more, told, _) = drain(&mut asking);
+                    sent.extend(more);
+                    events.extend(told);
+                }
+                assert!(datagrams < 10, "they talk for ever");
+            }
+            assert!(
+                matches!(events.last(), Some(Event::Answer { .. })),
+                "{question:?}: {events:?}"
+            );
+        }
+    }
 }
