@@ -107,7 +107,8 @@ pub(crate) enum Command {
 /// Whom to ask, and from where.
 #[derive(Args, Debug)]
 pub(crate) struct NetworkArgs {
-    /// Ask only these peers: addresses or host names, with a port if it is not 24254 [default: all in the table]
+    /// The peers to ask: addresses or host names, with a port if it is not 24254 [default: all in the table and the
+    /// bootstrap list]
     #[arg(value_name = "ADDR")]
     pub(crate) only: Vec<PeerName>,
 
