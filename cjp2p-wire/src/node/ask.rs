@@ -336,6 +336,8 @@ impl Node {
         }
         let first = contact.cookie.is_none();
         contact.cookie = Some(value.into());
+        // Before it knew us it could return our cookie only from the question itself. Now it will keep it: tell it again.
+        contact.has_cookie = false;
         if first {
             // What it held back until it knew us can be asked for again at once.
             self.inquiries.ask_again(now, from);
