@@ -149,10 +149,10 @@ impl<T: Clone> Path<T> {
     pub fn detect_losses(&mut self, now: Time) -> Vec<T> {
         let mut lost = Vec::new();
         if let Some(answered) = self.answered {
-            let patience = self.rtt.smoothed().max(self.rtt.latest()) * 9 / 8 + Duration::from_millis(1);
+            let patience = self.patience();
             for (&sequence, flight) in self.flights.range_mut(..answered) {
                 let overtaken = answered - sequence >= REORDERING;
-                if !flight.lost && (overtaken || now.since(flight.sent_at) > patience) {
+                if !flight.lost && (overtaken || now.since(flight.sent_at) >= patience) {
                     flight.lost = true;
                     self.live -= 1;
                     self.window.on_lost(flight.bytes);
@@ -185,7 +185,20 @@ impl<T: Clone> Path<T> {
 
     /// When [`Path::detect_losses`] should be called next, or [`Time::NEVER`].
     pub fn next_check_at(&self) -> Time {
-        if self.live == 0 { Time::NEVER } else { self.timeout_at() }
+        if self.live == 0 {
+            return Time::NEVER;
+        }
+        // One that was overtaken is lost when it has been waited for long enough.
+        let overtaken = self.answered.and_then(|answered| {
+            let mut earlier = self.flights.range(..answered).map(|(_, flight)| flight);
+            earlier.find(|flight| !flight.lost).map(|flight| flight.sent_at + self.patience())
+        });
+        self.timeout_at().min(overtaken.unwrap_or(Time::NEVER))
+    }
+
+    /// How long a request is waited for while later ones are answered (RFC 9002, kTimeThreshold and kGranularity).
+    fn patience(&self) -> Duration {
+        self.rtt.smoothed().max(self.rtt.latest()) * 9 / 8 + Duration::from_millis(1)
     }
 
     /// When the silence since the last request becomes a timeout. Counted from the newest request: what was asked

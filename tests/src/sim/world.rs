@@ -37,6 +37,7 @@ struct Host {
     is_up: bool,
     traffic: Traffic,
     wake_at: Time,
+    queueing: Vec<Duration>,
 }
 
 /// What a host sent and received.
@@ -143,6 +144,7 @@ impl World {
             is_up: true,
             traffic: Traffic::default(),
             wake_at: Time::NEVER,
+            queueing: Vec::new(),
         };
         self.hosts.insert(address, host);
         self.reschedule(address);
@@ -165,6 +167,13 @@ impl World {
     /// What a host sent and received.
     pub fn traffic(&self, address: SocketAddr) -> Traffic {
         self.hosts[&address].traffic
+    }
+
+    /// How long datagrams waited to leave a host, and left, in the middle of all that it sent.
+    pub fn median_queueing(&self, address: SocketAddr) -> Duration {
+        let mut all = self.hosts[&address].queueing.clone();
+        all.sort_unstable();
+        all.get(all.len() / 2).copied().unwrap_or_default()
     }
 
     /// The peer at `address`, to look at.
@@ -230,9 +239,8 @@ impl World {
             if !host.is_up {
                 continue;
             }
-            let Some(left) = host.up.send(self.now, bytes.len(), &host.link) else {
-                continue;
-            };
+            let Some(left) = host.up.send(self.now, bytes.len(), &host.link) else { continue };
+            host.queueing.push(left.since(self.now));
             if host.link.loses(bytes.len(), &mut self.random) {
                 continue;
             }
