@@ -1,1 +1,3 @@
 //! The only part that touches the world.
+
+pub mod partial_name;

@@ -1,0 +1,5 @@
+//! Shares a directory over CJP2P.
+
+pub mod open;
+pub mod place;
+pub mod walk;
