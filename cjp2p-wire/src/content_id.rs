@@ -1,11 +1,36 @@
-//! Content ids.
+//! Content ids: what a piece of content is called on the wire, on the command line and in state files.
+//!
+//! Every id that exists as a value is safe to print and cannot be a path out of a folder.
 
 use std::fmt;
+use std::str::FromStr;
+
+use data_encoding::{BASE32_NOPAD, HEXLOWER, HEXLOWER_PERMISSIVE};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// A 32-byte hash: SHA-256, BLAKE3, or the value of an inner node of BLAKE3's tree.
 pub type Hash = [u8; 32];
 
+/// What the wire puts before the hex digits of a BLAKE3 hash.
+const BLAKE3_PREFIX: &str = "blake3/";
+/// What the wire puts before the hex digits of a BLAKE3 hash to name the content's hash tree.
+const TREE_PREFIX: &str = "blake3_tree_v2/";
+
+/// Bytes before the hash in a CID: version 1, raw codec, hash function, 32 bytes of hash.
+const CID_SHA256: [u8; 4] = [0x01, 0x55, 0x12, 0x20];
+const CID_BLAKE3: [u8; 4] = [0x01, 0x55, 0x1e, 0x20];
+/// How these bytes look in lower-case base32, with the `b` that says so.
+const CID_SHA256_START: &str = "bafkrei";
+const CID_BLAKE3_START: &str = "bafkr4i";
+/// Letters in such a CID.
+const CID_LEN: usize = 59;
+
+/// Longest plain name in bytes, the limit of file names nearly everywhere.
+pub const MAX_NAME_LEN: usize = 255;
+
 /// What a piece of content is called.
+///
+/// [`Display`](fmt::Display) gives the one spelling used on the wire, and [`ContentId::parse`] takes it back.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ContentId {
     /// `blake3/` and 64 hex digits: verified leaf by leaf.
@@ -18,12 +43,280 @@ pub enum ContentId {
     Name(PlainName),
 }
 
-/// A name that cannot be a path: see [`ContentId::parse`].
+impl ContentId {
+    /// Reads an id: a wire spelling, with hex digits of either case, or a CID (`bafkrei…`, `bafkr4i…`).
+    ///
+    /// What looks like a hash id is one, or an error, and never a plain name.
+    ///
+    /// # Errors
+    ///
+    /// Says what is wrong with a text that is neither a hash id nor a name for a [`PlainName`].
+    pub fn parse(text: &str) -> Result<ContentId, ContentIdError> {
+        if let Some(id) = ContentId::parse_hash(text)? {
+            return Ok(id);
+        }
+        check_name(text)?;
+        Ok(ContentId::Name(PlainName(text.into())))
+    }
+
+    /// Reads what looks like a hash id, `None` where `text` does not.
+    fn parse_hash(text: &str) -> Result<Option<ContentId>, ContentIdError> {
+        let whole = |digits| hex(digits).ok_or(ContentIdError::HexDigits);
+        if let Some(digits) = text.strip_prefix(BLAKE3_PREFIX) {
+            return whole(digits).map(|hash| Some(ContentId::Blake3(hash)));
+        }
+        if let Some(digits) = text.strip_prefix(TREE_PREFIX) {
+            return whole(digits).map(|hash| Some(ContentId::Tree(hash)));
+        }
+        if let Some(hash) = hex(text) {
+            return Ok(Some(ContentId::Sha256(hash)));
+        }
+        let is_cid = text.starts_with(CID_SHA256_START) || text.starts_with(CID_BLAKE3_START);
+        if is_cid && text.len() == CID_LEN {
+            return parse_cid(text).map(Some).ok_or(ContentIdError::Cid);
+        }
+        Ok(None)
+    }
+
+    /// The id as a CID in DASL's form: version 1, raw codec, lower-case base32. Trees and names have none.
+    pub fn cid(&self) -> Option<String> {
+        let (start, hash) = match self {
+            ContentId::Blake3(hash) => (CID_BLAKE3, hash),
+            ContentId::Sha256(hash) => (CID_SHA256, hash),
+            ContentId::Tree(_) | ContentId::Name(_) => return None,
+        };
+        let mut text = BASE32_NOPAD.encode(&[&start[..], hash].concat());
+        text.make_ascii_lowercase();
+        text.insert(0, 'b');
+        Some(text)
+    }
+}
+
+/// 64 hex digits of either case.
+fn hex(digits: &str) -> Option<Hash> {
+    if digits.len() != 64 {
+        return None;
+    }
+    HEXLOWER_PERMISSIVE.decode(digits.as_bytes()).ok()?.try_into().ok()
+}
+
+/// Only the canonical spelling: lower case, and zero in the bits that the last letter has too many.
+fn parse_cid(text: &str) -> Option<ContentId> {
+    let letters = text.strip_prefix('b')?;
+    if letters.bytes().any(|letter| letter.is_ascii_uppercase()) {
+        return None;
+    }
+    let bytes = BASE32_NOPAD.decode(letters.to_ascii_uppercase().as_bytes()).ok()?;
+    let (start, hash) = bytes.split_first_chunk::<4>()?;
+    let hash = hash.try_into().ok()?;
+    match *start {
+        CID_BLAKE3 => Some(ContentId::Blake3(hash)),
+        CID_SHA256 => Some(ContentId::Sha256(hash)),
+        _ => None,
+    }
+}
+
+impl FromStr for ContentId {
+    type Err = ContentIdError;
+
+    fn from_str(text: &str) -> Result<ContentId, ContentIdError> {
+        ContentId::parse(text)
+    }
+}
+
+impl fmt::Display for ContentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ContentId::Blake3(hash) => write!(f, "{BLAKE3_PREFIX}{}", HEXLOWER.encode(hash)),
+            ContentId::Sha256(hash) => f.write_str(&HEXLOWER.encode(hash)),
+            ContentId::Tree(hash) => write!(f, "{TREE_PREFIX}{}", HEXLOWER.encode(hash)),
+            ContentId::Name(name) => f.write_str(name.as_str()),
+        }
+    }
+}
+
+impl fmt::Debug for ContentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for ContentId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for ContentId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<ContentId, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        ContentId::parse(&text).map_err(de::Error::custom)
+    }
+}
+
+/// A name that cannot be a path: 1 to [`MAX_NAME_LEN`] bytes, no `/`, `\`, NUL or other control character, neither
+/// `.` nor `..`, and nothing that looks like a hash id.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PlainName(Box<str>);
+
+impl PlainName {
+    /// Takes `name` if it is one.
+    ///
+    /// # Errors
+    ///
+    /// Says which of the rules it breaks.
+    pub fn new(name: &str) -> Result<PlainName, ContentIdError> {
+        match ContentId::parse(name)? {
+            ContentId::Name(name) => Ok(name),
+            _ => Err(ContentIdError::NameIsHash),
+        }
+    }
+
+    /// The name as it is on the wire.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+fn check_name(name: &str) -> Result<(), ContentIdError> {
+    match name {
+        "" => Err(ContentIdError::Empty),
+        "." | ".." => Err(ContentIdError::Dots),
+        _ if name.len() > MAX_NAME_LEN => Err(ContentIdError::TooLong),
+        _ if name.contains(['/', '\\']) => Err(ContentIdError::Separator),
+        _ if name.contains(char::is_control) => Err(ContentIdError::Control),
+        _ => Ok(()),
+    }
+}
+
+impl fmt::Display for PlainName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
 
 impl fmt::Debug for PlainName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+/// Why a text is no content id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ContentIdError {
+    /// There is nothing.
+    Empty,
+    /// `blake3/` or `blake3_tree_v2/` without exactly 64 hex digits after it.
+    HexDigits,
+    /// Shaped like a CID, but not the canonical spelling of one.
+    Cid,
+    /// `.` or `..`.
+    Dots,
+    /// A name longer than [`MAX_NAME_LEN`] bytes.
+    TooLong,
+    /// A slash or backslash in a name.
+    Separator,
+    /// NUL or another control character in a name.
+    Control,
+    /// A plain name was wanted, and this is the id of a hash.
+    NameIsHash,
+}
+
+impl fmt::Display for ContentIdError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ContentIdError::Empty => "an empty content id",
+            ContentIdError::HexDigits => "a hash of other than 64 hex digits",
+            ContentIdError::Cid => "a damaged CID",
+            ContentIdError::Dots => "a name of dots only",
+            ContentIdError::TooLong => "a name of more than 255 bytes",
+            ContentIdError::Separator => "a slash in a name",
+            ContentIdError::Control => "a control character in a name",
+            ContentIdError::NameIsHash => "the id of a hash, not a plain name",
+        })
+    }
+}
+
+impl std::error::Error for ContentIdError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn any_id() -> impl Strategy<Value = ContentId> {
+        prop_oneof![
+            any::<Hash>().prop_map(ContentId::Blake3),
+            any::<Hash>().prop_map(ContentId::Sha256),
+            any::<Hash>().prop_map(ContentId::Tree),
+            ".{1,40}".prop_filter_map("a plain name", |name| PlainName::new(&name).ok().map(ContentId::Name)),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn every_id_reads_back_from_its_spelling(id in any_id()) {
+            prop_assert_eq!(ContentId::parse(&id.to_string()), Ok(id.clone()));
+            let json = serde_json::to_string(&id).unwrap();
+            prop_assert_eq!(serde_json::from_str::<ContentId>(&json).unwrap(), id);
+        }
+
+        #[test]
+        fn every_cid_reads_back_and_no_other_spelling_of_it_does(hash: Hash, blake3: bool, at in 0..CID_LEN, letter in "[!-~]") {
+            let id = if blake3 { ContentId::Blake3(hash) } else { ContentId::Sha256(hash) };
+            let mut text = id.cid().unwrap();
+            prop_assert_eq!(ContentId::parse(&text), Ok(id.clone()));
+            let other = text[at..=at] != letter;
+            text.replace_range(at..=at, &letter);
+            prop_assert_eq!(ContentId::parse(&text) == Ok(id), !other);
+        }
+
+        #[test]
+        fn whatever_parses_is_printed_in_one_canonical_way(text in "\\PC{0,300}|[./a-zA-Z0-9]{0,8}") {
+            if let Ok(id) = ContentId::parse(&text) {
+                prop_assert_eq!(ContentId::parse(&id.to_string()), Ok(id));
+            }
+        }
+    }
+
+    #[test]
+    fn upper_case_hex_is_read_and_printed_lower_case() {
+        let digits = "AB".repeat(32);
+        for prefix in ["", "blake3/", "blake3_tree_v2/"] {
+            let id = ContentId::parse(&format!("{prefix}{digits}")).unwrap();
+            assert_eq!(id.to_string(), format!("{prefix}{}", digits.to_lowercase()));
+        }
+    }
+
+    #[test]
+    fn what_could_be_a_path_or_another_id_space_is_refused() {
+        use ContentIdError::*;
+        let hex = "0".repeat(64);
+        for (text, error) in [
+            (String::new(), Empty),
+            (".".into(), Dots),
+            ("..".into(), Dots),
+            ("../etc/passwd".into(), Separator),
+            ("/latest/x".into(), Separator),
+            (format!("stream/{hex}/radio"), Separator),
+            (format!("./blake3/{hex}"), Separator),
+            (format!("BLAKE3/{hex}"), Separator),
+            ("a\\b".into(), Separator),
+            ("a\0b".into(), Control),
+            ("line\nbreak".into(), Control),
+            ("\u{9b}2J".into(), Control),
+            ("x".repeat(256), TooLong),
+            ("blake3/".into(), HexDigits),
+            (format!("blake3/{hex}0"), HexDigits),
+            (format!("blake3/{}g", &hex[1..]), HexDigits),
+            (format!("blake3_tree_v2/{}", &hex[1..]), HexDigits),
+            (format!("bafkrei{}", "b".repeat(52)), Cid),
+            (format!("bafkr4i{}", "A".repeat(52)), Cid),
+        ] {
+            assert_eq!(ContentId::parse(&text), Err(error), "{text:?}");
+        }
+        assert_eq!(PlainName::new(&hex), Err(NameIsHash));
+        assert_eq!(PlainName::new(&"é".repeat(127)).unwrap().as_str(), "é".repeat(127));
+        assert_eq!(PlainName::new("...").unwrap().as_str(), "...");
     }
 }
