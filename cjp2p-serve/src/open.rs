@@ -71,7 +71,10 @@ const COARSE_TICK: Duration = Duration::from_millis(2_100);
 
 impl Identity {
     /// The identity of the regular file that `stat` describes, `None` for anything else.
-    #[allow(clippy::unnecessary_cast, reason = "the widths differ between architectures")]
+    #[allow(
+        clippy::unnecessary_cast,
+        reason = "the widths differ between architectures"
+    )]
     pub fn of(stat: &Stat) -> Option<Identity> {
         if FileType::from_raw_mode(stat.st_mode as _) != FileType::RegularFile {
             return None;
@@ -155,7 +158,10 @@ impl Root {
     /// # Errors
     ///
     /// It does not exist, is no folder, or may not be entered.
-    #[allow(clippy::unnecessary_cast, reason = "the widths differ between architectures")]
+    #[allow(
+        clippy::unnecessary_cast,
+        reason = "the widths differ between architectures"
+    )]
     pub fn open(path: PathBuf) -> io::Result<Root> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let directory = rustix::fs::openat(CWD, &path, flags, Mode::empty())?;
@@ -214,7 +220,12 @@ impl Root {
         self.open_beneath(relative, flags, Patience::Wait)
     }
 
-    fn open_beneath(&self, relative: &Path, flags: OFlags, patience: Patience) -> io::Result<OwnedFd> {
+    fn open_beneath(
+        &self,
+        relative: &Path,
+        flags: OFlags,
+        patience: Patience,
+    ) -> io::Result<OwnedFd> {
         let mut resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
         if patience == Patience::InMemoryOnly {
             resolve |= ResolveFlags::CACHED;
@@ -248,7 +259,12 @@ fn open_by_components(directory: &OwnedFd, relative: &Path, flags: OFlags) -> io
             flags
         };
         let from = below.as_ref().unwrap_or(directory);
-        below = Some(rustix::fs::openat(from, name, flags | OFlags::NOFOLLOW, Mode::empty())?);
+        below = Some(rustix::fs::openat(
+            from,
+            name,
+            flags | OFlags::NOFOLLOW,
+            Mode::empty(),
+        )?);
     }
     below.ok_or_else(|| Errno::NOENT.into())
 }
@@ -282,7 +298,9 @@ mod tests {
         }
     }
 
-    const READ: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
+    const READ: OFlags = OFlags::RDONLY
+        .union(OFlags::NONBLOCK)
+        .union(OFlags::CLOEXEC);
 
     /// Opens by each of the two ways, which must agree.
     fn both(root: &Root, path: &str) -> io::Result<String> {
@@ -340,7 +358,11 @@ mod tests {
         )
         .unwrap();
         assert!(f.root.open_file(Path::new("fifo"), Patience::Wait).is_err());
-        assert!(f.root.open_file(Path::new("inside"), Patience::Wait).is_err());
+        assert!(
+            f.root
+                .open_file(Path::new("inside"), Patience::Wait)
+                .is_err()
+        );
     }
 
     #[test]
@@ -363,7 +385,10 @@ mod tests {
         std::thread::sleep(before.settles_in(Stamp::now()));
         // Same length, and the old modification time put back.
         fs::write(f.folder.join(path), "PLAIN").unwrap();
-        let file = File::options().write(true).open(f.folder.join(path)).unwrap();
+        let file = File::options()
+            .write(true)
+            .open(f.folder.join(path))
+            .unwrap();
         let old = UNIX_EPOCH + Duration::new(before.modified.seconds as u64, before.modified.nanos);
         file.set_modified(old).unwrap();
         let after = look();
@@ -385,10 +410,16 @@ mod tests {
         assert_eq!(identity.settles_in(at(101, 0)), Duration::ZERO);
         assert!(!identity.is_from_the_future(at(100, 7)));
         assert!(identity.is_from_the_future(at(100, 6)));
-        assert_eq!(identity.settles_in(at(99, 999_999_999)), TICK + Duration::from_nanos(8));
+        assert_eq!(
+            identity.settles_in(at(99, 999_999_999)),
+            TICK + Duration::from_nanos(8)
+        );
         assert_eq!(identity.settles_in(at(0, 0)), Duration::ZERO);
         identity.modified.nanos = 0;
         identity.changed.nanos = 0;
-        assert_eq!(identity.settles_in(at(101, 0)), COARSE_TICK - Duration::from_secs(1));
+        assert_eq!(
+            identity.settles_in(at(101, 0)),
+            COARSE_TICK - Duration::from_secs(1)
+        );
     }
 }

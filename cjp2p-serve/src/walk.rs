@@ -101,26 +101,45 @@ impl Walk<'_> {
             Ok(folder) => folder,
             Err(error) => return self.problem(Path::new(""), error),
         };
-        self.announce(&Spot { relative: PathBuf::new(), target: None });
+        self.announce(&Spot {
+            relative: PathBuf::new(),
+            target: None,
+        });
         if is_partial(name) {
             let error = io::Error::other("a download in progress is not shared");
             return self.problem(Path::new(name), error);
         }
         if let Ok(Found::File(identity)) = look(&folder, name) {
-            self.file(&Spot { relative: name.into(), target: None }, identity);
+            self.file(
+                &Spot {
+                    relative: name.into(),
+                    target: None,
+                },
+                identity,
+            );
         }
     }
 
     fn from(&mut self, relative: &Path) {
         let (Some(parent), Some(name)) = (relative.parent(), relative.file_name()) else {
-            return self.folders(Spot { relative: relative.to_path_buf(), target: None });
+            return self.folders(Spot {
+                relative: relative.to_path_buf(),
+                target: None,
+            });
         };
         if !relative.iter().all(|name| self.rules.allow(name)) {
             return;
         }
         // Nothing there, or no longer: not a problem, whoever asks compares with what was there.
-        let found = self.source.root.open_folder(parent).and_then(|folder| look(&folder, name));
-        let spot = Spot { relative: relative.to_path_buf(), target: None };
+        let found = self
+            .source
+            .root
+            .open_folder(parent)
+            .and_then(|folder| look(&folder, name));
+        let spot = Spot {
+            relative: relative.to_path_buf(),
+            target: None,
+        };
         match found {
             Ok(Found::File(identity)) => self.file(&spot, identity),
             Ok(Found::Folder) => self.folders(spot),
@@ -166,7 +185,10 @@ impl Walk<'_> {
                 relative: spot.relative.join(&name),
                 target: spot.target.as_ref().map(|target| {
                     let path = target.path.join(&name);
-                    Arc::new(Target { root: target.root.clone(), path })
+                    Arc::new(Target {
+                        root: target.root.clone(),
+                        path,
+                    })
                 }),
             };
             match look(&folder, &name) {
@@ -192,12 +214,16 @@ impl Walk<'_> {
                     return;
                 }
                 let found = match (target.path.parent(), name) {
-                    (Some(parent), Some(name)) => {
-                        target.root.open_folder(parent).and_then(|folder| look(&folder, name))
-                    }
+                    (Some(parent), Some(name)) => target
+                        .root
+                        .open_folder(parent)
+                        .and_then(|folder| look(&folder, name)),
                     _ => Ok(Found::Folder),
                 };
-                let spot = Spot { relative: link.relative, target: Some(Arc::new(target)) };
+                let spot = Spot {
+                    relative: link.relative,
+                    target: Some(Arc::new(target)),
+                };
                 match found {
                     Ok(Found::File(identity)) => self.file(&spot, identity),
                     Ok(Found::Folder) => self.folders(spot),
@@ -218,9 +244,15 @@ impl Walk<'_> {
         let real = path.canonicalize()?;
         let (root, path) = match real.strip_prefix(self.source.root.path()) {
             Ok(inside) => (self.source.root.path(), inside.to_path_buf()),
-            Err(_) => (Path::new("/"), real.strip_prefix("/").unwrap_or(&real).to_path_buf()),
+            Err(_) => (
+                Path::new("/"),
+                real.strip_prefix("/").unwrap_or(&real).to_path_buf(),
+            ),
         };
-        Ok(Target { root: Arc::new(Root::open(root.to_path_buf())?), path })
+        Ok(Target {
+            root: Arc::new(Root::open(root.to_path_buf())?),
+            path,
+        })
     }
 
     fn announce(&mut self, spot: &Spot) {
@@ -270,7 +302,10 @@ fn look(folder: &OwnedFd, name: &OsStr) -> io::Result<Found> {
     })
 }
 
-#[allow(clippy::unnecessary_cast, reason = "the widths differ between architectures")]
+#[allow(
+    clippy::unnecessary_cast,
+    reason = "the widths differ between architectures"
+)]
 fn device_and_inode(folder: &OwnedFd) -> io::Result<(u64, u64)> {
     let stat = rustix::fs::fstat(folder)?;
     Ok((stat.st_dev as u64, stat.st_ino as u64))
@@ -318,22 +353,27 @@ mod tests {
     fn walked_from(argument: &Path, relative: &str, rules: Rules) -> Walked {
         let source = Arc::new(Source::open(0, argument).unwrap());
         let mut walked = Walked::default();
-        walk_from(&source, Path::new(relative), rules, &mut |step| match step {
-            Step::File(place, identity) => {
-                let relative = place.relative.to_string_lossy().into_owned();
-                if let Ok((file, opened)) = place.open(crate::open::Patience::Wait) {
-                    assert_eq!(identity, opened);
-                    walked.contents.push(io::read_to_string(file).unwrap());
+        walk_from(
+            &source,
+            Path::new(relative),
+            rules,
+            &mut |step| match step {
+                Step::File(place, identity) => {
+                    let relative = place.relative.to_string_lossy().into_owned();
+                    if let Ok((file, opened)) = place.open(crate::open::Patience::Wait) {
+                        assert_eq!(identity, opened);
+                        walked.contents.push(io::read_to_string(file).unwrap());
+                    }
+                    walked.files.push(relative);
                 }
-                walked.files.push(relative);
-            }
-            Step::Folder { relative, .. } => {
-                walked.folders.push(relative.to_string_lossy().into_owned());
-            }
-            Step::Problem { path, .. } => {
-                walked.problems.push(path.to_string_lossy().into_owned());
-            }
-        });
+                Step::Folder { relative, .. } => {
+                    walked.folders.push(relative.to_string_lossy().into_owned());
+                }
+                Step::Problem { path, .. } => {
+                    walked.problems.push(path.to_string_lossy().into_owned());
+                }
+            },
+        );
         walked
     }
 
@@ -341,9 +381,18 @@ mod tests {
         walked_from(folder.path(), "", rules)
     }
 
-    const PLAIN: Rules = Rules { hidden: false, follow: false };
-    const HIDDEN: Rules = Rules { hidden: true, follow: false };
-    const FOLLOW: Rules = Rules { hidden: false, follow: true };
+    const PLAIN: Rules = Rules {
+        hidden: false,
+        follow: false,
+    };
+    const HIDDEN: Rules = Rules {
+        hidden: true,
+        follow: false,
+    };
+    const FOLLOW: Rules = Rules {
+        hidden: false,
+        follow: true,
+    };
 
     #[test]
     fn files_come_in_order_and_hidden_or_partial_ones_do_not() {
@@ -365,7 +414,15 @@ mod tests {
         let hidden = walked(&folder, HIDDEN);
         assert_eq!(
             hidden.files,
-            [".secret", "a", "b", ".git/config", "c/.hidden/f", "c/d/e", "z/y"]
+            [
+                ".secret",
+                "a",
+                "b",
+                ".git/config",
+                "c/.hidden/f",
+                "c/d/e",
+                "z/y"
+            ]
         );
     }
 
@@ -420,9 +477,18 @@ mod tests {
         let followed = walked(&folder, FOLLOW);
         assert_eq!(
             followed.files,
-            ["real/a", "to-file", "to-folder/b", "to-folder/deep/c", "to-hidden"]
+            [
+                "real/a",
+                "to-file",
+                "to-folder/b",
+                "to-folder/deep/c",
+                "to-hidden"
+            ]
         );
-        assert_eq!(followed.contents, ["real/a", "b", "b", "deep/c", ".store/object"]);
+        assert_eq!(
+            followed.contents,
+            ["real/a", "b", "b", "deep/c", ".store/object"]
+        );
         assert_eq!(followed.problems.len(), 1, "the broken link");
     }
 

@@ -1,0 +1,515 @@
+//! Which files are known, and which of them each id stands for.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
+use std::path::Path;
+use std::sync::Arc;
+
+use cjp2p_wire::content_id::{ContentId, Hash, PlainName};
+
+use crate::open::Identity;
+use crate::place::Place;
+
+/// One state of one file. A file that changed gets another number, and none is given twice, so whatever was
+/// remembered by number about the old state cannot be taken for the new one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FileNo(u64);
+
+/// The ids of a content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ids {
+    /// Its BLAKE3 hash, which also names its tree.
+    pub blake3: Hash,
+    /// Its SHA-256 hash.
+    pub sha256: Hash,
+}
+
+/// A file as it was found.
+#[derive(Clone, Debug)]
+pub struct FileState {
+    /// Where it is.
+    pub place: Place,
+    /// What it was when it was found; what it must still be when it is hashed and read.
+    pub identity: Identity,
+}
+
+struct Entry {
+    file: Arc<FileState>,
+    name: Option<PlainName>,
+    /// `None` until it is hashed.
+    ids: Option<Ids>,
+    /// The last walk that saw it.
+    walk: u64,
+}
+
+/// What [`Index::see`] found out.
+#[derive(Debug)]
+pub enum Seen {
+    /// It was not known.
+    New(FileNo),
+    /// It is not what it was. If that was shared, here are its ids.
+    Changed(FileNo, Option<Ids>),
+    /// It is as it was.
+    Same(FileNo),
+}
+
+/// Where a [list](Index::list) ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListEnd {
+    hash: Hash,
+    no: FileNo,
+}
+
+/// All known files. A file is known by where it is, gets ids when it has been hashed, and loses them with any change.
+///
+/// Invariant: the maps below hold exactly what follows from `files`.
+pub struct Index {
+    share_names: bool,
+    next: u64,
+    files: HashMap<FileNo, Entry>,
+    places: BTreeMap<(u32, Arc<Path>), FileNo>,
+    blake3: BTreeSet<(Hash, FileNo)>,
+    sha256: BTreeSet<(Hash, FileNo)>,
+    names: BTreeSet<(PlainName, FileNo)>,
+}
+
+impl Index {
+    /// Knows no file. Without `share_names` files can be asked for by their hashes only.
+    pub fn new(share_names: bool) -> Index {
+        Index {
+            share_names,
+            next: 0,
+            files: HashMap::new(),
+            places: BTreeMap::new(),
+            blake3: BTreeSet::new(),
+            sha256: BTreeSet::new(),
+            names: BTreeSet::new(),
+        }
+    }
+
+    /// Takes note of a file that the walk numbered `walk` came across.
+    pub fn see(&mut self, place: Place, identity: Identity, walk: u64) -> Seen {
+        let key = (place.source.number, place.relative.clone());
+        let Some(&no) = self.places.get(&key) else {
+            return Seen::New(self.insert(place, identity, walk));
+        };
+        let known = self.files.get_mut(&no).expect("places name known files");
+        if known.file.identity == identity && known.file.place.is_opened_like(&place) {
+            known.walk = walk;
+            return Seen::Same(no);
+        }
+        let ids = self.remove(no).and_then(|(_, ids)| ids);
+        Seen::Changed(self.insert(place, identity, walk), ids)
+    }
+
+    fn insert(&mut self, place: Place, identity: Identity, walk: u64) -> FileNo {
+        let no = FileNo(self.next);
+        self.next += 1;
+        let name = if self.share_names { place.name() } else { None };
+        if let Some(name) = &name {
+            self.names.insert((name.clone(), no));
+        }
+        self.places
+            .insert((place.source.number, place.relative.clone()), no);
+        let file = Arc::new(FileState { place, identity });
+        let entry = Entry {
+            file,
+            name,
+            ids: None,
+            walk,
+        };
+        self.files.insert(no, entry);
+        no
+    }
+
+    /// Forgets a file. Gives what was known about it.
+    pub fn remove(&mut self, no: FileNo) -> Option<(Arc<FileState>, Option<Ids>)> {
+        let ids = self.withdraw(no);
+        let entry = self.files.remove(&no)?;
+        let place = &entry.file.place;
+        self.places
+            .remove(&(place.source.number, place.relative.clone()));
+        if let Some(name) = entry.name {
+            self.names.remove(&(name, no));
+        }
+        Some((entry.file, ids))
+    }
+
+    /// Answers for a file under its ids from now on. Gives the file, `None` if it is not known any more.
+    pub fn share(&mut self, no: FileNo, ids: Ids) -> Option<Arc<FileState>> {
+        self.withdraw(no);
+        let entry = self.files.get_mut(&no)?;
+        entry.ids = Some(ids);
+        self.blake3.insert((ids.blake3, no));
+        self.sha256.insert((ids.sha256, no));
+        Some(entry.file.clone())
+    }
+
+    fn withdraw(&mut self, no: FileNo) -> Option<Ids> {
+        let ids = self.files.get_mut(&no)?.ids.take()?;
+        self.blake3.remove(&(ids.blake3, no));
+        self.sha256.remove(&(ids.sha256, no));
+        Some(ids)
+    }
+
+    /// What is known about a file, and its ids if it is shared.
+    pub fn get(&self, no: FileNo) -> Option<(&Arc<FileState>, Option<Ids>)> {
+        let entry = self.files.get(&no)?;
+        Some((&entry.file, entry.ids))
+    }
+
+    /// The file at a place.
+    pub fn at(&self, source: u32, relative: &Path) -> Option<FileNo> {
+        self.places.get(&(source, relative.into())).copied()
+    }
+
+    /// The files below `relative` of a source, itself included, that the walk numbered `walk` did not see.
+    pub fn unseen(&self, source: u32, relative: &Path, walk: u64) -> Vec<FileNo> {
+        let from = (source, Arc::from(relative));
+        self.places
+            .range((Bound::Included(from), Bound::Unbounded))
+            .take_while(|((of, path), _)| *of == source && path.starts_with(relative))
+            .map(|(_, no)| *no)
+            .filter(|no| self.files[no].walk != walk)
+            .collect()
+    }
+
+    /// The shared files whose content `id` stands for, in the order in which they were found. More than one where
+    /// files have the same content; none for a name that several files have.
+    pub fn find<'a>(&'a self, id: &'a ContentId) -> impl Iterator<Item = FileNo> + 'a {
+        let (by_hash, by_name) = match id {
+            ContentId::Blake3(hash) | ContentId::Tree(hash) => {
+                (Some(with(&self.blake3, hash)), None)
+            }
+            ContentId::Sha256(hash) => (Some(with(&self.sha256, hash)), None),
+            ContentId::Name(name) => (None, self.named(name)),
+        };
+        by_hash.into_iter().flatten().chain(by_name)
+    }
+
+    fn named(&self, name: &PlainName) -> Option<FileNo> {
+        let mut all = with(&self.names, name);
+        match (all.next(), all.next()) {
+            (Some(no), None) if self.files[&no].ids.is_some() => Some(no),
+            _ => None,
+        }
+    }
+
+    /// Up to `limit` ids of shared contents with their lengths in bytes: the BLAKE3 id of each, and its name. Goes on
+    /// where the list that gave `last` ended; gives where this one ended, `None` at the end.
+    pub fn list(
+        &self,
+        last: Option<ListEnd>,
+        limit: usize,
+    ) -> (Vec<(ContentId, u64)>, Option<ListEnd>) {
+        let mut listed: Vec<(ContentId, u64)> = Vec::new();
+        let mut at = last;
+        let from = last.map_or(Bound::Unbounded, |end| Bound::Excluded((end.hash, end.no)));
+        for &(hash, no) in self.blake3.range((from, Bound::Unbounded)) {
+            let entry = &self.files[&no];
+            let first_with_content = at.is_none_or(|end| end.hash != hash);
+            let id = first_with_content.then_some(ContentId::Blake3(hash));
+            let name = (entry.name.as_ref())
+                .filter(|name| self.named(name) == Some(no))
+                .map(|name| ContentId::Name(name.clone()));
+            let ids: Vec<ContentId> = id.into_iter().chain(name).collect();
+            // At least the id itself, however small the limit: the next list must get further.
+            if listed.len() + ids.len() > limit && at != last {
+                return (listed, at);
+            }
+            let room = limit.saturating_sub(listed.len());
+            let length = entry.file.identity.size;
+            listed.extend(ids.into_iter().take(room).map(|id| (id, length)));
+            at = Some(ListEnd { hash, no });
+        }
+        (listed, None)
+    }
+
+    /// How many files are known, hashed or not.
+    pub fn len(&self) -> usize {
+        self.files.len()
+    }
+
+    /// Whether no file is known.
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty()
+    }
+
+    /// Panics if an invariant is broken. For tests.
+    pub fn check_invariants(&self) {
+        let of = |ids: fn(&Ids) -> Hash| -> BTreeSet<(Hash, FileNo)> {
+            (self.files.iter())
+                .filter_map(|(no, entry)| Some((ids(entry.ids.as_ref()?), *no)))
+                .collect()
+        };
+        assert_eq!(self.blake3, of(|ids| ids.blake3));
+        assert_eq!(self.sha256, of(|ids| ids.sha256));
+        let names: BTreeSet<_> = (self.files.iter())
+            .filter_map(|(no, entry)| Some((entry.name.clone()?, *no)))
+            .collect();
+        assert_eq!(self.names, names);
+        assert_eq!(self.places.len(), self.files.len());
+        for ((source, relative), no) in &self.places {
+            let place = &self.files[no].file.place;
+            assert_eq!((place.source.number, &place.relative), (*source, relative));
+            assert!(no.0 < self.next);
+        }
+    }
+}
+
+/// The numbers that go with `key`.
+fn with<'a, K: Ord + Clone>(
+    set: &'a BTreeSet<(K, FileNo)>,
+    key: &K,
+) -> impl Iterator<Item = FileNo> + use<'a, K> {
+    set.range((key.clone(), FileNo(0))..=(key.clone(), FileNo(u64::MAX)))
+        .map(|(_, no)| *no)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::open::Stamp;
+    use crate::place::Source;
+    use proptest::prelude::*;
+    use std::path::PathBuf;
+
+    fn source() -> Arc<Source> {
+        Arc::new(Source::open(0, Path::new("/")).unwrap())
+    }
+
+    fn place(source: &Arc<Source>, path: &str) -> Place {
+        Place {
+            source: source.clone(),
+            relative: Path::new(path).into(),
+            target: None,
+        }
+    }
+
+    fn version(number: u8) -> Identity {
+        let stamp = Stamp {
+            seconds: number.into(),
+            nanos: 1,
+        };
+        Identity {
+            device: 1,
+            inode: 1,
+            size: number.into(),
+            modified: stamp,
+            changed: stamp,
+        }
+    }
+
+    fn ids(content: u8) -> Ids {
+        Ids {
+            blake3: [content; 32],
+            sha256: [!content; 32],
+        }
+    }
+
+    fn name(text: &str) -> ContentId {
+        ContentId::parse(text).unwrap()
+    }
+
+    #[test]
+    fn when_one_of_two_files_with_the_same_content_goes_the_other_answers() {
+        let (source, mut index) = (source(), Index::new(true));
+        let Seen::New(a) = index.see(place(&source, "a"), version(1), 1) else {
+            panic!()
+        };
+        let Seen::New(b) = index.see(place(&source, "b"), version(1), 1) else {
+            panic!()
+        };
+        index.share(a, ids(7));
+        index.share(b, ids(7));
+        let id = ContentId::Sha256(ids(7).sha256);
+        assert_eq!(index.find(&id).collect::<Vec<_>>(), [a, b]);
+        index.remove(a);
+        assert_eq!(index.find(&id).collect::<Vec<_>>(), [b]);
+        index.check_invariants();
+    }
+
+    #[test]
+    fn a_name_that_two_files_have_is_shared_again_when_one_of_them_goes() {
+        let (source, mut index) = (source(), Index::new(true));
+        let Seen::New(a) = index.see(place(&source, "x/readme"), version(1), 1) else {
+            panic!()
+        };
+        index.share(a, ids(1));
+        assert_eq!(index.find(&name("readme")).collect::<Vec<_>>(), [a]);
+        let Seen::New(b) = index.see(place(&source, "y/readme"), version(2), 1) else {
+            panic!()
+        };
+        assert_eq!(
+            index.find(&name("readme")).count(),
+            0,
+            "even before the second is hashed"
+        );
+        index.share(b, ids(2));
+        assert_eq!(index.find(&name("readme")).count(), 0);
+        index.remove(a);
+        assert_eq!(index.find(&name("readme")).collect::<Vec<_>>(), [b]);
+    }
+
+    #[test]
+    fn a_file_named_like_a_hash_is_not_shared_by_name() {
+        let (source, mut index) = (source(), Index::new(true));
+        let digits = "ab".repeat(32);
+        let Seen::New(a) = index.see(place(&source, &digits), version(1), 1) else {
+            panic!()
+        };
+        index.share(a, ids(1));
+        assert_eq!(index.find(&name(&digits)).count(), 0);
+    }
+
+    #[test]
+    fn a_changed_file_loses_its_ids_and_its_number() {
+        let (source, mut index) = (source(), Index::new(true));
+        let Seen::New(old) = index.see(place(&source, "a"), version(1), 1) else {
+            panic!()
+        };
+        index.share(old, ids(1));
+        assert!(
+            matches!(index.see(place(&source, "a"), version(1), 2), Seen::Same(no) if no == old)
+        );
+        let Seen::Changed(new, Some(lost)) = index.see(place(&source, "a"), version(2), 3) else {
+            panic!()
+        };
+        assert_eq!(lost, ids(1));
+        assert_eq!(index.find(&name("a")).count(), 0);
+        assert!(
+            index.share(old, ids(1)).is_none(),
+            "a late result for the old state"
+        );
+        assert!(index.share(new, ids(2)).is_some());
+        assert_eq!(index.find(&name("a")).collect::<Vec<_>>(), [new]);
+    }
+
+    #[test]
+    fn a_list_in_parts_holds_everything_once() {
+        let (source, mut index) = (source(), Index::new(true));
+        for number in 0..100u8 {
+            let path = format!("{}/file-{number}", number % 3);
+            let Seen::New(no) = index.see(place(&source, &path), version(number), 1) else {
+                panic!()
+            };
+            index.share(no, ids(number / 2));
+        }
+        let (all, end) = index.list(None, usize::MAX);
+        assert_eq!((all.len(), end), (150, None));
+        for limit in [2, 3, 4, 7, 149, 150] {
+            let (mut parts, mut last) = (Vec::new(), None);
+            loop {
+                let (part, end) = index.list(last, limit);
+                assert!(part.len() <= limit);
+                parts.extend(part);
+                last = end;
+                if end.is_none() {
+                    break;
+                }
+            }
+            assert_eq!(parts, all, "limit {limit}");
+        }
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        See { path: usize, version: u8 },
+        Share { path: usize, content: u8 },
+        Remove { path: usize },
+        Walk { below: usize, of: Vec<usize> },
+    }
+
+    const PATHS: [&str; 8] = ["a", "b", "d/a", "d/b", "d/e/a", "d.x/b", "d/e", "f"];
+    const BELOW: [&str; 5] = ["", "d", "d/e", "a", "none"];
+
+    fn any_step() -> impl Strategy<Value = Step> {
+        let path = || 0..PATHS.len();
+        prop_oneof![
+            (path(), 0u8..4).prop_map(|(path, version)| Step::See { path, version }),
+            (path(), 0u8..4).prop_map(|(path, content)| Step::Share { path, content }),
+            path().prop_map(|path| Step::Remove { path }),
+            (0..BELOW.len(), prop::collection::vec(path(), 0..5))
+                .prop_map(|(below, of)| Step::Walk { below, of }),
+        ]
+    }
+
+    proptest! {
+        /// The model is a list of files, searched from end to end for each question.
+        #[test]
+        fn agrees_with_a_list_of_files(steps in prop::collection::vec(any_step(), 0..60)) {
+            let (source, mut index) = (source(), Index::new(true));
+            let mut model: Vec<(&str, u8, Option<u8>)> = Vec::new();
+            for (walk, step) in steps.into_iter().enumerate() {
+                let walk = walk as u64 + 1;
+                match step {
+                    Step::See { path, version: number } => {
+                        let path = PATHS[path];
+                        let seen = index.see(place(&source, path), version(number), walk);
+                        match model.iter_mut().find(|file| file.0 == path) {
+                            None => {
+                                prop_assert!(matches!(seen, Seen::New(_)));
+                                model.push((path, number, None));
+                            }
+                            Some(file) if file.1 == number => prop_assert!(matches!(seen, Seen::Same(_))),
+                            Some(file) => {
+                                let Seen::Changed(_, lost) = seen else { return Err(TestCaseError::fail("not changed")) };
+                                prop_assert_eq!(lost, file.2.map(ids));
+                                *file = (path, number, None);
+                            }
+                        }
+                    }
+                    Step::Share { path, content } => {
+                        let no = index.at(0, Path::new(PATHS[path]));
+                        let file = model.iter_mut().find(|file| file.0 == PATHS[path]);
+                        prop_assert_eq!(no.is_some(), file.is_some());
+                        if let (Some(no), Some(file)) = (no, file) {
+                            index.share(no, ids(content));
+                            file.2 = Some(content);
+                        }
+                    }
+                    Step::Remove { path } => {
+                        if let Some(no) = index.at(0, Path::new(PATHS[path])) {
+                            prop_assert!(index.remove(no).is_some());
+                        }
+                        model.retain(|file| file.0 != PATHS[path]);
+                    }
+                    Step::Walk { below, of } => {
+                        let below = Path::new(BELOW[below]);
+                        for path in &of {
+                            if let Some(file) = model.iter().find(|file| file.0 == PATHS[*path]) {
+                                index.see(place(&source, file.0), version(file.1), walk);
+                            }
+                        }
+                        let mut unseen: Vec<PathBuf> = index.unseen(0, below, walk).into_iter()
+                            .map(|no| index.get(no).unwrap().0.place.relative.to_path_buf()).collect();
+                        let mut expected: Vec<PathBuf> = model.iter()
+                            .filter(|file| Path::new(file.0).starts_with(below))
+                            .filter(|file| !of.iter().any(|path| PATHS[*path] == file.0))
+                            .map(|file| file.0.into()).collect();
+                        unseen.sort();
+                        expected.sort();
+                        prop_assert_eq!(unseen, expected);
+                    }
+                }
+                index.check_invariants();
+                prop_assert_eq!(index.len(), model.len());
+                for content in 0u8..4 {
+                    let expected = model.iter().filter(|file| file.2 == Some(content)).count();
+                    prop_assert_eq!(index.find(&ContentId::Blake3(ids(content).blake3)).count(), expected);
+                    prop_assert_eq!(index.find(&ContentId::Tree(ids(content).blake3)).count(), expected);
+                    prop_assert_eq!(index.find(&ContentId::Sha256(ids(content).sha256)).count(), expected);
+                }
+                for text in ["a", "b", "e", "f"] {
+                    let mut having = model.iter().filter(|file| file.0.rsplit('/').next() == Some(text));
+                    let only = match (having.next(), having.next()) {
+                        (Some(file), None) if file.2.is_some() => index.at(0, Path::new(file.0)),
+                        _ => None,
+                    };
+                    let id = name(text);
+                    prop_assert_eq!(index.find(&id).next(), only);
+                }
+            }
+        }
+    }
+}
