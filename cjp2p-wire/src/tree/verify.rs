@@ -1,0 +1,375 @@
+//! Checking a tree top-down as its runs come, and content by it. The only maker of [`Verified`].
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Range;
+
+use super::{
+    ENTRY_LEN, Geometry, LEAF_LEN, RUN_ENTRIES, RUN_LEVELS, Run, Segment, fold, header, reader,
+};
+use crate::content_id::Hash;
+
+/// Bytes of content that are proved to be what the content with this root has at this offset.
+///
+/// Only this module makes such values, after it hashed the bytes. What takes one by this type need not ask again, and
+/// cannot be given anything else.
+#[derive(Clone, Copy, Debug)]
+pub struct Verified<'a> {
+    root: Hash,
+    offset: u64,
+    bytes: &'a [u8],
+    reaches_end: bool,
+}
+
+impl<'a> Verified<'a> {
+    /// The BLAKE3 hash of the whole content.
+    pub fn root(&self) -> &Hash {
+        &self.root
+    }
+
+    /// Where the bytes begin in the content.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// The bytes.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// The length of the whole content in bytes, where these are its last. Until then a length is only claimed.
+    pub fn proves_length(&self) -> Option<u64> {
+        self.reaches_end
+            .then_some(self.offset + self.bytes.len() as u64)
+    }
+}
+
+/// Checks all of a content at once: `None` where its BLAKE3 hash is not `root`.
+pub fn verify_whole<'a>(root: &Hash, bytes: &'a [u8]) -> Option<Verified<'a>> {
+    let matches = blake3::hash(bytes).as_bytes() == root;
+    matches.then_some(Verified {
+        root: *root,
+        offset: 0,
+        bytes,
+        reaches_end: true,
+    })
+}
+
+/// Why a run was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TreeError {
+    /// The tree has no such run, or needs none: content of one leaf is checked against the root itself.
+    NoSuchRun(Run),
+    /// The run has other than this many bytes.
+    Length {
+        /// Bytes that the run has.
+        expected: u64,
+        /// Bytes that came.
+        got: u64,
+    },
+    /// This run, which would prove it, is not here yet.
+    ParentUnknown(Run),
+    /// It does not fold to what its parent, or the root, says.
+    Mismatch(Run),
+}
+
+impl fmt::Display for TreeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TreeError::NoSuchRun(run) => write!(
+                f,
+                "the tree has no run {} of level {}",
+                run.index, run.level
+            ),
+            TreeError::Length { expected, got } => {
+                write!(f, "a run of {got} bytes, not {expected}")
+            }
+            TreeError::ParentUnknown(run) => {
+                write!(
+                    f,
+                    "run {} of level {} has to come first",
+                    run.index, run.level
+                )
+            }
+            TreeError::Mismatch(run) => write!(
+                f,
+                "run {} of level {} is not of this tree",
+                run.index, run.level
+            ),
+        }
+    }
+}
+
+impl std::error::Error for TreeError {}
+
+/// Why content was not verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum VerifyError {
+    /// The bytes are not whole leaves within the content.
+    NotWholeLeaves,
+    /// This run is needed first.
+    RunUnknown(Run),
+    /// These leaves, ascending, are wrong; all others are right.
+    BadLeaves(Vec<u64>),
+}
+
+impl fmt::Display for VerifyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            VerifyError::NotWholeLeaves => f.write_str("not whole leaves of the content"),
+            VerifyError::RunUnknown(run) => write!(
+                f,
+                "run {} of level {} has to come first",
+                run.index, run.level
+            ),
+            VerifyError::BadLeaves(leaves) => write!(
+                f,
+                "{} wrong leaves, the first is {}",
+                leaves.len(),
+                leaves[0]
+            ),
+        }
+    }
+}
+
+impl std::error::Error for VerifyError {}
+
+/// The proven part of a tree, under one root and one claimed length of the content.
+///
+/// Invariant: every run in it folds to the root.
+#[derive(Clone, Debug)]
+pub struct TreeVerifier {
+    root: Hash,
+    geometry: Geometry,
+    runs: BTreeMap<Run, Box<[Hash]>>,
+}
+
+impl TreeVerifier {
+    /// Knows nothing but the root, and believes the length.
+    ///
+    /// Under a false length, what verifies is still right at its offset, but sooner or later what honest peers send
+    /// fails, and the last leaf always does.
+    pub fn new(root: Hash, geometry: Geometry) -> TreeVerifier {
+        TreeVerifier {
+            root,
+            geometry,
+            runs: BTreeMap::new(),
+        }
+    }
+
+    /// The BLAKE3 hash of the whole content.
+    pub fn root(&self) -> &Hash {
+        &self.root
+    }
+
+    /// The shape under the claimed length.
+    pub fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
+    /// Whether `run` is proven and here.
+    pub fn has_run(&self, run: Run) -> bool {
+        self.runs.contains_key(&run)
+    }
+
+    /// The entries of `run`, where it is here.
+    pub fn run(&self, run: Run) -> Option<&[Hash]> {
+        self.runs.get(&run).map(|entries| &entries[..])
+    }
+
+    /// Checks and keeps a run: `bytes` are [`Geometry::run_bytes`] of the tree file. One already here is checked again.
+    ///
+    /// # Errors
+    ///
+    /// Says why it was not taken; nothing has changed then.
+    pub fn insert_run(&mut self, run: Run, bytes: &[u8]) -> Result<(), TreeError> {
+        if self.geometry.leaves() == 1 || !self.geometry.has_run(run) {
+            return Err(TreeError::NoSuchRun(run));
+        }
+        let span = self.geometry.run_bytes(run);
+        let (expected, got) = (span.end - span.start, bytes.len() as u64);
+        if got != expected {
+            return Err(TreeError::Length { expected, got });
+        }
+        let (entries, _) = bytes.as_chunks::<{ ENTRY_LEN as usize }>();
+        let proven = match self.geometry.parent_run(run) {
+            None => fold::fold_to_root(entries) == Some(self.root),
+            Some(parent) => {
+                let entry = self
+                    .entry_of(parent, run)
+                    .ok_or(TreeError::ParentUnknown(parent))?;
+                fold::fold_to_one(entries) == entry
+            }
+        };
+        if !proven {
+            return Err(TreeError::Mismatch(run));
+        }
+        self.runs.insert(run, entries.into());
+        Ok(())
+    }
+
+    /// What `parent` says that `run` folds to.
+    fn entry_of(&self, parent: Run, run: Run) -> Option<Hash> {
+        self.runs
+            .get(&parent)?
+            .get((run.index % RUN_ENTRIES) as usize)
+            .copied()
+    }
+
+    /// Drops a run that is no longer needed, such as the leaves of content that is complete.
+    pub fn forget_run(&mut self, run: Run) {
+        self.runs.remove(&run);
+    }
+
+    /// The first run, from the top, that is still missing to verify `leaf`. `None`: ready.
+    pub fn missing_run_for(&self, leaf: u64) -> Option<Run> {
+        if self.geometry.leaves() == 1 {
+            return None;
+        }
+        self.geometry
+            .path_to_leaf(leaf)
+            .into_iter()
+            .find(|run| !self.has_run(*run))
+    }
+
+    /// Bytes of memory that the runs take, about.
+    pub fn memory(&self) -> usize {
+        let entries: usize = self
+            .runs
+            .values()
+            .map(|entries| size_of_val(&**entries))
+            .sum();
+        entries + self.runs.len() * size_of::<(Run, Box<[Hash]>)>()
+    }
+
+    /// The bytes `range` of the tree file, where they follow from the runs that are here. Levels between two runs
+    /// are folds of the lower one.
+    pub fn read(&self, range: Range<u64>) -> Option<Vec<u8>> {
+        let mut out = Vec::new();
+        for segment in self.geometry.locate(range) {
+            match segment {
+                Segment::Header(bytes) => {
+                    out.extend_from_slice(
+                        &header(&self.root)[bytes.start as usize..bytes.end as usize],
+                    );
+                }
+                Segment::Level { level, bytes } => {
+                    let up = level % RUN_LEVELS;
+                    for (index, bytes) in reader::by_run(up, bytes) {
+                        let run = self.runs.get(&Run {
+                            level: level - up,
+                            index,
+                        })?;
+                        fold::append_folded(run, up, bytes, &mut out);
+                    }
+                }
+            }
+        }
+        Some(out)
+    }
+
+    /// Checks content: `bytes` at `offset`, whole leaves, of which the content's last may be shorter.
+    ///
+    /// The runs of leaves over `bytes` must be here. Groups that `bytes` covers whole need only the run above, as long
+    /// as they are right. Hashing is fastest where `bytes` is aligned to, and as long as, 16 KiB or more.
+    ///
+    /// # Errors
+    ///
+    /// Names exactly the wrong leaves; or the run that is needed first; or refuses bytes that are not whole leaves
+    /// of this content.
+    pub fn verify<'a>(&self, offset: u64, bytes: &'a [u8]) -> Result<Verified<'a>, VerifyError> {
+        let length = self.geometry.length();
+        let end = offset
+            .checked_add(bytes.len() as u64)
+            .filter(|end| *end <= length);
+        let end = end.filter(|end| end.is_multiple_of(LEAF_LEN) || *end == length);
+        let (Some(end), true) = (end, offset.is_multiple_of(LEAF_LEN)) else {
+            return Err(VerifyError::NotWholeLeaves);
+        };
+        if bytes.is_empty() && length > 0 {
+            return Err(VerifyError::NotWholeLeaves);
+        }
+        let leaves = offset / LEAF_LEN..end.div_ceil(LEAF_LEN).max(1);
+        let mut bad = Vec::new();
+        for group in leaves.start / RUN_ENTRIES..leaves.end.div_ceil(RUN_ENTRIES) {
+            let first = (group * RUN_ENTRIES).max(leaves.start);
+            let last = ((group + 1) * RUN_ENTRIES).min(leaves.end);
+            self.check_group(first..last, offset, bytes, &mut bad)?;
+        }
+        if !bad.is_empty() {
+            return Err(VerifyError::BadLeaves(bad));
+        }
+        Ok(Verified {
+            root: self.root,
+            offset,
+            bytes,
+            reaches_end: end == length,
+        })
+    }
+
+    /// Checks `leaves`, all of one group, and adds the wrong ones to `bad`. `bytes` begins at `offset`.
+    fn check_group(
+        &self,
+        leaves: Range<u64>,
+        offset: u64,
+        bytes: &[u8],
+        bad: &mut Vec<u64>,
+    ) -> Result<(), VerifyError> {
+        let run = self.geometry.run_of_leaf(leaves.start);
+        let within = |leaves: Range<u64>| {
+            let start = self.geometry.leaf_range(leaves.start).start;
+            let end = self.geometry.leaf_range(leaves.end - 1).end;
+            (
+                start,
+                &bytes[(start - offset) as usize..(end - offset) as usize],
+            )
+        };
+        let all = self.geometry.run_entries(run);
+        if leaves == all && self.group_matches(run, within(leaves.clone())) {
+            return Ok(());
+        }
+        if self.geometry.leaves() == 1 {
+            bad.push(0);
+            return Ok(());
+        }
+        let entries = self.runs.get(&run).ok_or(VerifyError::RunUnknown(run))?;
+        let entry = |leaf: u64| (leaf - all.start) as usize;
+        let mut leaf = leaves.start;
+        while leaf < leaves.end {
+            let subtree = leaf..complete_subtree_end(leaf, leaves.end, self.geometry.leaves());
+            let (start, part) = within(subtree.clone());
+            let values = &entries[entry(subtree.start)..entry(subtree.end)];
+            if fold::subtree(start, part) != fold::fold_to_one(values) {
+                let found = fold::leaves(start, part);
+                let pairs = subtree.clone().zip(found.iter().zip(values));
+                bad.extend(
+                    pairs
+                        .filter(|(_, (found, value))| found != value)
+                        .map(|(leaf, _)| leaf),
+                );
+            }
+            leaf = subtree.end;
+        }
+        Ok(())
+    }
+
+    /// Whether a whole group is known to be right from what is above its leaves.
+    fn group_matches(&self, run: Run, (start, bytes): (u64, &[u8])) -> bool {
+        match self.geometry.parent_run(run) {
+            None => blake3::hash(bytes).as_bytes() == &self.root,
+            Some(parent) => self
+                .entry_of(parent, run)
+                .is_some_and(|entry| fold::subtree(start, bytes) == entry),
+        }
+    }
+}
+
+/// Where the largest subtree ends that begins at `leaf` and is complete before `end`. Within one group, in which no
+/// subtree is larger than the group. The content's last subtrees have fewer leaves than their place has room for.
+fn complete_subtree_end(leaf: u64, end: u64, leaves: u64) -> u64 {
+    let mut size = 1 << leaf.trailing_zeros().min(RUN_LEVELS);
+    while size > 1 && leaf + size > end && end < leaves {
+        size /= 2;
+    }
+    (leaf + size).min(leaves)
+}
