@@ -22,6 +22,8 @@ pub enum Exit {
     Busy = 6,
     /// The destination cannot be written.
     Destination = 7,
+    /// Whoever read standard output has closed it: what a shell reports for SIGPIPE.
+    ClosedOutput = 141,
 }
 
 impl From<Exit> for ExitCode {

@@ -1,3 +1,13 @@
-//! What the tools have in common: exit codes, arguments, logging, progress.
+//! What the tools have in common: how they start and end, arguments, logging, progress.
 
+pub mod args;
+pub mod duration;
 pub mod exit;
+pub mod logging;
+pub mod progress;
+mod rate;
+pub mod size;
+pub mod start;
+
+pub use exit::Exit;
+pub use start::{ToolError, run_tool};

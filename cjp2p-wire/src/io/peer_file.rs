@@ -1,0 +1,294 @@
+//! The peer table as a file that several tools may read and write at once. `docs/peer-table.md` is its description.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::state_dir::{FileLock, StateDir, about, atomic_replace};
+use crate::peers::table::PeerTable;
+
+/// A larger file is no peer table: full, the table has a tenth of this.
+pub const MAX_BYTES: u64 = 16 << 20;
+
+/// Who holds the lock only reads and writes this one file; if that takes longer, something hangs.
+const LOCK_LIMIT: Duration = Duration::from_secs(60);
+
+/// The file `peers.json` of a state folder.
+#[derive(Clone, Debug)]
+pub struct PeerFile {
+    path: PathBuf,
+    lock: PathBuf,
+}
+
+/// What is in the file.
+enum Content {
+    Good(PeerTable),
+    /// Not, or not in full, a table: what could be read of it, and what is wrong.
+    Damaged(PeerTable, String),
+}
+
+impl PeerFile {
+    /// The peer table of a state folder. Neither needs to exist before the first update.
+    pub fn new(state: &StateDir) -> PeerFile {
+        PeerFile {
+            path: state.file("peers.json"),
+            lock: state.file("peers.json.lock"),
+        }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads the table, and a warning for the user where something is amiss.
+    ///
+    /// Never fails: a damaged file is set aside, and what can be read of it is the table.
+    pub fn load(&self) -> (PeerTable, Option<String>) {
+        match read(&self.path) {
+            Ok(Content::Good(table)) => (table, None),
+            Ok(Content::Damaged(table, problem)) => match self.update(|_| ()) {
+                Ok(((), warning)) => (table, warning),
+                Err(error) => (
+                    table,
+                    Some(format!("{problem} (and it cannot be set aside: {error})")),
+                ),
+            },
+            Err(error) => (PeerTable::new(), Some(error.to_string())),
+        }
+    }
+
+    /// Changes the table: under a lock that all tools respect, it is read, changed and replaced whole. Gives what `change`
+    /// gave, and a warning for the user where the file had to be set aside.
+    ///
+    /// `change` should merge what is new, not put back a table that was read long ago.
+    ///
+    /// # Errors
+    ///
+    /// Where the file cannot be read, set aside or replaced, or the lock is not to be had within a minute. The file is
+    /// then as it was.
+    pub fn update<R>(
+        &self,
+        change: impl FnOnce(&mut PeerTable) -> R,
+    ) -> io::Result<(R, Option<String>)> {
+        let _lock = FileLock::acquire_within(&self.lock, LOCK_LIMIT)?;
+        let (mut table, warning) = match read(&self.path)? {
+            Content::Good(table) => (table, None),
+            Content::Damaged(table, problem) => {
+                let aside = self.set_aside()?;
+                let kept = match table.len() {
+                    0 => String::new(),
+                    count => format!("; {count} of its peers could be read and are kept"),
+                };
+                (
+                    table,
+                    Some(format!("{problem}: set aside as {}{kept}", aside.display())),
+                )
+            }
+        };
+        let before = table.clone();
+        let result = change(&mut table);
+        if warning.is_some() || table != before {
+            atomic_replace(&self.path, table.to_json().as_bytes())?;
+        }
+        Ok((result, warning))
+    }
+
+    /// Renames the file to the first free name. The lock is held, so nobody else takes that name meanwhile.
+    fn set_aside(&self) -> io::Result<PathBuf> {
+        for n in 1u32.. {
+            let mut name = self.path.clone().into_os_string();
+            name.push(format!(".damaged-{n}"));
+            let aside = PathBuf::from(name);
+            if fs::symlink_metadata(&aside).is_err() {
+                fs::rename(&self.path, &aside).map_err(|error| about(&self.path, error))?;
+                return Ok(aside);
+            }
+        }
+        Err(about(
+            &self.path,
+            io::Error::other("too many damaged files beside it"),
+        ))
+    }
+}
+
+fn read(path: &Path) -> io::Result<Content> {
+    let empty = || Content::Good(PeerTable::new());
+    // Looked at before it is opened: opening a named pipe would wait for a writer.
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.is_file() => {}
+        Ok(_) => return Err(about(path, io::Error::other("not a regular file"))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(empty()),
+        Err(error) => return Err(about(path, error)),
+    }
+    let mut bytes = Vec::new();
+    let file = match File::open(path) {
+        Ok(file) => file,
+        // Set aside by another tool just now.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(empty()),
+        Err(error) => return Err(about(path, error)),
+    };
+    file.take(MAX_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| about(path, error))?;
+    let damaged = |table, what: String| {
+        Ok(Content::Damaged(
+            table,
+            format!("{}: {what}", path.display()),
+        ))
+    };
+    if bytes.len() as u64 > MAX_BYTES {
+        return damaged(
+            PeerTable::new(),
+            format!("larger than {} MiB", MAX_BYTES >> 20),
+        );
+    }
+    let Ok(text) = String::from_utf8(bytes) else {
+        return damaged(PeerTable::new(), "not UTF-8".into());
+    };
+    let parsed = PeerTable::parse(&text);
+    match parsed.problems.first() {
+        None => Ok(Content::Good(parsed.table)),
+        Some(problem) => damaged(parsed.table, problem.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::peers::peer::Origin;
+    use std::net::SocketAddr;
+    use std::thread;
+    use tempfile::TempDir;
+
+    fn setup() -> (TempDir, PeerFile) {
+        let folder = tempfile::tempdir().unwrap();
+        let file = PeerFile::new(&StateDir::open(Some(folder.path())).unwrap());
+        (folder, file)
+    }
+
+    fn peer(n: u16) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], 1000 + n))
+    }
+
+    fn names(folder: &TempDir) -> Vec<String> {
+        let entries = fs::read_dir(folder.path()).unwrap();
+        let mut names: Vec<_> = entries
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_missing_or_empty_file_is_an_empty_table() {
+        let (_folder, file) = setup();
+        assert_eq!(file.load(), (PeerTable::new(), None));
+        fs::write(file.path(), "").unwrap();
+        assert_eq!(file.load(), (PeerTable::new(), None));
+    }
+
+    #[test]
+    fn updates_from_many_threads_are_never_lost() {
+        let (_folder, file) = setup();
+        thread::scope(|scope| {
+            for writer in 0..8u16 {
+                let file = file.clone();
+                scope.spawn(move || {
+                    for n in 0..12 {
+                        file.update(|table| {
+                            table.heard(peer(writer * 100 + n), 1, None, Origin::Incoming)
+                        })
+                        .unwrap();
+                        let (table, warning) = file.load();
+                        assert_eq!(warning, None);
+                        assert!(table.get(peer(writer * 100 + n)).is_some());
+                    }
+                });
+            }
+        });
+        assert_eq!(file.load().0.len(), 8 * 12);
+    }
+
+    #[test]
+    fn an_update_that_changes_nothing_writes_nothing() {
+        let (_folder, file) = setup();
+        file.update(|table| table.suggest(peer(1), Origin::Added))
+            .unwrap();
+        let before = fs::metadata(file.path()).unwrap().modified().unwrap();
+        file.update(|table| table.suggest(peer(1), Origin::Added))
+            .unwrap();
+        assert_eq!(
+            fs::metadata(file.path()).unwrap().modified().unwrap(),
+            before
+        );
+    }
+
+    #[test]
+    fn a_damaged_file_is_set_aside_with_a_warning_and_nothing_is_lost() {
+        let (folder, file) = setup();
+        for (n, damaged) in [
+            (1, "nonsense"),
+            (2, "{\"version\":2,\"peers\":[]}"),
+            (3, "\u{0}\u{0}\u{0}"),
+        ] {
+            fs::write(file.path(), damaged).unwrap();
+            let (table, warning) = file.load();
+            assert!(table.is_empty());
+            let aside = format!("peers.json.damaged-{n}");
+            assert!(warning.unwrap().contains(&aside));
+            assert_eq!(
+                fs::read_to_string(folder.path().join(aside)).unwrap(),
+                damaged
+            );
+            assert_eq!(file.load(), (PeerTable::new(), None));
+        }
+        assert_eq!(names(&folder).len(), 5);
+    }
+
+    #[test]
+    fn what_can_be_read_of_a_damaged_file_is_kept() {
+        let (folder, file) = setup();
+        fs::write(
+            file.path(),
+            r#"[{"address":"127.0.0.1:1001"},{"address":"nowhere"}]"#,
+        )
+        .unwrap();
+        let (table, warning) = file.load();
+        assert_eq!(table.len(), 1);
+        let warning = warning.unwrap();
+        assert!(
+            warning.contains("line 1: entry 1: \"nowhere\""),
+            "{warning}"
+        );
+        assert!(warning.contains("damaged-1; 1 of its peers"), "{warning}");
+        assert_eq!(file.load(), (table, None));
+        assert!(names(&folder).contains(&"peers.json.damaged-1".into()));
+    }
+
+    #[test]
+    fn a_file_of_100_mb_is_set_aside_unread() {
+        let (folder, file) = setup();
+        File::create(file.path())
+            .unwrap()
+            .set_len(100_000_000)
+            .unwrap();
+        let (table, warning) = file.load();
+        assert!(table.is_empty());
+        assert!(warning.unwrap().contains("larger than 16 MiB"));
+        let aside = folder.path().join("peers.json.damaged-1");
+        assert_eq!(fs::metadata(aside).unwrap().len(), 100_000_000);
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_reported_and_left_alone() {
+        let (folder, file) = setup();
+        fs::create_dir(file.path()).unwrap();
+        let (table, warning) = file.load();
+        assert!(table.is_empty());
+        assert!(warning.unwrap().contains("not a regular file"));
+        assert!(file.update(|_| ()).is_err());
+        assert!(names(&folder).contains(&"peers.json".into()));
+    }
+}

@@ -1,0 +1,245 @@
+//! One peer as the table remembers it, and as JSON spells it.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::{Map, Value};
+
+use super::address::{self, Scope};
+
+/// How an address first came to be in the table.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum Origin {
+    /// It was written into the table by hand (`cjp2p-peers add`, or an editor).
+    #[default]
+    Added,
+    /// `--peer` of a tool.
+    CommandLine,
+    /// The bootstrap list.
+    Bootstrap,
+    /// It sent us a message of its own accord.
+    Incoming,
+    /// The peer at this address named it.
+    Referral(SocketAddr),
+    /// Something that a later version wrote; kept as it stands.
+    Other(String),
+}
+
+impl Origin {
+    /// Whether the person at this machine, and no stranger, chose the address.
+    pub fn is_local(&self) -> bool {
+        matches!(
+            self,
+            Origin::Added | Origin::CommandLine | Origin::Bootstrap
+        )
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Added => f.write_str("added"),
+            Origin::CommandLine => f.write_str("command line"),
+            Origin::Bootstrap => f.write_str("bootstrap"),
+            Origin::Incoming => f.write_str("incoming"),
+            Origin::Referral(by) => write!(f, "referral {by}"),
+            Origin::Other(text) => f.write_str(text),
+        }
+    }
+}
+
+impl From<String> for Origin {
+    fn from(text: String) -> Origin {
+        match text.as_str() {
+            "added" => Origin::Added,
+            "command line" => Origin::CommandLine,
+            "bootstrap" => Origin::Bootstrap,
+            "incoming" => Origin::Incoming,
+            _ => match text.strip_prefix("referral ").map(address::parse) {
+                Some(Ok(by)) => Origin::Referral(by),
+                _ => Origin::Other(text),
+            },
+        }
+    }
+}
+
+impl Serialize for Origin {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Origin {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Origin, D::Error> {
+        String::deserialize(deserializer).map(Origin::from)
+    }
+}
+
+/// What is known about one peer. `docs/peer-table.md` documents the JSON.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Peer {
+    /// Where it is. Invariant: canonical, and not [`Scope::Unusable`].
+    #[serde(deserialize_with = "read_address")]
+    pub(super) address: SocketAddr,
+    /// Whether it ever returned our cookie from there; otherwise the address is only a suggestion.
+    #[serde(default)]
+    pub(super) verified: bool,
+    /// When it was first heard from, in milliseconds since 1970.
+    #[serde(default)]
+    pub(super) first_heard_ms: Option<u64>,
+    /// When it was last heard from, in milliseconds since 1970.
+    #[serde(default)]
+    pub(super) last_heard_ms: Option<u64>,
+    /// The last round trip measured, in milliseconds. Invariant: finite and not negative.
+    #[serde(default, deserialize_with = "read_round_trip")]
+    pub(super) round_trip_ms: Option<f64>,
+    /// How often it was asked since it was last heard from.
+    #[serde(default)]
+    pub(super) unanswered: u32,
+    /// How the address came to us.
+    #[serde(default)]
+    pub(super) origin: Origin,
+    /// Fields of later versions, kept when the table is rewritten.
+    #[serde(flatten)]
+    pub(super) other: Map<String, Value>,
+}
+
+impl Peer {
+    pub(super) fn new(address: SocketAddr, origin: Origin) -> Peer {
+        Peer {
+            address,
+            verified: false,
+            first_heard_ms: None,
+            last_heard_ms: None,
+            round_trip_ms: None,
+            unanswered: 0,
+            origin,
+            other: Map::new(),
+        }
+    }
+
+    /// Where it is: canonical, and an address that a peer can have.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Whether it ever returned our cookie from there; otherwise the address is only a suggestion.
+    pub fn is_verified(&self) -> bool {
+        self.verified
+    }
+
+    /// When it was first heard from, in milliseconds since 1970.
+    pub fn first_heard_ms(&self) -> Option<u64> {
+        self.first_heard_ms
+    }
+
+    /// When it was last heard from, in milliseconds since 1970.
+    pub fn last_heard_ms(&self) -> Option<u64> {
+        self.last_heard_ms
+    }
+
+    /// The last round trip measured, in milliseconds.
+    pub fn round_trip_ms(&self) -> Option<f64> {
+        self.round_trip_ms
+    }
+
+    /// How often it was asked since it was last heard from.
+    pub fn unanswered(&self) -> u32 {
+        self.unanswered
+    }
+
+    /// How the address came to us.
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// How long it has been known to answer, in milliseconds.
+    pub(super) fn lifetime_ms(&self) -> u64 {
+        let first = self.first_heard_ms.unwrap_or(u64::MAX);
+        self.last_heard_ms.unwrap_or(0).saturating_sub(first)
+    }
+
+    /// Who is given up first: `Greater` is the worse one. Suggestions before verified peers, strangers' suggestions
+    /// before our own, the silent before the answering, the longest unheard first. Total, so that trimming is repeatable.
+    pub(super) fn cmp_worth(&self, other: &Peer) -> Ordering {
+        let key = |peer: &Peer| {
+            (
+                !peer.verified,
+                !peer.verified && !peer.origin.is_local(),
+                peer.unanswered,
+                std::cmp::Reverse(peer.last_heard_ms),
+                peer.address,
+            )
+        };
+        key(self).cmp(&key(other))
+    }
+
+    /// Takes in what another record of the same peer knows. The order of the two does not matter.
+    pub(super) fn merge(&mut self, other: &Peer) {
+        debug_assert_eq!(self.address, other.address);
+        // Heard last at the same instant: who asked more often since then wrote later. For the rest any fixed choice does.
+        let tie_break = |a: &Peer, b: &Peer| {
+            a.unanswered.cmp(&b.unanswered).then_with(|| {
+                a.round_trip_ms
+                    .unwrap_or(-1.0)
+                    .total_cmp(&b.round_trip_ms.unwrap_or(-1.0))
+            })
+        };
+        let (newer, older) = match self
+            .last_heard_ms
+            .cmp(&other.last_heard_ms)
+            .then_with(|| tie_break(self, other))
+        {
+            Ordering::Less => (other, &*self),
+            _ => (&*self, other),
+        };
+        // The origin is the first one; where that cannot be told, our own choice goes before a stranger's.
+        let origin_key = |peer: &Peer| {
+            let first = peer.first_heard_ms.unwrap_or(u64::MAX);
+            (first, !peer.origin.is_local(), peer.origin.to_string())
+        };
+        let origin = if origin_key(self) <= origin_key(other) {
+            &self.origin
+        } else {
+            &other.origin
+        };
+        let mut fields = older.other.clone();
+        fields.extend(newer.other.clone());
+        *self = Peer {
+            address: self.address,
+            verified: self.verified || other.verified,
+            first_heard_ms: [self.first_heard_ms, other.first_heard_ms]
+                .into_iter()
+                .flatten()
+                .min(),
+            last_heard_ms: newer.last_heard_ms,
+            round_trip_ms: newer.round_trip_ms.or(older.round_trip_ms),
+            unanswered: newer.unanswered,
+            origin: origin.clone(),
+            other: fields,
+        };
+    }
+}
+
+fn read_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+    use serde::de::Error;
+    let text = String::deserialize(deserializer)?;
+    let address = address::parse(&text).map_err(D::Error::custom)?;
+    if Scope::of(address) == Scope::Unusable {
+        return Err(D::Error::custom(format_args!(
+            "no peer can be at {address}"
+        )));
+    }
+    Ok(address)
+}
+
+fn read_round_trip<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    use serde::de::Error;
+    let round_trip = Option::<f64>::deserialize(deserializer)?;
+    if round_trip.is_some_and(|ms| !(ms.is_finite() && ms >= 0.0)) {
+        return Err(D::Error::custom("round_trip_ms is negative"));
+    }
+    Ok(round_trip)
+}

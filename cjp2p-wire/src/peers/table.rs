@@ -1,0 +1,557 @@
+//! The table of peers: bounded, so that strangers cannot fill memory or push honest peers out, and mergeable, so that
+//! several tools can keep one file of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+
+use serde_json::value::RawValue;
+
+use super::address::{self, Prefix, Scope};
+use super::peer::{Origin, Peer};
+
+#[cfg(test)]
+mod tests;
+
+/// How many peers the table holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Peers that returned our cookie.
+    pub verified: usize,
+    /// Addresses that were only suggested.
+    pub suggested: usize,
+    /// Of both, in one IPv4 /24 or IPv6 /48. Only public addresses are counted.
+    pub per_narrow_prefix: usize,
+    /// Of both, in one IPv4 /16 or IPv6 /32. Only public addresses are counted.
+    pub per_wide_prefix: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            verified: 4096,
+            suggested: 512,
+            per_narrow_prefix: 8,
+            per_wide_prefix: 32,
+        }
+    }
+}
+
+/// So many of the peers that have answered for longest are never replaced by newcomers while they answer: whoever floods
+/// the table still cannot cut us off from the network.
+pub const ANCHORS: usize = 8;
+
+/// An anchor that left so many questions in a row unanswered is an anchor no more.
+const ANCHOR_PATIENCE: u32 = 3;
+
+/// Peers heard from within this time compare by their round trip, in milliseconds.
+const RECENT_MS: u64 = 15 * 60 * 1000;
+
+/// What became of an address that was offered to the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// It was there already; what is new was noted.
+    Known,
+    /// It is in the table now.
+    Added,
+    /// No address that a peer can have.
+    Unusable,
+    /// No room. Nobody who may still be alive is given up for a newcomer: ask `ask_first`, note it with
+    /// [`PeerTable::unanswered`], and if it stays silent there is room the next time.
+    Full {
+        /// Who to test; nothing where only anchors are in the way.
+        ask_first: Option<SocketAddr>,
+    },
+}
+
+/// A part of a table's JSON that could not be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableProblem {
+    /// The element, counted from 0 as `jq` does; `None` where the text as a whole is not a table.
+    pub entry: Option<usize>,
+    /// The line, counted from 1, on which that element starts, or on which the text stopped making sense.
+    pub line: usize,
+    /// What is wrong.
+    pub message: String,
+}
+
+impl fmt::Display for TableProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}: ", self.line)?;
+        if let Some(entry) = self.entry {
+            write!(f, "entry {entry}: ")?;
+        }
+        f.write_str(&self.message)
+    }
+}
+
+/// What was found in a table's JSON.
+#[derive(Clone, Debug)]
+pub struct ParsedTable {
+    /// All that could be read, within the limits.
+    pub table: PeerTable,
+    /// What could not be read; each is missing from the table.
+    pub problems: Vec<TableProblem>,
+    /// How many entries the limits left no room for.
+    pub trimmed: usize,
+}
+
+/// The peers we know.
+///
+/// Times are milliseconds since 1970, as an argument. A clock that jumps makes the order of peers worse, no more.
+#[derive(Clone, Debug, Default)]
+pub struct PeerTable {
+    limits: Limits,
+    /// Invariant: every key is its peer's address; every peer is `verified`; at most `limits.verified` of them.
+    verified: BTreeMap<SocketAddr, Peer>,
+    /// Invariant: every key is its peer's address; none is `verified`, none is also in `verified`; at most
+    /// `limits.suggested` of them. Both maps together respect the limits per prefix.
+    suggested: BTreeMap<SocketAddr, Peer>,
+    /// Addresses about which something changed since [`PeerTable::take_news`]; some may be gone again.
+    /// Invariant: no longer than the limits of both maps together.
+    news: BTreeSet<SocketAddr>,
+}
+
+impl PeerTable {
+    /// An empty table with the default limits.
+    pub fn new() -> PeerTable {
+        PeerTable::default()
+    }
+
+    /// An empty table with limits of its own.
+    pub fn with_limits(limits: Limits) -> PeerTable {
+        PeerTable {
+            limits,
+            ..PeerTable::default()
+        }
+    }
+
+    /// How many peers there are, the suggested included.
+    pub fn len(&self) -> usize {
+        self.verified.len() + self.suggested.len()
+    }
+
+    /// Whether nobody is known.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The peer at an address.
+    pub fn get(&self, address: SocketAddr) -> Option<&Peer> {
+        let address = address::canonical(address);
+        self.verified
+            .get(&address)
+            .or_else(|| self.suggested.get(&address))
+    }
+
+    /// All peers, the verified first, each part in the order of addresses.
+    pub fn iter(&self) -> impl Iterator<Item = &Peer> {
+        self.verified.values().chain(self.suggested.values())
+    }
+
+    /// Notes an address that somebody proposed. It stays a suggestion until [`PeerTable::heard`].
+    ///
+    /// What a peer proposed must have passed [`address::referred`] before.
+    pub fn suggest(&mut self, address: SocketAddr, origin: Origin) -> Admission {
+        let address = address::canonical(address);
+        if let Some(peer) = self.peer_mut(address) {
+            if origin.is_local() && !peer.verified && !peer.origin.is_local() {
+                peer.origin = origin;
+                self.note(address);
+            }
+            return Admission::Known;
+        }
+        self.admit(Peer::new(address, origin))
+    }
+
+    /// Notes that the peer at `address` returned our cookie at `now_ms`, and the round trip where it was measured, in
+    /// milliseconds. `origin` counts only where the peer was unknown.
+    pub fn heard(
+        &mut self,
+        address: SocketAddr,
+        now_ms: u64,
+        round_trip_ms: Option<f64>,
+        origin: Origin,
+    ) -> Admission {
+        let address = address::canonical(address);
+        let known = self.get(address).is_some();
+        let mut peer = match self
+            .verified
+            .get(&address)
+            .or_else(|| self.suggested.get(&address))
+        {
+            Some(peer) => peer.clone(),
+            None => Peer::new(address, origin),
+        };
+        let was_verified = peer.verified;
+        peer.verified = true;
+        peer.first_heard_ms.get_or_insert(now_ms);
+        peer.last_heard_ms = Some(now_ms);
+        peer.round_trip_ms = round_trip_ms
+            .filter(|ms| ms.is_finite() && *ms >= 0.0)
+            .or(peer.round_trip_ms);
+        peer.unanswered = 0;
+        if was_verified {
+            self.verified.insert(address, peer);
+            self.note(address);
+            return Admission::Known;
+        }
+        // The suggestion makes way for the verified peer, and stays where there is no room for that.
+        let suggestion = self.suggested.remove(&address);
+        let admission = self.admit(peer);
+        match (admission, suggestion) {
+            (Admission::Added, _) if known => Admission::Known,
+            (Admission::Full { .. }, Some(suggestion)) => {
+                self.suggested.insert(address, suggestion);
+                admission
+            }
+            _ => admission,
+        }
+    }
+
+    /// Notes that a question to `address` got no answer in time.
+    pub fn unanswered(&mut self, address: SocketAddr) {
+        let address = address::canonical(address);
+        if let Some(peer) = self.peer_mut(address) {
+            peer.unanswered = peer.unanswered.saturating_add(1);
+            self.note(address);
+        }
+    }
+
+    /// Forgets a peer.
+    pub fn remove(&mut self, address: SocketAddr) -> Option<Peer> {
+        let address = address::canonical(address);
+        self.news.remove(&address);
+        self.verified
+            .remove(&address)
+            .or_else(|| self.suggested.remove(&address))
+    }
+
+    /// At most `count` peers, the most promising first: the verified before the suggested, those that answer before the
+    /// silent, those heard from recently before the others, then the nearest.
+    pub fn best(&self, count: usize, now_ms: u64) -> Vec<SocketAddr> {
+        let mut peers: Vec<&Peer> = self.iter().collect();
+        peers.sort_by(|a, b| {
+            let key = |peer: &Peer| {
+                let silence = now_ms.saturating_sub(peer.last_heard_ms.unwrap_or(0));
+                // Doubling steps: minutes matter among fresh peers, months among old ones.
+                let age = (silence / RECENT_MS)
+                    .checked_ilog2()
+                    .map_or(0, |log| log + 1);
+                // Who was silent thrice is worse than an untried suggestion.
+                let lost = peer.unanswered >= ANCHOR_PATIENCE;
+                let stranger = !peer.verified && !peer.origin.is_local();
+                (lost, !peer.verified, stranger, peer.unanswered, age)
+            };
+            let distance = |peer: &Peer| peer.round_trip_ms.unwrap_or(f64::MAX);
+            key(a)
+                .cmp(&key(b))
+                .then_with(|| distance(a).total_cmp(&distance(b)))
+                .then_with(|| a.address.cmp(&b.address))
+        });
+        peers.truncate(count);
+        peers.into_iter().map(|peer| peer.address).collect()
+    }
+
+    /// The verified peers heard from at most `within_ms` ago: those that may be passed on to others.
+    pub fn heard_within(&self, within_ms: u64, now_ms: u64) -> impl Iterator<Item = &Peer> {
+        self.verified.values().filter(move |peer| {
+            peer.last_heard_ms
+                .is_some_and(|heard| now_ms.saturating_sub(heard) <= within_ms)
+        })
+    }
+
+    /// Takes in what another table knows, peer by peer; of two records of one peer, the one heard from last counts. The
+    /// worst are trimmed where the limits demand it; says how many.
+    pub fn merge(&mut self, other: &PeerTable) -> usize {
+        let mut all = std::mem::take(&mut self.verified);
+        all.append(&mut self.suggested);
+        for peer in other.iter() {
+            match all.get_mut(&peer.address) {
+                Some(ours) => ours.merge(peer),
+                None => {
+                    all.insert(peer.address, peer.clone());
+                }
+            }
+            self.news.insert(peer.address);
+        }
+        let trimmed = self.fill(all.into_values().collect());
+        self.trim_news();
+        trimmed
+    }
+
+    /// A table of what changed since the last call: what has to be merged into the file. Peers that were only read from
+    /// there are not in it, so that an entry removed from the file by hand does not come back.
+    pub fn take_news(&mut self) -> PeerTable {
+        let mut news = PeerTable::with_limits(self.limits);
+        for address in std::mem::take(&mut self.news) {
+            if let Some(peer) = self.verified.get(&address) {
+                news.verified.insert(address, peer.clone());
+            } else if let Some(peer) = self.suggested.get(&address) {
+                news.suggested.insert(address, peer.clone());
+            }
+        }
+        news
+    }
+
+    /// Reads a table: a JSON array of objects, or the objects one after the other.
+    ///
+    /// Never fails: what can be read is in the table, the rest is told. Empty text is an empty table.
+    pub fn parse(text: &str) -> ParsedTable {
+        let mut problems = Vec::new();
+        let elements = match elements(text) {
+            Ok(elements) => elements,
+            Err(error) => {
+                problems.push(TableProblem {
+                    entry: None,
+                    line: error.line().max(1),
+                    message: without_position(&error),
+                });
+                Vec::new()
+            }
+        };
+        let mut all: BTreeMap<SocketAddr, Peer> = BTreeMap::new();
+        for (entry, element) in elements.into_iter().enumerate() {
+            match serde_json::from_str::<Peer>(element.get()) {
+                Ok(peer) => match all.get_mut(&peer.address) {
+                    Some(known) => known.merge(&peer),
+                    None => {
+                        all.insert(peer.address, peer);
+                    }
+                },
+                Err(error) => problems.push(TableProblem {
+                    entry: Some(entry),
+                    line: line_of(text, element.get()),
+                    message: without_position(&error),
+                }),
+            }
+        }
+        let mut table = PeerTable::new();
+        let trimmed = table.fill(all.into_values().collect());
+        ParsedTable {
+            table,
+            problems,
+            trimmed,
+        }
+    }
+
+    /// The table as JSON: an array with one peer to a line, so that line tools can handle it too.
+    pub fn to_json(&self) -> String {
+        let lines: Vec<String> = self.iter().map(peer_json).collect();
+        if lines.is_empty() {
+            return "[]\n".into();
+        }
+        format!("[\n{}\n]\n", lines.join(",\n"))
+    }
+
+    /// The table as JSON objects, one to a line.
+    pub fn to_json_lines(&self) -> String {
+        self.iter().map(|peer| peer_json(peer) + "\n").collect()
+    }
+
+    fn peer_mut(&mut self, address: SocketAddr) -> Option<&mut Peer> {
+        match self.verified.get_mut(&address) {
+            Some(peer) => Some(peer),
+            None => self.suggested.get_mut(&address),
+        }
+    }
+
+    fn note(&mut self, address: SocketAddr) {
+        self.news.insert(address);
+        self.trim_news();
+    }
+
+    fn trim_news(&mut self) {
+        if self.news.len() > self.limits.verified + self.limits.suggested {
+            let (verified, suggested) = (&self.verified, &self.suggested);
+            self.news.retain(|address| {
+                verified.contains_key(address) || suggested.contains_key(address)
+            });
+        }
+    }
+
+    fn insert(&mut self, peer: Peer) {
+        let map = if peer.verified {
+            &mut self.verified
+        } else {
+            &mut self.suggested
+        };
+        map.insert(peer.address, peer);
+    }
+
+    /// The peers of both kinds within a range of addresses.
+    fn within(&self, range: RangeInclusive<SocketAddr>) -> impl Iterator<Item = &Peer> {
+        self.verified
+            .range(range.clone())
+            .chain(self.suggested.range(range))
+            .map(|(_, peer)| peer)
+    }
+
+    /// The limits that a newcomer has to fit in: for each, who counts under it, and how many may.
+    fn bounds(&self, newcomer: &Peer) -> Vec<(Vec<&Peer>, usize)> {
+        let (kind, kind_limit) = if newcomer.verified {
+            (&self.verified, self.limits.verified)
+        } else {
+            (&self.suggested, self.limits.suggested)
+        };
+        let mut full = Vec::new();
+        if Scope::of(newcomer.address) == Scope::Public {
+            let ip = newcomer.address.ip();
+            for (prefix, limit) in [
+                (Prefix::narrow(ip), self.limits.per_narrow_prefix),
+                (Prefix::wide(ip), self.limits.per_wide_prefix),
+            ] {
+                let members: Vec<&Peer> = self.within(prefix.addresses()).collect();
+                if members.len() >= limit {
+                    full.push((members, limit));
+                }
+            }
+        }
+        if kind.len() >= kind_limit {
+            full.push((kind.values().collect(), kind_limit));
+        }
+        full
+    }
+
+    /// Adds a peer that is not in the table, in place of worse ones where a limit is reached.
+    fn admit(&mut self, newcomer: Peer) -> Admission {
+        if Scope::of(newcomer.address) == Scope::Unusable {
+            return Admission::Unusable;
+        }
+        let full = self.bounds(&newcomer);
+        let anchors = if full.is_empty() {
+            BTreeSet::new()
+        } else {
+            self.anchors()
+        };
+        let mut victims = BTreeSet::new();
+        for (members, limit) in full {
+            // A victim of a narrower limit makes room under this one too, if it counts here.
+            let gone = members
+                .iter()
+                .filter(|peer| victims.contains(&peer.address))
+                .count();
+            if members.len() - gone < limit {
+                continue;
+            }
+            let candidates = members.iter().filter(|peer| {
+                !anchors.contains(&peer.address) && !victims.contains(&peer.address)
+            });
+            let worst = candidates
+                .clone()
+                .filter(|peer| gives_way(peer, &newcomer))
+                .max_by(|a, b| a.cmp_worth(b));
+            match worst {
+                Some(peer) => victims.insert(peer.address),
+                None => {
+                    let ask_first = candidates
+                        .max_by(|a, b| a.cmp_worth(b))
+                        .map(|peer| peer.address);
+                    return Admission::Full { ask_first };
+                }
+            };
+        }
+        for victim in victims {
+            self.remove(victim);
+        }
+        let address = newcomer.address;
+        self.insert(newcomer);
+        self.note(address);
+        Admission::Added
+    }
+
+    /// Replaces the contents by as many of `peers` as the limits allow, the best; says how many were left out.
+    fn fill(&mut self, mut peers: Vec<Peer>) -> usize {
+        self.verified.clear();
+        self.suggested.clear();
+        let anchors = choose_anchors(peers.iter());
+        peers.sort_by(|a, b| {
+            let not_anchor = |peer: &Peer| !anchors.contains(&peer.address);
+            not_anchor(a)
+                .cmp(&not_anchor(b))
+                .then_with(|| a.cmp_worth(b))
+        });
+        let mut trimmed = 0;
+        for peer in peers {
+            if self.bounds(&peer).is_empty() {
+                self.insert(peer);
+            } else {
+                trimmed += 1;
+            }
+        }
+        trimmed
+    }
+
+    fn anchors(&self) -> BTreeSet<SocketAddr> {
+        choose_anchors(self.verified.values())
+    }
+}
+
+/// Tables are equal that hold the same peers; what is news to whom does not count.
+impl PartialEq for PeerTable {
+    fn eq(&self, other: &PeerTable) -> bool {
+        self.verified == other.verified && self.suggested == other.suggested
+    }
+}
+
+/// Whether a peer may be given up for a newcomer.
+fn gives_way(peer: &Peer, newcomer: &Peer) -> bool {
+    match (peer.verified, newcomer.verified) {
+        (true, true) => peer.unanswered > 0,
+        (true, false) => false,
+        (false, true) => true,
+        (false, false) => {
+            peer.unanswered > 0 || (newcomer.origin.is_local() && !peer.origin.is_local())
+        }
+    }
+}
+
+fn choose_anchors<'a>(peers: impl Iterator<Item = &'a Peer>) -> BTreeSet<SocketAddr> {
+    let mut answering: Vec<&Peer> = peers
+        .filter(|peer| peer.verified && peer.unanswered < ANCHOR_PATIENCE && peer.lifetime_ms() > 0)
+        .collect();
+    answering.sort_by_key(|peer| (std::cmp::Reverse(peer.lifetime_ms()), peer.address));
+    answering
+        .iter()
+        .take(ANCHORS)
+        .map(|peer| peer.address)
+        .collect()
+}
+
+fn elements(text: &str) -> Result<Vec<&RawValue>, serde_json::Error> {
+    if text.trim_start().starts_with('{') {
+        serde_json::Deserializer::from_str(text)
+            .into_iter()
+            .collect()
+    } else if text.trim().is_empty() {
+        Ok(Vec::new())
+    } else {
+        serde_json::from_str(text)
+    }
+}
+
+/// The line, counted from 1, on which `part`, a piece of `text`, starts.
+fn line_of(text: &str, part: &str) -> usize {
+    let offset = (part.as_ptr() as usize).saturating_sub(text.as_ptr() as usize);
+    text.bytes()
+        .take(offset)
+        .filter(|byte| *byte == b'\n')
+        .count()
+        + 1
+}
+
+/// The message of an error without the position at its end, which counts from the start of an element.
+fn without_position(error: &serde_json::Error) -> String {
+    let message = error.to_string();
+    let position = format!(" at line {} column {}", error.line(), error.column());
+    message
+        .strip_suffix(&position)
+        .map(str::to_owned)
+        .unwrap_or(message)
+}
+
+fn peer_json(peer: &Peer) -> String {
+    serde_json::to_string(peer)
+        .expect("a peer is made of strings, finite numbers and what was JSON before")
+}

@@ -1,0 +1,367 @@
+//! Arguments that several tools take. Flatten them into a tool's own with `#[command(flatten)]`.
+
+use std::env;
+use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use clap::{Args, ValueEnum};
+
+use super::exit::Exit;
+use super::progress::{Progress, ProgressMode};
+use super::start::ToolError;
+use super::{logging, progress};
+use crate::io::state_dir::{FileLock, StateDir};
+use crate::peers::address::{self, DEFAULT_PORT, Scope};
+use crate::peers::peer::Origin;
+
+/// Nodes that are often up, by the first project's README.
+const DEFAULT_BOOTSTRAP: &str = "148.71.89.128:24254,159.69.54.127:24254";
+
+/// Who to talk to.
+#[derive(Args, Clone, Debug, Default)]
+pub struct PeerArgs {
+    /// Talk to this peer too: an address or host name, with a port if it is not 24254 (repeatable)
+    #[arg(long = "peer", value_name = "ADDR")]
+    pub peers: Vec<PeerName>,
+}
+
+impl PeerArgs {
+    /// The addresses of all `--peer`s and of the bootstrap list, each with where it came from. A name that cannot be
+    /// resolved is a warning: the others may do.
+    ///
+    /// The list is `CJP2P_BOOTSTRAP`, separated by commas; empty switches it off. Waits for the name service.
+    pub fn resolve(&self) -> Vec<(SocketAddr, Origin)> {
+        let variable = env::var("CJP2P_BOOTSTRAP").ok();
+        let bootstrap = bootstrap_names(variable.as_deref());
+        let named = self.peers.iter().map(|name| (name, Origin::CommandLine));
+        let listed = bootstrap.iter().map(|name| (name, Origin::Bootstrap));
+        let mut resolved: Vec<(SocketAddr, Origin)> = Vec::new();
+        for (name, origin) in named.chain(listed) {
+            match name.resolve() {
+                Ok(addresses) => {
+                    for address in addresses {
+                        if !resolved.iter().any(|(known, _)| *known == address) {
+                            resolved.push((address, origin.clone()));
+                        }
+                    }
+                }
+                Err(error) => log::warn!("{error}"),
+            }
+        }
+        resolved
+    }
+}
+
+fn bootstrap_names(variable: Option<&str>) -> Vec<PeerName> {
+    let mut names = Vec::new();
+    for text in variable
+        .unwrap_or(DEFAULT_BOOTSTRAP)
+        .split(',')
+        .map(str::trim)
+        .filter(|text| !text.is_empty())
+    {
+        match text.parse() {
+            Ok(name) => names.push(name),
+            Err(error) => log::warn!("CJP2P_BOOTSTRAP: {error}"),
+        }
+    }
+    names
+}
+
+/// A peer as a person names it: a host name or an IP address, and a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerName {
+    host: String,
+    port: u16,
+}
+
+impl PeerName {
+    /// The addresses it stands for, canonical and usable; at least one. Waits for the name service.
+    ///
+    /// # Errors
+    ///
+    /// Where there is none. The message names the peer.
+    pub fn resolve(&self) -> Result<Vec<SocketAddr>, String> {
+        let found = (self.host.as_str(), self.port)
+            .to_socket_addrs()
+            .map_err(|error| format!("{self}: {error}"))?;
+        let mut addresses: Vec<SocketAddr> = found
+            .map(address::canonical)
+            .filter(|address| Scope::of(*address) != Scope::Unusable)
+            .collect();
+        addresses.dedup();
+        if addresses.is_empty() {
+            return Err(format!("{self}: no peer can be there"));
+        }
+        Ok(addresses)
+    }
+}
+
+impl FromStr for PeerName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<PeerName, String> {
+        let wrong = || format!("{text:?} is not an address or host name, with or without a port");
+        // An IPv6 address can stand without brackets only where no port follows.
+        let (host, port) = if text.parse::<Ipv6Addr>().is_ok() {
+            (text, None)
+        } else if let Some(rest) = text.strip_prefix('[') {
+            let (host, rest) = rest.split_once(']').ok_or_else(wrong)?;
+            // Of `fe80::1%6` the number of the interface, or its name, is left to the resolver.
+            let ip = host.split('%').next().unwrap_or(host);
+            ip.parse::<Ipv6Addr>().map_err(|_| wrong())?;
+            match rest {
+                "" => (host, None),
+                _ => (host, Some(rest.strip_prefix(':').ok_or_else(wrong)?)),
+            }
+        } else {
+            match text.split_once(':') {
+                None => (text, None),
+                Some((host, port)) => (host, Some(port)),
+            }
+        };
+        let port = match port {
+            None => DEFAULT_PORT,
+            Some(digits) => digits
+                .parse()
+                .ok()
+                .filter(|port| *port != 0)
+                .ok_or_else(wrong)?,
+        };
+        let printable = host
+            .chars()
+            .all(|c| !c.is_whitespace() && !c.is_control() && c != '/');
+        if host.is_empty() || host.len() > 255 || !printable {
+            return Err(wrong());
+        }
+        Ok(PeerName {
+            host: host.into(),
+            port,
+        })
+    }
+}
+
+impl fmt::Display for PeerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+/// Where to listen.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ListenArgs {
+    /// Listen at this address and port, or at this port of all addresses; port 0 picks a free one
+    #[arg(long, value_name = "[ADDR:]PORT", value_parser = parse_listen)]
+    pub listen: Option<Listen>,
+}
+
+/// An answer to "where to listen".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// At all addresses of this machine.
+    Everywhere {
+        /// 0 picks a free one.
+        port: u16,
+    },
+    /// At this one; port 0 picks a free one.
+    At(SocketAddr),
+}
+
+impl Listen {
+    /// The addresses to try in turn: all addresses of both kinds go through one IPv6 socket, or where there is no IPv6, an IPv4
+    /// one.
+    pub fn candidates(self) -> Vec<SocketAddr> {
+        match self {
+            Listen::At(address) => vec![address],
+            Listen::Everywhere { port } => vec![
+                (Ipv6Addr::UNSPECIFIED, port).into(),
+                (Ipv4Addr::UNSPECIFIED, port).into(),
+            ],
+        }
+    }
+}
+
+fn parse_listen(text: &str) -> Result<Listen, String> {
+    if let Ok(port) = text.parse() {
+        return Ok(Listen::Everywhere { port });
+    }
+    text.parse().map(Listen::At).map_err(|_| {
+        format!(
+            "{text:?} is not a port, or an address with a port such as 127.0.0.1:{DEFAULT_PORT}"
+        )
+    })
+}
+
+/// Where things are remembered.
+#[derive(Args, Clone, Debug, Default)]
+pub struct StateArgs {
+    /// Keep the peer table and the like in this folder [env: CJP2P_STATE_DIR] [default: $XDG_STATE_HOME/cjp2p]
+    #[arg(long, value_name = "DIR")]
+    pub state: Option<PathBuf>,
+}
+
+impl StateArgs {
+    /// Finds the folder, and makes it where it is missing.
+    ///
+    /// # Errors
+    ///
+    /// Where that is not possible.
+    pub fn open(&self) -> Result<StateDir, ToolError> {
+        StateDir::open(self.state.as_deref())
+            .map_err(|error| ToolError::failure(format!("state folder: {error}")))
+    }
+}
+
+/// What is told on standard error.
+#[derive(Args, Clone, Debug, Default)]
+pub struct LogArgs {
+    /// Tell more on standard error; twice, even more (RUST_LOG is respected too)
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// Tell only errors
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+impl LogArgs {
+    /// Starts logging; see [`logging::start`].
+    pub fn start(&self, tool: &'static str) {
+        logging::start(tool, self.verbose, self.quiet);
+    }
+}
+
+/// How progress is shown.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ProgressArgs {
+    /// When and how to show progress on standard error
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
+    pub progress: ProgressMode,
+}
+
+impl ProgressArgs {
+    /// Starts showing progress; see [`Progress::new`].
+    pub fn start(&self, tool: &'static str, log: &LogArgs) -> Progress {
+        progress::Progress::new(tool, self.progress, log.quiet)
+    }
+}
+
+/// What to do where another process does the same job already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, ValueEnum)]
+pub enum LockMode {
+    /// Wait for it to end.
+    Wait,
+    /// End at once, successfully: the other one does the job.
+    Skip,
+    /// End at once with exit code 6.
+    #[default]
+    Fail,
+}
+
+impl LockMode {
+    /// Takes the lock of a job, a file at `path`; `None` where the job is to be skipped. Waits where that was asked for, in a way
+    /// that signals only interrupt while they are not blocked.
+    ///
+    /// # Errors
+    ///
+    /// [`Exit::Busy`] where another process holds the lock and that is to be a failure; [`Exit::Failure`] where
+    /// the file cannot be opened or locked.
+    pub fn acquire(self, path: &Path) -> Result<Option<FileLock>, ToolError> {
+        let failure = |error: std::io::Error| ToolError::failure(format!("lock: {error}"));
+        if self == LockMode::Wait {
+            return FileLock::acquire(path).map(Some).map_err(failure);
+        }
+        match FileLock::try_acquire(path).map_err(failure)? {
+            Some(lock) => Ok(Some(lock)),
+            None if self == LockMode::Skip => Ok(None),
+            None => {
+                let message = format!(
+                    "another process does this already and holds {}",
+                    path.display()
+                );
+                Err(ToolError::new(Exit::Busy, message))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peers_are_named_by_address_or_host_with_or_without_a_port() {
+        for (text, printed) in [
+            ("198.51.100.7:1234", "198.51.100.7:1234"),
+            ("198.51.100.7", "198.51.100.7:24254"),
+            ("example.org", "example.org:24254"),
+            ("example.org:80", "example.org:80"),
+            ("2001:db8::1", "[2001:db8::1]:24254"),
+            ("[2001:db8::1]", "[2001:db8::1]:24254"),
+            ("[fe80::1%6]:5", "[fe80::1%6]:5"),
+        ] {
+            assert_eq!(text.parse::<PeerName>().unwrap().to_string(), printed);
+        }
+        let long = "x".repeat(300);
+        for text in [
+            "", ":1", "a:b", "a:0", "a:65536", "a:1:2", "[::1", "[::1]1", "[nope]:1", "a b", "a/b",
+            &long,
+        ] {
+            assert!(
+                text.parse::<PeerName>()
+                    .unwrap_err()
+                    .contains("is not an address"),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn addresses_resolve_to_their_canonical_form() {
+        let name: PeerName = "[::ffff:127.0.0.1]:5".parse().unwrap();
+        assert_eq!(name.resolve().unwrap(), ["127.0.0.1:5".parse().unwrap()]);
+        let name: PeerName = "[fe80::1%6]:5".parse().unwrap();
+        assert_eq!(name.resolve().unwrap(), ["[fe80::1%6]:5".parse().unwrap()]);
+        let name: PeerName = "224.0.0.1".parse().unwrap();
+        assert_eq!(
+            name.resolve().unwrap_err(),
+            "224.0.0.1:24254: no peer can be there"
+        );
+    }
+
+    #[test]
+    fn an_empty_bootstrap_list_switches_it_off() {
+        assert_eq!(bootstrap_names(None).len(), 2);
+        assert_eq!(bootstrap_names(Some("")), []);
+        let listed = bootstrap_names(Some(" 127.0.0.1:7 ,, no good ,example.org"));
+        let listed: Vec<String> = listed.iter().map(PeerName::to_string).collect();
+        assert_eq!(listed, ["127.0.0.1:7", "example.org:24254"]);
+    }
+
+    #[test]
+    fn a_port_alone_listens_everywhere() {
+        assert_eq!(parse_listen("0"), Ok(Listen::Everywhere { port: 0 }));
+        assert_eq!(
+            parse_listen("127.0.0.1:0"),
+            Ok(Listen::At("127.0.0.1:0".parse().unwrap()))
+        );
+        assert!(parse_listen("localhost").is_err());
+        assert_eq!(Listen::Everywhere { port: 7 }.candidates().len(), 2);
+    }
+
+    #[test]
+    fn a_busy_job_is_skipped_or_fails_as_asked() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("job.lock");
+        let held = LockMode::Fail.acquire(&path).unwrap().unwrap();
+        assert!(LockMode::Skip.acquire(&path).unwrap().is_none());
+        assert_eq!(LockMode::Fail.acquire(&path).unwrap_err().exit, Exit::Busy);
+        drop(held);
+        assert!(LockMode::Wait.acquire(&path).unwrap().is_some());
+    }
+}

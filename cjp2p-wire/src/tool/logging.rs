@@ -1,0 +1,101 @@
+//! Log lines on standard error: `cjp2p-get: warning: ...`.
+
+use std::env;
+use std::io::{self, Write};
+
+use env_logger::{Builder, Target};
+use log::{Level, LevelFilter, Record};
+
+use super::progress;
+
+/// Starts logging. To be called once, first of all.
+///
+/// Without anything, warnings and errors are shown, and only errors with `quiet`; each `-v` (`verbose`) adds a
+/// level, for this project's code: what goes on, details, every datagram. `RUST_LOG` counts where no `-v` is given.
+pub fn start(tool: &'static str, verbose: u8, quiet: bool) {
+    let mut builder = Builder::new();
+    match env::var("RUST_LOG") {
+        Ok(filters) if verbose == 0 && !filters.is_empty() => {
+            builder.parse_filters(&filters);
+        }
+        _ => {
+            let (level, others) = levels(verbose, quiet);
+            builder.filter_level(others).filter_module("cjp2p", level);
+        }
+    }
+    builder
+        .format(move |out, record| out.write_all(line(tool, record).as_bytes()))
+        .target(Target::Pipe(Box::new(AroundTheBar)));
+    // A second call, in a test say, changes nothing.
+    let _ = builder.try_init();
+}
+
+fn levels(verbose: u8, quiet: bool) -> (LevelFilter, LevelFilter) {
+    match (verbose, quiet) {
+        (0, true) => (LevelFilter::Error, LevelFilter::Error),
+        (0, false) => (LevelFilter::Warn, LevelFilter::Warn),
+        (1, _) => (LevelFilter::Info, LevelFilter::Warn),
+        (2, _) => (LevelFilter::Debug, LevelFilter::Info),
+        _ => (LevelFilter::Trace, LevelFilter::Debug),
+    }
+}
+
+fn line(tool: &str, record: &Record<'_>) -> String {
+    let message = record.args();
+    match record.level() {
+        Level::Error | Level::Info => format!("{tool}: {message}\n"),
+        Level::Warn => format!("{tool}: warning: {message}\n"),
+        level => format!(
+            "{tool}: {}: {}: {message}\n",
+            level.as_str().to_lowercase(),
+            record.target()
+        ),
+    }
+}
+
+/// Standard error, with a progress bar taken out of the way while something else is written.
+struct AroundTheBar;
+
+impl Write for AroundTheBar {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        progress::around_the_bar(|| io::stderr().write_all(bytes))?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn formatted(level: Level) -> String {
+        let record = Record::builder()
+            .level(level)
+            .target("cjp2p_wire::node")
+            .args(format_args!("hello"))
+            .build();
+        line("cjp2p-get", &record)
+    }
+
+    #[test]
+    fn every_line_starts_with_the_tools_name() {
+        assert_eq!(formatted(Level::Error), "cjp2p-get: hello\n");
+        assert_eq!(formatted(Level::Warn), "cjp2p-get: warning: hello\n");
+        assert_eq!(formatted(Level::Info), "cjp2p-get: hello\n");
+        assert_eq!(
+            formatted(Level::Debug),
+            "cjp2p-get: debug: cjp2p_wire::node: hello\n"
+        );
+    }
+
+    #[test]
+    fn quiet_keeps_errors_and_each_v_adds_a_level() {
+        assert_eq!(levels(0, true).0, LevelFilter::Error);
+        assert_eq!(levels(0, false).0, LevelFilter::Warn);
+        assert_eq!(levels(1, false).0, LevelFilter::Info);
+        assert_eq!(levels(9, true).0, LevelFilter::Trace);
+    }
+}

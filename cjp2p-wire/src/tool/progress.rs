@@ -1,0 +1,331 @@
+//! How far a tool is with its bytes, on standard error: a bar, lines, or JSON.
+
+use std::env;
+use std::io::{self, IsTerminal, Write};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use clap::ValueEnum;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::json;
+
+use super::rate::Rate;
+use super::{duration, size};
+
+/// When and how progress is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, ValueEnum)]
+pub enum ProgressMode {
+    /// A bar where standard error is a terminal, else a line now and then.
+    #[default]
+    Auto,
+    /// The same, --quiet or not, and without a terminal a line each second.
+    Always,
+    /// Nothing.
+    Never,
+    /// A JSON object each second, one to a line.
+    Json,
+}
+
+/// The bar that is on the screen, so that log lines can be written around it.
+static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
+
+/// Without a terminal: rare enough for a mail from cron, often enough to see that something moves.
+const SELDOM: Duration = Duration::from_secs(10);
+const EACH_SECOND: Duration = Duration::from_secs(1);
+/// A bar changes often enough for the eye and not more.
+const BAR_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Shows how far something is. Dropped without [`Progress::finish`], it takes its bar off the screen and says nothing.
+#[derive(Debug)]
+pub struct Progress {
+    tool: &'static str,
+    output: Output,
+    start: Instant,
+    /// When something was shown last, counted from `start`.
+    shown: Option<Duration>,
+    rate: Rate,
+    state: State,
+}
+
+#[derive(Debug)]
+enum Output {
+    Nothing,
+    Bar(ProgressBar),
+    Lines { every: Duration },
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct State {
+    /// Where the first update was: what a resumed download had already.
+    first: Option<u64>,
+    done: u64,
+    total: Option<u64>,
+    sources: usize,
+}
+
+impl Progress {
+    /// Starts the clock. Nothing is shown before the first update.
+    pub fn new(tool: &'static str, mode: ProgressMode, quiet: bool) -> Progress {
+        let terminal =
+            io::stderr().is_terminal() && env::var_os("TERM").is_none_or(|term| term != "dumb");
+        let output = match mode {
+            ProgressMode::Never => Output::Nothing,
+            ProgressMode::Auto if quiet => Output::Nothing,
+            ProgressMode::Json => Output::Json,
+            ProgressMode::Auto | ProgressMode::Always if terminal => Output::Bar(new_bar()),
+            ProgressMode::Auto => Output::Lines { every: SELDOM },
+            ProgressMode::Always => Output::Lines { every: EACH_SECOND },
+        };
+        Progress {
+            tool,
+            output,
+            start: Instant::now(),
+            shown: None,
+            rate: Rate::default(),
+            state: State::default(),
+        }
+    }
+
+    /// Says that `done` bytes are done, of `total` where that is known, and from how many peers they come just now (0 where
+    /// there is no such thing). Cheap, so it may be called for every block; also to be called when nothing
+    /// moves, so that the rate falls.
+    pub fn update(&mut self, done: u64, total: Option<u64>, sources: usize) {
+        if matches!(self.output, Output::Nothing) {
+            return;
+        }
+        let now = self.start.elapsed();
+        self.state = State {
+            first: self.state.first.or(Some(done)),
+            done,
+            total,
+            sources,
+        };
+        self.rate.sample(now, done);
+        let (every, at_once) = match self.output {
+            Output::Nothing => return,
+            Output::Bar(_) => (BAR_INTERVAL, true),
+            Output::Json => (EACH_SECOND, true),
+            Output::Lines { every } => (every, false),
+        };
+        let due = match self.shown {
+            Some(shown) => now.saturating_sub(shown) >= every,
+            None => at_once || now >= every,
+        };
+        if due {
+            self.shown = Some(now);
+            self.show();
+        }
+    }
+
+    /// Shows the end: the bar becomes a line that stays; lines and JSON get a last one, unless all was over before
+    /// a first line was due.
+    pub fn finish(mut self) {
+        let elapsed = self.start.elapsed();
+        let summary = self.state.summary(elapsed);
+        match &self.output {
+            Output::Nothing => {}
+            Output::Bar(bar) => {
+                if self.shown.is_some() {
+                    bar.suspend(|| write_line(&format!("{}: {summary}", self.tool)));
+                }
+            }
+            Output::Json => self.show(),
+            Output::Lines { .. } => {
+                if self.shown.is_some() {
+                    write_line(&format!("{}: {summary}", self.tool));
+                }
+            }
+        }
+        self.clear();
+    }
+
+    fn show(&mut self) {
+        let rate = self.rate.per_second();
+        match &self.output {
+            Output::Nothing => {}
+            Output::Bar(bar) => {
+                let mut current = BAR.lock().unwrap_or_else(PoisonError::into_inner);
+                if current.is_none() {
+                    *current = Some(bar.clone());
+                }
+                drop(current);
+                // Without a length the bar would look finished.
+                let template = match self.state.total {
+                    Some(_) => "{wide_bar} {msg}",
+                    None => "{msg}",
+                };
+                if let Ok(style) = ProgressStyle::with_template(template) {
+                    bar.set_style(style.progress_chars("=> "));
+                }
+                bar.set_length(self.state.total.unwrap_or(0));
+                bar.set_position(self.state.done);
+                bar.set_message(self.state.line(rate));
+                bar.tick();
+            }
+            Output::Lines { .. } => {
+                write_line(&format!("{}: {}", self.tool, self.state.line(rate)))
+            }
+            Output::Json => write_line(&self.state.json(rate)),
+        }
+    }
+
+    fn clear(&mut self) {
+        if let Output::Bar(bar) = &self.output {
+            bar.finish_and_clear();
+            *BAR.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
+        self.output = Output::Nothing;
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+impl State {
+    fn percent(&self) -> Option<u64> {
+        let total = self.total?;
+        if total == 0 {
+            return Some(100);
+        }
+        // Rounded down: 100 means all of it.
+        u64::try_from(u128::from(self.done) * 100 / u128::from(total)).ok()
+    }
+
+    fn time_left(&self, rate: u64) -> Option<Duration> {
+        let left = self.total?.saturating_sub(self.done);
+        left.checked_div(rate)
+            .filter(|seconds| *seconds < 100 * 86_400)
+            .map(Duration::from_secs)
+    }
+
+    /// `42% 10.5 MiB of 25.0 MiB, 1.2 MiB/s, 12s left, 3 sources`
+    fn line(&self, rate: u64) -> String {
+        let mut line = match (self.percent(), self.total) {
+            (Some(percent), Some(total)) => {
+                format!(
+                    "{percent:3}% {} of {}",
+                    size::human(self.done),
+                    size::human(total)
+                )
+            }
+            _ => size::human(self.done),
+        };
+        line += &format!(", {}/s", size::human(rate));
+        if let Some(left) = self.time_left(rate) {
+            line += &format!(", {} left", duration::human(left));
+        }
+        match self.sources {
+            0 => {}
+            1 => line += ", 1 source",
+            count => line += &format!(", {count} sources"),
+        }
+        line
+    }
+
+    fn summary(&self, elapsed: Duration) -> String {
+        let moved = self.done - self.first.unwrap_or(0).min(self.done);
+        let rate = (moved as f64 / elapsed.as_secs_f64().max(0.001)) as u64;
+        format!(
+            "{} in {}, {}/s",
+            size::human(self.done),
+            duration::human(elapsed),
+            size::human(rate)
+        )
+    }
+
+    fn json(&self, rate: u64) -> String {
+        json!({
+            "event": "progress",
+            "bytes": self.done,
+            "total": self.total,
+            "rate": rate,
+            "sources": self.sources,
+        })
+        .to_string()
+    }
+}
+
+/// Runs `write`, which writes to standard error, with the bar out of the way.
+pub(super) fn around_the_bar<R>(write: impl FnOnce() -> R) -> R {
+    let bar = BAR.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    match bar {
+        Some(bar) => bar.suspend(write),
+        None => write(),
+    }
+}
+
+fn new_bar() -> ProgressBar {
+    // The interval is kept here, so no draw is left out. No colours, so NO_COLOR has nothing to switch off.
+    ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr())
+}
+
+/// A closed terminal is no reason to stop, so what cannot be written is left out.
+fn write_line(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HALF: State = State {
+        first: Some(0),
+        done: 5 << 20,
+        total: Some(10 << 20),
+        sources: 3,
+    };
+
+    #[test]
+    fn a_line_tells_percent_rate_time_left_and_sources() {
+        assert_eq!(
+            HALF.line(1 << 20),
+            " 50% 5.0 MiB of 10.0 MiB, 1.0 MiB/s, 5.0s left, 3 sources"
+        );
+        assert_eq!(HALF.line(0), " 50% 5.0 MiB of 10.0 MiB, 0 B/s, 3 sources");
+        let unknown = State {
+            total: None,
+            sources: 1,
+            ..HALF
+        };
+        assert_eq!(unknown.line(2048), "5.0 MiB, 2.0 KiB/s, 1 source");
+    }
+
+    #[test]
+    fn a_hundred_percent_is_all_of_it_also_of_nothing() {
+        let almost = State {
+            done: u64::MAX - 1,
+            total: Some(u64::MAX),
+            ..HALF
+        };
+        assert_eq!(almost.percent(), Some(99));
+        let nothing = State {
+            done: 0,
+            total: Some(0),
+            ..HALF
+        };
+        assert_eq!(nothing.percent(), Some(100));
+    }
+
+    #[test]
+    fn the_summary_does_not_count_what_was_there_before() {
+        let resumed = State {
+            first: Some(4 << 20),
+            ..HALF
+        };
+        assert_eq!(
+            resumed.summary(Duration::from_secs(2)),
+            "5.0 MiB in 2.0s, 512.0 KiB/s"
+        );
+    }
+
+    #[test]
+    fn json_has_its_documented_fields() {
+        let value: serde_json::Value = serde_json::from_str(&HALF.json(7)).unwrap();
+        let expected = json!({"event": "progress", "bytes": 5 << 20, "total": 10 << 20, "rate": 7, "sources": 3});
+        assert_eq!(value, expected);
+    }
+}

@@ -1,0 +1,163 @@
+//! How a tool starts and ends.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
+
+use super::exit::Exit;
+
+/// Why a tool ends before its work is done.
+#[derive(Debug)]
+pub struct ToolError {
+    /// How it ends.
+    pub exit: Exit,
+    /// What went wrong, and where: one line, without the tool's name.
+    pub message: String,
+}
+
+impl ToolError {
+    /// An error with any exit code.
+    pub fn new(exit: Exit, message: impl Into<String>) -> ToolError {
+        ToolError {
+            exit,
+            message: message.into(),
+        }
+    }
+
+    /// A failure that no other code names.
+    pub fn failure(message: impl Into<String>) -> ToolError {
+        ToolError::new(Exit::Failure, message)
+    }
+
+    /// The command line was wrong in a way that clap does not find.
+    pub fn usage(message: impl Into<String>) -> ToolError {
+        ToolError::new(Exit::Usage, message)
+    }
+
+    /// Writing to standard output failed. A reader that has gone away ends a tool without a word.
+    pub fn output(error: io::Error) -> ToolError {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => ToolError::new(Exit::ClosedOutput, ""),
+            _ => ToolError::new(Exit::Destination, format!("standard output: {error}")),
+        }
+    }
+}
+
+impl fmt::Display for ToolError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for ToolError {}
+
+/// The whole of a tool's `main`: reads the command line, runs the tool, and turns what it returns into one line on standard
+/// error and an exit code.
+///
+/// The tool never ends the process itself. What it leaves in the buffer of standard output is flushed here. Rust
+/// programs ignore SIGPIPE, so a closed reader arrives as an error ([`ToolError::output`]), not as a signal.
+pub fn run_tool<A: Parser>(run: impl FnOnce(A) -> Result<Exit, ToolError>) -> ExitCode {
+    end::<A>(started(std::env::args_os(), run))
+}
+
+fn started<A: Parser>(
+    command_line: impl IntoIterator<Item = OsString>,
+    run: impl FnOnce(A) -> Result<Exit, ToolError>,
+) -> Result<Exit, ToolError> {
+    let exit = match A::try_parse_from(command_line) {
+        Ok(args) => run(args)?,
+        Err(error) => match error.kind() {
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+                error.print().map_err(ToolError::output)?;
+                Exit::Done
+            }
+            ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+                return Err(ToolError::usage("what to do is missing; try --help"));
+            }
+            _ => return Err(ToolError::usage(one_line(&error.render().to_string()))),
+        },
+    };
+    io::stdout().flush().map_err(ToolError::output)?;
+    Ok(exit)
+}
+
+fn end<A: CommandFactory>(result: Result<Exit, ToolError>) -> ExitCode {
+    match result {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            if !error.message.is_empty() {
+                // Nothing can be done where standard error is closed too, and `eprintln!` would panic.
+                let _ = writeln!(io::stderr(), "{}: {error}", A::command().get_name());
+            }
+            error.exit.into()
+        }
+    }
+}
+
+/// What clap prints as a message, hints and a usage, as one line.
+fn one_line(rendered: &str) -> String {
+    let message = rendered.strip_prefix("error: ").unwrap_or(rendered);
+    let told: Vec<String> = message
+        .split("\n\n")
+        .take_while(|paragraph| {
+            !paragraph.starts_with("Usage:") && !paragraph.starts_with("For more")
+        })
+        .map(|paragraph| paragraph.split_whitespace().collect::<Vec<_>>().join(" "))
+        .filter(|paragraph| !paragraph.is_empty())
+        .collect();
+    format!("{}; try --help", told.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Parser, Debug)]
+    #[command(name = "cjp2p-test", version)]
+    struct Args {
+        #[arg(long, value_parser = super::super::size::parse)]
+        rate: Option<u64>,
+        id: String,
+    }
+
+    fn run(arguments: &[&str]) -> Result<Exit, ToolError> {
+        let line = std::iter::once("cjp2p-test").chain(arguments.iter().copied());
+        started(line.map(OsString::from), |_: Args| Ok(Exit::Done))
+    }
+
+    #[test]
+    fn a_wrong_command_line_is_one_line_and_exit_code_2() {
+        for (arguments, told) in [
+            (&[][..], "<ID>"),
+            (&["--rat", "1", "x"], "'--rate'"),
+            (&["--rate", "1X", "x"], "\"1X\" is not a size"),
+            (&["--rate"], "value is required"),
+            (&["x", "y"], "'y'"),
+        ] {
+            let error = run(arguments).unwrap_err();
+            assert_eq!(error.exit, Exit::Usage);
+            assert!(error.message.contains(told), "{}", error.message);
+            assert!(error.message.ends_with("; try --help"), "{}", error.message);
+            assert_eq!(error.message.lines().count(), 1, "{}", error.message);
+        }
+    }
+
+    #[test]
+    fn help_and_version_end_with_0() {
+        assert_eq!(run(&["--version"]).unwrap(), Exit::Done);
+        assert_eq!(run(&["--help"]).unwrap(), Exit::Done);
+    }
+
+    #[test]
+    fn a_closed_reader_is_no_message_and_a_full_disk_is_one() {
+        let closed = ToolError::output(io::ErrorKind::BrokenPipe.into());
+        assert_eq!((closed.exit as u8, closed.message.as_str()), (141, ""));
+        let full = ToolError::output(io::ErrorKind::StorageFull.into());
+        assert_eq!(full.exit, Exit::Destination);
+        assert!(full.message.starts_with("standard output: "));
+    }
+}
