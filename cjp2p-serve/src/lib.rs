@@ -1,6 +1,8 @@
 //! Shares a directory over CJP2P.
 
+pub mod hash_store;
 pub mod index;
 pub mod open;
 pub mod place;
+pub mod tree_store;
 pub mod walk;
