@@ -4,7 +4,7 @@
 //! are only added; each begins with a checksum, so a torn or damaged one costs no more than hashing that file again.
 //! Several processes may use one store: a lock is held for the moment of each access.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -45,6 +45,8 @@ pub struct Remembered {
     damaged: usize,
     lines: usize,
     today: u32,
+    /// Whether the file was written anew.
+    tidied: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +104,7 @@ impl HashStore {
             .count();
         if found.damaged > 0 || found.lines > 2 * useful + DEAD_LINES {
             atomic_replace(&self.path, found.to_text().as_bytes())?;
+            found.tidied = true;
         }
         Ok(found)
     }
@@ -137,6 +140,11 @@ impl Remembered {
     pub fn needs_refresh(&self, identity: &Identity) -> bool {
         self.line(identity)
             .is_some_and(|line| line.day.abs_diff(self.today) > REFRESH_DAYS)
+    }
+
+    /// All BLAKE3 hashes there are, if the store has just been tidied: what belongs to none of them can go.
+    pub fn roots_after_tidying(&self) -> Option<HashSet<Hash>> {
+        (self.tidied).then(|| self.by_inode.values().map(|line| line.ids.blake3).collect())
     }
 
     fn line(&self, identity: &Identity) -> Option<&Line> {

@@ -41,18 +41,31 @@ pub struct Hashing {
     pub stop: AtomicBool,
 }
 
-/// Hashes a file, which must be what `file` says before, while and after it is read.
+/// Hashes a file, which must be what `file` says before, while and after it is read. Its length must be part of
+/// `hashing.total`; what of it is not hashed in the end is taken off again.
 pub fn hash_file(file: &FileState, hashing: &Hashing) -> Outcome {
+    let mut left = file.identity.size;
+    let outcome = hash_if_unchanged(file, hashing, &mut left);
+    hashing.total.fetch_sub(left, Ordering::Relaxed);
+    outcome
+}
+
+fn hash_if_unchanged(file: &FileState, hashing: &Hashing, left: &mut u64) -> Outcome {
     let opened = match file.place.open(Patience::Wait) {
         Ok((opened, identity)) if identity == file.identity => opened,
         Ok(_) => return Outcome::Changed,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Outcome::Changed,
         Err(error) => return Outcome::Failed(error),
     };
-    hash_open_file(&opened, &file.identity, hashing).unwrap_or_else(Outcome::Failed)
+    hash_open_file(&opened, &file.identity, hashing, left).unwrap_or_else(Outcome::Failed)
 }
 
-fn hash_open_file(file: &File, identity: &Identity, hashing: &Hashing) -> io::Result<Outcome> {
+fn hash_open_file(
+    file: &File,
+    identity: &Identity,
+    hashing: &Hashing,
+    left: &mut u64,
+) -> io::Result<Outcome> {
     if identity.size > MAX_LENGTH {
         return Err(io::Error::new(
             io::ErrorKind::FileTooLarge,
@@ -84,6 +97,7 @@ fn hash_open_file(file: &File, identity: &Identity, hashing: &Hashing) -> io::Re
         sha256.update(&*bytes);
         tree.push_group(&Group::hash(group, bytes));
         hashing.done.fetch_add(length as u64, Ordering::Relaxed);
+        *left -= length as u64;
     }
     let tree = tree.finish();
     let ids = Ids {
@@ -131,7 +145,10 @@ mod tests {
         ] {
             let content: Vec<u8> = (0..length).map(|at| (at % 251) as u8).collect();
             fs::write(&path, &content).unwrap();
-            let hashing = Hashing::default();
+            let hashing = Hashing {
+                total: length.into(),
+                ..Hashing::default()
+            };
             let Outcome::Hashed { ids, tree_prefix } = hash_file(&state(&path), &hashing) else {
                 panic!("not hashed");
             };
@@ -150,16 +167,21 @@ mod tests {
         let path = folder.path().join("file");
         fs::write(&path, vec![1; 2 * GROUP_LEN as usize]).unwrap();
         let before = state(&path);
-        let hashing = Hashing::default();
+        let total = before.identity.size;
+        let hashing = Hashing {
+            total: (2 * total).into(),
+            ..Hashing::default()
+        };
         let is_changed = || matches!(hash_file(&before, &hashing), Outcome::Changed);
         // A file that claims to be longer looks like one that was truncated after the first look.
         let file = File::open(&path).unwrap();
+        let mut left = before.identity.size + 1;
         let longer = Identity {
             size: before.identity.size + 1,
             ..before.identity
         };
         assert!(matches!(
-            hash_open_file(&file, &longer, &hashing),
+            hash_open_file(&file, &longer, &hashing, &mut left),
             Ok(Outcome::Changed)
         ));
         std::thread::sleep(before.identity.settles_in(crate::open::Stamp::now()));
@@ -167,6 +189,7 @@ mod tests {
         assert!(is_changed());
         fs::remove_file(&path).unwrap();
         assert!(is_changed());
+        assert_eq!(hashing.total.into_inner(), 0);
     }
 
     #[test]

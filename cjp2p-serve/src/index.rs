@@ -47,10 +47,26 @@ struct Entry {
 pub enum Seen {
     /// It was not known.
     New(FileNo),
-    /// It is not what it was. If that was shared, here are its ids.
-    Changed(FileNo, Option<Ids>),
+    /// It is not what it was.
+    Changed {
+        /// What it was, known no more.
+        old: FileNo,
+        /// The ids under which that was shared, if it was.
+        ids: Option<Ids>,
+        /// What it is.
+        new: FileNo,
+    },
     /// It is as it was.
     Same(FileNo),
+}
+
+/// What is shared, all together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Files.
+    pub files: u64,
+    /// Their length together, in bytes.
+    pub bytes: u64,
 }
 
 /// Where a [list](Index::list) ended.
@@ -99,7 +115,11 @@ impl Index {
             return Seen::Same(no);
         }
         let ids = self.remove(no).and_then(|(_, ids)| ids);
-        Seen::Changed(self.insert(place, identity, walk), ids)
+        Seen::Changed {
+            old: no,
+            ids,
+            new: self.insert(place, identity, walk),
+        }
     }
 
     fn insert(&mut self, place: Place, identity: Identity, walk: u64) -> FileNo {
@@ -223,6 +243,15 @@ impl Index {
             at = Some(ListEnd { hash, no });
         }
         (listed, None)
+    }
+
+    /// How many files are shared, and their length together.
+    pub fn totals(&self) -> Totals {
+        let shared = self.files.values().filter(|entry| entry.ids.is_some());
+        shared.fold(Totals::default(), |totals, entry| Totals {
+            files: totals.files + 1,
+            bytes: totals.bytes.saturating_add(entry.file.identity.size),
+        })
     }
 
     /// How many files are known, hashed or not.
@@ -372,7 +401,12 @@ mod tests {
         assert!(
             matches!(index.see(place(&source, "a"), version(1), 2), Seen::Same(no) if no == old)
         );
-        let Seen::Changed(new, Some(lost)) = index.see(place(&source, "a"), version(2), 3) else {
+        let Seen::Changed {
+            new,
+            ids: Some(lost),
+            ..
+        } = index.see(place(&source, "a"), version(2), 3)
+        else {
             panic!()
         };
         assert_eq!(lost, ids(1));
@@ -453,7 +487,7 @@ mod tests {
                             }
                             Some(file) if file.1 == number => prop_assert!(matches!(seen, Seen::Same(_))),
                             Some(file) => {
-                                let Seen::Changed(_, lost) = seen else { return Err(TestCaseError::fail("not changed")) };
+                                let Seen::Changed { ids: lost, .. } = seen else { return Err(TestCaseError::fail("not changed")) };
                                 prop_assert_eq!(lost, file.2.map(ids));
                                 *file = (path, number, None);
                             }

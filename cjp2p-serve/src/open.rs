@@ -350,7 +350,7 @@ mod tests {
     fn a_fifo_or_a_folder_is_no_file_and_does_not_hang() {
         let f = fixture();
         rustix::fs::mknodat(
-            &f.root.open_folder(Path::new("")).unwrap(),
+            f.root.open_folder(Path::new("")).unwrap(),
             "fifo",
             FileType::Fifo,
             Mode::from(0o600),

@@ -3,18 +3,22 @@
 //! What is read is checked once: it must fold to the root. A damaged or missing tree is as good as none, and the
 //! file is hashed again.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use blake3::hazmat::{self, Mode};
 use cjp2p_wire::content_id::Hash;
 use cjp2p_wire::tree::{ENTRY_LEN, GROUP_LEN, Geometry, HEADER_LEN, RUN_LEVELS, header};
 use data_encoding::HEXLOWER;
+
+/// How long a tree may be there without a line in the store of hashes.
+const UNCLAIMED: Duration = Duration::from_secs(86_400);
 
 /// The part of a tree file that is kept: everything before level [`RUN_LEVELS`]` - 1`.
 #[derive(Clone, Debug)]
@@ -126,6 +130,25 @@ impl TreeStore {
             ));
         }
         Ok(Prefix(Kept::Disk(Arc::new(file))))
+    }
+
+    /// Removes the trees of all but these roots, unless they are so new that another process may just be about to say
+    /// what they are for.
+    pub fn remove_all_but(&self, roots: &HashSet<Hash>) {
+        let Ok(entries) = fs::read_dir(&self.folder) else {
+            return;
+        };
+        for entry in entries.flatten() {
+            let root = HEXLOWER.decode(entry.file_name().as_encoded_bytes());
+            let wanted = root
+                .is_ok_and(|root| <Hash>::try_from(root).is_ok_and(|root| roots.contains(&root)));
+            let age = entry.metadata().and_then(|metadata| metadata.modified());
+            let old = age.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > UNCLAIMED));
+            if !wanted && old {
+                // Whatever cannot be removed only takes up room.
+                let _ = fs::remove_file(entry.path());
+            }
+        }
     }
 
     fn path(&self, root: &Hash) -> PathBuf {
@@ -282,6 +305,35 @@ mod tests {
             .unwrap();
         assert_eq!(out, prefix);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn only_old_trees_without_a_use_are_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = TreeStore::new(folder.path());
+        let (root, _, prefix) = built(2, 0);
+        for name in [root, [1; 32], [2; 32]] {
+            store.keep(&name, prefix.clone()).unwrap();
+        }
+        fs::write(store.folder.join(".tmpx"), "left by a killed process").unwrap();
+        for name in [
+            store.path(&root),
+            store.path(&[1; 32]),
+            store.folder.join(".tmpx"),
+        ] {
+            let file = File::options().write(true).open(name).unwrap();
+            file.set_modified(std::time::SystemTime::now() - 2 * UNCLAIMED)
+                .unwrap();
+        }
+        store.remove_all_but(&HashSet::from([root]));
+        let mut left: Vec<_> = fs::read_dir(&store.folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
+        left.sort();
+        let mut expected = [store.path(&root), store.path(&[2; 32])];
+        expected.sort();
+        assert_eq!(left, expected);
     }
 
     #[test]

@@ -29,8 +29,10 @@ pub enum Notice {
         /// Whether whoever wrote it has just closed it or moved it into place.
         finished: bool,
     },
-    /// Too much happened at once, or watching has ended: only a look at everything tells.
+    /// Too much happened at once: only a look at everything tells.
     Missed,
+    /// Watching does not work any more.
+    Ended,
 }
 
 /// Watches folders until dropped.
@@ -120,7 +122,7 @@ impl Shared {
                 Err(Errno::INTR) => continue,
                 Err(error) => {
                     log::warn!("watching for changes has ended: {error}");
-                    return tell(Notice::Missed);
+                    return tell(Notice::Ended);
                 }
             };
             if self.stop.load(Ordering::Relaxed) {
