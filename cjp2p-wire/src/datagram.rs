@@ -1,1 +1,264 @@
-//! Datagrams.
+//! Datagrams: bytes to messages, and messages to bytes.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use serde::de::{Deserializer as _, Error as _, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use crate::message::{ContentRequest, Message};
+
+/// A datagram with more messages than this is read up to here.
+pub const MAX_MESSAGES: usize = 256;
+
+/// Why nothing could be read from a datagram.
+#[derive(Debug)]
+pub enum DatagramError {
+    /// It is not UTF-8.
+    NotText(std::str::Utf8Error),
+    /// It is not a JSON array.
+    NotArray(serde_json::Error),
+}
+
+impl fmt::Display for DatagramError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DatagramError::NotText(e) => write!(f, "not text: {e}"),
+            DatagramError::NotArray(e) => write!(f, "not a JSON array: {e}"),
+        }
+    }
+}
+
+impl std::error::Error for DatagramError {}
+
+/// Reads the messages of a datagram, in order.
+///
+/// An element that is unknown or not well formed is left out; the others are read all the same.
+///
+/// # Errors
+///
+/// Where the datagram as a whole is not a JSON array in UTF-8.
+pub fn decode(bytes: &[u8]) -> Result<Vec<Message<'_>>, DatagramError> {
+    struct Elements;
+    impl<'de> Visitor<'de> for Elements {
+        type Value = Vec<Message<'de>>;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an array of messages")
+        }
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+            let mut messages = Vec::new();
+            for _ in 0..MAX_MESSAGES {
+                match seq.next_element::<&RawValue>()? {
+                    Some(element) => messages.extend(Message::from_element(element)),
+                    None => return Ok(messages),
+                }
+            }
+            Err(A::Error::custom(format_args!(
+                "more than {MAX_MESSAGES} messages"
+            )))
+        }
+    }
+    let text = std::str::from_utf8(bytes).map_err(DatagramError::NotText)?;
+    let mut reader = serde_json::Deserializer::from_str(text);
+    let messages = reader
+        .deserialize_seq(Elements)
+        .map_err(DatagramError::NotArray)?;
+    reader.end().map_err(DatagramError::NotArray)?;
+    Ok(messages)
+}
+
+/// Whether base64 is written with `=` at its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Padding {
+    /// Padded, as most nodes expect.
+    Padded,
+    /// Not padded, as the oldest nodes need it.
+    Bare,
+}
+
+/// Writes one datagram.
+#[derive(Clone, Debug, Default)]
+pub struct Encoder {
+    bytes: Vec<u8>,
+}
+
+/// A place in a datagram being written, to go back to.
+#[derive(Clone, Copy, Debug)]
+pub struct Mark(usize);
+
+impl Encoder {
+    /// An empty datagram.
+    pub fn new() -> Encoder {
+        Encoder::default()
+    }
+
+    /// An empty datagram with memory for `capacity` bytes.
+    pub fn with_capacity(capacity: usize) -> Encoder {
+        Encoder {
+            bytes: Vec::with_capacity(capacity),
+        }
+    }
+
+    /// Whether no message was written.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// How long the datagram would be if it were finished now, in bytes.
+    pub fn len(&self) -> usize {
+        self.bytes.len() + 1
+    }
+
+    /// The present place.
+    pub fn mark(&self) -> Mark {
+        Mark(self.bytes.len())
+    }
+
+    /// Takes back what was written since `mark`.
+    pub fn rewind(&mut self, mark: Mark) {
+        self.bytes.truncate(mark.0);
+    }
+
+    /// The datagram, with spaces at its end up to `pad_to` bytes.
+    pub fn finish(mut self, pad_to: usize) -> Vec<u8> {
+        if self.bytes.is_empty() {
+            self.bytes.push(b'[');
+        }
+        self.bytes.push(b']');
+        if self.bytes.len() < pad_to {
+            self.bytes.resize(pad_to, b' ');
+        }
+        self.bytes
+    }
+
+    fn open(&mut self, kind: &str) {
+        self.bytes
+            .push(if self.bytes.is_empty() { b'[' } else { b',' });
+        self.bytes.extend_from_slice(b"{\"");
+        self.bytes.extend_from_slice(kind.as_bytes());
+        self.bytes.extend_from_slice(b"\":");
+    }
+
+    fn raw(&mut self, text: &str) {
+        self.bytes.extend_from_slice(text.as_bytes());
+    }
+
+    fn string(&mut self, text: &str) {
+        serde_json::to_writer(&mut self.bytes, text).expect("a Vec takes all that is written");
+    }
+
+    fn number(&mut self, n: u64) {
+        serde_json::to_writer(&mut self.bytes, &n).expect("a Vec takes all that is written");
+    }
+
+    fn addresses(&mut self, peers: &[SocketAddr]) {
+        self.raw("[");
+        for (i, peer) in peers.iter().enumerate() {
+            self.raw(if i == 0 { "\"" } else { ",\"" });
+            self.raw(&peer.to_string());
+            self.raw("\"");
+        }
+        self.raw("]");
+    }
+
+    /// Writes a message whose payload is `{}`, such as `PleaseSendPeers`.
+    pub fn bare(&mut self, kind: &str) {
+        self.open(kind);
+        self.raw("{}}");
+    }
+
+    /// Writes a message whose payload is JSON text already, such as `ReturnedMessage`.
+    pub fn value(&mut self, kind: &str, json: &str) {
+        self.open(kind);
+        self.raw(json);
+        self.raw("}");
+    }
+
+    /// Writes a message that carries a cookie: `{"cookie":"..."}` is the one shape that all nodes return.
+    pub fn cookie(&mut self, kind: &str, cookie: &str) {
+        self.open(kind);
+        self.raw("{\"cookie\":");
+        self.string(cookie);
+        self.raw("}}");
+    }
+
+    /// Writes a `PleaseSendContent`.
+    pub fn request(&mut self, request: &ContentRequest<'_>) {
+        self.open("PleaseSendContent");
+        self.raw("{\"id\":");
+        self.string(&request.id);
+        self.raw(",\"offset\":");
+        self.number(request.offset);
+        self.raw(",\"length\":");
+        self.number(request.length);
+        self.raw("}}");
+    }
+
+    /// Writes a `Content` with the bytes `data` of content `id` from `offset` on.
+    pub fn content(
+        &mut self,
+        id: &str,
+        offset: u64,
+        data: &[u8],
+        eof: Option<u64>,
+        padding: Padding,
+    ) {
+        self.open("Content");
+        self.raw("{\"id\":");
+        self.string(id);
+        self.raw(",\"offset\":");
+        self.number(offset);
+        self.raw(",\"base64\":\"");
+        match padding {
+            Padding::Padded => base64_simd::STANDARD.encode_append(data, &mut self.bytes),
+            Padding::Bare => base64_simd::STANDARD_NO_PAD.encode_append(data, &mut self.bytes),
+        }
+        self.raw("\"");
+        if let Some(eof) = eof {
+            self.raw(",\"eof\":");
+            self.number(eof);
+        }
+        self.raw("}}");
+    }
+
+    /// Writes a `MaybeTheyHaveSome`.
+    pub fn referral(&mut self, id: &str, peers: &[SocketAddr]) {
+        self.open("MaybeTheyHaveSome");
+        self.raw("{\"id\":");
+        self.string(id);
+        self.raw(",\"peers\":");
+        self.addresses(peers);
+        self.raw("}}");
+    }
+
+    /// Writes a `Peers`.
+    pub fn peers(&mut self, peers: &[SocketAddr]) {
+        self.open("Peers");
+        self.raw("{\"peers\":");
+        self.addresses(peers);
+        self.raw("}}");
+    }
+
+    /// Writes a `ContentList`.
+    pub fn content_list<'a>(&mut self, results: impl IntoIterator<Item = (&'a str, u64)>) {
+        self.open("ContentList");
+        self.raw("{\"results\":[");
+        for (i, (id, length)) in results.into_iter().enumerate() {
+            self.raw(if i == 0 { "[" } else { ",[" });
+            self.string(id);
+            self.raw(",");
+            self.number(length);
+            self.raw("]");
+        }
+        self.raw("]}}");
+    }
+}
+
+/// The number of bytes of content whose `Content`, with this id and beside `beside` bytes of other messages, fills
+/// `room` bytes of datagram at most; a multiple of 3, so that its base64 needs no padding. Zero where nothing fits.
+pub fn content_that_fits(room: usize, id: &str, beside: usize) -> usize {
+    // Brackets, key names, and two numbers of 16 digits at most (MAX_NUMBER has 16).
+    const FRAME: usize = r#"[{"Content":{"id":"","offset":,"base64":"","eof":}}]"#.len() + 2 * 16;
+    let base64 = room.saturating_sub(FRAME + id.len() + beside);
+    base64 / 4 * 3
+}

@@ -1,5 +1,9 @@
-//! The only part that touches the world.
+//! The only part that touches the world: sockets, files, signals, the clock.
 
+pub mod event_loop;
 pub mod partial_name;
 pub mod peer_file;
+pub mod random;
+pub mod signals;
 pub mod state_dir;
+pub mod udp;

@@ -1,5 +1,6 @@
-//! Who we know: addresses, and the bounded table of peers behind them.
+//! Who we know: addresses, the bounded table of peers behind them, and the cookies by which an address proves itself.
 
 pub mod address;
+pub mod cookie;
 pub mod peer;
 pub mod table;

@@ -1,4 +1,5 @@
-//! Arguments that several tools take. Flatten them into a tool's own with `#[command(flatten)]`.
+//! Arguments that several tools take. Flatten them into a tool's own with `#[command(flatten)]`; those for the folder and
+//! the log are taken after a subcommand as well.
 
 use std::env;
 use std::fmt;
@@ -202,7 +203,7 @@ fn parse_listen(text: &str) -> Result<Listen, String> {
 #[derive(Args, Clone, Debug, Default)]
 pub struct StateArgs {
     /// Keep the peer table and the like in this folder [env: CJP2P_STATE_DIR] [default: $XDG_STATE_HOME/cjp2p]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", global = true)]
     pub state: Option<PathBuf>,
 }
 
@@ -222,10 +223,10 @@ impl StateArgs {
 #[derive(Args, Clone, Debug, Default)]
 pub struct LogArgs {
     /// Tell more on standard error; twice, even more (RUST_LOG is respected too)
-    #[arg(short, long, action = clap::ArgAction::Count)]
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
     pub verbose: u8,
     /// Tell only errors
-    #[arg(short, long)]
+    #[arg(short, long, global = true)]
     pub quiet: bool,
 }
 

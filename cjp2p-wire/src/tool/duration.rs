@@ -22,7 +22,11 @@ pub fn human(duration: Duration) -> String {
     if duration < Duration::from_millis(9_950) {
         return format!("{:.1}s", duration.as_secs_f64());
     }
-    let seconds = duration.as_secs() + u64::from(duration.subsec_millis() >= 500);
+    human_seconds(duration.as_secs() + u64::from(duration.subsec_millis() >= 500))
+}
+
+/// Whole seconds for people: `5s`, `3m 20s`.
+pub fn human_seconds(seconds: u64) -> String {
     humantime::format_duration(Duration::from_secs(seconds)).to_string()
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use serde_json::json;
+use serde::Serialize;
 
 use super::rate::Rate;
 use super::{duration, size};
@@ -152,7 +152,7 @@ impl Progress {
                 drop(current);
                 // Without a length the bar would look finished.
                 let template = match self.state.total {
-                    Some(_) => "{wide_bar} {msg}",
+                    Some(_) => "[{wide_bar}] {msg}",
                     None => "{msg}",
                 };
                 if let Ok(style) = ProgressStyle::with_template(template) {
@@ -195,11 +195,13 @@ impl State {
         u64::try_from(u128::from(self.done) * 100 / u128::from(total)).ok()
     }
 
-    fn time_left(&self, rate: u64) -> Option<Duration> {
+    /// In seconds; nothing where it cannot be told, or would be absurd.
+    fn time_left(&self, rate: u64) -> Option<u64> {
         let left = self.total?.saturating_sub(self.done);
-        left.checked_div(rate)
-            .filter(|seconds| *seconds < 100 * 86_400)
-            .map(Duration::from_secs)
+        if left == 0 || rate == 0 {
+            return None;
+        }
+        Some(left.div_ceil(rate)).filter(|seconds| *seconds < 100 * 86_400)
     }
 
     /// `42% 10.5 MiB of 25.0 MiB, 1.2 MiB/s, 12s left, 3 sources`
@@ -216,7 +218,7 @@ impl State {
         };
         line += &format!(", {}/s", size::human(rate));
         if let Some(left) = self.time_left(rate) {
-            line += &format!(", {} left", duration::human(left));
+            line += &format!(", {} left", duration::human_seconds(left));
         }
         match self.sources {
             0 => {}
@@ -238,14 +240,22 @@ impl State {
     }
 
     fn json(&self, rate: u64) -> String {
-        json!({
-            "event": "progress",
-            "bytes": self.done,
-            "total": self.total,
-            "rate": rate,
-            "sources": self.sources,
-        })
-        .to_string()
+        #[derive(Serialize)]
+        struct Event {
+            event: &'static str,
+            bytes: u64,
+            total: Option<u64>,
+            rate: u64,
+            sources: usize,
+        }
+        let event = Event {
+            event: "progress",
+            bytes: self.done,
+            total: self.total,
+            rate,
+            sources: self.sources,
+        };
+        serde_json::to_string(&event).expect("a struct of numbers is JSON")
     }
 }
 
@@ -283,7 +293,7 @@ mod tests {
     fn a_line_tells_percent_rate_time_left_and_sources() {
         assert_eq!(
             HALF.line(1 << 20),
-            " 50% 5.0 MiB of 10.0 MiB, 1.0 MiB/s, 5.0s left, 3 sources"
+            " 50% 5.0 MiB of 10.0 MiB, 1.0 MiB/s, 5s left, 3 sources"
         );
         assert_eq!(HALF.line(0), " 50% 5.0 MiB of 10.0 MiB, 0 B/s, 3 sources");
         let unknown = State {
@@ -292,6 +302,28 @@ mod tests {
             ..HALF
         };
         assert_eq!(unknown.line(2048), "5.0 MiB, 2.0 KiB/s, 1 source");
+    }
+
+    #[test]
+    fn no_time_is_left_where_there_is_nothing_left_or_no_rate() {
+        assert_eq!(
+            State {
+                done: 10 << 20,
+                ..HALF
+            }
+            .time_left(5),
+            None
+        );
+        assert_eq!(HALF.time_left(0), None);
+        assert_eq!(HALF.time_left((5 << 20) - 1), Some(2));
+        assert_eq!(
+            State {
+                total: Some(u64::MAX),
+                ..HALF
+            }
+            .time_left(1),
+            None
+        );
     }
 
     #[test]
@@ -324,8 +356,8 @@ mod tests {
 
     #[test]
     fn json_has_its_documented_fields() {
-        let value: serde_json::Value = serde_json::from_str(&HALF.json(7)).unwrap();
-        let expected = json!({"event": "progress", "bytes": 5 << 20, "total": 10 << 20, "rate": 7, "sources": 3});
-        assert_eq!(value, expected);
+        let expected =
+            r#"{"event":"progress","bytes":5242880,"total":10485760,"rate":7,"sources":3}"#;
+        assert_eq!(HALF.json(7), expected);
     }
 }

@@ -1,6 +1,9 @@
 //! What the machines read from and write to. The types carry the promise: only what was verified can be written.
 
+use std::io;
+
 use crate::content_id::ContentId;
+use crate::tree::{Run, Verified};
 
 /// The answer to a [`Library::read`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,3 +29,62 @@ pub trait Library {
     /// At most `limit` of the ids shared, each with its length in bytes.
     fn list(&mut self, limit: usize) -> Vec<(ContentId, u64)>;
 }
+
+/// Which fetch of a node something belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct JobId(pub u32);
+
+/// Where fetched content goes. A node that fetches nothing needs none of it: each method refuses unless it is given.
+pub trait Sink {
+    /// Writes a verified block of the content that `job` fetches.
+    ///
+    /// # Errors
+    ///
+    /// Where the destination cannot take it; the fetch then fails.
+    fn write(&mut self, job: JobId, block: Verified<'_>) -> io::Result<()> {
+        let _ = (job, block);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Writes bytes of content that can only be verified as a whole to a place that nothing is read from until then.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Sink::write`].
+    fn stage(&mut self, job: JobId, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let _ = (job, offset, bytes);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Forgets what was staged: it was wrong, or its length was.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Sink::write`].
+    fn restage(&mut self, job: JobId) -> io::Result<()> {
+        let _ = job;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Keeps a verified run of the tree, so that an interrupted fetch can check what it has when it resumes. `length`
+    /// is the length of the content under which the run was verified; it may still be a claim.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Sink::write`].
+    fn keep_run(&mut self, job: JobId, length: u64, run: Run, bytes: &[u8]) -> io::Result<()> {
+        let _ = (job, length, run, bytes);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// The end of what the destination takes at present: bytes from there on must wait.
+    fn room(&self, job: JobId) -> u64 {
+        let _ = job;
+        0
+    }
+}
+
+/// All that a node reads from and writes to.
+pub trait Blobs: Library + Sink {}
+
+impl<T: Library + Sink> Blobs for T {}

@@ -1,0 +1,37 @@
+//! Runs the command.
+
+use cjp2p_wire::io::peer_file::PeerFile;
+use cjp2p_wire::peers::table::PeerTable;
+use cjp2p_wire::tool::{Exit, ToolError};
+
+use crate::cli::{Cli, Command, TOOL};
+use crate::{add, print, remove, set};
+
+pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
+    cli.log.start(TOOL);
+    let file = PeerFile::new(&cli.state.open()?);
+    match cli.command {
+        None => print::run(&file, cli.lines)?,
+        Some(Command::Add { peers }) => add::run(&file, &peers)?,
+        Some(Command::Remove { peers }) => remove::run(&file, &peers)?,
+        Some(Command::Set { input }) => set::run(&file, &input)?,
+    }
+    Ok(Exit::Done)
+}
+
+/// Changes the table in the file, or leaves it as it was where `change` fails.
+pub(crate) fn edit(
+    file: &PeerFile,
+    change: impl FnOnce(&mut PeerTable) -> Result<(), ToolError>,
+) -> Result<(), ToolError> {
+    let (result, warning) = file
+        .update(|table| {
+            let mut edited = table.clone();
+            change(&mut edited).map(|()| *table = edited)
+        })
+        .map_err(|error| ToolError::failure(format!("nothing was changed: {error}")))?;
+    if let Some(warning) = warning {
+        log::warn!("{warning}");
+    }
+    result
+}

@@ -1,0 +1,240 @@
+//! One thread, one loop: drives a node by its socket, the clock, signals, and what other threads say.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::signal::Signal;
+use nix::sys::time::TimeSpec;
+
+use super::signals::Signals;
+use super::udp::{Sent, UdpPort};
+use crate::node::{Event, Node, Output, Transmit};
+use crate::time::Time;
+use crate::transfer::blobs::Blobs;
+
+/// Datagrams kept while the system's send buffer is full; more are dropped, as a network would.
+const MAX_BACKLOG: usize = 4096;
+/// Batches read before timers and other threads get their turn.
+const BATCHES_PER_TURN: usize = 8;
+
+/// Lets another thread, or anything that lives as long, end the loop's wait.
+#[derive(Clone, Debug)]
+pub struct Waker(Arc<EventFd>);
+
+impl Waker {
+    /// Ends the wait, now or the next one.
+    pub fn wake(&self) {
+        // It can only fail where it was called so often without being heard that it is sure to be heard.
+        let _ = self.0.write(1);
+    }
+}
+
+/// Why a turn of the loop ended, apart from events and time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wake {
+    /// A [`Waker`] was used.
+    pub woken: bool,
+    /// A signal came.
+    pub signal: Option<Signal>,
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub struct EventLoop {
+    port: UdpPort,
+    signals: Option<Signals>,
+    wakes: Arc<EventFd>,
+    epoch: Instant,
+    backlog: VecDeque<Transmit>,
+    node_timeout: Time,
+}
+
+impl EventLoop {
+    /// A loop around this socket.
+    ///
+    /// # Errors
+    ///
+    /// Where the system has no descriptor left.
+    pub fn new(port: UdpPort, signals: Option<Signals>) -> io::Result<EventLoop> {
+        let wakes = EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?;
+        Ok(EventLoop {
+            port,
+            signals,
+            wakes: Arc::new(wakes),
+            epoch: Instant::now(),
+            backlog: VecDeque::new(),
+            node_timeout: Time::ZERO,
+        })
+    }
+
+    /// The present time, to give to the node.
+    pub fn now(&self) -> Time {
+        Time::ZERO + self.epoch.elapsed()
+    }
+
+    /// The time of day at which `time` was, in milliseconds since 1970: for what is kept in files.
+    pub fn unix_ms(&self, time: Time) -> u64 {
+        let ago = self.now().since(time);
+        let then = SystemTime::now().checked_sub(ago).unwrap_or(UNIX_EPOCH);
+        then.duration_since(UNIX_EPOCH)
+            .map_or(0, |d| d.as_millis() as u64)
+    }
+
+    /// The socket.
+    pub fn port(&self) -> &UdpPort {
+        &self.port
+    }
+
+    /// Something with which other threads end the loop's wait.
+    pub fn waker(&self) -> Waker {
+        Waker(self.wakes.clone())
+    }
+
+    /// Takes what the node wants done after a call to it. Every call must be followed by this.
+    pub fn drain(&mut self, node: &mut Node, events: &mut Vec<Event>) {
+        loop {
+            match node.poll_output() {
+                Output::Transmit(transmit) => self.transmit(transmit),
+                Output::Event(Event::PathOpened(address)) => self.tell_mtu(node, address),
+                Output::Event(event) => events.push(event),
+                Output::Timeout(at) => {
+                    self.node_timeout = at;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn tell_mtu(&self, node: &mut Node, address: SocketAddr) {
+        if let Some(mtu) = self.port.route_mtu(address) {
+            node.set_path_mtu(address, mtu);
+        }
+    }
+
+    fn transmit(&mut self, transmit: Transmit) {
+        if self.backlog.is_empty() && self.port.send(transmit.to, &transmit.bytes) != Sent::Full {
+            return;
+        }
+        if self.backlog.len() < MAX_BACKLOG {
+            self.backlog.push_back(transmit);
+        }
+    }
+
+    fn send_backlog(&mut self) {
+        while let Some(transmit) = self.backlog.front() {
+            if self.port.send(transmit.to, &transmit.bytes) == Sent::Full {
+                return;
+            }
+            self.backlog.pop_front();
+        }
+    }
+
+    /// Waits until something happens or `until`, and lets the node act on it. Events are added to `events`.
+    ///
+    /// # Errors
+    ///
+    /// Where the socket or a descriptor fails for good.
+    pub fn turn(
+        &mut self,
+        node: &mut Node,
+        blobs: &mut dyn Blobs,
+        until: Time,
+        events: &mut Vec<Event>,
+    ) -> io::Result<Wake> {
+        let wake = self.wait(until.min(self.node_timeout))?;
+        if !self.backlog.is_empty() {
+            self.send_backlog();
+        }
+        for _ in 0..BATCHES_PER_TURN {
+            if !self.receive(node, blobs, events)? {
+                break;
+            }
+        }
+        let now = self.now();
+        if now >= self.node_timeout {
+            node.handle_timeout(now, blobs);
+            self.drain(node, events);
+        }
+        Ok(wake)
+    }
+
+    /// Reads a batch; returns whether there may be more.
+    fn receive(
+        &mut self,
+        node: &mut Node,
+        blobs: &mut dyn Blobs,
+        events: &mut Vec<Event>,
+    ) -> io::Result<bool> {
+        let EventLoop {
+            port,
+            epoch,
+            backlog,
+            node_timeout,
+            ..
+        } = self;
+        let mut opened = Vec::new();
+        let mut outgoing = Vec::new();
+        let count = port.receive(|from, bytes| {
+            node.handle_datagram(Time::ZERO + epoch.elapsed(), from, bytes, blobs);
+            loop {
+                match node.poll_output() {
+                    Output::Transmit(transmit) => outgoing.push(transmit),
+                    Output::Event(Event::PathOpened(address)) => opened.push(address),
+                    Output::Event(event) => events.push(event),
+                    Output::Timeout(at) => {
+                        *node_timeout = at;
+                        break;
+                    }
+                }
+            }
+        })?;
+        debug_assert!(backlog.len() <= MAX_BACKLOG);
+        for transmit in outgoing {
+            self.transmit(transmit);
+        }
+        for address in opened {
+            self.tell_mtu(node, address);
+        }
+        Ok(count > 0)
+    }
+
+    fn wait(&mut self, until: Time) -> io::Result<Wake> {
+        let timeout = (until != Time::NEVER).then(|| {
+            // No wait is without end: a clock that stands still must not hang the tool.
+            until.since(self.now()).min(Duration::from_secs(3600))
+        });
+        let interest = if self.backlog.is_empty() {
+            PollFlags::POLLIN
+        } else {
+            PollFlags::POLLIN | PollFlags::POLLOUT
+        };
+        let mut descriptors = vec![
+            PollFd::new(self.port.as_fd(), interest),
+            PollFd::new(self.wakes.as_fd(), PollFlags::POLLIN),
+        ];
+        if let Some(signals) = &self.signals {
+            descriptors.push(PollFd::new(signals.as_fd(), PollFlags::POLLIN));
+        }
+        match ppoll(&mut descriptors, timeout.map(TimeSpec::from_duration), None) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        let woken = match self.wakes.read() {
+            Ok(count) => count > 0,
+            Err(Errno::EAGAIN | Errno::EINTR) => false,
+            Err(errno) => return Err(errno.into()),
+        };
+        let signal = match &self.signals {
+            Some(signals) => signals.next()?,
+            None => None,
+        };
+        Ok(Wake { woken, signal })
+    }
+}

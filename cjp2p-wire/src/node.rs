@@ -1,1 +1,0 @@
-//! One socket's conversations.

@@ -1,0 +1,440 @@
+//! Answering: what strangers ask for, within what they have proved.
+//!
+//! A source that has not proved its address gets at most [`AMPLIFICATION`](super::AMPLIFICATION) times the bytes it
+//! sent, a request to return our cookie included, and only for a datagram that asks something. A node that knows
+//! `PleaseAlwaysReturnThisMessage` is sent that; any other gets a `PleaseReturnThisMessage` whose cookie carries the
+//! request itself, so that nothing need be remembered: when it comes back, the request is answered.
+
+use std::net::SocketAddr;
+
+use super::inquiry::cookie_text;
+use super::schema::SUPPORTED_MESSAGES;
+use super::{AMPLIFICATION, Node, ORDINARY_DATAGRAM};
+use crate::content_id::ContentId;
+use crate::datagram::{Encoder, Padding, content_that_fits};
+use crate::message::{ContentRequest, MAX_ID_LEN, Message};
+use crate::peers::address;
+use crate::peers::cookie::Proof;
+use crate::time::Time;
+use crate::transfer::blobs::{Blobs, Read};
+use crate::transfer::serve::Request;
+
+/// The most bytes of content in one answer; longer requests are cut to it, as other nodes do.
+pub(crate) const MAX_ANSWER: usize = 40_960;
+/// Addresses told in one answer at the most, to a source that proved its own.
+pub(crate) const MAX_PEERS_TOLD: usize = 30;
+/// Addresses told in one referral at the most.
+pub(crate) const MAX_REFERRED: usize = 6;
+/// Entries of the content list told at the most.
+pub(crate) const MAX_LIST: usize = 256;
+/// Content shorter than this is not worth sending to a source that has to ask again anyway.
+const MIN_TASTE: usize = 30;
+/// Some nodes drop messages from their answer to keep it as short as our datagram.
+const ROOM_FOR_THE_ANSWER: usize = 150;
+
+/// A datagram within a budget.
+struct Reply {
+    encoder: Encoder,
+    budget: usize,
+    /// Whether anything but cookies is in it.
+    says_something: bool,
+}
+
+impl Reply {
+    /// Writes what fits the budget; returns whether it did.
+    fn add(&mut self, write: impl FnOnce(&mut Encoder)) -> bool {
+        let mark = self.encoder.mark();
+        write(&mut self.encoder);
+        let fits = self.encoder.len() <= self.budget;
+        if !fits {
+            self.encoder.rewind(mark);
+        }
+        fits
+    }
+
+    fn say(&mut self, write: impl FnOnce(&mut Encoder)) -> bool {
+        let said = self.add(write);
+        self.says_something |= said;
+        said
+    }
+}
+
+impl Node {
+    /// Answers the requests in a datagram of `received` bytes.
+    pub(super) fn answer(
+        &mut self,
+        now: Time,
+        from: SocketAddr,
+        received: usize,
+        messages: &[Message<'_>],
+        proof: Proof,
+        blobs: &mut dyn Blobs,
+    ) {
+        for message in messages {
+            if let Message::ReturnedMessage(value) = message {
+                self.take_returned(now, from, value);
+            }
+        }
+        let asks = messages.iter().any(|message| {
+            matches!(
+                message,
+                Message::PleaseSendContent(_)
+                    | Message::PleaseSendPeers
+                    | Message::PleaseListContent
+                    | Message::PleaseListSupportedMessages
+            )
+        });
+        let returns = messages
+            .iter()
+            .any(|message| matches!(message, Message::PleaseReturnThisMessage(_)));
+        if asks || returns {
+            // One that always returns our cookie is believed by nothing less.
+            let contact = self.contacts.get(from);
+            let known = contact.is_some_and(|c| !c.returns_always && c.is_proved(now));
+            if proof != Proof::None || known {
+                self.answer_proved(now, from, messages);
+            } else {
+                self.answer_stranger(now, from, received, messages, asks, blobs);
+            }
+        }
+        self.serve_turns(now, blobs);
+    }
+
+    /// A value came back. If it is a cookie of ours the address is proved, and the request it carries is answered.
+    fn take_returned(&mut self, now: Time, from: SocketAddr, value: &serde_json::value::RawValue) {
+        let Some(text) = cookie_text(value) else {
+            return;
+        };
+        let (cookie, request) = match text.split_once('.') {
+            Some((cookie, request)) => (cookie, Some(request)),
+            None => (&*text, None),
+        };
+        if self.mint.check(now, from, cookie) == Proof::None {
+            return;
+        }
+        self.on_returned(now, from);
+        if let Some(request) = request.and_then(parse_carried_request) {
+            self.queue_content(from, &request);
+        }
+    }
+
+    fn queue_content(&mut self, from: SocketAddr, request: &ContentRequest<'_>) {
+        if !self.config.answers {
+            return;
+        }
+        let Ok(id) = ContentId::parse(&request.id) else {
+            return;
+        };
+        let length = request.length.min(MAX_ANSWER as u64) as usize;
+        let wire_id = request.id.to_string();
+        self.turns.push(
+            from,
+            Request {
+                wire_id,
+                id,
+                offset: request.offset,
+                length,
+            },
+        );
+    }
+
+    fn answer_proved(&mut self, now: Time, from: SocketAddr, messages: &[Message<'_>]) {
+        for message in messages {
+            match message {
+                Message::PleaseSendContent(request) => self.queue_content(from, request),
+                Message::PleaseListContent if self.config.answers && self.config.lists => {
+                    self.lists_wanted.insert(from);
+                }
+                _ => {}
+            }
+        }
+        let mut reply = Reply {
+            encoder: Encoder::new(),
+            budget: ORDINARY_DATAGRAM,
+            says_something: false,
+        };
+        self.write_cookies(now, from, self.wants_cookie_from(from), &mut reply.encoder);
+        self.answer_small(now, from, messages, MAX_PEERS_TOLD, &mut reply);
+        if reply.says_something {
+            self.send(from, reply.encoder.finish(0));
+        }
+    }
+
+    /// Whether this proved source should be asked to return our cookie: it knows of such, and has not the present one.
+    fn wants_cookie_from(&self, from: SocketAddr) -> bool {
+        self.contacts
+            .get(from)
+            .is_some_and(|contact| contact.cookie.is_some() && !contact.has_cookie)
+    }
+
+    /// Answers what needs no library: returned messages, peers, the schema.
+    fn answer_small(
+        &mut self,
+        now: Time,
+        from: SocketAddr,
+        messages: &[Message<'_>],
+        max_peers: usize,
+        reply: &mut Reply,
+    ) {
+        for message in messages {
+            match message {
+                Message::PleaseReturnThisMessage(value) => {
+                    reply.say(|e| e.value("ReturnedMessage", value.get()));
+                }
+                Message::PleaseSendPeers if self.config.answers => {
+                    let peers = self.peers_for(now, from, max_peers);
+                    let mut told = peers.len();
+                    while told > 0 && !reply.say(|e| e.peers(&peers[..told])) {
+                        told /= 2;
+                    }
+                    if told == 0 {
+                        reply.say(|e| e.peers(&[]));
+                    }
+                }
+                Message::PleaseListSupportedMessages => {
+                    reply.say(|e| e.value("SupportedMessages", SUPPORTED_MESSAGES));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn answer_stranger(
+        &mut self,
+        now: Time,
+        from: SocketAddr,
+        received: usize,
+        messages: &[Message<'_>],
+        asks: bool,
+        blobs: &mut dyn Blobs,
+    ) {
+        let budget = (received * AMPLIFICATION).min(ORDINARY_DATAGRAM);
+        let mut reply = Reply {
+            encoder: Encoder::new(),
+            budget,
+            says_something: false,
+        };
+        let theirs = messages.iter().find_map(|message| match message {
+            Message::PleaseAlwaysReturnThisMessage(value) => Some(value.get()),
+            _ => None,
+        });
+        let always = theirs.is_some()
+            || messages
+                .iter()
+                .any(|m| matches!(m, Message::AlwaysReturned(_)));
+        if let Some(cookie) = theirs {
+            reply.add(|e| e.value("AlwaysReturned", cookie));
+        }
+        let requests = messages.iter().filter_map(|message| match message {
+            Message::PleaseSendContent(request) if self.config.answers => Some(request),
+            _ => None,
+        });
+        let requests: Vec<_> = requests.cloned().collect();
+        let cookie = self.mint.mint(now, from);
+        if asks && always {
+            reply.say(|e| e.cookie("PleaseAlwaysReturnThisMessage", &cookie));
+        }
+        let mut pad = 0;
+        for (n, request) in requests.iter().enumerate() {
+            let whole = self.answer_content_within(now, from, request, always, &mut reply, blobs);
+            if !whole && n == 0 && !always {
+                let carried = carry_request(&cookie, request);
+                if reply.say(|e| e.cookie("PleaseReturnThisMessage", &carried)) {
+                    pad = ROOM_FOR_THE_ANSWER.min(budget);
+                }
+            }
+        }
+        if asks && !always && requests.is_empty() {
+            reply.say(|e| e.cookie("PleaseReturnThisMessage", &cookie));
+        }
+        self.answer_small(now, from, messages, 1, &mut reply);
+        if reply.says_something {
+            debug_assert!(reply.encoder.len() <= budget);
+            self.send(from, reply.encoder.finish(pad));
+        }
+    }
+
+    /// Answers a stranger's request as far as the budget goes. Returns whether nothing was held back.
+    fn answer_content_within(
+        &mut self,
+        now: Time,
+        from: SocketAddr,
+        request: &ContentRequest<'_>,
+        part_will_do: bool,
+        reply: &mut Reply,
+        blobs: &mut dyn Blobs,
+    ) -> bool {
+        let Ok(id) = ContentId::parse(&request.id) else {
+            return true;
+        };
+        let wanted = request.length.min(MAX_ANSWER as u64) as usize;
+        let fits = content_that_fits(reply.budget, &request.id, reply.encoder.len());
+        let mut data = Vec::new();
+        match blobs.read(&id, request.offset, wanted.min(fits), &mut data) {
+            Read::Found { eof } => {
+                let rest = eof.map_or(wanted, |eof| {
+                    eof.saturating_sub(request.offset).min(wanted as u64) as usize
+                });
+                let whole = data.len() >= rest;
+                if whole || (part_will_do && data.len() >= MIN_TASTE) {
+                    let said = reply.say(|e| {
+                        e.content(&request.id, request.offset, &data, eof, Padding::Padded)
+                    });
+                    return whole && said;
+                }
+                false
+            }
+            Read::Absent => {
+                let peers = self.referred_for(now, from, &id, 1);
+                if !reply.say(|e| e.referral(&request.id, &peers)) {
+                    reply.say(|e| e.referral(&request.id, &[]));
+                }
+                true
+            }
+            Read::Later => false,
+        }
+    }
+
+    /// Answers the requests whose turn it is.
+    pub(super) fn serve_turns(&mut self, now: Time, blobs: &mut dyn Blobs) {
+        for from in std::mem::take(&mut self.lists_wanted) {
+            self.send_list(now, from, blobs);
+        }
+        let mut later = Vec::new();
+        let mut data = std::mem::take(&mut self.read_buffer);
+        while let Some((from, request)) = self.turns.pop(now) {
+            data.clear();
+            match blobs.read(&request.id, request.offset, request.length, &mut data) {
+                Read::Found { eof } => {
+                    let bytes = self.content_datagram(now, from, &request, &data, eof);
+                    self.turns.on_sent(now, bytes.len());
+                    self.counters.requests_served += 1;
+                    self.counters.content_out += data.len() as u64;
+                    self.send(from, bytes);
+                }
+                Read::Absent => {
+                    let peers = self.referred_for(now, from, &request.id, MAX_REFERRED);
+                    let mut encoder = Encoder::new();
+                    self.write_cookies(now, from, self.wants_cookie_from(from), &mut encoder);
+                    encoder.referral(&request.wire_id, &peers);
+                    self.send(from, encoder.finish(0));
+                }
+                Read::Later => later.push((from, request)),
+            }
+        }
+        self.read_buffer = data;
+        for (from, request) in later.into_iter().rev() {
+            self.turns.push_back(from, request);
+        }
+    }
+
+    fn content_datagram(
+        &self,
+        now: Time,
+        to: SocketAddr,
+        request: &Request,
+        data: &[u8],
+        eof: Option<u64>,
+    ) -> Vec<u8> {
+        let mut encoder = Encoder::with_capacity(data.len() / 3 * 4 + MAX_ID_LEN + 300);
+        self.write_cookies(now, to, self.wants_cookie_from(to), &mut encoder);
+        // The oldest nodes, which cannot always return a cookie, die of padding.
+        let contact = self.contacts.get(to);
+        let padding = if contact.is_some_and(|c| c.returns_always || c.cookie.is_some()) {
+            Padding::Padded
+        } else {
+            Padding::Bare
+        };
+        encoder.content(&request.wire_id, request.offset, data, eof, padding);
+        encoder.finish(0)
+    }
+
+    /// Sends the list of what is shared, in datagrams that cross any path whole.
+    fn send_list(&mut self, now: Time, to: SocketAddr, blobs: &mut dyn Blobs) {
+        let list: Vec<(String, u64)> = blobs
+            .list(MAX_LIST)
+            .into_iter()
+            .map(|(id, length)| (id.to_string(), length))
+            .collect();
+        let mut rest = &list[..];
+        loop {
+            let mut encoder = Encoder::new();
+            self.write_cookies(now, to, self.wants_cookie_from(to), &mut encoder);
+            let fixed = encoder.len() + r#"{"ContentList":{"results":[]}},"#.len();
+            let mut length = fixed;
+            let mut count = 0;
+            for (id, _) in rest {
+                // Quotes, brackets, commas, and 16 digits; an id that needs escapes twice its length at the most.
+                length += 2 * id.len() + 24;
+                if length > ORDINARY_DATAGRAM && count > 0 {
+                    break;
+                }
+                count += 1;
+            }
+            let (now_sent, left) = rest.split_at(count);
+            encoder.content_list(now_sent.iter().map(|(id, length)| (&**id, *length)));
+            self.send(to, encoder.finish(0));
+            rest = left;
+            if rest.is_empty() {
+                return;
+            }
+        }
+    }
+
+    /// Peers to tell `to` of, at random. A source on IPv4 is told of IPv4 only: some nodes die of other addresses.
+    fn peers_for(&mut self, now: Time, to: SocketAddr, most: usize) -> Vec<SocketAddr> {
+        let fit = |peer: &SocketAddr| {
+            *peer != to && (to.is_ipv6() || peer.is_ipv4()) && address::may_suggest(to, *peer)
+        };
+        let fitting: Vec<SocketAddr> = self.contacts.presentable(now).filter(fit).collect();
+        self.random.choose_multiple(fitting, most)
+    }
+
+    /// Who else may have `id`: those we fetch it from, or else peers at random.
+    fn referred_for(
+        &mut self,
+        now: Time,
+        to: SocketAddr,
+        id: &ContentId,
+        most: usize,
+    ) -> Vec<SocketAddr> {
+        if !self.config.answers {
+            return Vec::new();
+        }
+        let job = self.jobs.get(id).and_then(|job| self.fetches.get(job));
+        let serving: Vec<SocketAddr> = job
+            .map(|job| job.fetch.serving().collect())
+            .unwrap_or_default();
+        let fit = |peer: &SocketAddr| {
+            *peer != to && (to.is_ipv6() || peer.is_ipv4()) && address::may_suggest(to, *peer)
+        };
+        let fitting: Vec<SocketAddr> = serving.into_iter().filter(fit).take(most).collect();
+        if fitting.is_empty() {
+            self.peers_for(now, to, most)
+        } else {
+            fitting
+        }
+    }
+}
+
+/// A cookie that carries the request it was sent for.
+fn carry_request(cookie: &str, request: &ContentRequest<'_>) -> String {
+    format!(
+        "{cookie}.{}.{}.{}",
+        request.offset, request.length, request.id
+    )
+}
+
+/// Reads what [`carry_request`] wrote, after the cookie. The source could as well have asked for it plainly.
+fn parse_carried_request(text: &str) -> Option<ContentRequest<'_>> {
+    let mut parts = text.splitn(3, '.');
+    let offset = parts.next()?.parse().ok()?;
+    let length = parts.next()?.parse().ok()?;
+    let id = parts.next()?;
+    let within = offset <= crate::message::MAX_NUMBER && length <= crate::message::MAX_NUMBER;
+    (within && id.len() <= MAX_ID_LEN).then(|| ContentRequest {
+        id: id.into(),
+        offset,
+        length,
+    })
+}

@@ -1,0 +1,519 @@
+//! Asking: requests for what fetches want, and what comes back.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::contact::Way;
+use super::{Event, Job, Node, ORDINARY_DATAGRAM, Transmit};
+use crate::content_id::ContentId;
+use crate::datagram::{Encoder, content_that_fits};
+use crate::message::{ContentBlock, ContentRequest, Message, Referral};
+use crate::peers::address;
+use crate::peers::cookie::{COOKIE_LEN, Proof};
+use crate::time::Time;
+use crate::transfer::blobs::{Blobs, JobId};
+use crate::transfer::fetch::{Ask, Block, PathTerms, Space};
+use crate::transfer::path::{Path, Sequence};
+
+/// The largest block asked for: what today's nodes cut an answer to is a little more, and two fill 64 KiB.
+pub(crate) const MAX_BLOCK: u64 = 32 << 10;
+/// A first question to a peer that the user named is padded to this size at the most, so that the answer may be useful.
+pub(crate) const MAX_PROBE: usize = 1200;
+/// Suggested addresses tried in a second at the most.
+pub(crate) const SUGGESTIONS_PER_SECOND: u32 = 8;
+/// Suggested addresses that wait to be tried, at the most.
+pub(crate) const MAX_SUGGESTIONS: usize = 1024;
+/// Suggestions taken from one peer for one fetch.
+pub(crate) const MAX_SUGGESTIONS_EACH: u32 = 64;
+
+/// A request that is on its way.
+#[derive(Clone, Debug)]
+struct Flight {
+    job: JobId,
+    ask: Ask,
+}
+
+/// The path to a peer that may be asked for content.
+#[derive(Debug)]
+pub(super) struct AskedPath {
+    path: Path<Flight>,
+    // The latest request for each place. Entries of requests long forgotten may remain until they are asked again.
+    places: BTreeMap<(JobId, Space, u64), Sequence>,
+    /// Bytes of a datagram that cross the path whole.
+    room: usize,
+    was_gone: bool,
+}
+
+impl AskedPath {
+    fn new() -> AskedPath {
+        AskedPath {
+            path: Path::new(ORDINARY_DATAGRAM as u64),
+            places: BTreeMap::new(),
+            room: ORDINARY_DATAGRAM,
+            was_gone: false,
+        }
+    }
+
+    pub(super) fn round_trip(&self) -> Option<Duration> {
+        self.path.rtt.is_known().then(|| self.path.rtt.smoothed())
+    }
+
+    pub(super) fn next_at(&self, now: Time) -> Time {
+        let paced = self.path.window.next_send_at();
+        let check = self.path.next_check_at();
+        if paced > now { paced.min(check) } else { check }
+    }
+
+    /// The request that a block at this place answers.
+    fn answered_by(&mut self, job: JobId, space: Space, offset: u64) -> Option<Sequence> {
+        let (&place, &sequence) = self
+            .places
+            .range((job, space, 0)..=(job, space, offset))
+            .next_back()?;
+        match self.path.flight(sequence) {
+            Some(flight)
+                if flight.ask.range.contains(&offset) || flight.ask.range.start == offset =>
+            {
+                Some(sequence)
+            }
+            Some(_) => None,
+            None => {
+                self.places.remove(&place);
+                None
+            }
+        }
+    }
+}
+
+/// Addresses that peers suggested, and how fast they may be tried.
+#[derive(Debug, Default)]
+pub(super) struct Suggestions {
+    waiting: VecDeque<(JobId, SocketAddr)>,
+    taken: BTreeMap<(JobId, SocketAddr), u32>,
+    next_at: Time,
+}
+
+impl Suggestions {
+    pub(super) fn next_at(&self) -> Time {
+        if self.waiting.is_empty() {
+            Time::NEVER
+        } else {
+            self.next_at
+        }
+    }
+}
+
+impl Node {
+    /// Adds a peer that may have what `job` fetches. `suggested`: nobody vouches for the address, so it is asked
+    /// sparingly.
+    pub fn add_source(&mut self, now: Time, job: JobId, address: SocketAddr, suggested: bool) {
+        self.enter(now);
+        self.open_source(now, job, address, suggested);
+    }
+
+    fn open_source(&mut self, now: Time, job: JobId, address: SocketAddr, suggested: bool) {
+        let Some(job) = self.fetches.get_mut(&job) else {
+            return;
+        };
+        let contact = self.contacts.entry(address);
+        if contact.banned || job.fetch.knows(address) {
+            return;
+        }
+        if contact.path.is_none() {
+            contact.path = Some(AskedPath::new());
+            contact.suggested = suggested && !contact.is_proved(now);
+            self.asked.insert(address);
+            self.events.push_back(Event::PathOpened(address));
+        }
+        job.fetch.add_source(now, address, suggested);
+    }
+
+    /// Says what the route to a peer carries in one IP packet, in bytes.
+    pub fn set_path_mtu(&mut self, address: SocketAddr, mtu: usize) {
+        let headers = if address.is_ipv6() { 48 } else { 28 };
+        if let Some(path) = self
+            .contacts
+            .get_mut(address)
+            .and_then(|contact| contact.path.as_mut())
+        {
+            path.room = mtu.saturating_sub(headers).clamp(1200, 65_507);
+            path.path
+                .window
+                .set_block(path.room.min(answer_length(MAX_BLOCK) as usize) as u64);
+        }
+    }
+
+    /// Asks each peer for as much as its path takes.
+    pub(super) fn ask_everybody(&mut self, now: Time, blobs: &mut dyn Blobs) {
+        if self.fetches.is_empty() {
+            return;
+        }
+        let addresses: Vec<SocketAddr> = self.asked.iter().copied().collect();
+        self.in_flight = addresses
+            .iter()
+            .filter_map(|&a| self.path(a))
+            .map(|p| p.path.window.in_flight())
+            .sum();
+        for address in addresses {
+            while self.may_ask(now, address) {
+                if !self.ask_one(now, address, blobs) {
+                    if let Some(path) = self.path_mut(address) {
+                        path.path.window.on_nothing_to_ask();
+                    }
+                    break;
+                }
+            }
+        }
+    }
+
+    fn path(&self, address: SocketAddr) -> Option<&AskedPath> {
+        self.contacts.get(address)?.path.as_ref()
+    }
+
+    fn path_mut(&mut self, address: SocketAddr) -> Option<&mut AskedPath> {
+        self.contacts.get_mut(address)?.path.as_mut()
+    }
+
+    fn may_ask(&self, now: Time, address: SocketAddr) -> bool {
+        let Some(contact) = self.contacts.get(address) else {
+            return false;
+        };
+        let Some(path) = &contact.path else {
+            return false;
+        };
+        // A first request may always leave, or a buffer smaller than a block would stop everything.
+        let fits =
+            self.in_flight == 0 || self.in_flight + path.room as u64 <= self.config.receive_buffer;
+        !contact.banned && fits && path.path.may_send(now)
+    }
+
+    /// Sends one request to `address`, for whichever fetch has something to ask of it.
+    fn ask_one(&mut self, now: Time, address: SocketAddr, blobs: &mut dyn Blobs) -> bool {
+        let Some(contact) = self.contacts.get(address) else {
+            return false;
+        };
+        let Some(path) = &contact.path else {
+            return false;
+        };
+        let (room, round_trip) = (path.room, path.path.rtt.smoothed());
+        // Our cookie comes back beside the answer, and theirs may be asked for in it.
+        let beside = r#"{"AlwaysReturned":{"cookie":""}},"#.len() + COOKIE_LEN;
+        let found = self.fetches.iter_mut().find_map(|(&id, job)| {
+            let longest = job.tree_id.as_ref().unwrap_or(&job.wire_id);
+            let block = (content_that_fits(room, longest, beside) as u64).min(MAX_BLOCK);
+            let ask = job
+                .fetch
+                .next_ask(now, address, PathTerms { block, round_trip }, blobs)?;
+            Some((id, ask))
+        });
+        let Some((job, ask)) = found else {
+            return false;
+        };
+        self.send_ask(now, address, job, ask);
+        true
+    }
+
+    fn send_ask(&mut self, now: Time, address: SocketAddr, job_id: JobId, ask: Ask) {
+        let Some(job) = self.fetches.get(&job_id) else {
+            return;
+        };
+        let id = match (ask.space, &job.tree_id) {
+            (Space::Tree, Some(tree_id)) => tree_id,
+            _ => &job.wire_id,
+        };
+        let mut encoder = Encoder::new();
+        self.write_cookies(now, address, true, &mut encoder);
+        let length = ask.range.end - ask.range.start;
+        encoder.request(&ContentRequest {
+            id: id.into(),
+            offset: ask.range.start,
+            length,
+        });
+        let answer = answer_length(length);
+        let sparing = self
+            .contacts
+            .get(address)
+            .is_some_and(|contact| contact.suggested);
+        let pad = if ask.probe && !sparing {
+            (answer as usize / 2 + 8).clamp(150, MAX_PROBE)
+        } else {
+            0
+        };
+        self.send(address, encoder.finish(pad));
+        if let Some(path) = self.path_mut(address) {
+            let place = (job_id, ask.space, ask.range.start);
+            let again = ask.again;
+            let sequence = path
+                .path
+                .on_sent(now, Flight { job: job_id, ask }, answer, again);
+            path.places.insert(place, sequence);
+            self.in_flight += answer;
+        }
+    }
+
+    pub(super) fn send(&mut self, to: SocketAddr, bytes: Vec<u8>) {
+        self.outputs.push_back(Transmit { to, bytes });
+    }
+
+    /// Writes what rides beside every message to a peer: its cookie, and a request to return ours if it does not yet.
+    pub(super) fn write_cookies(
+        &self,
+        now: Time,
+        to: SocketAddr,
+        ask_for_ours: bool,
+        encoder: &mut Encoder,
+    ) {
+        let contact = self.contacts.get(to);
+        if let Some(cookie) = contact.and_then(|contact| contact.cookie.as_ref()) {
+            encoder.value("AlwaysReturned", cookie);
+        }
+        if ask_for_ours && !contact.is_some_and(|contact| contact.has_cookie) {
+            encoder.cookie("PleaseAlwaysReturnThisMessage", &self.mint.mint(now, to));
+        }
+    }
+
+    /// Takes in what answers our requests and questions.
+    pub(super) fn take_answers(
+        &mut self,
+        now: Time,
+        from: SocketAddr,
+        messages: &[Message<'_>],
+        proof: Proof,
+        blobs: &mut dyn Blobs,
+    ) {
+        let Some(contact) = self.contacts.get(from) else {
+            return;
+        };
+        if contact.returns_always && proof == Proof::None {
+            // It has our cookie: without it, this is somebody else.
+            return;
+        }
+        self.take_foreign_cookie(now, from, messages, proof);
+        for message in messages {
+            match message {
+                Message::Content(block) => self.take_content(now, from, block, proof, blobs),
+                Message::MaybeTheyHaveSome(referral) => {
+                    let came = messages
+                        .iter()
+                        .any(|m| matches!(m, Message::Content(c) if c.id == referral.id));
+                    self.take_referral(now, from, referral, came);
+                }
+                _ => {}
+            }
+        }
+        self.take_inquiry_answers(now, from, messages);
+    }
+
+    /// Keeps the cookie that a peer of ours wants returned.
+    fn take_foreign_cookie(
+        &mut self,
+        now: Time,
+        from: SocketAddr,
+        messages: &[Message<'_>],
+        proof: Proof,
+    ) {
+        let Some(value) = messages.iter().find_map(|message| match message {
+            Message::PleaseAlwaysReturnThisMessage(value) => Some(value.get()),
+            _ => None,
+        }) else {
+            return;
+        };
+        let asked = self.inquiries.has(from);
+        let Some(contact) = self.contacts.get_mut(from) else {
+            return;
+        };
+        let ours = contact.path.is_some() || asked || proof != Proof::None;
+        if !ours
+            || value.len() > super::contact::MAX_FOREIGN_COOKIE
+            || contact.cookie.as_deref() == Some(value)
+        {
+            return;
+        }
+        let first = contact.cookie.is_none();
+        contact.cookie = Some(value.into());
+        if first {
+            // What it held back until it knew us can be asked for again at once.
+            self.inquiries.ask_again(now, from);
+            for job in self.fetches.values_mut() {
+                job.fetch.probe_again(now, from);
+            }
+        }
+    }
+
+    fn take_content(
+        &mut self,
+        now: Time,
+        from: SocketAddr,
+        block: &ContentBlock<'_>,
+        proof: Proof,
+        blobs: &mut dyn Blobs,
+    ) {
+        let Ok(id) = ContentId::parse(&block.id) else {
+            return;
+        };
+        let Some(&job_id) = self.jobs.get(&id) else {
+            return;
+        };
+        let space = if matches!(id, ContentId::Tree(_)) {
+            Space::Tree
+        } else {
+            Space::Content
+        };
+        let Some(path) = self.path_mut(from) else {
+            return;
+        };
+        // Nothing is taken that was not asked for.
+        let Some(sequence) = path.answered_by(job_id, space, block.offset) else {
+            return;
+        };
+        let Some(data) = block.decode() else { return };
+        let Some(Flight { ask, .. }) = path.path.on_answer(now, sequence) else {
+            return;
+        };
+        path.places.remove(&(job_id, space, ask.range.start));
+        path.was_gone = false;
+        let Some(Job { fetch, .. }) = self.fetches.get_mut(&job_id) else {
+            return;
+        };
+        let end = block.offset + data.len() as u64;
+        if end < ask.range.end && !ask.probe {
+            let rest = Ask {
+                range: end.max(ask.range.start)..ask.range.end,
+                ..ask
+            };
+            fetch.on_short_answer(from, &rest);
+        }
+        let answers = proof != Proof::None;
+        let block = Block {
+            space,
+            offset: block.offset,
+            data: &data,
+            length: block.eof,
+            answers,
+        };
+        fetch.on_block(now, from, block, blobs);
+    }
+
+    fn take_referral(
+        &mut self,
+        now: Time,
+        from: SocketAddr,
+        referral: &Referral<'_>,
+        content_came: bool,
+    ) {
+        let Ok(id) = ContentId::parse(&referral.id) else {
+            return;
+        };
+        let Some(&job_id) = self.jobs.get(&id) else {
+            return;
+        };
+        let space = if matches!(id, ContentId::Tree(_)) {
+            Space::Tree
+        } else {
+            Space::Content
+        };
+        let Some(path) = self.path_mut(from) else {
+            return;
+        };
+        if !content_came {
+            let asked = path
+                .path
+                .oldest(|flight| flight.job == job_id && flight.ask.space == space);
+            let flight = asked.and_then(|sequence| path.path.on_answer(now, sequence));
+            if let (Some(flight), Some(job)) = (flight, self.fetches.get_mut(&job_id)) {
+                job.fetch.on_refusal(now, from, &flight.ask);
+            }
+        }
+        for &peer in &referral.peers {
+            let taken = self.suggestions.taken.entry((job_id, from)).or_insert(0);
+            if *taken >= MAX_SUGGESTIONS_EACH || self.suggestions.waiting.len() >= MAX_SUGGESTIONS {
+                break;
+            }
+            if address::may_suggest(from, peer) {
+                *taken += 1;
+                self.suggestions.waiting.push_back((job_id, peer));
+            }
+        }
+        self.follow_suggestions(now);
+    }
+
+    /// Tries the next suggested address, if it is time.
+    pub(super) fn follow_suggestions(&mut self, now: Time) {
+        while now >= self.suggestions.next_at {
+            let Some((job, address)) = self.suggestions.waiting.pop_front() else {
+                return;
+            };
+            if self
+                .fetches
+                .get(&job)
+                .is_some_and(|job| !job.fetch.knows(address))
+            {
+                self.suggestions.next_at = now + Duration::from_secs(1) / SUGGESTIONS_PER_SECOND;
+                self.open_source(now, job, address, true);
+            }
+        }
+    }
+
+    /// Gives up what is lost on the path to `address`.
+    pub(super) fn detect_losses(&mut self, now: Time, address: SocketAddr) {
+        let Some(path) = self.path_mut(address) else {
+            return;
+        };
+        let lost = path.path.detect_losses(now);
+        let gone = path.path.is_gone();
+        let newly_gone = gone && !path.was_gone;
+        path.was_gone = gone;
+        for Flight { job, ask } in lost {
+            if let Some(job) = self.fetches.get_mut(&job) {
+                job.fetch.on_lost(address, &ask);
+            }
+        }
+        if newly_gone {
+            for job in self.fetches.values_mut() {
+                job.fetch.on_silent(now, address);
+            }
+        }
+    }
+
+    /// Answers to this fetch are of no use any more.
+    pub(super) fn withdraw(&mut self, job: JobId) {
+        for &address in &self.asked {
+            if let Some(path) = self
+                .contacts
+                .get_mut(address)
+                .and_then(|contact| contact.path.as_mut())
+            {
+                path.path.withdraw(|flight| flight.job == job);
+                path.places.retain(|(other, _, _), _| *other != job);
+            }
+        }
+        self.suggestions.waiting.retain(|(other, _)| *other != job);
+        self.suggestions.taken.retain(|(other, _), _| *other != job);
+    }
+
+    /// Leaves a peer alone that sent what is provably wrong. Only one that returns our cookie can be named with
+    /// certainty; of others nothing more is believed in that one fetch.
+    pub(super) fn ban(&mut self, address: SocketAddr) {
+        let now = self.now;
+        let Some(contact) = self.contacts.get_mut(address) else {
+            return;
+        };
+        if contact.returns_always {
+            contact.banned = true;
+            for job in self.fetches.values_mut() {
+                job.fetch.on_silent(now, address);
+            }
+        }
+    }
+
+    /// Notes that `address` returned our cookie in a `ReturnedMessage`.
+    pub(super) fn on_returned(&mut self, now: Time, address: SocketAddr) {
+        self.contacts.on_proved(now, address, Way::Returned, false);
+    }
+}
+
+/// About how long a datagram is that answers with `length` bytes of content, IP and UDP headers included.
+fn answer_length(length: u64) -> u64 {
+    length.div_ceil(3) * 4 + 260
+}

@@ -1,0 +1,174 @@
+//! What is known of each address we talk with.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::ask::AskedPath;
+use crate::time::Time;
+
+/// Addresses remembered at the most. Those with a path are never dropped; of the others the one silent longest is.
+pub(crate) const MAX_CONTACTS: usize = 4096;
+/// For how long an address that returned our cookie once, and cannot return it always, counts as proved.
+pub(crate) const PROOF_LIFETIME: Duration = Duration::from_secs(600);
+/// A foreign cookie longer than this, in bytes of JSON, is not stored.
+pub(crate) const MAX_FOREIGN_COOKIE: usize = 256;
+/// Only peers heard from within this time are told to others.
+pub(crate) const FRESH: Duration = Duration::from_secs(900);
+
+/// How an address proved itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// It returns our cookie beside its messages.
+    AlwaysReturned,
+    /// It returned our cookie once, when asked.
+    Returned,
+}
+
+/// What is known of one address.
+#[derive(Debug)]
+pub(super) struct Contact {
+    pub(super) last_heard: Option<Time>,
+    /// What it wants returned beside every message, as JSON.
+    pub(super) cookie: Option<Box<str>>,
+    proved_at: Option<Time>,
+    /// It has returned our cookie beside a message: what comes in its name without it is forged.
+    pub(super) returns_always: bool,
+    /// It has our present cookie, so it need not be told.
+    pub(super) has_cookie: bool,
+    /// Sent what is provably wrong.
+    pub(super) banned: bool,
+    /// Named by a stranger, not by the user: asked sparingly until it proves itself.
+    pub(super) suggested: bool,
+    pub(super) path: Option<AskedPath>,
+    round_trip: Option<Duration>,
+}
+
+impl Contact {
+    fn new() -> Contact {
+        Contact {
+            last_heard: None,
+            cookie: None,
+            proved_at: None,
+            returns_always: false,
+            has_cookie: false,
+            banned: false,
+            suggested: false,
+            path: None,
+            round_trip: None,
+        }
+    }
+
+    /// Whether it has returned our cookie lately, in whatever way.
+    pub(super) fn is_proved(&self, now: Time) -> bool {
+        self.proved_at
+            .is_some_and(|at| now.since(at) < PROOF_LIFETIME)
+    }
+}
+
+/// Somebody we met, for the peer table.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Acquaintance {
+    /// Where it is.
+    pub address: SocketAddr,
+    /// When it was last heard.
+    pub last_heard: Time,
+    /// The round trip, where it was measured.
+    pub round_trip: Option<Duration>,
+    /// Whether it proved its address.
+    pub proved: bool,
+    /// Whether it sent what is provably wrong.
+    pub misbehaved: bool,
+    /// Whether it was named by a stranger.
+    pub suggested: bool,
+}
+
+/// All contacts.
+#[derive(Debug, Default)]
+pub(super) struct Contacts {
+    by_address: BTreeMap<SocketAddr, Contact>,
+}
+
+impl Contacts {
+    pub(super) fn get(&self, address: SocketAddr) -> Option<&Contact> {
+        self.by_address.get(&address)
+    }
+
+    pub(super) fn get_mut(&mut self, address: SocketAddr) -> Option<&mut Contact> {
+        self.by_address.get_mut(&address)
+    }
+
+    /// The contact at `address`, made if there is none.
+    pub(super) fn entry(&mut self, address: SocketAddr) -> &mut Contact {
+        if self.by_address.len() >= MAX_CONTACTS && !self.by_address.contains_key(&address) {
+            self.evict();
+        }
+        self.by_address.entry(address).or_insert_with(Contact::new)
+    }
+
+    fn evict(&mut self) {
+        let stalest = self
+            .by_address
+            .iter()
+            .filter(|(_, contact)| contact.path.is_none())
+            .min_by_key(|(_, contact)| contact.last_heard)
+            .map(|(&address, _)| address);
+        if let Some(address) = stalest {
+            self.by_address.remove(&address);
+        }
+    }
+
+    /// A datagram came. Nothing is stored for a stranger that proves nothing.
+    pub(super) fn on_heard(&mut self, now: Time, address: SocketAddr, proves: bool) {
+        match self.by_address.get_mut(&address) {
+            Some(contact) if proves || !contact.returns_always => contact.last_heard = Some(now),
+            _ => {}
+        }
+    }
+
+    pub(super) fn on_proved(&mut self, now: Time, address: SocketAddr, way: Way, current: bool) {
+        let contact = self.entry(address);
+        contact.proved_at = Some(now);
+        contact.last_heard = Some(now);
+        if way == Way::AlwaysReturned {
+            contact.returns_always = true;
+            contact.has_cookie = current;
+        }
+    }
+
+    pub(super) fn on_round_trip(&mut self, address: SocketAddr, round_trip: Duration) {
+        if let Some(contact) = self.by_address.get_mut(&address) {
+            contact.round_trip = Some(round_trip);
+        }
+    }
+
+    pub(super) fn next_path_check(&self, now: Time, address: SocketAddr) -> Time {
+        let path = self.get(address).and_then(|contact| contact.path.as_ref());
+        path.map_or(Time::NEVER, |path| path.next_at(now))
+    }
+
+    pub(super) fn acquaintances(&self) -> impl Iterator<Item = Acquaintance> + '_ {
+        self.by_address.iter().filter_map(|(&address, contact)| {
+            let measured = contact.path.as_ref().and_then(AskedPath::round_trip);
+            Some(Acquaintance {
+                address,
+                last_heard: contact.last_heard?,
+                round_trip: measured.or(contact.round_trip),
+                proved: contact.proved_at.is_some(),
+                misbehaved: contact.banned,
+                suggested: contact.suggested,
+            })
+        })
+    }
+
+    /// Peers to tell others about: proved, and heard lately.
+    pub(super) fn presentable(&self, now: Time) -> impl Iterator<Item = SocketAddr> + '_ {
+        self.by_address
+            .iter()
+            .filter(move |(_, contact)| {
+                let fresh = contact.last_heard.is_some_and(|at| now.since(at) < FRESH);
+                fresh && contact.proved_at.is_some() && !contact.banned
+            })
+            .map(|(&address, _)| address)
+    }
+}

@@ -1,0 +1,393 @@
+//! One socket's conversations: answers what is asked, asks for what is wanted, and proves who is who.
+//!
+//! # How to drive it
+//!
+//! A node has no clock and no socket. Call [`Node::handle_datagram`] for each datagram, [`Node::handle_timeout`] at the
+//! time that the last [`Output::Timeout`] named, and the other methods as needed. After every such call, take
+//! [`Node::poll_output`] until it gives an [`Output::Timeout`]; debug builds check that this was done. `now` must never
+//! go back.
+
+mod answer;
+mod ask;
+mod contact;
+mod inquiry;
+mod schema;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+pub use contact::Acquaintance;
+use contact::Contacts;
+pub use inquiry::{Answer, Question};
+
+use crate::content_id::{ContentId, Hash};
+use crate::datagram;
+use crate::message::Message;
+use crate::peers::cookie::{CookieMint, Proof};
+use crate::time::Time;
+use crate::transfer::blobs::{Blobs, JobId};
+use crate::transfer::fetch::{Fetch, FetchEvent, Progress, Spec};
+use crate::transfer::serve::Turns;
+
+/// Bytes an unproved source is sent at the most, as a multiple of what it sent (draft-pearson-lcdp-04).
+pub const AMPLIFICATION: usize = 2;
+/// The longest datagram of ours that is not an answer to a request for a large block: 1,500 less IPv6 and UDP headers.
+pub const ORDINARY_DATAGRAM: usize = 1452;
+
+/// What a node is to be like.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Makes our cookies. Nobody else may know it; a new one at each start is fine.
+    pub secret: Hash,
+    /// Where all random choices come from.
+    pub seed: u64,
+    /// Bytes of datagrams with content that may leave in a second.
+    pub upload_rate: Option<u64>,
+    /// Whether to answer requests for content and peers at all.
+    pub answers: bool,
+    /// Whether to tell which content is shared.
+    pub lists: bool,
+    /// Bytes that may be on their way to us in all: what the socket's receive buffer was granted.
+    pub receive_buffer: u64,
+}
+
+/// What a node wants done.
+#[derive(Debug)]
+pub enum Output {
+    /// Send this datagram.
+    Transmit(Transmit),
+    /// Take note.
+    Event(Event),
+    /// Nothing more now: call [`Node::handle_timeout`] at this time if nothing else happened.
+    Timeout(Time),
+}
+
+/// A datagram to send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transmit {
+    /// Its destination.
+    pub to: SocketAddr,
+    /// Its payload.
+    pub bytes: Vec<u8>,
+}
+
+/// What a node reports.
+#[derive(Debug)]
+pub enum Event {
+    /// Something about a fetch.
+    Fetch(JobId, FetchEvent),
+    /// The answer to a [`Question`].
+    Answer {
+        /// Who answered.
+        from: SocketAddr,
+        /// Since the question was last sent.
+        round_trip: Duration,
+        /// What it answered.
+        answer: Answer,
+    },
+    /// A question was not answered in all its tries.
+    Unanswered(SocketAddr),
+    /// This address will be asked for content: tell the route's MTU with [`Node::set_path_mtu`], if known.
+    PathOpened(SocketAddr),
+}
+
+/// Counters since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Datagrams received.
+    pub datagrams_in: u64,
+    /// Bytes of them.
+    pub bytes_in: u64,
+    /// Datagrams sent.
+    pub datagrams_out: u64,
+    /// Bytes of them.
+    pub bytes_out: u64,
+    /// Datagrams that were not JSON arrays.
+    pub unreadable: u64,
+    /// Requests for content answered with content.
+    pub requests_served: u64,
+    /// Bytes of content and trees sent.
+    pub content_out: u64,
+}
+
+/// See the [module](self).
+pub struct Node {
+    config: Config,
+    mint: CookieMint,
+    random: fastrand::Rng,
+    contacts: Contacts,
+    turns: Turns,
+    fetches: BTreeMap<JobId, Job>,
+    jobs: BTreeMap<ContentId, JobId>,
+    next_job: u32,
+    // Addresses with a path, which are the ones that a fetch may ask.
+    asked: BTreeSet<SocketAddr>,
+    in_flight: u64,
+    lists_wanted: BTreeSet<SocketAddr>,
+    read_buffer: Vec<u8>,
+    suggestions: ask::Suggestions,
+    inquiries: inquiry::Inquiries,
+    outputs: VecDeque<Transmit>,
+    events: VecDeque<Event>,
+    counters: Counters,
+    now: Time,
+    drained: bool,
+}
+
+struct Job {
+    fetch: Fetch,
+    wire_id: String,
+    tree_id: Option<String>,
+}
+
+impl Node {
+    /// A node that knows nobody.
+    pub fn new(config: Config) -> Node {
+        Node {
+            mint: CookieMint::new(config.secret),
+            random: fastrand::Rng::with_seed(config.seed),
+            contacts: Contacts::default(),
+            turns: Turns::new(config.upload_rate),
+            fetches: BTreeMap::new(),
+            jobs: BTreeMap::new(),
+            next_job: 0,
+            asked: BTreeSet::new(),
+            in_flight: 0,
+            lists_wanted: BTreeSet::new(),
+            read_buffer: Vec::new(),
+            suggestions: ask::Suggestions::default(),
+            inquiries: inquiry::Inquiries::default(),
+            outputs: VecDeque::new(),
+            events: VecDeque::new(),
+            counters: Counters::default(),
+            now: Time::ZERO,
+            drained: true,
+            config,
+        }
+    }
+
+    /// Counters since the start.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// Whom we have met, for the peer table.
+    pub fn acquaintances(&self) -> impl Iterator<Item = Acquaintance> + '_ {
+        self.contacts.acquaintances()
+    }
+
+    /// Says how large the bytes on their way to us may be in all, once the socket is known.
+    pub fn set_receive_buffer(&mut self, bytes: u64) {
+        self.config.receive_buffer = bytes;
+    }
+
+    /// Starts to fetch. Content that is fetched already is not fetched twice: the same job is returned.
+    pub fn start_fetch(&mut self, now: Time, spec: Spec) -> JobId {
+        self.enter(now);
+        if let Some(&job) = self.jobs.get(&spec.id) {
+            return job;
+        }
+        let job = JobId(self.next_job);
+        self.next_job += 1;
+        self.jobs.insert(spec.id.clone(), job);
+        let tree_id = match &spec.id {
+            ContentId::Blake3(root) => {
+                self.jobs.insert(ContentId::Tree(*root), job);
+                Some(ContentId::Tree(*root).to_string())
+            }
+            _ => None,
+        };
+        let wire_id = spec.id.to_string();
+        self.fetches.insert(
+            job,
+            Job {
+                fetch: Fetch::new(now, job, spec),
+                wire_id,
+                tree_id,
+            },
+        );
+        job
+    }
+
+    /// Forgets a fetch, ended or not.
+    pub fn end_fetch(&mut self, now: Time, job: JobId) {
+        self.enter(now);
+        if let Some(ended) = self.fetches.remove(&job) {
+            self.jobs.remove(ended.fetch.id());
+            self.jobs.retain(|_, other| *other != job);
+            self.withdraw(job);
+        }
+    }
+
+    /// How far a fetch is.
+    pub fn progress(&self, job: JobId) -> Option<Progress> {
+        self.fetches.get(&job).map(|job| job.fetch.progress())
+    }
+
+    /// The fetch itself, to look at.
+    pub fn fetch(&self, job: JobId) -> Option<&Fetch> {
+        self.fetches.get(&job).map(|job| &job.fetch)
+    }
+
+    /// Which fetch this id belongs to, the id of a tree included.
+    pub fn job_of(&self, id: &ContentId) -> Option<JobId> {
+        self.jobs.get(id).copied()
+    }
+
+    /// Tells a fetch whether what was staged has the right hash; see [`FetchEvent::Staged`].
+    pub fn on_verdict(&mut self, now: Time, job: JobId, is_right: bool, blobs: &mut dyn Blobs) {
+        self.enter(now);
+        if let Some(job) = self.fetches.get_mut(&job) {
+            job.fetch.on_verdict(now, is_right, blobs);
+        }
+        self.ask_everybody(now, blobs);
+    }
+
+    /// The destination of some fetch takes more now.
+    pub fn handle_room(&mut self, now: Time, blobs: &mut dyn Blobs) {
+        self.enter(now);
+        self.ask_everybody(now, blobs);
+    }
+
+    /// The library has in memory what it had to answer [`Read::Later`](crate::transfer::blobs::Read::Later) for.
+    pub fn handle_library_ready(&mut self, now: Time, blobs: &mut dyn Blobs) {
+        self.enter(now);
+        self.serve_turns(now, blobs);
+    }
+
+    /// Takes in a datagram.
+    pub fn handle_datagram(
+        &mut self,
+        now: Time,
+        from: SocketAddr,
+        bytes: &[u8],
+        blobs: &mut dyn Blobs,
+    ) {
+        self.enter(now);
+        self.counters.datagrams_in += 1;
+        self.counters.bytes_in += bytes.len() as u64;
+        let messages = match datagram::decode(bytes) {
+            Ok(messages) => messages,
+            Err(error) => {
+                self.counters.unreadable += 1;
+                log::debug!("{from}: {error}");
+                return;
+            }
+        };
+        let proof = self.read_proof(now, from, &messages);
+        self.contacts.on_heard(now, from, proof != Proof::None);
+        self.take_answers(now, from, &messages, proof, blobs);
+        self.answer(now, from, bytes.len(), &messages, proof, blobs);
+        if self.asked.contains(&from) {
+            self.detect_losses(now, from);
+        }
+        self.ask_everybody(now, blobs);
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Time, blobs: &mut dyn Blobs) {
+        self.enter(now);
+        for address in self.asked.clone() {
+            self.detect_losses(now, address);
+        }
+        for job in self.fetches.values_mut() {
+            job.fetch.handle_timeout(now, blobs);
+        }
+        self.send_inquiries(now);
+        self.follow_suggestions(now);
+        self.serve_turns(now, blobs);
+        self.ask_everybody(now, blobs);
+    }
+
+    /// The next thing to do. [`Output::Timeout`] says that there is nothing more.
+    pub fn poll_output(&mut self) -> Output {
+        if let Some(transmit) = self.outputs.pop_front() {
+            self.counters.datagrams_out += 1;
+            self.counters.bytes_out += transmit.bytes.len() as u64;
+            return Output::Transmit(transmit);
+        }
+        if let Some(event) = self.next_event() {
+            return Output::Event(event);
+        }
+        self.drained = true;
+        Output::Timeout(self.next_timeout())
+    }
+
+    fn next_event(&mut self) -> Option<Event> {
+        if let Some(event) = self.events.pop_front() {
+            return Some(event);
+        }
+        let (job, event) = self
+            .fetches
+            .iter_mut()
+            .find_map(|(&job, state)| state.fetch.poll_event().map(|event| (job, event)))?;
+        match &event {
+            FetchEvent::Misbehaved(address, why) => {
+                log::info!("{address}: {why}; it is left alone from now on");
+                self.ban(*address);
+            }
+            FetchEvent::Complete(_) | FetchEvent::Failed(_) => self.withdraw(job),
+            FetchEvent::Length(_) | FetchEvent::Staged(_) => {}
+        }
+        Some(Event::Fetch(job, event))
+    }
+
+    fn next_timeout(&self) -> Time {
+        let now = self.now;
+        let mut at = self.inquiries.next_at().min(self.suggestions.next_at());
+        if !self.turns.is_empty() && self.turns.ready_at() > now {
+            at = at.min(self.turns.ready_at());
+        }
+        for job in self.fetches.values() {
+            at = at.min(job.fetch.next_wake(now));
+        }
+        for address in &self.asked {
+            at = at.min(self.contacts.next_path_check(now, *address));
+        }
+        at
+    }
+
+    /// Begins a call: see the module's contract.
+    fn enter(&mut self, now: Time) {
+        debug_assert!(
+            now >= self.now,
+            "time went back from {:?} to {now:?}",
+            self.now
+        );
+        debug_assert!(
+            self.drained,
+            "poll_output was not drained after the last call"
+        );
+        self.drained = false;
+        self.now = now;
+    }
+
+    /// What the cookies in a datagram show, and notes it.
+    fn read_proof(&mut self, now: Time, from: SocketAddr, messages: &[Message<'_>]) -> Proof {
+        let mut best = Proof::None;
+        for message in messages {
+            let Message::AlwaysReturned(value) = message else {
+                continue;
+            };
+            if let Some(cookie) = inquiry::cookie_text(value) {
+                match self.mint.check(now, from, &cookie) {
+                    Proof::None => {}
+                    proof => {
+                        best = proof;
+                        break;
+                    }
+                }
+            }
+        }
+        if best != Proof::None {
+            self.contacts.on_proved(
+                now,
+                from,
+                contact::Way::AlwaysReturned,
+                best == Proof::Current,
+            );
+        }
+        best
+    }
+}

@@ -1,0 +1,153 @@
+//! Our cookies: what a source must return to show that its address is not forged.
+//!
+//! Nothing is stored for a stranger: a cookie is a keyed hash of the address and of the present period, and is computed
+//! again to check it.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use data_encoding::BASE64URL_NOPAD;
+
+use crate::content_id::Hash;
+use crate::time::Time;
+
+/// How long one secret is used for new cookies; a cookie is accepted for one such period more.
+pub const PERIOD: Duration = Duration::from_secs(300);
+
+/// The length of a cookie's text: 128 bits in base64.
+pub const COOKIE_LEN: usize = 22;
+
+/// What a returned cookie shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// It is the present one for that address.
+    Current,
+    /// It is the one before: still good, to be replaced.
+    Previous,
+    /// It is not ours, not for that address, or too old.
+    None,
+}
+
+/// Makes and checks cookies.
+#[derive(Clone)]
+pub struct CookieMint {
+    secret: Hash,
+}
+
+impl CookieMint {
+    /// A mint with this secret, which nobody else may know.
+    pub fn new(secret: Hash) -> CookieMint {
+        CookieMint { secret }
+    }
+
+    /// The present cookie for `address`.
+    pub fn mint(&self, now: Time, address: SocketAddr) -> String {
+        BASE64URL_NOPAD.encode(&self.bytes(period(now), address))
+    }
+
+    /// What `cookie` shows when it comes from `address`.
+    pub fn check(&self, now: Time, address: SocketAddr, cookie: &str) -> Proof {
+        let mut given = [0; 16];
+        if cookie.len() != COOKIE_LEN
+            || BASE64URL_NOPAD.decode_mut(cookie.as_bytes(), &mut given) != Ok(given.len())
+        {
+            return Proof::None;
+        }
+        let period = period(now);
+        if equal(given, self.bytes(period, address)) {
+            Proof::Current
+        } else if period > 0 && equal(given, self.bytes(period - 1, address)) {
+            Proof::Previous
+        } else {
+            Proof::None
+        }
+    }
+
+    fn bytes(&self, period: u64, address: SocketAddr) -> [u8; 16] {
+        let mut hasher = blake3::Hasher::new_keyed(&self.secret);
+        hasher.update(&period.to_le_bytes());
+        match address.ip() {
+            IpAddr::V4(ip) => hasher.update(&ip.octets()),
+            IpAddr::V6(ip) => hasher.update(&ip.octets()),
+        };
+        hasher.update(&address.port().to_le_bytes());
+        let mut bytes = [0; 16];
+        hasher.finalize_xof().fill(&mut bytes);
+        bytes
+    }
+}
+
+fn period(now: Time) -> u64 {
+    now.as_nanos() / PERIOD.as_nanos() as u64
+}
+
+/// Compares without telling by its time where the difference is: `blake3::Hash` promises that.
+fn equal(a: [u8; 16], b: [u8; 16]) -> bool {
+    let widen = |bytes: [u8; 16]| {
+        let mut wide = [0; 32];
+        wide[..16].copy_from_slice(&bytes);
+        blake3::Hash::from_bytes(wide)
+    };
+    widen(a) == widen(b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PEER: &str = "192.0.2.1:24254";
+
+    fn mint() -> (CookieMint, SocketAddr) {
+        (CookieMint::new([7; 32]), PEER.parse().unwrap())
+    }
+
+    #[test]
+    fn a_cookie_proves_its_own_address_only() {
+        let (mint, peer) = mint();
+        let cookie = mint.mint(Time::ZERO, peer);
+        assert_eq!(cookie.len(), COOKIE_LEN);
+        assert_eq!(mint.check(Time::ZERO, peer, &cookie), Proof::Current);
+        for other in ["192.0.2.2:24254", "192.0.2.1:24255", "[2001:db8::1]:24254"] {
+            assert_eq!(
+                mint.check(Time::ZERO, other.parse().unwrap(), &cookie),
+                Proof::None
+            );
+        }
+        let stranger = CookieMint::new([8; 32]);
+        assert_eq!(stranger.check(Time::ZERO, peer, &cookie), Proof::None);
+    }
+
+    #[test]
+    fn a_cookie_ages_in_two_periods() {
+        let (mint, peer) = mint();
+        let cookie = mint.mint(Time::from_millis(299_000), peer);
+        assert_eq!(
+            mint.check(Time::from_millis(301_000), peer, &cookie),
+            Proof::Previous
+        );
+        assert_eq!(
+            mint.check(Time::from_millis(599_999), peer, &cookie),
+            Proof::Previous
+        );
+        assert_eq!(
+            mint.check(Time::from_millis(660_000), peer, &cookie),
+            Proof::None
+        );
+    }
+
+    #[test]
+    fn text_that_is_no_cookie_proves_nothing() {
+        let (mint, peer) = mint();
+        let cookie = mint.mint(Time::ZERO, peer);
+        for text in [
+            "",
+            "x",
+            &cookie[1..],
+            &format!("{cookie}A"),
+            "!!!!!!!!!!!!!!!!!!!!!!",
+            "äöüäöüäöüäö",
+        ] {
+            assert_eq!(mint.check(Time::ZERO, peer, text), Proof::None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,832 @@
+//! Fetching one piece of content from many sources, of which any may lie, lose, or fall silent.
+//!
+//! The length of the content is what each source claims until the last leaf proves it, so a fetch keeps one
+//! [`Assembly`] for each length claimed, and judges what a source sends only under its own claim. Under each claim the
+//! last leaf and the runs of the tree above it are fetched first. The first claim that is proven is the truth.
+//!
+//! An id that is verified only as a whole has no such proof: there one claim after the other is tried, staged apart,
+//! and judged by whoever holds all of it ([`Fetch::on_verdict`]).
+
+mod assembly;
+mod extent;
+mod source;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io;
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::time::Duration;
+
+use assembly::{Assembly, Check, Terms};
+pub use extent::Space;
+use source::{Source, Standing};
+
+use crate::content_id::{ContentId, Hash};
+use crate::time::Time;
+use crate::transfer::blobs::{JobId, Sink};
+use crate::transfer::ranges::RangeSet;
+use crate::tree::{TreeVerifier, verify_whole};
+
+/// Different lengths tried side by side at the most. Claims beyond it wait until one is found false.
+pub const MAX_CLAIMS: usize = 16;
+/// A trial that brings nothing for so long is put off for another.
+pub const TRIAL_PATIENCE: Duration = Duration::from_secs(3);
+/// How often an idle source looks whether it can help a slow one.
+const HELP_INTERVAL: Duration = Duration::from_millis(20);
+
+/// What to fetch.
+#[derive(Debug)]
+pub struct Spec {
+    /// The content.
+    pub id: ContentId,
+    /// What is here already.
+    pub resume: Option<Resume>,
+    /// Give up when no peer has sent a byte for so long after the start.
+    pub source_timeout: Duration,
+    /// Give up when nothing new has come for so long.
+    pub stall_timeout: Duration,
+}
+
+/// What an interrupted fetch had.
+#[derive(Debug)]
+pub struct Resume {
+    /// The length it was fetched under.
+    pub length: u64,
+    /// Verified content, or what was staged of content that is verified as a whole. Ranges of whole leaves.
+    pub done: RangeSet,
+    /// The runs it had, where content is verified by its tree.
+    pub verifier: Option<TreeVerifier>,
+}
+
+/// What a fetch reports.
+#[derive(Debug)]
+pub enum FetchEvent {
+    /// The length of the content is known; for content verified as a whole, the length now tried.
+    Length(u64),
+    /// Everything is staged: check it and call [`Fetch::on_verdict`].
+    Staged(u64),
+    /// Everything is verified and written.
+    Complete(u64),
+    /// The source sent what is provably wrong, and is left alone from now on.
+    Misbehaved(SocketAddr, &'static str),
+    /// The fetch ended in vain.
+    Failed(Failure),
+}
+
+/// Why a fetch ended in vain.
+#[derive(Debug)]
+pub enum Failure {
+    /// No peer offered a byte before the limit.
+    NoSource,
+    /// A source was found, then nothing new came for the limit.
+    Stalled,
+    /// What came was wrong, and nobody else is left to ask.
+    Mismatch,
+    /// The destination cannot be written.
+    Destination(io::Error),
+}
+
+/// A range to ask a source for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ask {
+    /// In the content or in its tree.
+    pub space: Space,
+    /// Which bytes.
+    pub range: Range<u64>,
+    /// It asks whether the source has the content at all.
+    pub probe: bool,
+    /// The same bytes were asked for before: the time of the answer tells nothing.
+    pub again: bool,
+}
+
+/// What a fetch needs to know of the path to a source.
+#[derive(Clone, Copy, Debug)]
+pub struct PathTerms {
+    /// Bytes of content to ask for at once.
+    pub block: u64,
+    /// The path's round trip.
+    pub round_trip: Duration,
+}
+
+/// How far a fetch is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes that are verified and written, or staged.
+    pub done: u64,
+    /// The length, where it is known.
+    pub length: Option<u64>,
+    /// Sources that sent some of it and still do.
+    pub sources: usize,
+    /// Bytes of content and tree that came, duplicates included.
+    pub received: u64,
+    /// Bytes of them that were of no use: they were here already or turned out wrong.
+    pub wasted: u64,
+}
+
+/// One fetch.
+#[derive(Debug)]
+pub struct Fetch {
+    job: JobId,
+    id: ContentId,
+    sources: BTreeMap<SocketAddr, Source>,
+    // Invariant: at most one is proven, and then it is the only one. For content verified as a whole, at most one.
+    assemblies: Vec<Assembly>,
+    /// In a trial with one source only: which.
+    only: Option<SocketAddr>,
+    /// Sources whose trial brought nothing.
+    put_off: BTreeSet<SocketAddr>,
+    /// Who sent what is staged.
+    stagers: BTreeSet<SocketAddr>,
+    one_at_a_time: bool,
+    waits_for_verdict: bool,
+    length_told: bool,
+    ended: bool,
+    started: Time,
+    last_news: Time,
+    trial_since: Time,
+    found: bool,
+    lied_to: bool,
+    source_timeout: Duration,
+    stall_timeout: Duration,
+    received: u64,
+    wasted: u64,
+    events: VecDeque<FetchEvent>,
+}
+
+impl Fetch {
+    /// Starts a fetch. Empty content needs no peer: it is complete at once.
+    pub fn new(now: Time, job: JobId, spec: Spec) -> Fetch {
+        let mut fetch = Fetch {
+            job,
+            id: spec.id,
+            sources: BTreeMap::new(),
+            assemblies: Vec::new(),
+            only: None,
+            put_off: BTreeSet::new(),
+            stagers: BTreeSet::new(),
+            one_at_a_time: false,
+            waits_for_verdict: false,
+            length_told: false,
+            ended: false,
+            started: now,
+            last_news: now,
+            trial_since: now,
+            found: false,
+            lied_to: false,
+            source_timeout: spec.source_timeout,
+            stall_timeout: spec.stall_timeout,
+            received: 0,
+            wasted: 0,
+            events: VecDeque::new(),
+        };
+        if is_hash_of_nothing(&fetch.id) {
+            fetch.complete(0);
+        } else if let Some(resume) = spec.resume {
+            fetch.resume(resume);
+        }
+        fetch
+    }
+
+    fn resume(&mut self, resume: Resume) {
+        let check = match (&self.id, resume.verifier) {
+            (ContentId::Blake3(root), Some(verifier)) => {
+                let fits = verifier.root() == root && verifier.geometry().length() == resume.length;
+                fits.then_some(Check::Tree(verifier))
+            }
+            (ContentId::Blake3(_) | ContentId::Tree(_), _) => None,
+            (ContentId::Sha256(_) | ContentId::Name(_), _) => Some(Check::AtTheEnd),
+        };
+        let Some(check) = check else { return };
+        let assembly = Assembly::new(self.job, resume.length, check, resume.done);
+        if assembly.is_proven() {
+            self.length_told = true;
+            self.events.push_back(FetchEvent::Length(resume.length));
+        }
+        self.assemblies.push(assembly);
+        self.check_complete();
+    }
+
+    /// What is fetched.
+    pub fn id(&self) -> &ContentId {
+        &self.id
+    }
+
+    /// Whether it is over, well or not.
+    pub fn is_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Whether content of this id can only be verified as a whole, or not at all.
+    fn is_staged(&self) -> bool {
+        matches!(self.id, ContentId::Sha256(_) | ContentId::Name(_))
+    }
+
+    /// Another peer that may have the content. `suggested`: by somebody we know nothing of, so it is asked sparingly.
+    pub fn add_source(&mut self, now: Time, address: SocketAddr, suggested: bool) {
+        self.sources
+            .entry(address)
+            .or_insert_with(|| Source::new(now, suggested));
+    }
+
+    /// Whether this peer was ever named as a source.
+    pub fn knows(&self, address: SocketAddr) -> bool {
+        self.sources.contains_key(&address)
+    }
+
+    /// Who sent some of the content and still does.
+    pub fn serving(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        self.sources
+            .iter()
+            .filter(|(_, source)| source.standing == Standing::Serving)
+            .map(|(&address, _)| address)
+    }
+
+    /// How far it is.
+    pub fn progress(&self) -> Progress {
+        let assembly = self.assembly();
+        Progress {
+            done: assembly.map_or(0, |a| a.done().total()),
+            length: assembly
+                .filter(|a| a.is_proven() || self.is_staged())
+                .map(Assembly::length),
+            sources: self.serving().count(),
+            received: self.received,
+            wasted: self.wasted,
+        }
+    }
+
+    /// What is verified and written so far.
+    pub fn done(&self) -> Option<&RangeSet> {
+        self.assembly().map(Assembly::done)
+    }
+
+    /// The proven part of the tree, once the length is proven.
+    pub fn verifier(&self) -> Option<&TreeVerifier> {
+        self.assembly()
+            .filter(|a| a.is_proven())
+            .and_then(Assembly::verifier)
+    }
+
+    /// The one that is proven, or the one that is furthest.
+    fn assembly(&self) -> Option<&Assembly> {
+        self.assemblies
+            .iter()
+            .max_by_key(|a| (a.is_proven(), a.done().total()))
+    }
+
+    /// The next event.
+    pub fn poll_event(&mut self) -> Option<FetchEvent> {
+        self.events.pop_front()
+    }
+
+    /// What to ask this source for now, if anything.
+    pub fn next_ask(
+        &mut self,
+        now: Time,
+        address: SocketAddr,
+        path: PathTerms,
+        sink: &dyn Sink,
+    ) -> Option<Ask> {
+        if self.ended || self.waits_for_verdict {
+            return None;
+        }
+        let source = self.sources.get_mut(&address)?;
+        match source.standing {
+            Standing::Liar => None,
+            Standing::Unknown | Standing::Absent => {
+                if now < source.next_probe {
+                    return None;
+                }
+                let again = source.was_probed();
+                source.on_probe(now);
+                Some(Ask {
+                    space: Space::Content,
+                    range: 0..path.block,
+                    probe: true,
+                    again,
+                })
+            }
+            Standing::Serving => {
+                source.forget_refusals(now);
+                let terms = Terms {
+                    source: address,
+                    block: path.block,
+                    aligned: source.aligned,
+                    refused: &source.refused,
+                    round_trip: path.round_trip,
+                    room: sink.room(self.job),
+                };
+                let index = assembly_for(&self.assemblies, source.claim)?;
+                if self.only.is_some_and(|only| only != address) {
+                    return None;
+                }
+                let wanted = self.assemblies[index].next_wanted(now, &terms)?;
+                Some(Ask {
+                    space: wanted.space,
+                    range: wanted.range,
+                    probe: false,
+                    again: wanted.again,
+                })
+            }
+        }
+    }
+
+    /// Takes in a block that `address` sent. `answers` says whether it answers a request of ours, from an address that
+    /// has proved itself: only then may its sender be blamed.
+    pub fn on_block(
+        &mut self,
+        now: Time,
+        address: SocketAddr,
+        block: Block<'_>,
+        sink: &mut dyn Sink,
+    ) {
+        let Some(source) = self.sources.get_mut(&address) else {
+            return;
+        };
+        if self.ended || source.standing == Standing::Liar {
+            return;
+        }
+        self.received += block.data.len() as u64;
+        if block.data.is_empty() && block.length != Some(0) {
+            return;
+        }
+        if block.space == Space::Content {
+            let replaces = source.claim.is_none() || (block.answers && !source.claim_is_its_own);
+            if block.length.is_some() && block.length != source.claim && !replaces {
+                // It changed its mind about the length: whatever it has, it is not one content.
+                if block.answers {
+                    self.mark_liar(address, "it changed the length it claims");
+                }
+                return;
+            }
+            if block.length.is_some() && block.length != source.claim {
+                source.claim = block.length;
+                source.standing = Standing::Unknown;
+            }
+            source.claim_is_its_own |= block.answers && block.length.is_some();
+            if block
+                .length
+                .is_some_and(|length| block.offset + block.data.len() as u64 > length)
+            {
+                if block.answers {
+                    self.mark_liar(address, "it sent bytes past the end it claims");
+                }
+                return;
+            }
+        }
+        let source = match self.sources.get_mut(&address) {
+            Some(source) => source,
+            None => return,
+        };
+        let first = source.standing != Standing::Serving;
+        source.on_serving();
+        let claim = source.claim;
+        self.found = true;
+        if first {
+            self.last_news = self.last_news.max(now);
+            self.begin_claim(now, address, claim, &block, sink);
+        }
+        if self.only.is_some_and(|only| only != address) || self.waits_for_verdict {
+            self.wasted += block.data.len() as u64;
+            return;
+        }
+        if self.ended {
+            return;
+        }
+        let Some(index) = assembly_for(&self.assemblies, claim) else {
+            return;
+        };
+        match self.assemblies[index].on_bytes(address, block.space, block.offset, block.data, sink)
+        {
+            Err(error) => self.fail(Failure::Destination(error)),
+            Ok(outcome) => {
+                self.wasted += block.data.len() as u64 - outcome.new.min(block.data.len() as u64);
+                if outcome.new > 0 {
+                    self.last_news = now;
+                    if self.is_staged() {
+                        self.trial_since = now;
+                        self.stagers.insert(address);
+                    }
+                }
+                for liar in outcome.liars {
+                    self.wasted += block.data.len() as u64;
+                    if block.answers || liar != address {
+                        self.mark_liar(liar, "it sent bytes that are not of this content");
+                    } else {
+                        self.set_aside(now, liar);
+                    }
+                }
+            }
+        }
+        self.settle_claims();
+        self.check_complete();
+        #[cfg(debug_assertions)]
+        for assembly in &self.assemblies {
+            if assembly.length() < 1 << 20 {
+                assembly.check_invariants();
+            }
+        }
+    }
+
+    /// A source answers for the first time: takes up the length it claims, unless one is proven already.
+    fn begin_claim(
+        &mut self,
+        now: Time,
+        address: SocketAddr,
+        claim: Option<u64>,
+        block: &Block<'_>,
+        sink: &mut dyn Sink,
+    ) {
+        let proven = self
+            .assemblies
+            .iter()
+            .find(|a| a.is_proven())
+            .map(Assembly::length);
+        if let (Some(proven), Some(claim)) = (proven, claim) {
+            if proven != claim && block.answers {
+                self.mark_liar(address, "the length it claims is not the proven one");
+            }
+            return;
+        }
+        let Some(length) = claim else { return };
+        if self.is_staged() {
+            if length == 0 && matches!(self.id, ContentId::Sha256(_)) {
+                self.mark_liar(address, "it says that the content is empty");
+            } else if self.assemblies.is_empty() {
+                self.begin_trial(now, length, None, sink);
+            }
+            return;
+        }
+        let ContentId::Blake3(root) = self.id else {
+            return;
+        };
+        if length == 0 {
+            self.mark_liar(address, "it says that the content is empty");
+            return;
+        }
+        if block.offset == 0 && block.data.len() as u64 == length {
+            if let Some(verified) = verify_whole(&root, block.data) {
+                match sink.write(self.job, verified) {
+                    Ok(()) => self.complete(length),
+                    Err(error) => self.fail(Failure::Destination(error)),
+                }
+                return;
+            }
+        }
+        self.add_claim(root, length);
+    }
+
+    fn add_claim(&mut self, root: Hash, length: u64) {
+        let known = self.assemblies.iter().any(|a| a.length() == length);
+        if !known && self.assemblies.len() < MAX_CLAIMS {
+            if let Some(check) = Assembly::check_for(root, length) {
+                self.assemblies
+                    .push(Assembly::new(self.job, length, check, RangeSet::new()));
+            }
+        }
+    }
+
+    /// Drops what is refuted or superseded.
+    fn settle_claims(&mut self) {
+        if self.is_staged() || self.ended {
+            return;
+        }
+        if let Some(proven) = self.assemblies.iter().position(Assembly::is_proven) {
+            if !self.length_told {
+                self.length_told = true;
+                let assembly = self.assemblies.swap_remove(proven);
+                let length = assembly.length();
+                self.assemblies = vec![assembly];
+                self.events.push_back(FetchEvent::Length(length));
+                let wrong: Vec<(SocketAddr, bool)> = self
+                    .sources
+                    .iter()
+                    .filter(|(_, source)| source.claim.is_some_and(|claim| claim != length))
+                    .map(|(&address, source)| (address, source.claim_is_its_own))
+                    .collect();
+                for (address, its_own) in wrong {
+                    if its_own {
+                        self.mark_liar(address, "the length it claims is not the proven one");
+                    } else if let Some(source) = self.sources.get_mut(&address) {
+                        // Somebody else may have said so in its name.
+                        source.claim = None;
+                    }
+                }
+            }
+            return;
+        }
+        // A claim that nobody stands for any more makes room for others.
+        let claims: BTreeSet<u64> = self
+            .sources
+            .values()
+            .filter(|source| source.standing != Standing::Liar)
+            .filter_map(|source| source.claim)
+            .collect();
+        self.assemblies
+            .retain(|a| claims.contains(&a.length()) || a.done().total() > 0);
+        if let ContentId::Blake3(root) = self.id {
+            for length in claims {
+                self.add_claim(root, length);
+            }
+        }
+    }
+
+    /// The peer says that it does not have what was asked for.
+    pub fn on_refusal(&mut self, now: Time, address: SocketAddr, ask: &Ask) {
+        let Some(source) = self.sources.get_mut(&address) else {
+            return;
+        };
+        match source.standing {
+            Standing::Serving => {
+                let whole_leaves = ask.range.start % assembly::ALIGNED_BLOCK == 0
+                    && ask.range.end - ask.range.start == assembly::ALIGNED_BLOCK;
+                if !source.aligned && !whole_leaves {
+                    source.aligned = true;
+                } else if ask.space == Space::Content {
+                    source.refuse(now, ask.range.clone());
+                } else {
+                    source.on_absent(now);
+                }
+            }
+            Standing::Unknown | Standing::Absent => source.on_absent(now),
+            Standing::Liar => {}
+        }
+        self.give_back(address, ask, true);
+    }
+
+    /// A peer that held back is ready to answer: it is asked again now, if it has not answered yet.
+    pub fn probe_again(&mut self, now: Time, address: SocketAddr) {
+        if let Some(source) = self.sources.get_mut(&address) {
+            if source.standing == Standing::Unknown {
+                source.next_probe = now;
+            }
+        }
+    }
+
+    /// What was asked for is lost.
+    pub fn on_lost(&mut self, address: SocketAddr, ask: &Ask) {
+        self.give_back(address, ask, false);
+    }
+
+    fn give_back(&mut self, address: SocketAddr, ask: &Ask, release: bool) {
+        if ask.probe {
+            return;
+        }
+        let claim = self.sources.get(&address).and_then(|source| source.claim);
+        if let Some(index) = assembly_for(&self.assemblies, claim) {
+            self.assemblies[index].give_back(address, ask.space, ask.range.clone(), release);
+        }
+    }
+
+    /// The answer brought less than was asked for.
+    pub fn on_short_answer(&mut self, address: SocketAddr, ask: &Ask) {
+        self.give_back(address, ask, false);
+    }
+
+    /// The peer does not answer any more: its part goes to others until it is back.
+    pub fn on_silent(&mut self, now: Time, address: SocketAddr) {
+        self.set_aside(now, address);
+    }
+
+    fn set_aside(&mut self, now: Time, address: SocketAddr) {
+        if let Some(source) = self.sources.get_mut(&address) {
+            source.on_silent(now);
+        }
+        self.release(address);
+    }
+
+    fn release(&mut self, address: SocketAddr) {
+        for assembly in &mut self.assemblies {
+            assembly.release(address);
+        }
+    }
+
+    fn mark_liar(&mut self, address: SocketAddr, why: &'static str) {
+        if let Some(source) = self.sources.get_mut(&address) {
+            if source.standing != Standing::Liar {
+                source.standing = Standing::Liar;
+                self.lied_to = true;
+                self.events.push_back(FetchEvent::Misbehaved(address, why));
+            }
+        }
+        self.release(address);
+    }
+
+    fn check_complete(&mut self) {
+        if self.ended {
+            return;
+        }
+        let Some(assembly) = self.assemblies.iter().find(|a| a.is_complete()) else {
+            return;
+        };
+        let length = assembly.length();
+        if self.is_staged() {
+            if !self.waits_for_verdict {
+                self.waits_for_verdict = true;
+                self.events.push_back(FetchEvent::Staged(length));
+            }
+        } else if assembly.is_proven() {
+            self.complete(length);
+        }
+    }
+
+    /// Whether what was staged has the right hash, after [`FetchEvent::Staged`].
+    pub fn on_verdict(&mut self, now: Time, is_right: bool, sink: &mut dyn Sink) {
+        if !self.waits_for_verdict || self.ended {
+            return;
+        }
+        self.waits_for_verdict = false;
+        self.last_news = now;
+        if is_right {
+            let length = self.assemblies.first().map_or(0, Assembly::length);
+            return self.complete(length);
+        }
+        self.lied_to = true;
+        let stagers = std::mem::take(&mut self.stagers);
+        if let (1, Some(&liar)) = (stagers.len(), stagers.first()) {
+            self.mark_liar(liar, "what it sent has another hash");
+        }
+        self.one_at_a_time = true;
+        self.next_trial(now, sink);
+    }
+
+    /// Tries another length, or in single file another source.
+    fn next_trial(&mut self, now: Time, sink: &mut dyn Sink) {
+        let candidate = |put_off: &BTreeSet<SocketAddr>| {
+            let mut good = self.sources.iter().filter(|(address, source)| {
+                source.standing == Standing::Serving
+                    && source.claim.is_some()
+                    && !put_off.contains(address)
+            });
+            good.next()
+                .and_then(|(&address, source)| Some((address, source.claim?)))
+        };
+        let next = candidate(&self.put_off).or_else(|| {
+            self.put_off.clear();
+            candidate(&BTreeSet::new())
+        });
+        match next {
+            Some((address, length)) => {
+                let only = self.one_at_a_time.then_some(address);
+                self.begin_trial(now, length, only, sink);
+            }
+            None => {
+                self.assemblies.clear();
+                self.only = None;
+                if let Err(error) = sink.restage(self.job) {
+                    self.fail(Failure::Destination(error));
+                }
+            }
+        }
+    }
+
+    fn begin_trial(
+        &mut self,
+        now: Time,
+        length: u64,
+        only: Option<SocketAddr>,
+        sink: &mut dyn Sink,
+    ) {
+        if !self.assemblies.is_empty() {
+            if let Err(error) = sink.restage(self.job) {
+                return self.fail(Failure::Destination(error));
+            }
+        }
+        self.stagers.clear();
+        self.only = only;
+        self.trial_since = now;
+        self.assemblies = vec![Assembly::new(
+            self.job,
+            length,
+            Check::AtTheEnd,
+            RangeSet::new(),
+        )];
+        self.events.push_back(FetchEvent::Length(length));
+        self.check_complete();
+    }
+
+    /// Looks after the limits.
+    pub fn handle_timeout(&mut self, now: Time, sink: &mut dyn Sink) {
+        if self.ended || self.waits_for_verdict {
+            self.last_news = now;
+            return;
+        }
+        let room = sink.room(self.job);
+        if self.assemblies.iter().any(|a| a.waits_for_room(room)) {
+            // The reader is slow, not the sources.
+            self.last_news = now;
+            return;
+        }
+        if self.is_staged() && now.since(self.trial_since) >= TRIAL_PATIENCE {
+            self.put_off_trial(now, sink);
+        }
+        let all_lied = self.lied_to && self.serving().next().is_none();
+        if !self.found && now.since(self.started) >= self.source_timeout {
+            self.fail(Failure::NoSource);
+        } else if self.found && now.since(self.last_news) >= self.stall_timeout {
+            self.fail(if all_lied {
+                Failure::Mismatch
+            } else {
+                Failure::Stalled
+            });
+        }
+    }
+
+    /// The present trial brings nothing: another source may claim another length.
+    fn put_off_trial(&mut self, now: Time, sink: &mut dyn Sink) {
+        self.trial_since = now;
+        let Some(length) = self.assemblies.first().map(Assembly::length) else {
+            return self.next_trial(now, sink);
+        };
+        let only = self.only;
+        let silent = |(address, source): &(&SocketAddr, &Source)| {
+            only.map_or(source.claim == Some(length), |only| only == **address)
+        };
+        let silent: Vec<_> = self
+            .sources
+            .iter()
+            .filter(silent)
+            .map(|(&address, _)| address)
+            .collect();
+        self.put_off.extend(silent);
+        let others = self.sources.iter().any(|(address, source)| {
+            source.standing == Standing::Serving
+                && source.claim.is_some()
+                && !self.put_off.contains(address)
+        });
+        if others {
+            self.next_trial(now, sink);
+        }
+    }
+
+    /// When [`Fetch::handle_timeout`] or [`Fetch::next_ask`] may have something to do without any datagram coming.
+    pub fn next_wake(&self, now: Time) -> Time {
+        if self.ended || self.waits_for_verdict {
+            return Time::NEVER;
+        }
+        let limit = if self.found {
+            self.last_news + self.stall_timeout
+        } else {
+            self.started + self.source_timeout
+        };
+        let probe = self
+            .sources
+            .values()
+            .filter(|source| matches!(source.standing, Standing::Unknown | Standing::Absent))
+            .map(|source| source.next_probe)
+            .min()
+            .unwrap_or(Time::NEVER);
+        let mut wake = limit.min(probe);
+        if self.assemblies.iter().any(Assembly::is_gathering) {
+            wake = wake.min(now + HELP_INTERVAL);
+        }
+        if self.is_staged() && !self.assemblies.is_empty() {
+            wake = wake.min(self.trial_since + TRIAL_PATIENCE);
+        }
+        wake
+    }
+
+    fn complete(&mut self, length: u64) {
+        self.ended = true;
+        self.events.push_back(FetchEvent::Complete(length));
+    }
+
+    fn fail(&mut self, why: Failure) {
+        self.ended = true;
+        self.events.push_back(FetchEvent::Failed(why));
+    }
+}
+
+/// A block of content or tree that arrived.
+#[derive(Clone, Copy, Debug)]
+pub struct Block<'a> {
+    /// Where it belongs.
+    pub space: Space,
+    /// Its first byte's place.
+    pub offset: u64,
+    /// The bytes.
+    pub data: &'a [u8],
+    /// The length that the sender claims, of the content or of the tree.
+    pub length: Option<u64>,
+    /// It answers a request of ours and comes from an address that has proved itself.
+    pub answers: bool,
+}
+
+/// The assembly in which a source with this claim takes part.
+fn assembly_for(assemblies: &[Assembly], claim: Option<u64>) -> Option<usize> {
+    assemblies.iter().position(|a| match claim {
+        Some(length) => a.length() == length,
+        None => a.is_proven(),
+    })
+}
+
+fn is_hash_of_nothing(id: &ContentId) -> bool {
+    match id {
+        ContentId::Blake3(hash) => blake3::hash(b"").as_bytes() == hash,
+        ContentId::Sha256(hash) => {
+            use sha2::Digest;
+            sha2::Sha256::digest(b"")[..] == hash[..]
+        }
+        ContentId::Tree(_) | ContentId::Name(_) => false,
+    }
+}

@@ -1,0 +1,114 @@
+//! What is known of one peer as a source of one piece of content.
+
+use std::time::Duration;
+
+use crate::time::Time;
+use crate::transfer::ranges::RangeSet;
+
+/// A peer that did not have something is asked for it again after so long.
+pub(crate) const REFUSAL_MEMORY: Duration = Duration::from_secs(1);
+/// A peer that had nothing at all of the content is asked again after so long.
+pub(crate) const ABSENCE_MEMORY: Duration = Duration::from_secs(5);
+/// When a peer that somebody else suggested is asked, after the first time; then never again until it answers.
+pub(crate) const SUGGESTED_RETRIES: [Duration; 2] =
+    [Duration::from_secs(1), Duration::from_secs(9)];
+/// The longest pause between questions to a peer that the user named.
+pub(crate) const MAX_PROBE_PAUSE: Duration = Duration::from_secs(4);
+/// The pause after the first question to such a peer; it doubles.
+pub(crate) const FIRST_PROBE_PAUSE: Duration = Duration::from_millis(400);
+
+/// How far we got with a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It has not answered yet.
+    Unknown,
+    /// It sent some of the content.
+    Serving,
+    /// It said that it has nothing of it.
+    Absent,
+    /// It sent something wrong. It is not asked again.
+    Liar,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Source {
+    pub(super) standing: Standing,
+    /// The length it says the content has.
+    pub(super) claim: Option<u64>,
+    /// The claim came from an address that has proved itself: nobody else can have made it.
+    pub(super) claim_is_its_own: bool,
+    /// It answers whole aligned leaves only.
+    pub(super) aligned: bool,
+    /// Content ranges it did not have lately.
+    pub(super) refused: RangeSet,
+    refused_at: Time,
+    suggested: bool,
+    probes: u32,
+    pub(super) next_probe: Time,
+}
+
+impl Source {
+    pub(super) fn new(now: Time, suggested: bool) -> Source {
+        Source {
+            standing: Standing::Unknown,
+            claim: None,
+            claim_is_its_own: false,
+            aligned: false,
+            refused: RangeSet::new(),
+            refused_at: now,
+            suggested,
+            probes: 0,
+            next_probe: now,
+        }
+    }
+
+    /// Whether it was asked before and has not answered since.
+    pub(super) fn was_probed(&self) -> bool {
+        self.probes > 0
+    }
+
+    /// Notes that the peer is asked whether it has the content.
+    pub(super) fn on_probe(&mut self, now: Time) {
+        self.next_probe = if self.suggested && self.standing == Standing::Unknown {
+            SUGGESTED_RETRIES
+                .get(self.probes as usize)
+                .map_or(Time::NEVER, |&pause| now + pause)
+        } else if self.standing == Standing::Absent {
+            now + ABSENCE_MEMORY
+        } else {
+            now + (FIRST_PROBE_PAUSE * 2u32.pow(self.probes.min(8))).min(MAX_PROBE_PAUSE)
+        };
+        self.probes += 1;
+    }
+
+    pub(super) fn on_serving(&mut self) {
+        self.standing = Standing::Serving;
+        self.probes = 0;
+    }
+
+    pub(super) fn on_absent(&mut self, now: Time) {
+        self.standing = Standing::Absent;
+        self.next_probe = now + ABSENCE_MEMORY;
+    }
+
+    /// Notes that the peer fell silent: it is asked from time to time whether it is back.
+    pub(super) fn on_silent(&mut self, now: Time) {
+        if self.standing == Standing::Serving {
+            self.standing = Standing::Unknown;
+            self.suggested = false;
+            self.on_probe(now);
+        }
+    }
+
+    pub(super) fn refuse(&mut self, now: Time, range: std::ops::Range<u64>) {
+        self.refused.insert(range);
+        self.refused_at = now;
+    }
+
+    /// Forgets refusals that are old: a download in progress has more every second.
+    pub(super) fn forget_refusals(&mut self, now: Time) {
+        if !self.refused.is_empty() && now.since(self.refused_at) >= REFUSAL_MEMORY {
+            self.refused = RangeSet::new();
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! What is on its way from one peer, and what was lost of it.
+//!
+//! Loss is told as in RFC 9002: by later answers, by time, and at last by silence.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::time::Time;
+use crate::transfer::rtt::{MIN_RTT_WINDOW, Rtt};
+use crate::transfer::window::{PathTimes, Stamp, Window};
+
+/// A request is lost when so many later ones were answered (RFC 9002, kPacketThreshold).
+pub const REORDERING: u64 = 3;
+/// After so many silent timeouts in a row the peer is taken for gone.
+pub const SILENCES_UNTIL_GONE: u32 = 3;
+/// A request given up is remembered for so long, since its answer may come late.
+pub const LATE: Duration = Duration::from_secs(2);
+/// How many requests a path remembers at the most, those given up included.
+pub const MAX_FLIGHTS: usize = 16_384;
+
+/// The number of a request on its path; later ones are larger.
+pub type Sequence = u64;
+
+#[derive(Clone, Debug)]
+struct Flight<T> {
+    what: T,
+    stamp: Stamp,
+    sent_at: Time,
+    bytes: u64,
+    again: bool,
+    lost: bool,
+}
+
+/// One peer's path: round trip, window, and the requests on their way, each with a `T` that says what it asked for.
+#[derive(Clone, Debug)]
+pub struct Path<T> {
+    /// The round trip.
+    pub rtt: Rtt,
+    /// The window.
+    pub window: Window,
+    flights: BTreeMap<Sequence, Flight<T>>,
+    next: Sequence,
+    /// The latest request that was answered.
+    answered: Option<Sequence>,
+    silences: u32,
+    last_timeout: Time,
+    live: usize,
+}
+
+impl<T: Clone> Path<T> {
+    /// A path about which nothing is known, for answers of `block` bytes.
+    pub fn new(block: u64) -> Path<T> {
+        Path {
+            rtt: Rtt::default(),
+            window: Window::new(block),
+            flights: BTreeMap::new(),
+            next: 0,
+            answered: None,
+            silences: 0,
+            last_timeout: Time::ZERO,
+            live: 0,
+        }
+    }
+
+    /// Whether another request may leave now.
+    pub fn may_send(&self, now: Time) -> bool {
+        if self.flights.len() >= MAX_FLIGHTS {
+            return false;
+        }
+        // While the peer is silent, one request at a time asks whether it is back.
+        if self.silences > 0 {
+            return self.live == 0;
+        }
+        self.window.may_send(now, self.rtt.min())
+    }
+
+    /// How many waits in a row ended in silence.
+    pub fn silences(&self) -> u32 {
+        self.silences
+    }
+
+    /// Whether the peer is taken for gone.
+    pub fn is_gone(&self) -> bool {
+        self.silences >= SILENCES_UNTIL_GONE
+    }
+
+    /// How many requests are on their way.
+    pub fn live(&self) -> usize {
+        self.live
+    }
+
+    /// Notes a request for `bytes`; `again` where the same bytes were asked of this peer before.
+    pub fn on_sent(&mut self, now: Time, what: T, bytes: u64, again: bool) -> Sequence {
+        let stamp = self.window.on_sent(now, bytes);
+        let sequence = self.next;
+        self.next += 1;
+        self.live += 1;
+        self.flights.insert(
+            sequence,
+            Flight {
+                what,
+                stamp,
+                sent_at: now,
+                bytes,
+                again,
+                lost: false,
+            },
+        );
+        sequence
+    }
+
+    /// What the request `sequence` asked for, while it is remembered.
+    pub fn flight(&self, sequence: Sequence) -> Option<&T> {
+        self.flights.get(&sequence).map(|flight| &flight.what)
+    }
+
+    /// The oldest request on its way for which `matches` holds.
+    pub fn oldest(&self, matches: impl Fn(&T) -> bool) -> Option<Sequence> {
+        self.flights
+            .iter()
+            .find(|(_, flight)| !flight.lost && matches(&flight.what))
+            .map(|(&sequence, _)| sequence)
+    }
+
+    /// Notes the answer to `sequence`. Returns what was asked for, once.
+    pub fn on_answer(&mut self, now: Time, sequence: Sequence) -> Option<T> {
+        let flight = self.flights.remove(&sequence)?;
+        self.silences = 0;
+        self.answered = self.answered.max(Some(sequence));
+        if !flight.again {
+            self.rtt.sample(now, now.since(flight.sent_at));
+        }
+        if !flight.lost {
+            self.live -= 1;
+            let times = PathTimes {
+                min: self.rtt.min(),
+                latest: self.rtt.latest(),
+                min_is_old: now.since(self.rtt.min_at()) > MIN_RTT_WINDOW * 9 / 10,
+            };
+            self.window
+                .on_arrived(now, flight.stamp, flight.bytes, times);
+        }
+        Some(flight.what)
+    }
+
+    /// Forgets the requests for which `matches` holds: their answers are of no use any more.
+    pub fn withdraw(&mut self, matches: impl Fn(&T) -> bool) {
+        let (window, live) = (&mut self.window, &mut self.live);
+        self.flights.retain(|_, flight| {
+            let keep = !matches(&flight.what);
+            if !keep && !flight.lost {
+                window.on_withdrawn(flight.bytes);
+                *live -= 1;
+            }
+            keep
+        });
+    }
+
+    /// Gives up what is lost by now, and returns what it asked for.
+    pub fn detect_losses(&mut self, now: Time) -> Vec<T> {
+        let mut lost = Vec::new();
+        if let Some(answered) = self.answered {
+            let patience =
+                self.rtt.smoothed().max(self.rtt.latest()) * 9 / 8 + Duration::from_millis(1);
+            for (&sequence, flight) in self.flights.range_mut(..answered) {
+                let overtaken = answered - sequence >= REORDERING;
+                if !flight.lost && (overtaken || now.since(flight.sent_at) > patience) {
+                    flight.lost = true;
+                    self.live -= 1;
+                    self.window.on_lost(flight.bytes);
+                    lost.push(flight.what.clone());
+                }
+            }
+        }
+        if self.live > 0 && now >= self.timeout_at() {
+            self.silences += 1;
+            self.last_timeout = now;
+            if self.silences >= 2 {
+                self.window.restart();
+            }
+            for flight in self.flights.values_mut().filter(|flight| !flight.lost) {
+                flight.lost = true;
+                self.live -= 1;
+                self.window.on_lost(flight.bytes);
+                lost.push(flight.what.clone());
+            }
+        }
+        while let Some(oldest) = self.flights.first_entry() {
+            let flight = oldest.get();
+            if !flight.lost || now.since(flight.sent_at) < LATE + self.rtt.smoothed() {
+                break;
+            }
+            oldest.remove();
+        }
+        lost
+    }
+
+    /// When [`Path::detect_losses`] should be called next, or [`Time::NEVER`].
+    pub fn next_check_at(&self) -> Time {
+        if self.live == 0 {
+            Time::NEVER
+        } else {
+            self.timeout_at()
+        }
+    }
+
+    /// When the silence since the last request becomes a timeout. Counted from the newest request: what was asked
+    /// before it is judged by its answer.
+    fn timeout_at(&self) -> Time {
+        let newest = self.flights.values().rev().find(|flight| !flight.lost);
+        newest.map_or(Time::NEVER, |flight| {
+            flight.sent_at + self.rtt.timeout(self.silences)
+        })
+    }
+}

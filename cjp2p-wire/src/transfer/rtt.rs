@@ -1,0 +1,123 @@
+//! Round-trip time of one path, and how long to wait for an answer (RFC 6298, with the minimum over a window).
+
+use std::time::Duration;
+
+use crate::time::Time;
+
+/// Assumed before anything was measured (RFC 9002, section 6.2.2).
+pub const INITIAL_RTT: Duration = Duration::from_millis(333);
+/// How long a minimum is believed.
+pub const MIN_RTT_WINDOW: Duration = Duration::from_secs(10);
+/// The shortest wait for an answer.
+pub const MIN_TIMEOUT: Duration = Duration::from_millis(20);
+/// The longest wait for an answer.
+pub const MAX_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// The round-trip estimate of one path.
+#[derive(Clone, Debug)]
+pub struct Rtt {
+    smoothed: Option<Duration>,
+    variation: Duration,
+    latest: Duration,
+    min: Duration,
+    min_at: Time,
+}
+
+impl Default for Rtt {
+    fn default() -> Rtt {
+        Rtt {
+            smoothed: None,
+            variation: INITIAL_RTT / 2,
+            latest: INITIAL_RTT,
+            min: INITIAL_RTT,
+            min_at: Time::ZERO,
+        }
+    }
+}
+
+impl Rtt {
+    /// Takes in a measured round trip. Only exchanges that were asked for once may be measured (Karn's rule).
+    pub fn sample(&mut self, now: Time, rtt: Duration) {
+        self.latest = rtt;
+        match self.smoothed {
+            None => {
+                self.smoothed = Some(rtt);
+                self.variation = rtt / 2;
+                self.min = rtt;
+                self.min_at = now;
+            }
+            Some(smoothed) => {
+                self.variation = (self.variation * 3 + smoothed.abs_diff(rtt)) / 4;
+                self.smoothed = Some((smoothed * 7 + rtt) / 8);
+            }
+        }
+        if rtt <= self.min || now.since(self.min_at) > MIN_RTT_WINDOW {
+            self.min = rtt;
+            self.min_at = now;
+        }
+    }
+
+    /// Whether anything was measured yet.
+    pub fn is_known(&self) -> bool {
+        self.smoothed.is_some()
+    }
+
+    /// The smoothed round trip.
+    pub fn smoothed(&self) -> Duration {
+        self.smoothed.unwrap_or(INITIAL_RTT)
+    }
+
+    /// The round trip measured last.
+    pub fn latest(&self) -> Duration {
+        self.latest
+    }
+
+    /// The shortest round trip of the last [`MIN_RTT_WINDOW`].
+    pub fn min(&self) -> Duration {
+        self.min
+    }
+
+    /// When the minimum was measured.
+    pub fn min_at(&self) -> Time {
+        self.min_at
+    }
+
+    /// How long to wait for an answer after `silences` waits in vain.
+    pub fn timeout(&self, silences: u32) -> Duration {
+        let wait = self.smoothed() + (self.variation * 4).max(Duration::from_millis(1));
+        (wait.max(MIN_TIMEOUT) * 2u32.saturating_pow(silences.min(16))).min(MAX_TIMEOUT)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn before_any_sample_the_wait_is_about_a_second() {
+        assert_eq!(Rtt::default().timeout(0), Duration::from_nanos(999_000_000));
+    }
+
+    #[test]
+    fn a_steady_path_is_waited_for_hardly_longer_than_its_round_trip() {
+        let mut rtt = Rtt::default();
+        for i in 0..100 {
+            rtt.sample(Time::from_millis(i * 10), 50 * MS);
+        }
+        assert!(rtt.timeout(0) < 52 * MS, "{:?}", rtt.timeout(0));
+        assert_eq!(rtt.timeout(2), rtt.timeout(0) * 4);
+        assert_eq!(rtt.timeout(30), MAX_TIMEOUT);
+    }
+
+    #[test]
+    fn the_minimum_is_forgotten_after_its_window() {
+        let mut rtt = Rtt::default();
+        rtt.sample(Time::from_millis(0), 10 * MS);
+        rtt.sample(Time::from_millis(9_000), 30 * MS);
+        assert_eq!(rtt.min(), 10 * MS);
+        rtt.sample(Time::from_millis(10_001), 30 * MS);
+        assert_eq!(rtt.min(), 30 * MS);
+    }
+}

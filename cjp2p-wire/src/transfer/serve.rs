@@ -1,0 +1,209 @@
+//! Whose turn it is to be sent content: round robin between sources, within a rate.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::content_id::ContentId;
+use crate::time::Time;
+
+/// Requests of one source that may wait; more are dropped, which the source sees as loss.
+pub const MAX_WAITING_PER_SOURCE: usize = 512;
+/// Sources that may have requests waiting.
+pub const MAX_WAITING_SOURCES: usize = 1024;
+/// Requests that may wait in all.
+pub const MAX_WAITING: usize = 16_384;
+/// The rate limit lets so much time's worth go at once.
+pub const BURST: Duration = Duration::from_millis(20);
+
+/// A request for content from a source that has proved its address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// The id as it was written.
+    pub wire_id: String,
+    /// The id.
+    pub id: ContentId,
+    /// The first byte wanted.
+    pub offset: u64,
+    /// How many bytes are wanted.
+    pub length: usize,
+}
+
+/// The requests that wait to be answered.
+#[derive(Debug, Default)]
+pub struct Turns {
+    // Invariant: the keys of `waiting`, each once, next first.
+    order: VecDeque<SocketAddr>,
+    // Invariant: no queue is empty.
+    waiting: BTreeMap<SocketAddr, VecDeque<Request>>,
+    // Invariant: the sum of the lengths of the queues.
+    total: usize,
+    rate: Option<Rate>,
+}
+
+#[derive(Debug)]
+struct Rate {
+    bytes_per_second: u64,
+    // The time up to which what was sent has used up the rate.
+    paid_until: Time,
+}
+
+impl Turns {
+    /// No requests; answers limited to `rate` bytes per second where given.
+    pub fn new(rate: Option<u64>) -> Turns {
+        let rate = rate.map(|n| Rate {
+            bytes_per_second: n.max(1),
+            paid_until: Time::ZERO,
+        });
+        Turns {
+            rate,
+            ..Turns::default()
+        }
+    }
+
+    /// Puts a request in its source's queue. Returns whether there was room.
+    pub fn push(&mut self, from: SocketAddr, request: Request) -> bool {
+        if self.total >= MAX_WAITING {
+            return false;
+        }
+        let sources = self.waiting.len();
+        match self.waiting.get_mut(&from) {
+            Some(queue) if queue.len() >= MAX_WAITING_PER_SOURCE => return false,
+            Some(queue) => queue.push_back(request),
+            None if sources >= MAX_WAITING_SOURCES => return false,
+            None => {
+                self.waiting.insert(from, VecDeque::from([request]));
+                self.order.push_back(from);
+            }
+        }
+        self.total += 1;
+        true
+    }
+
+    /// How many requests wait.
+    pub fn len(&self) -> usize {
+        self.total
+    }
+
+    /// Whether no request waits.
+    pub fn is_empty(&self) -> bool {
+        self.total == 0
+    }
+
+    /// When the rate allows the next answer.
+    pub fn ready_at(&self) -> Time {
+        self.rate
+            .as_ref()
+            .map_or(Time::ZERO, |rate| rate.paid_until - BURST)
+    }
+
+    /// Takes the next request whose turn it is, if the rate allows an answer now.
+    pub fn pop(&mut self, now: Time) -> Option<(SocketAddr, Request)> {
+        if self.ready_at() > now {
+            return None;
+        }
+        let from = self.order.pop_front()?;
+        let queue = self.waiting.get_mut(&from)?;
+        let request = queue.pop_front()?;
+        self.total -= 1;
+        if queue.is_empty() {
+            self.waiting.remove(&from);
+        } else {
+            self.order.push_back(from);
+        }
+        Some((from, request))
+    }
+
+    /// Puts a request back at the head of its source's queue: it could not be answered yet.
+    pub fn push_back(&mut self, from: SocketAddr, request: Request) {
+        self.total += 1;
+        match self.waiting.get_mut(&from) {
+            Some(queue) => queue.push_front(request),
+            None => {
+                self.waiting.insert(from, VecDeque::from([request]));
+                self.order.push_back(from);
+            }
+        }
+    }
+
+    /// Notes that `bytes` were sent.
+    pub fn on_sent(&mut self, now: Time, bytes: usize) {
+        if let Some(rate) = &mut self.rate {
+            let spent = Duration::from_secs_f64(bytes as f64 / rate.bytes_per_second as f64);
+            rate.paid_until = rate.paid_until.max(now) + spent;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(n: u64) -> Request {
+        let id = ContentId::Sha256([1; 32]);
+        Request {
+            wire_id: id.to_string(),
+            id,
+            offset: n,
+            length: 1000,
+        }
+    }
+
+    fn source(n: u16) -> SocketAddr {
+        SocketAddr::from(([192, 0, 2, 1], n))
+    }
+
+    #[test]
+    fn a_source_with_many_requests_does_not_keep_others_waiting() {
+        let mut turns = Turns::new(None);
+        for n in 0..100 {
+            assert!(turns.push(source(1), request(n)));
+        }
+        assert!(turns.push(source(2), request(0)));
+        let order: Vec<u16> = (0..4)
+            .map(|_| turns.pop(Time::ZERO).unwrap().0.port())
+            .collect();
+        assert_eq!(order, [1, 2, 1, 1]);
+    }
+
+    #[test]
+    fn requests_beyond_the_bounds_are_dropped() {
+        let mut turns = Turns::new(None);
+        let taken = (0..1000)
+            .filter(|&n| turns.push(source(1), request(n)))
+            .count();
+        assert_eq!(taken, MAX_WAITING_PER_SOURCE);
+        let sources = (2..5000)
+            .filter(|&n| turns.push(source(n), request(0)))
+            .count();
+        assert_eq!(sources, MAX_WAITING_SOURCES - 1);
+        assert_eq!(turns.len(), taken + sources);
+    }
+
+    #[test]
+    fn the_rate_is_kept_over_time() {
+        let mut turns = Turns::new(Some(100_000));
+        let mut sent = 0;
+        for ms in 0..10_000 {
+            let now = Time::from_millis(ms);
+            turns.push(source(1), request(ms));
+            while turns.pop(now).is_some() {
+                turns.on_sent(now, 1_500);
+                sent += 1_500;
+                turns.push(source(1), request(ms));
+            }
+        }
+        assert!((1_000_000..1_010_000).contains(&sent), "{sent}");
+    }
+
+    #[test]
+    fn a_request_put_back_comes_first_again() {
+        let mut turns = Turns::new(None);
+        turns.push(source(1), request(1));
+        turns.push(source(1), request(2));
+        let (from, first) = turns.pop(Time::ZERO).unwrap();
+        turns.push_back(from, first.clone());
+        assert_eq!(turns.pop(Time::ZERO).unwrap().1, first);
+        assert_eq!(turns.len(), 1);
+    }
+}

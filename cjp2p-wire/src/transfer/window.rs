@@ -1,0 +1,342 @@
+//! How much may be on its way from one peer: a model of the path, not a reaction to loss.
+//!
+//! After BBR (Cardwell et al., "BBR: Congestion-Based Congestion Control", ACM Queue 14(5), 2016; the delivery rate is
+//! sampled as in draft-cheng-iccrg-delivery-rate-estimation): the bottleneck's rate is the largest delivery rate seen
+//! lately, the path's length is the smallest round trip seen lately, and the window is a small multiple of their
+//! product. Since the getter asks, it is the requests that are paced, each counted as the bytes it will bring.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::time::Time;
+
+/// Growth per round while the path's rate is still being found: 2/ln 2, the least that doubles the rate each round,
+/// rounded up (BBR, section "Startup").
+pub const STARTUP_GAIN: f64 = 2.89;
+/// The window in steady state, in products of rate and minimum round trip.
+pub const CRUISE_WINDOW: f64 = 2.0;
+/// How much faster than the estimate the path is probed, for one round.
+pub const PROBE_GAIN: f64 = 1.25;
+/// Pace after a probe, to drain what it queued.
+pub const DRAIN_GAIN: f64 = 0.75;
+/// Time between probes for more rate.
+pub const PROBE_INTERVAL: Duration = Duration::from_millis(2_500);
+/// A delivery rate is remembered for so long, and for [`RATE_ROUNDS`] rounds at least.
+pub const RATE_MEMORY: Duration = Duration::from_secs(3);
+/// See [`RATE_MEMORY`].
+pub const RATE_ROUNDS: u64 = 10;
+/// Startup ends after this many rounds without 25 % more rate.
+pub const FULL_ROUNDS: u32 = 3;
+/// The window before anything is known, in blocks.
+pub const INITIAL_BLOCKS: u64 = 10;
+/// The window never falls below this many blocks.
+pub const MIN_BLOCKS: u64 = 4;
+/// What both ends need to wake up, read and answer; it matters only where the round trip is shorter.
+pub const SCHEDULING_SLACK: Duration = Duration::from_millis(2);
+/// A round that lost more than this share, while the delay rose too, met a full queue.
+pub const HEAVY_LOSS: f64 = 0.2;
+/// What is left of the rate estimate after such a round.
+pub const HEAVY_LOSS_CUT: f64 = 0.7;
+/// How long the window stays small to see the path's true round trip, at least.
+pub const PROBE_RTT_TIME: Duration = Duration::from_millis(100);
+
+/// What is noted when something is asked for, and handed back when it arrives or is lost.
+#[derive(Clone, Copy, Debug)]
+pub struct Stamp {
+    sent_at: Time,
+    delivered: u64,
+    delivered_at: Time,
+    first_sent_at: Time,
+    app_limited: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    Startup,
+    Drain,
+    Cruise,
+    ProbeUp { until_round: u64 },
+    ProbeDown { until_round: u64 },
+    ProbeRtt { until: Time },
+}
+
+/// The window of one path. All sizes in bytes of answers.
+#[derive(Clone, Debug)]
+pub struct Window {
+    mode: Mode,
+    block: u64,
+    in_flight: u64,
+    delivered: u64,
+    delivered_at: Time,
+    first_sent_at: Time,
+    app_limited_until: u64,
+    // Invariant: rates fall and rounds rise from front to back; the front is the maximum.
+    rates: VecDeque<RateSample>,
+    round: u64,
+    round_ends_at: u64,
+    round_lost: u64,
+    round_delivered: u64,
+    full_rate: f64,
+    full_rounds: u32,
+    next_probe_at: Time,
+    next_send_at: Time,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct RateSample {
+    round: u64,
+    at: Time,
+    rate: f64,
+}
+
+impl Window {
+    /// The window of a path about which nothing is known, for answers of `block` bytes.
+    pub fn new(block: u64) -> Window {
+        Window {
+            mode: Mode::Startup,
+            block,
+            in_flight: 0,
+            delivered: 0,
+            delivered_at: Time::ZERO,
+            first_sent_at: Time::ZERO,
+            app_limited_until: 0,
+            rates: VecDeque::new(),
+            round: 0,
+            round_ends_at: 0,
+            round_lost: 0,
+            round_delivered: 0,
+            full_rate: 0.0,
+            full_rounds: 0,
+            next_probe_at: Time::ZERO,
+            next_send_at: Time::ZERO,
+        }
+    }
+
+    /// Sets the size of an answer, when the path's is found out.
+    pub fn set_block(&mut self, block: u64) {
+        self.block = block;
+    }
+
+    /// Bytes asked for and neither arrived nor lost.
+    pub fn in_flight(&self) -> u64 {
+        self.in_flight
+    }
+
+    /// Bytes that arrived, ever.
+    pub fn delivered(&self) -> u64 {
+        self.delivered
+    }
+
+    /// The bottleneck's rate in bytes per second; zero while unknown.
+    pub fn rate(&self) -> f64 {
+        self.rates.front().map_or(0.0, |sample| sample.rate)
+    }
+
+    /// How many bytes may be in flight.
+    pub fn size(&self, min_rtt: Duration) -> u64 {
+        let rate = self.rate();
+        if rate == 0.0 {
+            return INITIAL_BLOCKS * self.block;
+        }
+        let product = rate * min_rtt.as_secs_f64();
+        let gain = match self.mode {
+            Mode::Startup => STARTUP_GAIN,
+            Mode::ProbeRtt { .. } => 0.5,
+            _ => CRUISE_WINDOW,
+        };
+        let floor = if self.mode == Mode::Startup {
+            INITIAL_BLOCKS
+        } else {
+            MIN_BLOCKS
+        } * self.block;
+        let size = gain * product + rate * SCHEDULING_SLACK.as_secs_f64();
+        (size as u64).max(floor)
+    }
+
+    /// When the next request may leave for its pace's sake.
+    pub fn next_send_at(&self) -> Time {
+        self.next_send_at
+    }
+
+    /// Whether a request may leave now.
+    pub fn may_send(&self, now: Time, min_rtt: Duration) -> bool {
+        now >= self.next_send_at
+            && self.in_flight + self.block <= self.size(min_rtt).max(self.block)
+    }
+
+    /// Says that the window has room but there was nothing to ask for: what is measured until all of the present flight
+    /// has arrived is no measure of the path.
+    pub fn on_nothing_to_ask(&mut self) {
+        self.app_limited_until = self.delivered + self.in_flight.max(1);
+    }
+
+    /// Notes a request that will bring `bytes`.
+    pub fn on_sent(&mut self, now: Time, bytes: u64) -> Stamp {
+        if self.in_flight == 0 {
+            self.first_sent_at = now;
+            self.delivered_at = now;
+        }
+        self.in_flight += bytes;
+        let rate = self.rate();
+        if rate > 0.0 {
+            let gain = match self.mode {
+                Mode::Startup => STARTUP_GAIN,
+                Mode::Drain => 1.0 / STARTUP_GAIN,
+                Mode::ProbeUp { .. } => PROBE_GAIN,
+                Mode::ProbeDown { .. } => DRAIN_GAIN,
+                Mode::Cruise | Mode::ProbeRtt { .. } => 1.0,
+            };
+            let spacing = Duration::from_secs_f64(bytes as f64 / (rate * gain));
+            // A pause earns at most a millisecond, or two blocks, of burst.
+            let earned = Duration::from_millis(1)
+                .max(Duration::from_secs_f64(2.0 * self.block as f64 / rate));
+            self.next_send_at = self.next_send_at.max(now - earned) + spacing;
+        }
+        Stamp {
+            sent_at: now,
+            delivered: self.delivered,
+            delivered_at: self.delivered_at,
+            first_sent_at: self.first_sent_at,
+            app_limited: self.delivered < self.app_limited_until,
+        }
+    }
+
+    /// Takes back what was counted as in flight without learning from it.
+    pub fn on_withdrawn(&mut self, bytes: u64) {
+        self.in_flight = self.in_flight.saturating_sub(bytes);
+    }
+
+    /// Notes that what was asked for at `stamp` is lost.
+    pub fn on_lost(&mut self, bytes: u64) {
+        self.in_flight = self.in_flight.saturating_sub(bytes);
+        self.round_lost += bytes;
+    }
+
+    /// Notes that what was asked for at `stamp` arrived. `min_rtt` and `rtt` are the path's, `min_rtt_at` is when
+    /// the minimum was measured.
+    pub fn on_arrived(&mut self, now: Time, stamp: Stamp, bytes: u64, path: PathTimes) {
+        self.in_flight = self.in_flight.saturating_sub(bytes);
+        self.delivered += bytes;
+        self.delivered_at = now;
+        self.first_sent_at = stamp.sent_at;
+        self.round_delivered += bytes;
+
+        let new_round = stamp.delivered >= self.round_ends_at;
+        if new_round {
+            self.round += 1;
+            self.round_ends_at = self.delivered;
+        }
+        // The sending side may have been the slower one: take the longer of the two spans.
+        let span = now
+            .since(stamp.delivered_at)
+            .max(stamp.sent_at.since(stamp.first_sent_at));
+        // A span shorter than the round trip is an artefact of batching.
+        if span >= path.min && !span.is_zero() {
+            let rate = (self.delivered - stamp.delivered) as f64 / span.as_secs_f64();
+            if !stamp.app_limited || rate > self.rate() {
+                self.note_rate(now, rate);
+            }
+        }
+        if new_round {
+            self.end_round(now, stamp.app_limited, path);
+        }
+        self.change_mode(now, path);
+    }
+
+    /// Forgets the path's rate, as after silence: it may be another path now.
+    pub fn restart(&mut self) {
+        *self = Window {
+            in_flight: self.in_flight,
+            delivered: self.delivered,
+            round_ends_at: self.delivered,
+            ..Window::new(self.block)
+        };
+    }
+
+    fn note_rate(&mut self, now: Time, rate: f64) {
+        while self.rates.back().is_some_and(|sample| sample.rate <= rate) {
+            self.rates.pop_back();
+        }
+        self.rates.push_back(RateSample {
+            round: self.round,
+            at: now,
+            rate,
+        });
+        while self.rates.len() > 1
+            && self.rates[0].round + RATE_ROUNDS < self.round
+            && now.since(self.rates[0].at) > RATE_MEMORY
+        {
+            self.rates.pop_front();
+        }
+    }
+
+    fn end_round(&mut self, now: Time, app_limited: bool, path: PathTimes) {
+        let sent = self.round_lost + self.round_delivered;
+        let loss = self.round_lost as f64 / sent.max(1) as f64;
+        if loss > HEAVY_LOSS && path.latest > path.min.mul_f64(1.5) {
+            if self.mode == Mode::Startup {
+                self.mode = Mode::Drain;
+            } else {
+                for sample in &mut self.rates {
+                    sample.rate *= HEAVY_LOSS_CUT;
+                }
+            }
+        }
+        self.round_lost = 0;
+        self.round_delivered = 0;
+        if self.mode == Mode::Startup && !app_limited {
+            if self.rate() >= self.full_rate * 1.25 {
+                self.full_rate = self.rate();
+                self.full_rounds = 0;
+            } else {
+                self.full_rounds += 1;
+                if self.full_rounds >= FULL_ROUNDS {
+                    self.mode = Mode::Drain;
+                }
+            }
+        }
+        if self.mode == Mode::Cruise && now >= self.next_probe_at {
+            self.mode = Mode::ProbeUp {
+                until_round: self.round + 1,
+            };
+        }
+    }
+
+    fn change_mode(&mut self, now: Time, path: PathTimes) {
+        let product = (self.rate() * (path.min + SCHEDULING_SLACK).as_secs_f64()) as u64;
+        match self.mode {
+            Mode::Drain if self.in_flight <= product.max(MIN_BLOCKS * self.block) => {
+                self.cruise(now)
+            }
+            Mode::ProbeUp { until_round } if self.round > until_round => {
+                self.mode = Mode::ProbeDown {
+                    until_round: self.round,
+                };
+            }
+            Mode::ProbeDown { until_round } if self.round > until_round => self.cruise(now),
+            Mode::ProbeRtt { until } if now >= until => self.cruise(now),
+            Mode::Cruise if path.min_is_old => {
+                self.mode = Mode::ProbeRtt {
+                    until: now + PROBE_RTT_TIME.max(path.min * 2),
+                };
+            }
+            _ => {}
+        }
+    }
+
+    fn cruise(&mut self, now: Time) {
+        self.mode = Mode::Cruise;
+        self.next_probe_at = now + PROBE_INTERVAL;
+    }
+}
+
+/// What [`Window::on_arrived`] needs to know of the path's round trips.
+#[derive(Clone, Copy, Debug)]
+pub struct PathTimes {
+    /// The smallest of late.
+    pub min: Duration,
+    /// The last one.
+    pub latest: Duration,
+    /// Whether the smallest was measured so long ago that it should be measured anew.
+    pub min_is_old: bool,
+}
