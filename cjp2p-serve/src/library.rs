@@ -47,8 +47,6 @@ const TREE_RETRY: Duration = Duration::from_secs(1);
 pub struct SharedLibrary {
     index: Arc<Mutex<Index>>,
     keeper: Sender<Task>,
-    /// Whether the list of contents is given out.
-    tell_list: bool,
     list_end: Option<ListEnd>,
     open: Lru<FileNo, OpenFile>,
     pieces: Lru<(FileNo, u64), Vec<u8>>,
@@ -87,12 +85,10 @@ impl SharedLibrary {
         keeper: Sender<Task>,
         readers: Workers<Job>,
         answers: Receiver<(JobKey, Answer)>,
-        tell_list: bool,
     ) -> SharedLibrary {
         SharedLibrary {
             index,
             keeper,
-            tell_list,
             list_end: None,
             open: Lru::new(OPEN_FILES),
             pieces: Lru::new(PIECES),
@@ -340,9 +336,6 @@ impl Library for SharedLibrary {
     }
 
     fn list(&mut self, limit: usize) -> Vec<(ContentId, u64)> {
-        if !self.tell_list {
-            return Vec::new();
-        }
         let index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
         // Each list goes on where the last one ended, so that in time everything is told.
         let (listed, end) = index.list(self.list_end, limit);

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use cjp2p_wire::content_id::ContentId;
-use cjp2p_wire::transfer::blobs::{Library, Read};
+use cjp2p_wire::transfer::blobs::{Library, Read, Sink};
 
 use crate::events::{Event, Told, Waker};
 use crate::hash_store::HashStore;
@@ -32,8 +32,6 @@ pub struct Options {
     pub rules: Rules,
     /// Whether files can be asked for by their plain names.
     pub names: bool,
-    /// Whether the list of contents is given out.
-    pub list: bool,
     /// How often to look at everything where changes cannot be noticed.
     pub poll_every: Duration,
 }
@@ -43,7 +41,6 @@ impl Default for Options {
         Options {
             rules: Rules::default(),
             names: true,
-            list: true,
             poll_every: Duration::from_secs(30),
         }
     }
@@ -147,7 +144,7 @@ impl Share {
                     log::error!("cannot share anything: {error}");
                 }
             })?;
-        let library = SharedLibrary::new(index, tasks.clone(), readers, answers, options.list);
+        let library = SharedLibrary::new(index, tasks.clone(), readers, answers);
         Ok(Share {
             library,
             events,
@@ -192,6 +189,9 @@ impl Drop for Share {
         let _ = self.tasks.send(Task::Stop);
     }
 }
+
+/// Nothing is ever fetched into a share.
+impl Sink for Share {}
 
 impl Library for Share {
     fn read(&mut self, id: &ContentId, offset: u64, length: usize, out: &mut Vec<u8>) -> Read {

@@ -259,8 +259,8 @@ impl State {
     }
 }
 
-/// Runs `write`, which writes to standard error, with the bar out of the way.
-pub(super) fn around_the_bar<R>(write: impl FnOnce() -> R) -> R {
+/// Runs `write`, which writes to the terminal, with the bar out of the way.
+pub fn around_the_bar<R>(write: impl FnOnce() -> R) -> R {
     let bar = BAR.lock().unwrap_or_else(PoisonError::into_inner).clone();
     match bar {
         Some(bar) => bar.suspend(write),
