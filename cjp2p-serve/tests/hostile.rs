@@ -1,10 +1,5 @@
 //! Files that change, and are swapped for others, while they are read.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "clippy excuses tests, but not their helpers"
-)]
-
 mod bench;
 
 use std::fs::{self, File};

@@ -1,10 +1,5 @@
 //! What is shared, under which ids, and what changes of the files do to that.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "clippy excuses tests, but not their helpers"
-)]
-
 mod bench;
 
 use std::collections::BTreeSet;
