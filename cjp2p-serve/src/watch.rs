@@ -248,6 +248,14 @@ mod tests {
     }
 
     #[test]
+    fn when_the_kernel_has_dropped_events_that_is_told() {
+        let (watch, _notices) = watch();
+        let notice = watch.shared.notice(-1, ReadFlags::QUEUE_OVERFLOW, None);
+        assert_eq!(notice, Some(Notice::Missed));
+        assert_eq!(watch.shared.notice(1, ReadFlags::CREATE, None), None);
+    }
+
+    #[test]
     fn what_is_no_folder_cannot_be_watched() {
         let folder = tempfile::tempdir().unwrap();
         let (watch, _notices) = watch();
