@@ -21,7 +21,7 @@ pub(crate) fn run(file: &PeerFile, peers: &[PeerName]) -> Result<(), ToolError> 
             match table.suggest(address, Origin::Added) {
                 Admission::Added => log::info!("{address} added"),
                 Admission::Known => log::info!("{address} was known already"),
-                Admission::Unusable | Admission::Full { .. } => {
+                Admission::Unusable | Admission::Full => {
                     let message = format!(
                         "nothing was added: no room for {address} among its neighbours or in the table"
                     );

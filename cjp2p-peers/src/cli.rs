@@ -1,9 +1,11 @@
 //! The command line.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use cjp2p_wire::tool::args::{LogArgs, PeerName, StateArgs};
-use clap::{Parser, Subcommand};
+use cjp2p_wire::tool::args::{ListenArgs, LogArgs, PeerArgs, PeerName, StateArgs};
+use cjp2p_wire::tool::duration;
+use clap::{Args, Parser, Subcommand};
 
 /// The tool's name, before each line on standard error.
 pub(crate) const TOOL: &str = "cjp2p-peers";
@@ -18,11 +20,17 @@ Examples:
     cjp2p-peers | jq 'map(select(.last_heard_ms > (now - 86400) * 1000))' | cjp2p-peers set -
   The same with line tools:
     cjp2p-peers --lines | grep '\"verified\":true' | cjp2p-peers set -
+  Who is there, nearest first:
+    cjp2p-peers ping --json | jq -r 'select(.round_trip_ms) | [.round_trip_ms, .address] | @tsv' | sort -n
+  Get to know the network, for a minute at most:
+    cjp2p-peers discover --for 1m
+  Fetch all that a neighbour shares:
+    cjp2p-peers content 192.0.2.7 | cut -f3 | cjp2p-get --peer 192.0.2.7 --into shared -
 
-Exit status: 0 done, 1 failed (nothing was changed), 2 wrong command line,
+Exit status: 0 done, 1 failed (nothing was changed), 2 wrong command line, 3 no peer answered,
 7 standard output cannot be written.";
 
-/// Prints and edits the table of known peers, which all cjp2p tools share
+/// Prints and edits the table of known peers, which all cjp2p tools share, and asks the peers in it
 ///
 /// Without a command, the table is printed as a JSON array.
 #[derive(Parser, Debug)]
@@ -31,8 +39,8 @@ pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
 
-    /// Print one object per line instead of an array
-    #[arg(long, visible_alias = "json")]
+    /// Print one JSON object per line, instead of an array or a plain line
+    #[arg(long, visible_alias = "json", global = true)]
     pub(crate) lines: bool,
 
     #[command(flatten)]
@@ -67,4 +75,46 @@ pub(crate) enum Command {
         #[arg(value_name = "FILE")]
         input: PathBuf,
     },
+    /// Ask whether peers are there, and print round trips
+    ///
+    /// Prints the address and the round trip, or "no answer", as it becomes known. A silent peer is asked for five
+    /// seconds.
+    Ping {
+        #[command(flatten)]
+        network: NetworkArgs,
+    },
+    /// Ask peers for peers, and those again, until nothing new comes
+    ///
+    /// Prints the address and the round trip of everybody who answers, and "new" after those that were not among the
+    /// verified peers. They are in the table afterwards.
+    Discover {
+        /// End after this time, such as 30s or 5m
+        #[arg(long = "for", value_name = "DURATION", value_parser = duration::parse)]
+        limit: Option<Duration>,
+
+        #[command(flatten)]
+        network: NetworkArgs,
+    },
+    /// Ask peers what they share
+    ///
+    /// Prints the peer's address, the length in bytes, and the content id, separated by tabs.
+    Content {
+        #[command(flatten)]
+        network: NetworkArgs,
+    },
+}
+
+/// Whom to ask, and from where.
+#[derive(Args, Debug)]
+pub(crate) struct NetworkArgs {
+    /// The peers to ask: addresses or host names, with a port if it is not 24254 [default: all in the table and the
+    /// bootstrap list]
+    #[arg(value_name = "ADDR")]
+    pub(crate) only: Vec<PeerName>,
+
+    #[command(flatten)]
+    pub(crate) peers: PeerArgs,
+
+    #[command(flatten)]
+    pub(crate) listen: ListenArgs,
 }

@@ -1,11 +1,16 @@
-//! Prints and edits the CJP2P peer table as JSON.
+//! Prints and edits the CJP2P peer table as JSON, and asks the peers in it.
 
 use std::process::ExitCode;
 
 mod add;
+mod asking;
 mod cli;
+mod content;
+mod discover;
+mod ping;
 mod print;
 mod remove;
+mod round;
 mod run;
 mod set;
 

@@ -5,11 +5,10 @@ use std::io::{self, Write};
 use cjp2p_wire::io::peer_file::PeerFile;
 use cjp2p_wire::tool::ToolError;
 
+use crate::asking::load;
+
 pub(crate) fn run(file: &PeerFile, lines: bool) -> Result<(), ToolError> {
-    let (table, warning) = file.load();
-    if let Some(warning) = warning {
-        log::warn!("{warning}");
-    }
+    let table = load(file);
     let json = if lines {
         table.to_json_lines()
     } else {

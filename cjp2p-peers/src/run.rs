@@ -5,7 +5,7 @@ use cjp2p_wire::peers::table::PeerTable;
 use cjp2p_wire::tool::{Exit, ToolError};
 
 use crate::cli::{Cli, Command, TOOL};
-use crate::{add, print, remove, set};
+use crate::{add, content, discover, ping, print, remove, set};
 
 pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
     cli.log.start(TOOL);
@@ -15,6 +15,11 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
         Some(Command::Add { peers }) => add::run(&file, &peers)?,
         Some(Command::Remove { peers }) => remove::run(&file, &peers)?,
         Some(Command::Set { input }) => set::run(&file, &input)?,
+        Some(Command::Ping { network }) => return ping::run(&file, &network, cli.lines),
+        Some(Command::Discover { limit, network }) => {
+            return discover::run(&file, &network, limit, cli.lines);
+        }
+        Some(Command::Content { network }) => return content::run(&file, &network, cli.lines),
     }
     Ok(Exit::Done)
 }

@@ -1,3 +1,6 @@
-//! Support for the tests of the workspace.
+//! Support for the tests of the workspace: the simulated network and its citizens, content to move, and reference
+//! implementations that are slow and obviously right.
 
+pub mod content;
 pub mod reference_tree;
+pub mod sim;

@@ -2,11 +2,16 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::event_loop::EventLoop;
 use super::state_dir::{FileLock, StateDir, about, atomic_replace};
+use crate::node::Node;
+use crate::peers::peer::Origin;
 use crate::peers::table::PeerTable;
+use crate::time::Time;
 
 /// A larger file is no peer table: full, the table has a tenth of this.
 pub const MAX_BYTES: u64 = 16 << 20;
@@ -62,7 +67,7 @@ impl PeerFile {
     /// Changes the table: under a lock that all tools respect, it is read, changed and replaced whole. Gives what `change`
     /// gave, and a warning for the user where the file had to be set aside.
     ///
-    /// `change` should merge what is new, not put back a table that was read long ago.
+    /// `change` should put in what is new, not a table that was read long ago: other tools have written since.
     ///
     /// # Errors
     ///
@@ -95,6 +100,42 @@ impl PeerFile {
         Ok((result, warning))
     }
 
+    /// Notes whom a node heard from after `since`, when and how far away, and who of `silent` did not answer. `origin` says how an
+    /// address came to the tool, for those that are new. Gives a warning for the user where there is one.
+    ///
+    /// Peers that only strangers vouch for, and those that sent what is provably wrong, are left out.
+    ///
+    /// # Errors
+    ///
+    /// As for [`PeerFile::update`].
+    pub fn record(
+        &self,
+        event_loop: &EventLoop,
+        node: &Node,
+        since: Time,
+        silent: &[SocketAddr],
+        origin: impl Fn(SocketAddr) -> Origin,
+    ) -> io::Result<Option<String>> {
+        let heard: Vec<_> = node
+            .acquaintances()
+            .filter(|peer| peer.proved && !peer.misbehaved && peer.last_heard >= since)
+            .collect();
+        if heard.is_empty() && silent.is_empty() {
+            return Ok(None);
+        }
+        let ((), warning) = self.update(|table| {
+            for peer in heard {
+                let round_trip_ms = peer.round_trip.map(milliseconds);
+                let at = event_loop.unix_ms(peer.last_heard);
+                table.heard(peer.address, at, round_trip_ms, origin(peer.address));
+            }
+            for address in silent {
+                table.unanswered(*address);
+            }
+        })?;
+        Ok(warning)
+    }
+
     /// Renames the file to the first free name. The lock is held, so nobody else takes that name meanwhile.
     fn set_aside(&self) -> io::Result<PathBuf> {
         for n in 1u32.. {
@@ -111,6 +152,11 @@ impl PeerFile {
             io::Error::other("too many damaged files beside it"),
         ))
     }
+}
+
+/// To the microsecond: more digits would be noise.
+pub fn milliseconds(round_trip: Duration) -> f64 {
+    round_trip.as_micros() as f64 / 1000.0
 }
 
 fn read(path: &Path) -> io::Result<Content> {
@@ -157,8 +203,6 @@ fn read(path: &Path) -> io::Result<Content> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::peers::peer::Origin;
-    use std::net::SocketAddr;
     use std::thread;
     use tempfile::TempDir;
 

@@ -88,9 +88,10 @@ impl Node {
             .iter()
             .any(|message| matches!(message, Message::PleaseReturnThisMessage(_)));
         if asks || returns {
-            // One that always returns our cookie is believed by nothing less.
-            let contact = self.contacts.get(from);
-            let known = contact.is_some_and(|c| !c.returns_always && c.is_proved(now));
+            let known = self
+                .contacts
+                .get(from)
+                .is_some_and(|contact| contact.is_trusted(now));
             if proof != Proof::None || known {
                 self.answer_proved(now, from, messages);
             } else {
@@ -329,7 +330,7 @@ impl Node {
     }
 
     fn content_datagram(
-        &self,
+        &mut self,
         now: Time,
         to: SocketAddr,
         request: &Request,

@@ -122,7 +122,7 @@ impl Node {
         }
         if contact.path.is_none() {
             contact.path = Some(AskedPath::new());
-            contact.suggested = suggested && !contact.is_proved(now);
+            contact.suggested = suggested && !contact.is_proved();
             self.asked.insert(address);
             self.events.push_back(Event::PathOpened(address));
         }
@@ -215,6 +215,8 @@ impl Node {
     }
 
     fn send_ask(&mut self, now: Time, address: SocketAddr, job_id: JobId, ask: Ask) {
+        let mut encoder = Encoder::new();
+        self.write_cookies(now, address, true, &mut encoder);
         let Some(job) = self.fetches.get(&job_id) else {
             return;
         };
@@ -222,8 +224,6 @@ impl Node {
             (Space::Tree, Some(tree_id)) => tree_id,
             _ => &job.wire_id,
         };
-        let mut encoder = Encoder::new();
-        self.write_cookies(now, address, true, &mut encoder);
         let length = ask.range.end - ask.range.start;
         encoder.request(&ContentRequest {
             id: id.into(),
@@ -258,18 +258,22 @@ impl Node {
 
     /// Writes what rides beside every message to a peer: its cookie, and a request to return ours if it does not yet.
     pub(super) fn write_cookies(
-        &self,
+        &mut self,
         now: Time,
         to: SocketAddr,
         ask_for_ours: bool,
         encoder: &mut Encoder,
     ) {
-        let contact = self.contacts.get(to);
-        if let Some(cookie) = contact.and_then(|contact| contact.cookie.as_ref()) {
+        let contact = self.contacts.get_mut(to);
+        if let Some(cookie) = contact.as_ref().and_then(|contact| contact.cookie.as_ref()) {
             encoder.value("AlwaysReturned", cookie);
         }
-        if ask_for_ours && !contact.is_some_and(|contact| contact.has_cookie) {
-            encoder.cookie("PleaseAlwaysReturnThisMessage", &self.mint.mint(now, to));
+        if !ask_for_ours || contact.as_ref().is_some_and(|contact| contact.has_cookie) {
+            return;
+        }
+        encoder.cookie("PleaseAlwaysReturnThisMessage", &self.mint.mint(now, to));
+        if let Some(contact) = contact {
+            contact.was_asked |= contact.cookie.is_some();
         }
     }
 
@@ -332,6 +336,8 @@ impl Node {
         }
         let first = contact.cookie.is_none();
         contact.cookie = Some(value.into());
+        // Before it knew us it could return our cookie only from the question itself. Now it will keep it: tell it again.
+        contact.has_cookie = false;
         if first {
             // What it held back until it knew us can be asked for again at once.
             self.inquiries.ask_again(now, from);

@@ -32,6 +32,10 @@ pub(super) struct Contact {
     /// What it wants returned beside every message, as JSON.
     pub(super) cookie: Option<Box<str>>,
     proved_at: Option<Time>,
+    /// When it last returned our cookie in a `ReturnedMessage`.
+    returned_at: Option<Time>,
+    /// It was asked to return our cookie beside the one it wants from us: some nodes keep ours only then.
+    pub(super) was_asked: bool,
     /// It has returned our cookie beside a message: what comes in its name without it is forged.
     pub(super) returns_always: bool,
     /// It has our present cookie, so it need not be told.
@@ -50,6 +54,8 @@ impl Contact {
             last_heard: None,
             cookie: None,
             proved_at: None,
+            returned_at: None,
+            was_asked: false,
             returns_always: false,
             has_cookie: false,
             banned: false,
@@ -59,10 +65,18 @@ impl Contact {
         }
     }
 
-    /// Whether it has returned our cookie lately, in whatever way.
-    pub(super) fn is_proved(&self, now: Time) -> bool {
-        self.proved_at
-            .is_some_and(|at| now.since(at) < PROOF_LIFETIME)
+    /// Whether it counts as proved without a cookie beside its message: it returned ours lately when asked, and is not
+    /// one that can do so always.
+    pub(super) fn is_trusted(&self, now: Time) -> bool {
+        !self.returns_always
+            && self
+                .returned_at
+                .is_some_and(|at| now.since(at) < PROOF_LIFETIME)
+    }
+
+    /// Whether it ever proved its address.
+    pub(super) fn is_proved(&self) -> bool {
+        self.proved_at.is_some()
     }
 }
 
@@ -130,9 +144,14 @@ impl Contacts {
         let contact = self.entry(address);
         contact.proved_at = Some(now);
         contact.last_heard = Some(now);
-        if way == Way::AlwaysReturned {
-            contact.returns_always = true;
-            contact.has_cookie = current;
+        match way {
+            Way::Returned => contact.returned_at = Some(now),
+            // What came back at once, from a peer that did not know us, need not have been kept.
+            Way::AlwaysReturned if contact.was_asked => {
+                contact.returns_always = true;
+                contact.has_cookie = current;
+            }
+            Way::AlwaysReturned => {}
         }
     }
 
@@ -154,7 +173,7 @@ impl Contacts {
                 address,
                 last_heard: contact.last_heard?,
                 round_trip: measured.or(contact.round_trip),
-                proved: contact.proved_at.is_some(),
+                proved: contact.is_proved(),
                 misbehaved: contact.banned,
                 suggested: contact.suggested,
             })
@@ -167,7 +186,7 @@ impl Contacts {
             .iter()
             .filter(move |(_, contact)| {
                 let fresh = contact.last_heard.is_some_and(|at| now.since(at) < FRESH);
-                fresh && contact.proved_at.is_some() && !contact.banned
+                fresh && contact.is_proved() && !contact.banned
             })
             .map(|(&address, _)| address)
     }

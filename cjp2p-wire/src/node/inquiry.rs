@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use super::{Event, Node};
 use crate::datagram::Encoder;
 use crate::message::Message;
+use crate::peers::cookie::Proof;
 use crate::time::Time;
 
 /// When a question is asked again, and at last given up.
@@ -19,8 +20,12 @@ const PAUSES: [Duration; 4] = [
     Duration::from_millis(1500),
     Duration::from_millis(2000),
 ];
+/// The same for an address that only a stranger named, and that may be somebody who wants nothing of us.
+const SPARING_PAUSES: [Duration; 2] = [Duration::from_millis(1000), Duration::from_millis(2000)];
 /// A question is padded to this size: a peer that does not know us answers with little more than we send.
 const PAD: usize = 600;
+/// The same for an address that only a stranger named, until it proves itself.
+const SPARING_PAD: usize = 256;
 
 /// What to ask a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,6 +55,17 @@ struct Inquiry {
     next_at: Time,
     tries: usize,
     answered: bool,
+    sparing: bool,
+}
+
+impl Inquiry {
+    fn pauses(&self) -> &'static [Duration] {
+        if self.sparing {
+            &SPARING_PAUSES
+        } else {
+            &PAUSES
+        }
+    }
 }
 
 /// Questions under way.
@@ -86,21 +102,29 @@ impl Inquiries {
 }
 
 impl Node {
-    /// Asks a peer something; an [`Event::Answer`] or [`Event::Unanswered`] follows.
-    pub fn inquire(&mut self, now: Time, address: SocketAddr, question: Question) {
+    /// Asks a peer something; an [`Event::Answer`] or [`Event::Unanswered`] follows. `suggested`: nobody vouches for the
+    /// address, so it is asked sparingly.
+    pub fn inquire(&mut self, now: Time, address: SocketAddr, question: Question, suggested: bool) {
         self.enter(now);
-        self.contacts.entry(address);
+        // Answers are taken only from contacts.
+        let proved = self.contacts.entry(address).is_proved(now);
         let inquiry = Inquiry {
             sent_at: now,
             next_at: now,
             tries: 0,
             answered: false,
+            sparing: suggested && !proved,
         };
         self.inquiries
             .open
             .entry((address, question))
             .or_insert(inquiry);
         self.send_inquiries(now);
+    }
+
+    /// How many questions may still be answered. After the first answer to one, more of it may follow.
+    pub fn open_questions(&self) -> usize {
+        self.inquiries.open.len()
     }
 
     /// Sends the questions that are due.
@@ -117,7 +141,7 @@ impl Node {
             let Some(inquiry) = self.inquiries.open.get_mut(&key) else {
                 continue;
             };
-            let Some(&pause) = PAUSES.get(inquiry.tries) else {
+            let Some(&pause) = inquiry.pauses().get(inquiry.tries) else {
                 let answered = inquiry.answered;
                 self.inquiries.open.remove(&key);
                 if !answered {
@@ -128,16 +152,21 @@ impl Node {
             inquiry.tries += 1;
             inquiry.sent_at = now;
             inquiry.next_at = now + pause;
+            let sparing = inquiry.sparing;
+            let proved = self.contacts.get(address).is_some_and(|c| c.is_proved(now));
             let mut encoder = Encoder::new();
             self.write_cookies(now, address, true, &mut encoder);
+            // The oldest nodes can prove themselves in no other way.
+            if question == Question::Ping || !proved {
+                encoder.cookie("PleaseReturnThisMessage", &self.mint.mint(now, address));
+            }
             match question {
-                Question::Ping => {
-                    encoder.cookie("PleaseReturnThisMessage", &self.mint.mint(now, address));
-                }
+                Question::Ping => {}
                 Question::Peers => encoder.bare("PleaseSendPeers"),
                 Question::List => encoder.bare("PleaseListContent"),
             }
-            self.send(address, encoder.finish(PAD));
+            let pad = if sparing && !proved { SPARING_PAD } else { PAD };
+            self.send(address, encoder.finish(pad));
         }
     }
 
@@ -155,7 +184,9 @@ impl Node {
             .any(|m| matches!(m, Message::PleaseAlwaysReturnThisMessage(_)));
         for message in messages {
             let (question, answer) = match message {
-                Message::ReturnedMessage(_) => (Question::Ping, Answer::Ping),
+                Message::ReturnedMessage(value) if self.is_our_cookie(now, from, value) => {
+                    (Question::Ping, Answer::Ping)
+                }
                 Message::Peers(peers) => (Question::Peers, Answer::Peers(peers.clone())),
                 Message::ContentList(list) => {
                     let list = list
@@ -177,7 +208,7 @@ impl Node {
             if final_answer {
                 self.inquiries.open.remove(&(from, question));
             } else if !held_back {
-                inquiry.tries = PAUSES.len();
+                inquiry.tries = inquiry.pauses().len();
             }
             self.contacts.on_round_trip(from, round_trip);
             self.events.push_back(Event::Answer {
@@ -187,6 +218,10 @@ impl Node {
             });
         }
         self.send_inquiries(now);
+    }
+
+    fn is_our_cookie(&self, now: Time, from: SocketAddr, value: &RawValue) -> bool {
+        cookie_text(value).is_some_and(|cookie| self.mint.check(now, from, &cookie) != Proof::None)
     }
 }
 
@@ -200,4 +235,174 @@ pub(super) fn cookie_text(value: &RawValue) -> Option<Cow<'_, str>> {
     serde_json::from_str::<Cookie<'_>>(value.get())
         .ok()
         .map(|c| c.cookie)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::content_id::ContentId;
+    use crate::node::{Config, Output, Transmit};
+    use crate::transfer::blobs::{Library, Read, Sink};
+
+    struct Nothing;
+
+    impl Library for Nothing {
+        fn read(&mut self, _: &ContentId, _: u64, _: usize, _: &mut Vec<u8>) -> Read {
+            Read::Absent
+        }
+
+        fn list(&mut self, _: usize) -> Vec<(ContentId, u64)> {
+            Vec::new()
+        }
+    }
+
+    impl Sink for Nothing {}
+
+    fn node() -> Node {
+        Node::new(Config {
+            secret: [3; 32],
+            seed: 1,
+            upload_rate: None,
+            answers: false,
+            lists: false,
+            receive_buffer: 1 << 20,
+        })
+    }
+
+    fn peer() -> SocketAddr {
+        "198.51.100.7:24254".parse().unwrap()
+    }
+
+    /// What leaves, what is reported, and when the node wants to be called again.
+    fn drain(node: &mut Node) -> (Vec<Transmit>, Vec<Event>, Time) {
+        let (mut sent, mut events) = (Vec::new(), Vec::new());
+        loop {
+            match node.poll_output() {
+                Output::Transmit(transmit) => sent.push(transmit),
+                Output::Event(event) => events.push(event),
+                Output::Timeout(at) => return (sent, events, at),
+            }
+        }
+    }
+
+    /// Lets time pass until the node has nothing more to do.
+    fn run_out(node: &mut Node) -> (Vec<Transmit>, Vec<Event>) {
+        let (mut all_sent, mut all_events, mut at) = drain(node);
+        while at != Time::NEVER {
+            node.handle_timeout(at, &mut Nothing);
+            let (sent, events, next) = drain(node);
+            all_sent.extend(sent);
+            all_events.extend(events);
+            at = next;
+        }
+        (all_sent, all_events)
+    }
+
+    fn our_cookie(sent: &Transmit) -> String {
+        let text = std::str::from_utf8(&sent.bytes).unwrap();
+        let (_, rest) = text.split_once(r#""cookie":""#).unwrap();
+        rest[..crate::peers::cookie::COOKIE_LEN].to_owned()
+    }
+
+    #[test]
+    fn a_suggested_address_that_stays_silent_is_hardly_disturbed() {
+        for question in [Question::Ping, Question::Peers, Question::List] {
+            let mut node = node();
+            node.inquire(Time::ZERO, peer(), question, true);
+            let (sent, events) = run_out(&mut node);
+            assert!(sent.len() <= 3);
+            assert!(sent.iter().all(|transmit| transmit.bytes.len() <= 256));
+            assert!(matches!(events[..], [Event::Unanswered(address)] if address == peer()));
+            assert_eq!(node.open_questions(), 0);
+        }
+    }
+
+    #[test]
+    fn a_ping_is_answered_by_our_own_cookie_only() {
+        let mut node = node();
+        node.inquire(Time::ZERO, peer(), Question::Ping, false);
+        let (sent, _, _) = drain(&mut node);
+        let at = Time::from_millis(40);
+        let forged =
+            br#"[{"ReturnedMessage":{"cookie":"AAAAAAAAAAAAAAAAAAAAAA"}},{"ReturnedMessage":7}]"#;
+        node.handle_datagram(at, peer(), forged, &mut Nothing);
+        assert!(drain(&mut node).1.is_empty());
+        let answer = format!(
+            r#"[{{"ReturnedMessage":{{"cookie":"{}"}}}}]"#,
+            our_cookie(&sent[0])
+        );
+        node.handle_datagram(at, peer(), answer.as_bytes(), &mut Nothing);
+        let (_, events, _) = drain(&mut node);
+        let [
+            Event::Answer {
+                from,
+                round_trip,
+                answer: Answer::Ping,
+            },
+        ] = &events[..]
+        else {
+            panic!("{events:?}");
+        };
+        assert_eq!((*from, *round_trip), (peer(), Duration::from_millis(40)));
+    }
+
+    #[test]
+    fn a_node_without_cookies_proves_itself_beside_its_answer() {
+        let mut node = node();
+        node.inquire(Time::ZERO, peer(), Question::Peers, false);
+        let (sent, _, _) = drain(&mut node);
+        let returned = our_cookie(&sent[0]);
+        let answer = format!(
+            r#"[{{"ReturnedMessage":{{"cookie":"{returned}"}}}},{{"Peers":{{"peers":["203.0.113.9:24254"]}}}}]"#
+        );
+        node.handle_datagram(
+            Time::from_millis(9),
+            peer(),
+            answer.as_bytes(),
+            &mut Nothing,
+        );
+        let (_, events, _) = drain(&mut node);
+        assert!(
+            matches!(&events[..], [Event::Answer { answer: Answer::Peers(peers), .. }] if peers.len() == 1)
+        );
+        assert!(node.acquaintances().all(|peer| peer.proved));
+        assert_eq!(node.acquaintances().count(), 1);
+        assert_eq!(node.open_questions(), 0);
+    }
+
+    #[test]
+    fn two_nodes_that_never_met_answer_each_other_in_full() {
+        let here: SocketAddr = "198.51.100.1:24254".parse().unwrap();
+        let mut asking = node();
+        let mut answering = Node::new(Config {
+            secret: [4; 32],
+            seed: 2,
+            upload_rate: None,
+            answers: true,
+            lists: true,
+            receive_buffer: 1 << 20,
+        });
+        for question in [Question::List, Question::Peers] {
+            asking.inquire(Time::ZERO, peer(), question, true);
+            let (mut sent, mut events, _) = drain(&mut asking);
+            let mut datagrams = 0;
+            while !sent.is_empty() {
+                for transmit in sent.drain(..) {
+                    datagrams += 1;
+                    answering.handle_datagram(Time::ZERO, here, &transmit.bytes, &mut Nothing);
+                }
+                for transmit in drain(&mut answering).0 {
+                    asking.handle_datagram(Time::ZERO, peer(), &transmit.bytes, &mut Nothing);
+                    let (more, told, _) = drain(&mut asking);
+                    sent.extend(more);
+                    events.extend(told);
+                }
+                assert!(datagrams < 10, "they talk for ever");
+            }
+            assert!(
+                matches!(events.last(), Some(Event::Answer { .. })),
+                "{question:?}: {events:?}"
+            );
+        }
+    }
 }

@@ -161,6 +161,12 @@ impl Peer {
         self.last_heard_ms.unwrap_or(0).saturating_sub(first)
     }
 
+    /// How much later than `other` it was heard from, in milliseconds.
+    pub(super) fn heard_after(&self, other: &Peer) -> u64 {
+        let heard = |peer: &Peer| peer.last_heard_ms.unwrap_or(0);
+        heard(self).saturating_sub(heard(other))
+    }
+
     /// Who is given up first: `Greater` is the worse one. Suggestions before verified peers, strangers' suggestions
     /// before our own, the silent before the answering, the longest unheard first. Total, so that trimming is repeatable.
     pub(super) fn cmp_worth(&self, other: &Peer) -> Ordering {

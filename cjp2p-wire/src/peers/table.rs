@@ -1,5 +1,4 @@
-//! The table of peers: bounded, so that strangers cannot fill memory or push honest peers out, and mergeable, so that
-//! several tools can keep one file of it.
+//! The table of peers: bounded, so that strangers cannot fill memory or push honest peers out.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -48,6 +47,9 @@ const ANCHOR_PATIENCE: u32 = 3;
 /// Peers heard from within this time compare by their round trip, in milliseconds.
 const RECENT_MS: u64 = 15 * 60 * 1000;
 
+/// A verified peer that was not heard from for so long may be given up for a newcomer untested, in milliseconds.
+const FORGOTTEN_MS: u64 = 7 * 24 * 3600 * 1000;
+
 /// What became of an address that was offered to the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
@@ -57,12 +59,8 @@ pub enum Admission {
     Added,
     /// No address that a peer can have.
     Unusable,
-    /// No room. Nobody who may still be alive is given up for a newcomer: ask `ask_first`, note it with
-    /// [`PeerTable::unanswered`], and if it stays silent there is room the next time.
-    Full {
-        /// Who to test; nothing where only anchors are in the way.
-        ask_first: Option<SocketAddr>,
-    },
+    /// No room: nobody who may still be alive is given up for a newcomer.
+    Full,
 }
 
 /// A part of a table's JSON that could not be read.
@@ -100,7 +98,7 @@ pub struct ParsedTable {
 /// The peers we know.
 ///
 /// Times are milliseconds since 1970, as an argument. A clock that jumps makes the order of peers worse, no more.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct PeerTable {
     limits: Limits,
     /// Invariant: every key is its peer's address; every peer is `verified`; at most `limits.verified` of them.
@@ -108,9 +106,6 @@ pub struct PeerTable {
     /// Invariant: every key is its peer's address; none is `verified`, none is also in `verified`; at most
     /// `limits.suggested` of them. Both maps together respect the limits per prefix.
     suggested: BTreeMap<SocketAddr, Peer>,
-    /// Addresses about which something changed since [`PeerTable::take_news`]; some may be gone again.
-    /// Invariant: no longer than the limits of both maps together.
-    news: BTreeSet<SocketAddr>,
 }
 
 impl PeerTable {
@@ -158,7 +153,6 @@ impl PeerTable {
         if let Some(peer) = self.peer_mut(address) {
             if origin.is_local() && !peer.verified && !peer.origin.is_local() {
                 peer.origin = origin;
-                self.note(address);
             }
             return Admission::Known;
         }
@@ -194,7 +188,6 @@ impl PeerTable {
         peer.unanswered = 0;
         if was_verified {
             self.verified.insert(address, peer);
-            self.note(address);
             return Admission::Known;
         }
         // The suggestion makes way for the verified peer, and stays where there is no room for that.
@@ -202,7 +195,7 @@ impl PeerTable {
         let admission = self.admit(peer);
         match (admission, suggestion) {
             (Admission::Added, _) if known => Admission::Known,
-            (Admission::Full { .. }, Some(suggestion)) => {
+            (Admission::Full, Some(suggestion)) => {
                 self.suggested.insert(address, suggestion);
                 admission
             }
@@ -215,14 +208,12 @@ impl PeerTable {
         let address = address::canonical(address);
         if let Some(peer) = self.peer_mut(address) {
             peer.unanswered = peer.unanswered.saturating_add(1);
-            self.note(address);
         }
     }
 
     /// Forgets a peer.
     pub fn remove(&mut self, address: SocketAddr) -> Option<Peer> {
         let address = address::canonical(address);
-        self.news.remove(&address);
         self.verified
             .remove(&address)
             .or_else(|| self.suggested.remove(&address))
@@ -260,39 +251,6 @@ impl PeerTable {
             peer.last_heard_ms
                 .is_some_and(|heard| now_ms.saturating_sub(heard) <= within_ms)
         })
-    }
-
-    /// Takes in what another table knows, peer by peer; of two records of one peer, the one heard from last counts. The
-    /// worst are trimmed where the limits demand it; says how many.
-    pub fn merge(&mut self, other: &PeerTable) -> usize {
-        let mut all = std::mem::take(&mut self.verified);
-        all.append(&mut self.suggested);
-        for peer in other.iter() {
-            match all.get_mut(&peer.address) {
-                Some(ours) => ours.merge(peer),
-                None => {
-                    all.insert(peer.address, peer.clone());
-                }
-            }
-            self.news.insert(peer.address);
-        }
-        let trimmed = self.fill(all.into_values().collect());
-        self.trim_news();
-        trimmed
-    }
-
-    /// A table of what changed since the last call: what has to be merged into the file. Peers that were only read from
-    /// there are not in it, so that an entry removed from the file by hand does not come back.
-    pub fn take_news(&mut self) -> PeerTable {
-        let mut news = PeerTable::with_limits(self.limits);
-        for address in std::mem::take(&mut self.news) {
-            if let Some(peer) = self.verified.get(&address) {
-                news.verified.insert(address, peer.clone());
-            } else if let Some(peer) = self.suggested.get(&address) {
-                news.suggested.insert(address, peer.clone());
-            }
-        }
-        news
     }
 
     /// Reads a table: a JSON array of objects, or the objects one after the other.
@@ -354,20 +312,6 @@ impl PeerTable {
         match self.verified.get_mut(&address) {
             Some(peer) => Some(peer),
             None => self.suggested.get_mut(&address),
-        }
-    }
-
-    fn note(&mut self, address: SocketAddr) {
-        self.news.insert(address);
-        self.trim_news();
-    }
-
-    fn trim_news(&mut self) {
-        if self.news.len() > self.limits.verified + self.limits.suggested {
-            let (verified, suggested) = (&self.verified, &self.suggested);
-            self.news.retain(|address| {
-                verified.contains_key(address) || suggested.contains_key(address)
-            });
         }
     }
 
@@ -435,29 +379,20 @@ impl PeerTable {
             if members.len() - gone < limit {
                 continue;
             }
-            let candidates = members.iter().filter(|peer| {
-                !anchors.contains(&peer.address) && !victims.contains(&peer.address)
-            });
-            let worst = candidates
-                .clone()
+            let worst = members
+                .iter()
+                .filter(|peer| !anchors.contains(&peer.address) && !victims.contains(&peer.address))
                 .filter(|peer| gives_way(peer, &newcomer))
                 .max_by(|a, b| a.cmp_worth(b));
             match worst {
                 Some(peer) => victims.insert(peer.address),
-                None => {
-                    let ask_first = candidates
-                        .max_by(|a, b| a.cmp_worth(b))
-                        .map(|peer| peer.address);
-                    return Admission::Full { ask_first };
-                }
+                None => return Admission::Full,
             };
         }
         for victim in victims {
             self.remove(victim);
         }
-        let address = newcomer.address;
         self.insert(newcomer);
-        self.note(address);
         Admission::Added
     }
 
@@ -488,17 +423,10 @@ impl PeerTable {
     }
 }
 
-/// Tables are equal that hold the same peers; what is news to whom does not count.
-impl PartialEq for PeerTable {
-    fn eq(&self, other: &PeerTable) -> bool {
-        self.verified == other.verified && self.suggested == other.suggested
-    }
-}
-
 /// Whether a peer may be given up for a newcomer.
 fn gives_way(peer: &Peer, newcomer: &Peer) -> bool {
     match (peer.verified, newcomer.verified) {
-        (true, true) => peer.unanswered > 0,
+        (true, true) => peer.unanswered > 0 || newcomer.heard_after(peer) >= FORGOTTEN_MS,
         (true, false) => false,
         (false, true) => true,
         (false, false) => {

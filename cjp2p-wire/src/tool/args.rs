@@ -1,6 +1,7 @@
 //! Arguments that several tools take. Flatten them into a tool's own with `#[command(flatten)]`; those for the folder and
 //! the log are taken after a subcommand as well.
 
+use std::collections::BTreeSet;
 use std::env;
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
@@ -35,24 +36,29 @@ impl PeerArgs {
     /// The list is `CJP2P_BOOTSTRAP`, separated by commas; empty switches it off. Waits for the name service.
     pub fn resolve(&self) -> Vec<(SocketAddr, Origin)> {
         let variable = env::var("CJP2P_BOOTSTRAP").ok();
-        let bootstrap = bootstrap_names(variable.as_deref());
-        let named = self.peers.iter().map(|name| (name, Origin::CommandLine));
-        let listed = bootstrap.iter().map(|name| (name, Origin::Bootstrap));
-        let mut resolved: Vec<(SocketAddr, Origin)> = Vec::new();
-        for (name, origin) in named.chain(listed) {
-            match name.resolve() {
-                Ok(addresses) => {
-                    for address in addresses {
-                        if !resolved.iter().any(|(known, _)| *known == address) {
-                            resolved.push((address, origin.clone()));
-                        }
-                    }
-                }
-                Err(error) => log::warn!("{error}"),
-            }
-        }
-        resolved
+        let mut addresses = resolve_all(&self.peers, Origin::CommandLine);
+        addresses.extend(resolve_all(
+            &bootstrap_names(variable.as_deref()),
+            Origin::Bootstrap,
+        ));
+        let mut seen = BTreeSet::new();
+        addresses.retain(|(address, _)| seen.insert(*address));
+        addresses
     }
+}
+
+/// The addresses of these peers. A name that cannot be resolved is a warning. Waits for the name service.
+pub fn resolve_all(names: &[PeerName], origin: Origin) -> Vec<(SocketAddr, Origin)> {
+    let mut addresses = Vec::new();
+    for name in names {
+        match name.resolve() {
+            Ok(found) => {
+                addresses.extend(found.into_iter().map(|address| (address, origin.clone())))
+            }
+            Err(error) => log::warn!("{error}"),
+        }
+    }
+    addresses
 }
 
 fn bootstrap_names(variable: Option<&str>) -> Vec<PeerName> {

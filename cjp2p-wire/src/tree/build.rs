@@ -19,7 +19,7 @@ pub struct Group {
 }
 
 impl Group {
-    /// Hashes `bytes`, the content from byte `index * GROUP_LEN` on. Twice as fast as one leaf after the other.
+    /// Hashes `bytes`, the content from byte `index * GROUP_LEN` on. Much faster than leaf by leaf.
     ///
     /// # Panics
     ///

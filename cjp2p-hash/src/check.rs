@@ -1,0 +1,257 @@
+//! Checking files against lists. The words are sha256sum's, so that what reads those reads these.
+
+use std::ffi::OsStr;
+use std::io;
+
+use cjp2p_wire::content_id::{ContentId, Hash};
+use cjp2p_wire::tool::{Exit, ToolError};
+
+use crate::cli::{Algorithm, Args};
+use crate::digest::{Digests, Failed, Wanted, digest};
+use crate::inputs::{self, Trouble, reason};
+use crate::list::{self, Expected, Line, Lines, Listed};
+use crate::names;
+use crate::output::{Output, complain};
+
+/// What became of the lines of one list.
+#[derive(Default)]
+struct Counts {
+    understood: u64,
+    malformed: u64,
+    right: u64,
+    wrong: u64,
+    unreadable: u64,
+}
+
+/// Checks the files of all lists in `args`.
+pub(crate) fn run(args: &Args, output: &mut Output) -> Result<Exit, ToolError> {
+    let standard_input = [OsStr::new("-").to_owned()];
+    let lists = if args.files.is_empty() {
+        &standard_input[..]
+    } else {
+        &args.files
+    };
+    let mut all_right = true;
+    for list in lists {
+        all_right &= check_list(list, args, output)?;
+    }
+    Ok(if all_right { Exit::Done } else { Exit::Failure })
+}
+
+fn check_list(list: &OsStr, args: &Args, output: &mut Output) -> Result<bool, ToolError> {
+    let shown = if list == "-" {
+        "standard input".into()
+    } else {
+        names::shown(list)
+    };
+    let mut counts = Counts::default();
+    if let Err(error) = check_lines(list, &shown, args, output, &mut counts) {
+        match error {
+            Stopped::Reading(error) => complain(format_args!("{shown}: {}", reason(&error))),
+            Stopped::Output(error) => return Err(error),
+        }
+        return Ok(false);
+    }
+    if counts.understood == 0 {
+        complain(format_args!(
+            "{shown}: no properly formatted checksum lines found"
+        ));
+        return Ok(false);
+    }
+    if !args.status {
+        counts.complain();
+    }
+    if args.ignore_missing && counts.right + counts.wrong + counts.unreadable == 0 {
+        complain(format_args!("{shown}: no file was verified"));
+        return Ok(false);
+    }
+    Ok(counts.wrong == 0 && counts.unreadable == 0 && !(args.strict && counts.malformed > 0))
+}
+
+/// Why the rest of a list is not read.
+enum Stopped {
+    Reading(io::Error),
+    Output(ToolError),
+}
+
+impl From<io::Error> for Stopped {
+    fn from(error: io::Error) -> Stopped {
+        Stopped::Reading(error)
+    }
+}
+
+fn check_lines(
+    list: &OsStr,
+    shown: &str,
+    args: &Args,
+    output: &mut Output,
+    counts: &mut Counts,
+) -> Result<(), Stopped> {
+    let mut lines = Lines::new(inputs::open_list(list)?, args.null);
+    let mut number = 0u64;
+    while let Some(line) = lines.next()? {
+        number += 1;
+        let parsed = match line {
+            // Comments, and empty lines, are for people. Lists that went through Windows have a carriage return.
+            Line::Whole([] | [b'#', ..] | b"\r") => continue,
+            Line::Whole(line) if args.null => list::parse(line, false),
+            Line::Whole(line) => list::parse(line.strip_suffix(b"\r").unwrap_or(line), true),
+            Line::TooLong => None,
+        };
+        match parsed {
+            Some(listed) => {
+                counts.understood += 1;
+                check_file(&listed, list, args, output, counts).map_err(Stopped::Output)?;
+            }
+            None => {
+                counts.malformed += 1;
+                if args.warn && !args.status {
+                    complain(format_args!("{shown}: {number}: improperly formatted line"));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_file(
+    listed: &Listed,
+    list: &OsStr,
+    args: &Args,
+    output: &mut Output,
+    counts: &mut Counts,
+) -> Result<(), ToolError> {
+    let name = inputs::name_of(&listed.name);
+    let expected = match (listed.expected, args.algorithm) {
+        (Expected::Either(hash), Some(Algorithm::Blake3)) => Expected::Blake3(hash),
+        (Expected::Either(hash), Some(Algorithm::Sha256)) => Expected::Sha256(hash),
+        (expected, _) => expected,
+    };
+    let (id, result) = match digests_for(expected, name, list, output) {
+        Ok(digests) => match matching(expected, &digests) {
+            Some(id) => (id, CheckResult::Right),
+            None => (wire_id(expected), CheckResult::Wrong),
+        },
+        Err(error) if args.ignore_missing && error.kind() == io::ErrorKind::NotFound => {
+            return Ok(());
+        }
+        Err(error) => {
+            let missing = error.kind() == io::ErrorKind::NotFound;
+            complain(Trouble::new(name, error));
+            (
+                wire_id(expected),
+                if missing {
+                    CheckResult::Missing
+                } else {
+                    CheckResult::Unreadable
+                },
+            )
+        }
+    };
+    *match result {
+        CheckResult::Right => &mut counts.right,
+        CheckResult::Wrong => &mut counts.wrong,
+        CheckResult::Missing | CheckResult::Unreadable => &mut counts.unreadable,
+    } += 1;
+    if args.status || (args.quiet && result == CheckResult::Right) {
+        return Ok(());
+    }
+    match args.json {
+        true => output.check_json(name, &id, result.in_json()),
+        false => output.check_line(name, result.in_words()),
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum CheckResult {
+    Right,
+    Wrong,
+    Missing,
+    Unreadable,
+}
+
+impl CheckResult {
+    fn in_words(self) -> &'static str {
+        match self {
+            CheckResult::Right => "OK",
+            CheckResult::Wrong => "FAILED",
+            CheckResult::Missing | CheckResult::Unreadable => "FAILED open or read",
+        }
+    }
+
+    fn in_json(self) -> &'static str {
+        match self {
+            CheckResult::Right => "ok",
+            CheckResult::Wrong => "failed",
+            CheckResult::Missing => "missing",
+            CheckResult::Unreadable => "unreadable",
+        }
+    }
+}
+
+fn digests_for(
+    expected: Expected,
+    name: &OsStr,
+    list: &OsStr,
+    output: &mut Output,
+) -> io::Result<Digests> {
+    if name == "-" && list == "-" {
+        return Err(io::Error::other("standard input is the list itself"));
+    }
+    let wanted = Wanted {
+        blake3: !matches!(expected, Expected::Sha256(_)),
+        sha256: !matches!(expected, Expected::Blake3(_)),
+        leaves: None,
+    };
+    let digests = digest(inputs::open(name)?, wanted, &mut |length| {
+        output.advance(length)
+    });
+    digests.map_err(|(Failed::Reading(error) | Failed::Leaves(error))| error)
+}
+
+/// The id that the file has, if it is one of those expected.
+fn matching(expected: Expected, digests: &Digests) -> Option<ContentId> {
+    let blake3 = digests.tree.as_ref().map(|tree| *tree.root());
+    let is_blake3 = |hash: Hash| (blake3 == Some(hash)).then_some(ContentId::Blake3(hash));
+    let is_sha256 = |hash: Hash| (digests.sha256 == Some(hash)).then_some(ContentId::Sha256(hash));
+    match expected {
+        Expected::Blake3(hash) => is_blake3(hash),
+        Expected::Sha256(hash) => is_sha256(hash),
+        Expected::Either(hash) => is_sha256(hash).or_else(|| is_blake3(hash)),
+    }
+}
+
+fn wire_id(expected: Expected) -> ContentId {
+    match expected {
+        Expected::Blake3(hash) => ContentId::Blake3(hash),
+        Expected::Sha256(hash) | Expected::Either(hash) => ContentId::Sha256(hash),
+    }
+}
+
+impl Counts {
+    fn complain(&self) {
+        let warn = |count: u64, one: &str, many: &str| {
+            if count > 0 {
+                complain(format_args!(
+                    "WARNING: {count} {}",
+                    if count == 1 { one } else { many }
+                ));
+            }
+        };
+        warn(
+            self.malformed,
+            "line is improperly formatted",
+            "lines are improperly formatted",
+        );
+        warn(
+            self.unreadable,
+            "listed file could not be read",
+            "listed files could not be read",
+        );
+        warn(
+            self.wrong,
+            "computed checksum did NOT match",
+            "computed checksums did NOT match",
+        );
+    }
+}

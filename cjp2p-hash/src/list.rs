@@ -1,0 +1,265 @@
+//! Lines of lists of ids and names: what this tool, sha256sum and b3sum print, and the form of BSD and OpenSSL.
+
+use std::io::{self, BufRead, Read};
+
+use cjp2p_wire::content_id::{ContentId, Hash};
+
+use crate::names;
+
+/// Longest line in bytes: an id and a path of the greatest length, all of it escaped, and room to spare. So a file that
+/// is no list at all does not fill the memory.
+const MAX_LINE_LEN: u64 = 64 * 1024;
+
+/// What a file in a list should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Expected {
+    /// The content with this BLAKE3 hash.
+    Blake3(Hash),
+    /// The content with this SHA-256 hash.
+    Sha256(Hash),
+    /// 64 hex digits, of which sha256sum and b3sum do not say which hash they are.
+    Either(Hash),
+}
+
+/// A line of a list.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Listed {
+    pub(crate) expected: Expected,
+    /// The file's name as it is in the file system.
+    pub(crate) name: Vec<u8>,
+}
+
+/// Reads a line without its end. With `escapes`, a backslash at its beginning says that the name is escaped.
+pub(crate) fn parse(line: &[u8], escapes: bool) -> Option<Listed> {
+    let line = line.trim_ascii_start();
+    let (line, escaped) = match line.strip_prefix(b"\\") {
+        Some(rest) if escapes => (rest, true),
+        _ => (line, false),
+    };
+    let (expected, name) = parse_tagged(line).or_else(|| parse_columns(line))?;
+    let name = if escaped {
+        names::unescape(name)?
+    } else {
+        name.to_vec()
+    };
+    if name.is_empty() || name.contains(&0) {
+        return None;
+    }
+    Some(Listed { expected, name })
+}
+
+/// `ID  NAME`, or `ID *NAME` for a file read as binary, or `ID NAME`.
+fn parse_columns(line: &[u8]) -> Option<(Expected, &[u8])> {
+    let end = line.iter().position(|byte| matches!(byte, b' ' | b'\t'))?;
+    let expected = parse_id(&line[..end])?;
+    let rest = &line[end + 1..];
+    let name = rest.strip_prefix(b" ").or_else(|| rest.strip_prefix(b"*"));
+    Some((expected, name.unwrap_or(rest)))
+}
+
+fn parse_id(id: &[u8]) -> Option<Expected> {
+    match ContentId::parse(str::from_utf8(id).ok()?).ok()? {
+        ContentId::Blake3(hash) => Some(Expected::Blake3(hash)),
+        ContentId::Sha256(hash) if id.len() == 64 => Some(Expected::Either(hash)),
+        ContentId::Sha256(hash) => Some(Expected::Sha256(hash)),
+        ContentId::Tree(_) | ContentId::Name(_) => None,
+    }
+}
+
+/// `SHA256 (NAME) = HEX` as BSD writes it, `SHA256(NAME)= HEX` as OpenSSL does.
+fn parse_tagged(line: &[u8]) -> Option<(Expected, &[u8])> {
+    let open = line.iter().position(|byte| *byte == b'(')?;
+    let close = line
+        .iter()
+        .rposition(|byte| *byte == b')')
+        .filter(|close| *close > open)?;
+    let digits = line[close + 1..]
+        .trim_ascii()
+        .strip_prefix(b"=")?
+        .trim_ascii();
+    let Some(Expected::Either(hash)) = parse_id(digits) else {
+        return None;
+    };
+    let expected = match line[..open].trim_ascii_end() {
+        b"SHA256" | b"SHA2-256" => Expected::Sha256(hash),
+        b"BLAKE3" => Expected::Blake3(hash),
+        _ => return None,
+    };
+    Some((expected, &line[open + 1..close]))
+}
+
+/// Reads lines of bounded length.
+pub(crate) struct Lines<R> {
+    reader: R,
+    end: u8,
+    line: Vec<u8>,
+}
+
+/// A line of a file.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Line<'a> {
+    /// All of it, without its end.
+    Whole(&'a [u8]),
+    /// Longer than any line of a list can be.
+    TooLong,
+}
+
+impl<R: BufRead> Lines<R> {
+    /// Lines that end with NUL, or else with a line feed.
+    pub(crate) fn new(reader: R, nul: bool) -> Lines<R> {
+        Lines {
+            reader,
+            end: if nul { 0 } else { b'\n' },
+            line: Vec::new(),
+        }
+    }
+
+    /// The next line; the last one needs no end.
+    pub(crate) fn next(&mut self) -> io::Result<Option<Line<'_>>> {
+        self.line.clear();
+        if self
+            .reader
+            .by_ref()
+            .take(MAX_LINE_LEN)
+            .read_until(self.end, &mut self.line)?
+            == 0
+        {
+            return Ok(None);
+        }
+        if self.line.pop_if(|last| *last == self.end).is_none()
+            && self.line.len() as u64 == MAX_LINE_LEN
+        {
+            self.reader.skip_until(self.end)?;
+            return Ok(Some(Line::TooLong));
+        }
+        Ok(Some(Line::Whole(&self.line)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn whatever_name_is_printed_reads_back(name in prop::collection::vec(1u8.., 1..40), odd in "[\\\\ *()=\r\n]{1,8}", blake3: bool) {
+            let id = if blake3 { ContentId::Blake3(hash()) } else { ContentId::Sha256(hash()) };
+            for name in [&name[..], odd.as_bytes()] {
+                let (escaped, marked) = names::escape(name);
+                let start = format!("{}{id}  ", if marked { "\\" } else { "" });
+                let listed = parse(&[start.as_bytes(), &escaped].concat(), true);
+                prop_assert_eq!(listed.map(|listed| listed.name), Some(name.to_vec()));
+                let plain = parse(&[format!("{id}  ").as_bytes(), name].concat(), false);
+                prop_assert_eq!(plain.map(|listed| listed.name), Some(name.to_vec()));
+            }
+        }
+
+        #[test]
+        fn no_line_is_too_odd_to_be_judged(line: Vec<u8>, near in "[ \\\\*(]{0,2}(SHA256|BLAKE3|blake3/)?[ (a)=]{0,5}[0-9a-f]{63,65}[ *)=]{0,3}a?", escapes: bool) {
+            for line in [&line[..], near.as_bytes()] {
+                if let Some(listed) = parse(line, escapes) {
+                    prop_assert!(!listed.name.is_empty());
+                }
+            }
+        }
+    }
+
+    const HEX: &str = "8f434346648f6b96df89dda901c5176b10a6d83961dd3c1ac88b59b2dc327aa4";
+
+    fn hash() -> Hash {
+        let Ok(ContentId::Sha256(hash)) = ContentId::parse(HEX) else {
+            panic!()
+        };
+        hash
+    }
+
+    fn parsed(line: &str) -> Option<(Expected, String)> {
+        let listed = parse(line.as_bytes(), true)?;
+        Some((listed.expected, String::from_utf8(listed.name).unwrap()))
+    }
+
+    #[test]
+    fn lines_of_every_known_form_are_read() {
+        let either = Expected::Either(hash());
+        let sha256 = Expected::Sha256(hash());
+        let blake3 = Expected::Blake3(hash());
+        let cid_sha256 = ContentId::Sha256(hash()).cid().unwrap();
+        let cid_blake3 = ContentId::Blake3(hash()).cid().unwrap();
+        for (line, expected, name) in [
+            (format!("{HEX}  a b"), either, "a b"),
+            (format!("{HEX} *a"), either, "a"),
+            (format!("{HEX}   a"), either, " a"),
+            (format!("{HEX} a"), either, "a"),
+            (format!("{HEX}\ta"), either, "a"),
+            (format!("  {HEX}  a "), either, "a "),
+            (format!("{}  a", HEX.to_uppercase()), either, "a"),
+            (format!("\\{HEX}  a\\nb\\\\"), either, "a\nb\\"),
+            (format!("{HEX}  a\\nb"), either, "a\\nb"),
+            (format!("blake3/{HEX}  a"), blake3, "a"),
+            (format!("\\blake3/{HEX}  a\\r"), blake3, "a\r"),
+            (format!("{cid_blake3}  a"), blake3, "a"),
+            (format!("{cid_sha256}  a"), sha256, "a"),
+            (format!("SHA256 (a) = {HEX}"), sha256, "a"),
+            (format!("SHA256(a)= {HEX}"), sha256, "a"),
+            (format!("SHA2-256(a)= {HEX}"), sha256, "a"),
+            (format!("BLAKE3 (a (1)) = {HEX}"), blake3, "a (1)"),
+            (format!("\\BLAKE3 (a\\nb) = {HEX}"), blake3, "a\nb"),
+            (
+                format!("{HEX}  x (y) = {HEX}"),
+                either,
+                &format!("x (y) = {HEX}"),
+            ),
+        ] {
+            assert_eq!(parsed(&line), Some((expected, name.into())), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_line_of_a_list_is_refused() {
+        for line in [
+            String::new(),
+            "a".into(),
+            HEX.into(),
+            format!("{HEX} "),
+            format!("{HEX}  "),
+            format!("{}  a", &HEX[1..]),
+            format!("{HEX}0  a"),
+            format!("\\{HEX}  a\\t"),
+            format!("{HEX}  a\0b"),
+            format!("blake3_tree_v2/{HEX}  a"),
+            format!("MD5 (a) = {HEX}"),
+            format!("SHA256 (a) = {}", &HEX[1..]),
+            format!("SHA256 (a) = blake3/{HEX}"),
+            format!("SHA256 () = {HEX}"),
+            format!("SHA256 )a( = {HEX}"),
+        ] {
+            assert_eq!(parsed(&line), None, "{line}");
+        }
+        assert_eq!(parse(format!("\\{HEX}  a").as_bytes(), false), None);
+    }
+
+    #[test]
+    fn lines_are_read_one_by_one_and_endless_ones_are_skipped() {
+        let long = "x".repeat(MAX_LINE_LEN as usize);
+        let text = format!("a\n\n{long}\nb\n{long}y\n{}\nlast", &long[1..]);
+        let mut lines = Lines::new(text.as_bytes(), false);
+        for expected in [
+            Line::Whole(b"a"),
+            Line::Whole(b""),
+            Line::TooLong,
+            Line::Whole(b"b"),
+            Line::TooLong,
+            Line::Whole(&long.as_bytes()[1..]),
+            Line::Whole(b"last"),
+        ] {
+            assert_eq!(lines.next().unwrap(), Some(expected));
+        }
+        assert_eq!(lines.next().unwrap(), None);
+
+        let mut lines = Lines::new(&b"a\nb\0c\0"[..], true);
+        assert_eq!(lines.next().unwrap(), Some(Line::Whole(b"a\nb")));
+        assert_eq!(lines.next().unwrap(), Some(Line::Whole(b"c")));
+        assert_eq!(lines.next().unwrap(), None);
+    }
+}

@@ -1,0 +1,153 @@
+//! What the tool does.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+
+use cjp2p_wire::content_id::ContentId;
+use cjp2p_wire::tool::progress::Progress;
+use cjp2p_wire::tool::{Exit, ToolError, logging};
+
+use crate::check;
+use crate::cli::{Algorithm, Args};
+use crate::digest::{Failed, Wanted, digest};
+use crate::inputs::{self, NameList, Trouble, reason};
+use crate::names;
+use crate::output::{Output, complain};
+use crate::tree_file::TreeDir;
+
+const TOOL: &str = "cjp2p-hash";
+
+/// Hashes or checks, as `args` say.
+pub(crate) fn run(mut args: Args) -> Result<Exit, ToolError> {
+    logging::start(TOOL, args.verbose, false);
+    let files = if args.check {
+        Vec::new()
+    } else {
+        std::mem::take(&mut args.files)
+    };
+    let known = !args.check && !args.recursive && args.files_from.is_none();
+    let total = if known {
+        inputs::total_length(&files)
+    } else {
+        None
+    };
+    let progress = Progress::new(TOOL, args.progress, args.status);
+    let mut output = Output::new(args.null, progress, total);
+    let exit = if args.check {
+        check::run(&args, &mut output)?
+    } else {
+        hash_all(files, &args, &mut output)?
+    };
+    output.finish();
+    Ok(exit)
+}
+
+fn hash_all(files: Vec<OsString>, args: &Args, output: &mut Output) -> Result<Exit, ToolError> {
+    let trees = match &args.tree {
+        Some(path) => {
+            Some(TreeDir::open(path).map_err(|error| cannot_write(path.as_os_str(), &error))?)
+        }
+        None => None,
+    };
+    let mut all_right = true;
+    let mut each = |name: Result<OsString, Trouble>| -> Result<(), ToolError> {
+        let hashed = match name {
+            Ok(name) => hash_one(&name, trees.as_ref(), args, output)?
+                .map_err(|error| Trouble::new(name, error)),
+            Err(trouble) => Err(trouble),
+        };
+        if let Err(trouble) = hashed {
+            complain(trouble);
+            all_right = false;
+        }
+        Ok(())
+    };
+    match &args.files_from {
+        Some(list) => {
+            let wrong =
+                |error| ToolError::failure(Trouble::new(list.as_os_str(), error).to_string());
+            for name in NameList::open(list.as_os_str(), args.null).map_err(wrong)? {
+                inputs::expand(name.map_err(wrong)?, args.recursive, &mut each)?;
+            }
+        }
+        None if files.is_empty() => {
+            let here = if args.recursive { "." } else { "-" };
+            inputs::expand(here.into(), args.recursive, &mut each)?;
+        }
+        None => files
+            .into_iter()
+            .try_for_each(|name| inputs::expand(name, args.recursive, &mut each))?,
+    }
+    Ok(if all_right { Exit::Done } else { Exit::Failure })
+}
+
+/// Hashes a file and prints its ids. The inner error is about this file alone.
+fn hash_one(
+    name: &OsStr,
+    trees: Option<&TreeDir>,
+    args: &Args,
+    output: &mut Output,
+) -> Result<io::Result<()>, ToolError> {
+    let algorithm = args.algorithm.unwrap_or(Algorithm::Blake3);
+    let input = match inputs::open(name) {
+        Ok(input) => input,
+        Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
+            return Ok(Err(io::Error::new(
+                error.kind(),
+                "is a folder; -r hashes the files in it",
+            )));
+        }
+        Err(error) => return Ok(Err(error)),
+    };
+    let spool = trees.map(TreeDir::spool).transpose();
+    let spool = spool.map_err(|error| cannot_write(tree_dir_name(args), &error))?;
+    let wanted = Wanted {
+        blake3: algorithm != Algorithm::Sha256,
+        sha256: matches!(algorithm, Algorithm::Sha256 | Algorithm::All),
+        leaves: spool.as_ref(),
+    };
+    let digests = match digest(input, wanted, &mut |length| output.advance(length)) {
+        Ok(digests) => digests,
+        Err(Failed::Reading(error)) => return Ok(Err(error)),
+        Err(Failed::Leaves(error)) => return Err(cannot_write(tree_dir_name(args), &error)),
+    };
+    let tree_path = match (trees, &spool, &digests.tree) {
+        (Some(trees), Some(spool), Some(tree)) => {
+            let path = trees.write(tree, spool);
+            Some(path.map_err(|error| cannot_write(tree_dir_name(args), &error))?)
+        }
+        _ => None,
+    };
+    let blake3 = digests
+        .tree
+        .filter(|_| wanted.blake3)
+        .map(|tree| ContentId::Blake3(*tree.root()));
+    let sha256 = digests.sha256.map(ContentId::Sha256);
+    let ids: Vec<ContentId> = [blake3, sha256].into_iter().flatten().collect();
+    if args.json {
+        output.file_json(name, digests.length, &ids, tree_path.as_deref())?;
+        return Ok(Ok(()));
+    }
+    for id in &ids {
+        let text = if algorithm == Algorithm::Cid {
+            id.cid()
+        } else {
+            None
+        };
+        output.id_line(&text.unwrap_or_else(|| id.to_string()), name)?;
+    }
+    Ok(Ok(()))
+}
+
+fn tree_dir_name(args: &Args) -> &OsStr {
+    args.tree
+        .as_ref()
+        .map_or(OsStr::new(""), |path| path.as_os_str())
+}
+
+fn cannot_write(name: &OsStr, error: &io::Error) -> ToolError {
+    ToolError::new(
+        Exit::Destination,
+        format!("{}: {}", names::shown(name), reason(error)),
+    )
+}

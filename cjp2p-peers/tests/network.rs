@@ -1,0 +1,465 @@
+//! The commands that ask peers, against peers on loopback.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "clippy excuses tests, but not their helpers"
+)]
+
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, UdpSocket};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use cjp2p_wire::content_id::ContentId;
+use cjp2p_wire::io::event_loop::EventLoop;
+use cjp2p_wire::io::udp::UdpPort;
+use cjp2p_wire::node::{Config, Event, Node, Question};
+use cjp2p_wire::transfer::blobs::{Library, Read, Sink};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// A peer as our other tools are, in a thread.
+struct NodePeer {
+    address: SocketAddr,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Shelf(Vec<(ContentId, u64)>);
+
+impl Library for Shelf {
+    fn read(&mut self, _: &ContentId, _: u64, _: usize, _: &mut Vec<u8>) -> Read {
+        Read::Absent
+    }
+
+    fn list(&mut self, limit: usize) -> Vec<(ContentId, u64)> {
+        self.0.iter().take(limit).cloned().collect()
+    }
+}
+
+impl Sink for Shelf {}
+
+impl NodePeer {
+    /// Starts a peer that shares what it says it does. If it has a friend, both know each other when this returns.
+    fn start(shared: &[(&str, u64)], friend: Option<SocketAddr>) -> NodePeer {
+        let shared = shared
+            .iter()
+            .map(|(id, length)| (ContentId::parse(id).unwrap(), *length));
+        let mut shelf = Shelf(shared.collect());
+        let port = UdpPort::bind(&["127.0.0.1:0".parse().unwrap()]).unwrap();
+        let address = port.local_address().unwrap();
+        let mut event_loop = EventLoop::new(port, None).unwrap();
+        let mut node = Node::new(Config {
+            secret: [address.port() as u8; 32],
+            seed: u64::from(address.port()),
+            upload_rate: None,
+            answers: true,
+            lists: true,
+            receive_buffer: 1 << 20,
+        });
+        let mut events = Vec::new();
+        if let Some(friend) = friend {
+            node.inquire(event_loop.now(), friend, Question::Peers, false);
+            event_loop.drain(&mut node, &mut events);
+            while !events
+                .iter()
+                .any(|event| matches!(event, Event::Answer { .. }))
+                || node.open_questions() > 0
+            {
+                event_loop
+                    .turn(
+                        &mut node,
+                        &mut shelf,
+                        event_loop.now() + Duration::from_secs(1),
+                        &mut events,
+                    )
+                    .unwrap();
+            }
+        }
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let thread = thread::spawn(move || {
+            while !stopped.load(Ordering::Relaxed) {
+                let until = event_loop.now() + Duration::from_millis(20);
+                event_loop
+                    .turn(&mut node, &mut shelf, until, &mut Vec::new())
+                    .unwrap();
+            }
+        });
+        NodePeer {
+            address,
+            stop,
+            thread: Some(thread),
+        }
+    }
+}
+
+impl Drop for NodePeer {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        let _ = self.thread.take().unwrap().join();
+    }
+}
+
+/// A foreign peer: answers each datagram as its script says.
+struct ScriptedPeer {
+    address: SocketAddr,
+    heard: Arc<AtomicUsize>,
+}
+
+impl ScriptedPeer {
+    fn start(script: impl Fn(&[Value]) -> Vec<Value> + Send + 'static) -> ScriptedPeer {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = socket.local_addr().unwrap();
+        let heard = Arc::new(AtomicUsize::new(0));
+        let counter = heard.clone();
+        thread::spawn(move || {
+            let mut buffer = [0; 65536];
+            while let Ok((length, from)) = socket.recv_from(&mut buffer) {
+                counter.fetch_add(1, Ordering::Relaxed);
+                let messages: Vec<Value> = serde_json::from_slice(&buffer[..length]).unwrap();
+                let answer = script(&messages);
+                if !answer.is_empty() {
+                    socket
+                        .send_to(Value::from(answer).to_string().as_bytes(), from)
+                        .unwrap();
+                }
+            }
+        });
+        ScriptedPeer { address, heard }
+    }
+
+    /// Knows no cookies, returns what it is asked to, and knows these peers: the node of February 2026.
+    fn february(peers: Vec<String>) -> ScriptedPeer {
+        ScriptedPeer::start(move |messages| {
+            messages
+                .iter()
+                .filter_map(|message| {
+                    if let Some(value) = message.get("PleaseReturnThisMessage") {
+                        Some(json!({"ReturnedMessage": value}))
+                    } else {
+                        message
+                            .get("PleaseSendPeers")
+                            .map(|_| json!({"Peers": {"peers": peers}}))
+                    }
+                })
+                .collect()
+        })
+    }
+}
+
+struct Bench {
+    state: TempDir,
+}
+
+impl Bench {
+    fn new() -> Bench {
+        Bench {
+            state: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cjp2p-peers"));
+        command
+            .env("CJP2P_BOOTSTRAP", "")
+            .env("CJP2P_STATE_DIR", self.state.path())
+            .env_remove("RUST_LOG")
+            .args(args);
+        command
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        self.command(args).output().unwrap()
+    }
+
+    /// The JSON lines that a command that succeeds prints, in the order of their text.
+    fn json(&self, args: &[&str]) -> Vec<Value> {
+        let output = self.command(args).arg("--json").output().unwrap();
+        assert_eq!(
+            output.status.code(),
+            Some(0),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let mut lines: Vec<_> = String::from_utf8(output.stdout)
+            .unwrap()
+            .lines()
+            .map(str::to_owned)
+            .collect();
+        lines.sort();
+        lines
+            .iter()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+
+    fn peer(&self, address: SocketAddr) -> Option<Value> {
+        let table: Vec<Value> = serde_json::from_slice(&self.run(&[]).stdout).unwrap();
+        table
+            .into_iter()
+            .find(|peer| peer["address"] == address.to_string())
+    }
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+fn nobody() -> SocketAddr {
+    // Bound, so that nobody else gets the port, and never read.
+    let socket = Box::leak(Box::new(UdpSocket::bind("127.0.0.1:0").unwrap()));
+    socket.local_addr().unwrap()
+}
+
+#[test]
+fn a_ping_prints_the_round_trip_and_verifies_the_peer() {
+    let bench = Bench::new();
+    let ours = NodePeer::start(&[], None);
+    let february = ScriptedPeer::february(vec![]);
+    for address in [ours.address, february.address] {
+        let lines = bench.json(&["ping", &address.to_string()]);
+        assert_eq!(lines.len(), 1);
+        assert_eq!(lines[0]["address"], address.to_string());
+        assert!(lines[0]["round_trip_ms"].as_f64().unwrap() >= 0.0);
+        let peer = bench.peer(address).unwrap();
+        assert_eq!(
+            (&peer["verified"], &peer["origin"]),
+            (&json!(true), &json!("command line"))
+        );
+        assert!(peer["last_heard_ms"].as_u64().unwrap() > 1_700_000_000_000);
+    }
+    let output = bench.run(&["ping", &ours.address.to_string()]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        text.starts_with(&format!("{}\t", ours.address)) && text.ends_with(" ms\n"),
+        "{text}"
+    );
+}
+
+#[test]
+fn whoever_returns_something_else_is_not_there() {
+    let bench = Bench::new();
+    let liar = ScriptedPeer::start(|_| {
+        vec![json!({"ReturnedMessage": {"cookie": "AAAAAAAAAAAAAAAAAAAAAA"}})]
+    });
+    let output = bench.run(&["ping", &liar.address.to_string()]);
+    assert_eq!(output.status.code(), Some(3));
+    assert_eq!(bench.peer(liar.address), None);
+}
+
+#[test]
+fn where_nobody_answers_the_exit_code_is_3_and_the_table_knows() {
+    let bench = Bench::new();
+    let silent = nobody();
+    bench.run(&["add", &silent.to_string()]);
+    let output = bench.run(&["ping"]);
+    assert_eq!(
+        String::from_utf8(output.stdout.clone()).unwrap(),
+        format!("{silent}\tno answer\n")
+    );
+    assert_eq!(
+        (output.status.code(), stderr(&output).as_str()),
+        (Some(3), "cjp2p-peers: no peer answered\n")
+    );
+    assert_eq!(bench.peer(silent).unwrap()["unanswered"], 1);
+}
+
+#[test]
+fn where_nobody_is_known_there_is_nobody_to_ask() {
+    let bench = Bench::new();
+    for command in ["ping", "discover", "content"] {
+        let output = bench.run(&[command]);
+        assert_eq!(output.status.code(), Some(3));
+        assert!(
+            stderr(&output).starts_with("cjp2p-peers: nobody to ask"),
+            "{}",
+            stderr(&output)
+        );
+    }
+}
+
+#[test]
+fn discover_finds_the_peers_of_peers_and_keeps_who_answers() {
+    let bench = Bench::new();
+    let first = NodePeer::start(&[], None);
+    let second = NodePeer::start(&[], Some(first.address));
+    let third = NodePeer::start(&[], Some(second.address));
+    let silent = nobody();
+    let foreign = ScriptedPeer::february(vec![
+        silent.to_string(),
+        first.address.to_string(),
+        "no address".into(),
+        "127.0.0.1:0".into(),
+        "224.0.0.1:24254".into(),
+    ]);
+    let lines = bench.json(&["discover", "--peer", &foreign.address.to_string()]);
+    let mut found: Vec<String> = lines
+        .iter()
+        .map(|line| line["address"].as_str().unwrap().to_owned())
+        .collect();
+    found.sort();
+    let mut expected: Vec<String> = [
+        first.address,
+        second.address,
+        third.address,
+        foreign.address,
+    ]
+    .map(|address| address.to_string())
+    .to_vec();
+    expected.sort();
+    assert_eq!(found, expected);
+    assert!(lines.iter().all(|line| line["new"] == true));
+    let peer = bench.peer(first.address).unwrap();
+    assert_eq!(
+        (&peer["verified"], &peer["origin"]),
+        (
+            &json!(true),
+            &json!(format!("referral {}", foreign.address))
+        )
+    );
+    assert_eq!(
+        bench.peer(silent),
+        None,
+        "whom nobody has heard is not kept"
+    );
+    let again = bench.json(&["discover"]);
+    assert_eq!(again.len(), 4);
+    assert!(again.iter().all(|line| line["new"] == false));
+}
+
+#[test]
+fn discover_ends_at_its_limit_and_bothers_the_silent_little() {
+    let bench = Bench::new();
+    let victim = ScriptedPeer::start(|_| vec![]);
+    let named = victim.address.to_string();
+    let foreign = ScriptedPeer::february(vec![
+        named.clone(),
+        named.replace("127.0.0.1", "[::ffff:127.0.0.1]"),
+        named,
+    ]);
+    bench.json(&[
+        "discover",
+        "--for",
+        "800ms",
+        "--peer",
+        &foreign.address.to_string(),
+    ]);
+    assert_eq!(victim.heard.load(Ordering::Relaxed), 1);
+    bench.json(&["discover", "--peer", &foreign.address.to_string()]);
+    assert_eq!(victim.heard.load(Ordering::Relaxed), 3);
+}
+
+#[test]
+fn content_tells_who_shares_what() {
+    let bench = Bench::new();
+    let blake3 = format!("blake3/{}", "ab".repeat(32));
+    let many: Vec<(String, u64)> = (0..100u64).map(|n| (format!("{n:064x}"), n)).collect();
+    let many: Vec<(&str, u64)> = many
+        .iter()
+        .map(|(id, length)| (id.as_str(), *length))
+        .collect();
+    let one = NodePeer::start(&[(&blake3, 5000), ("film", 7)], None);
+    let two = NodePeer::start(&many, Some(one.address));
+    for peer in [&one, &two] {
+        bench.run(&["add", &peer.address.to_string()]);
+    }
+    let lines = bench.json(&["content"]);
+    assert_eq!(lines.len(), 102);
+    assert!(
+        lines.contains(&json!({"address": one.address.to_string(), "id": blake3, "length": 5000}))
+    );
+    assert!(lines.contains(
+        &json!({"address": two.address.to_string(), "id": format!("{:064x}", 99), "length": 99})
+    ));
+    let output = bench.run(&["content", &one.address.to_string()]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    let mut text: Vec<&str> = text.lines().collect();
+    text.sort();
+    assert_eq!(
+        text,
+        [
+            format!("{}\t5000\t{blake3}", one.address),
+            format!("{}\t7\tfilm", one.address)
+        ]
+    );
+}
+
+#[test]
+fn a_list_of_a_foreign_node_is_read_and_what_is_no_id_left_out() {
+    let bench = Bench::new();
+    let sha256 = "cd".repeat(32);
+    let results = json!([
+        [sha256, 12],
+        ["../../etc/passwd", 1],
+        ["\u{1b}[2Jgone", 2],
+        [sha256, 12],
+        ["1M", 1048576]
+    ]);
+    let foreign = ScriptedPeer::start(move |messages| {
+        let asks = messages
+            .iter()
+            .any(|message| message.get("PleaseListContent").is_some());
+        Vec::from_iter(asks.then(|| json!({"ContentList": {"results": results}})))
+    });
+    let output = bench.run(&["content", &foreign.address.to_string()]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let address = foreign.address;
+    let expected = format!(
+        "{address}\t12\t{}\n{address}\t1048576\t1M\n",
+        "cd".repeat(32)
+    );
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), expected);
+}
+
+#[test]
+fn a_busy_port_is_a_clear_failure() {
+    let bench = Bench::new();
+    let taken = nobody().to_string();
+    let output = bench.run(&["ping", "--listen", &taken, "127.0.0.1:9"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        stderr(&output).contains(&format!("cannot listen at {taken}: Address already in use")),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn a_name_that_cannot_be_resolved_is_told() {
+    let bench = Bench::new();
+    let output = bench.run(&["ping", "does-not-exist.invalid"]);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(
+        stderr(&output).contains("warning: does-not-exist.invalid:24254: "),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn an_interrupt_keeps_what_was_found_and_ends_by_the_signal() {
+    let bench = Bench::new();
+    let ours = NodePeer::start(&[], None);
+    let mut child: Child = bench
+        .command(&["ping", &ours.address.to_string(), &nobody().to_string()])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    assert!(line.starts_with(&ours.address.to_string()));
+    let id = nix::unistd::Pid::from_raw(child.id() as i32);
+    nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGTERM).unwrap();
+    let status = child.wait().unwrap();
+    assert_eq!(
+        std::os::unix::process::ExitStatusExt::signal(&status),
+        Some(15)
+    );
+    assert!(bench.peer(ours.address).is_some());
+}

@@ -1,0 +1,87 @@
+//! What lies between a host and the middle of the network.
+
+use std::time::Duration;
+
+use cjp2p_wire::time::Time;
+
+/// IP and UDP headers of one packet, in bytes.
+const HEADERS: usize = 28;
+
+/// The properties of a host's link, each for either direction.
+#[derive(Clone, Copy, Debug)]
+pub struct Link {
+    /// Bytes per second; `None`: as fast as can be.
+    pub rate: Option<u64>,
+    /// One way.
+    pub delay: Duration,
+    /// Up to so much is added to the delay of each datagram, at random: this reorders.
+    pub jitter: Duration,
+    /// The share of packets lost.
+    pub loss: f64,
+    /// The share of datagrams that arrive twice.
+    pub duplication: f64,
+    /// Bytes that wait at the most; more are dropped.
+    pub queue: u64,
+    /// The longest packet. Longer datagrams go in fragments, of which none may be lost.
+    pub mtu: usize,
+}
+
+impl Default for Link {
+    fn default() -> Link {
+        Link {
+            rate: None,
+            delay: Duration::from_millis(5),
+            jitter: Duration::ZERO,
+            loss: 0.0,
+            duplication: 0.0,
+            queue: 256 << 10,
+            mtu: 1500,
+        }
+    }
+}
+
+impl Link {
+    /// A link of so many megabits per second and so many milliseconds one way, with a queue of `queue` bytes.
+    pub fn rated(megabits: u64, delay_ms: u64, queue: u64) -> Link {
+        Link {
+            rate: Some(megabits * 125_000),
+            delay: Duration::from_millis(delay_ms),
+            queue,
+            ..Link::default()
+        }
+    }
+
+    /// The packets that a datagram of `length` bytes is sent in, and their bytes in all.
+    pub(super) fn packets(&self, length: usize) -> (usize, usize) {
+        let packets = (length + 8).div_ceil(self.mtu - 20).max(1);
+        (packets, length + 8 + packets * (HEADERS - 8))
+    }
+
+    /// Whether the link loses a datagram of `length` bytes.
+    pub(super) fn loses(&self, length: usize, random: &mut fastrand::Rng) -> bool {
+        let (packets, _) = self.packets(length);
+        (0..packets).any(|_| random.f64() < self.loss)
+    }
+}
+
+/// One direction of a link: a queue before a wire.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Wire {
+    idle_at: Time,
+}
+
+impl Wire {
+    /// Takes a datagram; returns when its last byte has left, or `None` where the queue is full.
+    pub(super) fn send(&mut self, now: Time, length: usize, link: &Link) -> Option<Time> {
+        let Some(rate) = link.rate else {
+            return Some(now);
+        };
+        let (_, bytes) = link.packets(length);
+        let waiting = self.idle_at.since(now).as_secs_f64() * rate as f64;
+        if waiting as u64 + bytes as u64 > link.queue.max(bytes as u64) {
+            return None;
+        }
+        self.idle_at = self.idle_at.max(now) + Duration::from_secs_f64(bytes as f64 / rate as f64);
+        Some(self.idle_at)
+    }
+}

@@ -1,0 +1,14 @@
+//! A simulated network: a virtual clock, links that delay, lose, reorder, repeat and cut, and citizens of all kinds.
+//!
+//! Everything that happens follows from the seed. Time is jumped over, so hours pass in seconds.
+
+pub mod liars;
+pub mod link;
+pub mod memory;
+pub mod peer;
+pub mod world;
+
+pub use link::Link;
+pub use memory::MemoryBlobs;
+pub use peer::Peer;
+pub use world::{Citizen, Outbox, World};

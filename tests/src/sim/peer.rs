@@ -1,0 +1,195 @@
+//! An honest node of ours as a citizen.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use cjp2p_wire::content_id::ContentId;
+use cjp2p_wire::node::{Config, Event, Node, Output};
+use cjp2p_wire::time::Time;
+use cjp2p_wire::transfer::blobs::JobId;
+use cjp2p_wire::transfer::fetch::{FetchEvent, Resume, Spec};
+
+use super::memory::MemoryBlobs;
+use super::world::{Citizen, Outbox};
+
+/// A node with what it shares and fetches, and what it reported.
+pub struct Peer {
+    /// The node.
+    pub node: Node,
+    /// Its files.
+    pub blobs: MemoryBlobs,
+    /// What it reported, with the time.
+    pub events: Vec<(Time, Event)>,
+    /// What routes carry, as the node is told.
+    pub mtu: usize,
+    next: Time,
+}
+
+impl Peer {
+    /// A peer whose secrets and choices follow from `seed`.
+    pub fn new(seed: u64) -> Peer {
+        Peer::with_config(config(seed))
+    }
+
+    /// A peer with this configuration.
+    pub fn with_config(config: Config) -> Peer {
+        Peer {
+            node: Node::new(config),
+            blobs: MemoryBlobs::default(),
+            events: Vec::new(),
+            mtu: 1500,
+            next: Time::ZERO,
+        }
+    }
+
+    /// Starts to fetch from `sources`, with limits of 30 s without a source and 10 s without news.
+    pub fn fetch(&mut self, now: Time, id: &ContentId, sources: &[SocketAddr]) -> JobId {
+        self.resume(now, id, sources, None)
+    }
+
+    /// Goes on with a fetch.
+    pub fn resume(
+        &mut self,
+        now: Time,
+        id: &ContentId,
+        sources: &[SocketAddr],
+        resume: Option<Resume>,
+    ) -> JobId {
+        let spec = Spec {
+            id: id.clone(),
+            resume,
+            source_timeout: Duration::from_secs(30),
+            stall_timeout: Duration::from_secs(10),
+        };
+        let job = self.node.start_fetch(now, spec);
+        self.take_outputs(now, &mut Outbox::new());
+        for &source in sources {
+            self.node.add_source(now, job, source, false);
+            self.take_outputs(now, &mut Outbox::new());
+        }
+        self.node.handle_room(now, &mut self.blobs);
+        job
+    }
+
+    /// Takes what the node wants done, after a direct call to it.
+    pub fn drain(&mut self, out: &mut Outbox) {
+        let now = self.events.last().map_or(Time::ZERO, |(at, _)| *at);
+        self.take_outputs(now, out);
+    }
+
+    fn take_outputs(&mut self, now: Time, out: &mut Outbox) {
+        loop {
+            match self.node.poll_output() {
+                Output::Transmit(transmit) => out.push((transmit.to, transmit.bytes)),
+                Output::Event(Event::PathOpened(address)) => {
+                    self.node.set_path_mtu(address, self.mtu)
+                }
+                Output::Event(event) => self.events.push((now, event)),
+                Output::Timeout(at) => {
+                    self.next = at;
+                    return;
+                }
+            }
+        }
+    }
+
+    /// When the job was complete.
+    pub fn completed_at(&self, job: JobId) -> Option<Time> {
+        self.events.iter().find_map(|(at, event)| match event {
+            Event::Fetch(of, FetchEvent::Complete(_)) if *of == job => Some(*at),
+            _ => None,
+        })
+    }
+
+    /// Why the job failed.
+    pub fn failure(&self, job: JobId) -> Option<String> {
+        self.events.iter().find_map(|(_, event)| match event {
+            Event::Fetch(of, FetchEvent::Failed(why)) if *of == job => Some(format!("{why:?}")),
+            _ => None,
+        })
+    }
+
+    /// Whether the job is over.
+    pub fn is_over(&self, job: JobId) -> bool {
+        self.completed_at(job).is_some() || self.failure(job).is_some()
+    }
+
+    /// Who was found to lie, in order.
+    pub fn liars(&self) -> Vec<SocketAddr> {
+        let liar = |event: &Event| match event {
+            Event::Fetch(_, FetchEvent::Misbehaved(address, _)) => Some(*address),
+            _ => None,
+        };
+        self.events
+            .iter()
+            .filter_map(|(_, event)| liar(event))
+            .collect()
+    }
+
+    /// What the job wrote.
+    pub fn fetched(&self, job: JobId) -> &[u8] {
+        self.blobs
+            .fetched
+            .get(&job)
+            .map_or(&[], |fetched| &fetched.bytes)
+    }
+
+    /// Judges what was staged, as a tool does that hashes the file.
+    fn give_verdicts(&mut self, now: Time, out: &mut Outbox) {
+        let staged: Vec<JobId> = self
+            .events
+            .iter()
+            .filter_map(|(_, event)| match event {
+                Event::Fetch(job, FetchEvent::Staged(_)) => Some(*job),
+                _ => None,
+            })
+            .collect();
+        self.events
+            .retain(|(_, event)| !matches!(event, Event::Fetch(_, FetchEvent::Staged(_))));
+        for job in staged {
+            let Some(fetch) = self.node.fetch(job) else {
+                continue;
+            };
+            let is_right = match fetch.id() {
+                id @ ContentId::Sha256(_) => crate::content::sha256_id(self.fetched(job)) == *id,
+                _ => true,
+            };
+            self.node.on_verdict(now, job, is_right, &mut self.blobs);
+            self.take_outputs(now, out);
+        }
+    }
+}
+
+impl Citizen for Peer {
+    fn handle_datagram(&mut self, now: Time, from: SocketAddr, bytes: &[u8], out: &mut Outbox) {
+        self.node.handle_datagram(now, from, bytes, &mut self.blobs);
+        self.take_outputs(now, out);
+        self.give_verdicts(now, out);
+        while self.blobs.is_cold() {
+            self.node.handle_library_ready(now, &mut self.blobs);
+            self.take_outputs(now, out);
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Time, out: &mut Outbox) {
+        self.node.handle_timeout(now, &mut self.blobs);
+        self.take_outputs(now, out);
+        self.give_verdicts(now, out);
+    }
+
+    fn next_timeout(&self) -> Time {
+        self.next
+    }
+}
+
+/// The configuration of an ordinary node.
+pub fn config(seed: u64) -> Config {
+    Config {
+        secret: *blake3::hash(&seed.to_le_bytes()).as_bytes(),
+        seed,
+        upload_rate: None,
+        answers: true,
+        lists: true,
+        receive_buffer: 4 << 20,
+    }
+}

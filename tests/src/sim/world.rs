@@ -1,0 +1,342 @@
+//! The network and its clock.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use cjp2p_wire::time::Time;
+
+use super::link::{Link, Wire};
+use super::peer::Peer;
+
+/// Datagrams that a citizen wants sent.
+pub type Outbox = Vec<(SocketAddr, Vec<u8>)>;
+
+/// Somebody on the network.
+pub trait Citizen: std::any::Any {
+    /// A datagram came.
+    fn handle_datagram(&mut self, now: Time, from: SocketAddr, bytes: &[u8], out: &mut Outbox);
+
+    /// The time has come that [`Citizen::next_timeout`] named.
+    fn handle_timeout(&mut self, now: Time, out: &mut Outbox) {
+        let _ = (now, out);
+    }
+
+    /// When to be woken next, or [`Time::NEVER`].
+    fn next_timeout(&self) -> Time {
+        Time::NEVER
+    }
+}
+
+struct Host {
+    citizen: Box<dyn Citizen>,
+    link: Link,
+    up: Wire,
+    down: Wire,
+    is_up: bool,
+    traffic: Traffic,
+    wake_at: Time,
+}
+
+/// What a host sent and received.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Datagrams it sent.
+    pub datagrams_out: u64,
+    /// Bytes of them, UDP payload.
+    pub bytes_out: u64,
+    /// Datagrams that reached it.
+    pub datagrams_in: u64,
+    /// Bytes of them.
+    pub bytes_in: u64,
+}
+
+enum What {
+    /// A datagram reaches the receiver's own link.
+    Downlink {
+        to: SocketAddr,
+        from: SocketAddr,
+        bytes: Vec<u8>,
+    },
+    Arrival {
+        to: SocketAddr,
+        from: SocketAddr,
+        bytes: Vec<u8>,
+    },
+    Timeout {
+        host: SocketAddr,
+    },
+}
+
+struct Scheduled {
+    at: Time,
+    order: u64,
+    what: What,
+}
+
+impl PartialEq for Scheduled {
+    fn eq(&self, other: &Self) -> bool {
+        (self.at, self.order) == (other.at, other.order)
+    }
+}
+impl Eq for Scheduled {}
+impl PartialOrd for Scheduled {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Scheduled {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.at, self.order).cmp(&(other.at, other.order))
+    }
+}
+
+/// A network of hosts.
+pub struct World {
+    now: Time,
+    random: fastrand::Rng,
+    hosts: BTreeMap<SocketAddr, Host>,
+    agenda: BinaryHeap<Reverse<Scheduled>>,
+    order: u64,
+    /// Everything that leaves a host passes here first: (time, from, to, payload).
+    watch: Option<Watch>,
+}
+
+type Watch = Box<dyn FnMut(Time, SocketAddr, SocketAddr, &[u8])>;
+
+impl World {
+    /// An empty network. The same seed and the same calls give the same history.
+    pub fn new(seed: u64) -> World {
+        World {
+            now: Time::ZERO,
+            random: fastrand::Rng::with_seed(seed),
+            hosts: BTreeMap::new(),
+            agenda: BinaryHeap::new(),
+            order: 0,
+            watch: None,
+        }
+    }
+
+    /// The present time.
+    pub fn now(&self) -> Time {
+        self.now
+    }
+
+    /// A random number below `n`.
+    pub fn random_below(&mut self, n: u64) -> u64 {
+        self.random.u64(0..n)
+    }
+
+    /// Shows every datagram that leaves a host to `watch`.
+    pub fn watch(&mut self, watch: impl FnMut(Time, SocketAddr, SocketAddr, &[u8]) + 'static) {
+        self.watch = Some(Box::new(watch));
+    }
+
+    /// Adds a host.
+    pub fn add(&mut self, address: SocketAddr, link: Link, citizen: impl Citizen) {
+        let host = Host {
+            citizen: Box::new(citizen),
+            link,
+            up: Wire::default(),
+            down: Wire::default(),
+            is_up: true,
+            traffic: Traffic::default(),
+            wake_at: Time::NEVER,
+        };
+        self.hosts.insert(address, host);
+        self.reschedule(address);
+    }
+
+    /// Unplugs a host, or plugs it in again. It keeps its state but hears and says nothing.
+    pub fn set_up(&mut self, address: SocketAddr, is_up: bool) {
+        if let Some(host) = self.hosts.get_mut(&address) {
+            host.is_up = is_up;
+        }
+    }
+
+    /// Changes a host's link.
+    pub fn set_link(&mut self, address: SocketAddr, link: Link) {
+        if let Some(host) = self.hosts.get_mut(&address) {
+            host.link = link;
+        }
+    }
+
+    /// What a host sent and received.
+    pub fn traffic(&self, address: SocketAddr) -> Traffic {
+        self.hosts[&address].traffic
+    }
+
+    /// The peer at `address`, to look at.
+    ///
+    /// # Panics
+    ///
+    /// Where there is none.
+    pub fn peer(&self, address: SocketAddr) -> &Peer {
+        let citizen: &dyn std::any::Any = &*self.hosts[&address].citizen;
+        citizen.downcast_ref().expect("the host is a peer")
+    }
+
+    /// Does something with the peer at `address`, and sends what it wants sent then.
+    ///
+    /// # Panics
+    ///
+    /// Where there is none.
+    pub fn with_peer<R>(
+        &mut self,
+        address: SocketAddr,
+        act: impl FnOnce(&mut Peer, Time) -> R,
+    ) -> R {
+        let host = self.hosts.get_mut(&address).expect("the host exists");
+        let citizen: &mut dyn std::any::Any = &mut *host.citizen;
+        let peer: &mut Peer = citizen.downcast_mut().expect("the host is a peer");
+        let result = act(peer, self.now);
+        let mut out = Outbox::new();
+        peer.drain(&mut out);
+        self.dispatch(address, out);
+        self.reschedule(address);
+        result
+    }
+
+    /// Sends a datagram with any source address, as a forger may.
+    pub fn inject(&mut self, from: SocketAddr, to: SocketAddr, bytes: Vec<u8>) {
+        self.schedule(self.now, What::Downlink { to, from, bytes });
+    }
+
+    fn schedule(&mut self, at: Time, what: What) {
+        self.order += 1;
+        self.agenda.push(Reverse(Scheduled {
+            at,
+            order: self.order,
+            what,
+        }));
+    }
+
+    fn reschedule(&mut self, address: SocketAddr) {
+        let now = self.now;
+        let Some(host) = self.hosts.get_mut(&address) else {
+            return;
+        };
+        let at = host.citizen.next_timeout();
+        if at != Time::NEVER && (at < host.wake_at || host.wake_at <= now) {
+            host.wake_at = at.max(now);
+            let at = host.wake_at;
+            self.schedule(at, What::Timeout { host: address });
+        }
+    }
+
+    fn dispatch(&mut self, from: SocketAddr, out: Outbox) {
+        for (to, bytes) in out {
+            if let Some(watch) = &mut self.watch {
+                watch(self.now, from, to, &bytes);
+            }
+            let Some(host) = self.hosts.get_mut(&from) else {
+                return;
+            };
+            host.traffic.datagrams_out += 1;
+            host.traffic.bytes_out += bytes.len() as u64;
+            if !host.is_up {
+                continue;
+            }
+            let Some(left) = host.up.send(self.now, bytes.len(), &host.link) else {
+                continue;
+            };
+            if host.link.loses(bytes.len(), &mut self.random) {
+                continue;
+            }
+            let mut at = left + host.link.delay;
+            if !host.link.jitter.is_zero() {
+                at += Duration::from_secs_f64(host.link.jitter.as_secs_f64() * self.random.f64());
+            }
+            if self.random.f64() < host.link.duplication {
+                self.schedule(
+                    at,
+                    What::Downlink {
+                        to,
+                        from,
+                        bytes: bytes.clone(),
+                    },
+                );
+            }
+            self.schedule(at, What::Downlink { to, from, bytes });
+        }
+    }
+
+    /// Does the next thing; `false` where nothing is left or it lies after `until`.
+    fn step(&mut self, until: Time) -> bool {
+        match self.agenda.peek() {
+            Some(Reverse(next)) if next.at <= until => {}
+            _ => return false,
+        }
+        let Some(Reverse(Scheduled { at, what, .. })) = self.agenda.pop() else {
+            return false;
+        };
+        self.now = at;
+        match what {
+            What::Downlink { to, from, bytes } => {
+                let Some(host) = self.hosts.get_mut(&to) else {
+                    return true;
+                };
+                if !host.is_up || host.link.loses(bytes.len(), &mut self.random) {
+                    return true;
+                }
+                if let Some(through) = host.down.send(at, bytes.len(), &host.link) {
+                    let at = through + host.link.delay;
+                    self.schedule(at, What::Arrival { to, from, bytes });
+                }
+            }
+            What::Arrival { to, from, bytes } => {
+                let Some(host) = self.hosts.get_mut(&to) else {
+                    return true;
+                };
+                host.traffic.datagrams_in += 1;
+                host.traffic.bytes_in += bytes.len() as u64;
+                let mut out = Outbox::new();
+                host.citizen.handle_datagram(at, from, &bytes, &mut out);
+                self.dispatch(to, out);
+                self.reschedule(to);
+            }
+            What::Timeout { host: address } => {
+                let Some(host) = self.hosts.get_mut(&address) else {
+                    return true;
+                };
+                if host.wake_at != at {
+                    return true;
+                }
+                host.wake_at = Time::NEVER;
+                let mut out = Outbox::new();
+                if host.citizen.next_timeout() <= at {
+                    host.citizen.handle_timeout(at, &mut out);
+                }
+                self.dispatch(address, out);
+                self.reschedule(address);
+            }
+        }
+        true
+    }
+
+    /// Lets time pass until `done` holds or `limit` has passed; returns whether it held.
+    pub fn run_until(&mut self, limit: Duration, mut done: impl FnMut(&World) -> bool) -> bool {
+        let until = self.now + limit;
+        let mut steps = 0u64;
+        loop {
+            if done(self) {
+                return true;
+            }
+            if !self.step(until) {
+                self.now = until;
+                return done(self);
+            }
+            steps += 1;
+            assert!(
+                steps < 200_000_000,
+                "the simulation does not come to an end"
+            );
+        }
+    }
+
+    /// Lets time pass.
+    pub fn run_for(&mut self, time: Duration) {
+        self.run_until(time, |_| false);
+    }
+}
