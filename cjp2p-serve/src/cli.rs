@@ -16,7 +16,7 @@ Examples:
   cjp2p-serve --dry-run ~/Public            what would be shared?
   cjp2p-serve ~/Public film.mkv             share a folder and a file; prints their ids
   cjp2p-serve --rate 2M --for 6h --lock skip --quiet /srv/share > /dev/null
-                                            from cron: by night, never twice, two megabytes a second at most
+                                            from cron: never twice, 2 MiB a second at most
   cjp2p-serve --json --listen 127.0.0.1:0 dir | jq -r 'select(.event == \"listening\").address'
                                             for scripts: any free port of this machine only
   pkill -HUP cjp2p-serve                    look at everything again
