@@ -26,11 +26,7 @@ struct Counts {
 /// Checks the files of all lists in `args`.
 pub(crate) fn run(args: &Args, output: &mut Output) -> Result<Exit, ToolError> {
     let standard_input = [OsStr::new("-").to_owned()];
-    let lists = if args.files.is_empty() {
-        &standard_input[..]
-    } else {
-        &args.files
-    };
+    let lists = if args.files.is_empty() { &standard_input[..] } else { &args.files };
     let mut all_right = true;
     for list in lists {
         all_right &= check_list(list, args, output)?;
@@ -39,11 +35,7 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<Exit, ToolError> {
 }
 
 fn check_list(list: &OsStr, args: &Args, output: &mut Output) -> Result<bool, ToolError> {
-    let shown = if list == "-" {
-        "standard input".into()
-    } else {
-        names::shown(list)
-    };
+    let shown = if list == "-" { "standard input".into() } else { names::shown(list) };
     let mut counts = Counts::default();
     if let Err(error) = check_lines(list, &shown, args, output, &mut counts) {
         match error {
@@ -53,9 +45,7 @@ fn check_list(list: &OsStr, args: &Args, output: &mut Output) -> Result<bool, To
         return Ok(false);
     }
     if counts.understood == 0 {
-        complain(format_args!(
-            "{shown}: no properly formatted checksum lines found"
-        ));
+        complain(format_args!("{shown}: no properly formatted checksum lines found"));
         return Ok(false);
     }
     if !args.status {
@@ -138,14 +128,7 @@ fn check_file(
         Err(error) => {
             let missing = error.kind() == io::ErrorKind::NotFound;
             complain(Trouble::new(name, error));
-            (
-                wire_id(expected),
-                if missing {
-                    CheckResult::Missing
-                } else {
-                    CheckResult::Unreadable
-                },
-            )
+            (wire_id(expected), if missing { CheckResult::Missing } else { CheckResult::Unreadable })
         }
     };
     *match result {
@@ -189,12 +172,7 @@ impl CheckResult {
     }
 }
 
-fn digests_for(
-    expected: Expected,
-    name: &OsStr,
-    list: &OsStr,
-    output: &mut Output,
-) -> io::Result<Digests> {
+fn digests_for(expected: Expected, name: &OsStr, list: &OsStr, output: &mut Output) -> io::Result<Digests> {
     if name == "-" && list == "-" {
         return Err(io::Error::other("standard input is the list itself"));
     }
@@ -203,9 +181,7 @@ fn digests_for(
         sha256: !matches!(expected, Expected::Blake3(_)),
         leaves: None,
     };
-    let digests = digest(inputs::open(name)?, wanted, &mut |length| {
-        output.advance(length)
-    });
+    let digests = digest(inputs::open(name)?, wanted, &mut |length| output.advance(length));
     digests.map_err(|(Failed::Reading(error) | Failed::Leaves(error))| error)
 }
 
@@ -232,26 +208,11 @@ impl Counts {
     fn complain(&self) {
         let warn = |count: u64, one: &str, many: &str| {
             if count > 0 {
-                complain(format_args!(
-                    "WARNING: {count} {}",
-                    if count == 1 { one } else { many }
-                ));
+                complain(format_args!("WARNING: {count} {}", if count == 1 { one } else { many }));
             }
         };
-        warn(
-            self.malformed,
-            "line is improperly formatted",
-            "lines are improperly formatted",
-        );
-        warn(
-            self.unreadable,
-            "listed file could not be read",
-            "listed files could not be read",
-        );
-        warn(
-            self.wrong,
-            "computed checksum did NOT match",
-            "computed checksums did NOT match",
-        );
+        warn(self.malformed, "line is improperly formatted", "lines are improperly formatted");
+        warn(self.unreadable, "listed file could not be read", "listed files could not be read");
+        warn(self.wrong, "computed checksum did NOT match", "computed checksums did NOT match");
     }
 }

@@ -70,11 +70,7 @@ pub(crate) fn digest(
     let mut reader = match input {
         Input::File(file) if !wanted.sha256 && file.metadata()?.len() >= SPREAD_FROM => {
             let tree = spread(&file, wanted.leaves, progress)?;
-            return Ok(Digests {
-                length: tree.length(),
-                tree: Some(tree),
-                sha256: None,
-            });
+            return Ok(Digests { length: tree.length(), tree: Some(tree), sha256: None });
         }
         Input::File(file) => Box::new(file),
         Input::Stream(reader) => reader,
@@ -112,8 +108,7 @@ pub(crate) fn hash_group(index: u64, bytes: &[u8], leaves: Option<&File>) -> Res
     };
     let (group, values) = Group::hash_with_leaves(index, bytes);
     let offset = index * RUN_ENTRIES * ENTRY_LEN;
-    file.write_all_at(values.as_flattened(), offset)
-        .map_err(Failed::Leaves)?;
+    file.write_all_at(values.as_flattened(), offset).map_err(Failed::Leaves)?;
     Ok(group)
 }
 
@@ -166,21 +161,12 @@ fn stream(
     wanted: Wanted<'_>,
     progress: &mut dyn FnMut(u64),
 ) -> Result<Digests, Failed> {
-    let blake3 = Wanted {
-        sha256: false,
-        ..wanted
-    };
-    let sha256 = Wanted {
-        sha256: wanted.sha256,
-        ..Wanted::default()
-    };
+    let blake3 = Wanted { sha256: false, ..wanted };
+    let sha256 = Wanted { sha256: wanted.sha256, ..Wanted::default() };
     thread::scope(|scope| {
         let (recycle, recycled) = mpsc::channel();
         let (mut senders, mut threads) = (Vec::new(), Vec::new());
-        for (run, wanted) in [
-            (wanted.blake3 || wanted.leaves.is_some(), blake3),
-            (wanted.sha256, sha256),
-        ] {
+        for (run, wanted) in [(wanted.blake3 || wanted.leaves.is_some(), blake3), (wanted.sha256, sha256)] {
             if run {
                 let (sender, receiver) = mpsc::sync_channel(WAITING_BLOCKS);
                 let recycle = recycle.clone();
@@ -190,15 +176,9 @@ fn stream(
         }
         let read = read_stream(reader, first, &senders, &recycled, progress);
         drop(senders);
-        let mut digests = Digests {
-            length: 0,
-            tree: None,
-            sha256: None,
-        };
+        let mut digests = Digests { length: 0, tree: None, sha256: None };
         for thread in threads {
-            let own = thread
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            let own = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
             digests.length = own.length;
             digests.tree = digests.tree.or(own.tree);
             digests.sha256 = digests.sha256.or(own.sha256);
@@ -278,42 +258,20 @@ mod tests {
     fn check(input: Input, wanted: Wanted<'_>, bytes: &[u8]) {
         let mut told = 0;
         let digests = digest(input, wanted, &mut |length| told += length).unwrap();
-        assert_eq!(
-            (digests.length, told),
-            (bytes.len() as u64, bytes.len() as u64)
-        );
+        assert_eq!((digests.length, told), (bytes.len() as u64, bytes.len() as u64));
         let blake3 = wanted.blake3.then(|| *blake3::hash(bytes).as_bytes());
         assert_eq!(digests.tree.map(|tree| *tree.root()), blake3);
-        assert_eq!(
-            digests.sha256,
-            wanted.sha256.then(|| Sha256::digest(bytes).into())
-        );
+        assert_eq!(digests.sha256, wanted.sha256.then(|| Sha256::digest(bytes).into()));
     }
 
     #[test]
     fn files_and_streams_of_any_length_hash_the_same() {
-        for length in [
-            0,
-            1,
-            4097,
-            BLOCK_LEN - 1,
-            BLOCK_LEN,
-            BLOCK_LEN + 1,
-            8 * BLOCK_LEN,
-            20 * BLOCK_LEN + 5,
-        ] {
+        for length in [0, 1, 4097, BLOCK_LEN - 1, BLOCK_LEN, BLOCK_LEN + 1, 8 * BLOCK_LEN, 20 * BLOCK_LEN + 5]
+        {
             let bytes = content(length);
             for (blake3, sha256) in [(true, false), (false, true), (true, true)] {
-                let wanted = Wanted {
-                    blake3,
-                    sha256,
-                    leaves: None,
-                };
-                check(
-                    Input::Stream(Box::new(Dribble(io::Cursor::new(bytes.clone())))),
-                    wanted,
-                    &bytes,
-                );
+                let wanted = Wanted { blake3, sha256, leaves: None };
+                check(Input::Stream(Box::new(Dribble(io::Cursor::new(bytes.clone())))), wanted, &bytes);
                 let mut file = tempfile::NamedTempFile::new().unwrap();
                 file.write_all(&bytes).unwrap();
                 check(Input::File(file.reopen().unwrap()), wanted, &bytes);
@@ -334,15 +292,7 @@ mod tests {
                     true => Input::Stream(Box::new(io::Cursor::new(bytes.clone()))),
                     false => Input::File(file.reopen().unwrap()),
                 };
-                check(
-                    input,
-                    Wanted {
-                        blake3: true,
-                        leaves: Some(&spool),
-                        sha256: stream,
-                    },
-                    &bytes,
-                );
+                check(input, Wanted { blake3: true, leaves: Some(&spool), sha256: stream }, &bytes);
                 let mut written = vec![0; expected.len() * 32];
                 spool.read_exact_at(&mut written, 0).unwrap();
                 assert_eq!(written, expected.as_flattened());
@@ -361,33 +311,19 @@ mod tests {
             }
         }
         for blocks in [0, 1, 30] {
-            let wanted = Wanted {
-                blake3: true,
-                sha256: true,
-                leaves: None,
-            };
+            let wanted = Wanted { blake3: true, sha256: true, leaves: None };
             let result = digest(Input::Stream(Box::new(Fails(blocks))), wanted, &mut |_| {});
             assert!(
                 matches!(result, Err(Failed::Reading(error)) if error.kind() == io::ErrorKind::StorageFull)
             );
         }
         let unwritable = File::open("/dev/null").unwrap();
-        let wanted = Wanted {
-            leaves: Some(&unwritable),
-            ..Wanted::default()
-        };
+        let wanted = Wanted { leaves: Some(&unwritable), ..Wanted::default() };
         let large = tempfile::tempfile().unwrap();
         large.set_len(99 << 20).unwrap();
         let stream = Input::Stream(Box::new(io::repeat(0).take(99 << 20)));
-        for input in [
-            Input::File(tempfile::tempfile().unwrap()),
-            Input::File(large),
-            stream,
-        ] {
-            assert!(matches!(
-                digest(input, wanted, &mut |_| {}),
-                Err(Failed::Leaves(_))
-            ));
+        for input in [Input::File(tempfile::tempfile().unwrap()), Input::File(large), stream] {
+            assert!(matches!(digest(input, wanted, &mut |_| {}), Err(Failed::Leaves(_))));
         }
     }
 }

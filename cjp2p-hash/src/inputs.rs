@@ -22,10 +22,7 @@ pub(crate) struct Trouble {
 
 impl Trouble {
     pub(crate) fn new(name: impl Into<OsString>, error: io::Error) -> Trouble {
-        Trouble {
-            name: name.into(),
-            error,
-        }
+        Trouble { name: name.into(), error }
     }
 }
 
@@ -39,9 +36,7 @@ impl fmt::Display for Trouble {
 pub(crate) fn reason(error: &io::Error) -> String {
     let text = error.to_string();
     match error.raw_os_error() {
-        Some(code) => text
-            .trim_end_matches(&format!(" (os error {code})"))
-            .to_owned(),
+        Some(code) => text.trim_end_matches(&format!(" (os error {code})")).to_owned(),
         None => text,
     }
 }
@@ -56,11 +51,7 @@ pub(crate) fn open(name: &OsStr) -> io::Result<Input> {
     if kind.is_dir() {
         return Err(io::ErrorKind::IsADirectory.into());
     }
-    Ok(if kind.is_file() {
-        Input::File(file)
-    } else {
-        Input::Stream(Box::new(file))
-    })
+    Ok(if kind.is_file() { Input::File(file) } else { Input::Stream(Box::new(file)) })
 }
 
 /// Opens a list to read; `-` is standard input.
@@ -87,18 +78,11 @@ pub(crate) fn expand<E>(
     }
     for entry in WalkDir::new(&name).sort_by_file_name() {
         match entry {
-            Ok(entry) if entry.file_type().is_file() => {
-                each(Ok(entry.into_path().into_os_string()))?
-            }
+            Ok(entry) if entry.file_type().is_file() => each(Ok(entry.into_path().into_os_string()))?,
             Ok(_) => {}
             Err(error) => {
-                let name = error
-                    .path()
-                    .map_or(name.as_os_str(), Path::as_os_str)
-                    .to_owned();
-                let error = error
-                    .into_io_error()
-                    .unwrap_or_else(|| io::Error::other("a loop of folders"));
+                let name = error.path().map_or(name.as_os_str(), Path::as_os_str).to_owned();
+                let error = error.into_io_error().unwrap_or_else(|| io::Error::other("a loop of folders"));
                 each(Err(Trouble::new(name, error)))?;
             }
         }
@@ -134,9 +118,7 @@ impl Iterator for NameList {
 /// The bytes of all `names` together, where each is a regular file.
 pub(crate) fn total_length(names: &[OsString]) -> Option<u64> {
     names.iter().try_fold(0u64, |total, name| {
-        let metadata = std::fs::metadata(name)
-            .ok()
-            .filter(|metadata| metadata.is_file())?;
+        let metadata = std::fs::metadata(name).ok().filter(|metadata| metadata.is_file())?;
         total.checked_add(metadata.len())
     })
 }

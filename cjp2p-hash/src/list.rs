@@ -37,11 +37,7 @@ pub(crate) fn parse(line: &[u8], escapes: bool) -> Option<Listed> {
         _ => (line, false),
     };
     let (expected, name) = parse_tagged(line).or_else(|| parse_columns(line))?;
-    let name = if escaped {
-        names::unescape(name)?
-    } else {
-        name.to_vec()
-    };
+    let name = if escaped { names::unescape(name)? } else { name.to_vec() };
     if name.is_empty() || name.contains(&0) {
         return None;
     }
@@ -69,14 +65,8 @@ fn parse_id(id: &[u8]) -> Option<Expected> {
 /// `SHA256 (NAME) = HEX` as BSD writes it, `SHA256(NAME)= HEX` as OpenSSL does.
 fn parse_tagged(line: &[u8]) -> Option<(Expected, &[u8])> {
     let open = line.iter().position(|byte| *byte == b'(')?;
-    let close = line
-        .iter()
-        .rposition(|byte| *byte == b')')
-        .filter(|close| *close > open)?;
-    let digits = line[close + 1..]
-        .trim_ascii()
-        .strip_prefix(b"=")?
-        .trim_ascii();
+    let close = line.iter().rposition(|byte| *byte == b')').filter(|close| *close > open)?;
+    let digits = line[close + 1..].trim_ascii().strip_prefix(b"=")?.trim_ascii();
     let Some(Expected::Either(hash)) = parse_id(digits) else {
         return None;
     };
@@ -107,28 +97,16 @@ pub(crate) enum Line<'a> {
 impl<R: BufRead> Lines<R> {
     /// Lines that end with NUL, or else with a line feed.
     pub(crate) fn new(reader: R, nul: bool) -> Lines<R> {
-        Lines {
-            reader,
-            end: if nul { 0 } else { b'\n' },
-            line: Vec::new(),
-        }
+        Lines { reader, end: if nul { 0 } else { b'\n' }, line: Vec::new() }
     }
 
     /// The next line; the last one needs no end.
     pub(crate) fn next(&mut self) -> io::Result<Option<Line<'_>>> {
         self.line.clear();
-        if self
-            .reader
-            .by_ref()
-            .take(MAX_LINE_LEN)
-            .read_until(self.end, &mut self.line)?
-            == 0
-        {
+        if self.reader.by_ref().take(MAX_LINE_LEN).read_until(self.end, &mut self.line)? == 0 {
             return Ok(None);
         }
-        if self.line.pop_if(|last| *last == self.end).is_none()
-            && self.line.len() as u64 == MAX_LINE_LEN
-        {
+        if self.line.pop_if(|last| *last == self.end).is_none() && self.line.len() as u64 == MAX_LINE_LEN {
             self.reader.skip_until(self.end)?;
             return Ok(Some(Line::TooLong));
         }
@@ -168,9 +146,7 @@ mod tests {
     const HEX: &str = "8f434346648f6b96df89dda901c5176b10a6d83961dd3c1ac88b59b2dc327aa4";
 
     fn hash() -> Hash {
-        let Ok(ContentId::Sha256(hash)) = ContentId::parse(HEX) else {
-            panic!()
-        };
+        let Ok(ContentId::Sha256(hash)) = ContentId::parse(HEX) else { panic!() };
         hash
     }
 
@@ -205,11 +181,7 @@ mod tests {
             (format!("SHA2-256(a)= {HEX}"), sha256, "a"),
             (format!("BLAKE3 (a (1)) = {HEX}"), blake3, "a (1)"),
             (format!("\\BLAKE3 (a\\nb) = {HEX}"), blake3, "a\nb"),
-            (
-                format!("{HEX}  x (y) = {HEX}"),
-                either,
-                &format!("x (y) = {HEX}"),
-            ),
+            (format!("{HEX}  x (y) = {HEX}"), either, &format!("x (y) = {HEX}")),
         ] {
             assert_eq!(parsed(&line), Some((expected, name.into())), "{line}");
         }

@@ -6,10 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 
 /// The name as it stands in a line, and whether the line has to begin with a backslash to say that it is escaped.
 pub(crate) fn escape(name: &[u8]) -> (Cow<'_, [u8]>, bool) {
-    if !name
-        .iter()
-        .any(|byte| matches!(byte, b'\n' | b'\r' | b'\\'))
-    {
+    if !name.iter().any(|byte| matches!(byte, b'\n' | b'\r' | b'\\')) {
         return (Cow::Borrowed(name), false);
     }
     let mut escaped = Vec::with_capacity(name.len() + 8);
@@ -46,11 +43,7 @@ pub(crate) fn unescape(escaped: &[u8]) -> Option<Vec<u8>> {
 pub(crate) fn shown(name: &OsStr) -> String {
     let mut shown = String::new();
     for c in String::from_utf8_lossy(name.as_bytes()).chars() {
-        if c.is_control() {
-            shown.extend(c.escape_default())
-        } else {
-            shown.push(c)
-        }
+        if c.is_control() { shown.extend(c.escape_default()) } else { shown.push(c) }
     }
     shown
 }
@@ -61,23 +54,10 @@ mod tests {
 
     #[test]
     fn every_name_reads_back_from_its_escaped_form() {
-        for name in [
-            &b"plain"[..],
-            b"",
-            b"a b ",
-            b"new\nline",
-            b"\\",
-            b"\\n",
-            b"\r\n\\\\n",
-            b"\xff\xfe\n",
-        ] {
+        for name in [&b"plain"[..], b"", b"a b ", b"new\nline", b"\\", b"\\n", b"\r\n\\\\n", b"\xff\xfe\n"] {
             let (escaped, marked) = escape(name);
             assert!(!escaped.contains(&b'\n') && !escaped.contains(&b'\r'));
-            let back = if marked {
-                unescape(&escaped)
-            } else {
-                Some(escaped.to_vec())
-            };
+            let back = if marked { unescape(&escaped) } else { Some(escaped.to_vec()) };
             assert_eq!(back.as_deref(), Some(name));
         }
     }
@@ -91,9 +71,6 @@ mod tests {
 
     #[test]
     fn a_message_shows_no_control_characters() {
-        assert_eq!(
-            shown(OsStr::from_bytes(b"a\n\x1b[2J\xff\xc2\x9b")),
-            "a\\n\\u{1b}[2J\u{fffd}\\u{9b}"
-        );
+        assert_eq!(shown(OsStr::from_bytes(b"a\n\x1b[2J\xff\xc2\x9b")), "a\\n\\u{1b}[2J\u{fffd}\\u{9b}");
     }
 }

@@ -58,13 +58,7 @@ struct JsonCheck<'a> {
 impl Output {
     /// Shows `progress` of `total` bytes, where that is known, once the work turns out to be long.
     pub(crate) fn new(null: bool, progress: Progress, total: Option<u64>) -> Output {
-        Output {
-            null,
-            progress,
-            start: Instant::now(),
-            done: 0,
-            total,
-        }
+        Output { null, progress, start: Instant::now(), done: 0, total }
     }
 
     /// Counts bytes that were hashed.
@@ -144,25 +138,13 @@ impl Output {
         result: &'static str,
     ) -> Result<(), ToolError> {
         let shown = name.to_string_lossy();
-        json_line(&JsonCheck {
-            name: json_name(name, &shown),
-            id,
-            result,
-        })
+        json_line(&JsonCheck { name: json_name(name, &shown), id, result })
     }
 }
 
 fn json_name<'a>(name: &OsStr, shown: &'a str) -> JsonName<'a> {
-    let hex = || {
-        name.as_bytes()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
-    };
-    JsonName {
-        path: shown,
-        path_hex: name.to_str().is_none().then(hex),
-    }
+    let hex = || name.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    JsonName { path: shown, path_hex: name.to_str().is_none().then(hex) }
 }
 
 fn json_line(value: &impl Serialize) -> Result<(), ToolError> {

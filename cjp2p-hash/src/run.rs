@@ -20,40 +20,28 @@ const TOOL: &str = "cjp2p-hash";
 /// Hashes or checks, as `args` say.
 pub(crate) fn run(mut args: Args) -> Result<Exit, ToolError> {
     logging::start(TOOL, args.verbose, false);
-    let files = if args.check {
-        Vec::new()
-    } else {
-        std::mem::take(&mut args.files)
-    };
+    let files = if args.check { Vec::new() } else { std::mem::take(&mut args.files) };
     let known = !args.check && !args.recursive && args.files_from.is_none();
-    let total = if known {
-        inputs::total_length(&files)
-    } else {
-        None
-    };
+    let total = if known { inputs::total_length(&files) } else { None };
     let progress = Progress::new(TOOL, args.progress, args.status);
     let mut output = Output::new(args.null, progress, total);
-    let exit = if args.check {
-        check::run(&args, &mut output)?
-    } else {
-        hash_all(files, &args, &mut output)?
-    };
+    let exit =
+        if args.check { check::run(&args, &mut output)? } else { hash_all(files, &args, &mut output)? };
     output.finish();
     Ok(exit)
 }
 
 fn hash_all(files: Vec<OsString>, args: &Args, output: &mut Output) -> Result<Exit, ToolError> {
     let trees = match &args.tree {
-        Some(path) => {
-            Some(TreeDir::open(path).map_err(|error| cannot_write(path.as_os_str(), &error))?)
-        }
+        Some(path) => Some(TreeDir::open(path).map_err(|error| cannot_write(path.as_os_str(), &error))?),
         None => None,
     };
     let mut all_right = true;
     let mut each = |name: Result<OsString, Trouble>| -> Result<(), ToolError> {
         let hashed = match name {
-            Ok(name) => hash_one(&name, trees.as_ref(), args, output)?
-                .map_err(|error| Trouble::new(name, error)),
+            Ok(name) => {
+                hash_one(&name, trees.as_ref(), args, output)?.map_err(|error| Trouble::new(name, error))
+            }
             Err(trouble) => Err(trouble),
         };
         if let Err(trouble) = hashed {
@@ -64,8 +52,7 @@ fn hash_all(files: Vec<OsString>, args: &Args, output: &mut Output) -> Result<Ex
     };
     match &args.files_from {
         Some(list) => {
-            let wrong =
-                |error| ToolError::failure(Trouble::new(list.as_os_str(), error).to_string());
+            let wrong = |error| ToolError::failure(Trouble::new(list.as_os_str(), error).to_string());
             for name in NameList::open(list.as_os_str(), args.null).map_err(wrong)? {
                 inputs::expand(name.map_err(wrong)?, args.recursive, &mut each)?;
             }
@@ -74,9 +61,7 @@ fn hash_all(files: Vec<OsString>, args: &Args, output: &mut Output) -> Result<Ex
             let here = if args.recursive { "." } else { "-" };
             inputs::expand(here.into(), args.recursive, &mut each)?;
         }
-        None => files
-            .into_iter()
-            .try_for_each(|name| inputs::expand(name, args.recursive, &mut each))?,
+        None => files.into_iter().try_for_each(|name| inputs::expand(name, args.recursive, &mut each))?,
     }
     Ok(if all_right { Exit::Done } else { Exit::Failure })
 }
@@ -92,10 +77,7 @@ fn hash_one(
     let input = match inputs::open(name) {
         Ok(input) => input,
         Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
-            return Ok(Err(io::Error::new(
-                error.kind(),
-                "is a folder; -r hashes the files in it",
-            )));
+            return Ok(Err(io::Error::new(error.kind(), "is a folder; -r hashes the files in it")));
         }
         Err(error) => return Ok(Err(error)),
     };
@@ -118,10 +100,7 @@ fn hash_one(
         }
         _ => None,
     };
-    let blake3 = digests
-        .tree
-        .filter(|_| wanted.blake3)
-        .map(|tree| ContentId::Blake3(*tree.root()));
+    let blake3 = digests.tree.filter(|_| wanted.blake3).map(|tree| ContentId::Blake3(*tree.root()));
     let sha256 = digests.sha256.map(ContentId::Sha256);
     let ids: Vec<ContentId> = [blake3, sha256].into_iter().flatten().collect();
     if args.json {
@@ -129,25 +108,16 @@ fn hash_one(
         return Ok(Ok(()));
     }
     for id in &ids {
-        let text = if algorithm == Algorithm::Cid {
-            id.cid()
-        } else {
-            None
-        };
+        let text = if algorithm == Algorithm::Cid { id.cid() } else { None };
         output.id_line(&text.unwrap_or_else(|| id.to_string()), name)?;
     }
     Ok(Ok(()))
 }
 
 fn tree_dir_name(args: &Args) -> &OsStr {
-    args.tree
-        .as_ref()
-        .map_or(OsStr::new(""), |path| path.as_os_str())
+    args.tree.as_ref().map_or(OsStr::new(""), |path| path.as_os_str())
 }
 
 fn cannot_write(name: &OsStr, error: &io::Error) -> ToolError {
-    ToolError::new(
-        Exit::Destination,
-        format!("{}: {}", names::shown(name), reason(error)),
-    )
+    ToolError::new(Exit::Destination, format!("{}: {}", names::shown(name), reason(error)))
 }

@@ -32,28 +32,16 @@ pub(crate) fn spread(
         let mut more = true;
         while more && !stop.load(Ordering::Relaxed) {
             let index = next.fetch_add(1, Ordering::Relaxed);
-            let read = read_full(
-                &mut At {
-                    file,
-                    offset: index * GROUP_LEN,
-                },
-                &mut block,
-            );
+            let read = read_full(&mut At { file, offset: index * GROUP_LEN }, &mut block);
             let hashed = read.map_err(Failed::Reading).and_then(|length| {
                 // Reads past the end find nothing. Empty content has a group all the same.
                 let group = match length {
                     0 if index > 0 => None,
                     _ => Some(hash_group(index, &block[..length], leaves)?),
                 };
-                Ok(HashedGroup {
-                    index,
-                    length,
-                    group,
-                })
+                Ok(HashedGroup { index, length, group })
             });
-            more = hashed
-                .as_ref()
-                .is_ok_and(|hashed| hashed.length == BLOCK_LEN);
+            more = hashed.as_ref().is_ok_and(|hashed| hashed.length == BLOCK_LEN);
             if sender.send(hashed).is_err() {
                 return;
             }
@@ -128,18 +116,10 @@ mod tests {
         let (sender, receiver) = mpsc::channel();
         for (index, length) in [(2, 9), (0, BLOCK_LEN), (1, 5)] {
             let group = Some(Group::hash(index, &vec![7; length]));
-            sender
-                .send(Ok(HashedGroup {
-                    index,
-                    length,
-                    group,
-                }))
-                .unwrap();
+            sender.send(Ok(HashedGroup { index, length, group })).unwrap();
         }
         drop(sender);
-        let Err(Failed::Reading(error)) = collect(&receiver, &mut |_| {}) else {
-            panic!("it was taken")
-        };
+        let Err(Failed::Reading(error)) = collect(&receiver, &mut |_| {}) else { panic!("it was taken") };
         assert_eq!(error.to_string(), "it changed while it was read");
     }
 }

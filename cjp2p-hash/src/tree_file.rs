@@ -41,11 +41,7 @@ impl TreeDir {
             .permissions(Permissions::from_mode(0o666))
             .tempfile_in(&self.path)?;
         let geometry = tree.geometry();
-        let mut source = Spooled {
-            tree,
-            spool,
-            leaves: Vec::new(),
-        };
+        let mut source = Spooled { tree, spool, leaves: Vec::new() };
         let mut piece = Vec::new();
         for start in (0..geometry.tree_length()).step_by(PIECE_LEN as usize) {
             piece.clear();
@@ -69,10 +65,7 @@ impl TreeSource for Spooled<'_> {
     type Error = io::Error;
 
     fn prefix(&mut self, range: Range<u64>, out: &mut Vec<u8>) -> io::Result<()> {
-        let part = self
-            .tree
-            .prefix()
-            .get(range.start as usize..range.end as usize);
+        let part = self.tree.prefix().get(range.start as usize..range.end as usize);
         out.extend_from_slice(part.ok_or(io::ErrorKind::UnexpectedEof)?);
         Ok(())
     }
@@ -81,8 +74,7 @@ impl TreeSource for Spooled<'_> {
         let first = group * RUN_ENTRIES;
         let count = RUN_ENTRIES.min(self.tree.geometry().leaves() - first);
         self.leaves.resize(count as usize, Hash::default());
-        self.spool
-            .read_exact_at(self.leaves.as_flattened_mut(), first * ENTRY_LEN)?;
+        self.spool.read_exact_at(self.leaves.as_flattened_mut(), first * ENTRY_LEN)?;
         Ok(&self.leaves)
     }
 }
@@ -103,10 +95,7 @@ mod tests {
         for length in [0usize, 4096, 4097, 524_289, 3_000_000] {
             let content: Vec<u8> = (0..length).map(|i| (i % 251) as u8).collect();
             let spool = trees.spool().unwrap();
-            let wanted = Wanted {
-                leaves: Some(&spool),
-                ..Wanted::default()
-            };
+            let wanted = Wanted { leaves: Some(&spool), ..Wanted::default() };
             let input = Input::Stream(Box::new(io::Cursor::new(content.clone())));
             let tree = digest(input, wanted, &mut |_| {}).unwrap().tree.unwrap();
             let written = trees.write(&tree, &spool).unwrap();
@@ -123,17 +112,11 @@ mod tests {
             for leaf in 0..tree.geometry().leaves() {
                 while let Some(run) = verifier.missing_run_for(leaf) {
                     let bytes = tree.geometry().run_bytes(run);
-                    verifier
-                        .insert_run(run, &file[bytes.start as usize..bytes.end as usize])
-                        .unwrap();
+                    verifier.insert_run(run, &file[bytes.start as usize..bytes.end as usize]).unwrap();
                 }
             }
             verifier.verify(0, &content).unwrap();
         }
-        assert_eq!(
-            fs::read_dir(&path).unwrap().count(),
-            5,
-            "nothing temporary is left"
-        );
+        assert_eq!(fs::read_dir(&path).unwrap().count(), 5, "nothing temporary is left");
     }
 }

@@ -18,26 +18,16 @@ fn folder_with_list() -> TempDir {
     for name in ["a", "b", "new\nline", "back\\slash", "two words"] {
         fs::write(folder.path().join(name), name).unwrap();
     }
-    let lines = sha256sum(
-        folder.path(),
-        &["a", "new\nline", "back\\slash", "two words"],
-    )
-    .stdout;
+    let lines = sha256sum(folder.path(), &["a", "new\nline", "back\\slash", "two words"]).stdout;
     let mut list = text(&lines);
     list += &format!("# a comment\n\nno line\n{HI_SHA256}\n{HI_SHA256}  b\n{HI_SHA256} *missing");
     fs::write(folder.path().join("mixed"), list).unwrap();
     fs::write(folder.path().join("right"), lines).unwrap();
-    fs::write(
-        folder.path().join("gone"),
-        format!("{HI_SHA256}  missing\n{HI_SHA256}  missing-too\n"),
-    )
-    .unwrap();
+    fs::write(folder.path().join("gone"), format!("{HI_SHA256}  missing\n{HI_SHA256}  missing-too\n"))
+        .unwrap();
     fs::write(
         folder.path().join("malformed"),
-        format!(
-            "{}garbage\n",
-            text(&sha256sum(folder.path(), &["a"]).stdout)
-        ),
+        format!("{}garbage\n", text(&sha256sum(folder.path(), &["a"]).stdout)),
     )
     .unwrap();
     folder
@@ -55,20 +45,9 @@ fn checking_says_and_returns_what_sha256sum_does() {
         "--ignore-missing --quiet",
         "--strict --status",
     ] {
-        for lists in [
-            "mixed",
-            "right",
-            "gone",
-            "malformed",
-            "a",
-            "no-such-list",
-            "right gone",
-            ".",
-        ] {
-            let args: Vec<&str> = std::iter::once("-c")
-                .chain(options.split_whitespace())
-                .chain(lists.split(' '))
-                .collect();
+        for lists in ["mixed", "right", "gone", "malformed", "a", "no-such-list", "right gone", "."] {
+            let args: Vec<&str> =
+                std::iter::once("-c").chain(options.split_whitespace()).chain(lists.split(' ')).collect();
             let ours = run(folder.path(), &args);
             let theirs = sha256sum(folder.path(), &args);
             let told = text(&theirs.stderr).replace("sha256sum: ", "cjp2p-hash: ");
@@ -84,14 +63,7 @@ fn checking_says_and_returns_what_sha256sum_does() {
 #[test]
 fn checking_takes_all_that_this_tool_prints() {
     let folder = folder();
-    for name in [
-        &b"a"[..],
-        b"new\nline",
-        b"cr\rx",
-        b"back\\slash",
-        b"\xff",
-        b" b ",
-    ] {
+    for name in [&b"a"[..], b"new\nline", b"cr\rx", b"back\\slash", b"\xff", b" b "] {
         fs::write(folder.path().join(OsStr::from_bytes(name)), name).unwrap();
     }
     for algorithm in ["blake3", "sha256", "cid", "all"] {
@@ -102,11 +74,7 @@ fn checking_takes_all_that_this_tool_prints() {
             assert!(list.status.success());
             let mut check = tool(folder.path());
             check.args(["-c", "--strict", "--quiet"]).args(null);
-            assert_eq!(
-                stdout(&pipe(check, &list.stdout)),
-                "",
-                "{algorithm} {null:?}"
-            );
+            assert_eq!(stdout(&pipe(check, &list.stdout)), "", "{algorithm} {null:?}");
         }
     }
 }
@@ -137,19 +105,10 @@ fn with_an_algorithm_bare_digits_are_of_that_one_only() {
     let folder = folder();
     fs::write(folder.path().join("a"), "hi").unwrap();
     fs::write(folder.path().join("list"), format!("{HI_BLAKE3}  a\n")).unwrap();
-    assert_eq!(
-        stdout(&run(folder.path(), &["-c", "-a", "blake3", "list"])),
-        "a: OK\n"
-    );
+    assert_eq!(stdout(&run(folder.path(), &["-c", "-a", "blake3", "list"])), "a: OK\n");
     let wrong = run(folder.path(), &["-c", "-a", "sha256", "list"]);
-    assert_eq!(
-        (wrong.status.code(), text(&wrong.stdout)),
-        (Some(1), "a: FAILED\n".into())
-    );
-    assert_eq!(
-        complaint(&wrong),
-        "WARNING: 1 computed checksum did NOT match"
-    );
+    assert_eq!((wrong.status.code(), text(&wrong.stdout)), (Some(1), "a: FAILED\n".into()));
+    assert_eq!(complaint(&wrong), "WARNING: 1 computed checksum did NOT match");
 }
 
 #[test]
@@ -157,9 +116,7 @@ fn warn_names_the_lines() {
     let folder = folder_with_list();
     let output = run(folder.path(), &["-c", "-w", "malformed"]);
     assert!(output.status.success());
-    assert!(
-        text(&output.stderr).starts_with("cjp2p-hash: malformed: 2: improperly formatted line\n")
-    );
+    assert!(text(&output.stderr).starts_with("cjp2p-hash: malformed: 2: improperly formatted line\n"));
 }
 
 #[test]
@@ -168,10 +125,7 @@ fn a_list_from_standard_input_may_not_name_standard_input() {
     let mut command = tool(folder.path());
     command.arg("-c");
     let output = pipe(command, format!("{HI_SHA256}  -\n").as_bytes());
-    assert_eq!(
-        (output.status.code(), text(&output.stdout)),
-        (Some(1), "-: FAILED open or read\n".into())
-    );
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(1), "-: FAILED open or read\n".into()));
 
     fs::write(folder.path().join("list"), format!("{HI_SHA256}  -\n")).unwrap();
     let mut command = tool(folder.path());
@@ -183,11 +137,8 @@ fn a_list_from_standard_input_may_not_name_standard_input() {
 fn json_has_a_result_for_each_line() {
     let folder = folder();
     fs::write(folder.path().join("a"), "hi").unwrap();
-    fs::write(
-        folder.path().join("list"),
-        format!("{HI_BLAKE3}  a\n{HI_SHA256}  b\n{HI_BLAKE3}  list\n"),
-    )
-    .unwrap();
+    fs::write(folder.path().join("list"), format!("{HI_BLAKE3}  a\n{HI_SHA256}  b\n{HI_BLAKE3}  list\n"))
+        .unwrap();
     let output = run(folder.path(), &["-c", "--json", "list"]);
     assert_eq!(output.status.code(), Some(1));
     let expected = [

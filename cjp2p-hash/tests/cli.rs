@@ -14,9 +14,7 @@ use std::process::{Command, Stdio};
 use assert_cmd::cargo::CommandCargoExt;
 use serde_json::Value;
 
-use common::{
-    HI_BLAKE3, HI_CID, HI_SHA256, complaint, folder, pipe, run, sha256sum, stdout, text, tool,
-};
+use common::{HI_BLAKE3, HI_CID, HI_SHA256, complaint, folder, pipe, run, sha256sum, stdout, text, tool};
 
 fn blake3_line(content: &[u8], name: &str) -> String {
     format!("blake3/{}  {name}\n", blake3::hash(content).to_hex())
@@ -46,16 +44,10 @@ fn standard_input_is_read_where_no_file_is_named_or_a_dash_is() {
     for args in [&[][..], &["-"]] {
         let mut command = tool(folder.path());
         command.args(args);
-        assert_eq!(
-            stdout(&pipe(command, b"hi")),
-            format!("blake3/{HI_BLAKE3}  -\n")
-        );
+        assert_eq!(stdout(&pipe(command, b"hi")), format!("blake3/{HI_BLAKE3}  -\n"));
     }
     fs::write(folder.path().join("-"), "other").unwrap();
-    assert_eq!(
-        stdout(&run(folder.path(), &["./-"])),
-        blake3_line(b"other", "./-")
-    );
+    assert_eq!(stdout(&run(folder.path(), &["./-"])), blake3_line(b"other", "./-"));
 }
 
 #[test]
@@ -97,29 +89,17 @@ fn sha256_lines_are_exactly_those_of_sha256sum() {
     fs::write(folder.path().join("empty"), "").unwrap();
     let mut args: Vec<OsString> = ["-a", "sha256", "--"].iter().map(OsString::from).collect();
     args.extend(names);
-    args.extend(
-        ["large", "empty", "/proc/version"]
-            .iter()
-            .map(OsString::from),
-    );
+    args.extend(["large", "empty", "/proc/version"].iter().map(OsString::from));
     let ours = run(folder.path(), &args);
     let theirs = sha256sum(folder.path(), &args[2..]);
-    assert!(
-        ours.status.success() && ours.stdout == theirs.stdout,
-        "{}",
-        text(&ours.stdout)
-    );
+    assert!(ours.status.success() && ours.stdout == theirs.stdout, "{}", text(&ours.stdout));
 
     args[2] = "-0".into();
     args.insert(3, "--".into());
     let ours = run(folder.path(), &args);
     args[2] = "-z".into();
     let theirs = sha256sum(folder.path(), &args[2..]);
-    assert!(
-        ours.status.success() && ours.stdout == theirs.stdout,
-        "{}",
-        text(&ours.stdout)
-    );
+    assert!(ours.status.success() && ours.stdout == theirs.stdout, "{}", text(&ours.stdout));
 }
 
 #[test]
@@ -130,10 +110,7 @@ fn json_has_every_spelling_of_what_was_computed() {
     fs::write(folder.path().join(&name), "").unwrap();
     let args = ["--json", "-a", "all", "--tree", "trees", "a"].map(OsString::from);
     let output = stdout(&run(folder.path(), &[&args[..], &[name]].concat()));
-    let lines: Vec<Value> = output
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
+    let lines: Vec<Value> = output.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let expected = serde_json::json!({
         "path": "a",
         "length": 2,
@@ -142,10 +119,7 @@ fn json_has_every_spelling_of_what_was_computed() {
         "tree": format!("trees/{HI_BLAKE3}"),
     });
     assert_eq!(lines[0], expected);
-    assert_eq!(
-        (lines[1]["path"].as_str(), lines[1]["path_hex"].as_str()),
-        (Some("\u{fffd}x"), Some("ff78"))
-    );
+    assert_eq!((lines[1]["path"].as_str(), lines[1]["path_hex"].as_str()), (Some("\u{fffd}x"), Some("ff78")));
 }
 
 #[test]
@@ -154,34 +128,18 @@ fn ids_and_tree_files_are_those_of_the_vectors() {
     let vectors = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/vectors/trees.json");
     let vectors: Value = serde_json::from_slice(&fs::read(vectors).unwrap()).unwrap();
     let cases: Vec<&Value> = vectors["cases"].as_array().unwrap().iter().collect();
-    for case in cases
-        .into_iter()
-        .filter(|case| case.get("content_base64").is_none())
-    {
+    for case in cases.into_iter().filter(|case| case.get("content_base64").is_none()) {
         let length = case["length"].as_u64().unwrap();
         let content: Vec<u8> = (0..length).map(|i| (i % 251) as u8).collect();
         fs::write(folder.path().join("file"), content).unwrap();
-        let output = stdout(&run(
-            folder.path(),
-            &["-a", "all", "--json", "--tree", ".", "file"],
-        ));
+        let output = stdout(&run(folder.path(), &["-a", "all", "--json", "--tree", ".", "file"]));
         let printed: Value = serde_json::from_str(&output).unwrap();
         let blake3 = case["blake3"].as_str().unwrap();
-        assert_eq!(
-            printed["ids"],
-            serde_json::json!([format!("blake3/{blake3}"), case["sha256"]])
-        );
-        assert_eq!(
-            printed["cids"],
-            serde_json::json!([case["cid_blake3"], case["cid_sha256"]])
-        );
+        assert_eq!(printed["ids"], serde_json::json!([format!("blake3/{blake3}"), case["sha256"]]));
+        assert_eq!(printed["cids"], serde_json::json!([case["cid_blake3"], case["cid_sha256"]]));
         let tree = fs::read(folder.path().join(blake3)).unwrap();
         assert_eq!(tree.len() as u64, case["tree_length"].as_u64().unwrap());
-        assert_eq!(
-            blake3::hash(&tree).to_hex().as_str(),
-            case["tree_blake3"].as_str().unwrap(),
-            "{length}"
-        );
+        assert_eq!(blake3::hash(&tree).to_hex().as_str(), case["tree_blake3"].as_str().unwrap(), "{length}");
     }
 }
 
@@ -198,17 +156,11 @@ fn folders_are_walked_in_order_without_their_links() {
     symlink("dir", path.join("to-dir")).unwrap();
     let lines = |start: &str| -> String {
         let names = ["dir/.dot", "dir/a", "dir/b", "dir/deep/c"];
-        names
-            .iter()
-            .map(|name| blake3_line(name.as_bytes(), &name.replacen("dir", start, 1)))
-            .collect()
+        names.iter().map(|name| blake3_line(name.as_bytes(), &name.replacen("dir", start, 1))).collect()
     };
     assert_eq!(stdout(&run(path, &["-r", "dir"])), lines("dir"));
     assert_eq!(stdout(&run(path, &["-r", "to-dir"])), lines("to-dir"));
-    assert_eq!(
-        stdout(&run(path, &["-r", "dir/link"])),
-        blake3_line(b"dir/a", "dir/link")
-    );
+    assert_eq!(stdout(&run(path, &["-r", "dir/link"])), blake3_line(b"dir/a", "dir/link"));
     assert_eq!(stdout(&run(&path.join("dir"), &["-r"])), lines("."));
 }
 
@@ -220,24 +172,12 @@ fn names_come_from_a_list_too() {
     }
     fs::write(folder.path().join("names"), "a\n\na").unwrap();
     let twice = blake3_line(b"a", "a").repeat(2);
-    assert_eq!(
-        stdout(&run(folder.path(), &["--files-from", "names"])),
-        twice
-    );
+    assert_eq!(stdout(&run(folder.path(), &["--files-from", "names"])), twice);
     let mut command = tool(folder.path());
     command.args(["-0", "--files-from", "-"]);
-    let expected = format!(
-        "{}{}",
-        blake3_line(b"a", "a"),
-        blake3_line(b"new\nline", "new\nline")
-    );
+    let expected = format!("{}{}", blake3_line(b"a", "a"), blake3_line(b"new\nline", "new\nline"));
     let output = stdout(&pipe(command, b"a\0new\nline\0"));
-    assert_eq!(
-        output,
-        expected
-            .replace("  a\n", "  a\0")
-            .replace("line\n", "line\0")
-    );
+    assert_eq!(output, expected.replace("  a\n", "  a\0").replace("line\n", "line\0"));
     let missing = run(folder.path(), &["--files-from", "no-list"]);
     assert_eq!(
         (missing.status.code(), complaint(&missing)),
@@ -252,10 +192,7 @@ fn a_file_that_cannot_be_read_is_told_and_the_others_are_hashed() {
     for (name, told) in [
         ("missing", "missing: No such file or directory"),
         (".", ".: is a folder; -r hashes the files in it"),
-        (
-            "esc\u{1b}[2J\n",
-            "esc\\u{1b}[2J\\n: No such file or directory",
-        ),
+        ("esc\u{1b}[2J\n", "esc\\u{1b}[2J\\n: No such file or directory"),
     ] {
         let output = run(folder.path(), &[name, "a"]);
         assert_eq!(output.status.code(), Some(1));
@@ -286,18 +223,12 @@ fn a_wrong_command_line_is_one_line_and_exit_code_2() {
 fn output_that_cannot_be_written_is_exit_code_7() {
     let folder = folder();
     fs::write(folder.path().join("a"), "hi").unwrap();
-    let full = fs::OpenOptions::new()
-        .write(true)
-        .open("/dev/full")
-        .unwrap();
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let output = tool(folder.path()).arg("a").stdout(full).output().unwrap();
     assert_eq!(output.status.code(), Some(7));
     assert!(complaint(&output).starts_with("standard output: No space left on device"));
     let output = run(folder.path(), &["--tree", "a/b", "a"]);
-    assert_eq!(
-        (output.status.code(), complaint(&output)),
-        (Some(7), "a/b: Not a directory".into())
-    );
+    assert_eq!((output.status.code(), complaint(&output)), (Some(7), "a/b: Not a directory".into()));
 }
 
 #[test]
@@ -306,33 +237,19 @@ fn a_reader_that_goes_away_ends_the_tool_quietly() {
     fs::write(folder.path().join("a"), "hi").unwrap();
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
-    let output = tool(folder.path())
-        .arg("a")
-        .stdout(writer)
-        .output()
-        .unwrap();
-    assert_eq!(
-        (output.status.code(), text(&output.stderr)),
-        (Some(141), String::new())
-    );
+    let output = tool(folder.path()).arg("a").stdout(writer).output().unwrap();
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(141), String::new()));
 }
 
 #[test]
 fn an_interrupt_ends_it_by_that_signal_and_leaves_no_tree() {
     let folder = folder();
     let mut command = tool(folder.path());
-    let mut child = command
-        .args(["--tree", "."])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child =
+        command.args(["--tree", "."]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut input = child.stdin.take().unwrap();
     input.write_all(&vec![0; 3 << 20]).unwrap();
-    let killed = Command::new("kill")
-        .args(["-INT", &child.id().to_string()])
-        .status()
-        .unwrap();
+    let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     assert!(killed.success());
     assert_eq!(child.wait().unwrap().signal(), Some(2));
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
@@ -348,10 +265,7 @@ fn peak_memory(pid: u32) -> Option<u64> {
 #[test]
 fn memory_stays_flat_however_long_the_content() {
     let folder = folder();
-    fs::File::create(folder.path().join("sparse"))
-        .unwrap()
-        .set_len(1 << 30)
-        .unwrap();
+    fs::File::create(folder.path().join("sparse")).unwrap().set_len(1 << 30).unwrap();
     for args in [&["sparse"][..], &["-a", "all", "-"]] {
         let mut command = tool(folder.path());
         command.args(args).stdout(Stdio::null());

@@ -12,8 +12,7 @@ pub(crate) fn run(file: &PeerFile, peers: &[PeerName]) -> Result<(), ToolError> 
     let mut addresses = Vec::new();
     for peer in peers {
         addresses.extend(
-            peer.resolve()
-                .map_err(|error| ToolError::failure(format!("nothing was added: {error}")))?,
+            peer.resolve().map_err(|error| ToolError::failure(format!("nothing was added: {error}")))?,
         );
     }
     edit(file, |table| {

@@ -25,10 +25,7 @@ use crate::round::{Next, Round};
 /// Something that happened to a question.
 pub(crate) enum Reply<'a> {
     /// The peer answered.
-    Answer {
-        round_trip: Duration,
-        answer: &'a Answer,
-    },
+    Answer { round_trip: Duration, answer: &'a Answer },
     /// It did not.
     Silence,
 }
@@ -86,20 +83,15 @@ pub(crate) fn ask(
     mut each: impl FnMut(&mut Round, SocketAddr, Reply<'_>) -> Result<(), ToolError>,
 ) -> Result<Exit, ToolError> {
     if round.is_empty() {
-        let message =
-            "nobody to ask: the table is empty, and no peer that was named has an address";
+        let message = "nobody to ask: the table is empty, and no peer that was named has an address";
         return Err(ToolError::new(Exit::NoSource, message));
     }
     let mut network = Network::start(network)?;
     let end = limit.map_or(Time::NEVER, |limit| network.event_loop.now() + limit);
     let outcome = network.run(&mut round, question, end, &mut each);
-    let recorded = file.record(
-        &network.event_loop,
-        &network.node,
-        Time::ZERO,
-        &network.silent,
-        |address| round.origin(address),
-    );
+    let recorded = file.record(&network.event_loop, &network.node, Time::ZERO, &network.silent, |address| {
+        round.origin(address)
+    });
     match recorded {
         Ok(None) => {}
         Ok(Some(warning)) => log::warn!("{warning}"),
@@ -118,9 +110,7 @@ pub(crate) fn ask(
 /// Writes a line of output at once: whoever reads it may act on it while we go on.
 pub(crate) fn write_line(line: &str) -> Result<(), ToolError> {
     let mut out = io::stdout().lock();
-    writeln!(out, "{line}")
-        .and_then(|()| out.flush())
-        .map_err(ToolError::output)
+    writeln!(out, "{line}").and_then(|()| out.flush()).map_err(ToolError::output)
 }
 
 struct Network {
@@ -140,8 +130,7 @@ impl Network {
         let candidates = listen.candidates();
         let port = UdpPort::bind(&candidates)
             .map_err(|error| failure(&format!("cannot listen at {}", candidates[0]), error))?;
-        let event_loop =
-            EventLoop::new(port, Some(signals)).map_err(|error| failure("event loop", error))?;
+        let event_loop = EventLoop::new(port, Some(signals)).map_err(|error| failure("event loop", error))?;
         let random = |error| failure("random numbers", error);
         let node = Node::new(Config {
             secret: random::secret().map_err(random)?,
@@ -151,12 +140,7 @@ impl Network {
             lists: false,
             receive_buffer: event_loop.port().receive_buffer(),
         });
-        Ok(Network {
-            event_loop,
-            node,
-            answered: 0,
-            silent: Vec::new(),
-        })
+        Ok(Network { event_loop, node, answered: 0, silent: Vec::new() })
     }
 
     /// Returns the signal that ended it early, if one did.
@@ -179,8 +163,7 @@ impl Network {
                     Next::Wait(at) => break at,
                 }
             };
-            let is_over =
-                next_at == Time::NEVER && self.node.open_questions() == 0 && events.is_empty();
+            let is_over = next_at == Time::NEVER && self.node.open_questions() == 0 && events.is_empty();
             if is_over || self.event_loop.now() >= end {
                 return Ok(None);
             }
@@ -197,11 +180,7 @@ impl Network {
             }
             for event in events.drain(..) {
                 match event {
-                    Event::Answer {
-                        from,
-                        round_trip,
-                        answer,
-                    } => {
+                    Event::Answer { from, round_trip, answer } => {
                         self.answered += 1;
                         let answer = &answer;
                         each(round, from, Reply::Answer { round_trip, answer })?;

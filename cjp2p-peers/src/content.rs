@@ -25,45 +25,31 @@ struct Line {
 pub(crate) fn run(file: &PeerFile, network: &NetworkArgs, json: bool) -> Result<Exit, ToolError> {
     let round = start_round(file, network);
     let mut listed: BTreeMap<SocketAddr, BTreeSet<ContentId>> = BTreeMap::new();
-    ask(
-        file,
-        network,
-        round,
-        Question::List,
-        None,
-        |_, address, reply| {
-            let list = match reply {
-                Reply::Answer {
-                    answer: Answer::List(list),
-                    ..
-                } => list,
-                Reply::Answer { .. } => return Ok(()),
-                Reply::Silence => {
-                    log::info!("{address} sends no list");
-                    return Ok(());
-                }
-            };
-            let known = listed.entry(address).or_default();
-            for (id, length) in list {
-                // What is no id cannot be fetched, and might do things to a terminal.
-                let Ok(id) = ContentId::parse(id) else {
-                    log::info!("{address} lists {id:?}, which is no content id");
-                    continue;
-                };
-                if known.len() >= MAX_LISTED || !known.insert(id.clone()) {
-                    continue;
-                }
-                let line = Line {
-                    address,
-                    id: id.to_string(),
-                    length: *length,
-                };
-                write_line(&match json {
-                    true => serde_json::to_string(&line).expect("strings and a number are JSON"),
-                    false => format!("{address}\t{}\t{}", line.length, line.id),
-                })?;
+    ask(file, network, round, Question::List, None, |_, address, reply| {
+        let list = match reply {
+            Reply::Answer { answer: Answer::List(list), .. } => list,
+            Reply::Answer { .. } => return Ok(()),
+            Reply::Silence => {
+                log::info!("{address} sends no list");
+                return Ok(());
             }
-            Ok(())
-        },
-    )
+        };
+        let known = listed.entry(address).or_default();
+        for (id, length) in list {
+            // What is no id cannot be fetched, and might do things to a terminal.
+            let Ok(id) = ContentId::parse(id) else {
+                log::info!("{address} lists {id:?}, which is no content id");
+                continue;
+            };
+            if known.len() >= MAX_LISTED || !known.insert(id.clone()) {
+                continue;
+            }
+            let line = Line { address, id: id.to_string(), length: *length };
+            write_line(&match json {
+                true => serde_json::to_string(&line).expect("strings and a number are JSON"),
+                false => format!("{address}\t{}\t{}", line.length, line.id),
+            })?;
+        }
+        Ok(())
+    })
 }

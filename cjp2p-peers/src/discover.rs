@@ -30,37 +30,30 @@ pub(crate) fn run(
     let table = load(file);
     let round = start_round(file, network);
     let mut heard = BTreeSet::new();
-    ask(
-        file,
-        network,
-        round,
-        Question::Peers,
-        limit,
-        |round, address, reply| {
-            let Reply::Answer { round_trip, answer } = reply else {
-                log::info!("{address} does not answer");
-                return Ok(());
-            };
-            if let Answer::Peers(peers) = answer {
-                log::info!("{address} names {} peers", peers.len());
-                round.add_suggestions(address, peers);
+    ask(file, network, round, Question::Peers, limit, |round, address, reply| {
+        let Reply::Answer { round_trip, answer } = reply else {
+            log::info!("{address} does not answer");
+            return Ok(());
+        };
+        if let Answer::Peers(peers) = answer {
+            log::info!("{address} names {} peers", peers.len());
+            round.add_suggestions(address, peers);
+        }
+        // A peer may answer in parts.
+        if !heard.insert(address) {
+            return Ok(());
+        }
+        let line = Line {
+            address,
+            round_trip_ms: milliseconds(round_trip),
+            new: !table.get(address).is_some_and(Peer::is_verified),
+        };
+        write_line(&match json {
+            true => serde_json::to_string(&line).expect("an address and a number are JSON"),
+            false => {
+                let new = if line.new { "\tnew" } else { "" };
+                format!("{address}\t{} ms{new}", line.round_trip_ms)
             }
-            // A peer may answer in parts.
-            if !heard.insert(address) {
-                return Ok(());
-            }
-            let line = Line {
-                address,
-                round_trip_ms: milliseconds(round_trip),
-                new: !table.get(address).is_some_and(Peer::is_verified),
-            };
-            write_line(&match json {
-                true => serde_json::to_string(&line).expect("an address and a number are JSON"),
-                false => {
-                    let new = if line.new { "\tnew" } else { "" };
-                    format!("{address}\t{} ms{new}", line.round_trip_ms)
-                }
-            })
-        },
-    )
+        })
+    })
 }

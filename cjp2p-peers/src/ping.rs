@@ -18,28 +18,18 @@ struct Line {
 
 pub(crate) fn run(file: &PeerFile, network: &NetworkArgs, json: bool) -> Result<Exit, ToolError> {
     let round = start_round(file, network);
-    ask(
-        file,
-        network,
-        round,
-        Question::Ping,
-        None,
-        |_, address, reply| {
-            let round_trip_ms = match reply {
-                Reply::Answer { round_trip, .. } => Some(milliseconds(round_trip)),
-                Reply::Silence => None,
-            };
-            write_line(&match (json, round_trip_ms) {
-                (true, _) => {
-                    let line = Line {
-                        address,
-                        round_trip_ms,
-                    };
-                    serde_json::to_string(&line).expect("an address and a number are JSON")
-                }
-                (false, Some(ms)) => format!("{address}\t{ms} ms"),
-                (false, None) => format!("{address}\tno answer"),
-            })
-        },
-    )
+    ask(file, network, round, Question::Ping, None, |_, address, reply| {
+        let round_trip_ms = match reply {
+            Reply::Answer { round_trip, .. } => Some(milliseconds(round_trip)),
+            Reply::Silence => None,
+        };
+        write_line(&match (json, round_trip_ms) {
+            (true, _) => {
+                let line = Line { address, round_trip_ms };
+                serde_json::to_string(&line).expect("an address and a number are JSON")
+            }
+            (false, Some(ms)) => format!("{address}\t{ms} ms"),
+            (false, None) => format!("{address}\tno answer"),
+        })
+    })
 }

@@ -9,12 +9,6 @@ use crate::asking::load;
 
 pub(crate) fn run(file: &PeerFile, lines: bool) -> Result<(), ToolError> {
     let table = load(file);
-    let json = if lines {
-        table.to_json_lines()
-    } else {
-        table.to_json()
-    };
-    io::stdout()
-        .write_all(json.as_bytes())
-        .map_err(ToolError::output)
+    let json = if lines { table.to_json_lines() } else { table.to_json() };
+    io::stdout().write_all(json.as_bytes()).map_err(ToolError::output)
 }

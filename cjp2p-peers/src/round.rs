@@ -66,10 +66,7 @@ impl Round {
 
     /// Adds what `by` suggests just now, as far as it may.
     pub(crate) fn add_suggestions(&mut self, by: SocketAddr, addresses: &[SocketAddr]) {
-        for address in addresses
-            .iter()
-            .filter_map(|address| referred(by, *address))
-        {
+        for address in addresses.iter().filter_map(|address| referred(by, *address)) {
             let taken = self.suggested.entry(by).or_default();
             if *taken >= MAX_SUGGESTED {
                 return;
@@ -86,10 +83,7 @@ impl Round {
 
     /// How an address came to be part of the round.
     pub(crate) fn origin(&self, address: SocketAddr) -> Origin {
-        self.origins
-            .get(&address)
-            .cloned()
-            .unwrap_or(Origin::Incoming)
+        self.origins.get(&address).cloned().unwrap_or(Origin::Incoming)
     }
 
     /// What to do at this time. Whoever is named is not named again.
@@ -98,19 +92,13 @@ impl Round {
             && let Some(address) = self.friends.pop_front()
         {
             self.next_friend_at = now + FRIENDS_PAUSE;
-            return Next::Ask {
-                address,
-                suggested: false,
-            };
+            return Next::Ask { address, suggested: false };
         }
         if now >= self.next_stranger_at
             && let Some(address) = self.next_stranger(now)
         {
             self.next_stranger_at = now + STRANGERS_PAUSE;
-            return Next::Ask {
-                address,
-                suggested: true,
-            };
+            return Next::Ask { address, suggested: true };
         }
         Next::Wait(self.next_at())
     }
@@ -125,15 +113,11 @@ impl Round {
 
     /// Takes out the first stranger whose neighbourhood may be disturbed.
     fn next_stranger(&mut self, now: Time) -> Option<SocketAddr> {
-        let position = self
-            .strangers
-            .iter()
-            .position(|address| self.open_at(*address) <= now)?;
+        let position = self.strangers.iter().position(|address| self.open_at(*address) <= now)?;
         let address = self.strangers.remove(position)?;
         self.quiet_until.retain(|_, until| *until > now);
         if Scope::of(address) == Scope::Public {
-            self.quiet_until
-                .insert(Prefix::narrow(address.ip()), now + NEIGHBOURS_PAUSE);
+            self.quiet_until.insert(Prefix::narrow(address.ip()), now + NEIGHBOURS_PAUSE);
         }
         Some(address)
     }
@@ -145,11 +129,7 @@ impl Round {
     }
 
     fn next_at(&self) -> Time {
-        let stranger = self
-            .strangers
-            .iter()
-            .map(|address| self.open_at(*address))
-            .min();
+        let stranger = self.strangers.iter().map(|address| self.open_at(*address)).min();
         let stranger = stranger.map_or(Time::NEVER, |open_at| open_at.max(self.next_stranger_at));
         match self.friends.is_empty() {
             true => stranger,
@@ -190,19 +170,10 @@ mod tests {
         round.add_friend(a("127.0.0.1:1"), Origin::CommandLine);
         round.add_friend(a("127.0.0.1:1"), Origin::Bootstrap);
         round.add_stranger(a("127.0.0.1:1"), Origin::Incoming);
-        round.add_suggestions(
-            a("127.0.0.1:9"),
-            &[a("127.0.0.1:1"), a("127.0.0.1:2"), a("127.0.0.1:2")],
-        );
-        assert_eq!(
-            run(&mut round),
-            [(0, a("127.0.0.1:1"), false), (0, a("127.0.0.1:2"), true)]
-        );
+        round.add_suggestions(a("127.0.0.1:9"), &[a("127.0.0.1:1"), a("127.0.0.1:2"), a("127.0.0.1:2")]);
+        assert_eq!(run(&mut round), [(0, a("127.0.0.1:1"), false), (0, a("127.0.0.1:2"), true)]);
         assert_eq!(round.origin(a("127.0.0.1:1")), Origin::CommandLine);
-        assert_eq!(
-            round.origin(a("127.0.0.1:2")),
-            Origin::Referral(a("127.0.0.1:9"))
-        );
+        assert_eq!(round.origin(a("127.0.0.1:2")), Origin::Referral(a("127.0.0.1:9")));
         round.add_suggestions(a("127.0.0.1:9"), &[a("127.0.0.1:2")]);
         assert_eq!(run(&mut round), []);
     }
@@ -225,41 +196,26 @@ mod tests {
         assert!(times(false).windows(2).all(|pair| pair[1] - pair[0] >= 15));
         assert!(times(true).windows(2).all(|pair| pair[1] - pair[0] >= 125));
         assert_eq!((times(false).len(), times(true).len()), (20, 20));
-        assert_eq!(
-            *times(true).last().unwrap(),
-            19 * 125,
-            "nobody waits without need"
-        );
+        assert_eq!(*times(true).last().unwrap(), 19 * 125, "nobody waits without need");
     }
 
     #[test]
     fn one_neighbourhood_is_disturbed_once_a_second() {
         let mut round = Round::default();
-        let suggestions: Vec<_> = (1..=5u8)
-            .map(|n| SocketAddr::from(([30, 0, 0, n], 24254)))
-            .collect();
+        let suggestions: Vec<_> = (1..=5u8).map(|n| SocketAddr::from(([30, 0, 0, n], 24254))).collect();
         round.add_suggestions(a("40.0.0.1:24254"), &suggestions);
         round.add_suggestions(a("40.0.0.1:24254"), &[a("31.0.0.1:24254")]);
         let asked = run(&mut round);
-        let victims: Vec<u64> = asked
-            .iter()
-            .filter(|(_, at, _)| suggestions.contains(at))
-            .map(|(at, _, _)| *at)
-            .collect();
+        let victims: Vec<u64> =
+            asked.iter().filter(|(_, at, _)| suggestions.contains(at)).map(|(at, _, _)| *at).collect();
         assert_eq!(victims, [0, 1000, 2000, 3000, 4000]);
-        assert_eq!(
-            asked[1],
-            (125, a("31.0.0.1:24254"), true),
-            "others need not wait for them"
-        );
+        assert_eq!(asked[1], (125, a("31.0.0.1:24254"), true), "others need not wait for them");
     }
 
     #[test]
     fn our_own_networks_need_no_such_care() {
         let mut round = Round::default();
-        let suggestions: Vec<_> = (1..=5u8)
-            .map(|n| SocketAddr::from(([10, 0, 0, n], 24254)))
-            .collect();
+        let suggestions: Vec<_> = (1..=5u8).map(|n| SocketAddr::from(([10, 0, 0, n], 24254))).collect();
         round.add_suggestions(a("10.0.0.9:24254"), &suggestions);
         assert_eq!(run(&mut round).last().unwrap().0, 4 * 125);
     }
@@ -270,12 +226,7 @@ mod tests {
         let liar = a("40.0.0.1:24254");
         round.add_suggestions(
             liar,
-            &[
-                a("127.0.0.1:24254"),
-                a("10.0.0.1:24254"),
-                a("30.0.0.1:53"),
-                a("224.0.0.1:24254"),
-            ],
+            &[a("127.0.0.1:24254"), a("10.0.0.1:24254"), a("30.0.0.1:53"), a("224.0.0.1:24254")],
         );
         assert_eq!(run(&mut round), []);
         for n in 0..100u8 {

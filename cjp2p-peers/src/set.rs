@@ -12,22 +12,11 @@ use crate::run::edit;
 
 pub(crate) fn run(file: &PeerFile, input: &Path) -> Result<(), ToolError> {
     let standard_input = input == Path::new("-");
-    let text = if standard_input {
-        read(io::stdin().lock())
-    } else {
-        File::open(input).and_then(read)
-    };
-    let table = text
-        .map_err(|error| error.to_string())
-        .and_then(|text| parse(&text))
-        .map_err(|problem| {
-            let name = if standard_input {
-                "standard input".into()
-            } else {
-                input.display().to_string()
-            };
-            ToolError::failure(format!("nothing was changed: {name}: {problem}"))
-        })?;
+    let text = if standard_input { read(io::stdin().lock()) } else { File::open(input).and_then(read) };
+    let table = text.map_err(|error| error.to_string()).and_then(|text| parse(&text)).map_err(|problem| {
+        let name = if standard_input { "standard input".into() } else { input.display().to_string() };
+        ToolError::failure(format!("nothing was changed: {name}: {problem}"))
+    })?;
     edit(file, |current| {
         *current = table;
         Ok(())
@@ -38,10 +27,7 @@ fn read(input: impl Read) -> io::Result<String> {
     let mut text = String::new();
     input.take(MAX_BYTES + 1).read_to_string(&mut text)?;
     if text.len() as u64 > MAX_BYTES {
-        return Err(io::Error::other(format!(
-            "larger than {} MiB",
-            MAX_BYTES >> 20
-        )));
+        return Err(io::Error::other(format!("larger than {} MiB", MAX_BYTES >> 20)));
     }
     Ok(text)
 }
@@ -50,11 +36,7 @@ fn parse(text: &str) -> Result<PeerTable, String> {
     if text.trim().is_empty() {
         return Err("it is empty; to empty the table, give it []".into());
     }
-    let ParsedTable {
-        table,
-        problems,
-        trimmed,
-    } = PeerTable::parse(text);
+    let ParsedTable { table, problems, trimmed } = PeerTable::parse(text);
     match problems.as_slice() {
         [] => {}
         [problem] => return Err(problem.to_string()),

@@ -1,9 +1,6 @@
 //! The commands that need no network, run as a person or a script runs them.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "clippy excuses tests, but not their helpers"
-)]
+#![expect(clippy::unwrap_used, reason = "clippy excuses tests, but not their helpers")]
 
 use std::fs;
 use std::io::Write;
@@ -20,9 +17,7 @@ struct Bench {
 
 impl Bench {
     fn new() -> Bench {
-        Bench {
-            state: tempfile::tempdir().unwrap(),
-        }
+        Bench { state: tempfile::tempdir().unwrap() }
     }
 
     fn command(&self, args: &[&str]) -> Command {
@@ -59,10 +54,7 @@ impl Bench {
     }
 
     fn addresses(&self) -> Vec<String> {
-        self.table()
-            .iter()
-            .map(|peer| peer["address"].as_str().unwrap().to_owned())
-            .collect()
+        self.table().iter().map(|peer| peer["address"].as_str().unwrap().to_owned()).collect()
     }
 
     fn path(&self) -> PathBuf {
@@ -102,19 +94,8 @@ fn an_unused_table_is_an_empty_array() {
 #[test]
 fn peers_are_added_printed_and_removed() {
     let bench = Bench::new();
-    assert_silent(&bench.run(&[
-        "add",
-        "127.0.0.1:7001",
-        "[::ffff:127.0.0.1]:7002",
-        "127.0.0.1",
-        "fd00::1",
-    ]));
-    let expected = [
-        "127.0.0.1:7001",
-        "127.0.0.1:7002",
-        "127.0.0.1:24254",
-        "[fd00::1]:24254",
-    ];
+    assert_silent(&bench.run(&["add", "127.0.0.1:7001", "[::ffff:127.0.0.1]:7002", "127.0.0.1", "fd00::1"]));
+    let expected = ["127.0.0.1:7001", "127.0.0.1:7002", "127.0.0.1:24254", "[fd00::1]:24254"];
     assert_eq!(bench.addresses(), expected);
     assert_eq!(
         bench.table()[0],
@@ -147,10 +128,7 @@ fn lines_print_one_object_each() {
     for flag in ["--lines", "--json"] {
         let output = bench.run(&[flag]);
         let text = String::from_utf8(output.stdout).unwrap();
-        let objects: Vec<Value> = text
-            .lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect();
+        let objects: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(objects, bench.table());
     }
 }
@@ -182,36 +160,22 @@ fn set_changes_nothing_where_anything_is_wrong_and_says_where() {
     let bench = Bench::new();
     bench.run(&["add", "127.0.0.1:7001"]);
     let before = fs::read(bench.path()).unwrap();
-    let too_many: Vec<Value> = (0..9)
-        .map(|n| json!({"address": format!("198.51.100.{n}:24254")}))
-        .collect();
+    let too_many: Vec<Value> = (0..9).map(|n| json!({"address": format!("198.51.100.{n}:24254")})).collect();
     let too_many = Value::from(too_many).to_string();
     let huge = " ".repeat((16 << 20) + 1);
     for (input, told) in [
         ("", "empty"),
         (" \n", "empty"),
-        (
-            "[\n{\"address\":\"127.0.0.1:1\"},\n{\"address\":",
-            "line 3: EOF",
-        ),
+        ("[\n{\"address\":\"127.0.0.1:1\"},\n{\"address\":", "line 3: EOF"),
         ("nonsense", "line 1: expected"),
         (
             "[{\"address\":\"127.0.0.1:1\"},\n{\"address\":\"127.0.0.1\"}]",
             "line 2: entry 1: \"127.0.0.1\" is not an address",
         ),
-        (
-            "[{\"address\":\"127.0.0.1:1\"},{}]",
-            "line 1: entry 1: missing field `address`",
-        ),
-        (
-            "[{\"address\":\"224.0.0.1:1\"}]",
-            "entry 0: no peer can be at 224.0.0.1:1",
-        ),
+        ("[{\"address\":\"127.0.0.1:1\"},{}]", "line 1: entry 1: missing field `address`"),
+        ("[{\"address\":\"224.0.0.1:1\"}]", "entry 0: no peer can be at 224.0.0.1:1"),
         ("[7,8,9]", "(and 2 more)"),
-        (
-            "{\"error\":\"jq did not like it\"}",
-            "entry 0: missing field",
-        ),
+        ("{\"error\":\"jq did not like it\"}", "entry 0: missing field"),
         (&too_many, "1 peers too many"),
         (&huge, "larger than 16 MiB"),
     ] {
@@ -220,50 +184,29 @@ fn set_changes_nothing_where_anything_is_wrong_and_says_where() {
         assert_eq!(fs::read(bench.path()).unwrap(), before);
     }
     assert_told(&bench.run_with(&["set", "-"], b"[\"\xff\"]"), 1, &["UTF-8"]);
-    assert_told(
-        &bench.run(&["set", "/nonexistent/file"]),
-        1,
-        &["/nonexistent/file: No such file"],
-    );
+    assert_told(&bench.run(&["set", "/nonexistent/file"]), 1, &["/nonexistent/file: No such file"]);
     assert_eq!(fs::read(bench.path()).unwrap(), before);
 }
 
 #[test]
 fn one_wrong_address_among_good_ones_adds_nothing() {
     let bench = Bench::new();
-    assert_told(
-        &bench.run(&["add", "127.0.0.1:7001", "127.0.0.1:70011"]),
-        2,
-        &["127.0.0.1:70011"],
-    );
+    assert_told(&bench.run(&["add", "127.0.0.1:7001", "127.0.0.1:70011"]), 2, &["127.0.0.1:70011"]);
     assert_told(
         &bench.run(&["add", "127.0.0.1:7001", "224.0.0.1"]),
         1,
         &["nothing was added", "224.0.0.1:24254"],
     );
     let crowd: Vec<String> = (1..=9).map(|n| format!("198.51.100.{n}")).collect();
-    let args: Vec<&str> = std::iter::once("add")
-        .chain(crowd.iter().map(String::as_str))
-        .collect();
-    assert_told(
-        &bench.run(&args),
-        1,
-        &["nothing was added: no room for 198.51.100.9:24254"],
-    );
+    let args: Vec<&str> = std::iter::once("add").chain(crowd.iter().map(String::as_str)).collect();
+    assert_told(&bench.run(&args), 1, &["nothing was added: no room for 198.51.100.9:24254"]);
     assert!(bench.table().is_empty());
 }
 
 #[test]
 fn a_wrong_command_line_is_exit_code_2_and_one_line() {
     let bench = Bench::new();
-    for args in [
-        &["add"][..],
-        &["remove"],
-        &["set"],
-        &["--nonsense"],
-        &["frobnicate"],
-        &["add", ""],
-    ] {
+    for args in [&["add"][..], &["remove"], &["set"], &["--nonsense"], &["frobnicate"], &["add", ""]] {
         assert_told(&bench.run(args), 2, &["try --help"]);
     }
 }
@@ -274,12 +217,7 @@ fn help_teaches_with_examples() {
     let output = bench.run(&["--help"]);
     assert_eq!(output.status.code(), Some(0));
     let help = String::from_utf8(output.stdout).unwrap();
-    for text in [
-        "| cjp2p-peers set -",
-        "--state <DIR>",
-        "CJP2P_STATE_DIR",
-        "Exit status",
-    ] {
+    for text in ["| cjp2p-peers set -", "--state <DIR>", "CJP2P_STATE_DIR", "Exit status"] {
         assert!(help.contains(text), "{text:?} is missing in {help}");
     }
 }
@@ -289,15 +227,7 @@ fn a_damaged_table_is_set_aside_with_a_warning() {
     let bench = Bench::new();
     fs::write(bench.path(), "[{\"address\":\"127.0.0.1:7001\"},oops").unwrap();
     let output = bench.run(&[]);
-    assert_told(
-        &output,
-        0,
-        &[
-            "warning: ",
-            "peers.json: line 1: expected",
-            "peers.json.damaged-1",
-        ],
-    );
+    assert_told(&output, 0, &["warning: ", "peers.json: line 1: expected", "peers.json.damaged-1"]);
     assert_eq!(output.stdout, b"[]\n");
     assert!(bench.state.path().join("peers.json.damaged-1").exists());
     assert_silent(&bench.run(&["add", "127.0.0.1:7001"]));
@@ -319,16 +249,8 @@ fn a_closed_reader_ends_the_tool_quietly_with_141() {
     bench.run(&["add", "127.0.0.1:7001"]);
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
-    let output = bench
-        .command(&[])
-        .stdout(writer)
-        .stderr(Stdio::piped())
-        .output()
-        .unwrap();
-    assert_eq!(
-        (output.status.code(), stderr(&output).as_str()),
-        (Some(141), "")
-    );
+    let output = bench.command(&[]).stdout(writer).stderr(Stdio::piped()).output().unwrap();
+    assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(141), ""));
 }
 
 #[test]
@@ -336,12 +258,7 @@ fn a_full_disk_under_standard_output_is_exit_code_7() {
     let bench = Bench::new();
     for args in [&[][..], &["--help"]] {
         let full = fs::File::options().write(true).open("/dev/full").unwrap();
-        let output = bench
-            .command(args)
-            .stdout(full)
-            .stderr(Stdio::piped())
-            .output()
-            .unwrap();
+        let output = bench.command(args).stdout(full).stderr(Stdio::piped()).output().unwrap();
         assert_told(&output, 7, &["standard output: No space left"]);
     }
 }
@@ -350,12 +267,7 @@ fn a_full_disk_under_standard_output_is_exit_code_7() {
 fn many_processes_adding_at_once_lose_nothing() {
     let bench = Bench::new();
     let children: Vec<_> = (0..12)
-        .map(|n| {
-            bench
-                .command(&["add", &format!("127.0.0.1:{}", 7000 + n)])
-                .spawn()
-                .unwrap()
-        })
+        .map(|n| bench.command(&["add", &format!("127.0.0.1:{}", 7000 + n)]).spawn().unwrap())
         .collect();
     for mut child in children {
         assert!(child.wait().unwrap().success());
@@ -368,9 +280,5 @@ fn verbose_says_what_was_done() {
     let bench = Bench::new();
     let output = bench.run(&["add", "-v", "127.0.0.1:7001"]);
     assert_told(&output, 0, &["127.0.0.1:7001 added"]);
-    assert_told(
-        &bench.run(&["-v", "add", "127.0.0.1:7001"]),
-        0,
-        &["was known already"],
-    );
+    assert_told(&bench.run(&["-v", "add", "127.0.0.1:7001"]), 0, &["was known already"]);
 }

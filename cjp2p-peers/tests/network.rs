@@ -1,9 +1,6 @@
 //! The commands that ask peers, against peers on loopback.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "clippy excuses tests, but not their helpers"
-)]
+#![expect(clippy::unwrap_used, reason = "clippy excuses tests, but not their helpers")]
 
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, UdpSocket};
@@ -45,9 +42,7 @@ impl Sink for Shelf {}
 impl NodePeer {
     /// Starts a peer that shares what it says it does. If it has a friend, both know each other when this returns.
     fn start(shared: &[(&str, u64)], friend: Option<SocketAddr>) -> NodePeer {
-        let shared = shared
-            .iter()
-            .map(|(id, length)| (ContentId::parse(id).unwrap(), *length));
+        let shared = shared.iter().map(|(id, length)| (ContentId::parse(id).unwrap(), *length));
         let mut shelf = Shelf(shared.collect());
         let port = UdpPort::bind(&["127.0.0.1:0".parse().unwrap()]).unwrap();
         let address = port.local_address().unwrap();
@@ -64,18 +59,11 @@ impl NodePeer {
         if let Some(friend) = friend {
             node.inquire(event_loop.now(), friend, Question::Peers, false);
             event_loop.drain(&mut node, &mut events);
-            while !events
-                .iter()
-                .any(|event| matches!(event, Event::Answer { .. }))
+            while !events.iter().any(|event| matches!(event, Event::Answer { .. }))
                 || node.open_questions() > 0
             {
                 event_loop
-                    .turn(
-                        &mut node,
-                        &mut shelf,
-                        event_loop.now() + Duration::from_secs(1),
-                        &mut events,
-                    )
+                    .turn(&mut node, &mut shelf, event_loop.now() + Duration::from_secs(1), &mut events)
                     .unwrap();
             }
         }
@@ -84,16 +72,10 @@ impl NodePeer {
         let thread = thread::spawn(move || {
             while !stopped.load(Ordering::Relaxed) {
                 let until = event_loop.now() + Duration::from_millis(20);
-                event_loop
-                    .turn(&mut node, &mut shelf, until, &mut Vec::new())
-                    .unwrap();
+                event_loop.turn(&mut node, &mut shelf, until, &mut Vec::new()).unwrap();
             }
         });
-        NodePeer {
-            address,
-            stop,
-            thread: Some(thread),
-        }
+        NodePeer { address, stop, thread: Some(thread) }
     }
 }
 
@@ -123,9 +105,7 @@ impl ScriptedPeer {
                 let messages: Vec<Value> = serde_json::from_slice(&buffer[..length]).unwrap();
                 let answer = script(&messages);
                 if !answer.is_empty() {
-                    socket
-                        .send_to(Value::from(answer).to_string().as_bytes(), from)
-                        .unwrap();
+                    socket.send_to(Value::from(answer).to_string().as_bytes(), from).unwrap();
                 }
             }
         });
@@ -141,9 +121,7 @@ impl ScriptedPeer {
                     if let Some(value) = message.get("PleaseReturnThisMessage") {
                         Some(json!({"ReturnedMessage": value}))
                     } else {
-                        message
-                            .get("PleaseSendPeers")
-                            .map(|_| json!({"Peers": {"peers": peers}}))
+                        message.get("PleaseSendPeers").map(|_| json!({"Peers": {"peers": peers}}))
                     }
                 })
                 .collect()
@@ -157,9 +135,7 @@ struct Bench {
 
 impl Bench {
     fn new() -> Bench {
-        Bench {
-            state: tempfile::tempdir().unwrap(),
-        }
+        Bench { state: tempfile::tempdir().unwrap() }
     }
 
     fn command(&self, args: &[&str]) -> Command {
@@ -179,29 +155,16 @@ impl Bench {
     /// The JSON lines that a command that succeeds prints, in the order of their text.
     fn json(&self, args: &[&str]) -> Vec<Value> {
         let output = self.command(args).arg("--json").output().unwrap();
-        assert_eq!(
-            output.status.code(),
-            Some(0),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        let mut lines: Vec<_> = String::from_utf8(output.stdout)
-            .unwrap()
-            .lines()
-            .map(str::to_owned)
-            .collect();
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        let mut lines: Vec<_> =
+            String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect();
         lines.sort();
-        lines
-            .iter()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect()
+        lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     fn peer(&self, address: SocketAddr) -> Option<Value> {
         let table: Vec<Value> = serde_json::from_slice(&self.run(&[]).stdout).unwrap();
-        table
-            .into_iter()
-            .find(|peer| peer["address"] == address.to_string())
+        table.into_iter().find(|peer| peer["address"] == address.to_string())
     }
 }
 
@@ -226,26 +189,19 @@ fn a_ping_prints_the_round_trip_and_verifies_the_peer() {
         assert_eq!(lines[0]["address"], address.to_string());
         assert!(lines[0]["round_trip_ms"].as_f64().unwrap() >= 0.0);
         let peer = bench.peer(address).unwrap();
-        assert_eq!(
-            (&peer["verified"], &peer["origin"]),
-            (&json!(true), &json!("command line"))
-        );
+        assert_eq!((&peer["verified"], &peer["origin"]), (&json!(true), &json!("command line")));
         assert!(peer["last_heard_ms"].as_u64().unwrap() > 1_700_000_000_000);
     }
     let output = bench.run(&["ping", &ours.address.to_string()]);
     let text = String::from_utf8(output.stdout).unwrap();
-    assert!(
-        text.starts_with(&format!("{}\t", ours.address)) && text.ends_with(" ms\n"),
-        "{text}"
-    );
+    assert!(text.starts_with(&format!("{}\t", ours.address)) && text.ends_with(" ms\n"), "{text}");
 }
 
 #[test]
 fn whoever_returns_something_else_is_not_there() {
     let bench = Bench::new();
-    let liar = ScriptedPeer::start(|_| {
-        vec![json!({"ReturnedMessage": {"cookie": "AAAAAAAAAAAAAAAAAAAAAA"}})]
-    });
+    let liar =
+        ScriptedPeer::start(|_| vec![json!({"ReturnedMessage": {"cookie": "AAAAAAAAAAAAAAAAAAAAAA"}})]);
     let output = bench.run(&["ping", &liar.address.to_string()]);
     assert_eq!(output.status.code(), Some(3));
     assert_eq!(bench.peer(liar.address), None);
@@ -257,10 +213,7 @@ fn where_nobody_answers_the_exit_code_is_3_and_the_table_knows() {
     let silent = nobody();
     bench.run(&["add", &silent.to_string()]);
     let output = bench.run(&["ping"]);
-    assert_eq!(
-        String::from_utf8(output.stdout.clone()).unwrap(),
-        format!("{silent}\tno answer\n")
-    );
+    assert_eq!(String::from_utf8(output.stdout.clone()).unwrap(), format!("{silent}\tno answer\n"));
     assert_eq!(
         (output.status.code(), stderr(&output).as_str()),
         (Some(3), "cjp2p-peers: no peer answered\n")
@@ -274,11 +227,7 @@ fn where_nobody_is_known_there_is_nobody_to_ask() {
     for command in ["ping", "discover", "content"] {
         let output = bench.run(&[command]);
         assert_eq!(output.status.code(), Some(3));
-        assert!(
-            stderr(&output).starts_with("cjp2p-peers: nobody to ask"),
-            "{}",
-            stderr(&output)
-        );
+        assert!(stderr(&output).starts_with("cjp2p-peers: nobody to ask"), "{}", stderr(&output));
     }
 }
 
@@ -297,35 +246,21 @@ fn discover_finds_the_peers_of_peers_and_keeps_who_answers() {
         "224.0.0.1:24254".into(),
     ]);
     let lines = bench.json(&["discover", "--peer", &foreign.address.to_string()]);
-    let mut found: Vec<String> = lines
-        .iter()
-        .map(|line| line["address"].as_str().unwrap().to_owned())
-        .collect();
+    let mut found: Vec<String> =
+        lines.iter().map(|line| line["address"].as_str().unwrap().to_owned()).collect();
     found.sort();
-    let mut expected: Vec<String> = [
-        first.address,
-        second.address,
-        third.address,
-        foreign.address,
-    ]
-    .map(|address| address.to_string())
-    .to_vec();
+    let mut expected: Vec<String> = [first.address, second.address, third.address, foreign.address]
+        .map(|address| address.to_string())
+        .to_vec();
     expected.sort();
     assert_eq!(found, expected);
     assert!(lines.iter().all(|line| line["new"] == true));
     let peer = bench.peer(first.address).unwrap();
     assert_eq!(
         (&peer["verified"], &peer["origin"]),
-        (
-            &json!(true),
-            &json!(format!("referral {}", foreign.address))
-        )
+        (&json!(true), &json!(format!("referral {}", foreign.address)))
     );
-    assert_eq!(
-        bench.peer(silent),
-        None,
-        "whom nobody has heard is not kept"
-    );
+    assert_eq!(bench.peer(silent), None, "whom nobody has heard is not kept");
     let again = bench.json(&["discover"]);
     assert_eq!(again.len(), 4);
     assert!(again.iter().all(|line| line["new"] == false));
@@ -336,18 +271,9 @@ fn discover_ends_at_its_limit_and_bothers_the_silent_little() {
     let bench = Bench::new();
     let victim = ScriptedPeer::start(|_| vec![]);
     let named = victim.address.to_string();
-    let foreign = ScriptedPeer::february(vec![
-        named.clone(),
-        named.replace("127.0.0.1", "[::ffff:127.0.0.1]"),
-        named,
-    ]);
-    bench.json(&[
-        "discover",
-        "--for",
-        "800ms",
-        "--peer",
-        &foreign.address.to_string(),
-    ]);
+    let foreign =
+        ScriptedPeer::february(vec![named.clone(), named.replace("127.0.0.1", "[::ffff:127.0.0.1]"), named]);
+    bench.json(&["discover", "--for", "800ms", "--peer", &foreign.address.to_string()]);
     assert_eq!(victim.heard.load(Ordering::Relaxed), 1);
     bench.json(&["discover", "--peer", &foreign.address.to_string()]);
     assert_eq!(victim.heard.load(Ordering::Relaxed), 3);
@@ -358,10 +284,7 @@ fn content_tells_who_shares_what() {
     let bench = Bench::new();
     let blake3 = format!("blake3/{}", "ab".repeat(32));
     let many: Vec<(String, u64)> = (0..100u64).map(|n| (format!("{n:064x}"), n)).collect();
-    let many: Vec<(&str, u64)> = many
-        .iter()
-        .map(|(id, length)| (id.as_str(), *length))
-        .collect();
+    let many: Vec<(&str, u64)> = many.iter().map(|(id, length)| (id.as_str(), *length)).collect();
     let one = NodePeer::start(&[(&blake3, 5000), ("film", 7)], None);
     let two = NodePeer::start(&many, Some(one.address));
     for peer in [&one, &two] {
@@ -369,49 +292,33 @@ fn content_tells_who_shares_what() {
     }
     let lines = bench.json(&["content"]);
     assert_eq!(lines.len(), 102);
+    assert!(lines.contains(&json!({"address": one.address.to_string(), "id": blake3, "length": 5000})));
     assert!(
-        lines.contains(&json!({"address": one.address.to_string(), "id": blake3, "length": 5000}))
+        lines.contains(
+            &json!({"address": two.address.to_string(), "id": format!("{:064x}", 99), "length": 99})
+        )
     );
-    assert!(lines.contains(
-        &json!({"address": two.address.to_string(), "id": format!("{:064x}", 99), "length": 99})
-    ));
     let output = bench.run(&["content", &one.address.to_string()]);
     let text = String::from_utf8(output.stdout).unwrap();
     let mut text: Vec<&str> = text.lines().collect();
     text.sort();
-    assert_eq!(
-        text,
-        [
-            format!("{}\t5000\t{blake3}", one.address),
-            format!("{}\t7\tfilm", one.address)
-        ]
-    );
+    assert_eq!(text, [format!("{}\t5000\t{blake3}", one.address), format!("{}\t7\tfilm", one.address)]);
 }
 
 #[test]
 fn a_list_of_a_foreign_node_is_read_and_what_is_no_id_left_out() {
     let bench = Bench::new();
     let sha256 = "cd".repeat(32);
-    let results = json!([
-        [sha256, 12],
-        ["../../etc/passwd", 1],
-        ["\u{1b}[2Jgone", 2],
-        [sha256, 12],
-        ["1M", 1048576]
-    ]);
+    let results =
+        json!([[sha256, 12], ["../../etc/passwd", 1], ["\u{1b}[2Jgone", 2], [sha256, 12], ["1M", 1048576]]);
     let foreign = ScriptedPeer::start(move |messages| {
-        let asks = messages
-            .iter()
-            .any(|message| message.get("PleaseListContent").is_some());
+        let asks = messages.iter().any(|message| message.get("PleaseListContent").is_some());
         Vec::from_iter(asks.then(|| json!({"ContentList": {"results": results}})))
     });
     let output = bench.run(&["content", &foreign.address.to_string()]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let address = foreign.address;
-    let expected = format!(
-        "{address}\t12\t{}\n{address}\t1048576\t1M\n",
-        "cd".repeat(32)
-    );
+    let expected = format!("{address}\t12\t{}\n{address}\t1048576\t1M\n", "cd".repeat(32));
     assert_eq!(String::from_utf8(output.stdout).unwrap(), expected);
 }
 
@@ -433,11 +340,7 @@ fn a_name_that_cannot_be_resolved_is_told() {
     let bench = Bench::new();
     let output = bench.run(&["ping", "does-not-exist.invalid"]);
     assert_eq!(output.status.code(), Some(3));
-    assert!(
-        stderr(&output).contains("warning: does-not-exist.invalid:24254: "),
-        "{}",
-        stderr(&output)
-    );
+    assert!(stderr(&output).contains("warning: does-not-exist.invalid:24254: "), "{}", stderr(&output));
 }
 
 #[test]
@@ -450,16 +353,11 @@ fn an_interrupt_keeps_what_was_found_and_ends_by_the_signal() {
         .spawn()
         .unwrap();
     let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap())
-        .read_line(&mut line)
-        .unwrap();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     assert!(line.starts_with(&ours.address.to_string()));
     let id = nix::unistd::Pid::from_raw(child.id() as i32);
     nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGTERM).unwrap();
     let status = child.wait().unwrap();
-    assert_eq!(
-        std::os::unix::process::ExitStatusExt::signal(&status),
-        Some(15)
-    );
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(15));
     assert!(bench.peer(ours.address).is_some());
 }

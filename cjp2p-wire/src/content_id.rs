@@ -97,11 +97,7 @@ fn hex(digits: &str) -> Option<Hash> {
     if digits.len() != 64 {
         return None;
     }
-    HEXLOWER_PERMISSIVE
-        .decode(digits.as_bytes())
-        .ok()?
-        .try_into()
-        .ok()
+    HEXLOWER_PERMISSIVE.decode(digits.as_bytes()).ok()?.try_into().ok()
 }
 
 /// Only the canonical spelling: lower case, and zero in the bits that the last letter has too many.
@@ -110,9 +106,7 @@ fn parse_cid(text: &str) -> Option<ContentId> {
     if letters.bytes().any(|letter| letter.is_ascii_uppercase()) {
         return None;
     }
-    let bytes = BASE32_NOPAD
-        .decode(letters.to_ascii_uppercase().as_bytes())
-        .ok()?;
+    let bytes = BASE32_NOPAD.decode(letters.to_ascii_uppercase().as_bytes()).ok()?;
     let (start, hash) = bytes.split_first_chunk::<4>()?;
     let hash = hash.try_into().ok()?;
     match *start {
@@ -255,9 +249,7 @@ mod tests {
             any::<Hash>().prop_map(ContentId::Blake3),
             any::<Hash>().prop_map(ContentId::Sha256),
             any::<Hash>().prop_map(ContentId::Tree),
-            ".{1,40}".prop_filter_map("a plain name", |name| PlainName::new(&name)
-                .ok()
-                .map(ContentId::Name)),
+            ".{1,40}".prop_filter_map("a plain name", |name| PlainName::new(&name).ok().map(ContentId::Name)),
         ]
     }
 
@@ -324,10 +316,7 @@ mod tests {
             assert_eq!(ContentId::parse(&text), Err(error), "{text:?}");
         }
         assert_eq!(PlainName::new(&hex), Err(NameIsHash));
-        assert_eq!(
-            PlainName::new(&"é".repeat(127)).unwrap().as_str(),
-            "é".repeat(127)
-        );
+        assert_eq!(PlainName::new(&"é".repeat(127)).unwrap().as_str(), "é".repeat(127));
         assert_eq!(PlainName::new("...").unwrap().as_str(), "...");
     }
 }

@@ -53,16 +53,12 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<Message<'_>>, DatagramError> {
                     None => return Ok(messages),
                 }
             }
-            Err(A::Error::custom(format_args!(
-                "more than {MAX_MESSAGES} messages"
-            )))
+            Err(A::Error::custom(format_args!("more than {MAX_MESSAGES} messages")))
         }
     }
     let text = std::str::from_utf8(bytes).map_err(DatagramError::NotText)?;
     let mut reader = serde_json::Deserializer::from_str(text);
-    let messages = reader
-        .deserialize_seq(Elements)
-        .map_err(DatagramError::NotArray)?;
+    let messages = reader.deserialize_seq(Elements).map_err(DatagramError::NotArray)?;
     reader.end().map_err(DatagramError::NotArray)?;
     Ok(messages)
 }
@@ -94,9 +90,7 @@ impl Encoder {
 
     /// An empty datagram with memory for `capacity` bytes.
     pub fn with_capacity(capacity: usize) -> Encoder {
-        Encoder {
-            bytes: Vec::with_capacity(capacity),
-        }
+        Encoder { bytes: Vec::with_capacity(capacity) }
     }
 
     /// Whether no message was written.
@@ -132,8 +126,7 @@ impl Encoder {
     }
 
     fn open(&mut self, kind: &str) {
-        self.bytes
-            .push(if self.bytes.is_empty() { b'[' } else { b',' });
+        self.bytes.push(if self.bytes.is_empty() { b'[' } else { b',' });
         self.bytes.extend_from_slice(b"{\"");
         self.bytes.extend_from_slice(kind.as_bytes());
         self.bytes.extend_from_slice(b"\":");
@@ -195,14 +188,7 @@ impl Encoder {
     }
 
     /// Writes a `Content` with the bytes `data` of content `id` from `offset` on.
-    pub fn content(
-        &mut self,
-        id: &str,
-        offset: u64,
-        data: &[u8],
-        eof: Option<u64>,
-        padding: Padding,
-    ) {
+    pub fn content(&mut self, id: &str, offset: u64, data: &[u8], eof: Option<u64>, padding: Padding) {
         self.open("Content");
         self.raw("{\"id\":");
         self.string(id);

@@ -109,33 +109,16 @@ impl<'a> Message<'a> {
         let message = match &*kind {
             "PleaseSendContent" => {
                 let RequestFields { id, offset, length } = serde_json::from_str(text).ok()?;
-                Message::PleaseSendContent(ContentRequest {
-                    id: id.0,
-                    offset: offset.0,
-                    length: length.0,
-                })
+                Message::PleaseSendContent(ContentRequest { id: id.0, offset: offset.0, length: length.0 })
             }
             "Content" => {
-                let ContentFields {
-                    id,
-                    offset,
-                    base64,
-                    eof,
-                } = serde_json::from_str(text).ok()?;
+                let ContentFields { id, offset, base64, eof } = serde_json::from_str(text).ok()?;
                 let eof = eof.map(|n| n.0);
-                Message::Content(ContentBlock {
-                    id: id.0,
-                    offset: offset.0,
-                    base64: base64.0,
-                    eof,
-                })
+                Message::Content(ContentBlock { id: id.0, offset: offset.0, base64: base64.0, eof })
             }
             "MaybeTheyHaveSome" => {
                 let ReferralFields { id, peers } = serde_json::from_str(text).ok()?;
-                Message::MaybeTheyHaveSome(Referral {
-                    id: id.0,
-                    peers: peers.0,
-                })
+                Message::MaybeTheyHaveSome(Referral { id: id.0, peers: peers.0 })
             }
             "PleaseSendPeers" => Message::PleaseSendPeers,
             "Peers" => {

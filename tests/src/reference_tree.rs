@@ -11,9 +11,8 @@ const CHUNK_END: u32 = 2;
 const PARENT: u32 = 4;
 const ROOT: u32 = 8;
 
-const IV: [u32; 8] = [
-    0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19,
-];
+const IV: [u32; 8] =
+    [0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19];
 /// Which word of the block takes each place in the next round.
 const NEXT_ROUND: [usize; 16] = [2, 6, 3, 10, 7, 0, 4, 13, 1, 11, 12, 5, 9, 14, 15, 8];
 /// The state words that each of the eight mixing steps of a round works on: four columns, then four diagonals.
@@ -36,17 +35,10 @@ fn compress(input: [u32; 8], block: &[u8], counter: u64, flags: u32) -> [u32; 8]
     let mut state = [0; 16];
     state[..8].copy_from_slice(&input);
     state[8..12].copy_from_slice(&IV[..4]);
-    state[12..].copy_from_slice(&[
-        counter as u32,
-        (counter >> 32) as u32,
-        block.len() as u32,
-        flags,
-    ]);
+    state[12..].copy_from_slice(&[counter as u32, (counter >> 32) as u32, block.len() as u32, flags]);
     for _ in 0..7 {
         for (step, [a, b, c, d]) in STEPS.into_iter().enumerate() {
-            for (word, (first, second)) in
-                [(words[2 * step], (16, 12)), (words[2 * step + 1], (8, 7))]
-            {
+            for (word, (first, second)) in [(words[2 * step], (16, 12)), (words[2 * step + 1], (8, 7))] {
                 state[a] = state[a].wrapping_add(state[b]).wrapping_add(word);
                 state[d] = (state[d] ^ state[a]).rotate_right(first);
                 state[c] = state[c].wrapping_add(state[d]);
@@ -69,19 +61,11 @@ fn bytes_of(words: [u32; 8]) -> Value {
 /// The value of the subtree over `bytes`, which begin at chunk `first_chunk`. `root` is 0 or [`ROOT`].
 fn subtree(bytes: &[u8], first_chunk: u64, root: u32) -> Value {
     if bytes.len() <= CHUNK_LEN {
-        let blocks: Vec<&[u8]> = if bytes.is_empty() {
-            vec![&[]]
-        } else {
-            bytes.chunks(64).collect()
-        };
+        let blocks: Vec<&[u8]> = if bytes.is_empty() { vec![&[]] } else { bytes.chunks(64).collect() };
         let mut value = IV;
         for (i, block) in blocks.iter().enumerate() {
             let start = if i == 0 { CHUNK_START } else { 0 };
-            let end = if i + 1 == blocks.len() {
-                CHUNK_END | root
-            } else {
-                0
-            };
+            let end = if i + 1 == blocks.len() { CHUNK_END | root } else { 0 };
             value = compress(value, block, first_chunk, start | end);
         }
         return bytes_of(value);
@@ -106,18 +90,9 @@ pub fn levels(content: &[u8]) -> Vec<Vec<Value>> {
     let mut levels = Vec::new();
     let mut span = LEAF_LEN;
     loop {
-        let parts: Vec<&[u8]> = if content.is_empty() {
-            vec![&[]]
-        } else {
-            content.chunks(span).collect()
-        };
+        let parts: Vec<&[u8]> = if content.is_empty() { vec![&[]] } else { content.chunks(span).collect() };
         let chunks_each = (span / CHUNK_LEN) as u64;
-        levels.push(
-            (0..)
-                .zip(&parts)
-                .map(|(i, part)| subtree(part, i * chunks_each, 0))
-                .collect(),
-        );
+        levels.push((0..).zip(&parts).map(|(i, part)| subtree(part, i * chunks_each, 0)).collect());
         if parts.len() <= 2 {
             return levels;
         }

@@ -53,14 +53,12 @@ struct ValidId {
 }
 
 const LENGTHS: [u64; 18] = [
-    0, 1, 2, 1023, 1024, 1025, 4095, 4096, 4097, 8192, 8193, 12288, 12289, 524_288, 524_289,
-    528_384, 1_048_576, 1_048_577,
+    0, 1, 2, 1023, 1024, 1025, 4095, 4096, 4097, 8192, 8193, 12288, 12289, 524_288, 524_289, 528_384,
+    1_048_576, 1_048_577,
 ];
 
 fn vectors(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("vectors")
-        .join(name)
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("vectors").join(name)
 }
 
 fn pattern(length: u64) -> Vec<u8> {
@@ -102,11 +100,7 @@ impl TreeSource for InMemory<'_> {
 
 /// The whole tree file as a server of the library would give it out.
 fn file_by_library(tree: &Tree, content: &[u8]) -> Vec<u8> {
-    let mut source = InMemory {
-        tree,
-        content,
-        leaves: Vec::new(),
-    };
+    let mut source = InMemory { tree, content, leaves: Vec::new() };
     let mut file = Vec::new();
     let Ok(()) = tree::read_tree(&tree.geometry(), 0..u64::MAX, &mut source, &mut file);
     file
@@ -139,48 +133,28 @@ fn read_cases() -> Vec<(Vec<u8>, TreeCase)> {
         Some(text) => STANDARD.decode_to_vec(text).unwrap(),
         None => pattern(case.length),
     };
-    vectors
-        .cases
-        .into_iter()
-        .map(|case| (content(&case), case))
-        .collect()
+    vectors.cases.into_iter().map(|case| (content(&case), case)).collect()
 }
 
 #[test]
 fn the_reference_and_the_library_agree_with_every_vector() {
     for (content, case) in read_cases() {
-        assert_eq!(
-            case_by_reference(&content, case.content_base64.clone()),
-            case
-        );
+        assert_eq!(case_by_reference(&content, case.content_base64.clone()), case);
         let tree = build(&content);
         assert_eq!(hex(tree.root()), case.blake3);
         let file = file_by_library(&tree, &content);
-        assert_eq!(
-            file,
-            reference_tree::file(&content),
-            "{} bytes",
-            case.length
-        );
+        assert_eq!(file, reference_tree::file(&content), "{} bytes", case.length);
         let geometry = Geometry::new(case.length).unwrap();
-        assert_eq!(
-            (geometry, geometry.tree_length()),
-            (tree.geometry(), case.tree_length)
-        );
+        assert_eq!((geometry, geometry.tree_length()), (tree.geometry(), case.tree_length));
 
         let mut verifier = TreeVerifier::new(*tree.root(), geometry);
         for leaf in 0..geometry.leaves() {
             while let Some(run) = verifier.missing_run_for(leaf) {
                 let bytes = geometry.run_bytes(run);
-                verifier
-                    .insert_run(run, &file[bytes.start as usize..bytes.end as usize])
-                    .unwrap();
+                verifier.insert_run(run, &file[bytes.start as usize..bytes.end as usize]).unwrap();
             }
         }
-        assert_eq!(
-            verifier.verify(0, &content).unwrap().proves_length(),
-            Some(case.length)
-        );
+        assert_eq!(verifier.verify(0, &content).unwrap().proves_length(), Some(case.length));
         if case.length > tree::LEAF_LEN {
             assert_eq!(verifier.read(0..u64::MAX), Some(file));
         }
@@ -210,11 +184,7 @@ fn values_that_other_nodes_publish_are_among_the_vectors() {
             "97950f576a89f6af47a955e4b85253c06381efb3fd75d55badf1a5bc91d19a85",
         ),
     ] {
-        let case = cases
-            .iter()
-            .map(|(_, case)| case)
-            .find(|case| case.blake3 == blake3)
-            .unwrap();
+        let case = cases.iter().map(|(_, case)| case).find(|case| case.blake3 == blake3).unwrap();
         assert_eq!(case.length, length);
         assert!(case.sha256.ends_with(sha256) && case.last_leaf.ends_with(last_leaf));
     }
@@ -232,12 +202,7 @@ fn ids_read_and_print_as_in_the_vectors() {
             ContentId::Tree(_) => "tree",
             ContentId::Name(_) => "name",
         };
-        assert_eq!(
-            (id.to_string(), kind, id.cid()),
-            (valid.id, &*valid.kind, valid.cid),
-            "{}",
-            valid.text
-        );
+        assert_eq!((id.to_string(), kind, id.cid()), (valid.id, &*valid.kind, valid.cid), "{}", valid.text);
         assert_eq!(ContentId::parse(&id.to_string()).as_ref(), Ok(&id));
         if let Some(cid) = id.cid() {
             assert_eq!(ContentId::parse(&cid), Ok(id));
@@ -254,9 +219,7 @@ fn write_the_tree_vectors_anew() {
     let foreign = read_cases()
         .into_iter()
         .filter_map(|(content, case)| case.content_base64.map(|text| (content, text)));
-    let pattern = LENGTHS
-        .iter()
-        .map(|length| case_by_reference(&pattern(*length), None));
+    let pattern = LENGTHS.iter().map(|length| case_by_reference(&pattern(*length), None));
     let written = TreeVectors {
         about: "Ids and trees (blake3_tree_v2) of some contents. Where content_base64 is absent, byte i of the content \
                 is i mod 251. Leaves are blocks of 4096 bytes; first_leaf and last_leaf are their values as non-root \

@@ -22,10 +22,7 @@ pub fn folder() -> TempDir {
 
 pub fn tool(folder: &Path) -> Command {
     let mut command = Command::cargo_bin("cjp2p-hash").unwrap();
-    command
-        .current_dir(folder)
-        .stdin(Stdio::null())
-        .env_remove("RUST_LOG");
+    command.current_dir(folder).stdin(Stdio::null()).env_remove("RUST_LOG");
     command
 }
 
@@ -34,22 +31,13 @@ pub fn run<S: AsRef<OsStr>>(folder: &Path, args: &[S]) -> Output {
 }
 
 pub fn sha256sum<S: AsRef<OsStr>>(folder: &Path, args: &[S]) -> Output {
-    Command::new("sha256sum")
-        .current_dir(folder)
-        .args(args)
-        .env("LC_ALL", "C")
-        .output()
-        .unwrap()
+    Command::new("sha256sum").current_dir(folder).args(args).env("LC_ALL", "C").output().unwrap()
 }
 
 /// Runs with `input` on standard input.
 pub fn pipe(mut command: Command, input: &[u8]) -> Output {
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(input).unwrap();
     child.wait_with_output().unwrap()
 }
@@ -68,9 +56,5 @@ pub fn stdout(output: &Output) -> String {
 pub fn complaint(output: &Output) -> String {
     let stderr = text(&output.stderr);
     assert_eq!(stderr.lines().count(), 1, "{stderr}");
-    stderr
-        .trim_end()
-        .strip_prefix("cjp2p-hash: ")
-        .unwrap()
-        .to_owned()
+    stderr.trim_end().strip_prefix("cjp2p-hash: ").unwrap().to_owned()
 }

@@ -83,8 +83,7 @@ impl EventLoop {
     pub fn unix_ms(&self, time: Time) -> u64 {
         let ago = self.now().since(time);
         let then = SystemTime::now().checked_sub(ago).unwrap_or(UNIX_EPOCH);
-        then.duration_since(UNIX_EPOCH)
-            .map_or(0, |d| d.as_millis() as u64)
+        then.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)
     }
 
     /// The socket.
@@ -172,13 +171,7 @@ impl EventLoop {
         blobs: &mut dyn Blobs,
         events: &mut Vec<Event>,
     ) -> io::Result<bool> {
-        let EventLoop {
-            port,
-            epoch,
-            backlog,
-            node_timeout,
-            ..
-        } = self;
+        let EventLoop { port, epoch, backlog, node_timeout, .. } = self;
         let mut opened = Vec::new();
         let mut outgoing = Vec::new();
         let count = port.receive(|from, bytes| {
@@ -210,11 +203,8 @@ impl EventLoop {
             // No wait is without end: a clock that stands still must not hang the tool.
             until.since(self.now()).min(Duration::from_secs(3600))
         });
-        let interest = if self.backlog.is_empty() {
-            PollFlags::POLLIN
-        } else {
-            PollFlags::POLLIN | PollFlags::POLLOUT
-        };
+        let interest =
+            if self.backlog.is_empty() { PollFlags::POLLIN } else { PollFlags::POLLIN | PollFlags::POLLOUT };
         let mut descriptors = vec![
             PollFd::new(self.port.as_fd(), interest),
             PollFd::new(self.wakes.as_fd(), PollFlags::POLLIN),

@@ -36,10 +36,7 @@ enum Content {
 impl PeerFile {
     /// The peer table of a state folder. Neither needs to exist before the first update.
     pub fn new(state: &StateDir) -> PeerFile {
-        PeerFile {
-            path: state.file("peers.json"),
-            lock: state.file("peers.json.lock"),
-        }
+        PeerFile { path: state.file("peers.json"), lock: state.file("peers.json.lock") }
     }
 
     /// Where it is.
@@ -55,10 +52,7 @@ impl PeerFile {
             Ok(Content::Good(table)) => (table, None),
             Ok(Content::Damaged(table, problem)) => match self.update(|_| ()) {
                 Ok(((), warning)) => (table, warning),
-                Err(error) => (
-                    table,
-                    Some(format!("{problem} (and it cannot be set aside: {error})")),
-                ),
+                Err(error) => (table, Some(format!("{problem} (and it cannot be set aside: {error})"))),
             },
             Err(error) => (PeerTable::new(), Some(error.to_string())),
         }
@@ -73,10 +67,7 @@ impl PeerFile {
     ///
     /// Where the file cannot be read, set aside or replaced, or the lock is not to be had within a minute. The file is
     /// then as it was.
-    pub fn update<R>(
-        &self,
-        change: impl FnOnce(&mut PeerTable) -> R,
-    ) -> io::Result<(R, Option<String>)> {
+    pub fn update<R>(&self, change: impl FnOnce(&mut PeerTable) -> R) -> io::Result<(R, Option<String>)> {
         let _lock = FileLock::acquire_within(&self.lock, LOCK_LIMIT)?;
         let (mut table, warning) = match read(&self.path)? {
             Content::Good(table) => (table, None),
@@ -86,10 +77,7 @@ impl PeerFile {
                     0 => String::new(),
                     count => format!("; {count} of its peers could be read and are kept"),
                 };
-                (
-                    table,
-                    Some(format!("{problem}: set aside as {}{kept}", aside.display())),
-                )
+                (table, Some(format!("{problem}: set aside as {}{kept}", aside.display())))
             }
         };
         let before = table.clone();
@@ -147,10 +135,7 @@ impl PeerFile {
                 return Ok(aside);
             }
         }
-        Err(about(
-            &self.path,
-            io::Error::other("too many damaged files beside it"),
-        ))
+        Err(about(&self.path, io::Error::other("too many damaged files beside it")))
     }
 }
 
@@ -175,20 +160,10 @@ fn read(path: &Path) -> io::Result<Content> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(empty()),
         Err(error) => return Err(about(path, error)),
     };
-    file.take(MAX_BYTES + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|error| about(path, error))?;
-    let damaged = |table, what: String| {
-        Ok(Content::Damaged(
-            table,
-            format!("{}: {what}", path.display()),
-        ))
-    };
+    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|error| about(path, error))?;
+    let damaged = |table, what: String| Ok(Content::Damaged(table, format!("{}: {what}", path.display())));
     if bytes.len() as u64 > MAX_BYTES {
-        return damaged(
-            PeerTable::new(),
-            format!("larger than {} MiB", MAX_BYTES >> 20),
-        );
+        return damaged(PeerTable::new(), format!("larger than {} MiB", MAX_BYTES >> 20));
     }
     let Ok(text) = String::from_utf8(bytes) else {
         return damaged(PeerTable::new(), "not UTF-8".into());
@@ -218,9 +193,7 @@ mod tests {
 
     fn names(folder: &TempDir) -> Vec<String> {
         let entries = fs::read_dir(folder.path()).unwrap();
-        let mut names: Vec<_> = entries
-            .map(|e| e.unwrap().file_name().into_string().unwrap())
-            .collect();
+        let mut names: Vec<_> = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
         names
     }
@@ -241,10 +214,8 @@ mod tests {
                 let file = file.clone();
                 scope.spawn(move || {
                     for n in 0..12 {
-                        file.update(|table| {
-                            table.heard(peer(writer * 100 + n), 1, None, Origin::Incoming)
-                        })
-                        .unwrap();
+                        file.update(|table| table.heard(peer(writer * 100 + n), 1, None, Origin::Incoming))
+                            .unwrap();
                         let (table, warning) = file.load();
                         assert_eq!(warning, None);
                         assert!(table.get(peer(writer * 100 + n)).is_some());
@@ -258,34 +229,22 @@ mod tests {
     #[test]
     fn an_update_that_changes_nothing_writes_nothing() {
         let (_folder, file) = setup();
-        file.update(|table| table.suggest(peer(1), Origin::Added))
-            .unwrap();
+        file.update(|table| table.suggest(peer(1), Origin::Added)).unwrap();
         let before = fs::metadata(file.path()).unwrap().modified().unwrap();
-        file.update(|table| table.suggest(peer(1), Origin::Added))
-            .unwrap();
-        assert_eq!(
-            fs::metadata(file.path()).unwrap().modified().unwrap(),
-            before
-        );
+        file.update(|table| table.suggest(peer(1), Origin::Added)).unwrap();
+        assert_eq!(fs::metadata(file.path()).unwrap().modified().unwrap(), before);
     }
 
     #[test]
     fn a_damaged_file_is_set_aside_with_a_warning_and_nothing_is_lost() {
         let (folder, file) = setup();
-        for (n, damaged) in [
-            (1, "nonsense"),
-            (2, "{\"version\":2,\"peers\":[]}"),
-            (3, "\u{0}\u{0}\u{0}"),
-        ] {
+        for (n, damaged) in [(1, "nonsense"), (2, "{\"version\":2,\"peers\":[]}"), (3, "\u{0}\u{0}\u{0}")] {
             fs::write(file.path(), damaged).unwrap();
             let (table, warning) = file.load();
             assert!(table.is_empty());
             let aside = format!("peers.json.damaged-{n}");
             assert!(warning.unwrap().contains(&aside));
-            assert_eq!(
-                fs::read_to_string(folder.path().join(aside)).unwrap(),
-                damaged
-            );
+            assert_eq!(fs::read_to_string(folder.path().join(aside)).unwrap(), damaged);
             assert_eq!(file.load(), (PeerTable::new(), None));
         }
         assert_eq!(names(&folder).len(), 5);
@@ -294,18 +253,11 @@ mod tests {
     #[test]
     fn what_can_be_read_of_a_damaged_file_is_kept() {
         let (folder, file) = setup();
-        fs::write(
-            file.path(),
-            r#"[{"address":"127.0.0.1:1001"},{"address":"nowhere"}]"#,
-        )
-        .unwrap();
+        fs::write(file.path(), r#"[{"address":"127.0.0.1:1001"},{"address":"nowhere"}]"#).unwrap();
         let (table, warning) = file.load();
         assert_eq!(table.len(), 1);
         let warning = warning.unwrap();
-        assert!(
-            warning.contains("line 1: entry 1: \"nowhere\""),
-            "{warning}"
-        );
+        assert!(warning.contains("line 1: entry 1: \"nowhere\""), "{warning}");
         assert!(warning.contains("damaged-1; 1 of its peers"), "{warning}");
         assert_eq!(file.load(), (table, None));
         assert!(names(&folder).contains(&"peers.json.damaged-1".into()));
@@ -314,10 +266,7 @@ mod tests {
     #[test]
     fn a_file_of_100_mb_is_set_aside_unread() {
         let (folder, file) = setup();
-        File::create(file.path())
-            .unwrap()
-            .set_len(100_000_000)
-            .unwrap();
+        File::create(file.path()).unwrap().set_len(100_000_000).unwrap();
         let (table, warning) = file.load();
         assert!(table.is_empty());
         assert!(warning.unwrap().contains("larger than 16 MiB"));

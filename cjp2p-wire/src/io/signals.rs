@@ -21,8 +21,7 @@ impl Signals {
     pub fn take_over(signals: &[Signal]) -> io::Result<Signals> {
         let mask: SigSet = signals.iter().copied().collect();
         sigprocmask(SigmaskHow::SIG_BLOCK, Some(&mask), None)?;
-        let descriptor =
-            SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
+        let descriptor = SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
         Ok(Signals { descriptor })
     }
 

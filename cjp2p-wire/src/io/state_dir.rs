@@ -27,15 +27,9 @@ impl StateDir {
     pub fn open(flag: Option<&Path>) -> io::Result<StateDir> {
         let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty());
         let home = env::home_dir().filter(|home| !home.as_os_str().is_empty());
-        let path =
-            locate(flag, set("CJP2P_STATE_DIR"), set("XDG_STATE_HOME"), home).ok_or_else(|| {
-                io::Error::other("no home folder: name one with --state or CJP2P_STATE_DIR")
-            })?;
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&path)
-            .map_err(|error| about(&path, error))?;
+        let path = locate(flag, set("CJP2P_STATE_DIR"), set("XDG_STATE_HOME"), home)
+            .ok_or_else(|| io::Error::other("no home folder: name one with --state or CJP2P_STATE_DIR"))?;
+        DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(|error| about(&path, error))?;
         Ok(StateDir { path })
     }
 
@@ -63,9 +57,7 @@ fn locate(
         return Some(path.into());
     }
     // The XDG specification has relative paths ignored.
-    let xdg = xdg_state_home
-        .map(PathBuf::from)
-        .filter(|path| path.is_absolute());
+    let xdg = xdg_state_home.map(PathBuf::from).filter(|path| path.is_absolute());
     let states = xdg.or_else(|| home.map(|home| home.join(".local/state")))?;
     Some(states.join("cjp2p"))
 }
@@ -79,9 +71,7 @@ fn locate(
 ///
 /// Where writing fails: the old file is then unchanged.
 pub fn atomic_replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let name = path
-        .file_name()
-        .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+    let name = path.file_name().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
     let folder = match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
@@ -102,9 +92,7 @@ pub fn atomic_replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
         return Err(about(path, error));
     }
     // Without this the rename itself may be lost with the power.
-    File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(|error| about(folder, error))
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| about(folder, error))
 }
 
 /// Opens the temporary file so that nobody else writes it at the same time.
@@ -173,8 +161,7 @@ impl FileLock {
                 return Ok(lock);
             }
             if start.elapsed() >= limit {
-                let error =
-                    io::Error::new(io::ErrorKind::TimedOut, "another process holds the lock");
+                let error = io::Error::new(io::ErrorKind::TimedOut, "another process holds the lock");
                 return Err(about(path, error));
             }
             thread::sleep(Duration::from_millis(2));
@@ -208,14 +195,8 @@ mod tests {
         let home = || Some(PathBuf::from("/home/me"));
         let all = locate(Some(Path::new("flag")), some("own"), some("/xdg"), home());
         assert_eq!(all, Some("flag".into()));
-        assert_eq!(
-            locate(None, some("own"), some("/xdg"), home()),
-            Some("own".into())
-        );
-        assert_eq!(
-            locate(None, None, some("/xdg"), home()),
-            Some("/xdg/cjp2p".into())
-        );
+        assert_eq!(locate(None, some("own"), some("/xdg"), home()), Some("own".into()));
+        assert_eq!(locate(None, None, some("/xdg"), home()), Some("/xdg/cjp2p".into()));
         let relative = locate(None, None, some("xdg"), home());
         assert_eq!(relative, Some("/home/me/.local/state/cjp2p".into()));
         assert_eq!(locate(None, None, None, None), None);
@@ -225,10 +206,7 @@ mod tests {
     fn the_folder_is_made_for_its_user_only() {
         let parent = tempfile::tempdir().unwrap();
         let state = StateDir::open(Some(&parent.path().join("a/b"))).unwrap();
-        assert_eq!(
-            fs::metadata(state.path()).unwrap().permissions().mode() & 0o777,
-            0o700
-        );
+        assert_eq!(fs::metadata(state.path()).unwrap().permissions().mode() & 0o777, 0o700);
         StateDir::open(Some(state.path())).unwrap();
     }
 
@@ -237,9 +215,7 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let file = parent.path().join("file");
         fs::write(&file, "").unwrap();
-        let message = StateDir::open(Some(&file.join("state")))
-            .unwrap_err()
-            .to_string();
+        let message = StateDir::open(Some(&file.join("state"))).unwrap_err().to_string();
         assert!(message.contains("file/state: "), "{message}");
     }
 
@@ -247,11 +223,7 @@ mod tests {
     fn a_file_is_replaced_whole_and_nothing_stays_beside_it() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("table.json");
-        fs::write(
-            folder.path().join(".table.json.tmp"),
-            "left by a killed process, and longer",
-        )
-        .unwrap();
+        fs::write(folder.path().join(".table.json.tmp"), "left by a killed process, and longer").unwrap();
         atomic_replace(&path, b"one").unwrap();
         atomic_replace(&path, b"two").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"two");

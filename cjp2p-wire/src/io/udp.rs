@@ -6,8 +6,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, MultiHeaders, SockFlag, SockType, SockaddrStorage, bind, recvmmsg,
-    setsockopt, socket, sockopt,
+    AddressFamily, MsgFlags, MultiHeaders, SockFlag, SockType, SockaddrStorage, bind, recvmmsg, setsockopt,
+    socket, sockopt,
 };
 
 use crate::peers::address;
@@ -60,11 +60,7 @@ impl UdpPort {
 
     fn bind_one(address: SocketAddr) -> io::Result<UdpPort> {
         let is_v6 = address.is_ipv6();
-        let family = if is_v6 {
-            AddressFamily::Inet6
-        } else {
-            AddressFamily::Inet
-        };
+        let family = if is_v6 { AddressFamily::Inet6 } else { AddressFamily::Inet };
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let descriptor = socket(family, SockType::Datagram, flags, None)?;
         if is_v6 {
@@ -84,9 +80,7 @@ impl UdpPort {
             is_v6,
             // Linux doubles the number for its own bookkeeping, which a datagram may need as much as its bytes.
             receive_buffer: granted as u64 / 2,
-            buffers: (0..BATCH)
-                .map(|_| vec![0; MAX_DATAGRAM].into_boxed_slice())
-                .collect(),
+            buffers: (0..BATCH).map(|_| vec![0; MAX_DATAGRAM].into_boxed_slice()).collect(),
         })
     }
 
@@ -126,30 +120,17 @@ impl UdpPort {
     /// Fills the first buffers; returns the sender and length of each datagram.
     fn receive_batch(&mut self) -> nix::Result<Vec<(Option<SocketAddr>, usize)>> {
         let mut headers = MultiHeaders::<SockaddrStorage>::preallocate(BATCH, None);
-        let mut slices: Vec<[IoSliceMut<'_>; 1]> = self
-            .buffers
-            .iter_mut()
-            .map(|buffer| [IoSliceMut::new(buffer)])
-            .collect();
+        let mut slices: Vec<[IoSliceMut<'_>; 1]> =
+            self.buffers.iter_mut().map(|buffer| [IoSliceMut::new(buffer)]).collect();
         let descriptor = self.socket.as_raw_fd();
-        let results = recvmmsg(
-            descriptor,
-            &mut headers,
-            slices.iter_mut(),
-            MsgFlags::MSG_DONTWAIT,
-            None,
-        )?;
-        Ok(results
-            .map(|message| (message.address.and_then(socket_address), message.bytes))
-            .collect())
+        let results = recvmmsg(descriptor, &mut headers, slices.iter_mut(), MsgFlags::MSG_DONTWAIT, None)?;
+        Ok(results.map(|message| (message.address.and_then(socket_address), message.bytes)).collect())
     }
 
     /// Sends a datagram.
     pub fn send(&self, to: SocketAddr, bytes: &[u8]) -> Sent {
         let to = match (self.is_v6, to) {
-            (true, SocketAddr::V4(v4)) => {
-                SocketAddrV6::new(v4.ip().to_ipv6_mapped(), v4.port(), 0, 0).into()
-            }
+            (true, SocketAddr::V4(v4)) => SocketAddrV6::new(v4.ip().to_ipv6_mapped(), v4.port(), 0, 0).into(),
             (false, SocketAddr::V6(_)) => return Sent::Dropped,
             _ => to,
         };
@@ -190,9 +171,7 @@ fn socket_address(address: SockaddrStorage) -> Option<SocketAddr> {
     if let Some(v4) = address.as_sockaddr_in() {
         return Some(SocketAddr::V4((*v4).into()));
     }
-    address
-        .as_sockaddr_in6()
-        .map(|v6| SocketAddr::V6((*v6).into()))
+    address.as_sockaddr_in6().map(|v6| SocketAddr::V6((*v6).into()))
 }
 
 #[cfg(test)]
@@ -211,8 +190,7 @@ mod tests {
         for length in [0, 1, 1500, 65_507] {
             assert_eq!(v4.send(to, &vec![7; length]), Sent::Done);
             let mut got = Vec::new();
-            both.receive(|from, bytes| got.push((from, bytes.len())))
-                .unwrap();
+            both.receive(|from, bytes| got.push((from, bytes.len()))).unwrap();
             assert_eq!(got, [(v4.local_address().unwrap(), length)]);
         }
         assert_eq!(both.send(v4.local_address().unwrap(), b"[]"), Sent::Done);
@@ -223,14 +201,9 @@ mod tests {
     fn a_port_in_use_is_an_error_even_where_another_family_is_free() {
         let taken = port("[::]:0").local_address().unwrap().port();
         let holder = port(&format!("[::]:{taken}"));
-        let candidates = [
-            format!("[::]:{taken}").parse().unwrap(),
-            format!("0.0.0.0:{taken}").parse().unwrap(),
-        ];
-        assert_eq!(
-            UdpPort::bind(&candidates).unwrap_err().kind(),
-            io::ErrorKind::AddrInUse
-        );
+        let candidates =
+            [format!("[::]:{taken}").parse().unwrap(), format!("0.0.0.0:{taken}").parse().unwrap()];
+        assert_eq!(UdpPort::bind(&candidates).unwrap_err().kind(), io::ErrorKind::AddrInUse);
         drop(holder);
     }
 

@@ -84,14 +84,9 @@ impl Node {
                     | Message::PleaseListSupportedMessages
             )
         });
-        let returns = messages
-            .iter()
-            .any(|message| matches!(message, Message::PleaseReturnThisMessage(_)));
+        let returns = messages.iter().any(|message| matches!(message, Message::PleaseReturnThisMessage(_)));
         if asks || returns {
-            let known = self
-                .contacts
-                .get(from)
-                .is_some_and(|contact| contact.is_trusted(now));
+            let known = self.contacts.get(from).is_some_and(|contact| contact.is_trusted(now));
             if proof != Proof::None || known {
                 self.answer_proved(now, from, messages);
             } else {
@@ -128,15 +123,7 @@ impl Node {
         };
         let length = request.length.min(MAX_ANSWER as u64) as usize;
         let wire_id = request.id.to_string();
-        self.turns.push(
-            from,
-            Request {
-                wire_id,
-                id,
-                offset: request.offset,
-                length,
-            },
-        );
+        self.turns.push(from, Request { wire_id, id, offset: request.offset, length });
     }
 
     fn answer_proved(&mut self, now: Time, from: SocketAddr, messages: &[Message<'_>]) {
@@ -149,11 +136,7 @@ impl Node {
                 _ => {}
             }
         }
-        let mut reply = Reply {
-            encoder: Encoder::new(),
-            budget: ORDINARY_DATAGRAM,
-            says_something: false,
-        };
+        let mut reply = Reply { encoder: Encoder::new(), budget: ORDINARY_DATAGRAM, says_something: false };
         self.write_cookies(now, from, self.wants_cookie_from(from), &mut reply.encoder);
         self.answer_small(now, from, messages, MAX_PEERS_TOLD, &mut reply);
         if reply.says_something {
@@ -163,9 +146,7 @@ impl Node {
 
     /// Whether this proved source should be asked to return our cookie: it knows of such, and has not the present one.
     fn wants_cookie_from(&self, from: SocketAddr) -> bool {
-        self.contacts
-            .get(from)
-            .is_some_and(|contact| contact.cookie.is_some() && !contact.has_cookie)
+        self.contacts.get(from).is_some_and(|contact| contact.cookie.is_some() && !contact.has_cookie)
     }
 
     /// Answers what needs no library: returned messages, peers, the schema.
@@ -210,19 +191,12 @@ impl Node {
         blobs: &mut dyn Blobs,
     ) {
         let budget = (received * AMPLIFICATION).min(ORDINARY_DATAGRAM);
-        let mut reply = Reply {
-            encoder: Encoder::new(),
-            budget,
-            says_something: false,
-        };
+        let mut reply = Reply { encoder: Encoder::new(), budget, says_something: false };
         let theirs = messages.iter().find_map(|message| match message {
             Message::PleaseAlwaysReturnThisMessage(value) => Some(value.get()),
             _ => None,
         });
-        let always = theirs.is_some()
-            || messages
-                .iter()
-                .any(|m| matches!(m, Message::AlwaysReturned(_)));
+        let always = theirs.is_some() || messages.iter().any(|m| matches!(m, Message::AlwaysReturned(_)));
         if let Some(cookie) = theirs {
             reply.add(|e| e.value("AlwaysReturned", cookie));
         }
@@ -273,14 +247,12 @@ impl Node {
         let mut data = Vec::new();
         match blobs.read(&id, request.offset, wanted.min(fits), &mut data) {
             Read::Found { eof } => {
-                let rest = eof.map_or(wanted, |eof| {
-                    eof.saturating_sub(request.offset).min(wanted as u64) as usize
-                });
+                let rest =
+                    eof.map_or(wanted, |eof| eof.saturating_sub(request.offset).min(wanted as u64) as usize);
                 let whole = data.len() >= rest;
                 if whole || (part_will_do && data.len() >= MIN_TASTE) {
-                    let said = reply.say(|e| {
-                        e.content(&request.id, request.offset, &data, eof, Padding::Padded)
-                    });
+                    let said =
+                        reply.say(|e| e.content(&request.id, request.offset, &data, eof, Padding::Padded));
                     return whole && said;
                 }
                 false
@@ -352,11 +324,8 @@ impl Node {
 
     /// Sends the list of what is shared, in datagrams that cross any path whole.
     fn send_list(&mut self, now: Time, to: SocketAddr, blobs: &mut dyn Blobs) {
-        let list: Vec<(String, u64)> = blobs
-            .list(MAX_LIST)
-            .into_iter()
-            .map(|(id, length)| (id.to_string(), length))
-            .collect();
+        let list: Vec<(String, u64)> =
+            blobs.list(MAX_LIST).into_iter().map(|(id, length)| (id.to_string(), length)).collect();
         let mut rest = &list[..];
         loop {
             let mut encoder = Encoder::new();
@@ -392,38 +361,23 @@ impl Node {
     }
 
     /// Who else may have `id`: those we fetch it from, or else peers at random.
-    fn referred_for(
-        &mut self,
-        now: Time,
-        to: SocketAddr,
-        id: &ContentId,
-        most: usize,
-    ) -> Vec<SocketAddr> {
+    fn referred_for(&mut self, now: Time, to: SocketAddr, id: &ContentId, most: usize) -> Vec<SocketAddr> {
         if !self.config.answers {
             return Vec::new();
         }
         let job = self.jobs.get(id).and_then(|job| self.fetches.get(job));
-        let serving: Vec<SocketAddr> = job
-            .map(|job| job.fetch.serving().collect())
-            .unwrap_or_default();
+        let serving: Vec<SocketAddr> = job.map(|job| job.fetch.serving().collect()).unwrap_or_default();
         let fit = |peer: &SocketAddr| {
             *peer != to && (to.is_ipv6() || peer.is_ipv4()) && address::may_suggest(to, *peer)
         };
         let fitting: Vec<SocketAddr> = serving.into_iter().filter(fit).take(most).collect();
-        if fitting.is_empty() {
-            self.peers_for(now, to, most)
-        } else {
-            fitting
-        }
+        if fitting.is_empty() { self.peers_for(now, to, most) } else { fitting }
     }
 }
 
 /// A cookie that carries the request it was sent for.
 fn carry_request(cookie: &str, request: &ContentRequest<'_>) -> String {
-    format!(
-        "{cookie}.{}.{}.{}",
-        request.offset, request.length, request.id
-    )
+    format!("{cookie}.{}.{}.{}", request.offset, request.length, request.id)
 }
 
 /// Reads what [`carry_request`] wrote, after the cookie. The source could as well have asked for it plainly.
@@ -433,9 +387,5 @@ fn parse_carried_request(text: &str) -> Option<ContentRequest<'_>> {
     let length = parts.next()?.parse().ok()?;
     let id = parts.next()?;
     let within = offset <= crate::message::MAX_NUMBER && length <= crate::message::MAX_NUMBER;
-    (within && id.len() <= MAX_ID_LEN).then(|| ContentRequest {
-        id: id.into(),
-        offset,
-        length,
-    })
+    (within && id.len() <= MAX_ID_LEN).then(|| ContentRequest { id: id.into(), offset, length })
 }

@@ -67,14 +67,9 @@ impl AskedPath {
 
     /// The request that a block at this place answers.
     fn answered_by(&mut self, job: JobId, space: Space, offset: u64) -> Option<Sequence> {
-        let (&place, &sequence) = self
-            .places
-            .range((job, space, 0)..=(job, space, offset))
-            .next_back()?;
+        let (&place, &sequence) = self.places.range((job, space, 0)..=(job, space, offset)).next_back()?;
         match self.path.flight(sequence) {
-            Some(flight)
-                if flight.ask.range.contains(&offset) || flight.ask.range.start == offset =>
-            {
+            Some(flight) if flight.ask.range.contains(&offset) || flight.ask.range.start == offset => {
                 Some(sequence)
             }
             Some(_) => None,
@@ -96,11 +91,7 @@ pub(super) struct Suggestions {
 
 impl Suggestions {
     pub(super) fn next_at(&self) -> Time {
-        if self.waiting.is_empty() {
-            Time::NEVER
-        } else {
-            self.next_at
-        }
+        if self.waiting.is_empty() { Time::NEVER } else { self.next_at }
     }
 }
 
@@ -132,15 +123,9 @@ impl Node {
     /// Says what the route to a peer carries in one IP packet, in bytes.
     pub fn set_path_mtu(&mut self, address: SocketAddr, mtu: usize) {
         let headers = if address.is_ipv6() { 48 } else { 28 };
-        if let Some(path) = self
-            .contacts
-            .get_mut(address)
-            .and_then(|contact| contact.path.as_mut())
-        {
+        if let Some(path) = self.contacts.get_mut(address).and_then(|contact| contact.path.as_mut()) {
             path.room = mtu.saturating_sub(headers).clamp(1200, 65_507);
-            path.path
-                .window
-                .set_block(path.room.min(answer_length(MAX_BLOCK) as usize) as u64);
+            path.path.window.set_block(path.room.min(answer_length(MAX_BLOCK) as usize) as u64);
         }
     }
 
@@ -150,11 +135,8 @@ impl Node {
             return;
         }
         let addresses: Vec<SocketAddr> = self.asked.iter().copied().collect();
-        self.in_flight = addresses
-            .iter()
-            .filter_map(|&a| self.path(a))
-            .map(|p| p.path.window.in_flight())
-            .sum();
+        self.in_flight =
+            addresses.iter().filter_map(|&a| self.path(a)).map(|p| p.path.window.in_flight()).sum();
         for address in addresses {
             while self.may_ask(now, address) {
                 if !self.ask_one(now, address, blobs) {
@@ -183,8 +165,7 @@ impl Node {
             return false;
         };
         // A first request may always leave, or a buffer smaller than a block would stop everything.
-        let fits =
-            self.in_flight == 0 || self.in_flight + path.room as u64 <= self.config.receive_buffer;
+        let fits = self.in_flight == 0 || self.in_flight + path.room as u64 <= self.config.receive_buffer;
         !contact.banned && fits && path.path.may_send(now)
     }
 
@@ -202,9 +183,7 @@ impl Node {
         let found = self.fetches.iter_mut().find_map(|(&id, job)| {
             let longest = job.tree_id.as_ref().unwrap_or(&job.wire_id);
             let block = (content_that_fits(room, longest, beside) as u64).min(MAX_BLOCK);
-            let ask = job
-                .fetch
-                .next_ask(now, address, PathTerms { block, round_trip }, blobs)?;
+            let ask = job.fetch.next_ask(now, address, PathTerms { block, round_trip }, blobs)?;
             Some((id, ask))
         });
         let Some((job, ask)) = found else {
@@ -225,28 +204,15 @@ impl Node {
             _ => &job.wire_id,
         };
         let length = ask.range.end - ask.range.start;
-        encoder.request(&ContentRequest {
-            id: id.into(),
-            offset: ask.range.start,
-            length,
-        });
+        encoder.request(&ContentRequest { id: id.into(), offset: ask.range.start, length });
         let answer = answer_length(length);
-        let sparing = self
-            .contacts
-            .get(address)
-            .is_some_and(|contact| contact.suggested);
-        let pad = if ask.probe && !sparing {
-            (answer as usize / 2 + 8).clamp(150, MAX_PROBE)
-        } else {
-            0
-        };
+        let sparing = self.contacts.get(address).is_some_and(|contact| contact.suggested);
+        let pad = if ask.probe && !sparing { (answer as usize / 2 + 8).clamp(150, MAX_PROBE) } else { 0 };
         self.send(address, encoder.finish(pad));
         if let Some(path) = self.path_mut(address) {
             let place = (job_id, ask.space, ask.range.start);
             let again = ask.again;
-            let sequence = path
-                .path
-                .on_sent(now, Flight { job: job_id, ask }, answer, again);
+            let sequence = path.path.on_sent(now, Flight { job: job_id, ask }, answer, again);
             path.places.insert(place, sequence);
             self.in_flight += answer;
         }
@@ -298,9 +264,8 @@ impl Node {
             match message {
                 Message::Content(block) => self.take_content(now, from, block, proof, blobs),
                 Message::MaybeTheyHaveSome(referral) => {
-                    let came = messages
-                        .iter()
-                        .any(|m| matches!(m, Message::Content(c) if c.id == referral.id));
+                    let came =
+                        messages.iter().any(|m| matches!(m, Message::Content(c) if c.id == referral.id));
                     self.take_referral(now, from, referral, came);
                 }
                 _ => {}
@@ -310,13 +275,7 @@ impl Node {
     }
 
     /// Keeps the cookie that a peer of ours wants returned.
-    fn take_foreign_cookie(
-        &mut self,
-        now: Time,
-        from: SocketAddr,
-        messages: &[Message<'_>],
-        proof: Proof,
-    ) {
+    fn take_foreign_cookie(&mut self, now: Time, from: SocketAddr, messages: &[Message<'_>], proof: Proof) {
         let Some(value) = messages.iter().find_map(|message| match message {
             Message::PleaseAlwaysReturnThisMessage(value) => Some(value.get()),
             _ => None,
@@ -361,11 +320,7 @@ impl Node {
         let Some(&job_id) = self.jobs.get(&id) else {
             return;
         };
-        let space = if matches!(id, ContentId::Tree(_)) {
-            Space::Tree
-        } else {
-            Space::Content
-        };
+        let space = if matches!(id, ContentId::Tree(_)) { Space::Tree } else { Space::Content };
         let Some(path) = self.path_mut(from) else {
             return;
         };
@@ -384,48 +339,29 @@ impl Node {
         };
         let end = block.offset + data.len() as u64;
         if end < ask.range.end && !ask.probe {
-            let rest = Ask {
-                range: end.max(ask.range.start)..ask.range.end,
-                ..ask
-            };
-            fetch.on_short_answer(from, &rest);
+            let rest = Ask { range: end.max(ask.range.start)..ask.range.end, ..ask.clone() };
+            fetch.on_lost(from, &rest);
         }
         let answers = proof != Proof::None;
-        let block = Block {
-            space,
-            offset: block.offset,
-            data: &data,
-            length: block.eof,
-            answers,
-        };
-        fetch.on_block(now, from, block, blobs);
+        let block = Block { space, offset: block.offset, data: &data, length: block.eof, answers };
+        if !fetch.on_block(now, from, block, blobs) {
+            fetch.on_lost(from, &ask);
+        }
     }
 
-    fn take_referral(
-        &mut self,
-        now: Time,
-        from: SocketAddr,
-        referral: &Referral<'_>,
-        content_came: bool,
-    ) {
+    fn take_referral(&mut self, now: Time, from: SocketAddr, referral: &Referral<'_>, content_came: bool) {
         let Ok(id) = ContentId::parse(&referral.id) else {
             return;
         };
         let Some(&job_id) = self.jobs.get(&id) else {
             return;
         };
-        let space = if matches!(id, ContentId::Tree(_)) {
-            Space::Tree
-        } else {
-            Space::Content
-        };
+        let space = if matches!(id, ContentId::Tree(_)) { Space::Tree } else { Space::Content };
         let Some(path) = self.path_mut(from) else {
             return;
         };
         if !content_came {
-            let asked = path
-                .path
-                .oldest(|flight| flight.job == job_id && flight.ask.space == space);
+            let asked = path.path.oldest(|flight| flight.job == job_id && flight.ask.space == space);
             let flight = asked.and_then(|sequence| path.path.on_answer(now, sequence));
             if let (Some(flight), Some(job)) = (flight, self.fetches.get_mut(&job_id)) {
                 job.fetch.on_refusal(now, from, &flight.ask);
@@ -450,11 +386,7 @@ impl Node {
             let Some((job, address)) = self.suggestions.waiting.pop_front() else {
                 return;
             };
-            if self
-                .fetches
-                .get(&job)
-                .is_some_and(|job| !job.fetch.knows(address))
-            {
+            if self.fetches.get(&job).is_some_and(|job| !job.fetch.knows(address)) {
                 self.suggestions.next_at = now + Duration::from_secs(1) / SUGGESTIONS_PER_SECOND;
                 self.open_source(now, job, address, true);
             }
@@ -485,11 +417,7 @@ impl Node {
     /// Answers to this fetch are of no use any more.
     pub(super) fn withdraw(&mut self, job: JobId) {
         for &address in &self.asked {
-            if let Some(path) = self
-                .contacts
-                .get_mut(address)
-                .and_then(|contact| contact.path.as_mut())
-            {
+            if let Some(path) = self.contacts.get_mut(address).and_then(|contact| contact.path.as_mut()) {
                 path.path.withdraw(|flight| flight.job == job);
                 path.places.retain(|(other, _, _), _| *other != job);
             }

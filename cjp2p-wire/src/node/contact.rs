@@ -68,10 +68,7 @@ impl Contact {
     /// Whether it counts as proved without a cookie beside its message: it returned ours lately when asked, and is not
     /// one that can do so always.
     pub(super) fn is_trusted(&self, now: Time) -> bool {
-        !self.returns_always
-            && self
-                .returned_at
-                .is_some_and(|at| now.since(at) < PROOF_LIFETIME)
+        !self.returns_always && self.returned_at.is_some_and(|at| now.since(at) < PROOF_LIFETIME)
     }
 
     /// Whether it ever proved its address.

@@ -60,11 +60,7 @@ struct Inquiry {
 
 impl Inquiry {
     fn pauses(&self) -> &'static [Duration] {
-        if self.sparing {
-            &SPARING_PAUSES
-        } else {
-            &PAUSES
-        }
+        if self.sparing { &SPARING_PAUSES } else { &PAUSES }
     }
 }
 
@@ -76,26 +72,16 @@ pub(super) struct Inquiries {
 
 impl Inquiries {
     pub(super) fn has(&self, address: SocketAddr) -> bool {
-        self.open
-            .range((address, Question::Ping)..=(address, Question::List))
-            .next()
-            .is_some()
+        self.open.range((address, Question::Ping)..=(address, Question::List)).next().is_some()
     }
 
     pub(super) fn next_at(&self) -> Time {
-        self.open
-            .values()
-            .map(|inquiry| inquiry.next_at)
-            .min()
-            .unwrap_or(Time::NEVER)
+        self.open.values().map(|inquiry| inquiry.next_at).min().unwrap_or(Time::NEVER)
     }
 
     /// The peer gave us its cookie: with it, the question will be answered in full.
     pub(super) fn ask_again(&mut self, now: Time, address: SocketAddr) {
-        for (_, inquiry) in self
-            .open
-            .range_mut((address, Question::Ping)..=(address, Question::List))
-        {
+        for (_, inquiry) in self.open.range_mut((address, Question::Ping)..=(address, Question::List)) {
             inquiry.next_at = now;
         }
     }
@@ -107,18 +93,10 @@ impl Node {
     pub fn inquire(&mut self, now: Time, address: SocketAddr, question: Question, suggested: bool) {
         self.enter(now);
         // Answers are taken only from contacts.
-        let proved = self.contacts.entry(address).is_proved(now);
-        let inquiry = Inquiry {
-            sent_at: now,
-            next_at: now,
-            tries: 0,
-            answered: false,
-            sparing: suggested && !proved,
-        };
-        self.inquiries
-            .open
-            .entry((address, question))
-            .or_insert(inquiry);
+        let proved = self.contacts.entry(address).is_proved();
+        let inquiry =
+            Inquiry { sent_at: now, next_at: now, tries: 0, answered: false, sparing: suggested && !proved };
+        self.inquiries.open.entry((address, question)).or_insert(inquiry);
         self.send_inquiries(now);
     }
 
@@ -129,13 +107,8 @@ impl Node {
 
     /// Sends the questions that are due.
     pub(super) fn send_inquiries(&mut self, now: Time) {
-        let due: Vec<_> = self
-            .inquiries
-            .open
-            .iter()
-            .filter(|(_, i)| i.next_at <= now)
-            .map(|(&key, _)| key)
-            .collect();
+        let due: Vec<_> =
+            self.inquiries.open.iter().filter(|(_, i)| i.next_at <= now).map(|(&key, _)| key).collect();
         for key in due {
             let (address, question) = key;
             let Some(inquiry) = self.inquiries.open.get_mut(&key) else {
@@ -153,7 +126,7 @@ impl Node {
             inquiry.sent_at = now;
             inquiry.next_at = now + pause;
             let sparing = inquiry.sparing;
-            let proved = self.contacts.get(address).is_some_and(|c| c.is_proved(now));
+            let proved = self.contacts.get(address).is_some_and(|c| c.is_proved());
             let mut encoder = Encoder::new();
             self.write_cookies(now, address, true, &mut encoder);
             // The oldest nodes can prove themselves in no other way.
@@ -170,18 +143,11 @@ impl Node {
         }
     }
 
-    pub(super) fn take_inquiry_answers(
-        &mut self,
-        now: Time,
-        from: SocketAddr,
-        messages: &[Message<'_>],
-    ) {
+    pub(super) fn take_inquiry_answers(&mut self, now: Time, from: SocketAddr, messages: &[Message<'_>]) {
         if !self.inquiries.has(from) {
             return;
         }
-        let held_back = messages
-            .iter()
-            .any(|m| matches!(m, Message::PleaseAlwaysReturnThisMessage(_)));
+        let held_back = messages.iter().any(|m| matches!(m, Message::PleaseAlwaysReturnThisMessage(_)));
         for message in messages {
             let (question, answer) = match message {
                 Message::ReturnedMessage(value) if self.is_our_cookie(now, from, value) => {
@@ -189,10 +155,7 @@ impl Node {
                 }
                 Message::Peers(peers) => (Question::Peers, Answer::Peers(peers.clone())),
                 Message::ContentList(list) => {
-                    let list = list
-                        .iter()
-                        .map(|(id, length)| (id.to_string(), *length))
-                        .collect();
+                    let list = list.iter().map(|(id, length)| (id.to_string(), *length)).collect();
                     (Question::List, Answer::List(list))
                 }
                 _ => continue,
@@ -203,19 +166,14 @@ impl Node {
             let round_trip = now.since(inquiry.sent_at);
             inquiry.answered = true;
             // A peer that does not know us yet told only a part; a list may have more parts.
-            let final_answer =
-                question == Question::Ping || (question == Question::Peers && !held_back);
+            let final_answer = question == Question::Ping || (question == Question::Peers && !held_back);
             if final_answer {
                 self.inquiries.open.remove(&(from, question));
             } else if !held_back {
                 inquiry.tries = inquiry.pauses().len();
             }
             self.contacts.on_round_trip(from, round_trip);
-            self.events.push_back(Event::Answer {
-                from,
-                round_trip,
-                answer,
-            });
+            self.events.push_back(Event::Answer { from, round_trip, answer });
         }
         self.send_inquiries(now);
     }
@@ -232,9 +190,7 @@ pub(super) fn cookie_text(value: &RawValue) -> Option<Cow<'_, str>> {
         #[serde(borrow)]
         cookie: Cow<'a, str>,
     }
-    serde_json::from_str::<Cookie<'_>>(value.get())
-        .ok()
-        .map(|c| c.cookie)
+    serde_json::from_str::<Cookie<'_>>(value.get()).ok().map(|c| c.cookie)
 }
 
 #[cfg(test)]
@@ -323,24 +279,13 @@ mod tests {
         node.inquire(Time::ZERO, peer(), Question::Ping, false);
         let (sent, _, _) = drain(&mut node);
         let at = Time::from_millis(40);
-        let forged =
-            br#"[{"ReturnedMessage":{"cookie":"AAAAAAAAAAAAAAAAAAAAAA"}},{"ReturnedMessage":7}]"#;
+        let forged = br#"[{"ReturnedMessage":{"cookie":"AAAAAAAAAAAAAAAAAAAAAA"}},{"ReturnedMessage":7}]"#;
         node.handle_datagram(at, peer(), forged, &mut Nothing);
         assert!(drain(&mut node).1.is_empty());
-        let answer = format!(
-            r#"[{{"ReturnedMessage":{{"cookie":"{}"}}}}]"#,
-            our_cookie(&sent[0])
-        );
+        let answer = format!(r#"[{{"ReturnedMessage":{{"cookie":"{}"}}}}]"#, our_cookie(&sent[0]));
         node.handle_datagram(at, peer(), answer.as_bytes(), &mut Nothing);
         let (_, events, _) = drain(&mut node);
-        let [
-            Event::Answer {
-                from,
-                round_trip,
-                answer: Answer::Ping,
-            },
-        ] = &events[..]
-        else {
+        let [Event::Answer { from, round_trip, answer: Answer::Ping }] = &events[..] else {
             panic!("{events:?}");
         };
         assert_eq!((*from, *round_trip), (peer(), Duration::from_millis(40)));
@@ -355,12 +300,7 @@ mod tests {
         let answer = format!(
             r#"[{{"ReturnedMessage":{{"cookie":"{returned}"}}}},{{"Peers":{{"peers":["203.0.113.9:24254"]}}}}]"#
         );
-        node.handle_datagram(
-            Time::from_millis(9),
-            peer(),
-            answer.as_bytes(),
-            &mut Nothing,
-        );
+        node.handle_datagram(Time::from_millis(9), peer(), answer.as_bytes(), &mut Nothing);
         let (_, events, _) = drain(&mut node);
         assert!(
             matches!(&events[..], [Event::Answer { answer: Answer::Peers(peers), .. }] if peers.len() == 1)
@@ -399,10 +339,7 @@ mod tests {
                 }
                 assert!(datagrams < 10, "they talk for ever");
             }
-            assert!(
-                matches!(events.last(), Some(Event::Answer { .. })),
-                "{question:?}: {events:?}"
-            );
+            assert!(matches!(events.last(), Some(Event::Answer { .. })), "{question:?}: {events:?}");
         }
     }
 }

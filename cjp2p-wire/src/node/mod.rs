@@ -199,14 +199,7 @@ impl Node {
             _ => None,
         };
         let wire_id = spec.id.to_string();
-        self.fetches.insert(
-            job,
-            Job {
-                fetch: Fetch::new(now, job, spec),
-                wire_id,
-                tree_id,
-            },
-        );
+        self.fetches.insert(job, Job { fetch: Fetch::new(now, job, spec), wire_id, tree_id });
         job
     }
 
@@ -257,13 +250,7 @@ impl Node {
     }
 
     /// Takes in a datagram.
-    pub fn handle_datagram(
-        &mut self,
-        now: Time,
-        from: SocketAddr,
-        bytes: &[u8],
-        blobs: &mut dyn Blobs,
-    ) {
+    pub fn handle_datagram(&mut self, now: Time, from: SocketAddr, bytes: &[u8], blobs: &mut dyn Blobs) {
         self.enter(now);
         self.counters.datagrams_in += 1;
         self.counters.bytes_in += bytes.len() as u64;
@@ -350,15 +337,8 @@ impl Node {
 
     /// Begins a call: see the module's contract.
     fn enter(&mut self, now: Time) {
-        debug_assert!(
-            now >= self.now,
-            "time went back from {:?} to {now:?}",
-            self.now
-        );
-        debug_assert!(
-            self.drained,
-            "poll_output was not drained after the last call"
-        );
+        debug_assert!(now >= self.now, "time went back from {:?} to {now:?}", self.now);
+        debug_assert!(self.drained, "poll_output was not drained after the last call");
         self.drained = false;
         self.now = now;
     }
@@ -381,12 +361,7 @@ impl Node {
             }
         }
         if best != Proof::None {
-            self.contacts.on_proved(
-                now,
-                from,
-                contact::Way::AlwaysReturned,
-                best == Proof::Current,
-            );
+            self.contacts.on_proved(now, from, contact::Way::AlwaysReturned, best == Proof::Current);
         }
         best
     }

@@ -36,14 +36,8 @@ impl std::error::Error for AddressError {}
 ///
 /// Where the text is anything else. Callers that read what a peer sent skip such an address.
 pub fn parse(text: &str) -> Result<SocketAddr, AddressError> {
-    let parsed = if text.len() <= MAX_TEXT {
-        text.parse().ok()
-    } else {
-        None
-    };
-    parsed.map(canonical).ok_or_else(|| AddressError {
-        text: text.chars().take(MAX_TEXT).collect(),
-    })
+    let parsed = if text.len() <= MAX_TEXT { text.parse().ok() } else { None };
+    parsed.map(canonical).ok_or_else(|| AddressError { text: text.chars().take(MAX_TEXT).collect() })
 }
 
 /// The one form under which an address is compared and stored.
@@ -195,15 +189,11 @@ impl Prefix {
     fn new(ip: IpAddr, bits_v4: u8, bits_v6: u8) -> Prefix {
         match ip.to_canonical() {
             IpAddr::V4(ip) => Prefix {
-                base: IpAddr::V4(Ipv4Addr::from_bits(
-                    ip.to_bits() & (u32::MAX << (32 - bits_v4)),
-                )),
+                base: IpAddr::V4(Ipv4Addr::from_bits(ip.to_bits() & (u32::MAX << (32 - bits_v4)))),
                 bits: bits_v4,
             },
             IpAddr::V6(ip) => Prefix {
-                base: IpAddr::V6(Ipv6Addr::from_bits(
-                    ip.to_bits() & (u128::MAX << (128 - bits_v6)),
-                )),
+                base: IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << (128 - bits_v6)))),
                 bits: bits_v6,
             },
         }
@@ -242,11 +232,7 @@ mod tests {
 
     #[test]
     fn the_three_spellings_are_read_and_printed_alike() {
-        for text in [
-            "198.51.100.7:24254",
-            "[2001:db8::1]:24254",
-            "[fe80::1%6]:24254",
-        ] {
+        for text in ["198.51.100.7:24254", "[2001:db8::1]:24254", "[fe80::1%6]:24254"] {
             assert_eq!(parse(text).unwrap().to_string(), text);
         }
     }
@@ -254,15 +240,9 @@ mod tests {
     #[test]
     fn what_is_no_address_is_refused_with_its_text() {
         let long = "1".repeat(10_000);
-        for text in [
-            "",
-            "198.51.100.7",
-            "2001:db8::1:24254",
-            "example.org:1",
-            "1.2.3.4:65536",
-            " 1.2.3.4:5",
-            &long,
-        ] {
+        for text in
+            ["", "198.51.100.7", "2001:db8::1:24254", "example.org:1", "1.2.3.4:65536", " 1.2.3.4:5", &long]
+        {
             let message = parse(text).unwrap_err().to_string();
             assert!(message.len() < 250, "{message}");
         }
@@ -270,19 +250,13 @@ mod tests {
 
     #[test]
     fn an_ipv4_address_in_ipv6_clothes_is_the_ipv4_address() {
-        assert_eq!(
-            parse("[::ffff:198.51.100.7]:24254").unwrap(),
-            a("198.51.100.7:24254")
-        );
+        assert_eq!(parse("[::ffff:198.51.100.7]:24254").unwrap(), a("198.51.100.7:24254"));
     }
 
     #[test]
     fn an_interface_number_stays_only_on_a_link_local_address() {
         assert_eq!(parse("[2001:db8::1%6]:1").unwrap(), a("[2001:db8::1]:1"));
-        assert_ne!(
-            parse("[fe80::1%6]:1").unwrap(),
-            parse("[fe80::1%7]:1").unwrap()
-        );
+        assert_ne!(parse("[fe80::1%6]:1").unwrap(), parse("[fe80::1%7]:1").unwrap());
     }
 
     #[test]
@@ -358,49 +332,27 @@ mod tests {
     #[test]
     fn a_suggested_link_local_address_is_on_the_suggesters_interface() {
         let neighbour = a("[fe80::5%3]:24254");
-        assert_eq!(
-            referred(neighbour, a("[fe80::6%9]:24254")),
-            Some(a("[fe80::6%3]:24254"))
-        );
-        assert_eq!(
-            referred(a("192.168.1.5:24254"), a("[fe80::6%9]:24254")),
-            None
-        );
-        assert_eq!(
-            referred(a("127.0.0.1:1"), a("[fe80::6%9]:24254")),
-            Some(a("[fe80::6%9]:24254"))
-        );
+        assert_eq!(referred(neighbour, a("[fe80::6%9]:24254")), Some(a("[fe80::6%3]:24254")));
+        assert_eq!(referred(a("192.168.1.5:24254"), a("[fe80::6%9]:24254")), None);
+        assert_eq!(referred(a("127.0.0.1:1"), a("[fe80::6%9]:24254")), Some(a("[fe80::6%9]:24254")));
     }
 
     #[test]
     fn prefixes_name_the_neighbourhood() {
         let ip = |text: &str| text.parse::<IpAddr>().unwrap();
-        assert_eq!(
-            Prefix::narrow(ip("198.51.100.7")).to_string(),
-            "198.51.100.0/24"
-        );
-        assert_eq!(
-            Prefix::wide(ip("198.51.100.7")).to_string(),
-            "198.51.0.0/16"
-        );
-        assert_eq!(
-            Prefix::narrow(ip("2001:db8:7:8::1")).to_string(),
-            "2001:db8:7::/48"
-        );
-        assert_eq!(
-            Prefix::wide(ip("2001:db8:7:8::1")).to_string(),
-            "2001:db8::/32"
-        );
+        assert_eq!(Prefix::narrow(ip("198.51.100.7")).to_string(), "198.51.100.0/24");
+        assert_eq!(Prefix::wide(ip("198.51.100.7")).to_string(), "198.51.0.0/16");
+        assert_eq!(Prefix::narrow(ip("2001:db8:7:8::1")).to_string(), "2001:db8:7::/48");
+        assert_eq!(Prefix::wide(ip("2001:db8:7:8::1")).to_string(), "2001:db8::/32");
     }
 
     fn any_address() -> impl Strategy<Value = SocketAddr> {
         let v4 = (any::<u32>(), any::<u16>())
             .prop_map(|(ip, port)| SocketAddrV4::new(Ipv4Addr::from_bits(ip), port).into());
-        let v6 = (any::<u128>(), any::<u16>(), any::<u32>(), any::<u32>()).prop_map(
-            |(ip, port, flow, scope)| {
+        let v6 =
+            (any::<u128>(), any::<u16>(), any::<u32>(), any::<u32>()).prop_map(|(ip, port, flow, scope)| {
                 SocketAddrV6::new(Ipv6Addr::from_bits(ip), port, flow, scope).into()
-            },
-        );
+            });
         prop_oneof![v4, v6]
     }
 

@@ -108,10 +108,7 @@ mod tests {
         assert_eq!(cookie.len(), COOKIE_LEN);
         assert_eq!(mint.check(Time::ZERO, peer, &cookie), Proof::Current);
         for other in ["192.0.2.2:24254", "192.0.2.1:24255", "[2001:db8::1]:24254"] {
-            assert_eq!(
-                mint.check(Time::ZERO, other.parse().unwrap(), &cookie),
-                Proof::None
-            );
+            assert_eq!(mint.check(Time::ZERO, other.parse().unwrap(), &cookie), Proof::None);
         }
         let stranger = CookieMint::new([8; 32]);
         assert_eq!(stranger.check(Time::ZERO, peer, &cookie), Proof::None);
@@ -121,32 +118,17 @@ mod tests {
     fn a_cookie_ages_in_two_periods() {
         let (mint, peer) = mint();
         let cookie = mint.mint(Time::from_millis(299_000), peer);
-        assert_eq!(
-            mint.check(Time::from_millis(301_000), peer, &cookie),
-            Proof::Previous
-        );
-        assert_eq!(
-            mint.check(Time::from_millis(599_999), peer, &cookie),
-            Proof::Previous
-        );
-        assert_eq!(
-            mint.check(Time::from_millis(660_000), peer, &cookie),
-            Proof::None
-        );
+        assert_eq!(mint.check(Time::from_millis(301_000), peer, &cookie), Proof::Previous);
+        assert_eq!(mint.check(Time::from_millis(599_999), peer, &cookie), Proof::Previous);
+        assert_eq!(mint.check(Time::from_millis(660_000), peer, &cookie), Proof::None);
     }
 
     #[test]
     fn text_that_is_no_cookie_proves_nothing() {
         let (mint, peer) = mint();
         let cookie = mint.mint(Time::ZERO, peer);
-        for text in [
-            "",
-            "x",
-            &cookie[1..],
-            &format!("{cookie}A"),
-            "!!!!!!!!!!!!!!!!!!!!!!",
-            "äöüäöüäöüäö",
-        ] {
+        for text in ["", "x", &cookie[1..], &format!("{cookie}A"), "!!!!!!!!!!!!!!!!!!!!!!", "äöüäöüäöüäö"]
+        {
             assert_eq!(mint.check(Time::ZERO, peer, text), Proof::None, "{text}");
         }
     }

@@ -30,10 +30,7 @@ pub enum Origin {
 impl Origin {
     /// Whether the person at this machine, and no stranger, chose the address.
     pub fn is_local(&self) -> bool {
-        matches!(
-            self,
-            Origin::Added | Origin::CommandLine | Origin::Bootstrap
-        )
+        matches!(self, Origin::Added | Origin::CommandLine | Origin::Bootstrap)
     }
 }
 
@@ -187,39 +184,27 @@ impl Peer {
         debug_assert_eq!(self.address, other.address);
         // Heard last at the same instant: who asked more often since then wrote later. For the rest any fixed choice does.
         let tie_break = |a: &Peer, b: &Peer| {
-            a.unanswered.cmp(&b.unanswered).then_with(|| {
-                a.round_trip_ms
-                    .unwrap_or(-1.0)
-                    .total_cmp(&b.round_trip_ms.unwrap_or(-1.0))
-            })
+            a.unanswered
+                .cmp(&b.unanswered)
+                .then_with(|| a.round_trip_ms.unwrap_or(-1.0).total_cmp(&b.round_trip_ms.unwrap_or(-1.0)))
         };
-        let (newer, older) = match self
-            .last_heard_ms
-            .cmp(&other.last_heard_ms)
-            .then_with(|| tie_break(self, other))
-        {
-            Ordering::Less => (other, &*self),
-            _ => (&*self, other),
-        };
+        let (newer, older) =
+            match self.last_heard_ms.cmp(&other.last_heard_ms).then_with(|| tie_break(self, other)) {
+                Ordering::Less => (other, &*self),
+                _ => (&*self, other),
+            };
         // The origin is the first one; where that cannot be told, our own choice goes before a stranger's.
         let origin_key = |peer: &Peer| {
             let first = peer.first_heard_ms.unwrap_or(u64::MAX);
             (first, !peer.origin.is_local(), peer.origin.to_string())
         };
-        let origin = if origin_key(self) <= origin_key(other) {
-            &self.origin
-        } else {
-            &other.origin
-        };
+        let origin = if origin_key(self) <= origin_key(other) { &self.origin } else { &other.origin };
         let mut fields = older.other.clone();
         fields.extend(newer.other.clone());
         *self = Peer {
             address: self.address,
             verified: self.verified || other.verified,
-            first_heard_ms: [self.first_heard_ms, other.first_heard_ms]
-                .into_iter()
-                .flatten()
-                .min(),
+            first_heard_ms: [self.first_heard_ms, other.first_heard_ms].into_iter().flatten().min(),
             last_heard_ms: newer.last_heard_ms,
             round_trip_ms: newer.round_trip_ms.or(older.round_trip_ms),
             unanswered: newer.unanswered,
@@ -234,9 +219,7 @@ fn read_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr
     let text = String::deserialize(deserializer)?;
     let address = address::parse(&text).map_err(D::Error::custom)?;
     if Scope::of(address) == Scope::Unusable {
-        return Err(D::Error::custom(format_args!(
-            "no peer can be at {address}"
-        )));
+        return Err(D::Error::custom(format_args!("no peer can be at {address}")));
     }
     Ok(address)
 }

@@ -28,12 +28,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits {
-            verified: 4096,
-            suggested: 512,
-            per_narrow_prefix: 8,
-            per_wide_prefix: 32,
-        }
+        Limits { verified: 4096, suggested: 512, per_narrow_prefix: 8, per_wide_prefix: 32 }
     }
 }
 
@@ -116,10 +111,7 @@ impl PeerTable {
 
     /// An empty table with limits of its own.
     pub fn with_limits(limits: Limits) -> PeerTable {
-        PeerTable {
-            limits,
-            ..PeerTable::default()
-        }
+        PeerTable { limits, ..PeerTable::default() }
     }
 
     /// How many peers there are, the suggested included.
@@ -135,9 +127,7 @@ impl PeerTable {
     /// The peer at an address.
     pub fn get(&self, address: SocketAddr) -> Option<&Peer> {
         let address = address::canonical(address);
-        self.verified
-            .get(&address)
-            .or_else(|| self.suggested.get(&address))
+        self.verified.get(&address).or_else(|| self.suggested.get(&address))
     }
 
     /// All peers, the verified first, each part in the order of addresses.
@@ -170,11 +160,7 @@ impl PeerTable {
     ) -> Admission {
         let address = address::canonical(address);
         let known = self.get(address).is_some();
-        let mut peer = match self
-            .verified
-            .get(&address)
-            .or_else(|| self.suggested.get(&address))
-        {
+        let mut peer = match self.verified.get(&address).or_else(|| self.suggested.get(&address)) {
             Some(peer) => peer.clone(),
             None => Peer::new(address, origin),
         };
@@ -182,9 +168,7 @@ impl PeerTable {
         peer.verified = true;
         peer.first_heard_ms.get_or_insert(now_ms);
         peer.last_heard_ms = Some(now_ms);
-        peer.round_trip_ms = round_trip_ms
-            .filter(|ms| ms.is_finite() && *ms >= 0.0)
-            .or(peer.round_trip_ms);
+        peer.round_trip_ms = round_trip_ms.filter(|ms| ms.is_finite() && *ms >= 0.0).or(peer.round_trip_ms);
         peer.unanswered = 0;
         if was_verified {
             self.verified.insert(address, peer);
@@ -214,9 +198,7 @@ impl PeerTable {
     /// Forgets a peer.
     pub fn remove(&mut self, address: SocketAddr) -> Option<Peer> {
         let address = address::canonical(address);
-        self.verified
-            .remove(&address)
-            .or_else(|| self.suggested.remove(&address))
+        self.verified.remove(&address).or_else(|| self.suggested.remove(&address))
     }
 
     /// At most `count` peers, the most promising first: the verified before the suggested, those that answer before the
@@ -227,9 +209,7 @@ impl PeerTable {
             let key = |peer: &Peer| {
                 let silence = now_ms.saturating_sub(peer.last_heard_ms.unwrap_or(0));
                 // Doubling steps: minutes matter among fresh peers, months among old ones.
-                let age = (silence / RECENT_MS)
-                    .checked_ilog2()
-                    .map_or(0, |log| log + 1);
+                let age = (silence / RECENT_MS).checked_ilog2().map_or(0, |log| log + 1);
                 // Who was silent thrice is worse than an untried suggestion.
                 let lost = peer.unanswered >= ANCHOR_PATIENCE;
                 let stranger = !peer.verified && !peer.origin.is_local();
@@ -248,8 +228,7 @@ impl PeerTable {
     /// The verified peers heard from at most `within_ms` ago: those that may be passed on to others.
     pub fn heard_within(&self, within_ms: u64, now_ms: u64) -> impl Iterator<Item = &Peer> {
         self.verified.values().filter(move |peer| {
-            peer.last_heard_ms
-                .is_some_and(|heard| now_ms.saturating_sub(heard) <= within_ms)
+            peer.last_heard_ms.is_some_and(|heard| now_ms.saturating_sub(heard) <= within_ms)
         })
     }
 
@@ -287,11 +266,7 @@ impl PeerTable {
         }
         let mut table = PeerTable::new();
         let trimmed = table.fill(all.into_values().collect());
-        ParsedTable {
-            table,
-            problems,
-            trimmed,
-        }
+        ParsedTable { table, problems, trimmed }
     }
 
     /// The table as JSON: an array with one peer to a line, so that line tools can handle it too.
@@ -316,20 +291,13 @@ impl PeerTable {
     }
 
     fn insert(&mut self, peer: Peer) {
-        let map = if peer.verified {
-            &mut self.verified
-        } else {
-            &mut self.suggested
-        };
+        let map = if peer.verified { &mut self.verified } else { &mut self.suggested };
         map.insert(peer.address, peer);
     }
 
     /// The peers of both kinds within a range of addresses.
     fn within(&self, range: RangeInclusive<SocketAddr>) -> impl Iterator<Item = &Peer> {
-        self.verified
-            .range(range.clone())
-            .chain(self.suggested.range(range))
-            .map(|(_, peer)| peer)
+        self.verified.range(range.clone()).chain(self.suggested.range(range)).map(|(_, peer)| peer)
     }
 
     /// The limits that a newcomer has to fit in: for each, who counts under it, and how many may.
@@ -364,18 +332,11 @@ impl PeerTable {
             return Admission::Unusable;
         }
         let full = self.bounds(&newcomer);
-        let anchors = if full.is_empty() {
-            BTreeSet::new()
-        } else {
-            self.anchors()
-        };
+        let anchors = if full.is_empty() { BTreeSet::new() } else { self.anchors() };
         let mut victims = BTreeSet::new();
         for (members, limit) in full {
             // A victim of a narrower limit makes room under this one too, if it counts here.
-            let gone = members
-                .iter()
-                .filter(|peer| victims.contains(&peer.address))
-                .count();
+            let gone = members.iter().filter(|peer| victims.contains(&peer.address)).count();
             if members.len() - gone < limit {
                 continue;
             }
@@ -403,9 +364,7 @@ impl PeerTable {
         let anchors = choose_anchors(peers.iter());
         peers.sort_by(|a, b| {
             let not_anchor = |peer: &Peer| !anchors.contains(&peer.address);
-            not_anchor(a)
-                .cmp(&not_anchor(b))
-                .then_with(|| a.cmp_worth(b))
+            not_anchor(a).cmp(&not_anchor(b)).then_with(|| a.cmp_worth(b))
         });
         let mut trimmed = 0;
         for peer in peers {
@@ -429,9 +388,7 @@ fn gives_way(peer: &Peer, newcomer: &Peer) -> bool {
         (true, true) => peer.unanswered > 0 || newcomer.heard_after(peer) >= FORGOTTEN_MS,
         (true, false) => false,
         (false, true) => true,
-        (false, false) => {
-            peer.unanswered > 0 || (newcomer.origin.is_local() && !peer.origin.is_local())
-        }
+        (false, false) => peer.unanswered > 0 || (newcomer.origin.is_local() && !peer.origin.is_local()),
     }
 }
 
@@ -440,18 +397,12 @@ fn choose_anchors<'a>(peers: impl Iterator<Item = &'a Peer>) -> BTreeSet<SocketA
         .filter(|peer| peer.verified && peer.unanswered < ANCHOR_PATIENCE && peer.lifetime_ms() > 0)
         .collect();
     answering.sort_by_key(|peer| (std::cmp::Reverse(peer.lifetime_ms()), peer.address));
-    answering
-        .iter()
-        .take(ANCHORS)
-        .map(|peer| peer.address)
-        .collect()
+    answering.iter().take(ANCHORS).map(|peer| peer.address).collect()
 }
 
 fn elements(text: &str) -> Result<Vec<&RawValue>, serde_json::Error> {
     if text.trim_start().starts_with('{') {
-        serde_json::Deserializer::from_str(text)
-            .into_iter()
-            .collect()
+        serde_json::Deserializer::from_str(text).into_iter().collect()
     } else if text.trim().is_empty() {
         Ok(Vec::new())
     } else {
@@ -462,24 +413,16 @@ fn elements(text: &str) -> Result<Vec<&RawValue>, serde_json::Error> {
 /// The line, counted from 1, on which `part`, a piece of `text`, starts.
 fn line_of(text: &str, part: &str) -> usize {
     let offset = (part.as_ptr() as usize).saturating_sub(text.as_ptr() as usize);
-    text.bytes()
-        .take(offset)
-        .filter(|byte| *byte == b'\n')
-        .count()
-        + 1
+    text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1
 }
 
 /// The message of an error without the position at its end, which counts from the start of an element.
 fn without_position(error: &serde_json::Error) -> String {
     let message = error.to_string();
     let position = format!(" at line {} column {}", error.line(), error.column());
-    message
-        .strip_suffix(&position)
-        .map(str::to_owned)
-        .unwrap_or(message)
+    message.strip_suffix(&position).map(str::to_owned).unwrap_or(message)
 }
 
 fn peer_json(peer: &Peer) -> String {
-    serde_json::to_string(peer)
-        .expect("a peer is made of strings, finite numbers and what was JSON before")
+    serde_json::to_string(peer).expect("a peer is made of strings, finite numbers and what was JSON before")
 }

@@ -37,10 +37,7 @@ impl PeerArgs {
     pub fn resolve(&self) -> Vec<(SocketAddr, Origin)> {
         let variable = env::var("CJP2P_BOOTSTRAP").ok();
         let mut addresses = resolve_all(&self.peers, Origin::CommandLine);
-        addresses.extend(resolve_all(
-            &bootstrap_names(variable.as_deref()),
-            Origin::Bootstrap,
-        ));
+        addresses.extend(resolve_all(&bootstrap_names(variable.as_deref()), Origin::Bootstrap));
         let mut seen = BTreeSet::new();
         addresses.retain(|(address, _)| seen.insert(*address));
         addresses
@@ -52,9 +49,7 @@ pub fn resolve_all(names: &[PeerName], origin: Origin) -> Vec<(SocketAddr, Origi
     let mut addresses = Vec::new();
     for name in names {
         match name.resolve() {
-            Ok(found) => {
-                addresses.extend(found.into_iter().map(|address| (address, origin.clone())))
-            }
+            Ok(found) => addresses.extend(found.into_iter().map(|address| (address, origin.clone()))),
             Err(error) => log::warn!("{error}"),
         }
     }
@@ -63,11 +58,8 @@ pub fn resolve_all(names: &[PeerName], origin: Origin) -> Vec<(SocketAddr, Origi
 
 fn bootstrap_names(variable: Option<&str>) -> Vec<PeerName> {
     let mut names = Vec::new();
-    for text in variable
-        .unwrap_or(DEFAULT_BOOTSTRAP)
-        .split(',')
-        .map(str::trim)
-        .filter(|text| !text.is_empty())
+    for text in
+        variable.unwrap_or(DEFAULT_BOOTSTRAP).split(',').map(str::trim).filter(|text| !text.is_empty())
     {
         match text.parse() {
             Ok(name) => names.push(name),
@@ -91,13 +83,10 @@ impl PeerName {
     ///
     /// Where there is none. The message names the peer.
     pub fn resolve(&self) -> Result<Vec<SocketAddr>, String> {
-        let found = (self.host.as_str(), self.port)
-            .to_socket_addrs()
-            .map_err(|error| format!("{self}: {error}"))?;
-        let mut addresses: Vec<SocketAddr> = found
-            .map(address::canonical)
-            .filter(|address| Scope::of(*address) != Scope::Unusable)
-            .collect();
+        let found =
+            (self.host.as_str(), self.port).to_socket_addrs().map_err(|error| format!("{self}: {error}"))?;
+        let mut addresses: Vec<SocketAddr> =
+            found.map(address::canonical).filter(|address| Scope::of(*address) != Scope::Unusable).collect();
         addresses.dedup();
         if addresses.is_empty() {
             return Err(format!("{self}: no peer can be there"));
@@ -131,22 +120,13 @@ impl FromStr for PeerName {
         };
         let port = match port {
             None => DEFAULT_PORT,
-            Some(digits) => digits
-                .parse()
-                .ok()
-                .filter(|port| *port != 0)
-                .ok_or_else(wrong)?,
+            Some(digits) => digits.parse().ok().filter(|port| *port != 0).ok_or_else(wrong)?,
         };
-        let printable = host
-            .chars()
-            .all(|c| !c.is_whitespace() && !c.is_control() && c != '/');
+        let printable = host.chars().all(|c| !c.is_whitespace() && !c.is_control() && c != '/');
         if host.is_empty() || host.len() > 255 || !printable {
             return Err(wrong());
         }
-        Ok(PeerName {
-            host: host.into(),
-            port,
-        })
+        Ok(PeerName { host: host.into(), port })
     }
 }
 
@@ -186,10 +166,9 @@ impl Listen {
     pub fn candidates(self) -> Vec<SocketAddr> {
         match self {
             Listen::At(address) => vec![address],
-            Listen::Everywhere { port } => vec![
-                (Ipv6Addr::UNSPECIFIED, port).into(),
-                (Ipv4Addr::UNSPECIFIED, port).into(),
-            ],
+            Listen::Everywhere { port } => {
+                vec![(Ipv6Addr::UNSPECIFIED, port).into(), (Ipv4Addr::UNSPECIFIED, port).into()]
+            }
         }
     }
 }
@@ -199,9 +178,7 @@ fn parse_listen(text: &str) -> Result<Listen, String> {
         return Ok(Listen::Everywhere { port });
     }
     text.parse().map(Listen::At).map_err(|_| {
-        format!(
-            "{text:?} is not a port, or an address with a port such as 127.0.0.1:{DEFAULT_PORT}"
-        )
+        format!("{text:?} is not a port, or an address with a port such as 127.0.0.1:{DEFAULT_PORT}")
     })
 }
 
@@ -287,10 +264,7 @@ impl LockMode {
             Some(lock) => Ok(Some(lock)),
             None if self == LockMode::Skip => Ok(None),
             None => {
-                let message = format!(
-                    "another process does this already and holds {}",
-                    path.display()
-                );
+                let message = format!("another process does this already and holds {}", path.display());
                 Err(ToolError::new(Exit::Busy, message))
             }
         }
@@ -315,16 +289,10 @@ mod tests {
             assert_eq!(text.parse::<PeerName>().unwrap().to_string(), printed);
         }
         let long = "x".repeat(300);
-        for text in [
-            "", ":1", "a:b", "a:0", "a:65536", "a:1:2", "[::1", "[::1]1", "[nope]:1", "a b", "a/b",
-            &long,
-        ] {
-            assert!(
-                text.parse::<PeerName>()
-                    .unwrap_err()
-                    .contains("is not an address"),
-                "{text}"
-            );
+        for text in
+            ["", ":1", "a:b", "a:0", "a:65536", "a:1:2", "[::1", "[::1]1", "[nope]:1", "a b", "a/b", &long]
+        {
+            assert!(text.parse::<PeerName>().unwrap_err().contains("is not an address"), "{text}");
         }
     }
 
@@ -335,10 +303,7 @@ mod tests {
         let name: PeerName = "[fe80::1%6]:5".parse().unwrap();
         assert_eq!(name.resolve().unwrap(), ["[fe80::1%6]:5".parse().unwrap()]);
         let name: PeerName = "224.0.0.1".parse().unwrap();
-        assert_eq!(
-            name.resolve().unwrap_err(),
-            "224.0.0.1:24254: no peer can be there"
-        );
+        assert_eq!(name.resolve().unwrap_err(), "224.0.0.1:24254: no peer can be there");
     }
 
     #[test]
@@ -353,10 +318,7 @@ mod tests {
     #[test]
     fn a_port_alone_listens_everywhere() {
         assert_eq!(parse_listen("0"), Ok(Listen::Everywhere { port: 0 }));
-        assert_eq!(
-            parse_listen("127.0.0.1:0"),
-            Ok(Listen::At("127.0.0.1:0".parse().unwrap()))
-        );
+        assert_eq!(parse_listen("127.0.0.1:0"), Ok(Listen::At("127.0.0.1:0".parse().unwrap())));
         assert!(parse_listen("localhost").is_err());
         assert_eq!(Listen::Everywhere { port: 7 }.candidates().len(), 2);
     }

@@ -11,9 +11,7 @@ use std::time::Duration;
 /// Where the text is something else. The message is for the user.
 pub fn parse(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|_| {
-        format!(
-            "{text:?} is not a duration; write a number with a unit, as in 500ms, 30s, 10m or 6h"
-        )
+        format!("{text:?} is not a duration; write a number with a unit, as in 500ms, 30s, 10m or 6h")
     })
 }
 
@@ -40,20 +38,9 @@ mod tests {
         assert_eq!(parse("30s"), Ok(Duration::from_secs(30)));
         assert_eq!(parse("6h"), Ok(Duration::from_secs(6 * 3600)));
         assert_eq!(parse("1h 30m"), Ok(Duration::from_secs(5400)));
-        for text in [
-            "",
-            "30",
-            "s",
-            "-1s",
-            "1.5",
-            "99999999999999999999h",
-            "6 hours ago",
-        ] {
+        for text in ["", "30", "s", "-1s", "1.5", "99999999999999999999h", "6 hours ago"] {
             let message = parse(text).unwrap_err();
-            assert!(
-                message.starts_with(&format!("{text:?} is not a duration")),
-                "{message}"
-            );
+            assert!(message.starts_with(&format!("{text:?} is not a duration")), "{message}");
         }
     }
 

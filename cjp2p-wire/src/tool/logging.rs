@@ -45,11 +45,7 @@ fn line(tool: &str, record: &Record<'_>) -> String {
     match record.level() {
         Level::Error | Level::Info => format!("{tool}: {message}\n"),
         Level::Warn => format!("{tool}: warning: {message}\n"),
-        level => format!(
-            "{tool}: {}: {}: {message}\n",
-            level.as_str().to_lowercase(),
-            record.target()
-        ),
+        level => format!("{tool}: {}: {}: {message}\n", level.as_str().to_lowercase(), record.target()),
     }
 }
 
@@ -72,11 +68,8 @@ mod tests {
     use super::*;
 
     fn formatted(level: Level) -> String {
-        let record = Record::builder()
-            .level(level)
-            .target("cjp2p_wire::node")
-            .args(format_args!("hello"))
-            .build();
+        let record =
+            Record::builder().level(level).target("cjp2p_wire::node").args(format_args!("hello")).build();
         line("cjp2p-get", &record)
     }
 
@@ -85,10 +78,7 @@ mod tests {
         assert_eq!(formatted(Level::Error), "cjp2p-get: hello\n");
         assert_eq!(formatted(Level::Warn), "cjp2p-get: warning: hello\n");
         assert_eq!(formatted(Level::Info), "cjp2p-get: hello\n");
-        assert_eq!(
-            formatted(Level::Debug),
-            "cjp2p-get: debug: cjp2p_wire::node: hello\n"
-        );
+        assert_eq!(formatted(Level::Debug), "cjp2p-get: debug: cjp2p_wire::node: hello\n");
     }
 
     #[test]

@@ -67,8 +67,7 @@ struct State {
 impl Progress {
     /// Starts the clock. Nothing is shown before the first update.
     pub fn new(tool: &'static str, mode: ProgressMode, quiet: bool) -> Progress {
-        let terminal =
-            io::stderr().is_terminal() && env::var_os("TERM").is_none_or(|term| term != "dumb");
+        let terminal = io::stderr().is_terminal() && env::var_os("TERM").is_none_or(|term| term != "dumb");
         let output = match mode {
             ProgressMode::Never => Output::Nothing,
             ProgressMode::Auto if quiet => Output::Nothing,
@@ -95,12 +94,7 @@ impl Progress {
             return;
         }
         let now = self.start.elapsed();
-        self.state = State {
-            first: self.state.first.or(Some(done)),
-            done,
-            total,
-            sources,
-        };
+        self.state = State { first: self.state.first.or(Some(done)), done, total, sources };
         self.rate.sample(now, done);
         let (every, at_once) = match self.output {
             Output::Nothing => return,
@@ -163,9 +157,7 @@ impl Progress {
                 bar.set_message(self.state.line(rate));
                 bar.tick();
             }
-            Output::Lines { .. } => {
-                write_line(&format!("{}: {}", self.tool, self.state.line(rate)))
-            }
+            Output::Lines { .. } => write_line(&format!("{}: {}", self.tool, self.state.line(rate))),
             Output::Json => write_line(&self.state.json(rate)),
         }
     }
@@ -208,11 +200,7 @@ impl State {
     fn line(&self, rate: u64) -> String {
         let mut line = match (self.percent(), self.total) {
             (Some(percent), Some(total)) => {
-                format!(
-                    "{percent:3}% {} of {}",
-                    size::human(self.done),
-                    size::human(total)
-                )
+                format!("{percent:3}% {} of {}", size::human(self.done), size::human(total))
             }
             _ => size::human(self.done),
         };
@@ -231,12 +219,7 @@ impl State {
     fn summary(&self, elapsed: Duration) -> String {
         let moved = self.done - self.first.unwrap_or(0).min(self.done);
         let rate = (moved as f64 / elapsed.as_secs_f64().max(0.001)) as u64;
-        format!(
-            "{} in {}, {}/s",
-            size::human(self.done),
-            duration::human(elapsed),
-            size::human(rate)
-        )
+        format!("{} in {}, {}/s", size::human(self.done), duration::human(elapsed), size::human(rate))
     }
 
     fn json(&self, rate: u64) -> String {
@@ -248,13 +231,8 @@ impl State {
             rate: u64,
             sources: usize,
         }
-        let event = Event {
-            event: "progress",
-            bytes: self.done,
-            total: self.total,
-            rate,
-            sources: self.sources,
-        };
+        let event =
+            Event { event: "progress", bytes: self.done, total: self.total, rate, sources: self.sources };
         serde_json::to_string(&event).expect("a struct of numbers is JSON")
     }
 }
@@ -282,82 +260,41 @@ fn write_line(line: &str) {
 mod tests {
     use super::*;
 
-    const HALF: State = State {
-        first: Some(0),
-        done: 5 << 20,
-        total: Some(10 << 20),
-        sources: 3,
-    };
+    const HALF: State = State { first: Some(0), done: 5 << 20, total: Some(10 << 20), sources: 3 };
 
     #[test]
     fn a_line_tells_percent_rate_time_left_and_sources() {
-        assert_eq!(
-            HALF.line(1 << 20),
-            " 50% 5.0 MiB of 10.0 MiB, 1.0 MiB/s, 5s left, 3 sources"
-        );
+        assert_eq!(HALF.line(1 << 20), " 50% 5.0 MiB of 10.0 MiB, 1.0 MiB/s, 5s left, 3 sources");
         assert_eq!(HALF.line(0), " 50% 5.0 MiB of 10.0 MiB, 0 B/s, 3 sources");
-        let unknown = State {
-            total: None,
-            sources: 1,
-            ..HALF
-        };
+        let unknown = State { total: None, sources: 1, ..HALF };
         assert_eq!(unknown.line(2048), "5.0 MiB, 2.0 KiB/s, 1 source");
     }
 
     #[test]
     fn no_time_is_left_where_there_is_nothing_left_or_no_rate() {
-        assert_eq!(
-            State {
-                done: 10 << 20,
-                ..HALF
-            }
-            .time_left(5),
-            None
-        );
+        assert_eq!(State { done: 10 << 20, ..HALF }.time_left(5), None);
         assert_eq!(HALF.time_left(0), None);
         assert_eq!(HALF.time_left((5 << 20) - 1), Some(2));
-        assert_eq!(
-            State {
-                total: Some(u64::MAX),
-                ..HALF
-            }
-            .time_left(1),
-            None
-        );
+        assert_eq!(State { total: Some(u64::MAX), ..HALF }.time_left(1), None);
     }
 
     #[test]
     fn a_hundred_percent_is_all_of_it_also_of_nothing() {
-        let almost = State {
-            done: u64::MAX - 1,
-            total: Some(u64::MAX),
-            ..HALF
-        };
+        let almost = State { done: u64::MAX - 1, total: Some(u64::MAX), ..HALF };
         assert_eq!(almost.percent(), Some(99));
-        let nothing = State {
-            done: 0,
-            total: Some(0),
-            ..HALF
-        };
+        let nothing = State { done: 0, total: Some(0), ..HALF };
         assert_eq!(nothing.percent(), Some(100));
     }
 
     #[test]
     fn the_summary_does_not_count_what_was_there_before() {
-        let resumed = State {
-            first: Some(4 << 20),
-            ..HALF
-        };
-        assert_eq!(
-            resumed.summary(Duration::from_secs(2)),
-            "5.0 MiB in 2.0s, 512.0 KiB/s"
-        );
+        let resumed = State { first: Some(4 << 20), ..HALF };
+        assert_eq!(resumed.summary(Duration::from_secs(2)), "5.0 MiB in 2.0s, 512.0 KiB/s");
     }
 
     #[test]
     fn json_has_its_documented_fields() {
-        let expected =
-            r#"{"event":"progress","bytes":5242880,"total":10485760,"rate":7,"sources":3}"#;
+        let expected = r#"{"event":"progress","bytes":5242880,"total":10485760,"rate":7,"sources":3}"#;
         assert_eq!(HALF.json(7), expected);
     }
 }

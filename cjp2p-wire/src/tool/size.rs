@@ -11,15 +11,16 @@ use bytesize::ByteSize;
 ///
 /// Where the text is something else, or more than 2^64 - 1 bytes. The message is for the user.
 pub fn parse(text: &str) -> Result<u64, String> {
-    parse_bytes(text)
-        .ok_or_else(|| format!("{text:?} is not a size; write bytes, or a unit as in 64K, 10M (1024-based) or 10MB (1000-based)"))
+    parse_bytes(text).ok_or_else(|| {
+        format!(
+            "{text:?} is not a size; write bytes, or a unit as in 64K, 10M (1024-based) or 10MB (1000-based)"
+        )
+    })
 }
 
 fn parse_bytes(text: &str) -> Option<u64> {
     let text = text.trim();
-    let split = text
-        .find(|c: char| !(c.is_ascii_digit() || c == '.'))
-        .unwrap_or(text.len());
+    let split = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
     let unit = unit.trim_start().to_ascii_uppercase();
     let scale: u64 = match unit.as_str() {
@@ -48,8 +49,7 @@ fn parse_bytes(text: &str) -> Option<u64> {
     let part = match fraction {
         "" => 0,
         _ => {
-            u128::from(fraction.parse::<u64>().ok()?) * u128::from(scale)
-                / 10u128.pow(fraction.len() as u32)
+            u128::from(fraction.parse::<u64>().ok()?) * u128::from(scale) / 10u128.pow(fraction.len() as u32)
         }
     };
     whole.checked_add(u64::try_from(part).ok()?)
@@ -106,10 +106,7 @@ mod tests {
             "18446744073709551616",
         ] {
             let message = parse(text).unwrap_err();
-            assert!(
-                message.starts_with(&format!("{text:?} is not a size")),
-                "{message}"
-            );
+            assert!(message.starts_with(&format!("{text:?} is not a size")), "{message}");
         }
     }
 

@@ -22,10 +22,7 @@ pub struct ToolError {
 impl ToolError {
     /// An error with any exit code.
     pub fn new(exit: Exit, message: impl Into<String>) -> ToolError {
-        ToolError {
-            exit,
-            message: message.into(),
-        }
+        ToolError { exit, message: message.into() }
     }
 
     /// A failure that no other code names.
@@ -103,9 +100,7 @@ fn one_line(rendered: &str) -> String {
     let message = rendered.strip_prefix("error: ").unwrap_or(rendered);
     let told: Vec<String> = message
         .split("\n\n")
-        .take_while(|paragraph| {
-            !paragraph.starts_with("Usage:") && !paragraph.starts_with("For more")
-        })
+        .take_while(|paragraph| !paragraph.starts_with("Usage:") && !paragraph.starts_with("For more"))
         .map(|paragraph| paragraph.split_whitespace().collect::<Vec<_>>().join(" "))
         .filter(|paragraph| !paragraph.is_empty())
         .collect();

@@ -30,6 +30,9 @@ pub trait Library {
     fn list(&mut self, limit: usize) -> Vec<(ContentId, u64)>;
 }
 
+/// The most bytes that are written before the length of the content is proven.
+pub const PROOF_LEN: u64 = 64 << 10;
+
 /// Which fetch of a node something belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct JobId(pub u32);
@@ -77,7 +80,8 @@ pub trait Sink {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// The end of what the destination takes at present: bytes from there on must wait.
+    /// The end of what the destination takes at present: bytes from there on must wait. Only the end of the content,
+    /// [`PROOF_LEN`] bytes at the most, comes first of all wherever it lies: it proves the length.
     fn room(&self, job: JobId) -> u64 {
         let _ = job;
         0

@@ -95,17 +95,7 @@ impl<T: Clone> Path<T> {
         let sequence = self.next;
         self.next += 1;
         self.live += 1;
-        self.flights.insert(
-            sequence,
-            Flight {
-                what,
-                stamp,
-                sent_at: now,
-                bytes,
-                again,
-                lost: false,
-            },
-        );
+        self.flights.insert(sequence, Flight { what, stamp, sent_at: now, bytes, again, lost: false });
         sequence
     }
 
@@ -137,8 +127,7 @@ impl<T: Clone> Path<T> {
                 latest: self.rtt.latest(),
                 min_is_old: now.since(self.rtt.min_at()) > MIN_RTT_WINDOW * 9 / 10,
             };
-            self.window
-                .on_arrived(now, flight.stamp, flight.bytes, times);
+            self.window.on_arrived(now, flight.stamp, flight.bytes, times);
         }
         Some(flight.what)
     }
@@ -160,8 +149,7 @@ impl<T: Clone> Path<T> {
     pub fn detect_losses(&mut self, now: Time) -> Vec<T> {
         let mut lost = Vec::new();
         if let Some(answered) = self.answered {
-            let patience =
-                self.rtt.smoothed().max(self.rtt.latest()) * 9 / 8 + Duration::from_millis(1);
+            let patience = self.rtt.smoothed().max(self.rtt.latest()) * 9 / 8 + Duration::from_millis(1);
             for (&sequence, flight) in self.flights.range_mut(..answered) {
                 let overtaken = answered - sequence >= REORDERING;
                 if !flight.lost && (overtaken || now.since(flight.sent_at) > patience) {
@@ -197,19 +185,13 @@ impl<T: Clone> Path<T> {
 
     /// When [`Path::detect_losses`] should be called next, or [`Time::NEVER`].
     pub fn next_check_at(&self) -> Time {
-        if self.live == 0 {
-            Time::NEVER
-        } else {
-            self.timeout_at()
-        }
+        if self.live == 0 { Time::NEVER } else { self.timeout_at() }
     }
 
     /// When the silence since the last request becomes a timeout. Counted from the newest request: what was asked
     /// before it is judged by its answer.
     fn timeout_at(&self) -> Time {
         let newest = self.flights.values().rev().find(|flight| !flight.lost);
-        newest.map_or(Time::NEVER, |flight| {
-            flight.sent_at + self.rtt.timeout(self.silences)
-        })
+        newest.map_or(Time::NEVER, |flight| flight.sent_at + self.rtt.timeout(self.silences))
     }
 }

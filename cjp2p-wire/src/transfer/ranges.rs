@@ -88,21 +88,13 @@ impl RangeSet {
     /// Whether all of `range` is in the set. The empty range is in every set.
     pub fn contains(&self, range: Range<u64>) -> bool {
         range.is_empty()
-            || self
-                .ranges
-                .range(..=range.start)
-                .next_back()
-                .is_some_and(|(_, &end)| end >= range.end)
+            || self.ranges.range(..=range.start).next_back().is_some_and(|(_, &end)| end >= range.end)
     }
 
     /// Whether any of `range` is in the set.
     pub fn overlaps(&self, range: Range<u64>) -> bool {
         !range.is_empty()
-            && self
-                .ranges
-                .range(..range.end)
-                .next_back()
-                .is_some_and(|(_, &end)| end > range.start)
+            && self.ranges.range(..range.end).next_back().is_some_and(|(_, &end)| end > range.start)
     }
 
     /// The first stretch of `within` that is not in the set.
@@ -114,11 +106,7 @@ impl RangeSet {
         if start >= within.end {
             return None;
         }
-        let end = self
-            .ranges
-            .range(start..within.end)
-            .next()
-            .map_or(within.end, |(&s, _)| s);
+        let end = self.ranges.range(start..within.end).next().map_or(within.end, |(&s, _)| s);
         Some(start..end)
     }
 
@@ -156,11 +144,7 @@ mod tests {
 
     fn steps() -> impl Strategy<Value = Vec<Step>> {
         let step = (any::<bool>(), 0u64..64, 0u64..20).prop_map(|(insert, start, len)| {
-            if insert {
-                Step::Insert(start, start + len)
-            } else {
-                Step::Remove(start, start + len)
-            }
+            if insert { Step::Insert(start, start + len) } else { Step::Remove(start, start + len) }
         });
         prop::collection::vec(step, 0..40)
     }

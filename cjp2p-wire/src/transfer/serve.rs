@@ -51,14 +51,8 @@ struct Rate {
 impl Turns {
     /// No requests; answers limited to `rate` bytes per second where given.
     pub fn new(rate: Option<u64>) -> Turns {
-        let rate = rate.map(|n| Rate {
-            bytes_per_second: n.max(1),
-            paid_until: Time::ZERO,
-        });
-        Turns {
-            rate,
-            ..Turns::default()
-        }
+        let rate = rate.map(|n| Rate { bytes_per_second: n.max(1), paid_until: Time::ZERO });
+        Turns { rate, ..Turns::default() }
     }
 
     /// Puts a request in its source's queue. Returns whether there was room.
@@ -92,9 +86,7 @@ impl Turns {
 
     /// When the rate allows the next answer.
     pub fn ready_at(&self) -> Time {
-        self.rate
-            .as_ref()
-            .map_or(Time::ZERO, |rate| rate.paid_until - BURST)
+        self.rate.as_ref().map_or(Time::ZERO, |rate| rate.paid_until - BURST)
     }
 
     /// Takes the next request whose turn it is, if the rate allows an answer now.
@@ -141,12 +133,7 @@ mod tests {
 
     fn request(n: u64) -> Request {
         let id = ContentId::Sha256([1; 32]);
-        Request {
-            wire_id: id.to_string(),
-            id,
-            offset: n,
-            length: 1000,
-        }
+        Request { wire_id: id.to_string(), id, offset: n, length: 1000 }
     }
 
     fn source(n: u16) -> SocketAddr {
@@ -160,22 +147,16 @@ mod tests {
             assert!(turns.push(source(1), request(n)));
         }
         assert!(turns.push(source(2), request(0)));
-        let order: Vec<u16> = (0..4)
-            .map(|_| turns.pop(Time::ZERO).unwrap().0.port())
-            .collect();
+        let order: Vec<u16> = (0..4).map(|_| turns.pop(Time::ZERO).unwrap().0.port()).collect();
         assert_eq!(order, [1, 2, 1, 1]);
     }
 
     #[test]
     fn requests_beyond_the_bounds_are_dropped() {
         let mut turns = Turns::new(None);
-        let taken = (0..1000)
-            .filter(|&n| turns.push(source(1), request(n)))
-            .count();
+        let taken = (0..1000).filter(|&n| turns.push(source(1), request(n))).count();
         assert_eq!(taken, MAX_WAITING_PER_SOURCE);
-        let sources = (2..5000)
-            .filter(|&n| turns.push(source(n), request(0)))
-            .count();
+        let sources = (2..5000).filter(|&n| turns.push(source(n), request(0))).count();
         assert_eq!(sources, MAX_WAITING_SOURCES - 1);
         assert_eq!(turns.len(), taken + sources);
     }

@@ -144,11 +144,7 @@ impl Window {
             Mode::ProbeRtt { .. } => 0.5,
             _ => CRUISE_WINDOW,
         };
-        let floor = if self.mode == Mode::Startup {
-            INITIAL_BLOCKS
-        } else {
-            MIN_BLOCKS
-        } * self.block;
+        let floor = if self.mode == Mode::Startup { INITIAL_BLOCKS } else { MIN_BLOCKS } * self.block;
         let size = gain * product + rate * SCHEDULING_SLACK.as_secs_f64();
         (size as u64).max(floor)
     }
@@ -160,8 +156,7 @@ impl Window {
 
     /// Whether a request may leave now.
     pub fn may_send(&self, now: Time, min_rtt: Duration) -> bool {
-        now >= self.next_send_at
-            && self.in_flight + self.block <= self.size(min_rtt).max(self.block)
+        now >= self.next_send_at && self.in_flight + self.block <= self.size(min_rtt).max(self.block)
     }
 
     /// Says that the window has room but there was nothing to ask for: what is measured until all of the present flight
@@ -188,8 +183,8 @@ impl Window {
             };
             let spacing = Duration::from_secs_f64(bytes as f64 / (rate * gain));
             // A pause earns at most a millisecond, or two blocks, of burst.
-            let earned = Duration::from_millis(1)
-                .max(Duration::from_secs_f64(2.0 * self.block as f64 / rate));
+            let earned =
+                Duration::from_millis(1).max(Duration::from_secs_f64(2.0 * self.block as f64 / rate));
             self.next_send_at = self.next_send_at.max(now - earned) + spacing;
         }
         Stamp {
@@ -227,9 +222,7 @@ impl Window {
             self.round_ends_at = self.delivered;
         }
         // The sending side may have been the slower one: take the longer of the two spans.
-        let span = now
-            .since(stamp.delivered_at)
-            .max(stamp.sent_at.since(stamp.first_sent_at));
+        let span = now.since(stamp.delivered_at).max(stamp.sent_at.since(stamp.first_sent_at));
         // A span shorter than the round trip is an artefact of batching.
         if span >= path.min && !span.is_zero() {
             let rate = (self.delivered - stamp.delivered) as f64 / span.as_secs_f64();
@@ -257,11 +250,7 @@ impl Window {
         while self.rates.back().is_some_and(|sample| sample.rate <= rate) {
             self.rates.pop_back();
         }
-        self.rates.push_back(RateSample {
-            round: self.round,
-            at: now,
-            rate,
-        });
+        self.rates.push_back(RateSample { round: self.round, at: now, rate });
         while self.rates.len() > 1
             && self.rates[0].round + RATE_ROUNDS < self.round
             && now.since(self.rates[0].at) > RATE_MEMORY
@@ -296,29 +285,21 @@ impl Window {
             }
         }
         if self.mode == Mode::Cruise && now >= self.next_probe_at {
-            self.mode = Mode::ProbeUp {
-                until_round: self.round + 1,
-            };
+            self.mode = Mode::ProbeUp { until_round: self.round + 1 };
         }
     }
 
     fn change_mode(&mut self, now: Time, path: PathTimes) {
         let product = (self.rate() * (path.min + SCHEDULING_SLACK).as_secs_f64()) as u64;
         match self.mode {
-            Mode::Drain if self.in_flight <= product.max(MIN_BLOCKS * self.block) => {
-                self.cruise(now)
-            }
+            Mode::Drain if self.in_flight <= product.max(MIN_BLOCKS * self.block) => self.cruise(now),
             Mode::ProbeUp { until_round } if self.round > until_round => {
-                self.mode = Mode::ProbeDown {
-                    until_round: self.round,
-                };
+                self.mode = Mode::ProbeDown { until_round: self.round };
             }
             Mode::ProbeDown { until_round } if self.round > until_round => self.cruise(now),
             Mode::ProbeRtt { until } if now >= until => self.cruise(now),
             Mode::Cruise if path.min_is_old => {
-                self.mode = Mode::ProbeRtt {
-                    until: now + PROBE_RTT_TIME.max(path.min * 2),
-                };
+                self.mode = Mode::ProbeRtt { until: now + PROBE_RTT_TIME.max(path.min * 2) };
             }
             _ => {}
         }

@@ -2,9 +2,7 @@
 
 use blake3::hazmat::HasherExt;
 
-use super::{
-    ENTRY_LEN, GROUP_LEN, Geometry, HEADER_LEN, LEAF_LEN, MAX_LENGTH, RUN_LEVELS, fold, header,
-};
+use super::{ENTRY_LEN, GROUP_LEN, Geometry, HEADER_LEN, LEAF_LEN, MAX_LENGTH, RUN_LEVELS, fold, header};
 use crate::content_id::Hash;
 
 /// The hash of one group: [`GROUP_LEN`] bytes of content, fewer at its end. Groups can be hashed side by side and
@@ -39,18 +37,9 @@ impl Group {
         let length = bytes.len() as u64;
         assert!(length <= GROUP_LEN, "a group of {length} bytes");
         let leaves = fold::leaves(index * GROUP_LEN, bytes);
-        let root = (index == 0).then(|| {
-            fold::fold_to_root(&leaves).unwrap_or_else(|| *blake3::hash(bytes).as_bytes())
-        });
-        (
-            Group {
-                index,
-                length,
-                value: fold::fold_to_one(&leaves),
-                root,
-            },
-            leaves,
-        )
+        let root = (index == 0)
+            .then(|| fold::fold_to_root(&leaves).unwrap_or_else(|| *blake3::hash(bytes).as_bytes()));
+        (Group { index, length, value: fold::fold_to_one(&leaves), root }, leaves)
     }
 }
 
@@ -71,11 +60,7 @@ impl GroupHasher {
     fn new(index: u64) -> GroupHasher {
         let mut hasher = blake3::Hasher::new();
         hasher.set_input_offset(index * GROUP_LEN);
-        GroupHasher {
-            index,
-            length: 0,
-            hasher,
-        }
+        GroupHasher { index, length: 0, hasher }
     }
 
     fn update(&mut self, bytes: &[u8]) {
@@ -85,18 +70,9 @@ impl GroupHasher {
     }
 
     fn finish(self) -> Group {
-        let value = if self.length == 0 {
-            fold::EMPTY_LEAF
-        } else {
-            self.hasher.finalize_non_root()
-        };
+        let value = if self.length == 0 { fold::EMPTY_LEAF } else { self.hasher.finalize_non_root() };
         let root = (self.index == 0).then(|| *self.hasher.finalize().as_bytes());
-        Group {
-            index: self.index,
-            length: self.length,
-            value,
-            root,
-        }
+        Group { index: self.index, length: self.length, value, root }
     }
 }
 
@@ -123,12 +99,7 @@ impl Default for TreeBuilder {
 impl TreeBuilder {
     /// Ready for the first byte.
     pub fn new() -> TreeBuilder {
-        TreeBuilder {
-            groups: Vec::new(),
-            first_root: None,
-            length: 0,
-            open: GroupHasher::new(0),
-        }
+        TreeBuilder { groups: Vec::new(), first_root: None, length: 0, open: GroupHasher::new(0) }
     }
 
     /// Takes the next bytes of the content. Large pieces are faster: 128 KiB and more.
@@ -176,11 +147,7 @@ impl TreeBuilder {
         self.first_root = self.first_root.or(group.root);
         self.groups.push(group.value);
         self.length += group.length;
-        assert!(
-            self.length <= MAX_LENGTH,
-            "{} bytes of content",
-            self.length
-        );
+        assert!(self.length <= MAX_LENGTH, "{} bytes of content", self.length);
     }
 
     /// The tree over all that came.
@@ -192,11 +159,7 @@ impl TreeBuilder {
         let (groups, first_root) = (self.groups, self.first_root);
         if groups.len() == 1 {
             let root = first_root.expect("the first group has a root");
-            return Tree {
-                geometry,
-                root,
-                prefix: header(&root).into(),
-            };
+            return Tree { geometry, root, prefix: header(&root).into() };
         }
         // Each level is written where it belongs in the file, from the largest, which is last, to the smallest.
         let mut prefix =
@@ -215,11 +178,7 @@ impl TreeBuilder {
         debug_assert_eq!(start as u64, HEADER_LEN);
         let root = fold::fold_to_root(&level).expect("two values are left");
         prefix[..HEADER_LEN as usize].copy_from_slice(&header(&root));
-        Tree {
-            geometry,
-            root,
-            prefix,
-        }
+        Tree { geometry, root, prefix }
     }
 }
 

@@ -10,8 +10,8 @@ use crate::content_id::Hash;
 /// The value of the one leaf of empty content: BLAKE3's empty chunk, not finalized as a root. The blake3 crate has no
 /// way to compute it; the reference in the tests does.
 pub(super) const EMPTY_LEAF: Hash = [
-    0xb4, 0x68, 0x6b, 0x3c, 0x8d, 0x95, 0x3f, 0x4d, 0x18, 0x5d, 0x51, 0xbc, 0x9c, 0xd7, 0xbc, 0xe6,
-    0xd9, 0x78, 0x2d, 0x76, 0x59, 0xf8, 0xc0, 0x60, 0x68, 0xd4, 0xc3, 0xff, 0xa6, 0xe5, 0x68, 0x41,
+    0xb4, 0x68, 0x6b, 0x3c, 0x8d, 0x95, 0x3f, 0x4d, 0x18, 0x5d, 0x51, 0xbc, 0x9c, 0xd7, 0xbc, 0xe6, 0xd9,
+    0x78, 0x2d, 0x76, 0x59, 0xf8, 0xc0, 0x60, 0x68, 0xd4, 0xc3, 0xff, 0xa6, 0xe5, 0x68, 0x41,
 ];
 
 /// The level above: neighbours paired, an odd last one carried.
@@ -73,15 +73,8 @@ pub(super) fn subtree(offset: u64, bytes: &[u8]) -> Hash {
 /// Where `values` do not reach that far.
 pub(super) fn append_folded(values: &[Hash], levels: u32, bytes: Range<u64>, out: &mut Vec<u8>) {
     let first = bytes.start / ENTRY_LEN;
-    let below = |entry: u64| {
-        usize::try_from(entry << levels)
-            .unwrap_or(usize::MAX)
-            .min(values.len())
-    };
-    let folded = fold(
-        &values[below(first)..below(bytes.end.div_ceil(ENTRY_LEN))],
-        levels,
-    );
+    let below = |entry: u64| usize::try_from(entry << levels).unwrap_or(usize::MAX).min(values.len());
+    let folded = fold(&values[below(first)..below(bytes.end.div_ceil(ENTRY_LEN))], levels);
     let skipped = first * ENTRY_LEN;
     out.extend_from_slice(
         &folded.as_flattened()[(bytes.start - skipped) as usize..(bytes.end - skipped) as usize],
@@ -94,8 +87,5 @@ pub(super) fn leaves(offset: u64, bytes: &[u8]) -> Vec<Hash> {
         return vec![EMPTY_LEAF];
     }
     let offsets = (offset..).step_by(LEAF_LEN as usize);
-    offsets
-        .zip(bytes.chunks(LEAF_LEN as usize))
-        .map(|(offset, leaf)| subtree(offset, leaf))
-        .collect()
+    offsets.zip(bytes.chunks(LEAF_LEN as usize)).map(|(offset, leaf)| subtree(offset, leaf)).collect()
 }

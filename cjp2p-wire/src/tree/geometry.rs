@@ -58,11 +58,7 @@ impl Geometry {
     ///
     /// [`TooLong`] above [`MAX_LENGTH`].
     pub fn new(length: u64) -> Result<Geometry, TooLong> {
-        if length > MAX_LENGTH {
-            Err(TooLong(length))
-        } else {
-            Ok(Geometry { length })
-        }
+        if length > MAX_LENGTH { Err(TooLong(length)) } else { Ok(Geometry { length }) }
     }
 
     /// Bytes of content.
@@ -94,9 +90,8 @@ impl Geometry {
 
     /// Where `level` begins in the tree file, in bytes. Levels that are not stored begin where the header ends.
     pub fn level_offset(&self, level: u32) -> u64 {
-        (level.saturating_add(1)..self.level_count()).fold(HEADER_LEN, |offset, above| {
-            offset + self.level_entries(above) * ENTRY_LEN
-        })
+        (level.saturating_add(1)..self.level_count())
+            .fold(HEADER_LEN, |offset, above| offset + self.level_entries(above) * ENTRY_LEN)
     }
 
     /// Bytes of the tree file.
@@ -118,15 +113,9 @@ impl Geometry {
         let (mut fits, mut leaves) = (0, MAX_LENGTH / LEAF_LEN + 1);
         while leaves - fits > 1 {
             let middle = fits + (leaves - fits) / 2;
-            if longer(middle * LEAF_LEN) {
-                leaves = middle
-            } else {
-                fits = middle
-            }
+            if longer(middle * LEAF_LEN) { leaves = middle } else { fits = middle }
         }
-        let found = Geometry {
-            length: fits * LEAF_LEN,
-        };
+        let found = Geometry { length: fits * LEAF_LEN };
         (fits > 0 && found.tree_length() == tree_length).then_some(found.length)
     }
 
@@ -140,11 +129,7 @@ impl Geometry {
     pub fn leaves_of(&self, range: Range<u64>) -> Range<u64> {
         let end = range.end.min(self.length);
         let first = range.start.min(end) / LEAF_LEN;
-        first..if range.start < end {
-            end.div_ceil(LEAF_LEN)
-        } else {
-            first
-        }
+        first..if range.start < end { end.div_ceil(LEAF_LEN) } else { first }
     }
 
     /// How many groups of [`GROUP_LEN`] bytes there are, the last one shorter. Empty content has one.
@@ -192,25 +177,19 @@ impl Geometry {
 
     /// The run of level 0 that holds `leaf`.
     pub fn run_of_leaf(&self, leaf: u64) -> Run {
-        Run {
-            level: 0,
-            index: leaf / RUN_ENTRIES,
-        }
+        Run { level: 0, index: leaf / RUN_ENTRIES }
     }
 
     /// The run that proves `run`: its entry `run.index % RUN_ENTRIES` is what `run` folds to. `None` for the top run.
     pub fn parent_run(&self, run: Run) -> Option<Run> {
-        (run.level < self.top_run_level()).then(|| Run {
-            level: run.level + RUN_LEVELS,
-            index: run.index / RUN_ENTRIES,
-        })
+        (run.level < self.top_run_level())
+            .then(|| Run { level: run.level + RUN_LEVELS, index: run.index / RUN_ENTRIES })
     }
 
     /// The runs that prove `leaf`, the top one first.
     pub fn path_to_leaf(&self, leaf: u64) -> Vec<Run> {
         let mut path: Vec<Run> =
-            std::iter::successors(Some(self.run_of_leaf(leaf)), |run| self.parent_run(*run))
-                .collect();
+            std::iter::successors(Some(self.run_of_leaf(leaf)), |run| self.parent_run(*run)).collect();
         path.reverse();
         path
     }
@@ -226,10 +205,7 @@ impl Geometry {
             let end = offset + self.level_entries(level) * ENTRY_LEN;
             let bytes = range.start.max(offset)..range.end.min(end);
             if bytes.start < bytes.end {
-                segments.push(Segment::Level {
-                    level,
-                    bytes: bytes.start - offset..bytes.end - offset,
-                });
+                segments.push(Segment::Level { level, bytes: bytes.start - offset..bytes.end - offset });
             }
             offset = end;
         }
@@ -252,13 +228,9 @@ mod tests {
     }
 
     fn any_length() -> impl Strategy<Value = u64> {
-        prop_oneof![
-            0..=4 * GROUP_LEN,
-            0..=MAX_LENGTH,
-            (0u32..=53).prop_map(|bits| 1 << bits)
-        ]
-        .prop_flat_map(|length| (-2i64..=2).prop_map(move |off| length.saturating_add_signed(off)))
-        .prop_map(|length| length.min(MAX_LENGTH))
+        prop_oneof![0..=4 * GROUP_LEN, 0..=MAX_LENGTH, (0u32..=53).prop_map(|bits| 1 << bits)]
+            .prop_flat_map(|length| (-2i64..=2).prop_map(move |off| length.saturating_add_signed(off)))
+            .prop_map(|length| length.min(MAX_LENGTH))
     }
 
     proptest! {
@@ -344,11 +316,7 @@ mod tests {
             (1 << 20, 256, 16384),
         ] {
             let tree = Geometry::new(length).unwrap();
-            assert_eq!(
-                (tree.leaves(), tree.tree_length()),
-                (leaves, tree_length),
-                "{length}"
-            );
+            assert_eq!((tree.leaves(), tree.tree_length()), (leaves, tree_length), "{length}");
         }
         assert_eq!(Geometry::new(0).unwrap().leaf_range(0), 0..0);
         assert_eq!(Geometry::content_length_of(0), None);
@@ -359,17 +327,10 @@ mod tests {
     #[test]
     fn level_seven_exists_from_129_leaves_on() {
         let small = Geometry::new(GROUP_LEN).unwrap();
-        assert_eq!(
-            (small.top_run_level(), small.prefix_length(), small.groups()),
-            (0, HEADER_LEN, 1)
-        );
+        assert_eq!((small.top_run_level(), small.prefix_length(), small.groups()), (0, HEADER_LEN, 1));
         let larger = Geometry::new(GROUP_LEN + 1).unwrap();
         assert_eq!(
-            (
-                larger.top_run_level(),
-                larger.prefix_length(),
-                larger.groups()
-            ),
+            (larger.top_run_level(), larger.prefix_length(), larger.groups()),
             (7, HEADER_LEN + 64, 2)
         );
         assert_eq!(larger.level_count(), 8);
@@ -383,13 +344,7 @@ mod tests {
         assert_eq!(tree.leaves(), 1 << 41);
         assert_eq!(tree.top_run_level(), 35);
         assert_eq!(tree.leaf_range(u64::MAX), MAX_LENGTH..MAX_LENGTH);
-        assert_eq!(
-            tree.run_entries(Run {
-                level: 0,
-                index: u64::MAX
-            }),
-            0..0
-        );
+        assert_eq!(tree.run_entries(Run { level: 0, index: u64::MAX }), 0..0);
         assert_eq!(tree.level_entries(64), 1);
         assert_eq!(tree.locate(u64::MAX - 5..u64::MAX), []);
     }

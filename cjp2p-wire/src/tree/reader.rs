@@ -64,9 +64,6 @@ pub(super) fn by_run(levels: u32, bytes: Range<u64>) -> impl Iterator<Item = (u6
     let size = (RUN_ENTRIES >> levels) * ENTRY_LEN;
     (bytes.start / size..bytes.end.div_ceil(size)).map(move |run| {
         let start = run * size;
-        (
-            run,
-            bytes.start.max(start) - start..bytes.end.min(start + size) - start,
-        )
+        (run, bytes.start.max(start) - start..bytes.end.min(start + size) - start)
     })
 }

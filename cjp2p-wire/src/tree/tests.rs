@@ -29,11 +29,7 @@ impl Naive {
         for level in levels.iter().rev() {
             file.extend(level.as_flattened());
         }
-        Naive {
-            geometry,
-            root,
-            file,
-        }
+        Naive { geometry, root, file }
     }
 
     fn of_content(content: &[u8]) -> Naive {
@@ -73,9 +69,7 @@ fn pattern(length: usize) -> Vec<u8> {
 
 /// Distinct values for the leaves of trees too large to have content in a test.
 fn any_leaves(count: u64) -> Vec<Hash> {
-    (0..count)
-        .map(|leaf| *blake3::hash(&leaf.to_le_bytes()).as_bytes())
-        .collect()
+    (0..count).map(|leaf| *blake3::hash(&leaf.to_le_bytes()).as_bytes()).collect()
 }
 
 /// Numbers of leaves around the places where trees change their shape.
@@ -103,10 +97,8 @@ impl TreeSource for Source<'_> {
 
     fn leaves(&mut self, group: u64) -> Result<&[Hash], Infallible> {
         let bytes = self.tree.geometry().group_range(group);
-        self.leaves = group_leaves(
-            group * RUN_ENTRIES,
-            &self.content[bytes.start as usize..bytes.end as usize],
-        );
+        self.leaves =
+            group_leaves(group * RUN_ENTRIES, &self.content[bytes.start as usize..bytes.end as usize]);
         Ok(&self.leaves)
     }
 }
@@ -278,38 +270,16 @@ fn runs_come_top_down_and_whole_and_only_where_the_tree_has_them() {
     let naive = Naive::of_leaves(300 * LEAF_LEN, any_leaves(300));
     let mut verifier = TreeVerifier::new(naive.root, naive.geometry);
     let (top, low) = (Run { level: 7, index: 0 }, Run { level: 0, index: 2 });
-    assert_eq!(
-        verifier.insert_run(low, naive.bytes(low)),
-        Err(TreeError::ParentUnknown(top))
-    );
+    assert_eq!(verifier.insert_run(low, naive.bytes(low)), Err(TreeError::ParentUnknown(top)));
     let short = &naive.bytes(top)[..64];
-    assert_eq!(
-        verifier.insert_run(top, short),
-        Err(TreeError::Length {
-            expected: 96,
-            got: 64
-        })
-    );
-    for absent in [
-        Run { level: 0, index: 3 },
-        Run { level: 1, index: 0 },
-        Run {
-            level: 14,
-            index: 0,
-        },
-    ] {
-        assert_eq!(
-            verifier.insert_run(absent, naive.bytes(top)),
-            Err(TreeError::NoSuchRun(absent))
-        );
+    assert_eq!(verifier.insert_run(top, short), Err(TreeError::Length { expected: 96, got: 64 }));
+    for absent in [Run { level: 0, index: 3 }, Run { level: 1, index: 0 }, Run { level: 14, index: 0 }] {
+        assert_eq!(verifier.insert_run(absent, naive.bytes(top)), Err(TreeError::NoSuchRun(absent)));
     }
     assert_eq!(verifier.insert_run(top, naive.bytes(top)), Ok(()));
     assert_eq!(verifier.insert_run(low, naive.bytes(low)), Ok(()));
     assert!(verifier.memory() >= (3 + 44) * 32);
-    assert_eq!(
-        verifier.missing_run_for(0),
-        Some(Run { level: 0, index: 0 })
-    );
+    assert_eq!(verifier.missing_run_for(0), Some(Run { level: 0, index: 0 }));
     assert_eq!(verifier.missing_run_for(299), None);
 }
 
@@ -320,20 +290,11 @@ fn content_of_one_leaf_needs_no_run() {
         let root = *blake3::hash(&content).as_bytes();
         let verifier = TreeVerifier::new(root, Geometry::new(length as u64).unwrap());
         assert_eq!(verifier.missing_run_for(0), None);
-        assert_eq!(
-            verifier.verify(0, &content).unwrap().proves_length(),
-            Some(length as u64)
-        );
-        assert_eq!(
-            verify_whole(&root, &content).unwrap().proves_length(),
-            Some(length as u64)
-        );
+        assert_eq!(verifier.verify(0, &content).unwrap().proves_length(), Some(length as u64));
+        assert_eq!(verify_whole(&root, &content).unwrap().proves_length(), Some(length as u64));
         assert!(verify_whole(&[0; 32], &content).is_none());
         let other = TreeVerifier::new([0; 32], Geometry::new(length as u64).unwrap());
-        assert_eq!(
-            other.verify(0, &content).unwrap_err(),
-            VerifyError::BadLeaves(vec![0])
-        );
+        assert_eq!(other.verify(0, &content).unwrap_err(), VerifyError::BadLeaves(vec![0]));
         assert_eq!(verifier.read(0..64).as_deref(), Some(&header(&root)[..]));
         assert_eq!(verifier.read(0..65), None);
     }
@@ -352,11 +313,7 @@ fn bytes_that_are_not_whole_leaves_of_the_content_are_refused() {
         (12_288, &content[..4096]),
         (u64::MAX - 4095, &content[..4096]),
     ] {
-        assert_eq!(
-            verifier.verify(offset, bytes).unwrap_err(),
-            VerifyError::NotWholeLeaves,
-            "{offset}"
-        );
+        assert_eq!(verifier.verify(offset, bytes).unwrap_err(), VerifyError::NotWholeLeaves, "{offset}");
     }
 }
 

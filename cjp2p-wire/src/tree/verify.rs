@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 
-use super::{
-    ENTRY_LEN, Geometry, LEAF_LEN, RUN_ENTRIES, RUN_LEVELS, Run, Segment, fold, header, reader,
-};
+use super::{ENTRY_LEN, Geometry, LEAF_LEN, RUN_ENTRIES, RUN_LEVELS, Run, Segment, fold, header, reader};
 use crate::content_id::Hash;
 
 /// Bytes of content that are proved to be what the content with this root has at this offset.
@@ -39,20 +37,14 @@ impl<'a> Verified<'a> {
 
     /// The length of the whole content in bytes, where these are its last. Until then a length is only claimed.
     pub fn proves_length(&self) -> Option<u64> {
-        self.reaches_end
-            .then_some(self.offset + self.bytes.len() as u64)
+        self.reaches_end.then_some(self.offset + self.bytes.len() as u64)
     }
 }
 
 /// Checks all of a content at once: `None` where its BLAKE3 hash is not `root`.
 pub fn verify_whole<'a>(root: &Hash, bytes: &'a [u8]) -> Option<Verified<'a>> {
     let matches = blake3::hash(bytes).as_bytes() == root;
-    matches.then_some(Verified {
-        root: *root,
-        offset: 0,
-        bytes,
-        reaches_end: true,
-    })
+    matches.then_some(Verified { root: *root, offset: 0, bytes, reaches_end: true })
 }
 
 /// Why a run was not taken.
@@ -76,26 +68,18 @@ pub enum TreeError {
 impl fmt::Display for TreeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            TreeError::NoSuchRun(run) => write!(
-                f,
-                "the tree has no run {} of level {}",
-                run.index, run.level
-            ),
+            TreeError::NoSuchRun(run) => {
+                write!(f, "the tree has no run {} of level {}", run.index, run.level)
+            }
             TreeError::Length { expected, got } => {
                 write!(f, "a run of {got} bytes, not {expected}")
             }
             TreeError::ParentUnknown(run) => {
-                write!(
-                    f,
-                    "run {} of level {} has to come first",
-                    run.index, run.level
-                )
+                write!(f, "run {} of level {} has to come first", run.index, run.level)
             }
-            TreeError::Mismatch(run) => write!(
-                f,
-                "run {} of level {} is not of this tree",
-                run.index, run.level
-            ),
+            TreeError::Mismatch(run) => {
+                write!(f, "run {} of level {} is not of this tree", run.index, run.level)
+            }
         }
     }
 }
@@ -117,17 +101,12 @@ impl fmt::Display for VerifyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             VerifyError::NotWholeLeaves => f.write_str("not whole leaves of the content"),
-            VerifyError::RunUnknown(run) => write!(
-                f,
-                "run {} of level {} has to come first",
-                run.index, run.level
-            ),
-            VerifyError::BadLeaves(leaves) => write!(
-                f,
-                "{} wrong leaves, the first is {}",
-                leaves.len(),
-                leaves[0]
-            ),
+            VerifyError::RunUnknown(run) => {
+                write!(f, "run {} of level {} has to come first", run.index, run.level)
+            }
+            VerifyError::BadLeaves(leaves) => {
+                write!(f, "{} wrong leaves, the first is {}", leaves.len(), leaves[0])
+            }
         }
     }
 }
@@ -150,11 +129,7 @@ impl TreeVerifier {
     /// Under a false length, what verifies is still right at its offset, but sooner or later what honest peers send
     /// fails, and the last leaf always does.
     pub fn new(root: Hash, geometry: Geometry) -> TreeVerifier {
-        TreeVerifier {
-            root,
-            geometry,
-            runs: BTreeMap::new(),
-        }
+        TreeVerifier { root, geometry, runs: BTreeMap::new() }
     }
 
     /// The BLAKE3 hash of the whole content.
@@ -195,9 +170,7 @@ impl TreeVerifier {
         let proven = match self.geometry.parent_run(run) {
             None => fold::fold_to_root(entries) == Some(self.root),
             Some(parent) => {
-                let entry = self
-                    .entry_of(parent, run)
-                    .ok_or(TreeError::ParentUnknown(parent))?;
+                let entry = self.entry_of(parent, run).ok_or(TreeError::ParentUnknown(parent))?;
                 fold::fold_to_one(entries) == entry
             }
         };
@@ -210,10 +183,7 @@ impl TreeVerifier {
 
     /// What `parent` says that `run` folds to.
     fn entry_of(&self, parent: Run, run: Run) -> Option<Hash> {
-        self.runs
-            .get(&parent)?
-            .get((run.index % RUN_ENTRIES) as usize)
-            .copied()
+        self.runs.get(&parent)?.get((run.index % RUN_ENTRIES) as usize).copied()
     }
 
     /// Drops a run that is no longer needed, such as the leaves of content that is complete.
@@ -226,19 +196,12 @@ impl TreeVerifier {
         if self.geometry.leaves() == 1 {
             return None;
         }
-        self.geometry
-            .path_to_leaf(leaf)
-            .into_iter()
-            .find(|run| !self.has_run(*run))
+        self.geometry.path_to_leaf(leaf).into_iter().find(|run| !self.has_run(*run))
     }
 
     /// Bytes of memory that the runs take, about.
     pub fn memory(&self) -> usize {
-        let entries: usize = self
-            .runs
-            .values()
-            .map(|entries| size_of_val(&**entries))
-            .sum();
+        let entries: usize = self.runs.values().map(|entries| size_of_val(&**entries)).sum();
         entries + self.runs.len() * size_of::<(Run, Box<[Hash]>)>()
     }
 
@@ -249,17 +212,12 @@ impl TreeVerifier {
         for segment in self.geometry.locate(range) {
             match segment {
                 Segment::Header(bytes) => {
-                    out.extend_from_slice(
-                        &header(&self.root)[bytes.start as usize..bytes.end as usize],
-                    );
+                    out.extend_from_slice(&header(&self.root)[bytes.start as usize..bytes.end as usize]);
                 }
                 Segment::Level { level, bytes } => {
                     let up = level % RUN_LEVELS;
                     for (index, bytes) in reader::by_run(up, bytes) {
-                        let run = self.runs.get(&Run {
-                            level: level - up,
-                            index,
-                        })?;
+                        let run = self.runs.get(&Run { level: level - up, index })?;
                         fold::append_folded(run, up, bytes, &mut out);
                     }
                 }
@@ -279,9 +237,7 @@ impl TreeVerifier {
     /// of this content.
     pub fn verify<'a>(&self, offset: u64, bytes: &'a [u8]) -> Result<Verified<'a>, VerifyError> {
         let length = self.geometry.length();
-        let end = offset
-            .checked_add(bytes.len() as u64)
-            .filter(|end| *end <= length);
+        let end = offset.checked_add(bytes.len() as u64).filter(|end| *end <= length);
         let end = end.filter(|end| end.is_multiple_of(LEAF_LEN) || *end == length);
         let (Some(end), true) = (end, offset.is_multiple_of(LEAF_LEN)) else {
             return Err(VerifyError::NotWholeLeaves);
@@ -299,12 +255,7 @@ impl TreeVerifier {
         if !bad.is_empty() {
             return Err(VerifyError::BadLeaves(bad));
         }
-        Ok(Verified {
-            root: self.root,
-            offset,
-            bytes,
-            reaches_end: end == length,
-        })
+        Ok(Verified { root: self.root, offset, bytes, reaches_end: end == length })
     }
 
     /// Checks `leaves`, all of one group, and adds the wrong ones to `bad`. `bytes` begins at `offset`.
@@ -319,10 +270,7 @@ impl TreeVerifier {
         let within = |leaves: Range<u64>| {
             let start = self.geometry.leaf_range(leaves.start).start;
             let end = self.geometry.leaf_range(leaves.end - 1).end;
-            (
-                start,
-                &bytes[(start - offset) as usize..(end - offset) as usize],
-            )
+            (start, &bytes[(start - offset) as usize..(end - offset) as usize])
         };
         let all = self.geometry.run_entries(run);
         if leaves == all && self.group_matches(run, within(leaves.clone())) {
@@ -342,11 +290,7 @@ impl TreeVerifier {
             if fold::subtree(start, part) != fold::fold_to_one(values) {
                 let found = fold::leaves(start, part);
                 let pairs = subtree.clone().zip(found.iter().zip(values));
-                bad.extend(
-                    pairs
-                        .filter(|(_, (found, value))| found != value)
-                        .map(|(leaf, _)| leaf),
-                );
+                bad.extend(pairs.filter(|(_, (found, value))| found != value).map(|(leaf, _)| leaf));
             }
             leaf = subtree.end;
         }
@@ -357,9 +301,9 @@ impl TreeVerifier {
     fn group_matches(&self, run: Run, (start, bytes): (u64, &[u8])) -> bool {
         match self.geometry.parent_run(run) {
             None => blake3::hash(bytes).as_bytes() == &self.root,
-            Some(parent) => self
-                .entry_of(parent, run)
-                .is_some_and(|entry| fold::subtree(start, bytes) == entry),
+            Some(parent) => {
+                self.entry_of(parent, run).is_some_and(|entry| fold::subtree(start, bytes) == entry)
+            }
         }
     }
 }

@@ -70,9 +70,7 @@ impl Liar {
             return;
         };
         let mut data = Vec::new();
-        let Read::Found { eof } =
-            self.blobs
-                .read(&parsed, offset, length.min(40_960) as usize, &mut data)
+        let Read::Found { eof } = self.blobs.read(&parsed, offset, length.min(40_960) as usize, &mut data)
         else {
             return;
         };
@@ -123,9 +121,7 @@ impl Citizen for Liar {
         };
         let mut encoder = Encoder::new();
         for message in &messages {
-            if let (Message::PleaseAlwaysReturnThisMessage(value), true) =
-                (message, self.returns_cookies)
-            {
+            if let (Message::PleaseAlwaysReturnThisMessage(value), true) = (message, self.returns_cookies) {
                 encoder.value("AlwaysReturned", value.get());
                 self.cookie = Some(value.get().to_owned());
             }

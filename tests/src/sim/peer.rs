@@ -81,9 +81,7 @@ impl Peer {
         loop {
             match self.node.poll_output() {
                 Output::Transmit(transmit) => out.push((transmit.to, transmit.bytes)),
-                Output::Event(Event::PathOpened(address)) => {
-                    self.node.set_path_mtu(address, self.mtu)
-                }
+                Output::Event(Event::PathOpened(address)) => self.node.set_path_mtu(address, self.mtu),
                 Output::Event(event) => self.events.push((now, event)),
                 Output::Timeout(at) => {
                     self.next = at;
@@ -120,18 +118,12 @@ impl Peer {
             Event::Fetch(_, FetchEvent::Misbehaved(address, _)) => Some(*address),
             _ => None,
         };
-        self.events
-            .iter()
-            .filter_map(|(_, event)| liar(event))
-            .collect()
+        self.events.iter().filter_map(|(_, event)| liar(event)).collect()
     }
 
     /// What the job wrote.
     pub fn fetched(&self, job: JobId) -> &[u8] {
-        self.blobs
-            .fetched
-            .get(&job)
-            .map_or(&[], |fetched| &fetched.bytes)
+        self.blobs.fetched.get(&job).map_or(&[], |fetched| &fetched.bytes)
     }
 
     /// Judges what was staged, as a tool does that hashes the file.
@@ -144,8 +136,7 @@ impl Peer {
                 _ => None,
             })
             .collect();
-        self.events
-            .retain(|(_, event)| !matches!(event, Event::Fetch(_, FetchEvent::Staged(_))));
+        self.events.retain(|(_, event)| !matches!(event, Event::Fetch(_, FetchEvent::Staged(_))));
         for job in staged {
             let Some(fetch) = self.node.fetch(job) else {
                 continue;
@@ -165,7 +156,8 @@ impl Citizen for Peer {
         self.node.handle_datagram(now, from, bytes, &mut self.blobs);
         self.take_outputs(now, out);
         self.give_verdicts(now, out);
-        while self.blobs.is_cold() {
+        // The disk becomes warm at once; a stranger's request is not kept until then.
+        for _ in 0..self.blobs.cold_reads {
             self.node.handle_library_ready(now, &mut self.blobs);
             self.take_outputs(now, out);
         }

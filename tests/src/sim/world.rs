@@ -182,11 +182,7 @@ impl World {
     /// # Panics
     ///
     /// Where there is none.
-    pub fn with_peer<R>(
-        &mut self,
-        address: SocketAddr,
-        act: impl FnOnce(&mut Peer, Time) -> R,
-    ) -> R {
+    pub fn with_peer<R>(&mut self, address: SocketAddr, act: impl FnOnce(&mut Peer, Time) -> R) -> R {
         let host = self.hosts.get_mut(&address).expect("the host exists");
         let citizen: &mut dyn std::any::Any = &mut *host.citizen;
         let peer: &mut Peer = citizen.downcast_mut().expect("the host is a peer");
@@ -205,11 +201,7 @@ impl World {
 
     fn schedule(&mut self, at: Time, what: What) {
         self.order += 1;
-        self.agenda.push(Reverse(Scheduled {
-            at,
-            order: self.order,
-            what,
-        }));
+        self.agenda.push(Reverse(Scheduled { at, order: self.order, what }));
     }
 
     fn reschedule(&mut self, address: SocketAddr) {
@@ -249,14 +241,7 @@ impl World {
                 at += Duration::from_secs_f64(host.link.jitter.as_secs_f64() * self.random.f64());
             }
             if self.random.f64() < host.link.duplication {
-                self.schedule(
-                    at,
-                    What::Downlink {
-                        to,
-                        from,
-                        bytes: bytes.clone(),
-                    },
-                );
+                self.schedule(at, What::Downlink { to, from, bytes: bytes.clone() });
             }
             self.schedule(at, What::Downlink { to, from, bytes });
         }
@@ -328,10 +313,7 @@ impl World {
                 return done(self);
             }
             steps += 1;
-            assert!(
-                steps < 200_000_000,
-                "the simulation does not come to an end"
-            );
+            assert!(steps < 200_000_000, "the simulation does not come to an end");
         }
     }
 

@@ -28,15 +28,8 @@ impl PeerTable {
                 *wide.entry(Prefix::wide(key.ip())).or_default() += 1;
             }
         }
-        assert!(
-            narrow
-                .values()
-                .all(|count| *count <= self.limits.per_narrow_prefix)
-        );
-        assert!(
-            wide.values()
-                .all(|count| *count <= self.limits.per_wide_prefix)
-        );
+        assert!(narrow.values().all(|count| *count <= self.limits.per_narrow_prefix));
+        assert!(wide.values().all(|count| *count <= self.limits.per_wide_prefix));
     }
 }
 
@@ -44,37 +37,21 @@ impl PeerTable {
 fn a_suggestion_becomes_a_peer_when_it_is_heard_from() {
     let mut table = PeerTable::new();
     let referral = Origin::Referral(a("203.0.113.1:24254"));
-    assert_eq!(
-        table.suggest(a("198.51.100.7:24254"), referral.clone()),
-        Admission::Added
-    );
+    assert_eq!(table.suggest(a("198.51.100.7:24254"), referral.clone()), Admission::Added);
     assert!(!table.get(a("198.51.100.7:24254")).unwrap().is_verified());
-    let admission = table.heard(
-        a("[::ffff:198.51.100.7]:24254"),
-        5,
-        Some(2.5),
-        Origin::Incoming,
-    );
+    let admission = table.heard(a("[::ffff:198.51.100.7]:24254"), 5, Some(2.5), Origin::Incoming);
     assert_eq!(admission, Admission::Known);
     let peer = table.get(a("198.51.100.7:24254")).unwrap();
     assert!(peer.is_verified());
     assert_eq!(peer.origin(), &referral);
     assert_eq!(
-        (
-            peer.first_heard_ms(),
-            peer.last_heard_ms(),
-            peer.round_trip_ms()
-        ),
+        (peer.first_heard_ms(), peer.last_heard_ms(), peer.round_trip_ms()),
         (Some(5), Some(5), Some(2.5))
     );
     table.heard(a("198.51.100.7:24254"), 9, None, Origin::Incoming);
     let peer = table.get(a("198.51.100.7:24254")).unwrap();
     assert_eq!(
-        (
-            peer.first_heard_ms(),
-            peer.last_heard_ms(),
-            peer.round_trip_ms()
-        ),
+        (peer.first_heard_ms(), peer.last_heard_ms(), peer.round_trip_ms()),
         (Some(5), Some(9), Some(2.5))
     );
     table.check_invariants();
@@ -85,10 +62,7 @@ fn an_address_that_no_peer_can_have_is_never_stored() {
     let mut table = PeerTable::new();
     for text in ["0.0.0.0:1", "224.0.0.1:24254", "198.51.100.7:0"] {
         assert_eq!(table.suggest(a(text), Origin::Added), Admission::Unusable);
-        assert_eq!(
-            table.heard(a(text), 1, None, Origin::Incoming),
-            Admission::Unusable
-        );
+        assert_eq!(table.heard(a(text), 1, None, Origin::Incoming), Admission::Unusable);
     }
     assert!(table.is_empty());
 }
@@ -100,14 +74,8 @@ fn a_neighbourhood_is_limited_and_a_suggestion_gives_way_to_a_verified_peer() {
     for host in 1..=8 {
         assert_eq!(table.suggest(at(host), Origin::Incoming), Admission::Added);
     }
-    assert!(matches!(
-        table.suggest(at(9), Origin::Incoming),
-        Admission::Full
-    ));
-    assert_eq!(
-        table.heard(at(10), 1, None, Origin::Incoming),
-        Admission::Added
-    );
+    assert!(matches!(table.suggest(at(9), Origin::Incoming), Admission::Full));
+    assert_eq!(table.heard(at(10), 1, None, Origin::Incoming), Admission::Added);
     assert_eq!(table.len(), 8);
     table.check_invariants();
 }
@@ -144,15 +112,9 @@ fn a_verified_peer_is_given_up_only_after_it_did_not_answer() {
     for host in 1..=8 {
         table.heard(at(host), u64::from(host), None, Origin::Incoming);
     }
-    assert_eq!(
-        table.heard(at(9), 100, None, Origin::Incoming),
-        Admission::Full
-    );
+    assert_eq!(table.heard(at(9), 100, None, Origin::Incoming), Admission::Full);
     table.unanswered(at(1));
-    assert_eq!(
-        table.heard(at(9), 101, None, Origin::Incoming),
-        Admission::Added
-    );
+    assert_eq!(table.heard(at(9), 101, None, Origin::Incoming), Admission::Added);
     assert!(table.get(at(1)).is_none());
     assert_eq!(table.len(), 8);
 }
@@ -165,14 +127,8 @@ fn a_verified_peer_is_given_up_after_a_week_of_silence() {
     for host in 1..=8 {
         table.heard(at(host), u64::from(host), None, Origin::Incoming);
     }
-    assert_eq!(
-        table.heard(at(9), week, None, Origin::Incoming),
-        Admission::Full
-    );
-    assert_eq!(
-        table.heard(at(9), week + 1, None, Origin::Incoming),
-        Admission::Added
-    );
+    assert_eq!(table.heard(at(9), week, None, Origin::Incoming), Admission::Full);
+    assert_eq!(table.heard(at(9), week + 1, None, Origin::Incoming), Admission::Added);
     assert!(table.get(at(1)).is_none());
 }
 
@@ -184,10 +140,7 @@ fn a_suggestion_never_displaces_a_verified_peer() {
         table.heard(at(host), 1, None, Origin::Incoming);
         table.unanswered(at(host));
     }
-    assert!(matches!(
-        table.suggest(at(9), Origin::Added),
-        Admission::Full
-    ));
+    assert!(matches!(table.suggest(at(9), Origin::Added), Admission::Full));
 }
 
 #[test]
@@ -204,10 +157,7 @@ fn our_own_choice_takes_the_place_of_a_strangers() {
 
 #[test]
 fn long_lived_anchors_outlast_a_flood_of_verified_strangers() {
-    let limits = Limits {
-        verified: 20,
-        ..Limits::default()
-    };
+    let limits = Limits { verified: 20, ..Limits::default() };
     let mut table = PeerTable::with_limits(limits);
     let anchor = |net: u8| SocketAddr::from(([20, net, 1, 1], 24254));
     for net in 1..=8 {
@@ -220,12 +170,7 @@ fn long_lived_anchors_outlast_a_flood_of_verified_strangers() {
     for n in 0..5_000u32 {
         let [_, _, high, low] = n.to_be_bytes();
         let stranger = SocketAddr::from(([30 + high, low, 1, 1], 24254));
-        table.heard(
-            stranger,
-            2_000 * MINUTE + u64::from(n),
-            None,
-            Origin::Incoming,
-        );
+        table.heard(stranger, 2_000 * MINUTE + u64::from(n), None, Origin::Incoming);
         table.unanswered(stranger);
     }
     assert!((1..=8).all(|net| table.get(anchor(net)).is_some()));
@@ -252,30 +197,10 @@ fn the_best_peers_answer_were_heard_recently_and_are_near() {
     let now = 10_000 * MINUTE;
     table.suggest(a("20.0.0.1:24254"), Origin::Incoming);
     table.suggest(a("20.0.0.2:24254"), Origin::CommandLine);
-    table.heard(
-        a("20.1.0.1:24254"),
-        now - 10 * MINUTE,
-        Some(80.0),
-        Origin::Incoming,
-    );
-    table.heard(
-        a("20.1.0.2:24254"),
-        now - 12 * MINUTE,
-        Some(8.0),
-        Origin::Incoming,
-    );
-    table.heard(
-        a("20.1.0.3:24254"),
-        now - 5_000 * MINUTE,
-        Some(1.0),
-        Origin::Incoming,
-    );
-    table.heard(
-        a("20.1.0.4:24254"),
-        now - MINUTE,
-        Some(1.0),
-        Origin::Incoming,
-    );
+    table.heard(a("20.1.0.1:24254"), now - 10 * MINUTE, Some(80.0), Origin::Incoming);
+    table.heard(a("20.1.0.2:24254"), now - 12 * MINUTE, Some(8.0), Origin::Incoming);
+    table.heard(a("20.1.0.3:24254"), now - 5_000 * MINUTE, Some(1.0), Origin::Incoming);
+    table.heard(a("20.1.0.4:24254"), now - MINUTE, Some(1.0), Origin::Incoming);
     for _ in 0..3 {
         table.unanswered(a("20.1.0.4:24254"));
     }
@@ -303,7 +228,8 @@ fn only_verified_peers_heard_from_lately_are_passed_on() {
 
 #[test]
 fn fields_of_later_versions_and_unknown_origins_survive() {
-    let text = r#"[{"address":"20.1.0.1:24254","verified":true,"origin":"carrier pigeon","mood":{"good":[1,2]}}]"#;
+    let text =
+        r#"[{"address":"20.1.0.1:24254","verified":true,"origin":"carrier pigeon","mood":{"good":[1,2]}}]"#;
     let parsed = PeerTable::parse(text);
     assert_eq!(parsed.problems, []);
     let again = parsed.table.to_json();
@@ -315,10 +241,7 @@ fn fields_of_later_versions_and_unknown_origins_survive() {
 fn objects_one_after_the_other_are_a_table_too() {
     let mut table = PeerTable::new();
     table.heard(a("20.1.0.1:24254"), 1, Some(0.5), Origin::Bootstrap);
-    table.suggest(
-        a("[2001:db8::1]:24254"),
-        Origin::Referral(a("20.1.0.1:24254")),
-    );
+    table.suggest(a("[2001:db8::1]:24254"), Origin::Referral(a("20.1.0.1:24254")));
     for text in [table.to_json(), table.to_json_lines()] {
         let parsed = PeerTable::parse(&text);
         assert_eq!(parsed.problems, []);
@@ -332,45 +255,21 @@ fn what_cannot_be_read_is_told_with_its_place_and_the_rest_is_kept() {
                 {\"address\":\"0.0.0.0:1\"},{\"address\":\"20.1.0.2:24254\",\"round_trip_ms\":-1}]";
     let parsed = PeerTable::parse(text);
     assert_eq!(parsed.table.len(), 1);
-    let places: Vec<_> = parsed
-        .problems
-        .iter()
-        .map(|problem| (problem.entry, problem.line))
-        .collect();
-    assert_eq!(
-        places,
-        [
-            (Some(1), 4),
-            (Some(2), 5),
-            (Some(3), 5),
-            (Some(4), 5),
-            (Some(5), 5)
-        ]
-    );
+    let places: Vec<_> = parsed.problems.iter().map(|problem| (problem.entry, problem.line)).collect();
+    assert_eq!(places, [(Some(1), 4), (Some(2), 5), (Some(3), 5), (Some(4), 5), (Some(5), 5)]);
     let told = parsed.problems[0].to_string();
-    assert!(
-        told.starts_with("line 4: entry 1: \"20.1.0.1\" is not an address"),
-        "{told}"
-    );
+    assert!(told.starts_with("line 4: entry 1: \"20.1.0.1\" is not an address"), "{told}");
 }
 
 #[test]
 fn text_that_is_no_table_is_one_problem() {
-    for (text, line) in [
-        ("nonsense", 1),
-        ("[\n{\"address\":", 2),
-        ("\n{\"version\":2}\n}", 3),
-        ("17", 1),
-        ("[][]", 1),
-    ] {
+    for (text, line) in
+        [("nonsense", 1), ("[\n{\"address\":", 2), ("\n{\"version\":2}\n}", 3), ("17", 1), ("[][]", 1)]
+    {
         let parsed = PeerTable::parse(text);
         assert!(parsed.table.is_empty());
         assert_eq!(parsed.problems.len(), 1, "{text}");
-        assert_eq!(
-            (parsed.problems[0].entry, parsed.problems[0].line),
-            (None, line),
-            "{text}"
-        );
+        assert_eq!((parsed.problems[0].entry, parsed.problems[0].line), (None, line), "{text}");
     }
     assert_eq!(PeerTable::parse(" \n").problems, []);
     let nested = "[".repeat(100_000);
@@ -380,22 +279,12 @@ fn text_that_is_no_table_is_one_problem() {
 #[test]
 fn a_table_read_from_a_file_is_trimmed_to_the_limits() {
     let lines: Vec<String> = (0..=255)
-        .map(|host| {
-            format!(r#"{{"address":"20.1.0.{host}:24254","verified":true,"last_heard_ms":{host}}}"#)
-        })
+        .map(|host| format!(r#"{{"address":"20.1.0.{host}:24254","verified":true,"last_heard_ms":{host}}}"#))
         .collect();
     let parsed = PeerTable::parse(&format!("[{}]", lines.join(",")));
     assert_eq!(parsed.trimmed, 248);
-    let kept: Vec<_> = parsed
-        .table
-        .iter()
-        .filter_map(Peer::last_heard_ms)
-        .collect();
-    assert_eq!(
-        kept,
-        [248, 249, 250, 251, 252, 253, 254, 255],
-        "the stalest go first"
-    );
+    let kept: Vec<_> = parsed.table.iter().filter_map(Peer::last_heard_ms).collect();
+    assert_eq!(kept, [248, 249, 250, 251, 252, 253, 254, 255], "the stalest go first");
     parsed.table.check_invariants();
 }
 
@@ -408,8 +297,7 @@ enum Step {
 }
 
 fn any_peer_address() -> impl Strategy<Value = SocketAddr> {
-    let public =
-        (0..3u8, 0..3u8, 0..4u8).prop_map(|(b, c, d)| SocketAddr::from(([20, b, c, d], 24254)));
+    let public = (0..3u8, 0..3u8, 0..4u8).prop_map(|(b, c, d)| SocketAddr::from(([20, b, c, d], 24254)));
     let public_v6 = (0..2u16, 0..2u16, 0..3u16)
         .prop_map(|(b, c, d)| SocketAddr::from(([0x2001, b, c, 0, 0, 0, 0, d], 24254)));
     let private = (0..6u8).prop_map(|d| SocketAddr::from(([10, 0, 0, d], 24254)));
@@ -417,17 +305,12 @@ fn any_peer_address() -> impl Strategy<Value = SocketAddr> {
 }
 
 fn any_origin() -> impl Strategy<Value = Origin> {
-    prop_oneof![
-        Just(Origin::Added),
-        Just(Origin::Incoming),
-        any_peer_address().prop_map(Origin::Referral),
-    ]
+    prop_oneof![Just(Origin::Added), Just(Origin::Incoming), any_peer_address().prop_map(Origin::Referral),]
 }
 
 fn any_step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        (any_peer_address(), any_origin())
-            .prop_map(|(address, origin)| Step::Suggest(address, origin)),
+        (any_peer_address(), any_origin()).prop_map(|(address, origin)| Step::Suggest(address, origin)),
         (any_peer_address(), 0..1000u64).prop_map(|(address, now)| Step::Heard(address, now)),
         any_peer_address().prop_map(Step::Unanswered),
         any_peer_address().prop_map(Step::Remove),
@@ -492,19 +375,10 @@ fn apply(table: &mut PeerTable, step: &Step) {
     }
 }
 
-const SMALL: Limits = Limits {
-    verified: 9,
-    suggested: 5,
-    per_narrow_prefix: 2,
-    per_wide_prefix: 4,
-};
+const SMALL: Limits = Limits { verified: 9, suggested: 5, per_narrow_prefix: 2, per_wide_prefix: 4 };
 
-const ROOMY: Limits = Limits {
-    verified: 1000,
-    suggested: 1000,
-    per_narrow_prefix: 1000,
-    per_wide_prefix: 1000,
-};
+const ROOMY: Limits =
+    Limits { verified: 1000, suggested: 1000, per_narrow_prefix: 1000, per_wide_prefix: 1000 };
 
 fn table_after(steps: &[Step], limits: Limits) -> PeerTable {
     let mut table = PeerTable::with_limits(limits);

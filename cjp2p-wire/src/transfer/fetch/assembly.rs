@@ -9,14 +9,12 @@ use std::time::Duration;
 use super::extent::{Extent, Space};
 use crate::content_id::Hash;
 use crate::time::Time;
-use crate::transfer::blobs::{JobId, Sink};
+use crate::transfer::blobs::{JobId, PROOF_LEN, Sink};
 use crate::transfer::ranges::RangeSet;
-use crate::tree::{
-    GROUP_LEN, Geometry, LEAF_LEN, Run, TreeError, TreeVerifier, VerifyError, verify_whole,
-};
+use crate::tree::{GROUP_LEN, Geometry, LEAF_LEN, Run, TreeError, TreeVerifier, VerifyError, verify_whole};
 
 /// Content up to this length is gathered whole and checked against its root at once, without its tree.
-pub(crate) const SMALL_LEN: u64 = 64 << 10;
+pub(crate) const SMALL_LEN: u64 = PROOF_LEN;
 /// An extent on a path with small datagrams: the least that hashes fast. Little is lost if the process dies.
 pub(crate) const SMALL_EXTENT: u64 = 16 << 10;
 /// An extent on a path with large datagrams.
@@ -67,8 +65,8 @@ type Key = (Space, u64);
 pub(super) struct Outcome {
     /// Bytes that were new.
     pub(super) new: u64,
-    /// Sources that are proved to have sent wrong bytes.
-    pub(super) liars: Vec<SocketAddr>,
+    /// Sources that sent wrong bytes, and how many bytes were spoilt by it.
+    pub(super) liars: Vec<(SocketAddr, u64)>,
 }
 
 /// Content under one claimed length.
@@ -148,11 +146,7 @@ impl Assembly {
 
     /// How much of `room` can be filled with whole extents.
     fn usable(&self, room: u64) -> u64 {
-        if room >= self.length {
-            self.length
-        } else {
-            room / SMALL_EXTENT * SMALL_EXTENT
-        }
+        if room >= self.length { self.length } else { room / SMALL_EXTENT * SMALL_EXTENT }
     }
 
     /// Whether something is being gathered.
@@ -173,11 +167,7 @@ impl Assembly {
             self.askable.remove(&key);
         }
         let again = !extent.contributors.is_empty() && extent.helper.is_some();
-        Some(Wanted {
-            space: key.0,
-            range,
-            again,
-        })
+        Some(Wanted { space: key.0, range, again })
     }
 
     /// An extent that is this source's, or nobody's, and has something to ask for.
@@ -249,9 +239,7 @@ impl Assembly {
         let path = geometry.path_to_leaf(offset / LEAF_LEN);
         path.into_iter().find(|&run| {
             !verifier.has_run(run)
-                && !self
-                    .extents
-                    .contains_key(&(Space::Tree, geometry.run_bytes(run).start))
+                && !self.extents.contains_key(&(Space::Tree, geometry.run_bytes(run).start))
         })
     }
 
@@ -310,13 +298,7 @@ impl Assembly {
     }
 
     /// What was asked of `source` did not come: it is asked for again, by anybody if `release`.
-    pub(super) fn give_back(
-        &mut self,
-        source: SocketAddr,
-        space: Space,
-        range: Range<u64>,
-        release: bool,
-    ) {
+    pub(super) fn give_back(&mut self, source: SocketAddr, space: Space, range: Range<u64>, release: bool) {
         for key in self.overlapping(space, &range) {
             let Some(extent) = self.extents.get_mut(&key) else {
                 continue;
@@ -388,12 +370,7 @@ impl Assembly {
     }
 
     /// A run is all here: checks it, then everything that waited for it.
-    fn finish_run(
-        &mut self,
-        key: Key,
-        sink: &mut dyn Sink,
-        outcome: &mut Outcome,
-    ) -> io::Result<()> {
+    fn finish_run(&mut self, key: Key, sink: &mut dyn Sink, outcome: &mut Outcome) -> io::Result<()> {
         let Check::Tree(verifier) = &mut self.check else {
             return Ok(());
         };
@@ -419,12 +396,7 @@ impl Assembly {
     }
 
     /// Checks what waited for `run`: the runs below it, or the content.
-    fn finish_waiting(
-        &mut self,
-        run: Run,
-        sink: &mut dyn Sink,
-        outcome: &mut Outcome,
-    ) -> io::Result<()> {
+    fn finish_waiting(&mut self, run: Run, sink: &mut dyn Sink, outcome: &mut Outcome) -> io::Result<()> {
         let Check::Tree(verifier) = &self.check else {
             return Ok(());
         };
@@ -444,8 +416,7 @@ impl Assembly {
             .range((Space::Tree, 0)..(Space::Content, 0))
             .filter(|(key, extent)| {
                 extent.is_full()
-                    && run_at(&geometry, key.1)
-                        .is_some_and(|below| geometry.parent_run(below) == Some(run))
+                    && run_at(&geometry, key.1).is_some_and(|below| geometry.parent_run(below) == Some(run))
             })
             .map(|(&key, _)| key)
             .collect();
@@ -456,12 +427,7 @@ impl Assembly {
     }
 
     /// A stretch of content is all here: checks it, if it can be checked yet, and writes it.
-    fn finish_content(
-        &mut self,
-        key: Key,
-        sink: &mut dyn Sink,
-        outcome: &mut Outcome,
-    ) -> io::Result<()> {
+    fn finish_content(&mut self, key: Key, sink: &mut dyn Sink, outcome: &mut Outcome) -> io::Result<()> {
         let Some(extent) = self.extents.get(&key) else {
             return Ok(());
         };
@@ -502,10 +468,7 @@ impl Assembly {
         let range = group * GROUP_LEN..((group + 1) * GROUP_LEN).min(self.length);
         if let Check::Tree(verifier) = &mut self.check {
             if self.done.contains(range) && verifier.geometry().top_run_level() > 0 {
-                verifier.forget_run(Run {
-                    level: 0,
-                    index: group,
-                });
+                verifier.forget_run(Run { level: 0, index: group });
             }
         }
     }
@@ -523,7 +486,7 @@ impl Assembly {
             return;
         };
         if let [only] = extent.contributors[..] {
-            outcome.liars.push(only);
+            outcome.liars.push((only, extent.range.end - extent.range.start));
             extent.start_over();
             extent.sole = false;
         } else {
@@ -539,10 +502,7 @@ impl Assembly {
         let mut gathered = 0;
         for ((space, start), extent) in &self.extents {
             assert_eq!(*start, extent.range.start);
-            assert_eq!(
-                self.askable.contains(&(*space, *start)),
-                extent.needs_asking()
-            );
+            assert_eq!(self.askable.contains(&(*space, *start)), extent.needs_asking());
             gathered += extent.range.end - extent.range.start;
             if *space == Space::Content {
                 assert!(!self.done.overlaps(extent.range.clone()));

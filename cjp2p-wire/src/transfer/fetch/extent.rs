@@ -67,12 +67,7 @@ impl Extent {
     }
 
     /// The next range to ask for, of `block` bytes at the most, or whole blocks of `aligned` bytes where given.
-    pub(super) fn next_ask(
-        &mut self,
-        now: Time,
-        block: u64,
-        aligned: Option<u64>,
-    ) -> Option<Range<u64>> {
+    pub(super) fn next_ask(&mut self, now: Time, block: u64, aligned: Option<u64>) -> Option<Range<u64>> {
         let first = self.need.iter().next()?;
         let ask = match aligned {
             None => first.start..first.end.min(first.start + block),

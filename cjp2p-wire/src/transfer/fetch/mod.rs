@@ -9,7 +9,9 @@
 
 mod assembly;
 mod extent;
+mod intake;
 mod source;
+mod trial;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
@@ -21,11 +23,11 @@ use assembly::{Assembly, Check, Terms};
 pub use extent::Space;
 use source::{Source, Standing};
 
-use crate::content_id::{ContentId, Hash};
+use crate::content_id::ContentId;
 use crate::time::Time;
 use crate::transfer::blobs::{JobId, Sink};
 use crate::transfer::ranges::RangeSet;
-use crate::tree::{TreeVerifier, verify_whole};
+use crate::tree::TreeVerifier;
 
 /// Different lengths tried side by side at the most. Claims beyond it wait until one is found false.
 pub const MAX_CLAIMS: usize = 16;
@@ -223,9 +225,7 @@ impl Fetch {
 
     /// Another peer that may have the content. `suggested`: by somebody we know nothing of, so it is asked sparingly.
     pub fn add_source(&mut self, now: Time, address: SocketAddr, suggested: bool) {
-        self.sources
-            .entry(address)
-            .or_insert_with(|| Source::new(now, suggested));
+        self.sources.entry(address).or_insert_with(|| Source::new(now, suggested));
     }
 
     /// Whether this peer was ever named as a source.
@@ -246,9 +246,7 @@ impl Fetch {
         let assembly = self.assembly();
         Progress {
             done: assembly.map_or(0, |a| a.done().total()),
-            length: assembly
-                .filter(|a| a.is_proven() || self.is_staged())
-                .map(Assembly::length),
+            length: assembly.filter(|a| a.is_proven() || self.is_staged()).map(Assembly::length),
             sources: self.serving().count(),
             received: self.received,
             wasted: self.wasted,
@@ -262,16 +260,12 @@ impl Fetch {
 
     /// The proven part of the tree, once the length is proven.
     pub fn verifier(&self) -> Option<&TreeVerifier> {
-        self.assembly()
-            .filter(|a| a.is_proven())
-            .and_then(Assembly::verifier)
+        self.assembly().filter(|a| a.is_proven()).and_then(Assembly::verifier)
     }
 
     /// The one that is proven, or the one that is furthest.
     fn assembly(&self) -> Option<&Assembly> {
-        self.assemblies
-            .iter()
-            .max_by_key(|a| (a.is_proven(), a.done().total()))
+        self.assemblies.iter().max_by_key(|a| (a.is_proven(), a.done().total()))
     }
 
     /// The next event.
@@ -299,12 +293,7 @@ impl Fetch {
                 }
                 let again = source.was_probed();
                 source.on_probe(now);
-                Some(Ask {
-                    space: Space::Content,
-                    range: 0..path.block,
-                    probe: true,
-                    again,
-                })
+                Some(Ask { space: Space::Content, range: 0..path.block, probe: true, again })
             }
             Standing::Serving => {
                 source.forget_refusals(now);
@@ -321,212 +310,7 @@ impl Fetch {
                     return None;
                 }
                 let wanted = self.assemblies[index].next_wanted(now, &terms)?;
-                Some(Ask {
-                    space: wanted.space,
-                    range: wanted.range,
-                    probe: false,
-                    again: wanted.again,
-                })
-            }
-        }
-    }
-
-    /// Takes in a block that `address` sent. `answers` says whether it answers a request of ours, from an address that
-    /// has proved itself: only then may its sender be blamed.
-    pub fn on_block(
-        &mut self,
-        now: Time,
-        address: SocketAddr,
-        block: Block<'_>,
-        sink: &mut dyn Sink,
-    ) {
-        let Some(source) = self.sources.get_mut(&address) else {
-            return;
-        };
-        if self.ended || source.standing == Standing::Liar {
-            return;
-        }
-        self.received += block.data.len() as u64;
-        if block.data.is_empty() && block.length != Some(0) {
-            return;
-        }
-        if block.space == Space::Content {
-            let replaces = source.claim.is_none() || (block.answers && !source.claim_is_its_own);
-            if block.length.is_some() && block.length != source.claim && !replaces {
-                // It changed its mind about the length: whatever it has, it is not one content.
-                if block.answers {
-                    self.mark_liar(address, "it changed the length it claims");
-                }
-                return;
-            }
-            if block.length.is_some() && block.length != source.claim {
-                source.claim = block.length;
-                source.standing = Standing::Unknown;
-            }
-            source.claim_is_its_own |= block.answers && block.length.is_some();
-            if block
-                .length
-                .is_some_and(|length| block.offset + block.data.len() as u64 > length)
-            {
-                if block.answers {
-                    self.mark_liar(address, "it sent bytes past the end it claims");
-                }
-                return;
-            }
-        }
-        let source = match self.sources.get_mut(&address) {
-            Some(source) => source,
-            None => return,
-        };
-        let first = source.standing != Standing::Serving;
-        source.on_serving();
-        let claim = source.claim;
-        self.found = true;
-        if first {
-            self.last_news = self.last_news.max(now);
-            self.begin_claim(now, address, claim, &block, sink);
-        }
-        if self.only.is_some_and(|only| only != address) || self.waits_for_verdict {
-            self.wasted += block.data.len() as u64;
-            return;
-        }
-        if self.ended {
-            return;
-        }
-        let Some(index) = assembly_for(&self.assemblies, claim) else {
-            return;
-        };
-        match self.assemblies[index].on_bytes(address, block.space, block.offset, block.data, sink)
-        {
-            Err(error) => self.fail(Failure::Destination(error)),
-            Ok(outcome) => {
-                self.wasted += block.data.len() as u64 - outcome.new.min(block.data.len() as u64);
-                if outcome.new > 0 {
-                    self.last_news = now;
-                    if self.is_staged() {
-                        self.trial_since = now;
-                        self.stagers.insert(address);
-                    }
-                }
-                for liar in outcome.liars {
-                    self.wasted += block.data.len() as u64;
-                    if block.answers || liar != address {
-                        self.mark_liar(liar, "it sent bytes that are not of this content");
-                    } else {
-                        self.set_aside(now, liar);
-                    }
-                }
-            }
-        }
-        self.settle_claims();
-        self.check_complete();
-        #[cfg(debug_assertions)]
-        for assembly in &self.assemblies {
-            if assembly.length() < 1 << 20 {
-                assembly.check_invariants();
-            }
-        }
-    }
-
-    /// A source answers for the first time: takes up the length it claims, unless one is proven already.
-    fn begin_claim(
-        &mut self,
-        now: Time,
-        address: SocketAddr,
-        claim: Option<u64>,
-        block: &Block<'_>,
-        sink: &mut dyn Sink,
-    ) {
-        let proven = self
-            .assemblies
-            .iter()
-            .find(|a| a.is_proven())
-            .map(Assembly::length);
-        if let (Some(proven), Some(claim)) = (proven, claim) {
-            if proven != claim && block.answers {
-                self.mark_liar(address, "the length it claims is not the proven one");
-            }
-            return;
-        }
-        let Some(length) = claim else { return };
-        if self.is_staged() {
-            if length == 0 && matches!(self.id, ContentId::Sha256(_)) {
-                self.mark_liar(address, "it says that the content is empty");
-            } else if self.assemblies.is_empty() {
-                self.begin_trial(now, length, None, sink);
-            }
-            return;
-        }
-        let ContentId::Blake3(root) = self.id else {
-            return;
-        };
-        if length == 0 {
-            self.mark_liar(address, "it says that the content is empty");
-            return;
-        }
-        if block.offset == 0 && block.data.len() as u64 == length {
-            if let Some(verified) = verify_whole(&root, block.data) {
-                match sink.write(self.job, verified) {
-                    Ok(()) => self.complete(length),
-                    Err(error) => self.fail(Failure::Destination(error)),
-                }
-                return;
-            }
-        }
-        self.add_claim(root, length);
-    }
-
-    fn add_claim(&mut self, root: Hash, length: u64) {
-        let known = self.assemblies.iter().any(|a| a.length() == length);
-        if !known && self.assemblies.len() < MAX_CLAIMS {
-            if let Some(check) = Assembly::check_for(root, length) {
-                self.assemblies
-                    .push(Assembly::new(self.job, length, check, RangeSet::new()));
-            }
-        }
-    }
-
-    /// Drops what is refuted or superseded.
-    fn settle_claims(&mut self) {
-        if self.is_staged() || self.ended {
-            return;
-        }
-        if let Some(proven) = self.assemblies.iter().position(Assembly::is_proven) {
-            if !self.length_told {
-                self.length_told = true;
-                let assembly = self.assemblies.swap_remove(proven);
-                let length = assembly.length();
-                self.assemblies = vec![assembly];
-                self.events.push_back(FetchEvent::Length(length));
-                let wrong: Vec<(SocketAddr, bool)> = self
-                    .sources
-                    .iter()
-                    .filter(|(_, source)| source.claim.is_some_and(|claim| claim != length))
-                    .map(|(&address, source)| (address, source.claim_is_its_own))
-                    .collect();
-                for (address, its_own) in wrong {
-                    if its_own {
-                        self.mark_liar(address, "the length it claims is not the proven one");
-                    } else if let Some(source) = self.sources.get_mut(&address) {
-                        // Somebody else may have said so in its name.
-                        source.claim = None;
-                    }
-                }
-            }
-            return;
-        }
-        // A claim that nobody stands for any more makes room for others.
-        let claims: BTreeSet<u64> = self
-            .sources
-            .values()
-            .filter(|source| source.standing != Standing::Liar)
-            .filter_map(|source| source.claim)
-            .collect();
-        self.assemblies
-            .retain(|a| claims.contains(&a.length()) || a.done().total() > 0);
-        if let ContentId::Blake3(root) = self.id {
-            for length in claims {
-                self.add_claim(root, length);
+                Some(Ask { space: wanted.space, range: wanted.range, probe: false, again: wanted.again })
             }
         }
     }
@@ -563,9 +347,17 @@ impl Fetch {
         }
     }
 
-    /// What was asked for is lost.
+    /// What was asked for did not come, came in part, or was of no use.
     pub fn on_lost(&mut self, address: SocketAddr, ask: &Ask) {
         self.give_back(address, ask, false);
+    }
+
+    /// The peer does not answer any more: its part goes to others until it is back.
+    pub fn on_silent(&mut self, now: Time, address: SocketAddr) {
+        if let Some(source) = self.sources.get_mut(&address) {
+            source.on_silent(now);
+        }
+        self.release(address);
     }
 
     fn give_back(&mut self, address: SocketAddr, ask: &Ask, release: bool) {
@@ -578,38 +370,10 @@ impl Fetch {
         }
     }
 
-    /// The answer brought less than was asked for.
-    pub fn on_short_answer(&mut self, address: SocketAddr, ask: &Ask) {
-        self.give_back(address, ask, false);
-    }
-
-    /// The peer does not answer any more: its part goes to others until it is back.
-    pub fn on_silent(&mut self, now: Time, address: SocketAddr) {
-        self.set_aside(now, address);
-    }
-
-    fn set_aside(&mut self, now: Time, address: SocketAddr) {
-        if let Some(source) = self.sources.get_mut(&address) {
-            source.on_silent(now);
-        }
-        self.release(address);
-    }
-
     fn release(&mut self, address: SocketAddr) {
         for assembly in &mut self.assemblies {
             assembly.release(address);
         }
-    }
-
-    fn mark_liar(&mut self, address: SocketAddr, why: &'static str) {
-        if let Some(source) = self.sources.get_mut(&address) {
-            if source.standing != Standing::Liar {
-                source.standing = Standing::Liar;
-                self.lied_to = true;
-                self.events.push_back(FetchEvent::Misbehaved(address, why));
-            }
-        }
-        self.release(address);
     }
 
     fn check_complete(&mut self) {
@@ -628,81 +392,6 @@ impl Fetch {
         } else if assembly.is_proven() {
             self.complete(length);
         }
-    }
-
-    /// Whether what was staged has the right hash, after [`FetchEvent::Staged`].
-    pub fn on_verdict(&mut self, now: Time, is_right: bool, sink: &mut dyn Sink) {
-        if !self.waits_for_verdict || self.ended {
-            return;
-        }
-        self.waits_for_verdict = false;
-        self.last_news = now;
-        if is_right {
-            let length = self.assemblies.first().map_or(0, Assembly::length);
-            return self.complete(length);
-        }
-        self.lied_to = true;
-        let stagers = std::mem::take(&mut self.stagers);
-        if let (1, Some(&liar)) = (stagers.len(), stagers.first()) {
-            self.mark_liar(liar, "what it sent has another hash");
-        }
-        self.one_at_a_time = true;
-        self.next_trial(now, sink);
-    }
-
-    /// Tries another length, or in single file another source.
-    fn next_trial(&mut self, now: Time, sink: &mut dyn Sink) {
-        let candidate = |put_off: &BTreeSet<SocketAddr>| {
-            let mut good = self.sources.iter().filter(|(address, source)| {
-                source.standing == Standing::Serving
-                    && source.claim.is_some()
-                    && !put_off.contains(address)
-            });
-            good.next()
-                .and_then(|(&address, source)| Some((address, source.claim?)))
-        };
-        let next = candidate(&self.put_off).or_else(|| {
-            self.put_off.clear();
-            candidate(&BTreeSet::new())
-        });
-        match next {
-            Some((address, length)) => {
-                let only = self.one_at_a_time.then_some(address);
-                self.begin_trial(now, length, only, sink);
-            }
-            None => {
-                self.assemblies.clear();
-                self.only = None;
-                if let Err(error) = sink.restage(self.job) {
-                    self.fail(Failure::Destination(error));
-                }
-            }
-        }
-    }
-
-    fn begin_trial(
-        &mut self,
-        now: Time,
-        length: u64,
-        only: Option<SocketAddr>,
-        sink: &mut dyn Sink,
-    ) {
-        if !self.assemblies.is_empty() {
-            if let Err(error) = sink.restage(self.job) {
-                return self.fail(Failure::Destination(error));
-            }
-        }
-        self.stagers.clear();
-        self.only = only;
-        self.trial_since = now;
-        self.assemblies = vec![Assembly::new(
-            self.job,
-            length,
-            Check::AtTheEnd,
-            RangeSet::new(),
-        )];
-        self.events.push_back(FetchEvent::Length(length));
-        self.check_complete();
     }
 
     /// Looks after the limits.
@@ -724,38 +413,7 @@ impl Fetch {
         if !self.found && now.since(self.started) >= self.source_timeout {
             self.fail(Failure::NoSource);
         } else if self.found && now.since(self.last_news) >= self.stall_timeout {
-            self.fail(if all_lied {
-                Failure::Mismatch
-            } else {
-                Failure::Stalled
-            });
-        }
-    }
-
-    /// The present trial brings nothing: another source may claim another length.
-    fn put_off_trial(&mut self, now: Time, sink: &mut dyn Sink) {
-        self.trial_since = now;
-        let Some(length) = self.assemblies.first().map(Assembly::length) else {
-            return self.next_trial(now, sink);
-        };
-        let only = self.only;
-        let silent = |(address, source): &(&SocketAddr, &Source)| {
-            only.map_or(source.claim == Some(length), |only| only == **address)
-        };
-        let silent: Vec<_> = self
-            .sources
-            .iter()
-            .filter(silent)
-            .map(|(&address, _)| address)
-            .collect();
-        self.put_off.extend(silent);
-        let others = self.sources.iter().any(|(address, source)| {
-            source.standing == Standing::Serving
-                && source.claim.is_some()
-                && !self.put_off.contains(address)
-        });
-        if others {
-            self.next_trial(now, sink);
+            self.fail(if all_lied { Failure::Mismatch } else { Failure::Stalled });
         }
     }
 
@@ -764,11 +422,8 @@ impl Fetch {
         if self.ended || self.waits_for_verdict {
             return Time::NEVER;
         }
-        let limit = if self.found {
-            self.last_news + self.stall_timeout
-        } else {
-            self.started + self.source_timeout
-        };
+        let limit =
+            if self.found { self.last_news + self.stall_timeout } else { self.started + self.source_timeout };
         let probe = self
             .sources
             .values()

@@ -10,8 +10,7 @@ pub(crate) const REFUSAL_MEMORY: Duration = Duration::from_secs(1);
 /// A peer that had nothing at all of the content is asked again after so long.
 pub(crate) const ABSENCE_MEMORY: Duration = Duration::from_secs(5);
 /// When a peer that somebody else suggested is asked, after the first time; then never again until it answers.
-pub(crate) const SUGGESTED_RETRIES: [Duration; 2] =
-    [Duration::from_secs(1), Duration::from_secs(9)];
+pub(crate) const SUGGESTED_RETRIES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(9)];
 /// The longest pause between questions to a peer that the user named.
 pub(crate) const MAX_PROBE_PAUSE: Duration = Duration::from_secs(4);
 /// The pause after the first question to such a peer; it doubles.
@@ -37,6 +36,8 @@ pub(super) struct Source {
     pub(super) claim: Option<u64>,
     /// The claim came from an address that has proved itself: nobody else can have made it.
     pub(super) claim_is_its_own: bool,
+    /// Faults that may be its own.
+    pub(super) strikes: u32,
     /// It answers whole aligned leaves only.
     pub(super) aligned: bool,
     /// Content ranges it did not have lately.
@@ -53,6 +54,7 @@ impl Source {
             standing: Standing::Unknown,
             claim: None,
             claim_is_its_own: false,
+            strikes: 0,
             aligned: false,
             refused: RangeSet::new(),
             refused_at: now,
@@ -70,9 +72,7 @@ impl Source {
     /// Notes that the peer is asked whether it has the content.
     pub(super) fn on_probe(&mut self, now: Time) {
         self.next_probe = if self.suggested && self.standing == Standing::Unknown {
-            SUGGESTED_RETRIES
-                .get(self.probes as usize)
-                .map_or(Time::NEVER, |&pause| now + pause)
+            SUGGESTED_RETRIES.get(self.probes as usize).map_or(Time::NEVER, |&pause| now + pause)
         } else if self.standing == Standing::Absent {
             now + ABSENCE_MEMORY
         } else {

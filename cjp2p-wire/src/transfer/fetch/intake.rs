@@ -1,0 +1,223 @@
+//! What comes from sources: whom to believe about the length, and whom to leave alone.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
+use super::assembly::Assembly;
+use super::source::Standing;
+use super::{Block, Failure, Fetch, FetchEvent, MAX_CLAIMS, Space, assembly_for};
+use crate::content_id::{ContentId, Hash};
+use crate::time::Time;
+use crate::transfer::blobs::Sink;
+use crate::transfer::ranges::RangeSet;
+use crate::tree::verify_whole;
+
+/// A source that nobody can be sure about, since it never proved its address, is given up after so many faults.
+pub(crate) const MAX_STRIKES: u32 = 3;
+
+impl Fetch {
+    /// Takes in a block that `address` sent in answer to a request. Returns whether it was of use; where it was not,
+    /// what was asked for must be given back with [`Fetch::on_lost`].
+    pub fn on_block(
+        &mut self,
+        now: Time,
+        address: SocketAddr,
+        block: Block<'_>,
+        sink: &mut dyn Sink,
+    ) -> bool {
+        let is_liar =
+            |fetch: &Fetch| fetch.sources.get(&address).is_none_or(|s| s.standing == Standing::Liar);
+        if self.ended || is_liar(self) {
+            return false;
+        }
+        let bytes = block.data.len() as u64;
+        self.received += bytes;
+        let used = self.take_claim(now, address, &block, sink) && self.take_bytes(now, address, &block, sink);
+        if !used {
+            self.wasted += bytes;
+        }
+        self.settle_claims(now);
+        self.check_complete();
+        #[cfg(debug_assertions)]
+        for assembly in self.assemblies.iter().filter(|assembly| assembly.length() < 1 << 20) {
+            assembly.check_invariants();
+        }
+        used && !is_liar(self)
+    }
+
+    /// Notes the length that the source claims. Returns whether its bytes are worth a look.
+    fn take_claim(&mut self, now: Time, address: SocketAddr, block: &Block<'_>, sink: &mut dyn Sink) -> bool {
+        if block.data.is_empty() && block.length != Some(0) {
+            return false;
+        }
+        let Some(source) = self.sources.get_mut(&address) else { return false };
+        if let (Space::Content, Some(length)) = (block.space, block.length) {
+            if block.offset + block.data.len() as u64 > length {
+                self.accuse(now, address, block.answers, "it sent bytes past the end it claims");
+                return false;
+            }
+            // What was said in its name before it proved its address, somebody else may have said.
+            let replaces = source.claim.is_none() || (block.answers && !source.claim_is_its_own);
+            if source.claim != Some(length) {
+                if !replaces {
+                    self.accuse(now, address, block.answers, "it changed the length it claims");
+                    return false;
+                }
+                source.claim = Some(length);
+                source.standing = Standing::Unknown;
+            }
+            source.claim_is_its_own |= block.answers;
+        }
+        let claim = source.claim;
+        let is_first = source.standing != Standing::Serving;
+        source.on_serving();
+        self.found = true;
+        if !is_first {
+            return true;
+        }
+        self.last_news = now;
+        match claim {
+            Some(length) => self.begin_claim(now, address, length, block, sink),
+            None => true,
+        }
+    }
+
+    /// A source claims a length for the first time: takes it up, unless one is proven already.
+    fn begin_claim(
+        &mut self,
+        now: Time,
+        address: SocketAddr,
+        length: u64,
+        block: &Block<'_>,
+        sink: &mut dyn Sink,
+    ) -> bool {
+        if let Some(proven) = self.assemblies.iter().find(|a| a.is_proven()).map(Assembly::length) {
+            if proven != length {
+                self.accuse(now, address, block.answers, "the length it claims is not the proven one");
+            }
+            return proven == length;
+        }
+        if length == 0 && !matches!(self.id, ContentId::Name(_)) {
+            self.accuse(now, address, block.answers, "it says that the content is empty");
+            return false;
+        }
+        if self.is_staged() {
+            if self.assemblies.is_empty() {
+                self.begin_trial(now, length, None, sink);
+            }
+            return true;
+        }
+        let ContentId::Blake3(root) = self.id else { return false };
+        if block.offset == 0 && block.data.len() as u64 == length {
+            if let Some(verified) = verify_whole(&root, block.data) {
+                match sink.write(self.job, verified) {
+                    Ok(()) => self.complete(length),
+                    Err(error) => self.fail(Failure::Destination(error)),
+                }
+                return true;
+            }
+        }
+        self.add_claim(root, length);
+        true
+    }
+
+    fn add_claim(&mut self, root: Hash, length: u64) {
+        let known = self.assemblies.iter().any(|a| a.length() == length);
+        if !known && self.assemblies.len() < MAX_CLAIMS {
+            if let Some(check) = Assembly::check_for(root, length) {
+                self.assemblies.push(Assembly::new(self.job, length, check, RangeSet::new()));
+            }
+        }
+    }
+
+    /// Puts the bytes where they belong.
+    fn take_bytes(&mut self, now: Time, address: SocketAddr, block: &Block<'_>, sink: &mut dyn Sink) -> bool {
+        if self.ended {
+            return true;
+        }
+        if self.only.is_some_and(|only| only != address) || self.waits_for_verdict {
+            return false;
+        }
+        let claim = self.sources.get(&address).and_then(|source| source.claim);
+        let Some(index) = assembly_for(&self.assemblies, claim) else { return false };
+        let taken = self.assemblies[index].on_bytes(address, block.space, block.offset, block.data, sink);
+        let outcome = match taken {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                self.fail(Failure::Destination(error));
+                return false;
+            }
+        };
+        if outcome.new > 0 {
+            self.last_news = now;
+            if self.is_staged() {
+                self.trial_since = now;
+                self.stagers.insert(address);
+            }
+        }
+        self.wasted += (block.data.len() as u64).saturating_sub(outcome.new);
+        for (liar, bytes) in outcome.liars {
+            self.wasted += bytes;
+            let certain = self.sources.get(&liar).is_some_and(|source| source.claim_is_its_own);
+            self.accuse(now, liar, certain, "it sent bytes that are not of this content");
+        }
+        true
+    }
+
+    /// Drops what is refuted or superseded.
+    fn settle_claims(&mut self, now: Time) {
+        if self.is_staged() || self.ended {
+            return;
+        }
+        if let Some(proven) = self.assemblies.iter().position(Assembly::is_proven) {
+            if !self.length_told {
+                self.length_told = true;
+                let assembly = self.assemblies.swap_remove(proven);
+                let length = assembly.length();
+                self.assemblies = vec![assembly];
+                self.events.push_back(FetchEvent::Length(length));
+                self.accuse_of_claims_other_than(now, length);
+            }
+            return;
+        }
+        // A claim that nobody stands for any more makes room for others.
+        let believed = self.sources.values().filter(|source| source.standing != Standing::Liar);
+        let claims: BTreeSet<u64> = believed.filter_map(|source| source.claim).filter(|&n| n > 0).collect();
+        self.assemblies.retain(|a| claims.contains(&a.length()) || a.done().total() > 0);
+        if let ContentId::Blake3(root) = self.id {
+            for length in claims {
+                self.add_claim(root, length);
+            }
+        }
+    }
+
+    fn accuse_of_claims_other_than(&mut self, now: Time, length: u64) {
+        let others =
+            self.sources.iter().filter(|(_, source)| source.claim.is_some_and(|claim| claim != length));
+        let wrong: Vec<(SocketAddr, bool)> =
+            others.map(|(&a, source)| (a, source.claim_is_its_own)).collect();
+        for (address, certain) in wrong {
+            self.accuse(now, address, certain, "the length it claims is not the proven one");
+        }
+    }
+
+    /// A fault of a source. It is left alone from now on where it is certain that the fault is its own, or where there
+    /// are many; otherwise somebody else may have spoken in its name, and it may begin anew.
+    pub(super) fn accuse(&mut self, now: Time, address: SocketAddr, certain: bool, why: &'static str) {
+        let Some(source) = self.sources.get_mut(&address) else { return };
+        source.strikes += 1;
+        if source.standing == Standing::Liar {
+            return;
+        }
+        self.lied_to = true;
+        if certain || source.strikes >= MAX_STRIKES {
+            source.standing = Standing::Liar;
+            self.events.push_back(FetchEvent::Misbehaved(address, why));
+        } else {
+            source.on_serving();
+            source.on_silent(now);
+            source.claim = None;
+        }
+        self.release(address);
+    }
+}
