@@ -57,10 +57,7 @@ pub struct Waker {
 impl Waker {
     /// A waker that calls `wake`, from any thread.
     pub fn new(wake: Arc<dyn Fn() + Send + Sync>) -> Waker {
-        Waker {
-            wake,
-            is_awake: Arc::default(),
-        }
+        Waker { wake, is_awake: Arc::default() }
     }
 
     /// There is something to look at.

@@ -28,8 +28,7 @@ const DEAD_LINES: usize = 1_000;
 /// Longer than any line can be: what has no line end within this is damaged.
 const LINE_LIMIT: u64 = 512;
 
-const HEADING: &str =
-    "# cjp2p hashes 1: check device inode size modified changed day-used blake3 sha256\n";
+const HEADING: &str = "# cjp2p hashes 1: check device inode size modified changed day-used blake3 sha256\n";
 
 /// The store on disk.
 #[derive(Clone, Debug)]
@@ -60,10 +59,7 @@ struct Line {
 impl HashStore {
     /// The store in a state folder. Nothing is read or made yet.
     pub fn new(folder: &Path) -> HashStore {
-        HashStore {
-            path: folder.join("hashes-1"),
-            lock: folder.join("hashes.lock"),
-        }
+        HashStore { path: folder.join("hashes-1"), lock: folder.join("hashes.lock") }
     }
 
     /// Reads it all, and writes the file anew if most of it is of no more use.
@@ -79,17 +75,11 @@ impl HashStore {
         let _lock = FileLock::acquire(&self.lock)?;
         let file = match File::open(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Ok(Remembered {
-                    today,
-                    ..Remembered::default()
-                });
+                return Ok(Remembered { today, ..Remembered::default() });
             }
             file => file?,
         };
-        let mut found = Remembered {
-            today,
-            ..Remembered::default()
-        };
+        let mut found = Remembered { today, ..Remembered::default() };
         found.read(BufReader::with_capacity(1 << 18, file))?;
         if found.damaged > 0 {
             log::warn!(
@@ -98,11 +88,7 @@ impl HashStore {
                 found.damaged
             );
         }
-        let useful = found
-            .by_inode
-            .values()
-            .filter(|line| !line.is_old(today))
-            .count();
+        let useful = found.by_inode.values().filter(|line| !line.is_old(today)).count();
         if found.damaged > 0 || found.lines > 2 * useful + DEAD_LINES {
             atomic_replace(&self.path, found.to_text().as_bytes())?;
             found.tidied = true;
@@ -123,11 +109,7 @@ impl HashStore {
             Line { identity, ids, day }.append_to(&mut text);
         }
         let _lock = FileLock::acquire(&self.lock)?;
-        let mut file = OpenOptions::new()
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .open(&self.path)?;
+        let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(&self.path)?;
         file.write_all(text.as_bytes())
     }
 }
@@ -140,8 +122,7 @@ impl Remembered {
 
     /// Whether a line that was of use should be [appended](HashStore::append) again, lest it be dropped as old.
     pub fn needs_refresh(&self, identity: &Identity) -> bool {
-        self.line(identity)
-            .is_some_and(|line| line.day.abs_diff(self.today) > REFRESH_DAYS)
+        self.line(identity).is_some_and(|line| line.day.abs_diff(self.today) > REFRESH_DAYS)
     }
 
     /// All BLAKE3 hashes there are, if the store has just been tidied: what belongs to none of them can go.
@@ -150,8 +131,7 @@ impl Remembered {
     }
 
     fn line(&self, identity: &Identity) -> Option<&Line> {
-        (self.by_inode.get(&(identity.device, identity.inode)))
-            .filter(|line| line.identity == *identity)
+        (self.by_inode.get(&(identity.device, identity.inode))).filter(|line| line.identity == *identity)
     }
 
     fn read(&mut self, mut file: impl BufRead) -> io::Result<()> {
@@ -159,12 +139,7 @@ impl Remembered {
         let mut last_was_cut = false;
         loop {
             bytes.clear();
-            if file
-                .by_ref()
-                .take(LINE_LIMIT)
-                .read_until(b'\n', &mut bytes)?
-                == 0
-            {
+            if file.by_ref().take(LINE_LIMIT).read_until(b'\n', &mut bytes)? == 0 {
                 break;
             }
             let whole = bytes.pop_if(|byte| *byte == b'\n').is_some();
@@ -191,11 +166,7 @@ impl Remembered {
 
     fn to_text(&self) -> String {
         let mut text = String::from(HEADING);
-        for line in self
-            .by_inode
-            .values()
-            .filter(|line| !line.is_old(self.today))
-        {
+        for line in self.by_inode.values().filter(|line| !line.is_old(self.today)) {
             line.append_to(&mut text);
         }
         text
@@ -208,13 +179,7 @@ impl Line {
     }
 
     fn append_to(&self, text: &mut String) {
-        let Identity {
-            device,
-            inode,
-            size,
-            modified,
-            changed,
-        } = self.identity;
+        let Identity { device, inode, size, modified, changed } = self.identity;
         let mut line = format!(
             " {device} {inode} {size} {}.{:09} {}.{:09} {} ",
             modified.seconds, modified.nanos, changed.seconds, changed.nanos, self.day
@@ -237,37 +202,21 @@ impl Line {
         let (modified, changed) = (stamp(fields.next()?)?, stamp(fields.next()?)?);
         let day = fields.next()?.parse().ok()?;
         let (blake3, sha256) = (hash(fields.next()?)?, hash(fields.next()?)?);
-        let identity = Identity {
-            device,
-            inode,
-            size,
-            modified,
-            changed,
-        };
-        let line = Line {
-            identity,
-            ids: Ids { blake3, sha256 },
-            day,
-        };
+        let identity = Identity { device, inode, size, modified, changed };
+        let line = Line { identity, ids: Ids { blake3, sha256 }, day };
         fields.next().is_none().then_some(line)
     }
 }
 
 fn checksum(text: &str) -> u64 {
     let hash = blake3::hash(text.as_bytes());
-    let (first, _) = hash
-        .as_bytes()
-        .split_first_chunk()
-        .expect("32 bytes are more than 8");
+    let (first, _) = hash.as_bytes().split_first_chunk().expect("32 bytes are more than 8");
     u64::from_be_bytes(*first)
 }
 
 fn stamp(text: &str) -> Option<Stamp> {
     let (seconds, nanos) = text.split_once('.')?;
-    Some(Stamp {
-        seconds: seconds.parse().ok()?,
-        nanos: nanos.parse().ok()?,
-    })
+    Some(Stamp { seconds: seconds.parse().ok()?, nanos: nanos.parse().ok()? })
 }
 
 fn hash(text: &str) -> Option<Hash> {
@@ -276,9 +225,7 @@ fn hash(text: &str) -> Option<Hash> {
 
 /// Days since 1970.
 fn today() -> u32 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u32::try_from(since.as_secs() / 86_400).unwrap_or(u32::MAX)
 }
 
@@ -289,25 +236,11 @@ mod tests {
     use std::fs;
 
     fn file(number: u64) -> (Identity, Ids) {
-        let stamp = Stamp {
-            seconds: number as i64 - 5,
-            nanos: 7,
-        };
-        let identity = Identity {
-            device: 1,
-            inode: number,
-            size: number * 3,
-            modified: stamp,
-            changed: stamp,
-        };
+        let stamp = Stamp { seconds: number as i64 - 5, nanos: 7 };
+        let identity =
+            Identity { device: 1, inode: number, size: number * 3, modified: stamp, changed: stamp };
         let hash = *blake3::hash(&number.to_le_bytes()).as_bytes();
-        (
-            identity,
-            Ids {
-                blake3: hash,
-                sha256: hash.map(|byte| !byte),
-            },
-        )
+        (identity, Ids { blake3: hash, sha256: hash.map(|byte| !byte) })
     }
 
     fn store() -> (HashStore, tempfile::TempDir) {
@@ -335,31 +268,13 @@ mod tests {
         let (identity, ids) = file(9);
         store.append(&[(identity, ids)]).unwrap();
         let found = store.load().unwrap();
-        let later = |stamp: Stamp| Stamp {
-            nanos: stamp.nanos + 1,
-            ..stamp
-        };
+        let later = |stamp: Stamp| Stamp { nanos: stamp.nanos + 1, ..stamp };
         for other in [
-            Identity {
-                device: 2,
-                ..identity
-            },
-            Identity {
-                inode: 8,
-                ..identity
-            },
-            Identity {
-                size: 8,
-                ..identity
-            },
-            Identity {
-                modified: later(identity.modified),
-                ..identity
-            },
-            Identity {
-                changed: later(identity.changed),
-                ..identity
-            },
+            Identity { device: 2, ..identity },
+            Identity { inode: 8, ..identity },
+            Identity { size: 8, ..identity },
+            Identity { modified: later(identity.modified), ..identity },
+            Identity { changed: later(identity.changed), ..identity },
         ] {
             assert_eq!(found.get(&other), None);
         }
@@ -412,10 +327,7 @@ mod tests {
         let later = store.load_on(today() + KEEP_DAYS).unwrap();
         assert!(later.needs_refresh(&file(1).0));
         assert!(!store.load().unwrap().needs_refresh(&file(1).0));
-        assert_eq!(
-            store.load_on(today() + KEEP_DAYS).unwrap().lines,
-            many.len()
-        );
+        assert_eq!(store.load_on(today() + KEEP_DAYS).unwrap().lines, many.len());
         store.load_on(today() + KEEP_DAYS + 1).unwrap();
         assert_eq!(store.load().unwrap().lines, 0);
     }

@@ -67,10 +67,7 @@ fn hash_open_file(
     left: &mut u64,
 ) -> io::Result<Outcome> {
     if identity.size > MAX_LENGTH {
-        return Err(io::Error::new(
-            io::ErrorKind::FileTooLarge,
-            "longer than any content can be",
-        ));
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "longer than any content can be"));
     }
     // Only a hint, so a file system that cannot take it is fine.
     let _ = rustix::fs::fadvise(file, 0, None, Advice::Sequential);
@@ -100,14 +97,8 @@ fn hash_open_file(
         *left -= length as u64;
     }
     let tree = tree.finish();
-    let ids = Ids {
-        blake3: *tree.root(),
-        sha256: sha256.finalize().into(),
-    };
-    Ok(Outcome::Hashed {
-        ids,
-        tree_prefix: tree.into_prefix(),
-    })
+    let ids = Ids { blake3: *tree.root(), sha256: sha256.finalize().into() };
+    Ok(Outcome::Hashed { ids, tree_prefix: tree.into_prefix() })
 }
 
 #[cfg(test)]
@@ -121,11 +112,7 @@ mod tests {
     fn state(path: &Path) -> FileState {
         let source = Arc::new(Source::open(0, path.parent().unwrap()).unwrap());
         let relative: &Path = path.file_name().unwrap().as_ref();
-        let place = Place {
-            source,
-            relative: relative.into(),
-            target: None,
-        };
+        let place = Place { source, relative: relative.into(), target: None };
         let (_, identity) = place.open(Patience::Wait).unwrap();
         FileState { place, identity }
     }
@@ -134,21 +121,10 @@ mod tests {
     fn a_file_gets_the_ids_of_its_content() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
-        for length in [
-            0,
-            1,
-            4096,
-            4097,
-            GROUP_LEN,
-            GROUP_LEN + 1,
-            3 * GROUP_LEN - 5,
-        ] {
+        for length in [0, 1, 4096, 4097, GROUP_LEN, GROUP_LEN + 1, 3 * GROUP_LEN - 5] {
             let content: Vec<u8> = (0..length).map(|at| (at % 251) as u8).collect();
             fs::write(&path, &content).unwrap();
-            let hashing = Hashing {
-                total: length.into(),
-                ..Hashing::default()
-            };
+            let hashing = Hashing { total: length.into(), ..Hashing::default() };
             let Outcome::Hashed { ids, tree_prefix } = hash_file(&state(&path), &hashing) else {
                 panic!("not hashed");
             };
@@ -168,22 +144,13 @@ mod tests {
         fs::write(&path, vec![1; 2 * GROUP_LEN as usize]).unwrap();
         let before = state(&path);
         let total = before.identity.size;
-        let hashing = Hashing {
-            total: (2 * total).into(),
-            ..Hashing::default()
-        };
+        let hashing = Hashing { total: (2 * total).into(), ..Hashing::default() };
         let is_changed = || matches!(hash_file(&before, &hashing), Outcome::Changed);
         // A file that claims to be longer looks like one that was truncated after the first look.
         let file = File::open(&path).unwrap();
         let mut left = before.identity.size + 1;
-        let longer = Identity {
-            size: before.identity.size + 1,
-            ..before.identity
-        };
-        assert!(matches!(
-            hash_open_file(&file, &longer, &hashing, &mut left),
-            Ok(Outcome::Changed)
-        ));
+        let longer = Identity { size: before.identity.size + 1, ..before.identity };
+        assert!(matches!(hash_open_file(&file, &longer, &hashing, &mut left), Ok(Outcome::Changed)));
         std::thread::sleep(before.identity.settles_in(crate::open::Stamp::now()));
         fs::write(&path, vec![2; 2 * GROUP_LEN as usize]).unwrap();
         assert!(is_changed());
@@ -197,13 +164,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         fs::write(&path, vec![1; 2 * GROUP_LEN as usize]).unwrap();
-        let hashing = Hashing {
-            stop: AtomicBool::new(true),
-            ..Hashing::default()
-        };
-        assert!(matches!(
-            hash_file(&state(&path), &hashing),
-            Outcome::Stopped
-        ));
+        let hashing = Hashing { stop: AtomicBool::new(true), ..Hashing::default() };
+        assert!(matches!(hash_file(&state(&path), &hashing), Outcome::Stopped));
     }
 }

@@ -120,12 +120,7 @@ impl Index {
             return Seen::New(self.insert(place, identity, walk));
         };
         let new = self.insert(place, identity, walk);
-        Seen::Changed {
-            old: no,
-            file,
-            ids,
-            new,
-        }
+        Seen::Changed { old: no, file, ids, new }
     }
 
     fn insert(&mut self, place: Place, identity: Identity, walk: u64) -> FileNo {
@@ -135,15 +130,9 @@ impl Index {
         if let Some(name) = &name {
             self.names.insert((name.clone(), no));
         }
-        self.places
-            .insert((place.source.number, place.relative.clone()), no);
+        self.places.insert((place.source.number, place.relative.clone()), no);
         let file = Arc::new(FileState { place, identity });
-        let entry = Entry {
-            file,
-            name,
-            ids: None,
-            walk,
-        };
+        let entry = Entry { file, name, ids: None, walk };
         self.files.insert(no, entry);
         no
     }
@@ -153,8 +142,7 @@ impl Index {
         let ids = self.withdraw(no);
         let entry = self.files.remove(&no)?;
         let place = &entry.file.place;
-        self.places
-            .remove(&(place.source.number, place.relative.clone()));
+        self.places.remove(&(place.source.number, place.relative.clone()));
         if let Some(name) = entry.name {
             self.names.remove(&(name, no));
         }
@@ -204,9 +192,7 @@ impl Index {
     /// files have the same content; none for a name that several files have.
     pub fn find<'a>(&'a self, id: &'a ContentId) -> impl Iterator<Item = FileNo> + 'a {
         let (by_hash, by_name) = match id {
-            ContentId::Blake3(hash) | ContentId::Tree(hash) => {
-                (Some(with(&self.blake3, hash)), None)
-            }
+            ContentId::Blake3(hash) | ContentId::Tree(hash) => (Some(with(&self.blake3, hash)), None),
             ContentId::Sha256(hash) => (Some(with(&self.sha256, hash)), None),
             ContentId::Name(name) => (None, self.named(name)),
         };
@@ -223,11 +209,7 @@ impl Index {
 
     /// Up to `limit` ids of shared contents with their lengths in bytes: the BLAKE3 id of each, and its name. Goes on
     /// where the list that gave `last` ended; gives where this one ended, `None` at the end.
-    pub fn list(
-        &self,
-        last: Option<ListEnd>,
-        limit: usize,
-    ) -> (Vec<(ContentId, u64)>, Option<ListEnd>) {
+    pub fn list(&self, last: Option<ListEnd>, limit: usize) -> (Vec<(ContentId, u64)>, Option<ListEnd>) {
         let mut listed: Vec<(ContentId, u64)> = Vec::new();
         let mut at = last;
         let from = last.map_or(Bound::Unbounded, |end| Bound::Excluded((end.hash, end.no)));
@@ -273,15 +255,12 @@ impl Index {
     /// Panics if an invariant is broken. For tests.
     pub fn check_invariants(&self) {
         let of = |ids: fn(&Ids) -> Hash| -> BTreeSet<(Hash, FileNo)> {
-            (self.files.iter())
-                .filter_map(|(no, entry)| Some((ids(entry.ids.as_ref()?), *no)))
-                .collect()
+            (self.files.iter()).filter_map(|(no, entry)| Some((ids(entry.ids.as_ref()?), *no))).collect()
         };
         assert_eq!(self.blake3, of(|ids| ids.blake3));
         assert_eq!(self.sha256, of(|ids| ids.sha256));
-        let names: BTreeSet<_> = (self.files.iter())
-            .filter_map(|(no, entry)| Some((entry.name.clone()?, *no)))
-            .collect();
+        let names: BTreeSet<_> =
+            (self.files.iter()).filter_map(|(no, entry)| Some((entry.name.clone()?, *no))).collect();
         assert_eq!(self.names, names);
         assert_eq!(self.places.len(), self.files.len());
         for ((source, relative), no) in &self.places {
@@ -297,8 +276,7 @@ fn with<'a, K: Ord + Clone>(
     set: &'a BTreeSet<(K, FileNo)>,
     key: &K,
 ) -> impl Iterator<Item = FileNo> + use<'a, K> {
-    set.range((key.clone(), FileNo(0))..=(key.clone(), FileNo(u64::MAX)))
-        .map(|(_, no)| *no)
+    set.range((key.clone(), FileNo(0))..=(key.clone(), FileNo(u64::MAX))).map(|(_, no)| *no)
 }
 
 #[cfg(test)]

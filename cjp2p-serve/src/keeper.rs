@@ -115,11 +115,7 @@ impl Keeper {
             let lasting = !file.identity.is_from_the_future(Stamp::now());
             let outcome = hash_file(&file, &hashing);
             // Fails only when all is about to end.
-            let _ = results.send(Task::Hashed {
-                no,
-                outcome,
-                lasting,
-            });
+            let _ = results.send(Task::Hashed { no, outcome, lasting });
         };
         let hashers = Workers::start("hasher", HASHERS, hash)?;
         let notices = self.tasks.clone();
@@ -190,10 +186,7 @@ impl Work {
     fn next_due(&self) -> Option<Instant> {
         let touched = self.touched.front().map(|(at, _)| *at);
         let waiting = self.waiting.first().map(|(at, _)| *at);
-        [touched, waiting, self.rescan_at]
-            .into_iter()
-            .flatten()
-            .min()
+        [touched, waiting, self.rescan_at].into_iter().flatten().min()
     }
 
     fn do_what_is_due(&mut self) {
@@ -222,11 +215,7 @@ impl Work {
             Task::Notice(notice) => self.take_notice(notice),
             Task::Doubt(no) => self.take_doubt(no),
             Task::TreeLost(no) => self.hash_now(no),
-            Task::Hashed {
-                no,
-                outcome,
-                lasting,
-            } => self.take_outcome(no, outcome, lasting),
+            Task::Hashed { no, outcome, lasting } => self.take_outcome(no, outcome, lasting),
             Task::Stop => return false,
         }
         true
@@ -235,11 +224,7 @@ impl Work {
     fn take_notice(&mut self, notice: Notice) {
         let soon = Instant::now() + QUIET;
         match notice {
-            Notice::Touched {
-                source,
-                relative,
-                finished,
-            } => {
+            Notice::Touched { source, relative, finished } => {
                 let Some(of) = self.keeper.sources.get(source as usize) else {
                     return;
                 };
@@ -285,16 +270,7 @@ impl Work {
             let (source, is_there) = self.reopen(at);
             if is_there {
                 walk(&source, self.keeper.rules, &mut |step| {
-                    has_links |= matches!(
-                        &step,
-                        Step::File(
-                            Place {
-                                target: Some(_),
-                                ..
-                            },
-                            _
-                        )
-                    );
+                    has_links |= matches!(&step, Step::File(Place { target: Some(_), .. }, _));
                     self.take_step(step, &mut memory);
                 });
             }
@@ -330,11 +306,7 @@ impl Work {
 
     fn take_step(&mut self, step: Step, memory: &mut Memory) {
         match step {
-            Step::Folder {
-                source,
-                relative,
-                path,
-            } => self.watch_folder(&source, &relative, &path),
+            Step::Folder { source, relative, path } => self.watch_folder(&source, &relative, &path),
             Step::File(place, identity) => self.take_file(place, identity, memory),
             Step::Problem { path, error } => self.warn(path, &error),
         }
@@ -347,10 +319,7 @@ impl Work {
         match watch.add(source.number, relative, path) {
             // The walk finds that out as well, and knows whether it matters.
             Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied
-                ) => {}
+                if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => {}
             Err(error) if !self.blind => {
                 self.blind = true;
                 self.keeper.cannot_watch(&error);
@@ -386,9 +355,7 @@ impl Work {
     }
 
     fn tidy_up(&self, memory: Memory) {
-        let roots = memory
-            .0
-            .and_then(|remembered| remembered.roots_after_tidying());
+        let roots = memory.0.and_then(|remembered| remembered.roots_after_tidying());
         if let Some(roots) = roots {
             self.keeper.trees.remove_all_but(&roots);
         }

@@ -113,9 +113,7 @@ impl SharedLibrary {
         while let Ok((key, answer)) = self.answers.try_recv() {
             self.asked.remove(&key);
             match (key, answer) {
-                (JobKey::Open(no), Answer::Opened(file)) if self.knows(no) => {
-                    self.keep_open(no, file)
-                }
+                (JobKey::Open(no), Answer::Opened(file)) if self.knows(no) => self.keep_open(no, file),
                 (JobKey::Open(_), Answer::Opened(_)) => {}
                 (JobKey::Warm(no, window), Answer::Warmed) => self.warmed.insert((no, window), ()),
                 (JobKey::Tree(no, block), Answer::Tree(bytes)) => {
@@ -136,10 +134,7 @@ impl SharedLibrary {
     }
 
     fn keep_open(&mut self, no: FileNo, file: File) {
-        let file = OpenFile {
-            file: Arc::new(file),
-            can_refuse: true,
-        };
+        let file = OpenFile { file: Arc::new(file), can_refuse: true };
         self.open.insert(no, file);
     }
 
@@ -213,10 +208,7 @@ impl SharedLibrary {
                     }
                 }
                 Err(error) if is_not_supported(&error) && open.can_refuse => {
-                    let open = OpenFile {
-                        can_refuse: false,
-                        ..open
-                    };
+                    let open = OpenFile { can_refuse: false, ..open };
                     self.open.insert(no, open);
                     return self.fill(no, state, offset, buffer);
                 }
@@ -271,19 +263,14 @@ impl SharedLibrary {
         length: usize,
         out: &mut Vec<u8>,
     ) -> Result<u64, Refusal> {
-        let size = Geometry::new(state.identity.size)
-            .map_err(|_| Refusal::Gone)?
-            .tree_length();
+        let size = Geometry::new(state.identity.size).map_err(|_| Refusal::Gone)?.tree_length();
         let first = offset / TREE_BLOCK;
         let end = offset.saturating_add(length as u64).min(size);
         let end = end.min((first + TREE_BLOCKS_AT_ONCE).saturating_mul(TREE_BLOCK));
         if offset >= end {
             return Ok(size);
         }
-        let lost = self
-            .lost_trees
-            .get(&no)
-            .is_some_and(|at| at.elapsed() < TREE_RETRY);
+        let lost = self.lost_trees.get(&no).is_some_and(|at| at.elapsed() < TREE_RETRY);
         let blocks = first..end.div_ceil(TREE_BLOCK);
         let mut missing = false;
         for block in blocks.clone() {
@@ -347,18 +334,11 @@ impl Library for SharedLibrary {
 /// Reads what is in memory, or fails with [`io::ErrorKind::WouldBlock`].
 fn read_from_memory(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
     let buffers = &mut [IoSliceMut::new(buffer)];
-    Ok(rustix::io::preadv2(
-        file,
-        buffers,
-        offset,
-        ReadWriteFlags::NOWAIT,
-    )?)
+    Ok(rustix::io::preadv2(file, buffers, offset, ReadWriteFlags::NOWAIT)?)
 }
 
 /// The file system cannot tell whether a read would wait, or the kernel does not know the question.
 fn is_not_supported(error: &io::Error) -> bool {
     let unsupported = [Errno::OPNOTSUPP, Errno::NOSYS, Errno::INVAL];
-    unsupported
-        .iter()
-        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+    unsupported.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }

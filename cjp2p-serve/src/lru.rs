@@ -16,11 +16,7 @@ pub struct Lru<K, V> {
 impl<K: Hash + Eq + Clone, V> Lru<K, V> {
     /// An empty map for at most `capacity` values, at least one.
     pub fn new(capacity: usize) -> Lru<K, V> {
-        Lru {
-            capacity: capacity.max(1),
-            uses: 0,
-            entries: HashMap::new(),
-        }
+        Lru { capacity: capacity.max(1), uses: 0, entries: HashMap::new() }
     }
 
     /// The value of `key`, which counts as a use of it.
@@ -35,9 +31,7 @@ impl<K: Hash + Eq + Clone, V> Lru<K, V> {
     pub fn insert(&mut self, key: K, value: V) {
         self.uses += 1;
         if self.entries.len() == self.capacity && !self.entries.contains_key(&key) {
-            let oldest = (self.entries.iter())
-                .min_by_key(|(_, (used, _))| *used)
-                .map(|(key, _)| key.clone());
+            let oldest = (self.entries.iter()).min_by_key(|(_, (used, _))| *used).map(|(key, _)| key.clone());
             if let Some(oldest) = oldest {
                 self.entries.remove(&oldest);
             }

@@ -55,18 +55,9 @@ impl Neighbours {
     }
 
     /// Does what is due.
-    pub(crate) fn turn(
-        &mut self,
-        event_loop: &mut EventLoop,
-        node: &mut Node,
-        events: &mut Vec<Event>,
-    ) {
+    pub(crate) fn turn(&mut self, event_loop: &mut EventLoop, node: &mut Node, events: &mut Vec<Event>) {
         let now = event_loop.now();
-        if let Some(named) = self
-            .looked_up
-            .as_ref()
-            .and_then(|names| names.try_recv().ok())
-        {
+        if let Some(named) = self.looked_up.as_ref().and_then(|names| names.try_recv().ok()) {
             self.named = named;
             self.looked_up = None;
             self.greet_at = now;
@@ -74,7 +65,7 @@ impl Neighbours {
         if self.greet_at <= now {
             self.greet_at = now + GREET_EVERY;
             for address in self.to_greet() {
-                node.inquire(event_loop.now(), address, Question::Ping);
+                node.inquire(event_loop.now(), address, Question::Ping, false);
                 event_loop.drain(node, events);
             }
         }
@@ -100,13 +91,8 @@ impl Neighbours {
         let trusted = |address: &SocketAddr| {
             (table.get(*address)).is_some_and(|peer| peer.is_verified() || peer.origin().is_local())
         };
-        let best = table
-            .best(2 * GREETED, unix_ms())
-            .into_iter()
-            .filter(trusted)
-            .take(GREETED);
-        let mut addresses: Vec<SocketAddr> =
-            self.named.iter().map(|(address, _)| *address).collect();
+        let best = table.best(2 * GREETED, unix_ms()).into_iter().filter(trusted).take(GREETED);
+        let mut addresses: Vec<SocketAddr> = self.named.iter().map(|(address, _)| *address).collect();
         for address in best {
             if !addresses.contains(&address) {
                 addresses.push(address);
@@ -128,12 +114,7 @@ impl Neighbours {
                     .find(|(address, _)| *address == peer.address)
                     .map_or(Origin::Incoming, |(_, origin)| origin.clone());
                 let round_trip = peer.round_trip.map(|time| time.as_secs_f64() * 1e3);
-                table.heard(
-                    peer.address,
-                    event_loop.unix_ms(peer.last_heard),
-                    round_trip,
-                    origin,
-                );
+                table.heard(peer.address, event_loop.unix_ms(peer.last_heard), round_trip, origin);
             }
             for address in unanswered {
                 table.unanswered(address);
@@ -148,8 +129,6 @@ impl Neighbours {
 }
 
 fn unix_ms() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

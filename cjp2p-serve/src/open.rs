@@ -25,13 +25,8 @@ pub struct Stamp {
 impl Stamp {
     /// This moment, by the system's clock.
     pub fn now() -> Stamp {
-        let since = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        Stamp {
-            seconds: i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
-            nanos: since.subsec_nanos(),
-        }
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Stamp { seconds: i64::try_from(since.as_secs()).unwrap_or(i64::MAX), nanos: since.subsec_nanos() }
     }
 
     /// How long after `earlier` this is; `None` where it is before.
@@ -40,9 +35,7 @@ impl Stamp {
             + i128::from(self.nanos)
             - i128::from(earlier.nanos);
         let nanos = u128::try_from(nanos).ok()?;
-        Some(Duration::from_nanos(
-            u64::try_from(nanos).unwrap_or(u64::MAX),
-        ))
+        Some(Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)))
     }
 }
 
@@ -71,10 +64,7 @@ const COARSE_TICK: Duration = Duration::from_millis(2_100);
 
 impl Identity {
     /// The identity of the regular file that `stat` describes, `None` for anything else.
-    #[allow(
-        clippy::unnecessary_cast,
-        reason = "the widths differ between architectures"
-    )]
+    #[allow(clippy::unnecessary_cast, reason = "the widths differ between architectures")]
     pub fn of(stat: &Stat) -> Option<Identity> {
         if FileType::from_raw_mode(stat.st_mode as _) != FileType::RegularFile {
             return None;
@@ -83,14 +73,8 @@ impl Identity {
             device: stat.st_dev as u64,
             inode: stat.st_ino as u64,
             size: u64::try_from(stat.st_size).ok()?,
-            modified: Stamp {
-                seconds: stat.st_mtime as i64,
-                nanos: stat.st_mtime_nsec as u32,
-            },
-            changed: Stamp {
-                seconds: stat.st_ctime as i64,
-                nanos: stat.st_ctime_nsec as u32,
-            },
+            modified: Stamp { seconds: stat.st_mtime as i64, nanos: stat.st_mtime_nsec as u32 },
+            changed: Stamp { seconds: stat.st_ctime as i64, nanos: stat.st_ctime_nsec as u32 },
         })
     }
 
@@ -126,11 +110,7 @@ impl Identity {
     }
 
     fn tick(&self) -> Duration {
-        if self.modified.nanos == 0 && self.changed.nanos == 0 {
-            COARSE_TICK
-        } else {
-            TICK
-        }
+        if self.modified.nanos == 0 && self.changed.nanos == 0 { COARSE_TICK } else { TICK }
     }
 }
 
@@ -158,20 +138,12 @@ impl Root {
     /// # Errors
     ///
     /// It does not exist, is no folder, or may not be entered.
-    #[allow(
-        clippy::unnecessary_cast,
-        reason = "the widths differ between architectures"
-    )]
+    #[allow(clippy::unnecessary_cast, reason = "the widths differ between architectures")]
     pub fn open(path: PathBuf) -> io::Result<Root> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let directory = rustix::fs::openat(CWD, &path, flags, Mode::empty())?;
         let stat = rustix::fs::fstat(&directory)?;
-        Ok(Root {
-            directory,
-            path,
-            device: stat.st_dev as u64,
-            inode: stat.st_ino as u64,
-        })
+        Ok(Root { directory, path, device: stat.st_dev as u64, inode: stat.st_ino as u64 })
     }
 
     /// The folder's absolute path, when it was opened.
@@ -195,10 +167,7 @@ impl Root {
         let file = File::from(self.open_beneath(relative, flags, patience)?);
         match Identity::of_file(&file)? {
             Some(identity) => Ok((file, identity)),
-            None => Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "not a regular file",
-            )),
+            None => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")),
         }
     }
 
@@ -210,31 +179,19 @@ impl Root {
     pub fn open_folder(&self, relative: &Path) -> io::Result<OwnedFd> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         if relative.as_os_str().is_empty() {
-            return Ok(rustix::fs::openat(
-                &self.directory,
-                c".",
-                flags,
-                Mode::empty(),
-            )?);
+            return Ok(rustix::fs::openat(&self.directory, c".", flags, Mode::empty())?);
         }
         self.open_beneath(relative, flags, Patience::Wait)
     }
 
-    fn open_beneath(
-        &self,
-        relative: &Path,
-        flags: OFlags,
-        patience: Patience,
-    ) -> io::Result<OwnedFd> {
+    fn open_beneath(&self, relative: &Path, flags: OFlags, patience: Patience) -> io::Result<OwnedFd> {
         let mut resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
         if patience == Patience::InMemoryOnly {
             resolve |= ResolveFlags::CACHED;
         }
         match rustix::fs::openat2(&self.directory, relative, flags, Mode::empty(), resolve) {
             // Linux before 5.12 does not know CACHED: it may block, so somebody with patience must ask.
-            Err(Errno::INVAL) if patience == Patience::InMemoryOnly => {
-                Err(io::ErrorKind::WouldBlock.into())
-            }
+            Err(Errno::INVAL) if patience == Patience::InMemoryOnly => Err(io::ErrorKind::WouldBlock.into()),
             // Before 5.6, or in a sandbox that refuses what it does not know.
             Err(Errno::NOSYS | Errno::PERM) => match patience {
                 Patience::InMemoryOnly => Err(io::ErrorKind::WouldBlock.into()),
@@ -259,12 +216,7 @@ fn open_by_components(directory: &OwnedFd, relative: &Path, flags: OFlags) -> io
             flags
         };
         let from = below.as_ref().unwrap_or(directory);
-        below = Some(rustix::fs::openat(
-            from,
-            name,
-            flags | OFlags::NOFOLLOW,
-            Mode::empty(),
-        )?);
+        below = Some(rustix::fs::openat(from, name, flags | OFlags::NOFOLLOW, Mode::empty())?);
     }
     below.ok_or_else(|| Errno::NOENT.into())
 }
@@ -291,16 +243,10 @@ mod tests {
         fs::write(base.join("outside/secret"), "secret").unwrap();
         fs::write(base.join("share/inside/plain"), "plain").unwrap();
         let folder = base.join("share");
-        Fixture {
-            root: Root::open(folder.clone()).unwrap(),
-            folder,
-            _keep: keep,
-        }
+        Fixture { root: Root::open(folder.clone()).unwrap(), folder, _keep: keep }
     }
 
-    const READ: OFlags = OFlags::RDONLY
-        .union(OFlags::NONBLOCK)
-        .union(OFlags::CLOEXEC);
+    const READ: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
 
     /// Opens by each of the two ways, which must agree.
     fn both(root: &Root, path: &str) -> io::Result<String> {
@@ -358,11 +304,7 @@ mod tests {
         )
         .unwrap();
         assert!(f.root.open_file(Path::new("fifo"), Patience::Wait).is_err());
-        assert!(
-            f.root
-                .open_file(Path::new("inside"), Patience::Wait)
-                .is_err()
-        );
+        assert!(f.root.open_file(Path::new("inside"), Patience::Wait).is_err());
     }
 
     #[test]
@@ -385,10 +327,7 @@ mod tests {
         std::thread::sleep(before.settles_in(Stamp::now()));
         // Same length, and the old modification time put back.
         fs::write(f.folder.join(path), "PLAIN").unwrap();
-        let file = File::options()
-            .write(true)
-            .open(f.folder.join(path))
-            .unwrap();
+        let file = File::options().write(true).open(f.folder.join(path)).unwrap();
         let old = UNIX_EPOCH + Duration::new(before.modified.seconds as u64, before.modified.nanos);
         file.set_modified(old).unwrap();
         let after = look();
@@ -399,27 +338,16 @@ mod tests {
     #[test]
     fn a_file_settles_one_tick_after_its_last_change() {
         let at = |seconds, nanos| Stamp { seconds, nanos };
-        let mut identity = Identity {
-            device: 1,
-            inode: 2,
-            size: 3,
-            modified: at(100, 7),
-            changed: at(100, 7),
-        };
+        let mut identity =
+            Identity { device: 1, inode: 2, size: 3, modified: at(100, 7), changed: at(100, 7) };
         assert_eq!(identity.settles_in(at(100, 7)), TICK);
         assert_eq!(identity.settles_in(at(101, 0)), Duration::ZERO);
         assert!(!identity.is_from_the_future(at(100, 7)));
         assert!(identity.is_from_the_future(at(100, 6)));
-        assert_eq!(
-            identity.settles_in(at(99, 999_999_999)),
-            TICK + Duration::from_nanos(8)
-        );
+        assert_eq!(identity.settles_in(at(99, 999_999_999)), TICK + Duration::from_nanos(8));
         assert_eq!(identity.settles_in(at(0, 0)), Duration::ZERO);
         identity.modified.nanos = 0;
         identity.changed.nanos = 0;
-        assert_eq!(
-            identity.settles_in(at(101, 0)),
-            COARSE_TICK - Duration::from_secs(1)
-        );
+        assert_eq!(identity.settles_in(at(101, 0)), COARSE_TICK - Duration::from_secs(1));
     }
 }

@@ -36,27 +36,13 @@ impl Source {
         let kind = path.metadata()?;
         if kind.is_dir() {
             let root = Root::open(path)?;
-            return Ok(Source {
-                number,
-                root,
-                only: None,
-                shown,
-            });
+            return Ok(Source { number, root, only: None, shown });
         }
-        let (Some(parent), Some(name), true) = (path.parent(), path.file_name(), kind.is_file())
-        else {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "neither a folder nor a regular file",
-            ));
+        let (Some(parent), Some(name), true) = (path.parent(), path.file_name(), kind.is_file()) else {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "neither a folder nor a regular file"));
         };
         let root = Root::open(parent.to_path_buf())?;
-        Ok(Source {
-            number,
-            root,
-            only: Some(name.to_owned()),
-            shown,
-        })
+        Ok(Source { number, root, only: Some(name.to_owned()), shown })
     }
 
     /// The absolute path of the folder or file.
@@ -121,10 +107,7 @@ impl Place {
             Some(_) => &self.source.shown,
             None => &*self.relative,
         };
-        shown
-            .file_name()
-            .and_then(OsStr::to_str)
-            .and_then(|name| PlainName::new(name).ok())
+        shown.file_name().and_then(OsStr::to_str).and_then(|name| PlainName::new(name).ok())
     }
 
     /// Whether the two are opened in the same way: they differ once a link leads elsewhere or a folder was replaced.

@@ -89,11 +89,8 @@ pub fn start(
     trees: Arc<TreeStore>,
     tell: impl Fn(JobKey, Answer) + Send + Sync + 'static,
 ) -> io::Result<Workers<Job>> {
-    let reader = TreeReader {
-        trees,
-        prefixes: Mutex::new(Lru::new(PREFIXES)),
-        leaves: Mutex::new(Lru::new(GROUPS)),
-    };
+    let reader =
+        TreeReader { trees, prefixes: Mutex::new(Lru::new(PREFIXES)), leaves: Mutex::new(Lru::new(GROUPS)) };
     Workers::start("reader", THREADS, move |job: Job| {
         let key = job.key();
         let answer = match job {
@@ -143,32 +140,15 @@ struct TreeReader {
 }
 
 impl TreeReader {
-    fn block(
-        &self,
-        no: FileNo,
-        state: &FileState,
-        root: Hash,
-        block: u64,
-    ) -> Result<Vec<u8>, Trouble> {
+    fn block(&self, no: FileNo, state: &FileState, root: Hash, block: u64) -> Result<Vec<u8>, Trouble> {
         let geometry = Geometry::new(state.identity.size).map_err(|_| Trouble::Content)?;
         let prefix = self.prefix(&root, &geometry)?;
-        let mut source = BlockSource {
-            reader: self,
-            no,
-            state,
-            geometry,
-            prefix,
-            open: None,
-            at: None,
-        };
+        let mut source = BlockSource { reader: self, no, state, geometry, prefix, open: None, at: None };
         let start = block * TREE_BLOCK;
         let mut out = Vec::new();
         let read = read_tree(&geometry, start..start + TREE_BLOCK, &mut source, &mut out);
         if let Err(Trouble::Tree) = read {
-            self.prefixes
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .remove(&root);
+            self.prefixes.lock().unwrap_or_else(PoisonError::into_inner).remove(&root);
         }
         read.map(|()| out)
     }
@@ -207,21 +187,13 @@ impl TreeSource for BlockSource<'_> {
     }
 
     fn leaves(&mut self, group: u64) -> Result<&[Hash], Trouble> {
-        let known = || {
-            self.reader
-                .leaves
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-        };
+        let known = || self.reader.leaves.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (self.no, group);
         let found = known().get(&key).cloned();
         let leaves = match found {
             Some(leaves) => leaves,
             None => {
-                let leaves: Leaves = self
-                    .hash_leaves(group)
-                    .map_err(|_| Trouble::Content)?
-                    .into();
+                let leaves: Leaves = self.hash_leaves(group).map_err(|_| Trouble::Content)?.into();
                 known().insert(key, leaves.clone());
                 leaves
             }

@@ -70,11 +70,7 @@ struct JsonPath {
 impl Report {
     /// Prints JSON, or else for people; to these less if `quiet`.
     pub(crate) fn new(json: bool, quiet: bool) -> Report {
-        Report {
-            json,
-            quiet,
-            told: Counters::default(),
-        }
+        Report { json, quiet, told: Counters::default() }
     }
 
     /// A file would be shared.
@@ -84,10 +80,7 @@ impl Report {
     /// As for all methods: standard output cannot be written.
     pub(crate) fn found(&self, path: &Path, length: u64) -> Result<(), ToolError> {
         if self.json {
-            return print_json(&[Line::Found {
-                path: JsonPath::of(path),
-                length,
-            }]);
+            return print_json(&[Line::Found { path: JsonPath::of(path), length }]);
         }
         let mut line = Vec::new();
         append_path(&mut line, b"", path);
@@ -143,10 +136,7 @@ impl Report {
     pub(crate) fn ready(&self, files: u64, bytes: u64) {
         if !self.json {
             let plural = if files == 1 { "" } else { "s" };
-            self.say(&format!(
-                "sharing {files} file{plural}, {}",
-                size::human(bytes)
-            ));
+            self.say(&format!("sharing {files} file{plural}, {}", size::human(bytes)));
         }
     }
 
@@ -164,11 +154,7 @@ impl Report {
         log::info!("{requests} requests answered, {}", size::human(bytes));
         if self.json {
             let datagrams = now.datagrams_out;
-            print_json(&[Line::Served {
-                requests,
-                bytes,
-                datagrams,
-            }])?;
+            print_json(&[Line::Served { requests, bytes, datagrams }])?;
         }
         Ok(())
     }
@@ -187,15 +173,7 @@ impl Line {
             Event::Shared { file, ids, .. } => Line::Shared(JsonFile::of(file, ids)),
             Event::Changed { file, ids, .. } => Line::Changed(JsonFile::of(file, ids)),
             Event::Withdrawn { file, ids, .. } => Line::Withdrawn(JsonFile::of(file, ids)),
-            &Event::Ready {
-                files,
-                bytes,
-                hashed,
-            } => Line::Ready {
-                files,
-                bytes,
-                hashed,
-            },
+            &Event::Ready { files, bytes, hashed } => Line::Ready { files, bytes, hashed },
         }
     }
 }
@@ -213,10 +191,7 @@ impl JsonFile {
 impl JsonPath {
     fn of(path: &Path) -> JsonPath {
         let hex = || HEXLOWER.encode(path.as_os_str().as_bytes());
-        JsonPath {
-            path: path.to_string_lossy().into_owned(),
-            path_hex: path.to_str().is_none().then(hex),
-        }
+        JsonPath { path: path.to_string_lossy().into_owned(), path_hex: path.to_str().is_none().then(hex) }
     }
 }
 
@@ -265,17 +240,10 @@ mod tests {
         let name = OsStr::from_bytes(b"caf\xe9");
         std::fs::write(folder.path().join(name), "x").unwrap();
         let source = Arc::new(Source::open(0, folder.path()).unwrap());
-        let place = Place {
-            source,
-            relative: Path::new(name).into(),
-            target: None,
-        };
+        let place = Place { source, relative: Path::new(name).into(), target: None };
         let (_, identity) = place.open(Patience::Wait).unwrap();
         let file = FileState { place, identity };
-        let ids = Ids {
-            blake3: [1; 32],
-            sha256: [2; 32],
-        };
+        let ids = Ids { blake3: [1; 32], sha256: [2; 32] };
         let line = Line::Shared(JsonFile::of(&file, &ids));
         let folder = folder.path().display();
         let hex = HEXLOWER.encode(format!("{folder}/caf").as_bytes());
@@ -290,23 +258,10 @@ mod tests {
         );
         let address = "[::1]:24254".parse().unwrap();
         let line = Line::Listening { address };
-        assert_eq!(
-            json(&line),
-            r#"{"event":"listening","address":"[::1]:24254"}"#
-        );
-        let line = Line::Ready {
-            files: 2,
-            bytes: 9,
-            hashed: 1,
-        };
-        assert_eq!(
-            json(&line),
-            r#"{"event":"ready","files":2,"bytes":9,"hashed":1}"#
-        );
-        let line = Line::Found {
-            path: JsonPath::of(Path::new("a\nb")),
-            length: 3,
-        };
+        assert_eq!(json(&line), r#"{"event":"listening","address":"[::1]:24254"}"#);
+        let line = Line::Ready { files: 2, bytes: 9, hashed: 1 };
+        assert_eq!(json(&line), r#"{"event":"ready","files":2,"bytes":9,"hashed":1}"#);
+        let line = Line::Found { path: JsonPath::of(Path::new("a\nb")), length: 3 };
         assert_eq!(json(&line), r#"{"event":"found","path":"a\nb","length":3}"#);
     }
 

@@ -42,10 +42,7 @@ const BAR_EVERY: Duration = Duration::from_millis(100);
 /// Runs the command.
 pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
     cli.log.start(TOOL);
-    let rules = Rules {
-        hidden: cli.hidden,
-        follow: cli.follow,
-    };
+    let rules = Rules { hidden: cli.hidden, follow: cli.follow };
     let sources = open_sources(&arguments(&cli)?, rules)
         .map_err(|(path, error)| ToolError::failure(format!("{}: {error}", names::shown(path))))?;
     if cli.dry_run {
@@ -66,11 +63,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
     };
     end_by(signal);
     // Who started it had that signal ignored.
-    Ok(if signal == Signal::SIGINT {
-        Exit::Interrupted
-    } else {
-        Exit::Terminated
-    })
+    Ok(if signal == Signal::SIGINT { Exit::Interrupted } else { Exit::Terminated })
 }
 
 fn arguments(cli: &Cli) -> Result<Vec<PathBuf>, ToolError> {
@@ -82,8 +75,7 @@ fn arguments(cli: &Cli) -> Result<Vec<PathBuf>, ToolError> {
         log::warn!("{DEFAULT_FOLDER}: does not exist yet");
         return Ok(Vec::new());
     }
-    fs::create_dir_all(&folder)
-        .map_err(|error| ToolError::failure(format!("{DEFAULT_FOLDER}: {error}")))?;
+    fs::create_dir_all(&folder).map_err(|error| ToolError::failure(format!("{DEFAULT_FOLDER}: {error}")))?;
     Ok(vec![folder])
 }
 
@@ -161,13 +153,9 @@ impl Server {
         state: &StateDir,
         signals: Signals,
     ) -> Result<Server, ToolError> {
-        let failed = |what: &'static str| {
-            move |error: io::Error| ToolError::failure(format!("{what}: {error}"))
-        };
-        let listen = cli
-            .listen
-            .listen
-            .unwrap_or(Listen::Everywhere { port: DEFAULT_PORT });
+        let failed =
+            |what: &'static str| move |error: io::Error| ToolError::failure(format!("{what}: {error}"));
+        let listen = cli.listen.listen.unwrap_or(Listen::Everywhere { port: DEFAULT_PORT });
         let port = bind(listen)?;
         let address = port.local_address().map_err(failed("socket"))?;
         let event_loop = EventLoop::new(port, Some(signals)).map_err(failed("event loop"))?;
@@ -181,19 +169,10 @@ impl Server {
         });
         let report = Report::new(cli.json, cli.log.quiet);
         report.listening(address)?;
-        let options = Options {
-            rules,
-            names: !cli.no_names,
-            ..Options::default()
-        };
+        let options = Options { rules, names: !cli.no_names, ..Options::default() };
         let waker = event_loop.waker();
-        let share = Share::start(
-            sources,
-            &options,
-            state.path(),
-            Arc::new(move || waker.wake()),
-        )
-        .map_err(failed("threads"))?;
+        let share = Share::start(sources, &options, state.path(), Arc::new(move || waker.wake()))
+            .map_err(failed("threads"))?;
         let now = event_loop.now();
         let neighbours = Neighbours::new(PeerFile::new(state), cli.peers, now, event_loop.waker());
         Ok(Server {
@@ -233,8 +212,7 @@ impl Server {
                 self.node.handle_library_ready(now, &mut self.share);
                 self.event_loop.drain(&mut self.node, &mut events);
             }
-            self.neighbours
-                .turn(&mut self.event_loop, &mut self.node, &mut events);
+            self.neighbours.turn(&mut self.event_loop, &mut self.node, &mut events);
             for event in events.drain(..) {
                 self.neighbours.take_event(&event);
             }
@@ -247,14 +225,8 @@ impl Server {
     }
 
     fn next_due(&self, now: Time) -> Time {
-        let bar = self
-            .progress
-            .as_ref()
-            .map_or(Time::NEVER, |_| now + BAR_EVERY);
-        self.end_at
-            .min(self.summary_at)
-            .min(self.neighbours.due())
-            .min(bar)
+        let bar = self.progress.as_ref().map_or(Time::NEVER, |_| now + BAR_EVERY);
+        self.end_at.min(self.summary_at).min(self.neighbours.due()).min(bar)
     }
 
     fn take_share_events(&mut self) -> Result<(), ToolError> {
@@ -298,9 +270,7 @@ fn bind(listen: Listen) -> Result<UdpPort, ToolError> {
     UdpPort::bind(&candidates).map_err(|error| {
         let address: Vec<String> = candidates.iter().map(SocketAddr::to_string).collect();
         let hint = match error.kind() {
-            io::ErrorKind::AddrInUse => {
-                "; another process has that port, try --listen 0 for any other"
-            }
+            io::ErrorKind::AddrInUse => "; another process has that port, try --listen 0 for any other",
             _ => "",
         };
         ToolError::failure(format!("listening at {}: {error}{hint}", address[0]))

@@ -38,11 +38,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Options {
-        Options {
-            rules: Rules::default(),
-            names: true,
-            poll_every: Duration::from_secs(30),
-        }
+        Options { rules: Rules::default(), names: true, poll_every: Duration::from_secs(30) }
     }
 }
 
@@ -51,10 +47,7 @@ impl Default for Options {
 /// # Errors
 ///
 /// The first argument that is neither a folder nor a file, or cannot be entered, with the reason.
-pub fn open_sources(
-    arguments: &[PathBuf],
-    rules: Rules,
-) -> Result<Vec<Arc<Source>>, (PathBuf, io::Error)> {
+pub fn open_sources(arguments: &[PathBuf], rules: Rules) -> Result<Vec<Arc<Source>>, (PathBuf, io::Error)> {
     let mut opened = Vec::new();
     for argument in arguments {
         match Source::open(0, argument) {
@@ -66,20 +59,12 @@ pub fn open_sources(
         .map(|(at, source)| {
             !opened.iter().enumerate().any(|(other_at, other)| {
                 let same = source.path() == other.path();
-                other_at != at
-                    && if same {
-                        other_at < at
-                    } else {
-                        covers(other, source, rules)
-                    }
+                other_at != at && if same { other_at < at } else { covers(other, source, rules) }
             })
         })
         .collect();
     let kept = opened.into_iter().zip(kept).filter(|(_, keep)| *keep);
-    Ok((0..)
-        .zip(kept)
-        .map(|(number, (source, _))| Arc::new(Source { number, ..source }))
-        .collect())
+    Ok((0..).zip(kept).map(|(number, (source, _))| Arc::new(Source { number, ..source })).collect())
 }
 
 /// Whether a walk of `outer` comes to `inner`.
@@ -137,21 +122,13 @@ impl Share {
             told: Told::new(event_sender, waker.clone()),
             tasks: tasks.clone(),
         };
-        thread::Builder::new()
-            .name("keeper".into())
-            .spawn(move || {
-                if let Err(error) = keeper.run(&task_receiver) {
-                    log::error!("cannot share anything: {error}");
-                }
-            })?;
+        thread::Builder::new().name("keeper".into()).spawn(move || {
+            if let Err(error) = keeper.run(&task_receiver) {
+                log::error!("cannot share anything: {error}");
+            }
+        })?;
         let library = SharedLibrary::new(index, tasks.clone(), readers, answers);
-        Ok(Share {
-            library,
-            events,
-            tasks,
-            hashing,
-            waker,
-        })
+        Ok(Share { library, events, tasks, hashing, waker })
     }
 
     /// What has happened since, part of it if it is much. After this, reads that were put off may be tried again.

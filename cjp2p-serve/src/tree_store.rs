@@ -68,10 +68,7 @@ pub struct TreeStore {
 impl TreeStore {
     /// The store in a state folder. Nothing is read or made yet.
     pub fn new(folder: &Path) -> TreeStore {
-        TreeStore {
-            folder: folder.join("trees-2"),
-            in_memory: Mutex::default(),
-        }
+        TreeStore { folder: folder.join("trees-2"), in_memory: Mutex::default() }
     }
 
     /// Keeps the prefix of the tree with this root. Small content needs none.
@@ -84,10 +81,7 @@ impl TreeStore {
             return Ok(());
         }
         let result = self.write(root, &prefix);
-        let mut in_memory = self
-            .in_memory
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut in_memory = self.in_memory.lock().unwrap_or_else(PoisonError::into_inner);
         if result.is_ok() {
             in_memory.remove(root);
         } else {
@@ -114,20 +108,14 @@ impl TreeStore {
         if geometry.length() <= GROUP_LEN {
             return Ok(Prefix(Kept::Memory(Arc::new(header(root)))));
         }
-        let in_memory = self
-            .in_memory
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let in_memory = self.in_memory.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(bytes) = in_memory.get(root) {
             return Ok(Prefix(Kept::Memory(bytes.clone())));
         }
         drop(in_memory);
         let file = File::open(self.path(root))?;
         if !folds_to_root(root, geometry, &file)? {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "does not match its root",
-            ));
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "does not match its root"));
         }
         Ok(Prefix(Kept::Disk(Arc::new(file))))
     }
@@ -140,8 +128,8 @@ impl TreeStore {
         };
         for entry in entries.flatten() {
             let root = HEXLOWER.decode(entry.file_name().as_encoded_bytes());
-            let wanted = root
-                .is_ok_and(|root| <Hash>::try_from(root).is_ok_and(|root| roots.contains(&root)));
+            let wanted =
+                root.is_ok_and(|root| <Hash>::try_from(root).is_ok_and(|root| roots.contains(&root)));
             let age = entry.metadata().and_then(|metadata| metadata.modified());
             let old = age.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > UNCLAIMED));
             if !wanted && old {
@@ -176,9 +164,7 @@ fn folds_to_root(root: &Hash, geometry: &Geometry, file: &File) -> io::Result<bo
         let mut lower = Entries::new(file, geometry, level - 1);
         while let Some(above) = upper.next()? {
             let folded = match (lower.next()?, lower.next()?) {
-                (Some(left), Some(right)) => {
-                    hazmat::merge_subtrees_non_root(&left, &right, Mode::Hash)
-                }
+                (Some(left), Some(right)) => hazmat::merge_subtrees_non_root(&left, &right, Mode::Hash),
                 (Some(odd), None) => odd,
                 (None, _) => return Ok(false),
             };
@@ -203,20 +189,13 @@ impl Entries<'_> {
     fn new<'a>(file: &'a File, geometry: &Geometry, level: u32) -> Entries<'a> {
         let offset = geometry.level_offset(level);
         let end = offset + geometry.level_entries(level) * ENTRY_LEN;
-        Entries {
-            file,
-            offset,
-            end,
-            buffer: Vec::new(),
-            taken: 0,
-        }
+        Entries { file, offset, end, buffer: Vec::new(), taken: 0 }
     }
 
     fn next(&mut self) -> io::Result<Option<Hash>> {
         if self.taken == self.buffer.len() {
             let size = (self.end - self.offset).min(1 << 16);
-            self.buffer
-                .resize(usize::try_from(size).unwrap_or(1 << 16), 0);
+            self.buffer.resize(usize::try_from(size).unwrap_or(1 << 16), 0);
             self.file.read_exact_at(&mut self.buffer, self.offset)?;
             self.offset += size;
             self.taken = 0;
@@ -298,11 +277,7 @@ mod tests {
         let (root, geometry, prefix) = built(1, 0);
         store.keep(&root, prefix.clone()).unwrap();
         let mut out = Vec::new();
-        store
-            .open(&root, &geometry)
-            .unwrap()
-            .read(0..64, &mut out)
-            .unwrap();
+        store.open(&root, &geometry).unwrap().read(0..64, &mut out).unwrap();
         assert_eq!(out, prefix);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
@@ -316,20 +291,13 @@ mod tests {
             store.keep(&name, prefix.clone()).unwrap();
         }
         fs::write(store.folder.join(".tmpx"), "left by a killed process").unwrap();
-        for name in [
-            store.path(&root),
-            store.path(&[1; 32]),
-            store.folder.join(".tmpx"),
-        ] {
+        for name in [store.path(&root), store.path(&[1; 32]), store.folder.join(".tmpx")] {
             let file = File::options().write(true).open(name).unwrap();
-            file.set_modified(std::time::SystemTime::now() - 2 * UNCLAIMED)
-                .unwrap();
+            file.set_modified(std::time::SystemTime::now() - 2 * UNCLAIMED).unwrap();
         }
         store.remove_all_but(&HashSet::from([root]));
-        let mut left: Vec<_> = fs::read_dir(&store.folder)
-            .unwrap()
-            .map(|entry| entry.unwrap().path())
-            .collect();
+        let mut left: Vec<_> =
+            fs::read_dir(&store.folder).unwrap().map(|entry| entry.unwrap().path()).collect();
         left.sort();
         let mut expected = [store.path(&root), store.path(&[2; 32])];
         expected.sort();

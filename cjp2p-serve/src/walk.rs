@@ -63,13 +63,7 @@ pub fn walk(source: &Arc<Source>, rules: Rules, visit: &mut dyn FnMut(Step)) {
 
 /// The same for what is at the path `relative` below the source only: a folder, a file, or nothing.
 pub fn walk_from(source: &Arc<Source>, relative: &Path, rules: Rules, visit: &mut dyn FnMut(Step)) {
-    let mut walk = Walk {
-        source,
-        rules,
-        visit,
-        links: VecDeque::new(),
-        visited: HashSet::new(),
-    };
+    let mut walk = Walk { source, rules, visit, links: VecDeque::new(), visited: HashSet::new() };
     if let Some(name) = &source.only {
         walk.file_argument(name);
         return;
@@ -101,45 +95,26 @@ impl Walk<'_> {
             Ok(folder) => folder,
             Err(error) => return self.problem(Path::new(""), error),
         };
-        self.announce(&Spot {
-            relative: PathBuf::new(),
-            target: None,
-        });
+        self.announce(&Spot { relative: PathBuf::new(), target: None });
         if is_partial(name) {
             let error = io::Error::other("a download in progress is not shared");
             return self.problem(Path::new(name), error);
         }
         if let Ok(Found::File(identity)) = look(&folder, name) {
-            self.file(
-                &Spot {
-                    relative: name.into(),
-                    target: None,
-                },
-                identity,
-            );
+            self.file(&Spot { relative: name.into(), target: None }, identity);
         }
     }
 
     fn from(&mut self, relative: &Path) {
         let (Some(parent), Some(name)) = (relative.parent(), relative.file_name()) else {
-            return self.folders(Spot {
-                relative: relative.to_path_buf(),
-                target: None,
-            });
+            return self.folders(Spot { relative: relative.to_path_buf(), target: None });
         };
         if !relative.iter().all(|name| self.rules.allow(name)) {
             return;
         }
         // Nothing there, or no longer: not a problem, whoever asks compares with what was there.
-        let found = self
-            .source
-            .root
-            .open_folder(parent)
-            .and_then(|folder| look(&folder, name));
-        let spot = Spot {
-            relative: relative.to_path_buf(),
-            target: None,
-        };
+        let found = self.source.root.open_folder(parent).and_then(|folder| look(&folder, name));
+        let spot = Spot { relative: relative.to_path_buf(), target: None };
         match found {
             Ok(Found::File(identity)) => self.file(&spot, identity),
             Ok(Found::Folder) => self.folders(spot),
@@ -159,8 +134,7 @@ impl Walk<'_> {
                 }
                 // It went away between listing and visiting it, unless it is the argument itself.
                 Err(error)
-                    if error.kind() == io::ErrorKind::NotFound
-                        && !spot.relative.as_os_str().is_empty() => {}
+                    if error.kind() == io::ErrorKind::NotFound && !spot.relative.as_os_str().is_empty() => {}
                 Err(error) => self.problem(&spot.relative, error),
             }
         }
@@ -185,10 +159,7 @@ impl Walk<'_> {
                 relative: spot.relative.join(&name),
                 target: spot.target.as_ref().map(|target| {
                     let path = target.path.join(&name);
-                    Arc::new(Target {
-                        root: target.root.clone(),
-                        path,
-                    })
+                    Arc::new(Target { root: target.root.clone(), path })
                 }),
             };
             match look(&folder, &name) {
@@ -214,16 +185,12 @@ impl Walk<'_> {
                     return;
                 }
                 let found = match (target.path.parent(), name) {
-                    (Some(parent), Some(name)) => target
-                        .root
-                        .open_folder(parent)
-                        .and_then(|folder| look(&folder, name)),
+                    (Some(parent), Some(name)) => {
+                        target.root.open_folder(parent).and_then(|folder| look(&folder, name))
+                    }
                     _ => Ok(Found::Folder),
                 };
-                let spot = Spot {
-                    relative: link.relative,
-                    target: Some(Arc::new(target)),
-                };
+                let spot = Spot { relative: link.relative, target: Some(Arc::new(target)) };
                 match found {
                     Ok(Found::File(identity)) => self.file(&spot, identity),
                     Ok(Found::Folder) => self.folders(spot),
@@ -244,15 +211,9 @@ impl Walk<'_> {
         let real = path.canonicalize()?;
         let (root, path) = match real.strip_prefix(self.source.root.path()) {
             Ok(inside) => (self.source.root.path(), inside.to_path_buf()),
-            Err(_) => (
-                Path::new("/"),
-                real.strip_prefix("/").unwrap_or(&real).to_path_buf(),
-            ),
+            Err(_) => (Path::new("/"), real.strip_prefix("/").unwrap_or(&real).to_path_buf()),
         };
-        Ok(Target {
-            root: Arc::new(Root::open(root.to_path_buf())?),
-            path,
-        })
+        Ok(Target { root: Arc::new(Root::open(root.to_path_buf())?), path })
     }
 
     fn announce(&mut self, spot: &Spot) {
@@ -260,11 +221,7 @@ impl Walk<'_> {
             None => self.source.root.path().join(&spot.relative),
             Some(target) => target.root.path().join(&target.path),
         };
-        (self.visit)(Step::Folder {
-            source: self.source.clone(),
-            relative: spot.relative.clone(),
-            path,
-        });
+        (self.visit)(Step::Folder { source: self.source.clone(), relative: spot.relative.clone(), path });
     }
 
     fn file(&mut self, spot: &Spot, identity: Identity) {
@@ -302,10 +259,7 @@ fn look(folder: &OwnedFd, name: &OsStr) -> io::Result<Found> {
     })
 }
 
-#[allow(
-    clippy::unnecessary_cast,
-    reason = "the widths differ between architectures"
-)]
+#[allow(clippy::unnecessary_cast, reason = "the widths differ between architectures")]
 fn device_and_inode(folder: &OwnedFd) -> io::Result<(u64, u64)> {
     let stat = rustix::fs::fstat(folder)?;
     Ok((stat.st_dev as u64, stat.st_ino as u64))

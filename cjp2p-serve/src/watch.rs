@@ -57,15 +57,9 @@ impl Watch {
     /// The kernel has no inotify, or no more of it for this user.
     pub fn start(tell: impl Fn(Notice) + Send + 'static) -> io::Result<Watch> {
         let inotify = inotify::init(CreateFlags::CLOEXEC)?;
-        let shared = Arc::new(Shared {
-            inotify,
-            folders: Mutex::default(),
-            stop: AtomicBool::new(false),
-        });
+        let shared = Arc::new(Shared { inotify, folders: Mutex::default(), stop: AtomicBool::new(false) });
         let theirs = shared.clone();
-        thread::Builder::new()
-            .name("watch".into())
-            .spawn(move || theirs.read_all(&tell))?;
+        thread::Builder::new().name("watch".into()).spawn(move || theirs.read_all(&tell))?;
         Ok(Watch { shared })
     }
 
@@ -128,9 +122,7 @@ impl Shared {
             if self.stop.load(Ordering::Relaxed) {
                 return;
             }
-            let name = event
-                .file_name()
-                .map(|name| OsStr::from_bytes(name.to_bytes()));
+            let name = event.file_name().map(|name| OsStr::from_bytes(name.to_bytes()));
             if let Some(notice) = self.notice(event.wd(), event.events(), name) {
                 tell(notice);
             }
@@ -149,11 +141,7 @@ impl Shared {
         }
         let relative = name.map_or(folder.clone(), |name| folder.join(name));
         let finished = flags.intersects(ReadFlags::CLOSE_WRITE | ReadFlags::MOVED_TO);
-        Some(Notice::Touched {
-            source,
-            relative,
-            finished,
-        })
+        Some(Notice::Touched { source, relative, finished })
     }
 }
 
@@ -175,15 +163,10 @@ mod tests {
     /// Waits for a notice about `path`.
     fn expect(notices: &Receiver<Notice>, path: &str, done: bool) {
         loop {
-            match notices
-                .recv_timeout(Duration::from_secs(20))
-                .expect("no notice")
-            {
-                Notice::Touched {
-                    source: 3,
-                    relative,
-                    finished,
-                } if relative == Path::new(path) && finished == done => {
+            match notices.recv_timeout(Duration::from_secs(20)).expect("no notice") {
+                Notice::Touched { source: 3, relative, finished }
+                    if relative == Path::new(path) && finished == done =>
+                {
                     return;
                 }
                 _ => {}
@@ -203,12 +186,7 @@ mod tests {
         fs::rename(path("a"), path("b")).unwrap();
         expect(&notices, "in/here/a", false);
         expect(&notices, "in/here/b", true);
-        fs::File::options()
-            .write(true)
-            .open(path("b"))
-            .unwrap()
-            .set_len(0)
-            .unwrap();
+        fs::File::options().write(true).open(path("b")).unwrap().set_len(0).unwrap();
         expect(&notices, "in/here/b", false);
         fs::remove_file(path("b")).unwrap();
         expect(&notices, "in/here/b", false);
@@ -228,9 +206,7 @@ mod tests {
         fs::read_dir(folder.path()).unwrap().count();
         fs::write(folder.path().join("b"), "1").unwrap();
         let first = notices.recv_timeout(Duration::from_secs(20)).unwrap();
-        let Notice::Touched { relative, .. } = first else {
-            panic!("{first:?}")
-        };
+        let Notice::Touched { relative, .. } = first else { panic!("{first:?}") };
         assert_eq!(relative, Path::new("b"));
     }
 
@@ -260,16 +236,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (watch, _notices) = watch();
         fs::write(folder.path().join("a"), "1").unwrap();
-        assert!(
-            watch
-                .add(3, Path::new("a"), &folder.path().join("a"))
-                .is_err()
-        );
-        assert!(
-            watch
-                .add(3, Path::new("b"), &folder.path().join("b"))
-                .is_err()
-        );
+        assert!(watch.add(3, Path::new("a"), &folder.path().join("a")).is_err());
+        assert!(watch.add(3, Path::new("b"), &folder.path().join("b")).is_err());
     }
 
     #[test]

@@ -1,9 +1,6 @@
 //! The tool as a person or a script runs it.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "clippy excuses tests, but not their helpers"
-)]
+#![expect(clippy::unwrap_used, reason = "clippy excuses tests, but not their helpers")]
 
 use std::fs;
 use std::io::{BufRead, BufReader, Lines};
@@ -60,11 +57,7 @@ impl Bench {
         let all = [&["--json", "--listen", "127.0.0.1:0"], args].concat();
         let mut child = self.command(&all).stdout(Stdio::piped()).spawn().unwrap();
         let lines = Some(BufReader::new(child.stdout.take().unwrap()).lines());
-        let mut server = Server {
-            child,
-            lines,
-            address: ([0; 4], 0).into(),
-        };
+        let mut server = Server { child, lines, address: ([0; 4], 0).into() };
         let first = server.event();
         assert_eq!(first["event"], "listening");
         server.address = first["address"].as_str().unwrap().parse().unwrap();
@@ -81,13 +74,7 @@ struct Server {
 
 impl Server {
     fn event(&mut self) -> Value {
-        let line = self
-            .lines
-            .as_mut()
-            .unwrap()
-            .next()
-            .expect("the tool ended")
-            .unwrap();
+        let line = self.lines.as_mut().unwrap().next().expect("the tool ended").unwrap();
         serde_json::from_str(&line).unwrap()
     }
 
@@ -107,9 +94,7 @@ impl Server {
     /// Asks as any node would, and returns the cookie that is asked for.
     fn ask(&self, request: Value) -> Option<Value> {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        socket
-            .set_read_timeout(Some(Duration::from_secs(1)))
-            .unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
         let wanted = answer_to(&request);
         let mut question = vec![request];
         for _ in 0..5 {
@@ -122,12 +107,7 @@ impl Server {
                 continue;
             };
             let messages: Vec<Value> = serde_json::from_slice(&buffer[..length]).unwrap();
-            let find = |name: &str| {
-                messages
-                    .iter()
-                    .find_map(|message| message.get(name))
-                    .cloned()
-            };
+            let find = |name: &str| messages.iter().find_map(|message| message.get(name)).cloned();
             if let Some(answer) = find(wanted) {
                 return Some(answer);
             }
@@ -157,11 +137,7 @@ impl Drop for Server {
 }
 
 fn answer_to(request: &Value) -> &'static str {
-    if request.get("PleaseListContent").is_some() {
-        "ContentList"
-    } else {
-        "Content"
-    }
+    if request.get("PleaseListContent").is_some() { "ContentList" } else { "Content" }
 }
 
 fn text(bytes: &[u8]) -> &str {
@@ -171,15 +147,7 @@ fn text(bytes: &[u8]) -> &str {
 #[test]
 fn a_dry_run_lists_exactly_what_would_be_shared_and_touches_nothing() {
     let bench = Bench::new();
-    for name in [
-        "b",
-        "a/c",
-        ".dot",
-        ".git/config",
-        "x.cjp2p-part",
-        "a/y.cjp2p-resume",
-        "n\nl",
-    ] {
+    for name in ["b", "a/c", ".dot", ".git/config", "x.cjp2p-part", "a/y.cjp2p-resume", "n\nl"] {
         bench.write(name, name);
     }
     symlink("b", bench.share().join("link")).unwrap();
@@ -190,18 +158,9 @@ fn a_dry_run_lists_exactly_what_would_be_shared_and_touches_nothing() {
         text(&output.stdout).to_string()
     };
     assert_eq!(list(&[]), "share/b\n\\share/n\\nl\nshare/a/c\n");
-    assert_eq!(
-        list(&["--hidden"]),
-        "share/.dot\nshare/b\n\\share/n\\nl\nshare/.git/config\nshare/a/c\n"
-    );
-    assert_eq!(
-        list(&["--follow"]),
-        "share/b\n\\share/n\\nl\nshare/a/c\nshare/link\n"
-    );
-    assert_eq!(
-        list(&["--json"]).lines().next(),
-        Some(r#"{"event":"found","path":"share/b","length":1}"#)
-    );
+    assert_eq!(list(&["--hidden"]), "share/.dot\nshare/b\n\\share/n\\nl\nshare/.git/config\nshare/a/c\n");
+    assert_eq!(list(&["--follow"]), "share/b\n\\share/n\\nl\nshare/a/c\nshare/link\n");
+    assert_eq!(list(&["--json"]).lines().next(), Some(r#"{"event":"found","path":"share/b","length":1}"#));
     assert!(!bench.base.path().join("state").exists());
 }
 
@@ -212,20 +171,13 @@ fn wrong_arguments_are_one_line_and_the_documented_code() {
         let output = bench.run(args);
         assert_eq!(output.status.code(), Some(code), "{args:?}");
         let line = text(&output.stderr);
-        assert!(
-            line.starts_with("cjp2p-serve: ") && line.contains(told),
-            "{line}"
-        );
+        assert!(line.starts_with("cjp2p-serve: ") && line.contains(told), "{line}");
         assert_eq!(line.lines().count(), 1, "{line}");
         assert_eq!(text(&output.stdout), "");
     };
     fails(&["nowhere"], 1, "nowhere: ");
     fails(&["share", "nowhere"], 1, "nowhere: ");
-    fails(
-        &["/dev/null"],
-        1,
-        "/dev/null: neither a folder nor a regular file",
-    );
+    fails(&["/dev/null"], 1, "/dev/null: neither a folder nor a regular file");
     fails(&["--rate", "0", "share"], 2, "--rate");
     fails(&["--rate", "fast", "share"], 2, "fast");
     fails(&["--for", "6", "share"], 2, "--for");
@@ -239,10 +191,7 @@ fn the_default_folder_is_made_and_shared() {
     let bench = Bench::new();
     let mut server = bench.start(&[]);
     let ready = server.until("ready");
-    assert_eq!(
-        ready,
-        json!({"event": "ready", "files": 0, "bytes": 0, "hashed": 0})
-    );
+    assert_eq!(ready, json!({"event": "ready", "files": 0, "bytes": 0, "hashed": 0}));
     fs::write(bench.base.path().join("cjp2p/new"), "hello").unwrap();
     let shared = server.until("shared");
     assert_eq!(shared["path"], "cjp2p/new");
@@ -255,20 +204,13 @@ fn a_getter_finds_everything_by_id_by_name_and_in_the_list() {
     bench.write("greeting", "hello");
     let mut server = bench.start(&["share"]);
     let shared = server.until("shared");
-    let ids: Vec<&str> = shared["ids"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .filter_map(Value::as_str)
-        .collect();
+    let ids: Vec<&str> = shared["ids"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
     assert_eq!(ids.len(), 2);
     assert_eq!(ContentId::parse(ids[0]).unwrap().to_string(), ids[0]);
     for id in [ids[0], ids[1], "greeting"] {
         assert_eq!(server.content(id).as_deref(), Some(&b"hello"[..]), "{id}");
     }
-    let tree = server
-        .content(&ids[0].replace("blake3/", "blake3_tree_v2/"))
-        .unwrap();
+    let tree = server.content(&ids[0].replace("blake3/", "blake3_tree_v2/")).unwrap();
     assert_eq!((tree.len(), &tree[..4]), (96, &b"B3T\x02"[..]));
     let list = server.ask(json!({ "PleaseListContent": {} })).unwrap();
     assert_eq!(list["results"], json!([[ids[0], 5], ["greeting", 5]]));
@@ -323,26 +265,14 @@ fn the_same_job_is_locked_and_another_is_not() {
     fs::create_dir(bench.base.path().join("other")).unwrap();
     let first = bench.start(&["share"]);
     let run = |args: &[&str]| {
-        let all = [
-            &["--listen", "127.0.0.1:0", "--for", "1ms", "--quiet"],
-            args,
-        ]
-        .concat();
+        let all = [&["--listen", "127.0.0.1:0", "--for", "1ms", "--quiet"], args].concat();
         bench.run(&all).status.code()
     };
     assert_eq!(run(&["--lock", "fail", "share"]), Some(6));
     assert_eq!(run(&["--lock", "skip", "share/../share"]), Some(0));
     assert_eq!(run(&["--lock", "fail", "other"]), Some(0));
     assert_eq!(run(&["share"]), Some(0));
-    let wait = [
-        "--listen",
-        "127.0.0.1:0",
-        "--for",
-        "1ms",
-        "--lock",
-        "wait",
-        "share",
-    ];
+    let wait = ["--listen", "127.0.0.1:0", "--for", "1ms", "--lock", "wait", "share"];
     let mut waiting = bench.command(&wait).stderr(Stdio::null()).spawn().unwrap();
     std::thread::sleep(Duration::from_millis(300));
     assert!(waiting.try_wait().unwrap().is_none(), "it did not wait");

@@ -131,8 +131,7 @@ fn no_byte_of_another_version_is_ever_given_for_an_id() {
                     // From back to front.
                     1 => {
                         for at in (0..SIZE).step_by(5_000).rev() {
-                            file.write_all_at(&content[at..at + 5_000], at as u64)
-                                .unwrap();
+                            file.write_all_at(&content[at..at + 5_000], at as u64).unwrap();
                         }
                     }
                     2 => {
@@ -155,9 +154,7 @@ fn no_byte_of_another_version_is_ever_given_for_an_id() {
         while !done.load(Ordering::Relaxed) {
             running.share.poll();
             for (content, tree) in versions.iter().zip(&trees) {
-                random = random
-                    .wrapping_mul(6_364_136_223_846_793_005)
-                    .wrapping_add(1);
+                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                 let ids = [blake3_id, sha256_id, tree_id];
                 let which = (random >> 40) as usize % 3;
                 let whole = if which == 2 { tree } else { content };
@@ -165,10 +162,7 @@ fn no_byte_of_another_version_is_ever_given_for_an_id() {
                 let length = [900, 4096, 40_960][(random >> 50) as usize % 3];
                 let id = ids[which](content);
                 if let Some((bytes, eof)) = running.read(&id, offset as u64, length) {
-                    assert!(
-                        bytes == whole[offset..offset + bytes.len()],
-                        "wrong bytes of {id}"
-                    );
+                    assert!(bytes == whole[offset..offset + bytes.len()], "wrong bytes of {id}");
                     assert_eq!(eof, whole.len() as u64);
                     found += 1;
                 }

@@ -9,32 +9,16 @@ fn source() -> Arc<Source> {
 }
 
 fn place(source: &Arc<Source>, path: &str) -> Place {
-    Place {
-        source: source.clone(),
-        relative: Path::new(path).into(),
-        target: None,
-    }
+    Place { source: source.clone(), relative: Path::new(path).into(), target: None }
 }
 
 fn version(number: u8) -> Identity {
-    let stamp = Stamp {
-        seconds: number.into(),
-        nanos: 1,
-    };
-    Identity {
-        device: 1,
-        inode: 1,
-        size: number.into(),
-        modified: stamp,
-        changed: stamp,
-    }
+    let stamp = Stamp { seconds: number.into(), nanos: 1 };
+    Identity { device: 1, inode: 1, size: number.into(), modified: stamp, changed: stamp }
 }
 
 fn ids(content: u8) -> Ids {
-    Ids {
-        blake3: [content; 32],
-        sha256: [!content; 32],
-    }
+    Ids { blake3: [content; 32], sha256: [!content; 32] }
 }
 
 fn name(text: &str) -> ContentId {
@@ -44,12 +28,8 @@ fn name(text: &str) -> ContentId {
 #[test]
 fn when_one_of_two_files_with_the_same_content_goes_the_other_answers() {
     let (source, mut index) = (source(), Index::new(true));
-    let Seen::New(a) = index.see(place(&source, "a"), version(1), 1) else {
-        panic!()
-    };
-    let Seen::New(b) = index.see(place(&source, "b"), version(1), 1) else {
-        panic!()
-    };
+    let Seen::New(a) = index.see(place(&source, "a"), version(1), 1) else { panic!() };
+    let Seen::New(b) = index.see(place(&source, "b"), version(1), 1) else { panic!() };
     index.share(a, ids(7));
     index.share(b, ids(7));
     let id = ContentId::Sha256(ids(7).sha256);
@@ -62,19 +42,11 @@ fn when_one_of_two_files_with_the_same_content_goes_the_other_answers() {
 #[test]
 fn a_name_that_two_files_have_is_shared_again_when_one_of_them_goes() {
     let (source, mut index) = (source(), Index::new(true));
-    let Seen::New(a) = index.see(place(&source, "x/readme"), version(1), 1) else {
-        panic!()
-    };
+    let Seen::New(a) = index.see(place(&source, "x/readme"), version(1), 1) else { panic!() };
     index.share(a, ids(1));
     assert_eq!(index.find(&name("readme")).collect::<Vec<_>>(), [a]);
-    let Seen::New(b) = index.see(place(&source, "y/readme"), version(2), 1) else {
-        panic!()
-    };
-    assert_eq!(
-        index.find(&name("readme")).count(),
-        0,
-        "even before the second is hashed"
-    );
+    let Seen::New(b) = index.see(place(&source, "y/readme"), version(2), 1) else { panic!() };
+    assert_eq!(index.find(&name("readme")).count(), 0, "even before the second is hashed");
     index.share(b, ids(2));
     assert_eq!(index.find(&name("readme")).count(), 0);
     index.remove(a);
@@ -85,9 +57,7 @@ fn a_name_that_two_files_have_is_shared_again_when_one_of_them_goes() {
 fn a_file_named_like_a_hash_is_not_shared_by_name() {
     let (source, mut index) = (source(), Index::new(true));
     let digits = "ab".repeat(32);
-    let Seen::New(a) = index.see(place(&source, &digits), version(1), 1) else {
-        panic!()
-    };
+    let Seen::New(a) = index.see(place(&source, &digits), version(1), 1) else { panic!() };
     index.share(a, ids(1));
     assert_eq!(index.find(&name(&digits)).count(), 0);
 }
@@ -95,25 +65,15 @@ fn a_file_named_like_a_hash_is_not_shared_by_name() {
 #[test]
 fn a_changed_file_loses_its_ids_and_its_number() {
     let (source, mut index) = (source(), Index::new(true));
-    let Seen::New(old) = index.see(place(&source, "a"), version(1), 1) else {
-        panic!()
-    };
+    let Seen::New(old) = index.see(place(&source, "a"), version(1), 1) else { panic!() };
     index.share(old, ids(1));
     assert!(matches!(index.see(place(&source, "a"), version(1), 2), Seen::Same(no) if no == old));
-    let Seen::Changed {
-        new,
-        ids: Some(lost),
-        ..
-    } = index.see(place(&source, "a"), version(2), 3)
-    else {
+    let Seen::Changed { new, ids: Some(lost), .. } = index.see(place(&source, "a"), version(2), 3) else {
         panic!()
     };
     assert_eq!(lost, ids(1));
     assert_eq!(index.find(&name("a")).count(), 0);
-    assert!(
-        index.share(old, ids(1)).is_none(),
-        "a late result for the old state"
-    );
+    assert!(index.share(old, ids(1)).is_none(), "a late result for the old state");
     assert!(index.share(new, ids(2)).is_some());
     assert_eq!(index.find(&name("a")).collect::<Vec<_>>(), [new]);
 }
@@ -123,9 +83,7 @@ fn a_list_in_parts_holds_everything_once() {
     let (source, mut index) = (source(), Index::new(true));
     for number in 0..100u8 {
         let path = format!("{}/file-{number}", number % 3);
-        let Seen::New(no) = index.see(place(&source, &path), version(number), 1) else {
-            panic!()
-        };
+        let Seen::New(no) = index.see(place(&source, &path), version(number), 1) else { panic!() };
         index.share(no, ids(number / 2));
     }
     let (all, end) = index.list(None, usize::MAX);

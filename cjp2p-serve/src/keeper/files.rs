@@ -30,12 +30,7 @@ impl Work {
         let (no, is_at_start) = match seen {
             Seen::Same(_) => return,
             Seen::New(no) => (no, self.at_start.is_some() && self.walks == 1),
-            Seen::Changed {
-                old,
-                file,
-                ids,
-                new,
-            } => {
+            Seen::Changed { old, file, ids, new } => {
                 if let Some(ids) = ids {
                     self.keeper.told.tell(Event::Changed { no: old, file, ids });
                 }
@@ -83,21 +78,14 @@ impl Work {
             return;
         };
         if self.at_hashers.insert(no) {
-            self.keeper
-                .hashing
-                .total
-                .fetch_add(file.identity.size, Ordering::Relaxed);
+            self.keeper.hashing.total.fetch_add(file.identity.size, Ordering::Relaxed);
             self.hashers.send((no, file));
         }
     }
 
     pub(super) fn take_outcome(&mut self, no: FileNo, outcome: Outcome, lasting: bool) {
         self.at_hashers.remove(&no);
-        let known = self
-            .keeper
-            .index()
-            .get(no)
-            .map(|(file, ids)| (file.clone(), ids));
+        let known = self.keeper.index().get(no).map(|(file, ids)| (file.clone(), ids));
         let Some((file, shared_as)) = known else {
             return;
         };
@@ -128,11 +116,7 @@ impl Work {
                 *self.changes.entry(key(&file)).or_default() += 1;
                 let place = &file.place;
                 self.look_at(place.source.number, &place.relative);
-                let still_same = self
-                    .keeper
-                    .index()
-                    .get(no)
-                    .is_some_and(|(_, ids)| ids.is_none());
+                let still_same = self.keeper.index().get(no).is_some_and(|(_, ids)| ids.is_none());
                 if still_same {
                     self.hash_when_settled(no);
                 }
@@ -177,10 +161,7 @@ impl Work {
     /// Gives a file another number, under which it is not shared yet.
     fn renew(&mut self, no: FileNo) -> Option<FileNo> {
         let (file, ids) = self.keeper.index().remove(no)?;
-        let seen = self
-            .keeper
-            .index()
-            .see(file.place.clone(), file.identity, self.walks);
+        let seen = self.keeper.index().see(file.place.clone(), file.identity, self.walks);
         if let Some(ids) = ids {
             self.keeper.told.tell(Event::Changed { no, file, ids });
         }
@@ -198,39 +179,25 @@ impl Work {
     }
 
     fn key_of(&self, no: FileNo) -> Option<((u32, Arc<Path>), Identity)> {
-        self.keeper
-            .index()
-            .get(no)
-            .map(|(file, _)| (key(file), file.identity))
+        self.keeper.index().get(no).map(|(file, _)| (key(file), file.identity))
     }
 
     fn is_restless(&self, no: FileNo) -> bool {
         let key = self.key_of(no).map(|(key, _)| key);
-        key.and_then(|key| self.changes.get(&key))
-            .is_some_and(|changes| *changes >= RESTLESS)
+        key.and_then(|key| self.changes.get(&key)).is_some_and(|changes| *changes >= RESTLESS)
     }
 
     fn take_off_start_list(&mut self, no: FileNo) -> bool {
-        self.at_start
-            .as_mut()
-            .is_some_and(|waiting| waiting.remove(&no))
+        self.at_start.as_mut().is_some_and(|waiting| waiting.remove(&no))
     }
 
     /// Says so once everything that was there at the start is shared, or cannot be.
     pub(super) fn check_ready(&mut self) {
-        if self
-            .at_start
-            .take_if(|waiting| waiting.is_empty())
-            .is_some()
-        {
+        if self.at_start.take_if(|waiting| waiting.is_empty()).is_some() {
             self.remember();
             let totals = self.keeper.index().totals();
             let hashed = self.hashed;
-            self.keeper.told.tell(Event::Ready {
-                files: totals.files,
-                bytes: totals.bytes,
-                hashed,
-            });
+            self.keeper.told.tell(Event::Ready { files: totals.files, bytes: totals.bytes, hashed });
         }
     }
 }
@@ -243,10 +210,7 @@ impl Memory {
                 Remembered::default()
             })
         });
-        Some((
-            remembered.get(identity)?,
-            remembered.needs_refresh(identity),
-        ))
+        Some((remembered.get(identity)?, remembered.needs_refresh(identity)))
     }
 }
 

@@ -24,27 +24,22 @@ struct Walked {
 fn walked_from(argument: &Path, relative: &str, rules: Rules) -> Walked {
     let source = Arc::new(Source::open(0, argument).unwrap());
     let mut walked = Walked::default();
-    walk_from(
-        &source,
-        Path::new(relative),
-        rules,
-        &mut |step| match step {
-            Step::File(place, identity) => {
-                let relative = place.relative.to_string_lossy().into_owned();
-                if let Ok((file, opened)) = place.open(crate::open::Patience::Wait) {
-                    assert_eq!(identity, opened);
-                    walked.contents.push(io::read_to_string(file).unwrap());
-                }
-                walked.files.push(relative);
+    walk_from(&source, Path::new(relative), rules, &mut |step| match step {
+        Step::File(place, identity) => {
+            let relative = place.relative.to_string_lossy().into_owned();
+            if let Ok((file, opened)) = place.open(crate::open::Patience::Wait) {
+                assert_eq!(identity, opened);
+                walked.contents.push(io::read_to_string(file).unwrap());
             }
-            Step::Folder { relative, .. } => {
-                walked.folders.push(relative.to_string_lossy().into_owned());
-            }
-            Step::Problem { path, .. } => {
-                walked.problems.push(path.to_string_lossy().into_owned());
-            }
-        },
-    );
+            walked.files.push(relative);
+        }
+        Step::Folder { relative, .. } => {
+            walked.folders.push(relative.to_string_lossy().into_owned());
+        }
+        Step::Problem { path, .. } => {
+            walked.problems.push(path.to_string_lossy().into_owned());
+        }
+    });
     walked
 }
 
@@ -52,18 +47,9 @@ fn walked(folder: &tempfile::TempDir, rules: Rules) -> Walked {
     walked_from(folder.path(), "", rules)
 }
 
-const PLAIN: Rules = Rules {
-    hidden: false,
-    follow: false,
-};
-const HIDDEN: Rules = Rules {
-    hidden: true,
-    follow: false,
-};
-const FOLLOW: Rules = Rules {
-    hidden: false,
-    follow: true,
-};
+const PLAIN: Rules = Rules { hidden: false, follow: false };
+const HIDDEN: Rules = Rules { hidden: true, follow: false };
+const FOLLOW: Rules = Rules { hidden: false, follow: true };
 
 #[test]
 fn files_come_in_order_and_hidden_or_partial_ones_do_not() {
@@ -83,18 +69,7 @@ fn files_come_in_order_and_hidden_or_partial_ones_do_not() {
     assert_eq!(plain.folders, ["", "c", "c/d", "z"]);
     assert!(plain.problems.is_empty());
     let hidden = walked(&folder, HIDDEN);
-    assert_eq!(
-        hidden.files,
-        [
-            ".secret",
-            "a",
-            "b",
-            ".git/config",
-            "c/.hidden/f",
-            "c/d/e",
-            "z/y"
-        ]
-    );
+    assert_eq!(hidden.files, [".secret", "a", "b", ".git/config", "c/.hidden/f", "c/d/e", "z/y"]);
 }
 
 #[test]
@@ -146,20 +121,8 @@ fn links_are_passed_over_unless_followed() {
     link(Path::new("nowhere"), "broken");
     assert_eq!(walked(&folder, PLAIN).files, ["real/a"]);
     let followed = walked(&folder, FOLLOW);
-    assert_eq!(
-        followed.files,
-        [
-            "real/a",
-            "to-file",
-            "to-folder/b",
-            "to-folder/deep/c",
-            "to-hidden"
-        ]
-    );
-    assert_eq!(
-        followed.contents,
-        ["real/a", "b", "b", "deep/c", ".store/object"]
-    );
+    assert_eq!(followed.files, ["real/a", "to-file", "to-folder/b", "to-folder/deep/c", "to-hidden"]);
+    assert_eq!(followed.contents, ["real/a", "b", "b", "deep/c", ".store/object"]);
     assert_eq!(followed.problems.len(), 1, "the broken link");
 }
 

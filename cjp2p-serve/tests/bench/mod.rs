@@ -1,10 +1,7 @@
 //! A share in a temporary folder, driven by a test.
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
-#![allow(
-    clippy::unwrap_used,
-    reason = "clippy excuses tests, but not their helpers"
-)]
+#![allow(clippy::unwrap_used, reason = "clippy excuses tests, but not their helpers")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -88,11 +85,7 @@ impl Running {
             let _ = wake.try_send(());
         };
         let share = Share::start(sources, options, state, Arc::new(wake)).unwrap();
-        Running {
-            share,
-            wakes,
-            events: Vec::new(),
-        }
+        Running { share, wakes, events: Vec::new() }
     }
 
     fn wait(&mut self) {
@@ -148,12 +141,7 @@ impl Running {
     }
 
     /// Reads, however long it takes to get the bytes into memory. `None` where the content is not shared.
-    pub(crate) fn read(
-        &mut self,
-        id: &ContentId,
-        offset: u64,
-        length: usize,
-    ) -> Option<(Vec<u8>, u64)> {
+    pub(crate) fn read(&mut self, id: &ContentId, offset: u64, length: usize) -> Option<(Vec<u8>, u64)> {
         let start = Instant::now();
         let mut out = b"kept".to_vec();
         loop {
@@ -221,9 +209,6 @@ pub(crate) fn tree_of(content: &[u8]) -> Vec<u8> {
 /// Bytes that look random and differ for each seed.
 pub(crate) fn noise(seed: u64, length: usize) -> Vec<u8> {
     let mut bytes = vec![0; length];
-    blake3::Hasher::new()
-        .update(&seed.to_le_bytes())
-        .finalize_xof()
-        .fill(&mut bytes);
+    blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut bytes);
     bytes
 }
