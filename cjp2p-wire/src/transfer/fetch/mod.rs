@@ -404,6 +404,7 @@ impl Fetch {
         if self.assemblies.iter().any(|a| a.waits_for_room(room)) {
             // The reader is slow, not the sources.
             self.last_news = now;
+            self.trial_since = now;
             return;
         }
         if self.is_staged() && now.since(self.trial_since) >= TRIAL_PATIENCE {
@@ -429,6 +430,8 @@ impl Fetch {
             .values()
             .filter(|source| matches!(source.standing, Standing::Unknown | Standing::Absent))
             .map(|source| source.next_probe)
+            // One that is due waits for its path, which has timers of its own.
+            .filter(|&at| at > now)
             .min()
             .unwrap_or(Time::NEVER);
         let mut wake = limit.min(probe);
