@@ -1,3 +1,7 @@
 //! Shares a directory over CJP2P.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cjp2p_serve::main()
+}

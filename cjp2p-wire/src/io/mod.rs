@@ -1,6 +1,7 @@
 //! The only part that touches the world: sockets, files, signals, the clock.
 
 pub mod event_loop;
+pub mod partial_name;
 pub mod peer_file;
 pub mod random;
 pub mod signals;

@@ -24,6 +24,10 @@ pub enum Exit {
     Destination = 7,
     /// Whoever read standard output has closed it: what a shell reports for SIGPIPE.
     ClosedOutput = 141,
+    /// Ended by INT, where that signal itself may not end the process because it was ignored from the start.
+    Interrupted = 130,
+    /// The same with TERM.
+    Terminated = 143,
 }
 
 impl From<Exit> for ExitCode {

@@ -4,6 +4,7 @@ pub mod args;
 pub mod duration;
 pub mod exit;
 pub mod logging;
+pub mod names;
 pub mod progress;
 mod rate;
 pub mod size;

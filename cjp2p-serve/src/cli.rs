@@ -1,0 +1,117 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use cjp2p_wire::tool::args::{ListenArgs, LockMode, LogArgs, PeerArgs, ProgressArgs, StateArgs};
+use cjp2p_wire::tool::{duration, size};
+use clap::Parser;
+
+/// The tool's name, before each line on standard error.
+pub(crate) const TOOL: &str = "cjp2p-serve";
+
+const EXAMPLES: &str = "\
+Examples:
+  cjp2p-serve                               share ./cjp2p
+  cjp2p-serve --dry-run ~/Public            what would be shared?
+  cjp2p-serve ~/Public film.mkv             share a folder and a file; prints their ids
+  cjp2p-serve --rate 2M --for 6h --lock skip --quiet /srv/share > /dev/null
+                                            from cron: never twice, 2 MiB a second at most
+  cjp2p-serve --json --listen 127.0.0.1:0 dir | jq -r 'select(.event == \"listening\").address'
+                                            for scripts: any free port of this machine only
+  pkill -HUP cjp2p-serve                    look at everything again
+
+On another machine: cjp2p-get --peer HOST blake3/... > FILE
+
+Exit status: 0 done (--for is over, --dry-run, --lock skip), 1 failed, 2 wrong command line,
+6 another process shares the same (--lock fail), 7 standard output cannot be written;
+130 and 143 where it was ended by INT or TERM.";
+
+/// Shares folders and files: anybody who knows the id of a file, or a peer of this node, can fetch it
+///
+/// Every regular file below the folders is shared under its BLAKE3 id, its SHA-256 id, and its plain name, and with its
+/// hash tree. New files are hashed in the background, changed ones withdrawn until they are hashed again; ids are
+/// remembered, so the next start hashes only what is new. Dot-files, downloads in progress and symbolic links are not
+/// shared.
+#[derive(Parser, Debug)]
+#[command(name = TOOL, version, after_help = EXAMPLES, max_term_width = 100)]
+pub(crate) struct Cli {
+    /// What to share [default: ./cjp2p, made if missing]
+    #[arg(value_name = "DIR|FILE")]
+    pub(crate) paths: Vec<PathBuf>,
+
+    /// Share by hash ids only, not by plain names
+    #[arg(long)]
+    pub(crate) no_names: bool,
+
+    /// Do not tell anybody the list of what is shared
+    #[arg(long)]
+    pub(crate) no_list: bool,
+
+    /// Share what symbolic links lead to, wherever that is
+    #[arg(long)]
+    pub(crate) follow: bool,
+
+    /// Share dot-files and dot-folders too
+    #[arg(long)]
+    pub(crate) hidden: bool,
+
+    /// List what would be shared, and end; nothing is hashed or sent
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+
+    /// Send at most so much in a second, as in 500K or 10M
+    #[arg(long, value_name = "SIZE", value_parser = parse_rate)]
+    pub(crate) rate: Option<u64>,
+
+    /// End after this time, as in 30m or 6h
+    #[arg(long = "for", value_name = "TIME", value_parser = duration::parse)]
+    pub(crate) duration: Option<Duration>,
+
+    /// What to do where another process shares the same already, with the same state folder; without this, both do
+    #[arg(long, value_name = "WHAT", value_enum)]
+    pub(crate) lock: Option<LockMode>,
+
+    /// Print events as JSON, one object per line
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) listen: ListenArgs,
+
+    #[command(flatten)]
+    pub(crate) peers: PeerArgs,
+
+    #[command(flatten)]
+    pub(crate) state: StateArgs,
+
+    #[command(flatten)]
+    pub(crate) progress: ProgressArgs,
+
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
+}
+
+fn parse_rate(text: &str) -> Result<u64, String> {
+    match size::parse(text)? {
+        0 => Err("nothing could ever be sent; leave --rate away for no limit".into()),
+        rate => Ok(rate),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_rate_of_nothing_is_refused() {
+        assert!(parse_rate("0").is_err());
+        assert_eq!(parse_rate("10M"), size::parse("10M"));
+    }
+}

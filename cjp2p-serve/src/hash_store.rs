@@ -1,0 +1,385 @@
+//! Ids remembered between runs, so that a second start over the same files hashes nothing.
+//!
+//! A text file with a line for each state of a file ever hashed, found again by device, inode, size and times. Lines
+//! are only added; each begins with a checksum, so a torn or damaged one costs no more than hashing that file again.
+//! Several processes may use one store: a lock is held for the moment of each access.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt::Write as _;
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use cjp2p_wire::content_id::Hash;
+use cjp2p_wire::io::state_dir::{FileLock, atomic_replace};
+use data_encoding::HEXLOWER;
+
+use crate::index::Ids;
+use crate::open::{Identity, Stamp};
+
+/// A line that was of no use for this many days is dropped when the file is next written anew.
+const KEEP_DAYS: u32 = 180;
+/// A line's day of last use is brought up to date when it is older than this.
+const REFRESH_DAYS: u32 = 30;
+/// Dead lines that are tolerated whatever the size of the file.
+const DEAD_LINES: usize = 1_000;
+/// Longer than any line can be: what has no line end within this is damaged.
+const LINE_LIMIT: u64 = 512;
+
+const HEADING: &str = "# cjp2p hashes 1: check device inode size modified changed day-used blake3 sha256\n";
+
+/// The store on disk.
+#[derive(Clone, Debug)]
+pub struct HashStore {
+    path: PathBuf,
+    lock: PathBuf,
+}
+
+/// What was in the store when it was loaded.
+#[derive(Debug, Default)]
+pub struct Remembered {
+    by_inode: HashMap<(u64, u64), Line>,
+    /// Lines that could not be read, apart from a last one that was cut short.
+    damaged: usize,
+    lines: usize,
+    today: u32,
+    /// Whether the file was written anew.
+    tidied: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Line {
+    identity: Identity,
+    ids: Ids,
+    day: u32,
+}
+
+impl HashStore {
+    /// The store in a state folder. Nothing is read or made yet.
+    pub fn new(folder: &Path) -> HashStore {
+        HashStore { path: folder.join("hashes-1"), lock: folder.join("hashes.lock") }
+    }
+
+    /// Reads it all, and writes the file anew if most of it is of no more use.
+    ///
+    /// # Errors
+    ///
+    /// The file or its lock cannot be opened or read. A missing file is an empty store.
+    pub fn load(&self) -> io::Result<Remembered> {
+        self.load_on(today())
+    }
+
+    fn load_on(&self, today: u32) -> io::Result<Remembered> {
+        let _lock = FileLock::acquire(&self.lock)?;
+        let file = match File::open(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(Remembered { today, ..Remembered::default() });
+            }
+            file => file?,
+        };
+        let mut found = Remembered { today, ..Remembered::default() };
+        found.read(BufReader::with_capacity(1 << 18, file))?;
+        if found.damaged > 0 {
+            log::warn!(
+                "{}: {} damaged lines; their files are hashed again",
+                self.path.display(),
+                found.damaged
+            );
+        }
+        let useful = found.by_inode.values().filter(|line| !line.is_old(today)).count();
+        if found.damaged > 0 || found.lines > 2 * useful + DEAD_LINES {
+            atomic_replace(&self.path, found.to_text().as_bytes())?;
+            found.tidied = true;
+        }
+        Ok(found)
+    }
+
+    /// Adds ids of files.
+    ///
+    /// # Errors
+    ///
+    /// They could not be written in full.
+    pub fn append(&self, hashed: &[(Identity, Ids)]) -> io::Result<()> {
+        let day = today();
+        // Begins with a line end, in case that the last line of an earlier process was cut short.
+        let mut text = String::from("\n");
+        for &(identity, ids) in hashed {
+            Line { identity, ids, day }.append_to(&mut text);
+        }
+        let _lock = FileLock::acquire(&self.lock)?;
+        let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(&self.path)?;
+        file.write_all(text.as_bytes())
+    }
+}
+
+impl Remembered {
+    /// The ids of the file with this identity.
+    pub fn get(&self, identity: &Identity) -> Option<Ids> {
+        self.line(identity).map(|line| line.ids)
+    }
+
+    /// Whether a line that was of use should be [appended](HashStore::append) again, lest it be dropped as old.
+    pub fn needs_refresh(&self, identity: &Identity) -> bool {
+        self.line(identity).is_some_and(|line| line.day.abs_diff(self.today) > REFRESH_DAYS)
+    }
+
+    /// All BLAKE3 hashes there are, if the store has just been tidied: what belongs to none of them can go.
+    pub fn roots_after_tidying(&self) -> Option<HashSet<Hash>> {
+        (self.tidied).then(|| self.by_inode.values().map(|line| line.ids.blake3).collect())
+    }
+
+    fn line(&self, identity: &Identity) -> Option<&Line> {
+        (self.by_inode.get(&(identity.device, identity.inode))).filter(|line| line.identity == *identity)
+    }
+
+    fn read(&mut self, mut file: impl BufRead) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        let mut last_was_cut = false;
+        loop {
+            bytes.clear();
+            if file.by_ref().take(LINE_LIMIT).read_until(b'\n', &mut bytes)? == 0 {
+                break;
+            }
+            let whole = bytes.pop_if(|byte| *byte == b'\n').is_some();
+            if bytes.is_empty() || bytes.starts_with(b"#") {
+                continue;
+            }
+            self.lines += 1;
+            let line = std::str::from_utf8(&bytes).ok().and_then(Line::parse);
+            last_was_cut = line.is_none() && !whole;
+            match line {
+                Some(line) => {
+                    let key = (line.identity.device, line.identity.inode);
+                    self.by_inode.insert(key, line);
+                }
+                None => self.damaged += 1,
+            }
+        }
+        // A process that was killed while it added the last line is no reason for alarm.
+        if last_was_cut {
+            self.damaged -= 1;
+        }
+        Ok(())
+    }
+
+    fn to_text(&self) -> String {
+        let mut text = String::from(HEADING);
+        for line in self.by_inode.values().filter(|line| !line.is_old(self.today)) {
+            line.append_to(&mut text);
+        }
+        text
+    }
+}
+
+impl Line {
+    fn is_old(&self, today: u32) -> bool {
+        today.saturating_sub(self.day) > KEEP_DAYS
+    }
+
+    fn append_to(&self, text: &mut String) {
+        let Identity { device, inode, size, modified, changed } = self.identity;
+        let mut line = format!(
+            " {device} {inode} {size} {}.{:09} {}.{:09} {} ",
+            modified.seconds, modified.nanos, changed.seconds, changed.nanos, self.day
+        );
+        HEXLOWER.encode_append(&self.ids.blake3, &mut line);
+        line.push(' ');
+        HEXLOWER.encode_append(&self.ids.sha256, &mut line);
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{:016x}{line}", checksum(&line));
+    }
+
+    fn parse(text: &str) -> Option<Line> {
+        let (check, rest) = text.split_at_checked(16)?;
+        if u64::from_str_radix(check, 16).ok()? != checksum(rest) {
+            return None;
+        }
+        let mut fields = rest.strip_prefix(' ')?.split(' ');
+        let mut number = || fields.next()?.parse::<u64>().ok();
+        let (device, inode, size) = (number()?, number()?, number()?);
+        let (modified, changed) = (stamp(fields.next()?)?, stamp(fields.next()?)?);
+        let day = fields.next()?.parse().ok()?;
+        let (blake3, sha256) = (hash(fields.next()?)?, hash(fields.next()?)?);
+        let identity = Identity { device, inode, size, modified, changed };
+        let line = Line { identity, ids: Ids { blake3, sha256 }, day };
+        fields.next().is_none().then_some(line)
+    }
+}
+
+fn checksum(text: &str) -> u64 {
+    let hash = blake3::hash(text.as_bytes());
+    let (first, _) = hash.as_bytes().split_first_chunk().expect("32 bytes are more than 8");
+    u64::from_be_bytes(*first)
+}
+
+fn stamp(text: &str) -> Option<Stamp> {
+    let (seconds, nanos) = text.split_once('.')?;
+    Some(Stamp { seconds: seconds.parse().ok()?, nanos: nanos.parse().ok()? })
+}
+
+fn hash(text: &str) -> Option<Hash> {
+    HEXLOWER.decode(text.as_bytes()).ok()?.try_into().ok()
+}
+
+/// Days since 1970.
+fn today() -> u32 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u32::try_from(since.as_secs() / 86_400).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::fs;
+
+    fn file(number: u64) -> (Identity, Ids) {
+        let stamp = Stamp { seconds: number as i64 - 5, nanos: 7 };
+        let identity =
+            Identity { device: 1, inode: number, size: number * 3, modified: stamp, changed: stamp };
+        let hash = *blake3::hash(&number.to_le_bytes()).as_bytes();
+        (identity, Ids { blake3: hash, sha256: hash.map(|byte| !byte) })
+    }
+
+    fn store() -> (HashStore, tempfile::TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        (HashStore::new(folder.path()), folder)
+    }
+
+    #[test]
+    fn what_was_appended_is_there_after_loading() {
+        let (store, _keep) = store();
+        assert!(store.load().unwrap().get(&file(1).0).is_none());
+        store.append(&[file(1), file(2)]).unwrap();
+        store.append(&[file(3)]).unwrap();
+        let found = store.load().unwrap();
+        for number in 1..=3 {
+            assert_eq!(found.get(&file(number).0), Some(file(number).1));
+        }
+        assert!(found.get(&file(4).0).is_none());
+        assert_eq!((found.damaged, found.lines), (0, 3));
+    }
+
+    #[test]
+    fn any_difference_of_identity_means_unknown() {
+        let (store, _keep) = store();
+        let (identity, ids) = file(9);
+        store.append(&[(identity, ids)]).unwrap();
+        let found = store.load().unwrap();
+        let later = |stamp: Stamp| Stamp { nanos: stamp.nanos + 1, ..stamp };
+        for other in [
+            Identity { device: 2, ..identity },
+            Identity { inode: 8, ..identity },
+            Identity { size: 8, ..identity },
+            Identity { modified: later(identity.modified), ..identity },
+            Identity { changed: later(identity.changed), ..identity },
+        ] {
+            assert_eq!(found.get(&other), None);
+        }
+        assert_eq!(found.get(&identity), Some(ids));
+    }
+
+    #[test]
+    fn a_last_line_cut_short_costs_that_line_only() {
+        let (store, _keep) = store();
+        store.append(&[file(1), file(2)]).unwrap();
+        let bytes = fs::read(&store.path).unwrap();
+        fs::write(&store.path, &bytes[..bytes.len() - 40]).unwrap();
+        let found = store.load().unwrap();
+        assert_eq!((found.damaged, found.get(&file(2).0)), (0, None));
+        store.append(&[file(3)]).unwrap();
+        let found = store.load().unwrap();
+        assert_eq!(found.get(&file(1).0), Some(file(1).1));
+        assert_eq!(found.get(&file(3).0), Some(file(3).1));
+    }
+
+    #[test]
+    fn a_file_of_garbage_is_an_empty_store_that_can_be_used() {
+        let (store, _keep) = store();
+        let garbage: Vec<u8> = (0..1 << 20).map(|at: u32| (at % 251) as u8).collect();
+        fs::write(&store.path, garbage).unwrap();
+        assert!(store.load().unwrap().by_inode.is_empty());
+        assert_eq!(fs::read_to_string(&store.path).unwrap(), HEADING);
+        store.append(&[file(1)]).unwrap();
+        assert_eq!(store.load().unwrap().get(&file(1).0), Some(file(1).1));
+    }
+
+    #[test]
+    fn dead_lines_are_dropped_once_there_are_many() {
+        let (store, _keep) = store();
+        for _ in 0..DEAD_LINES + 2 {
+            store.append(&[file(1)]).unwrap();
+        }
+        assert_eq!(store.load().unwrap().lines, DEAD_LINES + 2);
+        store.append(&[file(1), file(1)]).unwrap();
+        store.load().unwrap();
+        let after = store.load().unwrap();
+        assert_eq!((after.lines, after.get(&file(1).0)), (1, Some(file(1).1)));
+    }
+
+    #[test]
+    fn lines_of_no_use_for_half_a_year_are_dropped_with_the_others() {
+        let (store, _keep) = store();
+        let many: Vec<_> = (0..DEAD_LINES as u64 + 1).map(file).collect();
+        store.append(&many).unwrap();
+        let later = store.load_on(today() + KEEP_DAYS).unwrap();
+        assert!(later.needs_refresh(&file(1).0));
+        assert!(!store.load().unwrap().needs_refresh(&file(1).0));
+        assert_eq!(store.load_on(today() + KEEP_DAYS).unwrap().lines, many.len());
+        store.load_on(today() + KEEP_DAYS + 1).unwrap();
+        assert_eq!(store.load().unwrap().lines, 0);
+    }
+
+    #[test]
+    fn processes_may_append_at_the_same_time() {
+        let (store, _keep) = store();
+        std::thread::scope(|scope| {
+            for process in 0..4 {
+                let store = store.clone();
+                scope.spawn(move || {
+                    for number in 0..50 {
+                        store.append(&[file(process * 50 + number)]).unwrap();
+                    }
+                    store.load().unwrap();
+                });
+            }
+        });
+        let found = store.load().unwrap();
+        assert!((0..200).all(|number| found.get(&file(number).0).is_some()));
+    }
+
+    proptest! {
+        #[test]
+        fn every_line_reads_back(numbers in any::<[u64; 3]>(), seconds in any::<[i64; 2]>(),
+            nanos in any::<[u32; 2]>(), day: u32, blake3: Hash, sha256: Hash)
+        {
+            let identity = Identity {
+                device: numbers[0], inode: numbers[1], size: numbers[2],
+                modified: Stamp { seconds: seconds[0], nanos: nanos[0] },
+                changed: Stamp { seconds: seconds[1], nanos: nanos[1] },
+            };
+            let line = Line { identity, ids: Ids { blake3, sha256 }, day };
+            let mut text = String::new();
+            line.append_to(&mut text);
+            prop_assert!((text.len() as u64) < LINE_LIMIT);
+            prop_assert_eq!(Line::parse(text.trim_end_matches('\n')), Some(line));
+        }
+
+        #[test]
+        fn a_line_with_one_wrong_byte_is_not_believed(at in 0usize..150, byte in 0x20u8..0x7f) {
+            let (identity, ids) = file(123_456_789);
+            let line = Line { identity, ids, day: 20_000 };
+            let mut text = String::new();
+            line.append_to(&mut text);
+            let mut bytes = text.trim_end().as_bytes().to_vec();
+            let at = at % bytes.len();
+            prop_assume!(bytes[at] != byte);
+            bytes[at] = byte;
+            let parsed = Line::parse(std::str::from_utf8(&bytes).unwrap());
+            // The checksum itself may be spelled in upper case.
+            prop_assert!(parsed.is_none() || parsed == Some(line) && at < 16);
+        }
+    }
+}

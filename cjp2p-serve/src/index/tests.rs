@@ -1,0 +1,205 @@
+use super::*;
+use crate::open::Stamp;
+use crate::place::Source;
+use proptest::prelude::*;
+use std::path::PathBuf;
+
+fn source() -> Arc<Source> {
+    Arc::new(Source::open(0, Path::new("/")).unwrap())
+}
+
+fn place(source: &Arc<Source>, path: &str) -> Place {
+    Place { source: source.clone(), relative: Path::new(path).into(), target: None }
+}
+
+fn version(number: u8) -> Identity {
+    let stamp = Stamp { seconds: number.into(), nanos: 1 };
+    Identity { device: 1, inode: 1, size: number.into(), modified: stamp, changed: stamp }
+}
+
+fn ids(content: u8) -> Ids {
+    Ids { blake3: [content; 32], sha256: [!content; 32] }
+}
+
+fn name(text: &str) -> ContentId {
+    ContentId::parse(text).unwrap()
+}
+
+#[test]
+fn when_one_of_two_files_with_the_same_content_goes_the_other_answers() {
+    let (source, mut index) = (source(), Index::new(true));
+    let Seen::New(a) = index.see(place(&source, "a"), version(1), 1) else { panic!() };
+    let Seen::New(b) = index.see(place(&source, "b"), version(1), 1) else { panic!() };
+    index.share(a, ids(7));
+    index.share(b, ids(7));
+    let id = ContentId::Sha256(ids(7).sha256);
+    assert_eq!(index.find(&id).collect::<Vec<_>>(), [a, b]);
+    index.remove(a);
+    assert_eq!(index.find(&id).collect::<Vec<_>>(), [b]);
+    index.check_invariants();
+}
+
+#[test]
+fn a_name_that_two_files_have_is_shared_again_when_one_of_them_goes() {
+    let (source, mut index) = (source(), Index::new(true));
+    let Seen::New(a) = index.see(place(&source, "x/readme"), version(1), 1) else { panic!() };
+    index.share(a, ids(1));
+    assert_eq!(index.find(&name("readme")).collect::<Vec<_>>(), [a]);
+    let Seen::New(b) = index.see(place(&source, "y/readme"), version(2), 1) else { panic!() };
+    assert_eq!(index.find(&name("readme")).count(), 0, "even before the second is hashed");
+    index.share(b, ids(2));
+    assert_eq!(index.find(&name("readme")).count(), 0);
+    index.remove(a);
+    assert_eq!(index.find(&name("readme")).collect::<Vec<_>>(), [b]);
+}
+
+#[test]
+fn a_file_named_like_a_hash_is_not_shared_by_name() {
+    let (source, mut index) = (source(), Index::new(true));
+    let digits = "ab".repeat(32);
+    let Seen::New(a) = index.see(place(&source, &digits), version(1), 1) else { panic!() };
+    index.share(a, ids(1));
+    assert_eq!(index.find(&name(&digits)).count(), 0);
+}
+
+#[test]
+fn a_changed_file_loses_its_ids_and_its_number() {
+    let (source, mut index) = (source(), Index::new(true));
+    let Seen::New(old) = index.see(place(&source, "a"), version(1), 1) else { panic!() };
+    index.share(old, ids(1));
+    assert!(matches!(index.see(place(&source, "a"), version(1), 2), Seen::Same(no) if no == old));
+    let Seen::Changed { new, ids: Some(lost), .. } = index.see(place(&source, "a"), version(2), 3) else {
+        panic!()
+    };
+    assert_eq!(lost, ids(1));
+    assert_eq!(index.find(&name("a")).count(), 0);
+    assert!(index.share(old, ids(1)).is_none(), "a late result for the old state");
+    assert!(index.share(new, ids(2)).is_some());
+    assert_eq!(index.find(&name("a")).collect::<Vec<_>>(), [new]);
+}
+
+#[test]
+fn a_list_in_parts_holds_everything_once() {
+    let (source, mut index) = (source(), Index::new(true));
+    for number in 0..100u8 {
+        let path = format!("{}/file-{number}", number % 3);
+        let Seen::New(no) = index.see(place(&source, &path), version(number), 1) else { panic!() };
+        index.share(no, ids(number / 2));
+    }
+    let (all, end) = index.list(None, usize::MAX);
+    assert_eq!((all.len(), end), (150, None));
+    for limit in [2, 3, 4, 7, 149, 150] {
+        let (mut parts, mut last) = (Vec::new(), None);
+        loop {
+            let (part, end) = index.list(last, limit);
+            assert!(part.len() <= limit);
+            parts.extend(part);
+            last = end;
+            if end.is_none() {
+                break;
+            }
+        }
+        assert_eq!(parts, all, "limit {limit}");
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    See { path: usize, version: u8 },
+    Share { path: usize, content: u8 },
+    Remove { path: usize },
+    Walk { below: usize, of: Vec<usize> },
+}
+
+const PATHS: [&str; 8] = ["a", "b", "d/a", "d/b", "d/e/a", "d.x/b", "d/e", "f"];
+const BELOW: [&str; 5] = ["", "d", "d/e", "a", "none"];
+
+fn any_step() -> impl Strategy<Value = Step> {
+    let path = || 0..PATHS.len();
+    prop_oneof![
+        (path(), 0u8..4).prop_map(|(path, version)| Step::See { path, version }),
+        (path(), 0u8..4).prop_map(|(path, content)| Step::Share { path, content }),
+        path().prop_map(|path| Step::Remove { path }),
+        (0..BELOW.len(), prop::collection::vec(path(), 0..5))
+            .prop_map(|(below, of)| Step::Walk { below, of }),
+    ]
+}
+
+proptest! {
+    /// The model is a list of files, searched from end to end for each question.
+    #[test]
+    fn agrees_with_a_list_of_files(steps in prop::collection::vec(any_step(), 0..60)) {
+        let (source, mut index) = (source(), Index::new(true));
+        let mut model: Vec<(&str, u8, Option<u8>)> = Vec::new();
+        for (walk, step) in steps.into_iter().enumerate() {
+            let walk = walk as u64 + 1;
+            match step {
+                Step::See { path, version: number } => {
+                    let path = PATHS[path];
+                    let seen = index.see(place(&source, path), version(number), walk);
+                    match model.iter_mut().find(|file| file.0 == path) {
+                        None => {
+                            prop_assert!(matches!(seen, Seen::New(_)));
+                            model.push((path, number, None));
+                        }
+                        Some(file) if file.1 == number => prop_assert!(matches!(seen, Seen::Same(_))),
+                        Some(file) => {
+                            let Seen::Changed { ids: lost, .. } = seen else { return Err(TestCaseError::fail("not changed")) };
+                            prop_assert_eq!(lost, file.2.map(ids));
+                            *file = (path, number, None);
+                        }
+                    }
+                }
+                Step::Share { path, content } => {
+                    let no = index.at(0, Path::new(PATHS[path]));
+                    let file = model.iter_mut().find(|file| file.0 == PATHS[path]);
+                    prop_assert_eq!(no.is_some(), file.is_some());
+                    if let (Some(no), Some(file)) = (no, file) {
+                        index.share(no, ids(content));
+                        file.2 = Some(content);
+                    }
+                }
+                Step::Remove { path } => {
+                    if let Some(no) = index.at(0, Path::new(PATHS[path])) {
+                        prop_assert!(index.remove(no).is_some());
+                    }
+                    model.retain(|file| file.0 != PATHS[path]);
+                }
+                Step::Walk { below, of } => {
+                    let below = Path::new(BELOW[below]);
+                    for path in &of {
+                        if let Some(file) = model.iter().find(|file| file.0 == PATHS[*path]) {
+                            index.see(place(&source, file.0), version(file.1), walk);
+                        }
+                    }
+                    let mut unseen: Vec<PathBuf> = index.unseen(0, below, walk).into_iter()
+                        .map(|no| index.get(no).unwrap().0.place.relative.to_path_buf()).collect();
+                    let mut expected: Vec<PathBuf> = model.iter()
+                        .filter(|file| Path::new(file.0).starts_with(below))
+                        .filter(|file| !of.iter().any(|path| PATHS[*path] == file.0))
+                        .map(|file| file.0.into()).collect();
+                    unseen.sort();
+                    expected.sort();
+                    prop_assert_eq!(unseen, expected);
+                }
+            }
+            index.check_invariants();
+            prop_assert_eq!(index.len(), model.len());
+            for content in 0u8..4 {
+                let expected = model.iter().filter(|file| file.2 == Some(content)).count();
+                prop_assert_eq!(index.find(&ContentId::Blake3(ids(content).blake3)).count(), expected);
+                prop_assert_eq!(index.find(&ContentId::Tree(ids(content).blake3)).count(), expected);
+                prop_assert_eq!(index.find(&ContentId::Sha256(ids(content).sha256)).count(), expected);
+            }
+            for text in ["a", "b", "e", "f"] {
+                let mut having = model.iter().filter(|file| file.0.rsplit('/').next() == Some(text));
+                let only = match (having.next(), having.next()) {
+                    (Some(file), None) if file.2.is_some() => index.at(0, Path::new(file.0)),
+                    _ => None,
+                };
+                let id = name(text);
+                prop_assert_eq!(index.find(&id).next(), only);
+            }
+        }
+    }
+}

@@ -1,0 +1,369 @@
+//! The thread that keeps the index true: it walks, has new files hashed, follows notices of changes, and says what
+//! happened. It alone changes the index.
+
+mod files;
+
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use cjp2p_wire::tool::names;
+use files::Memory;
+
+use crate::events::Told;
+use crate::hash_store::{HashStore, Remembered};
+use crate::hasher::{Hashing, Outcome, hash_file};
+use crate::index::{FileNo, FileState, Ids, Index};
+use crate::open::{Identity, Stamp};
+use crate::place::{Place, Source};
+use crate::tree_store::TreeStore;
+use crate::walk::{Rules, Step, walk, walk_from};
+use crate::watch::{Notice, Watch};
+use crate::workers::Workers;
+
+/// From a notice to a look at the path: what comes in between needs no look of its own.
+const QUIET: Duration = Duration::from_millis(100);
+/// Files hashed side by side.
+const HASHERS: usize = 2;
+
+/// What the keeper is asked or told to do.
+#[derive(Debug)]
+pub enum Task {
+    /// Look at everything again.
+    Rescan,
+    /// Something happened below a shared folder.
+    Notice(Notice),
+    /// This file is not what it was when it was read.
+    Doubt(FileNo),
+    /// The kept part of this file's tree is missing.
+    TreeLost(FileNo),
+    /// A file was hashed. If `lasting`, its identity can be recognised in another run.
+    Hashed {
+        /// Which.
+        no: FileNo,
+        /// How it ended.
+        outcome: Outcome,
+        /// Whether its time stamps can be relied upon.
+        lasting: bool,
+    },
+    /// End.
+    Stop,
+}
+
+/// What the keeper works with.
+pub struct Keeper {
+    /// The arguments of the command line.
+    pub sources: Vec<Arc<Source>>,
+    /// What is shared.
+    pub rules: Rules,
+    /// How often to look at everything where changes cannot be noticed.
+    pub poll_every: Duration,
+    /// The result.
+    pub index: Arc<Mutex<Index>>,
+    /// Ids of earlier runs.
+    pub hashes: HashStore,
+    /// Trees of this and earlier runs.
+    pub trees: Arc<TreeStore>,
+    /// How far hashing is.
+    pub hashing: Arc<Hashing>,
+    /// Who is told.
+    pub told: Told,
+    /// To be told.
+    pub tasks: Sender<Task>,
+}
+
+struct Work {
+    keeper: Keeper,
+    hashers: Workers<(FileNo, Arc<FileState>)>,
+    watch: Option<Watch>,
+    /// Whether only regular looks at everything find all changes.
+    blind: bool,
+    walks: u64,
+    /// Paths to look at, in the order of time.
+    touched: VecDeque<(Instant, (u32, PathBuf))>,
+    /// The same, for finding.
+    is_touched: HashSet<(u32, PathBuf)>,
+    rescan_at: Option<Instant>,
+    /// Files that are not hashed before a certain time.
+    waiting: BTreeSet<(Instant, FileNo)>,
+    /// Files that the hashers have or will come to.
+    at_hashers: HashSet<FileNo>,
+    /// How often files changed while they were hashed, or before they were read.
+    changes: HashMap<(u32, Arc<Path>), u32>,
+    /// What was there at the start and is not dealt with yet. `None` once it is.
+    at_start: Option<HashSet<FileNo>>,
+    /// Files hashed in this run.
+    hashed: u64,
+    /// Ids to be remembered.
+    to_remember: Vec<(Identity, Ids)>,
+    /// What was warned about, so that it is said once.
+    warned: HashSet<PathBuf>,
+}
+
+impl Keeper {
+    /// Does its work until it is told to stop. To be run on a thread of its own.
+    ///
+    /// # Errors
+    ///
+    /// The system has no room for another thread.
+    pub fn run(self, tasks: &Receiver<Task>) -> io::Result<()> {
+        let (hashing, results) = (self.hashing.clone(), self.tasks.clone());
+        let hash = move |(no, file): (FileNo, Arc<FileState>)| {
+            let lasting = !file.identity.is_from_the_future(Stamp::now());
+            let outcome = hash_file(&file, &hashing);
+            // Fails only when all is about to end.
+            let _ = results.send(Task::Hashed { no, outcome, lasting });
+        };
+        let hashers = Workers::start("hasher", HASHERS, hash)?;
+        let notices = self.tasks.clone();
+        let watch = Watch::start(move |notice| {
+            let _ = notices.send(Task::Notice(notice));
+        });
+        let watch = watch.map_err(|error| self.cannot_watch(&error)).ok();
+        let mut work = Work {
+            blind: watch.is_none(),
+            keeper: self,
+            hashers,
+            watch,
+            walks: 0,
+            touched: VecDeque::new(),
+            is_touched: HashSet::new(),
+            rescan_at: None,
+            waiting: BTreeSet::new(),
+            at_hashers: HashSet::new(),
+            changes: HashMap::new(),
+            at_start: Some(HashSet::new()),
+            hashed: 0,
+            to_remember: Vec::new(),
+            warned: HashSet::new(),
+        };
+        work.walk_all();
+        work.until_told_to_stop(tasks);
+        work.remember();
+        Ok(())
+    }
+
+    fn index(&self) -> MutexGuard<'_, Index> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn cannot_watch(&self, error: &dyn std::fmt::Display) {
+        let every = self.poll_every.as_secs();
+        log::warn!("cannot watch for changes ({error}); looking for them every {every} s");
+    }
+}
+
+impl Work {
+    fn until_told_to_stop(&mut self, tasks: &Receiver<Task>) {
+        loop {
+            self.do_what_is_due();
+            if let Ok(task) = tasks.try_recv() {
+                if !self.take(task) {
+                    return;
+                }
+                continue;
+            }
+            // Nothing else to do just now.
+            self.remember();
+            let next = match self.next_due() {
+                Some(at) => tasks.recv_timeout(at.saturating_duration_since(Instant::now())),
+                None => tasks.recv().map_err(RecvTimeoutError::from),
+            };
+            let go_on = match next {
+                Ok(task) => self.take(task),
+                Err(RecvTimeoutError::Timeout) => true,
+                Err(RecvTimeoutError::Disconnected) => false,
+            };
+            if !go_on {
+                return;
+            }
+        }
+    }
+
+    fn next_due(&self) -> Option<Instant> {
+        let touched = self.touched.front().map(|(at, _)| *at);
+        let waiting = self.waiting.first().map(|(at, _)| *at);
+        [touched, waiting, self.rescan_at].into_iter().flatten().min()
+    }
+
+    fn do_what_is_due(&mut self) {
+        let now = Instant::now();
+        if self.rescan_at.is_some_and(|at| at <= now) {
+            self.walk_all();
+        }
+        while self.touched.front().is_some_and(|(at, _)| *at <= now) {
+            if let Some((_, path)) = self.touched.pop_front() {
+                self.is_touched.remove(&path);
+                self.look_at(path.0, &path.1);
+            }
+        }
+        while let Some(&(at, no)) = self.waiting.first()
+            && at <= now
+        {
+            self.waiting.pop_first();
+            self.hash_now(no);
+        }
+    }
+
+    /// `false` for the end.
+    fn take(&mut self, task: Task) -> bool {
+        match task {
+            Task::Rescan => self.walk_all(),
+            Task::Notice(notice) => self.take_notice(notice),
+            Task::Doubt(no) => self.take_doubt(no),
+            Task::TreeLost(no) => self.hash_now(no),
+            Task::Hashed { no, outcome, lasting } => self.take_outcome(no, outcome, lasting),
+            Task::Stop => return false,
+        }
+        true
+    }
+
+    fn take_notice(&mut self, notice: Notice) {
+        let soon = Instant::now() + QUIET;
+        match notice {
+            Notice::Touched { source, relative, finished } => {
+                let Some(of) = self.keeper.sources.get(source as usize) else {
+                    return;
+                };
+                let name = relative.file_name();
+                let concerns_us = match (&of.only, name) {
+                    (_, None) => true,
+                    (Some(only), Some(name)) => only == name,
+                    (None, Some(name)) => self.keeper.rules.allow(name),
+                };
+                if !concerns_us {
+                    return;
+                }
+                if finished {
+                    self.changes.remove(&(source, relative.as_path().into()));
+                }
+                // Of a link's target it cannot be said which paths are concerned.
+                if name.is_none() || self.keeper.rules.follow {
+                    self.rescan_at.get_or_insert(soon);
+                } else if self.is_touched.insert((source, relative.clone())) {
+                    self.touched.push_back((soon, (source, relative)));
+                }
+            }
+            Notice::Missed => {
+                log::info!("too many changes at once: looking at everything");
+                self.rescan_at.get_or_insert(soon);
+            }
+            Notice::Ended => {
+                self.watch = None;
+                self.blind = true;
+                self.rescan_at.get_or_insert(soon);
+            }
+        }
+    }
+
+    /// Looks at everything, folders that were missing included.
+    fn walk_all(&mut self) {
+        self.rescan_at = None;
+        self.walks += 1;
+        let mut memory = Memory::default();
+        let mut has_links = false;
+        let mut missing = false;
+        for at in 0..self.keeper.sources.len() {
+            let (source, is_there) = self.reopen(at);
+            if is_there {
+                walk(&source, self.keeper.rules, &mut |step| {
+                    has_links |= matches!(&step, Step::File(Place { target: Some(_), .. }, _));
+                    self.take_step(step, &mut memory);
+                });
+            }
+            missing |= !is_there;
+            self.withdraw_unseen(source.number, Path::new(""));
+        }
+        if self.blind || has_links || missing {
+            self.rescan_at = Some(Instant::now() + self.keeper.poll_every);
+        }
+        self.tidy_up(memory);
+        self.check_ready();
+    }
+
+    /// The source, and whether it is there. One that was replaced since is taken hold of anew.
+    fn reopen(&mut self, at: usize) -> (Arc<Source>, bool) {
+        let source = self.keeper.sources[at].clone();
+        match Source::open(source.number, &source.shown) {
+            Ok(now) if now.path() == source.path() && now.root.is_same_folder(&source.root) => {
+                self.warned.remove(&source.shown);
+                (source, true)
+            }
+            Ok(now) => {
+                let now = Arc::new(now);
+                self.keeper.sources[at] = now.clone();
+                (now, true)
+            }
+            Err(error) => {
+                self.warn(source.shown.clone(), &error);
+                (source, false)
+            }
+        }
+    }
+
+    fn take_step(&mut self, step: Step, memory: &mut Memory) {
+        match step {
+            Step::Folder { source, relative, path } => self.watch_folder(&source, &relative, &path),
+            Step::File(place, identity) => self.take_file(place, identity, memory),
+            Step::Problem { path, error } => self.warn(path, &error),
+        }
+    }
+
+    fn watch_folder(&mut self, source: &Source, relative: &Path, path: &Path) {
+        let Some(watch) = &self.watch else {
+            return;
+        };
+        match watch.add(source.number, relative, path) {
+            // The walk finds that out as well, and knows whether it matters.
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => {}
+            Err(error) if !self.blind => {
+                self.blind = true;
+                self.keeper.cannot_watch(&error);
+            }
+            _ => {}
+        }
+    }
+
+    /// Looks at one path and what is below it.
+    fn look_at(&mut self, source: u32, relative: &Path) {
+        let Some(source) = self.keeper.sources.get(source as usize).cloned() else {
+            return;
+        };
+        self.walks += 1;
+        // What is new was most likely never hashed: the ids of earlier runs are not worth loading for it.
+        let mut memory = Memory(Some(Remembered::default()));
+        walk_from(&source, relative, self.keeper.rules, &mut |step| {
+            self.take_step(step, &mut memory);
+        });
+        self.withdraw_unseen(source.number, relative);
+        self.check_ready();
+    }
+
+    /// Writes down what is to be remembered.
+    fn remember(&mut self) {
+        if self.to_remember.is_empty() {
+            return;
+        }
+        let to_remember = std::mem::take(&mut self.to_remember);
+        if let Err(error) = self.keeper.hashes.append(&to_remember) {
+            self.warn(PathBuf::from("state folder"), &error);
+        }
+    }
+
+    fn tidy_up(&self, memory: Memory) {
+        let roots = memory.0.and_then(|remembered| remembered.roots_after_tidying());
+        if let Some(roots) = roots {
+            self.keeper.trees.remove_all_but(&roots);
+        }
+    }
+
+    fn warn(&mut self, path: PathBuf, error: &io::Error) {
+        if self.warned.insert(path.clone()) {
+            log::warn!("{}: {error}", names::shown(&path));
+        }
+    }
+}

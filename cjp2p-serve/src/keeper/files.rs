@@ -1,0 +1,219 @@
+//! What becomes of each file: new, changed, hashed, shared, doubted, gone.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::Work;
+use crate::events::Event;
+use crate::hash_store::{HashStore, Remembered};
+use crate::hasher::Outcome;
+use crate::index::{FileNo, FileState, Ids, Seen};
+use crate::open::{Identity, Stamp};
+use crate::place::Place;
+
+/// The first wait after a file changed while it was hashed; it doubles each time.
+const FIRST_RETRY: Duration = Duration::from_millis(250);
+/// The longest such wait.
+const LAST_RETRY: Duration = Duration::from_secs(60);
+/// After so many changes a file counts as one that never rests, and no start waits for it.
+const RESTLESS: u32 = 3;
+
+/// Ids of earlier runs, loaded when first needed and only for as long as a walk takes.
+#[derive(Default)]
+pub(super) struct Memory(pub(super) Option<Remembered>);
+
+impl Work {
+    pub(super) fn take_file(&mut self, place: Place, identity: Identity, memory: &mut Memory) {
+        let seen = self.keeper.index().see(place, identity, self.walks);
+        let (no, is_at_start) = match seen {
+            Seen::Same(_) => return,
+            Seen::New(no) => (no, self.at_start.is_some() && self.walks == 1),
+            Seen::Changed { old, file, ids, new } => {
+                if let Some(ids) = ids {
+                    self.keeper.told.tell(Event::Changed { no: old, file, ids });
+                }
+                (new, self.take_off_start_list(old) && !self.is_restless(new))
+            }
+        };
+        match memory.ids(&identity, &self.keeper.hashes) {
+            Some((ids, refresh)) => {
+                if refresh {
+                    self.to_remember.push((identity, ids));
+                }
+                self.share(no, ids);
+            }
+            None => {
+                if let Some(waiting) = self.at_start.as_mut().filter(|_| is_at_start) {
+                    waiting.insert(no);
+                }
+                self.hash_when_settled(no);
+            }
+        }
+    }
+
+    /// Has a file hashed once its time stamps will show any further change.
+    fn hash_when_settled(&mut self, no: FileNo) {
+        let Some((key, identity)) = self.key_of(no) else {
+            return;
+        };
+        let settles_in = identity.settles_in(Stamp::now());
+        let retry = match self.changes.get(&key) {
+            Some(changes) => (FIRST_RETRY * (1 << (changes - 1).min(16))).min(LAST_RETRY),
+            None => Duration::ZERO,
+        };
+        match settles_in.max(retry) {
+            Duration::ZERO => self.hash_now(no),
+            wait => {
+                self.waiting.insert((Instant::now() + wait, no));
+            }
+        }
+    }
+
+    pub(super) fn hash_now(&mut self, no: FileNo) {
+        let file = self.keeper.index().get(no).map(|(file, _)| file.clone());
+        // If it changed or went away while it waited, what is there now was queued on its own.
+        let Some(file) = file else {
+            return;
+        };
+        if self.at_hashers.insert(no) {
+            self.keeper.hashing.total.fetch_add(file.identity.size, Ordering::Relaxed);
+            self.hashers.send((no, file));
+        }
+    }
+
+    pub(super) fn take_outcome(&mut self, no: FileNo, outcome: Outcome, lasting: bool) {
+        self.at_hashers.remove(&no);
+        let known = self.keeper.index().get(no).map(|(file, ids)| (file.clone(), ids));
+        let Some((file, shared_as)) = known else {
+            return;
+        };
+        match outcome {
+            Outcome::Hashed { ids, tree_prefix } => {
+                self.hashed += 1;
+                self.changes.remove(&key(&file));
+                match self.keeper.trees.keep(&ids.blake3, tree_prefix) {
+                    Ok(()) if lasting => self.to_remember.push((file.identity, ids)),
+                    Ok(()) => {}
+                    Err(error) => self.warn(PathBuf::from("state folder"), &error),
+                }
+                match shared_as {
+                    // It was hashed for its tree only.
+                    Some(known) if known == ids => {}
+                    // Changed without any time stamp telling.
+                    Some(_) => {
+                        if let Some(new) = self.renew(no) {
+                            self.share(new, ids);
+                        }
+                    }
+                    None => self.share(no, ids),
+                }
+                self.take_off_start_list(no);
+                self.check_ready();
+            }
+            Outcome::Changed => {
+                *self.changes.entry(key(&file)).or_default() += 1;
+                let place = &file.place;
+                self.look_at(place.source.number, &place.relative);
+                let still_same = self.keeper.index().get(no).is_some_and(|(_, ids)| ids.is_none());
+                if still_same {
+                    self.hash_when_settled(no);
+                }
+                self.check_ready();
+            }
+            Outcome::Failed(error) => {
+                self.warn(file.place.shown(), &error);
+                self.take_off_start_list(no);
+                self.check_ready();
+            }
+            Outcome::Stopped => {}
+        }
+    }
+
+    pub(super) fn withdraw_unseen(&mut self, source: u32, below: &Path) {
+        let unseen = self.keeper.index().unseen(source, below, self.walks);
+        for no in unseen {
+            self.take_off_start_list(no);
+            let removed = self.keeper.index().remove(no);
+            let Some((file, ids)) = removed else {
+                continue;
+            };
+            self.changes.remove(&key(&file));
+            if let Some(ids) = ids {
+                self.keeper.told.tell(Event::Withdrawn { no, file, ids });
+            }
+        }
+    }
+
+    pub(super) fn take_doubt(&mut self, no: FileNo) {
+        let Some((key, _)) = self.key_of(no) else {
+            return;
+        };
+        *self.changes.entry(key.clone()).or_default() += 1;
+        self.look_at(key.0, &key.1);
+        // It looks as it did, yet reading it failed, or it was seen different for a moment.
+        if let Some(new) = self.renew(no) {
+            self.hash_when_settled(new);
+        }
+    }
+
+    /// Gives a file another number, under which it is not shared yet.
+    fn renew(&mut self, no: FileNo) -> Option<FileNo> {
+        let (file, ids) = self.keeper.index().remove(no)?;
+        let seen = self.keeper.index().see(file.place.clone(), file.identity, self.walks);
+        if let Some(ids) = ids {
+            self.keeper.told.tell(Event::Changed { no, file, ids });
+        }
+        match seen {
+            Seen::New(new) => Some(new),
+            Seen::Changed { .. } | Seen::Same(_) => None,
+        }
+    }
+
+    fn share(&mut self, no: FileNo, ids: Ids) {
+        let shared = self.keeper.index().share(no, ids);
+        if let Some(file) = shared {
+            self.keeper.told.tell(Event::Shared { no, file, ids });
+        }
+    }
+
+    fn key_of(&self, no: FileNo) -> Option<((u32, Arc<Path>), Identity)> {
+        self.keeper.index().get(no).map(|(file, _)| (key(file), file.identity))
+    }
+
+    fn is_restless(&self, no: FileNo) -> bool {
+        let key = self.key_of(no).map(|(key, _)| key);
+        key.and_then(|key| self.changes.get(&key)).is_some_and(|changes| *changes >= RESTLESS)
+    }
+
+    fn take_off_start_list(&mut self, no: FileNo) -> bool {
+        self.at_start.as_mut().is_some_and(|waiting| waiting.remove(&no))
+    }
+
+    /// Says so once everything that was there at the start is shared, or cannot be.
+    pub(super) fn check_ready(&mut self) {
+        if self.at_start.take_if(|waiting| waiting.is_empty()).is_some() {
+            self.remember();
+            let totals = self.keeper.index().totals();
+            let hashed = self.hashed;
+            self.keeper.told.tell(Event::Ready { files: totals.files, bytes: totals.bytes, hashed });
+        }
+    }
+}
+
+impl Memory {
+    fn ids(&mut self, identity: &Identity, hashes: &HashStore) -> Option<(Ids, bool)> {
+        let remembered = self.0.get_or_insert_with(|| {
+            hashes.load().unwrap_or_else(|error| {
+                log::warn!("ids of earlier runs: {error}; all files are hashed again");
+                Remembered::default()
+            })
+        });
+        Some((remembered.get(identity)?, remembered.needs_refresh(identity)))
+    }
+}
+
+fn key(file: &FileState) -> (u32, Arc<Path>) {
+    (file.place.source.number, file.place.relative.clone())
+}

@@ -1,0 +1,27 @@
+//! Shares directories over CJP2P. The tool is thin: [`share::Share`] keeps track of files and reads them by id, the
+//! node of `cjp2p-wire` answers requests from that, and `run` puts both together.
+
+mod cli;
+pub mod events;
+pub mod hash_store;
+pub mod hasher;
+pub mod index;
+pub mod keeper;
+pub mod library;
+pub mod lru;
+mod neighbours;
+pub mod open;
+pub mod place;
+pub mod readers;
+mod report;
+mod run;
+pub mod share;
+pub mod tree_store;
+pub mod walk;
+pub mod watch;
+pub mod workers;
+
+/// The tool.
+pub fn main() -> std::process::ExitCode {
+    cjp2p_wire::tool::run_tool(run::run)
+}

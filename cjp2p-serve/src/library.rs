@@ -1,0 +1,344 @@
+//! Answering reads from the shared files.
+//!
+//! The promise: bytes given for a hash id are bytes of that content. After every read from a file its identity is
+//! looked at, and unless it is still the one that was hashed the bytes are not given, the file is doubted, and another
+//! one with the same content, or nothing, answers. A write to the file before the read would have changed the
+//! identity; a write after it cannot change bytes already read. (Writing through a memory mapping is the exception:
+//! there the time stamps change only at some point later. The getter's own check is what catches that.)
+//!
+//! Nothing here waits for a disk: what is not in memory is asked of the readers, and the answer is [`Read::Later`].
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{self, IoSliceMut};
+use std::os::unix::fs::FileExt;
+use std::sync::mpsc::{Receiver, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use cjp2p_wire::content_id::{ContentId, Hash};
+use cjp2p_wire::transfer::blobs::{Library, Read};
+use cjp2p_wire::tree::Geometry;
+use rustix::io::{Errno, ReadWriteFlags};
+
+use crate::index::{FileNo, FileState, Index, ListEnd};
+use crate::keeper::Task;
+use crate::lru::Lru;
+use crate::open::{Identity, Patience};
+use crate::readers::{Answer, Job, JobKey, TREE_BLOCK, WINDOW};
+use crate::workers::Workers;
+
+/// Files held open.
+const OPEN_FILES: usize = 64;
+/// Small reads take a piece of this many bytes into memory and are answered from it.
+const PIECE: usize = 32 << 10;
+/// Pieces kept in memory.
+const PIECES: usize = 256;
+/// Blocks of trees kept in memory, [`TREE_BLOCK`] bytes each.
+const TREE_BLOCKS: usize = 512;
+/// Blocks of a tree given in one answer.
+const TREE_BLOCKS_AT_ONCE: u64 = 4;
+/// Jobs that the readers may have to do at a time.
+const JOBS: usize = 256;
+/// How soon to look again for a tree that was lost. Its file is being hashed meanwhile.
+const TREE_RETRY: Duration = Duration::from_secs(1);
+
+/// The shared files, for reading.
+pub struct SharedLibrary {
+    index: Arc<Mutex<Index>>,
+    keeper: Sender<Task>,
+    list_end: Option<ListEnd>,
+    open: Lru<FileNo, OpenFile>,
+    pieces: Lru<(FileNo, u64), Vec<u8>>,
+    tree_blocks: Lru<(FileNo, u64), Vec<u8>>,
+    lost_trees: Lru<FileNo, Instant>,
+    readers: Workers<Job>,
+    answers: Receiver<(JobKey, Answer)>,
+    asked: HashSet<JobKey>,
+    /// Windows just brought into memory. If a read still finds them missing, it waits: there may be no memory.
+    warmed: Lru<(FileNo, u64), ()>,
+    /// Files seen to have changed, which the keeper has not dealt with yet.
+    doubted: HashSet<FileNo>,
+}
+
+#[derive(Clone)]
+struct OpenFile {
+    file: Arc<File>,
+    /// Whether the file system can say that a read would wait.
+    can_refuse: bool,
+}
+
+/// Why a file gives no bytes now.
+enum Refusal {
+    /// They are being fetched.
+    Later,
+    /// It is not what it was.
+    Gone,
+    /// Its tree is lost for now, but nothing is wrong with the file.
+    NoTree,
+}
+
+impl SharedLibrary {
+    /// A library of the files in `index`, which the keeper at the other end of `keeper` maintains.
+    pub fn new(
+        index: Arc<Mutex<Index>>,
+        keeper: Sender<Task>,
+        readers: Workers<Job>,
+        answers: Receiver<(JobKey, Answer)>,
+    ) -> SharedLibrary {
+        SharedLibrary {
+            index,
+            keeper,
+            list_end: None,
+            open: Lru::new(OPEN_FILES),
+            pieces: Lru::new(PIECES),
+            tree_blocks: Lru::new(TREE_BLOCKS),
+            lost_trees: Lru::new(OPEN_FILES),
+            readers,
+            answers,
+            asked: HashSet::new(),
+            warmed: Lru::new(OPEN_FILES),
+            doubted: HashSet::new(),
+        }
+    }
+
+    /// Closes what is open of a file that is shared no more.
+    pub fn forget(&mut self, no: FileNo) {
+        self.open.remove(&no);
+        self.doubted.remove(&no);
+    }
+
+    /// Takes in what the readers have done since. Reads that were put off may be tried again after this.
+    pub fn collect(&mut self) {
+        while let Ok((key, answer)) = self.answers.try_recv() {
+            self.asked.remove(&key);
+            match (key, answer) {
+                (JobKey::Open(no), Answer::Opened(file)) if self.knows(no) => self.keep_open(no, file),
+                (JobKey::Open(_), Answer::Opened(_)) => {}
+                (JobKey::Warm(no, window), Answer::Warmed) => self.warmed.insert((no, window), ()),
+                (JobKey::Tree(no, block), Answer::Tree(bytes)) => {
+                    self.tree_blocks.insert((no, block), bytes);
+                }
+                (JobKey::Tree(no, _), Answer::TreeLost) => {
+                    self.lost_trees.insert(no, Instant::now());
+                    let _ = self.keeper.send(Task::TreeLost(no));
+                }
+                (JobKey::Open(no) | JobKey::Warm(no, _) | JobKey::Tree(no, _), _) => self.doubt(no),
+            }
+        }
+    }
+
+    fn knows(&self, no: FileNo) -> bool {
+        let index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+        index.get(no).is_some()
+    }
+
+    fn keep_open(&mut self, no: FileNo, file: File) {
+        let file = OpenFile { file: Arc::new(file), can_refuse: true };
+        self.open.insert(no, file);
+    }
+
+    fn ask(&mut self, job: Job) -> Refusal {
+        // With so much to do, the end of some other job is when to ask again.
+        if self.asked.len() < JOBS && self.asked.insert(job.key()) {
+            self.readers.send(job);
+        }
+        Refusal::Later
+    }
+
+    /// A file is not what it was: it is not read again until the keeper has looked at it.
+    fn doubt(&mut self, no: FileNo) {
+        self.open.remove(&no);
+        if self.knows(no) && self.doubted.insert(no) {
+            // Fails only when all is about to end.
+            let _ = self.keeper.send(Task::Doubt(no));
+        }
+    }
+
+    fn find(&self, id: &ContentId) -> Option<(FileNo, Arc<FileState>, Hash)> {
+        let index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+        let no = index.find(id).find(|no| !self.doubted.contains(no))?;
+        let (file, ids) = index.get(no)?;
+        Some((no, file.clone(), ids?.blake3))
+    }
+
+    fn open_file(&mut self, no: FileNo, state: &Arc<FileState>) -> Result<OpenFile, Refusal> {
+        if let Some(open) = self.open.get(&no) {
+            return Ok(open.clone());
+        }
+        match state.place.open(Patience::InMemoryOnly) {
+            Ok((file, identity)) if identity == state.identity => self.keep_open(no, file),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                return Err(self.ask(Job::Open(no, state.clone())));
+            }
+            _ => return Err(Refusal::Gone),
+        }
+        self.open.get(&no).cloned().ok_or(Refusal::Gone)
+    }
+
+    /// Fills `buffer` from `offset` on, which must be within the file, and makes sure that these are the right bytes.
+    fn fill(
+        &mut self,
+        no: FileNo,
+        state: &Arc<FileState>,
+        offset: u64,
+        buffer: &mut [u8],
+    ) -> Result<(), Refusal> {
+        let open = self.open_file(no, state)?;
+        let mut filled = 0;
+        while filled < buffer.len() {
+            let (at, rest) = (offset + filled as u64, &mut buffer[filled..]);
+            let read = if open.can_refuse {
+                read_from_memory(&open.file, rest, at)
+            } else {
+                open.file.read_at(rest, at)
+            };
+            match read {
+                Ok(0) => return Err(Refusal::Gone),
+                Ok(read) => filled += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let window = at / WINDOW;
+                    if self.warmed.remove(&(no, window)).is_none() {
+                        return Err(self.ask(Job::Warm(no, open.file.clone(), window)));
+                    }
+                    match open.file.read_at(rest, at) {
+                        Ok(read) if read > 0 => filled += read,
+                        _ => return Err(Refusal::Gone),
+                    }
+                }
+                Err(error) if is_not_supported(&error) && open.can_refuse => {
+                    let open = OpenFile { can_refuse: false, ..open };
+                    self.open.insert(no, open);
+                    return self.fill(no, state, offset, buffer);
+                }
+                Err(_) => return Err(Refusal::Gone),
+            }
+        }
+        match Identity::of_file(&open.file) {
+            Ok(Some(identity)) if identity == state.identity => Ok(()),
+            _ => Err(Refusal::Gone),
+        }
+    }
+
+    fn read_content(
+        &mut self,
+        no: FileNo,
+        state: &Arc<FileState>,
+        offset: u64,
+        length: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<u64, Refusal> {
+        let size = state.identity.size;
+        let length = size.saturating_sub(offset).min(length as u64) as usize;
+        let start = out.len();
+        if length >= PIECE / 2 {
+            out.resize(start + length, 0);
+            self.fill(no, state, offset, &mut out[start..])?;
+            return Ok(size);
+        }
+        while out.len() - start < length {
+            let at = offset + (out.len() - start) as u64;
+            let (piece, within) = (at / PIECE as u64, (at % PIECE as u64) as usize);
+            if self.pieces.get(&(no, piece)).is_none() {
+                let begin = piece * PIECE as u64;
+                let mut bytes = vec![0; (size - begin).min(PIECE as u64) as usize];
+                self.fill(no, state, begin, &mut bytes)?;
+                self.pieces.insert((no, piece), bytes);
+            }
+            let bytes = self.pieces.get(&(no, piece)).ok_or(Refusal::Later)?;
+            let wanted = length - (out.len() - start);
+            let end = bytes.len().min(within + wanted);
+            out.extend_from_slice(&bytes[within..end]);
+        }
+        Ok(size)
+    }
+
+    fn read_tree(
+        &mut self,
+        no: FileNo,
+        state: &Arc<FileState>,
+        root: Hash,
+        offset: u64,
+        length: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<u64, Refusal> {
+        let size = Geometry::new(state.identity.size).map_err(|_| Refusal::Gone)?.tree_length();
+        let first = offset / TREE_BLOCK;
+        let end = offset.saturating_add(length as u64).min(size);
+        let end = end.min((first + TREE_BLOCKS_AT_ONCE).saturating_mul(TREE_BLOCK));
+        if offset >= end {
+            return Ok(size);
+        }
+        let lost = self.lost_trees.get(&no).is_some_and(|at| at.elapsed() < TREE_RETRY);
+        let blocks = first..end.div_ceil(TREE_BLOCK);
+        let mut missing = false;
+        for block in blocks.clone() {
+            if self.tree_blocks.get(&(no, block)).is_none() {
+                if lost {
+                    return Err(Refusal::NoTree);
+                }
+                self.ask(Job::Tree(no, state.clone(), root, block));
+                missing = true;
+            }
+        }
+        if missing {
+            return Err(Refusal::Later);
+        }
+        for block in blocks {
+            let bytes = self.tree_blocks.get(&(no, block)).ok_or(Refusal::Later)?;
+            let begin = block * TREE_BLOCK;
+            let from = offset.saturating_sub(begin) as usize;
+            let to = ((end - begin) as usize).min(bytes.len());
+            out.extend_from_slice(bytes.get(from..to).ok_or(Refusal::Gone)?);
+        }
+        Ok(size)
+    }
+}
+
+impl Library for SharedLibrary {
+    fn read(&mut self, id: &ContentId, offset: u64, length: usize, out: &mut Vec<u8>) -> Read {
+        if !self.asked.is_empty() {
+            self.collect();
+        }
+        let start = out.len();
+        while let Some((no, state, root)) = self.find(id) {
+            let result = match id {
+                ContentId::Tree(_) => self.read_tree(no, &state, root, offset, length, out),
+                _ => self.read_content(no, &state, offset, length, out),
+            };
+            match result {
+                Ok(eof) => return Read::Found { eof: Some(eof) },
+                Err(refusal) => {
+                    out.truncate(start);
+                    match refusal {
+                        Refusal::Later => return Read::Later,
+                        Refusal::NoTree => return Read::Absent,
+                        Refusal::Gone => self.doubt(no),
+                    }
+                }
+            }
+        }
+        Read::Absent
+    }
+
+    fn list(&mut self, limit: usize) -> Vec<(ContentId, u64)> {
+        let index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+        // Each list goes on where the last one ended, so that in time everything is told.
+        let (listed, end) = index.list(self.list_end, limit);
+        self.list_end = end;
+        listed
+    }
+}
+
+/// Reads what is in memory, or fails with [`io::ErrorKind::WouldBlock`].
+fn read_from_memory(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    let buffers = &mut [IoSliceMut::new(buffer)];
+    Ok(rustix::io::preadv2(file, buffers, offset, ReadWriteFlags::NOWAIT)?)
+}
+
+/// The file system cannot tell whether a read would wait, or the kernel does not know the question.
+fn is_not_supported(error: &io::Error) -> bool {
+    let unsupported = [Errno::OPNOTSUPP, Errno::NOSYS, Errno::INVAL];
+    unsupported.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}

@@ -1,0 +1,134 @@
+//! The peers that this node makes itself known to, and the table of those that it met.
+
+use std::net::SocketAddr;
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use cjp2p_wire::io::event_loop::{EventLoop, Waker};
+use cjp2p_wire::io::peer_file::PeerFile;
+use cjp2p_wire::node::{Event, Node, Question};
+use cjp2p_wire::peers::peer::Origin;
+use cjp2p_wire::time::Time;
+use cjp2p_wire::tool::args::PeerArgs;
+
+/// How many of the peers in the table are greeted.
+const GREETED: usize = 20;
+/// How often: peers are told of only while they were heard from within 15 minutes.
+const GREET_EVERY: Duration = Duration::from_secs(300);
+/// How often the table is written.
+const SAVE_EVERY: Duration = Duration::from_secs(60);
+
+/// See the [module](self).
+pub(crate) struct Neighbours {
+    file: PeerFile,
+    /// Addresses from the command line and the bootstrap list, once they have been looked up.
+    named: Vec<(SocketAddr, Origin)>,
+    looked_up: Option<Receiver<Vec<(SocketAddr, Origin)>>>,
+    unanswered: Vec<SocketAddr>,
+    greet_at: Time,
+    save_at: Time,
+}
+
+impl Neighbours {
+    /// Looks up the names in `peers` in the background, and wakes by `waker` when that is done.
+    pub(crate) fn new(file: PeerFile, peers: PeerArgs, now: Time, waker: Waker) -> Neighbours {
+        let (found, looked_up) = mpsc::channel();
+        // Asking the name service can take many seconds, and nobody is served meanwhile on the thread that does it.
+        thread::spawn(move || {
+            let _ = found.send(peers.resolve());
+            waker.wake();
+        });
+        Neighbours {
+            file,
+            named: Vec::new(),
+            looked_up: Some(looked_up),
+            unanswered: Vec::new(),
+            greet_at: Time::NEVER,
+            save_at: now + SAVE_EVERY,
+        }
+    }
+
+    /// When there is something to do.
+    pub(crate) fn due(&self) -> Time {
+        self.greet_at.min(self.save_at)
+    }
+
+    /// Does what is due.
+    pub(crate) fn turn(&mut self, event_loop: &mut EventLoop, node: &mut Node, events: &mut Vec<Event>) {
+        let now = event_loop.now();
+        if let Some(named) = self.looked_up.as_ref().and_then(|names| names.try_recv().ok()) {
+            self.named = named;
+            self.looked_up = None;
+            self.greet_at = now;
+        }
+        if self.greet_at <= now {
+            self.greet_at = now + GREET_EVERY;
+            for address in self.to_greet() {
+                node.inquire(event_loop.now(), address, Question::Ping, false);
+                event_loop.drain(node, events);
+            }
+        }
+        if self.save_at <= now {
+            self.save_at = now + SAVE_EVERY;
+            self.save(event_loop, node);
+        }
+    }
+
+    /// Takes note of what the node reports.
+    pub(crate) fn take_event(&mut self, event: &Event) {
+        if let Event::Unanswered(address) = event {
+            self.unanswered.push(*address);
+        }
+    }
+
+    /// Those named, and the best known ones. What a stranger suggested is not among them.
+    fn to_greet(&self) -> Vec<SocketAddr> {
+        let (table, warning) = self.file.load();
+        if let Some(warning) = warning {
+            log::warn!("{warning}");
+        }
+        let trusted = |address: &SocketAddr| {
+            (table.get(*address)).is_some_and(|peer| peer.is_verified() || peer.origin().is_local())
+        };
+        let best = table.best(2 * GREETED, unix_ms()).into_iter().filter(trusted).take(GREETED);
+        let mut addresses: Vec<SocketAddr> = self.named.iter().map(|(address, _)| *address).collect();
+        for address in best {
+            if !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
+        addresses
+    }
+
+    /// Writes whom we met into the table, which other tools may be writing too.
+    pub(crate) fn save(&mut self, event_loop: &EventLoop, node: &Node) {
+        let met: Vec<_> = node.acquaintances().filter(|peer| peer.proved).collect();
+        let unanswered = std::mem::take(&mut self.unanswered);
+        if met.is_empty() && unanswered.is_empty() {
+            return;
+        }
+        let saved = self.file.update(|table| {
+            for peer in &met {
+                let origin = (self.named.iter())
+                    .find(|(address, _)| *address == peer.address)
+                    .map_or(Origin::Incoming, |(_, origin)| origin.clone());
+                let round_trip = peer.round_trip.map(|time| time.as_secs_f64() * 1e3);
+                table.heard(peer.address, event_loop.unix_ms(peer.last_heard), round_trip, origin);
+            }
+            for address in unanswered {
+                table.unanswered(address);
+            }
+        });
+        match saved {
+            Ok(((), None)) => {}
+            Ok(((), Some(warning))) => log::warn!("{warning}"),
+            Err(error) => log::warn!("peer table: {error}"),
+        }
+    }
+}
+
+fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

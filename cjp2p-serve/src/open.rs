@@ -1,0 +1,353 @@
+//! Opening files below a shared folder, and telling whether a file is still the one that was hashed.
+//!
+//! A path is opened relative to a handle of its folder, and the kernel is told to resolve it below that folder and
+//! through no symbolic link (`openat2`). So nothing that anybody does to the tree meanwhile, such as swapping a
+//! folder for a link, makes a file outside readable.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Component, Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::io::Errno;
+
+/// A point in time as a file system records it: seconds since 1970 and nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Stamp {
+    /// Seconds since 1970, negative before.
+    pub seconds: i64,
+    /// Nanoseconds within that second.
+    pub nanos: u32,
+}
+
+impl Stamp {
+    /// This moment, by the system's clock.
+    pub fn now() -> Stamp {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Stamp { seconds: i64::try_from(since.as_secs()).unwrap_or(i64::MAX), nanos: since.subsec_nanos() }
+    }
+
+    /// How long after `earlier` this is; `None` where it is before.
+    fn since(self, earlier: Stamp) -> Option<Duration> {
+        let nanos = (i128::from(self.seconds) - i128::from(earlier.seconds)) * 1_000_000_000
+            + i128::from(self.nanos)
+            - i128::from(earlier.nanos);
+        let nanos = u128::try_from(nanos).ok()?;
+        Some(Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)))
+    }
+}
+
+/// What tells one state of one file from any other: while it stays equal, so does the content.
+///
+/// The change time is part of it because, unlike the modification time, no program can set it back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Identity {
+    /// The device that holds the file.
+    pub device: u64,
+    /// The file's number on that device.
+    pub inode: u64,
+    /// Length in bytes.
+    pub size: u64,
+    /// When the content was last modified.
+    pub modified: Stamp,
+    /// When content or attributes last changed.
+    pub changed: Stamp,
+}
+
+/// Time stamps advance with the kernel's tick, at most 10 ms; this leaves room for slow machines.
+const TICK: Duration = Duration::from_millis(50);
+
+/// FAT counts in steps of two seconds, some network and older file systems in one.
+const COARSE_TICK: Duration = Duration::from_millis(2_100);
+
+impl Identity {
+    /// The identity of the regular file that `stat` describes, `None` for anything else.
+    #[allow(clippy::unnecessary_cast, reason = "the widths differ between architectures")]
+    pub fn of(stat: &Stat) -> Option<Identity> {
+        if FileType::from_raw_mode(stat.st_mode as _) != FileType::RegularFile {
+            return None;
+        }
+        Some(Identity {
+            device: stat.st_dev as u64,
+            inode: stat.st_ino as u64,
+            size: u64::try_from(stat.st_size).ok()?,
+            modified: Stamp { seconds: stat.st_mtime as i64, nanos: stat.st_mtime_nsec as u32 },
+            changed: Stamp { seconds: stat.st_ctime as i64, nanos: stat.st_ctime_nsec as u32 },
+        })
+    }
+
+    /// The identity of an open file, `None` where it is no regular file.
+    ///
+    /// # Errors
+    ///
+    /// Whatever `fstat` reports.
+    pub fn of_file(file: impl AsFd) -> io::Result<Option<Identity>> {
+        Ok(Identity::of(&rustix::fs::fstat(file)?))
+    }
+
+    /// How long to wait before this file can be hashed, zero for not at all.
+    ///
+    /// Two changes within one tick of the file system's clock leave the same time stamp. So a file is hashed only
+    /// once its last change is more than a tick ago: any later change then shows in the identity.
+    pub fn settles_in(&self, now: Stamp) -> Duration {
+        let tick = self.tick();
+        match now.since(self.changed) {
+            Some(age) => tick.saturating_sub(age),
+            None => match self.changed.since(now) {
+                Some(ahead) if ahead <= tick => tick + ahead,
+                // A clock that is ahead of ours by more: waiting for it could take for ever.
+                _ => Duration::ZERO,
+            },
+        }
+    }
+
+    /// Whether the last change lies in the future, by a clock that is not ours. Nothing can be concluded from such a
+    /// time stamp later, so the file's ids must not be remembered for another run.
+    pub fn is_from_the_future(&self, now: Stamp) -> bool {
+        now.since(self.changed).is_none()
+    }
+
+    fn tick(&self) -> Duration {
+        if self.modified.nanos == 0 && self.changed.nanos == 0 { COARSE_TICK } else { TICK }
+    }
+}
+
+/// Whether opening may wait for a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// Open it, however long that takes.
+    Wait,
+    /// Fail with [`io::ErrorKind::WouldBlock`] where the folders on the way are not in memory.
+    InMemoryOnly,
+}
+
+/// A folder below which files are opened.
+#[derive(Debug)]
+pub struct Root {
+    directory: OwnedFd,
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl Root {
+    /// Takes hold of the folder at `path`, which must be absolute and free of symbolic links.
+    ///
+    /// # Errors
+    ///
+    /// It does not exist, is no folder, or may not be entered.
+    #[allow(clippy::unnecessary_cast, reason = "the widths differ between architectures")]
+    pub fn open(path: PathBuf) -> io::Result<Root> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let directory = rustix::fs::openat(CWD, &path, flags, Mode::empty())?;
+        let stat = rustix::fs::fstat(&directory)?;
+        Ok(Root { directory, path, device: stat.st_dev as u64, inode: stat.st_ino as u64 })
+    }
+
+    /// The folder's absolute path, when it was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether the two are handles of the same folder on disk.
+    pub fn is_same_folder(&self, other: &Root) -> bool {
+        (self.device, self.inode) == (other.device, other.inode)
+    }
+
+    /// Opens the regular file `relative` for reading.
+    ///
+    /// # Errors
+    ///
+    /// Whatever opening reports; [`io::ErrorKind::InvalidInput`] for anything but a regular file.
+    pub fn open_file(&self, relative: &Path, patience: Patience) -> io::Result<(File, Identity)> {
+        // NONBLOCK: a FIFO put in the file's place must not hang us.
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let file = File::from(self.open_beneath(relative, flags, patience)?);
+        match Identity::of_file(&file)? {
+            Some(identity) => Ok((file, identity)),
+            None => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")),
+        }
+    }
+
+    /// Opens the folder `relative` for listing; an empty path is the root itself.
+    ///
+    /// # Errors
+    ///
+    /// Whatever opening reports.
+    pub fn open_folder(&self, relative: &Path) -> io::Result<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        if relative.as_os_str().is_empty() {
+            return Ok(rustix::fs::openat(&self.directory, c".", flags, Mode::empty())?);
+        }
+        self.open_beneath(relative, flags, Patience::Wait)
+    }
+
+    fn open_beneath(&self, relative: &Path, flags: OFlags, patience: Patience) -> io::Result<OwnedFd> {
+        let mut resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        if patience == Patience::InMemoryOnly {
+            resolve |= ResolveFlags::CACHED;
+        }
+        match rustix::fs::openat2(&self.directory, relative, flags, Mode::empty(), resolve) {
+            // Linux before 5.12 does not know CACHED: it may block, so somebody with patience must ask.
+            Err(Errno::INVAL) if patience == Patience::InMemoryOnly => Err(io::ErrorKind::WouldBlock.into()),
+            // Before 5.6, or in a sandbox that refuses what it does not know.
+            Err(Errno::NOSYS | Errno::PERM) => match patience {
+                Patience::InMemoryOnly => Err(io::ErrorKind::WouldBlock.into()),
+                Patience::Wait => open_by_components(&self.directory, relative, flags),
+            },
+            result => Ok(result?),
+        }
+    }
+}
+
+/// What `openat2` does below a folder, with nothing but `openat`: one component at a time, no link followed.
+fn open_by_components(directory: &OwnedFd, relative: &Path, flags: OFlags) -> io::Result<OwnedFd> {
+    let mut below: Option<OwnedFd> = None;
+    let mut components = relative.components().peekable();
+    while let Some(component) = components.next() {
+        let Component::Normal(name) = component else {
+            return Err(Errno::XDEV.into());
+        };
+        let flags = if components.peek().is_some() {
+            OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC
+        } else {
+            flags
+        };
+        let from = below.as_ref().unwrap_or(directory);
+        below = Some(rustix::fs::openat(from, name, flags | OFlags::NOFOLLOW, Mode::empty())?);
+    }
+    below.ok_or_else(|| Errno::NOENT.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::io::Read;
+    use std::os::unix::fs::symlink;
+
+    struct Fixture {
+        root: Root,
+        folder: PathBuf,
+        _keep: tempfile::TempDir,
+    }
+
+    /// `outside/secret` beside `share/inside/plain`, which is what may be read.
+    fn fixture() -> Fixture {
+        let keep = tempfile::tempdir().unwrap();
+        let base = keep.path().canonicalize().unwrap();
+        fs::create_dir_all(base.join("share/inside")).unwrap();
+        fs::create_dir(base.join("outside")).unwrap();
+        fs::write(base.join("outside/secret"), "secret").unwrap();
+        fs::write(base.join("share/inside/plain"), "plain").unwrap();
+        let folder = base.join("share");
+        Fixture { root: Root::open(folder.clone()).unwrap(), folder, _keep: keep }
+    }
+
+    const READ: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
+
+    /// Opens by each of the two ways, which must agree.
+    fn both(root: &Root, path: &str) -> io::Result<String> {
+        let read = |fd: io::Result<OwnedFd>| -> io::Result<String> {
+            let mut text = String::new();
+            File::from(fd?).read_to_string(&mut text)?;
+            Ok(text)
+        };
+        let path = Path::new(path);
+        let first = read(root.open_beneath(path, READ, Patience::Wait));
+        let second = read(open_by_components(&root.directory, path, READ));
+        assert_eq!(first.is_ok(), second.is_ok(), "{path:?}");
+        first
+    }
+
+    #[test]
+    fn paths_that_lead_outside_cannot_be_opened() {
+        let f = fixture();
+        symlink("../outside/secret", f.folder.join("link")).unwrap();
+        symlink("../outside", f.folder.join("way")).unwrap();
+        symlink("/", f.folder.join("inside/slash")).unwrap();
+        let absolute = f.folder.join("../outside/secret").canonicalize().unwrap();
+        for path in [
+            "../outside/secret",
+            "inside/../../outside/secret",
+            "link",
+            "way/secret",
+            "inside/slash/etc/passwd",
+            "/etc/passwd",
+            absolute.to_str().unwrap(),
+            "..",
+            "",
+        ] {
+            assert!(both(&f.root, path).is_err(), "{path:?} was opened");
+        }
+        assert_eq!(both(&f.root, "inside/plain").unwrap(), "plain");
+    }
+
+    #[test]
+    fn a_link_that_stays_inside_is_not_followed_either() {
+        let f = fixture();
+        symlink("inside/plain", f.folder.join("alias")).unwrap();
+        assert!(both(&f.root, "alias").is_err());
+    }
+
+    #[test]
+    fn a_fifo_or_a_folder_is_no_file_and_does_not_hang() {
+        let f = fixture();
+        rustix::fs::mknodat(
+            f.root.open_folder(Path::new("")).unwrap(),
+            "fifo",
+            FileType::Fifo,
+            Mode::from(0o600),
+            0,
+        )
+        .unwrap();
+        assert!(f.root.open_file(Path::new("fifo"), Patience::Wait).is_err());
+        assert!(f.root.open_file(Path::new("inside"), Patience::Wait).is_err());
+    }
+
+    #[test]
+    fn what_was_just_looked_up_opens_without_waiting() {
+        let f = fixture();
+        let path = Path::new("inside/plain");
+        let (_, first) = f.root.open_file(path, Patience::Wait).unwrap();
+        match f.root.open_file(path, Patience::InMemoryOnly) {
+            Ok((_, second)) => assert_eq!(first, second),
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+        }
+    }
+
+    #[test]
+    fn every_change_of_a_settled_file_changes_its_identity() {
+        let f = fixture();
+        let path = Path::new("inside/plain");
+        let look = || f.root.open_file(path, Patience::Wait).unwrap().1;
+        let before = look();
+        std::thread::sleep(before.settles_in(Stamp::now()));
+        // Same length, and the old modification time put back.
+        fs::write(f.folder.join(path), "PLAIN").unwrap();
+        let file = File::options().write(true).open(f.folder.join(path)).unwrap();
+        let old = UNIX_EPOCH + Duration::new(before.modified.seconds as u64, before.modified.nanos);
+        file.set_modified(old).unwrap();
+        let after = look();
+        assert_eq!(before.modified, after.modified);
+        assert_ne!(before, after);
+    }
+
+    #[test]
+    fn a_file_settles_one_tick_after_its_last_change() {
+        let at = |seconds, nanos| Stamp { seconds, nanos };
+        let mut identity =
+            Identity { device: 1, inode: 2, size: 3, modified: at(100, 7), changed: at(100, 7) };
+        assert_eq!(identity.settles_in(at(100, 7)), TICK);
+        assert_eq!(identity.settles_in(at(101, 0)), Duration::ZERO);
+        assert!(!identity.is_from_the_future(at(100, 7)));
+        assert!(identity.is_from_the_future(at(100, 6)));
+        assert_eq!(identity.settles_in(at(99, 999_999_999)), TICK + Duration::from_nanos(8));
+        assert_eq!(identity.settles_in(at(0, 0)), Duration::ZERO);
+        identity.modified.nanos = 0;
+        identity.changed.nanos = 0;
+        assert_eq!(identity.settles_in(at(101, 0)), COARSE_TICK - Duration::from_secs(1));
+    }
+}

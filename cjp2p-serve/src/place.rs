@@ -1,0 +1,128 @@
+//! Where shared files are: the arguments of the command line, and the files below them.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use cjp2p_wire::content_id::PlainName;
+
+use crate::open::{Identity, Patience, Root};
+
+/// One argument of the command line: a folder, or a single file of one.
+#[derive(Debug)]
+pub struct Source {
+    /// Its place among the arguments.
+    pub number: u32,
+    /// The folder, or that of the file.
+    pub root: Root,
+    /// The file's name in `root`, where the argument is a file.
+    pub only: Option<OsString>,
+    /// The argument as it was given.
+    pub shown: PathBuf,
+}
+
+impl Source {
+    /// Takes hold of what `argument` names. A symbolic link given here is followed: it was named on purpose.
+    ///
+    /// # Errors
+    ///
+    /// It does not exist, or is neither a folder nor a regular file, or may not be entered.
+    pub fn open(number: u32, argument: &Path) -> io::Result<Source> {
+        let path = argument.canonicalize()?;
+        let shown = argument.to_path_buf();
+        let kind = path.metadata()?;
+        if kind.is_dir() {
+            let root = Root::open(path)?;
+            return Ok(Source { number, root, only: None, shown });
+        }
+        let (Some(parent), Some(name), true) = (path.parent(), path.file_name(), kind.is_file()) else {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "neither a folder nor a regular file"));
+        };
+        let root = Root::open(parent.to_path_buf())?;
+        Ok(Source { number, root, only: Some(name.to_owned()), shown })
+    }
+
+    /// The absolute path of the folder or file.
+    pub fn path(&self) -> PathBuf {
+        match &self.only {
+            Some(name) => self.root.path().join(name),
+            None => self.root.path().to_path_buf(),
+        }
+    }
+
+    /// How to show people the file or folder `relative` to the root.
+    pub fn show(&self, relative: &Path) -> PathBuf {
+        if self.only.is_some() || relative.as_os_str().is_empty() {
+            self.shown.clone()
+        } else {
+            self.shown.join(relative)
+        }
+    }
+}
+
+/// Where a file really is that is reached by a symbolic link.
+#[derive(Debug)]
+pub struct Target {
+    /// The folder it is opened below.
+    pub root: Arc<Root>,
+    /// The path from there, free of links.
+    pub path: PathBuf,
+}
+
+/// Where one shared file is.
+#[derive(Clone)]
+pub struct Place {
+    /// The argument it is shared by.
+    pub source: Arc<Source>,
+    /// The path from the argument's folder.
+    pub relative: Arc<Path>,
+    /// Where it really is, if the path from the argument's folder goes through a link.
+    pub target: Option<Arc<Target>>,
+}
+
+impl Place {
+    /// Opens the file.
+    ///
+    /// # Errors
+    ///
+    /// Whatever opening reports; an error for anything but a regular file.
+    pub fn open(&self, patience: Patience) -> io::Result<(File, Identity)> {
+        match &self.target {
+            None => self.source.root.open_file(&self.relative, patience),
+            Some(target) => target.root.open_file(&target.path, patience),
+        }
+    }
+
+    /// The file's path as people are shown it: it begins with the argument as given.
+    pub fn shown(&self) -> PathBuf {
+        self.source.show(&self.relative)
+    }
+
+    /// The name under which the file could be asked for: its own, where that is a [`PlainName`].
+    pub fn name(&self) -> Option<PlainName> {
+        let shown = match &self.source.only {
+            Some(_) => &self.source.shown,
+            None => &*self.relative,
+        };
+        shown.file_name().and_then(OsStr::to_str).and_then(|name| PlainName::new(name).ok())
+    }
+
+    /// Whether the two are opened in the same way: they differ once a link leads elsewhere or a folder was replaced.
+    pub fn is_opened_like(&self, other: &Place) -> bool {
+        let same_target = match (&self.target, &other.target) {
+            (None, None) => true,
+            (Some(a), Some(b)) => a.path == b.path && a.root.is_same_folder(&b.root),
+            _ => false,
+        };
+        same_target && Arc::ptr_eq(&self.source, &other.source) && self.relative == other.relative
+    }
+}
+
+impl fmt::Debug for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.shown())
+    }
+}

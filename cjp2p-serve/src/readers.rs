@@ -1,0 +1,223 @@
+//! What may take a while is done here, on a few threads, so that one cold disk does not stall every getter: opening
+//! files, bringing content into memory, computing the parts of trees that are not kept.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use cjp2p_wire::content_id::Hash;
+use cjp2p_wire::tree::{Geometry, TreeSource, group_leaves, read_tree};
+
+use crate::index::{FileNo, FileState};
+use crate::lru::Lru;
+use crate::open::{Identity, Patience};
+use crate::tree_store::{Prefix, TreeStore};
+use crate::workers::Workers;
+
+/// Bytes of content that are brought into memory at a time.
+pub const WINDOW: u64 = 256 << 10;
+
+/// Bytes of a tree file that are computed at a time. In the worst case, of the level below the ones kept, 32 MiB of
+/// content must be hashed for it.
+pub const TREE_BLOCK: u64 = 4096;
+
+/// Threads: as many slow disks as can be waited for at the same time.
+const THREADS: usize = 4;
+
+/// Groups whose leaves are kept in memory, 4 KiB each: enough to give the whole tree of 512 MiB of content in order
+/// without hashing anything twice.
+const GROUPS: usize = 1024;
+
+/// Trees that are held open once they were checked.
+const PREFIXES: usize = 64;
+
+/// What is to be done.
+#[derive(Clone, Debug)]
+pub enum Job {
+    /// Open a file.
+    Open(FileNo, Arc<FileState>),
+    /// Read a file from `window * WINDOW` on, for the kernel to keep it in memory.
+    Warm(FileNo, Arc<File>, u64),
+    /// Compute the bytes of a tree file from `block * TREE_BLOCK` on.
+    Tree(FileNo, Arc<FileState>, Hash, u64),
+}
+
+/// What a job is for; there is no sense in having two with the same one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum JobKey {
+    /// A file to open.
+    Open(FileNo),
+    /// A file and a window of it.
+    Warm(FileNo, u64),
+    /// A file and a block of its tree.
+    Tree(FileNo, u64),
+}
+
+impl Job {
+    /// What the job is for.
+    pub fn key(&self) -> JobKey {
+        match self {
+            Job::Open(no, _) => JobKey::Open(*no),
+            Job::Warm(no, _, window) => JobKey::Warm(*no, *window),
+            Job::Tree(no, _, _, block) => JobKey::Tree(*no, *block),
+        }
+    }
+}
+
+/// How a job ended.
+#[derive(Debug)]
+pub enum Answer {
+    /// The file is open and is what it should be.
+    Opened(File),
+    /// What could be read is in memory.
+    Warmed,
+    /// The block of the tree.
+    Tree(Vec<u8>),
+    /// The kept part of the tree is gone or damaged.
+    TreeLost,
+    /// The file is not what it was, or not there, or cannot be read.
+    Gone,
+}
+
+/// Starts the threads. `tell` is called on them.
+///
+/// # Errors
+///
+/// The system has no room for another thread.
+pub fn start(
+    trees: Arc<TreeStore>,
+    tell: impl Fn(JobKey, Answer) + Send + Sync + 'static,
+) -> io::Result<Workers<Job>> {
+    let reader =
+        TreeReader { trees, prefixes: Mutex::new(Lru::new(PREFIXES)), leaves: Mutex::new(Lru::new(GROUPS)) };
+    Workers::start("reader", THREADS, move |job: Job| {
+        let key = job.key();
+        let answer = match job {
+            Job::Open(_, state) => match state.place.open(Patience::Wait) {
+                Ok((file, identity)) if identity == state.identity => Answer::Opened(file),
+                _ => Answer::Gone,
+            },
+            Job::Warm(_, file, window) => {
+                warm(&file, window);
+                Answer::Warmed
+            }
+            Job::Tree(no, state, root, block) => match reader.block(no, &state, root, block) {
+                Ok(bytes) => Answer::Tree(bytes),
+                Err(Trouble::Tree) => Answer::TreeLost,
+                Err(Trouble::Content) => Answer::Gone,
+            },
+        };
+        tell(key, answer);
+    })
+}
+
+/// Errors do not matter here: whoever reads next meets them too.
+fn warm(file: &File, window: u64) {
+    let mut buffer = vec![0; 64 << 10];
+    let (mut at, end) = (window * WINDOW, (window + 1) * WINDOW);
+    while at < end {
+        match file.read_at(&mut buffer, at) {
+            Ok(0) | Err(_) => return,
+            Ok(read) => at += read as u64,
+        }
+    }
+}
+
+/// What is wrong where a block of a tree cannot be given.
+enum Trouble {
+    Tree,
+    Content,
+}
+
+/// The values of the leaves of one group.
+type Leaves = Arc<[Hash]>;
+
+struct TreeReader {
+    trees: Arc<TreeStore>,
+    prefixes: Mutex<Lru<Hash, Prefix>>,
+    leaves: Mutex<Lru<(FileNo, u64), Leaves>>,
+}
+
+impl TreeReader {
+    fn block(&self, no: FileNo, state: &FileState, root: Hash, block: u64) -> Result<Vec<u8>, Trouble> {
+        let geometry = Geometry::new(state.identity.size).map_err(|_| Trouble::Content)?;
+        let prefix = self.prefix(&root, &geometry)?;
+        let mut source = BlockSource { reader: self, no, state, geometry, prefix, open: None, at: None };
+        let start = block * TREE_BLOCK;
+        let mut out = Vec::new();
+        let read = read_tree(&geometry, start..start + TREE_BLOCK, &mut source, &mut out);
+        if let Err(Trouble::Tree) = read {
+            self.prefixes.lock().unwrap_or_else(PoisonError::into_inner).remove(&root);
+        }
+        read.map(|()| out)
+    }
+
+    fn prefix(&self, root: &Hash, geometry: &Geometry) -> Result<Prefix, Trouble> {
+        let prefixes = || self.prefixes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(prefix) = prefixes().get(root) {
+            return Ok(prefix.clone());
+        }
+        let prefix = self.trees.open(root, geometry).map_err(|error| {
+            log::debug!("tree of {} bytes: {error}", geometry.length());
+            Trouble::Tree
+        })?;
+        prefixes().insert(*root, prefix.clone());
+        Ok(prefix)
+    }
+}
+
+/// Reads what one block of a tree needs.
+struct BlockSource<'a> {
+    reader: &'a TreeReader,
+    no: FileNo,
+    state: &'a FileState,
+    geometry: Geometry,
+    prefix: Prefix,
+    open: Option<File>,
+    /// The leaves given last.
+    at: Option<Leaves>,
+}
+
+impl TreeSource for BlockSource<'_> {
+    type Error = Trouble;
+
+    fn prefix(&mut self, range: std::ops::Range<u64>, out: &mut Vec<u8>) -> Result<(), Trouble> {
+        self.prefix.read(range, out).map_err(|_| Trouble::Tree)
+    }
+
+    fn leaves(&mut self, group: u64) -> Result<&[Hash], Trouble> {
+        let known = || self.reader.leaves.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (self.no, group);
+        let found = known().get(&key).cloned();
+        let leaves = match found {
+            Some(leaves) => leaves,
+            None => {
+                let leaves: Leaves = self.hash_leaves(group).map_err(|_| Trouble::Content)?.into();
+                known().insert(key, leaves.clone());
+                leaves
+            }
+        };
+        Ok(self.at.insert(leaves))
+    }
+}
+
+impl BlockSource<'_> {
+    fn hash_leaves(&mut self, group: u64) -> io::Result<Vec<Hash>> {
+        let file = match self.open.take() {
+            Some(file) => file,
+            None => self.state.place.open(Patience::Wait)?.0,
+        };
+        let range = self.geometry.group_range(group);
+        let size = usize::try_from(range.end - range.start).unwrap_or(0);
+        let mut content = vec![0; size];
+        file.read_exact_at(&mut content, range.start)?;
+        // Looked at after reading: had it changed before, this would tell.
+        if Identity::of_file(&file)? != Some(self.state.identity) {
+            return Err(io::Error::other("changed"));
+        }
+        self.open = Some(file);
+        let first = self.geometry.leaves_of(range).start;
+        Ok(group_leaves(first, &content))
+    }
+}

@@ -1,0 +1,275 @@
+//! What is printed: on standard output ids and paths, or JSON, and on standard error what a person wants to know.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use cjp2p_wire::content_id::ContentId;
+use cjp2p_wire::node::Counters;
+use cjp2p_wire::tool::progress::around_the_bar;
+use cjp2p_wire::tool::{ToolError, names, size};
+use data_encoding::HEXLOWER;
+use serde::Serialize;
+
+use crate::cli::TOOL;
+use crate::events::Event;
+use crate::index::{FileState, Ids};
+
+/// Prints what happens.
+#[derive(Debug)]
+pub(crate) struct Report {
+    json: bool,
+    quiet: bool,
+    /// What the last summary said.
+    told: Counters,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "event", rename_all = "lowercase")]
+enum Line {
+    Found {
+        #[serde(flatten)]
+        path: JsonPath,
+        length: u64,
+    },
+    Listening {
+        address: SocketAddr,
+    },
+    Shared(JsonFile),
+    Changed(JsonFile),
+    Withdrawn(JsonFile),
+    Ready {
+        files: u64,
+        bytes: u64,
+        hashed: u64,
+    },
+    Served {
+        requests: u64,
+        bytes: u64,
+        datagrams: u64,
+    },
+}
+
+#[derive(Serialize)]
+struct JsonFile {
+    ids: [ContentId; 2],
+    #[serde(flatten)]
+    path: JsonPath,
+    length: u64,
+}
+
+#[derive(Serialize)]
+struct JsonPath {
+    path: String,
+    /// The bytes of a path that is not UTF-8, in hex; `path` is then only near to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path_hex: Option<String>,
+}
+
+impl Report {
+    /// Prints JSON, or else for people; to these less if `quiet`.
+    pub(crate) fn new(json: bool, quiet: bool) -> Report {
+        Report { json, quiet, told: Counters::default() }
+    }
+
+    /// A file would be shared.
+    ///
+    /// # Errors
+    ///
+    /// As for all methods: standard output cannot be written.
+    pub(crate) fn found(&self, path: &Path, length: u64) -> Result<(), ToolError> {
+        if self.json {
+            return print_json(&[Line::Found { path: JsonPath::of(path), length }]);
+        }
+        let mut line = Vec::new();
+        append_path(&mut line, b"", path);
+        print(&line)
+    }
+
+    /// The socket is bound.
+    ///
+    /// # Errors
+    ///
+    /// Standard output cannot be written.
+    pub(crate) fn listening(&self, address: SocketAddr) -> Result<(), ToolError> {
+        if self.json {
+            return print_json(&[Line::Listening { address }]);
+        }
+        self.say(&format!("listening at {address}"));
+        Ok(())
+    }
+
+    /// Something happened to shared files.
+    ///
+    /// # Errors
+    ///
+    /// Standard output cannot be written.
+    pub(crate) fn events(&self, events: &[Event]) -> Result<(), ToolError> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        if self.json {
+            let lines: Vec<Line> = events.iter().map(Line::of).collect();
+            return print_json(&lines);
+        }
+        let mut text = Vec::new();
+        for event in events {
+            match event {
+                Event::Shared { file, ids, .. } => {
+                    let id = format!("{}  ", ContentId::Blake3(ids.blake3));
+                    append_path(&mut text, id.as_bytes(), &file.place.shown());
+                }
+                Event::Changed { file, .. } => {
+                    log::info!("changed: {}", names::shown(file.place.shown()));
+                }
+                Event::Withdrawn { file, .. } => {
+                    log::info!("gone: {}", names::shown(file.place.shown()));
+                }
+                Event::Ready { .. } => {}
+            }
+        }
+        print(&text)
+    }
+
+    /// Everything that was there at the start is shared.
+    pub(crate) fn ready(&self, files: u64, bytes: u64) {
+        if !self.json {
+            let plural = if files == 1 { "" } else { "s" };
+            self.say(&format!("sharing {files} file{plural}, {}", size::human(bytes)));
+        }
+    }
+
+    /// How much was sent so far; only said if it is more than last time.
+    ///
+    /// # Errors
+    ///
+    /// Standard output cannot be written.
+    pub(crate) fn served(&mut self, now: Counters) -> Result<(), ToolError> {
+        if now.requests_served == self.told.requests_served {
+            return Ok(());
+        }
+        self.told = now;
+        let (requests, bytes) = (now.requests_served, now.content_out);
+        log::info!("{requests} requests answered, {}", size::human(bytes));
+        if self.json {
+            let datagrams = now.datagrams_out;
+            print_json(&[Line::Served { requests, bytes, datagrams }])?;
+        }
+        Ok(())
+    }
+
+    fn say(&self, message: &str) {
+        if !self.quiet {
+            // Where standard error is closed there is nobody to tell.
+            let _ = around_the_bar(|| writeln!(io::stderr(), "{TOOL}: {message}"));
+        }
+    }
+}
+
+impl Line {
+    fn of(event: &Event) -> Line {
+        match event {
+            Event::Shared { file, ids, .. } => Line::Shared(JsonFile::of(file, ids)),
+            Event::Changed { file, ids, .. } => Line::Changed(JsonFile::of(file, ids)),
+            Event::Withdrawn { file, ids, .. } => Line::Withdrawn(JsonFile::of(file, ids)),
+            &Event::Ready { files, bytes, hashed } => Line::Ready { files, bytes, hashed },
+        }
+    }
+}
+
+impl JsonFile {
+    fn of(file: &FileState, ids: &Ids) -> JsonFile {
+        JsonFile {
+            ids: [ContentId::Blake3(ids.blake3), ContentId::Sha256(ids.sha256)],
+            path: JsonPath::of(&file.place.shown()),
+            length: file.identity.size,
+        }
+    }
+}
+
+impl JsonPath {
+    fn of(path: &Path) -> JsonPath {
+        let hex = || HEXLOWER.encode(path.as_os_str().as_bytes());
+        JsonPath { path: path.to_string_lossy().into_owned(), path_hex: path.to_str().is_none().then(hex) }
+    }
+}
+
+/// A line of a list as sha256sum writes it.
+fn append_path(text: &mut Vec<u8>, before: &[u8], path: &Path) {
+    let (escaped, marked) = names::escape(path.as_os_str().as_bytes());
+    text.extend_from_slice(if marked { b"\\" } else { b"" });
+    text.extend_from_slice(before);
+    text.extend_from_slice(&escaped);
+    text.push(b'\n');
+}
+
+fn print_json(lines: &[Line]) -> Result<(), ToolError> {
+    let mut text = Vec::new();
+    for line in lines {
+        serde_json::to_writer(&mut text, line).map_err(|error| ToolError::output(error.into()))?;
+        text.push(b'\n');
+    }
+    print(&text)
+}
+
+fn print(text: &[u8]) -> Result<(), ToolError> {
+    let write = || {
+        let mut out = io::stdout().lock();
+        out.write_all(text)?;
+        out.flush()
+    };
+    around_the_bar(write).map_err(ToolError::output)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::open::Patience;
+    use crate::place::{Place, Source};
+    use std::ffi::OsStr;
+    use std::sync::Arc;
+
+    fn json(line: &Line) -> String {
+        serde_json::to_string(line).unwrap()
+    }
+
+    #[test]
+    fn events_are_spelled_as_documented() {
+        let folder = tempfile::tempdir().unwrap();
+        let name = OsStr::from_bytes(b"caf\xe9");
+        std::fs::write(folder.path().join(name), "x").unwrap();
+        let source = Arc::new(Source::open(0, folder.path()).unwrap());
+        let place = Place { source, relative: Path::new(name).into(), target: None };
+        let (_, identity) = place.open(Patience::Wait).unwrap();
+        let file = FileState { place, identity };
+        let ids = Ids { blake3: [1; 32], sha256: [2; 32] };
+        let line = Line::Shared(JsonFile::of(&file, &ids));
+        let folder = folder.path().display();
+        let hex = HEXLOWER.encode(format!("{folder}/caf").as_bytes());
+        assert_eq!(
+            json(&line),
+            format!(
+                r#"{{"event":"shared","ids":["blake3/{}","{}"],"path":"{folder}/caf{}","path_hex":"{hex}e9","length":1}}"#,
+                "01".repeat(32),
+                "02".repeat(32),
+                '\u{fffd}',
+            )
+        );
+        let address = "[::1]:24254".parse().unwrap();
+        let line = Line::Listening { address };
+        assert_eq!(json(&line), r#"{"event":"listening","address":"[::1]:24254"}"#);
+        let line = Line::Ready { files: 2, bytes: 9, hashed: 1 };
+        assert_eq!(json(&line), r#"{"event":"ready","files":2,"bytes":9,"hashed":1}"#);
+        let line = Line::Found { path: JsonPath::of(Path::new("a\nb")), length: 3 };
+        assert_eq!(json(&line), r#"{"event":"found","path":"a\nb","length":3}"#);
+    }
+
+    #[test]
+    fn a_listed_path_is_one_line_whatever_it_is_called() {
+        let mut text = Vec::new();
+        append_path(&mut text, b"id  ", Path::new("plain"));
+        append_path(&mut text, b"id  ", Path::new("a\nb"));
+        assert_eq!(text, b"id  plain\n\\id  a\\nb\n");
+    }
+}

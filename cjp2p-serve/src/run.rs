@@ -1,0 +1,278 @@
+//! Runs the command: puts the share, the node and the event loop together.
+
+use std::fs;
+use std::io::{self, IsTerminal};
+use std::net::SocketAddr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cjp2p_wire::io::event_loop::EventLoop;
+use cjp2p_wire::io::peer_file::PeerFile;
+use cjp2p_wire::io::random;
+use cjp2p_wire::io::signals::{Signals, end_by};
+use cjp2p_wire::io::state_dir::{FileLock, StateDir};
+use cjp2p_wire::io::udp::UdpPort;
+use cjp2p_wire::node::{Config, Node};
+use cjp2p_wire::peers::address::DEFAULT_PORT;
+use cjp2p_wire::time::Time;
+use cjp2p_wire::tool::args::{Listen, LockMode};
+use cjp2p_wire::tool::progress::Progress;
+use cjp2p_wire::tool::{Exit, ToolError, names};
+use data_encoding::HEXLOWER;
+use nix::sys::signal::{SigSet, Signal};
+
+use crate::cli::{Cli, TOOL};
+use crate::events::Event;
+use crate::neighbours::Neighbours;
+use crate::open::Patience;
+use crate::place::Source;
+use crate::report::Report;
+use crate::share::{Options, Share, open_sources};
+use crate::walk::{Rules, Step, walk};
+
+/// What is shared where nothing is named.
+const DEFAULT_FOLDER: &str = "cjp2p";
+/// How often a summary of what was sent is printed, if anything was.
+const SUMMARY_EVERY: Duration = Duration::from_secs(10);
+/// How often the bar moves while files are hashed.
+const BAR_EVERY: Duration = Duration::from_millis(100);
+
+/// Runs the command.
+pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
+    cli.log.start(TOOL);
+    let rules = Rules { hidden: cli.hidden, follow: cli.follow };
+    let sources = open_sources(&arguments(&cli)?, rules)
+        .map_err(|(path, error)| ToolError::failure(format!("{}: {error}", names::shown(path))))?;
+    if cli.dry_run {
+        return dry_run(&sources, rules, &Report::new(cli.json, cli.log.quiet));
+    }
+    let state = cli.state.open()?;
+    let Some(_lock) = lock(&state, &sources, cli.lock)? else {
+        return Ok(Exit::Done);
+    };
+    // From here on signals are read, not suffered; before the first thread, for threads inherit that.
+    let signals = Signals::take_over(&[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP])
+        .map_err(|error| ToolError::failure(format!("signals: {error}")))?;
+    let mut server = Server::start(cli, sources, rules, &state, signals)?;
+    let ended = server.run()?;
+    server.save()?;
+    let Some(signal) = ended else {
+        return Ok(Exit::Done);
+    };
+    end_by(signal);
+    // Who started it had that signal ignored.
+    Ok(if signal == Signal::SIGINT { Exit::Interrupted } else { Exit::Terminated })
+}
+
+fn arguments(cli: &Cli) -> Result<Vec<PathBuf>, ToolError> {
+    if !cli.paths.is_empty() {
+        return Ok(cli.paths.clone());
+    }
+    let folder = PathBuf::from(DEFAULT_FOLDER);
+    if cli.dry_run && !folder.exists() {
+        log::warn!("{DEFAULT_FOLDER}: does not exist yet");
+        return Ok(Vec::new());
+    }
+    fs::create_dir_all(&folder).map_err(|error| ToolError::failure(format!("{DEFAULT_FOLDER}: {error}")))?;
+    Ok(vec![folder])
+}
+
+/// Lists what would be shared. Opens each file, so that what cannot be read is found out.
+fn dry_run(sources: &[Arc<Source>], rules: Rules, report: &Report) -> Result<Exit, ToolError> {
+    let mut result = Ok(Exit::Done);
+    for source in sources {
+        walk(source, rules, &mut |step| {
+            let problem = match step {
+                Step::File(place, _) => match place.open(Patience::Wait) {
+                    Ok((_, identity)) => {
+                        let printed = report.found(&place.shown(), identity.size);
+                        if let (Ok(_), Err(error)) = (&result, printed) {
+                            result = Err(error);
+                        }
+                        return;
+                    }
+                    Err(error) => (place.shown(), error),
+                },
+                Step::Problem { path, error } => (path, error),
+                Step::Folder { .. } => return,
+            };
+            log::warn!("{}: {}", names::shown(problem.0), problem.1);
+        });
+    }
+    result
+}
+
+/// The lock of this job: the same folders and files shared with the same state folder. `None`: leave it to the other.
+fn lock(
+    state: &StateDir,
+    sources: &[Arc<Source>],
+    mode: Option<LockMode>,
+) -> Result<Option<Option<FileLock>>, ToolError> {
+    let mut paths: Vec<PathBuf> = sources.iter().map(|source| source.path()).collect();
+    paths.sort();
+    let mut hasher = blake3::Hasher::new();
+    for path in &paths {
+        hasher.update(path.as_os_str().as_bytes());
+        hasher.update(b"\0");
+    }
+    let name = HEXLOWER.encode(&hasher.finalize().as_bytes()[..8]);
+    let path = state.file(&format!("serve-{name}.lock"));
+    match mode {
+        Some(mode) => Ok(mode.acquire(&path)?.map(Some)),
+        // Held all the same, so that a later one with --lock sees it.
+        None => {
+            let lock = FileLock::try_acquire(&path);
+            if let Err(error) = &lock {
+                log::info!("lock: {error}");
+            }
+            Ok(Some(lock.unwrap_or_default()))
+        }
+    }
+}
+
+struct Server {
+    event_loop: EventLoop,
+    node: Node,
+    share: Share,
+    report: Report,
+    neighbours: Neighbours,
+    /// Until everything there at the start is hashed.
+    progress: Option<Progress>,
+    end_at: Time,
+    summary_at: Time,
+    on_terminal: bool,
+}
+
+impl Server {
+    fn start(
+        cli: Cli,
+        sources: Vec<Arc<Source>>,
+        rules: Rules,
+        state: &StateDir,
+        signals: Signals,
+    ) -> Result<Server, ToolError> {
+        let failed =
+            |what: &'static str| move |error: io::Error| ToolError::failure(format!("{what}: {error}"));
+        let listen = cli.listen.listen.unwrap_or(Listen::Everywhere { port: DEFAULT_PORT });
+        let port = bind(listen)?;
+        let address = port.local_address().map_err(failed("socket"))?;
+        let event_loop = EventLoop::new(port, Some(signals)).map_err(failed("event loop"))?;
+        let node = Node::new(Config {
+            secret: random::secret().map_err(failed("random numbers"))?,
+            seed: random::seed().map_err(failed("random numbers"))?,
+            upload_rate: cli.rate,
+            answers: true,
+            lists: !cli.no_list,
+            receive_buffer: event_loop.port().receive_buffer(),
+        });
+        let report = Report::new(cli.json, cli.log.quiet);
+        report.listening(address)?;
+        let options = Options { rules, names: !cli.no_names, ..Options::default() };
+        let waker = event_loop.waker();
+        let share = Share::start(sources, &options, state.path(), Arc::new(move || waker.wake()))
+            .map_err(failed("threads"))?;
+        let now = event_loop.now();
+        let neighbours = Neighbours::new(PeerFile::new(state), cli.peers, now, event_loop.waker());
+        Ok(Server {
+            node,
+            share,
+            report,
+            neighbours,
+            progress: Some(cli.progress.start(TOOL, &cli.log)),
+            end_at: cli.duration.map_or(Time::NEVER, |duration| now + duration),
+            summary_at: now + SUMMARY_EVERY,
+            on_terminal: io::stderr().is_terminal(),
+            event_loop,
+        })
+    }
+
+    /// Serves until the time is over, or gives the signal that ended it.
+    fn run(&mut self) -> Result<Option<Signal>, ToolError> {
+        let mut events = Vec::new();
+        loop {
+            let now = self.event_loop.now();
+            if now >= self.end_at {
+                return Ok(None);
+            }
+            let until = self.next_due(now);
+            let wake = self
+                .event_loop
+                .turn(&mut self.node, &mut self.share, until, &mut events)
+                .map_err(|error| ToolError::failure(format!("network: {error}")))?;
+            match wake.signal {
+                Some(Signal::SIGHUP) if !self.terminal_is_gone() => self.share.rescan(),
+                Some(signal) => return Ok(Some(signal)),
+                None => {}
+            }
+            if wake.woken {
+                self.take_share_events()?;
+                let now = self.event_loop.now();
+                self.node.handle_library_ready(now, &mut self.share);
+                self.event_loop.drain(&mut self.node, &mut events);
+            }
+            self.neighbours.turn(&mut self.event_loop, &mut self.node, &mut events);
+            for event in events.drain(..) {
+                self.neighbours.take_event(&event);
+            }
+            self.show_progress();
+            if self.event_loop.now() >= self.summary_at {
+                self.summary_at = self.event_loop.now() + SUMMARY_EVERY;
+                self.report.served(self.node.counters())?;
+            }
+        }
+    }
+
+    fn next_due(&self, now: Time) -> Time {
+        let bar = self.progress.as_ref().map_or(Time::NEVER, |_| now + BAR_EVERY);
+        self.end_at.min(self.summary_at).min(self.neighbours.due()).min(bar)
+    }
+
+    fn take_share_events(&mut self) -> Result<(), ToolError> {
+        let events = self.share.poll();
+        for event in &events {
+            if let Event::Ready { files, bytes, .. } = event {
+                self.show_progress();
+                if let Some(progress) = self.progress.take() {
+                    progress.finish();
+                }
+                self.report.ready(*files, *bytes);
+            }
+        }
+        self.report.events(&events)
+    }
+
+    fn show_progress(&mut self) {
+        let (done, total) = self.share.hashing();
+        if let Some(progress) = self.progress.as_mut().filter(|_| total > 0) {
+            progress.update(done, Some(total), 0);
+        }
+    }
+
+    /// HUP asks for another look at the files, but a terminal that closes sends it too.
+    fn terminal_is_gone(&self) -> bool {
+        self.on_terminal && !io::stderr().is_terminal()
+    }
+
+    /// Writes down what has to be kept. From here on a second signal ends the process at once.
+    fn save(&mut self) -> Result<(), ToolError> {
+        let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM].into_iter().collect();
+        // Should that fail, a second signal is simply not heard.
+        let _ = signals.thread_unblock();
+        self.neighbours.save(&self.event_loop, &self.node);
+        self.report.served(self.node.counters())
+    }
+}
+
+fn bind(listen: Listen) -> Result<UdpPort, ToolError> {
+    let candidates = listen.candidates();
+    UdpPort::bind(&candidates).map_err(|error| {
+        let address: Vec<String> = candidates.iter().map(SocketAddr::to_string).collect();
+        let hint = match error.kind() {
+            io::ErrorKind::AddrInUse => "; another process has that port, try --listen 0 for any other",
+            _ => "",
+        };
+        ToolError::failure(format!("listening at {}: {error}{hint}", address[0]))
+    })
+}

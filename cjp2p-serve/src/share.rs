@@ -1,0 +1,181 @@
+//! A share: folders and files on disk, kept track of by a thread, to be read by their ids.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use cjp2p_wire::content_id::ContentId;
+use cjp2p_wire::transfer::blobs::{Library, Read, Sink};
+
+use crate::events::{Event, Told, Waker};
+use crate::hash_store::HashStore;
+use crate::hasher::Hashing;
+use crate::index::Index;
+use crate::keeper::{Keeper, Task};
+use crate::library::SharedLibrary;
+use crate::place::Source;
+use crate::readers;
+use crate::tree_store::TreeStore;
+use crate::walk::Rules;
+
+/// Events on the way before the keeper waits.
+const EVENTS: usize = 4096;
+
+/// What is shared, and how.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// What is passed over.
+    pub rules: Rules,
+    /// Whether files can be asked for by their plain names.
+    pub names: bool,
+    /// How often to look at everything where changes cannot be noticed.
+    pub poll_every: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { rules: Rules::default(), names: true, poll_every: Duration::from_secs(30) }
+    }
+}
+
+/// Takes hold of what the arguments name. What another argument covers is left out, so that nothing is shared twice.
+///
+/// # Errors
+///
+/// The first argument that is neither a folder nor a file, or cannot be entered, with the reason.
+pub fn open_sources(arguments: &[PathBuf], rules: Rules) -> Result<Vec<Arc<Source>>, (PathBuf, io::Error)> {
+    let mut opened = Vec::new();
+    for argument in arguments {
+        match Source::open(0, argument) {
+            Ok(source) => opened.push(source),
+            Err(error) => return Err((argument.clone(), error)),
+        }
+    }
+    let kept: Vec<bool> = (opened.iter().enumerate())
+        .map(|(at, source)| {
+            !opened.iter().enumerate().any(|(other_at, other)| {
+                let same = source.path() == other.path();
+                other_at != at && if same { other_at < at } else { covers(other, source, rules) }
+            })
+        })
+        .collect();
+    let kept = opened.into_iter().zip(kept).filter(|(_, keep)| *keep);
+    Ok((0..).zip(kept).map(|(number, (source, _))| Arc::new(Source { number, ..source })).collect())
+}
+
+/// Whether a walk of `outer` comes to `inner`.
+fn covers(outer: &Source, inner: &Source, rules: Rules) -> bool {
+    let inner = inner.path();
+    outer.only.is_none()
+        && (inner.strip_prefix(outer.root.path()))
+            .is_ok_and(|below| below.iter().all(|name| rules.allow(name)))
+}
+
+/// Shared files: [`Library`] reads them, [`Share::poll`] says what happens to them.
+pub struct Share {
+    library: SharedLibrary,
+    events: Receiver<Event>,
+    tasks: Sender<Task>,
+    hashing: Arc<Hashing>,
+    waker: Waker,
+}
+
+impl Share {
+    /// Starts to share `sources`. Ids and trees are remembered in `state_folder`. `wake` is called from other threads
+    /// whenever there is reason to call [`Share::poll`].
+    ///
+    /// # Errors
+    ///
+    /// The system has no room for another thread.
+    pub fn start(
+        sources: Vec<Arc<Source>>,
+        options: &Options,
+        state_folder: &Path,
+        wake: Arc<dyn Fn() + Send + Sync>,
+    ) -> io::Result<Share> {
+        let waker = Waker::new(wake);
+        let (event_sender, events) = mpsc::sync_channel(EVENTS);
+        let (tasks, task_receiver) = mpsc::channel();
+        let (answer_sender, answers) = mpsc::channel();
+        let index = Arc::new(Mutex::new(Index::new(options.names)));
+        let trees = Arc::new(TreeStore::new(state_folder));
+        let hashing = Arc::new(Hashing::default());
+
+        let reader_waker = waker.clone();
+        let readers = readers::start(trees.clone(), move |key, answer| {
+            // Fails only when nobody reads any more.
+            let _ = answer_sender.send((key, answer));
+            reader_waker.wake();
+        })?;
+        let keeper = Keeper {
+            sources,
+            rules: options.rules,
+            poll_every: options.poll_every,
+            index: index.clone(),
+            hashes: HashStore::new(state_folder),
+            trees,
+            hashing: hashing.clone(),
+            told: Told::new(event_sender, waker.clone()),
+            tasks: tasks.clone(),
+        };
+        thread::Builder::new().name("keeper".into()).spawn(move || {
+            if let Err(error) = keeper.run(&task_receiver) {
+                log::error!("cannot share anything: {error}");
+            }
+        })?;
+        let library = SharedLibrary::new(index, tasks.clone(), readers, answers);
+        Ok(Share { library, events, tasks, hashing, waker })
+    }
+
+    /// What has happened since, part of it if it is much. After this, reads that were put off may be tried again.
+    pub fn poll(&mut self) -> Vec<Event> {
+        self.waker.looking();
+        self.library.collect();
+        let events: Vec<Event> = self.events.try_iter().take(EVENTS).collect();
+        if events.len() == EVENTS {
+            self.waker.wake();
+        }
+        for event in &events {
+            if let Event::Changed { no, .. } | Event::Withdrawn { no, .. } = event {
+                self.library.forget(*no);
+            }
+        }
+        events
+    }
+
+    /// Looks at everything again, in the background.
+    pub fn rescan(&self) {
+        // Fails only if the keeper could not start, which was said.
+        let _ = self.tasks.send(Task::Rescan);
+    }
+
+    /// How far hashing is: bytes done, and bytes of all files that were or are to be hashed.
+    pub fn hashing(&self) -> (u64, u64) {
+        let done = self.hashing.done.load(Ordering::Relaxed);
+        (done, self.hashing.total.load(Ordering::Relaxed).max(done))
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.hashing.stop.store(true, Ordering::Relaxed);
+        let _ = self.tasks.send(Task::Stop);
+    }
+}
+
+/// Nothing is ever fetched into a share.
+impl Sink for Share {}
+
+impl Library for Share {
+    fn read(&mut self, id: &ContentId, offset: u64, length: usize, out: &mut Vec<u8>) -> Read {
+        self.library.read(id, offset, length, out)
+    }
+
+    fn list(&mut self, limit: usize) -> Vec<(ContentId, u64)> {
+        self.library.list(limit)
+    }
+}

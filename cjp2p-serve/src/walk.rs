@@ -1,0 +1,283 @@
+//! Finding the files to share.
+
+use std::collections::{HashSet, VecDeque};
+use std::ffi::{CStr, OsStr, OsString};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use cjp2p_wire::io::partial_name::is_partial;
+use rustix::fs::{AtFlags, Dir, FileType};
+
+use crate::open::{Identity, Root};
+use crate::place::{Place, Source, Target};
+
+/// What is shared and what is passed over.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Rules {
+    /// Take files and folders whose names begin with a dot.
+    pub hidden: bool,
+    /// Go where symbolic links lead.
+    pub follow: bool,
+}
+
+impl Rules {
+    /// Whether a file or folder of this name is shared. Downloads in progress never are.
+    pub fn allow(self, name: &OsStr) -> bool {
+        (self.hidden || !name.as_bytes().starts_with(b".")) && !is_partial(name)
+    }
+}
+
+/// What a walk comes across.
+#[derive(Debug)]
+pub enum Step {
+    /// A folder is about to be listed. Whoever watches it from now on misses nothing.
+    Folder {
+        /// The argument it is below.
+        source: Arc<Source>,
+        /// Its path from the argument's folder.
+        relative: PathBuf,
+        /// Its absolute path, free of links when it was found.
+        path: PathBuf,
+    },
+    /// A regular file.
+    File(Place, Identity),
+    /// Something that should have been shared and cannot be read.
+    Problem {
+        /// Its path as people are shown it.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+}
+
+/// Visits everything below `source` that `rules` allow: the files of a folder first, then its folders, by name.
+///
+/// Devices, sockets and FIFOs are passed over without being opened. Where links are followed, what they lead to comes
+/// after everything else, and a folder is visited once however many links lead to it.
+pub fn walk(source: &Arc<Source>, rules: Rules, visit: &mut dyn FnMut(Step)) {
+    walk_from(source, Path::new(""), rules, visit);
+}
+
+/// The same for what is at the path `relative` below the source only: a folder, a file, or nothing.
+pub fn walk_from(source: &Arc<Source>, relative: &Path, rules: Rules, visit: &mut dyn FnMut(Step)) {
+    let mut walk = Walk { source, rules, visit, links: VecDeque::new(), visited: HashSet::new() };
+    if let Some(name) = &source.only {
+        walk.file_argument(name);
+        return;
+    }
+    walk.from(relative);
+    while let Some(link) = walk.links.pop_front() {
+        walk.follow(link);
+    }
+}
+
+/// A folder or link: its path as shared, and where it really is if that is elsewhere.
+struct Spot {
+    relative: PathBuf,
+    target: Option<Arc<Target>>,
+}
+
+struct Walk<'a> {
+    source: &'a Arc<Source>,
+    rules: Rules,
+    visit: &'a mut dyn FnMut(Step),
+    links: VecDeque<Spot>,
+    /// Device and inode of the folders visited, where links are followed.
+    visited: HashSet<(u64, u64)>,
+}
+
+impl Walk<'_> {
+    fn file_argument(&mut self, name: &OsStr) {
+        let folder = match self.source.root.open_folder(Path::new("")) {
+            Ok(folder) => folder,
+            Err(error) => return self.problem(Path::new(""), error),
+        };
+        self.announce(&Spot { relative: PathBuf::new(), target: None });
+        if is_partial(name) {
+            let error = io::Error::other("a download in progress is not shared");
+            return self.problem(Path::new(name), error);
+        }
+        if let Ok(Found::File(identity)) = look(&folder, name) {
+            self.file(&Spot { relative: name.into(), target: None }, identity);
+        }
+    }
+
+    fn from(&mut self, relative: &Path) {
+        let (Some(parent), Some(name)) = (relative.parent(), relative.file_name()) else {
+            return self.folders(Spot { relative: relative.to_path_buf(), target: None });
+        };
+        if !relative.iter().all(|name| self.rules.allow(name)) {
+            return;
+        }
+        // Nothing there, or no longer: not a problem, whoever asks compares with what was there.
+        let found = self.source.root.open_folder(parent).and_then(|folder| look(&folder, name));
+        let spot = Spot { relative: relative.to_path_buf(), target: None };
+        match found {
+            Ok(Found::File(identity)) => self.file(&spot, identity),
+            Ok(Found::Folder) => self.folders(spot),
+            Ok(Found::Link) if self.rules.follow => self.links.push_back(spot),
+            _ => {}
+        }
+    }
+
+    /// Visits a folder and all folders below it.
+    fn folders(&mut self, first: Spot) {
+        let mut to_do = vec![first];
+        while let Some(spot) = to_do.pop() {
+            match self.folder(&spot) {
+                Ok(mut below) => {
+                    below.reverse();
+                    to_do.append(&mut below);
+                }
+                // It went away between listing and visiting it, unless it is the argument itself.
+                Err(error)
+                    if error.kind() == io::ErrorKind::NotFound && !spot.relative.as_os_str().is_empty() => {}
+                Err(error) => self.problem(&spot.relative, error),
+            }
+        }
+    }
+
+    /// Visits the files of one folder and returns its folders.
+    fn folder(&mut self, spot: &Spot) -> io::Result<Vec<Spot>> {
+        let folder = match &spot.target {
+            None => self.source.root.open_folder(&spot.relative)?,
+            Some(target) => target.root.open_folder(&target.path)?,
+        };
+        if self.rules.follow && !self.visited.insert(device_and_inode(&folder)?) {
+            return Ok(Vec::new());
+        }
+        self.announce(spot);
+        let mut below = Vec::new();
+        for name in names(&folder)? {
+            if !self.rules.allow(&name) {
+                continue;
+            }
+            let inner = Spot {
+                relative: spot.relative.join(&name),
+                target: spot.target.as_ref().map(|target| {
+                    let path = target.path.join(&name);
+                    Arc::new(Target { root: target.root.clone(), path })
+                }),
+            };
+            match look(&folder, &name) {
+                Ok(Found::File(identity)) => self.file(&inner, identity),
+                Ok(Found::Folder) => below.push(inner),
+                Ok(Found::Link) if self.rules.follow => self.links.push_back(inner),
+                Ok(Found::Link | Found::Other) => {
+                    log::debug!("passed over: {:?}", self.source.show(&inner.relative));
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => self.problem(&inner.relative, error),
+            }
+        }
+        Ok(below)
+    }
+
+    /// Goes where a link leads.
+    fn follow(&mut self, link: Spot) {
+        match self.resolve(&link) {
+            Ok(target) => {
+                let name = target.path.file_name();
+                if name.is_some_and(is_partial) {
+                    return;
+                }
+                let found = match (target.path.parent(), name) {
+                    (Some(parent), Some(name)) => {
+                        target.root.open_folder(parent).and_then(|folder| look(&folder, name))
+                    }
+                    _ => Ok(Found::Folder),
+                };
+                let spot = Spot { relative: link.relative, target: Some(Arc::new(target)) };
+                match found {
+                    Ok(Found::File(identity)) => self.file(&spot, identity),
+                    Ok(Found::Folder) => self.folders(spot),
+                    Ok(Found::Link | Found::Other) => {}
+                    Err(error) => self.problem(&spot.relative, error),
+                }
+            }
+            Err(error) => self.problem(&link.relative, error),
+        }
+    }
+
+    /// Where a link leads now, as a path free of links: below the share if it is there, else from `/`.
+    fn resolve(&self, link: &Spot) -> io::Result<Target> {
+        let path = match &link.target {
+            None => self.source.root.path().join(&link.relative),
+            Some(target) => target.root.path().join(&target.path),
+        };
+        let real = path.canonicalize()?;
+        let (root, path) = match real.strip_prefix(self.source.root.path()) {
+            Ok(inside) => (self.source.root.path(), inside.to_path_buf()),
+            Err(_) => (Path::new("/"), real.strip_prefix("/").unwrap_or(&real).to_path_buf()),
+        };
+        Ok(Target { root: Arc::new(Root::open(root.to_path_buf())?), path })
+    }
+
+    fn announce(&mut self, spot: &Spot) {
+        let path = match &spot.target {
+            None => self.source.root.path().join(&spot.relative),
+            Some(target) => target.root.path().join(&target.path),
+        };
+        (self.visit)(Step::Folder { source: self.source.clone(), relative: spot.relative.clone(), path });
+    }
+
+    fn file(&mut self, spot: &Spot, identity: Identity) {
+        let place = Place {
+            source: self.source.clone(),
+            relative: spot.relative.as_path().into(),
+            target: spot.target.clone(),
+        };
+        (self.visit)(Step::File(place, identity));
+    }
+
+    fn problem(&mut self, relative: &Path, error: io::Error) {
+        let path = self.source.show(relative);
+        (self.visit)(Step::Problem { path, error });
+    }
+}
+
+enum Found {
+    File(Identity),
+    Folder,
+    Link,
+    Other,
+}
+
+/// What `name` in `folder` is, without following or opening it.
+fn look(folder: &OwnedFd, name: &OsStr) -> io::Result<Found> {
+    let stat = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    if let Some(identity) = Identity::of(&stat) {
+        return Ok(Found::File(identity));
+    }
+    Ok(match FileType::from_raw_mode(stat.st_mode as _) {
+        FileType::Directory => Found::Folder,
+        FileType::Symlink => Found::Link,
+        _ => Found::Other,
+    })
+}
+
+#[allow(clippy::unnecessary_cast, reason = "the widths differ between architectures")]
+fn device_and_inode(folder: &OwnedFd) -> io::Result<(u64, u64)> {
+    let stat = rustix::fs::fstat(folder)?;
+    Ok((stat.st_dev as u64, stat.st_ino as u64))
+}
+
+/// The names in a folder, sorted.
+fn names(folder: &OwnedFd) -> io::Result<Vec<OsString>> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(folder)? {
+        let entry = entry?;
+        let name: &CStr = entry.file_name();
+        if !matches!(name.to_bytes(), b"." | b"..") {
+            names.push(OsString::from_vec(name.to_bytes().to_vec()));
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+#[cfg(test)]
+mod tests;

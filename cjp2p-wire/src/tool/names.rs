@@ -1,0 +1,58 @@
+//! File names in lists and messages: whatever a file is called, it is one line and nothing that a terminal acts on.
+
+use std::borrow::Cow;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
+/// The name as it stands in a line of a list, and whether the line has to begin with a backslash to say that it is
+/// escaped. As sha256sum and b3sum do it.
+pub fn escape(name: &[u8]) -> (Cow<'_, [u8]>, bool) {
+    let needs_it = |byte: &u8| matches!(byte, b'\n' | b'\r' | b'\\');
+    if !name.iter().any(needs_it) {
+        return (Cow::Borrowed(name), false);
+    }
+    let mut escaped = Vec::with_capacity(name.len() + 8);
+    for byte in name {
+        match byte {
+            b'\n' => escaped.extend(b"\\n"),
+            b'\r' => escaped.extend(b"\\r"),
+            b'\\' => escaped.extend(b"\\\\"),
+            _ => escaped.push(*byte),
+        }
+    }
+    (Cow::Owned(escaped), true)
+}
+
+/// The name for a message.
+pub fn shown(name: impl AsRef<OsStr>) -> String {
+    let mut shown = String::new();
+    for c in String::from_utf8_lossy(name.as_ref().as_bytes()).chars() {
+        if c.is_control() {
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_shows_each_name_on_one_line() {
+        let escaped = |name: &'static [u8]| {
+            let (name, marked) = escape(name);
+            (String::from_utf8(name.into_owned()).unwrap(), marked)
+        };
+        assert_eq!(escaped(b"a b "), ("a b ".into(), false));
+        assert_eq!(escaped(b"a\nb\\\r"), ("a\\nb\\\\\\r".into(), true));
+    }
+
+    #[test]
+    fn a_message_shows_no_control_characters() {
+        let name = OsStr::from_bytes(b"a\n\x1b[2J\xff\xc2\x9b");
+        assert_eq!(shown(name), "a\\n\\u{1b}[2J\u{fffd}\\u{9b}");
+    }
+}
