@@ -289,10 +289,11 @@ impl Assembly {
             .range((space, range.start)..(space, range.end.max(range.start)))
             .map(|(&key, _)| key)
             .collect();
-        if let Some((&key, extent)) = self.extents.range(..(space, range.start)).next_back() {
-            if key.0 == space && extent.range.end > range.start {
-                keys.insert(0, key);
-            }
+        if let Some((&key, extent)) = self.extents.range(..(space, range.start)).next_back()
+            && key.0 == space
+            && extent.range.end > range.start
+        {
+            keys.insert(0, key);
         }
         keys
     }
@@ -466,10 +467,11 @@ impl Assembly {
     fn forget_finished_group(&mut self, offset: u64) {
         let group = offset / GROUP_LEN;
         let range = group * GROUP_LEN..((group + 1) * GROUP_LEN).min(self.length);
-        if let Check::Tree(verifier) = &mut self.check {
-            if self.done.contains(range) && verifier.geometry().top_run_level() > 0 {
-                verifier.forget_run(Run { level: 0, index: group });
-            }
+        if let Check::Tree(verifier) = &mut self.check
+            && self.done.contains(range)
+            && verifier.geometry().top_run_level() > 0
+        {
+            verifier.forget_run(Run { level: 0, index: group });
         }
     }
 

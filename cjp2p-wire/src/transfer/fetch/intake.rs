@@ -108,14 +108,15 @@ impl Fetch {
             return true;
         }
         let ContentId::Blake3(root) = self.id else { return false };
-        if block.offset == 0 && block.data.len() as u64 == length {
-            if let Some(verified) = verify_whole(&root, block.data) {
-                match sink.write(self.job, verified) {
-                    Ok(()) => self.complete(length),
-                    Err(error) => self.fail(Failure::Destination(error)),
-                }
-                return true;
+        if block.offset == 0
+            && block.data.len() as u64 == length
+            && let Some(verified) = verify_whole(&root, block.data)
+        {
+            match sink.write(self.job, verified) {
+                Ok(()) => self.complete(length),
+                Err(error) => self.fail(Failure::Destination(error)),
             }
+            return true;
         }
         self.add_claim(root, length);
         true
@@ -123,10 +124,11 @@ impl Fetch {
 
     fn add_claim(&mut self, root: Hash, length: u64) {
         let known = self.assemblies.iter().any(|a| a.length() == length);
-        if !known && self.assemblies.len() < MAX_CLAIMS {
-            if let Some(check) = Assembly::check_for(root, length) {
-                self.assemblies.push(Assembly::new(self.job, length, check, RangeSet::new()));
-            }
+        if !known
+            && self.assemblies.len() < MAX_CLAIMS
+            && let Some(check) = Assembly::check_for(root, length)
+        {
+            self.assemblies.push(Assembly::new(self.job, length, check, RangeSet::new()));
         }
     }
 

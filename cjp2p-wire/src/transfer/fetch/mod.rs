@@ -322,7 +322,7 @@ impl Fetch {
         };
         match source.standing {
             Standing::Serving => {
-                let whole_leaves = ask.range.start % assembly::ALIGNED_BLOCK == 0
+                let whole_leaves = ask.range.start.is_multiple_of(assembly::ALIGNED_BLOCK)
                     && ask.range.end - ask.range.start == assembly::ALIGNED_BLOCK;
                 if !source.aligned && !whole_leaves {
                     source.aligned = true;
@@ -340,10 +340,10 @@ impl Fetch {
 
     /// A peer that held back is ready to answer: it is asked again now, if it has not answered yet.
     pub fn probe_again(&mut self, now: Time, address: SocketAddr) {
-        if let Some(source) = self.sources.get_mut(&address) {
-            if source.standing == Standing::Unknown {
-                source.next_probe = now;
-            }
+        if let Some(source) = self.sources.get_mut(&address)
+            && source.standing == Standing::Unknown
+        {
+            source.next_probe = now;
         }
     }
 

@@ -66,10 +66,10 @@ impl Fetch {
         only: Option<SocketAddr>,
         sink: &mut dyn Sink,
     ) {
-        if !self.assemblies.is_empty() {
-            if let Err(error) = sink.restage(self.job) {
-                return self.fail(Failure::Destination(error));
-            }
+        if !self.assemblies.is_empty()
+            && let Err(error) = sink.restage(self.job)
+        {
+            return self.fail(Failure::Destination(error));
         }
         self.stagers.clear();
         self.only = only;
