@@ -126,10 +126,11 @@ impl Citizen for Liar {
                 self.cookie = Some(value.get().to_owned());
             }
         }
-        if encoder.is_empty() && self.returns_cookies {
-            if let Some(cookie) = &self.cookie {
-                encoder.value("AlwaysReturned", cookie);
-            }
+        if encoder.is_empty()
+            && self.returns_cookies
+            && let Some(cookie) = &self.cookie
+        {
+            encoder.value("AlwaysReturned", cookie);
         }
         let before = encoder.len();
         for message in &messages {

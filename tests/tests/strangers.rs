@@ -1,0 +1,240 @@
+//! What those get who have not proved their address: little, and never a conversation of two machines for ever.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use cjp2p_tests::content;
+use cjp2p_tests::sim::liars::{Liar, Lie};
+use cjp2p_tests::sim::peer::config;
+use cjp2p_tests::sim::{Citizen, Link, Outbox, Peer, World};
+use cjp2p_wire::datagram::{self, Encoder, Padding};
+use cjp2p_wire::message::{ContentRequest, Message};
+use cjp2p_wire::peers::cookie::{CookieMint, Proof};
+use cjp2p_wire::time::Time;
+
+const SERVER: &str = "10.0.0.2:24254";
+
+fn server(files: &[Vec<u8>]) -> Peer {
+    let mut peer = Peer::new(2);
+    for (n, file) in files.iter().enumerate() {
+        peer.blobs.share(file.clone(), Some(&format!("file{n}")));
+    }
+    peer
+}
+
+/// One of the datagrams that a stranger may send, without a cookie of ours.
+fn stranger_says(random: &mut fastrand::Rng, ids: &[String]) -> Vec<u8> {
+    let mut encoder = Encoder::new();
+    for _ in 0..random.usize(0..6) {
+        let id = &ids[random.usize(0..ids.len())];
+        match random.u8(0..12) {
+            0..4 => encoder.request(&ContentRequest {
+                id: id.into(),
+                offset: if random.bool() { 0 } else { random.u64(0..2_000_000) },
+                length: [0, 1, 32, 960, 4096, 40_960, 1 << 53][random.usize(0..7)],
+            }),
+            4 => encoder.bare("PleaseSendPeers"),
+            5 => encoder.bare("PleaseListContent"),
+            6 => encoder.bare("PleaseListSupportedMessages"),
+            7 => encoder
+                .value("PleaseReturnThisMessage", &format!("\"{}\"", "x".repeat(random.usize(0..1200)))),
+            8 => encoder.cookie("PleaseAlwaysReturnThisMessage", &"y".repeat(random.usize(0..300))),
+            9 => encoder.cookie("AlwaysReturned", "no cookie of anybody"),
+            10 => encoder.cookie("ReturnedMessage", &format!("{}.0.40960.{id}", "A".repeat(22))),
+            _ => encoder.content(id, 0, &[1; 100], Some(100), Padding::Padded),
+        }
+    }
+    let pad = if random.u8(0..4) == 0 { random.usize(0..1500) } else { 0 };
+    let mut bytes = encoder.finish(pad);
+    if random.u8(0..4) == 0 && !bytes.is_empty() {
+        let at = random.usize(0..bytes.len());
+        bytes[at] = random.u8(..);
+    }
+    bytes
+}
+
+#[test]
+fn a_stranger_never_gets_more_than_twice_what_it_sent() {
+    let files = [content::bytes(1, 1_500_000), content::bytes(2, 10), Vec::new()];
+    let mut ids: Vec<String> = files
+        .iter()
+        .flat_map(|f| [content::blake3_id(f).to_string(), content::sha256_id(f).to_string()])
+        .collect();
+    ids.push("file0".into());
+    ids.push("nothing of this name".into());
+    ids.push(content::blake3_id(&files[0]).to_string().replace("blake3/", "blake3_tree_v2/"));
+    ids.push("../../etc/passwd".into());
+    let mut peer = server(&files);
+    let mut random = fastrand::Rng::with_seed(3);
+    let mut answered = 0u32;
+    for n in 0..200_000u32 {
+        let from = SocketAddr::from(([198, 51, 100, random.u8(1..255)], random.u16(1..)));
+        let bytes = stranger_says(&mut random, &ids);
+        let mut out = Outbox::new();
+        peer.handle_datagram(Time::from_millis(u64::from(n)), from, &bytes, &mut out);
+        let sent: usize = out.iter().map(|(_, bytes)| bytes.len()).sum();
+        assert!(sent <= 2 * bytes.len(), "{sent} for {}: {}", bytes.len(), String::from_utf8_lossy(&bytes));
+        assert!(out.iter().all(|(to, _)| *to == from));
+        answered += u32::from(sent > 0);
+    }
+    assert!(answered > 50_000, "only {answered} of the questions were answered: the test asks nothing");
+    assert_eq!(peer.node.acquaintances().count(), 0, "strangers were remembered");
+}
+
+#[test]
+fn what_is_no_question_is_not_answered() {
+    let mut peer = server(&[content::bytes(1, 5000)]);
+    let mut encoder = Encoder::new();
+    encoder.content("file0", 0, &[0; 500], Some(500), Padding::Padded);
+    encoder.peers(&["192.0.2.1:5".parse().unwrap()]);
+    encoder.cookie("AlwaysReturned", "x");
+    encoder.cookie("ReturnedMessage", "x");
+    encoder.cookie("PleaseAlwaysReturnThisMessage", "x");
+    encoder.referral("file0", &[]);
+    encoder.content_list([("x", 1)]);
+    let mut out = Outbox::new();
+    peer.handle_datagram(Time::ZERO, "192.0.2.7:7".parse().unwrap(), &encoder.finish(1400), &mut out);
+    assert!(out.is_empty(), "{out:?}");
+}
+
+#[test]
+fn an_echo_of_everything_comes_to_rest() {
+    let bytes = content::bytes(4, 50_000);
+    let (server_at, echo): (SocketAddr, SocketAddr) =
+        (SERVER.parse().unwrap(), "10.0.0.3:1".parse().unwrap());
+    let mut world = World::new(5);
+    world.add(server_at, Link::default(), server(std::slice::from_ref(&bytes)));
+    world.add(echo, Link::default(), Liar::new(Lie::Echo, &bytes, 6));
+    let id = content::blake3_id(b"what only the echo is asked for");
+    world.with_peer(server_at, |peer, now| peer.fetch(now, &id, &[echo]));
+    for text in [
+        r#"[{"PleaseReturnThisMessage":{"cookie":"x"}}]"#,
+        r#"[{"PleaseAlwaysReturnThisMessage":{"cookie":"x"}},{"PleaseSendPeers":{}}]"#,
+        r#"[{"PleaseSendContent":{"id":"file0","offset":0,"length":4096}}]"#,
+    ] {
+        world.inject(echo, server_at, text.as_bytes().to_vec());
+    }
+    // The fetch gives up after 30 s; then there must be silence.
+    world.run_for(Duration::from_secs(60));
+    let before = world.traffic(server_at);
+    world.run_for(Duration::from_secs(600));
+    assert_eq!(world.traffic(server_at), before);
+    assert!(before.datagrams_out < 100, "{before:?}");
+}
+
+#[test]
+fn two_of_ours_back_to_back_come_to_rest() {
+    let mut world = World::new(7);
+    let (a, b): (SocketAddr, SocketAddr) = (SERVER.parse().unwrap(), "10.0.0.3:24254".parse().unwrap());
+    world.add(a, Link::default(), server(&[content::bytes(1, 9000)]));
+    world.add(b, Link::default(), Peer::new(3));
+    // Forged, so that each believes that the other asked.
+    for (from, to) in [(a, b), (b, a)] {
+        let mut encoder = Encoder::new();
+        encoder.cookie("PleaseAlwaysReturnThisMessage", "x");
+        encoder.value("PleaseReturnThisMessage", "{\"cookie\":\"y\"}");
+        encoder.bare("PleaseSendPeers");
+        encoder.bare("PleaseListContent");
+        encoder.request(&ContentRequest { id: "file0".into(), offset: 0, length: 4096 });
+        world.inject(from, to, encoder.finish(0));
+    }
+    world.run_for(Duration::from_secs(10));
+    let before = (world.traffic(a), world.traffic(b));
+    assert!(before.0.datagrams_out + before.1.datagrams_out < 20, "{before:?}");
+    world.run_for(Duration::from_secs(600));
+    assert_eq!((world.traffic(a), world.traffic(b)), before);
+}
+
+/// Asks as a node does that knows no `PleaseAlwaysReturnThisMessage`, and returns what it is asked to return.
+struct OldNode {
+    got: Rc<RefCell<BTreeMap<u64, Vec<u8>>>>,
+}
+
+impl Citizen for OldNode {
+    fn handle_datagram(&mut self, _now: Time, from: SocketAddr, bytes: &[u8], out: &mut Outbox) {
+        for message in datagram::decode(bytes).unwrap() {
+            match message {
+                Message::PleaseReturnThisMessage(value) => {
+                    let mut encoder = Encoder::new();
+                    encoder.value("ReturnedMessage", value.get());
+                    out.push((from, encoder.finish(0)));
+                }
+                Message::Content(block) => {
+                    assert!(!block.base64.contains('='), "it dies of padding");
+                    self.got.borrow_mut().insert(block.offset, block.decode().unwrap());
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+#[test]
+fn a_node_that_can_return_a_cookie_only_once_is_served_in_full_and_without_padding() {
+    let bytes = content::bytes(8, 10_000);
+    let got = Rc::new(RefCell::new(BTreeMap::new()));
+    let (server_at, old): (SocketAddr, SocketAddr) = (SERVER.parse().unwrap(), "10.0.0.3:5".parse().unwrap());
+    let mut world = World::new(9);
+    world.add(server_at, Link::default(), server(std::slice::from_ref(&bytes)));
+    world.add(old, Link::default(), OldNode { got: got.clone() });
+    for block in 0..3u64 {
+        let text =
+            format!(r#"[{{"PleaseSendContent":{{"id":"file0","length":4096,"offset":{}}}}}]"#, block * 4096);
+        world.inject(old, server_at, text.into_bytes());
+        world.run_for(Duration::from_millis(100));
+    }
+    let got: Vec<u8> = got.borrow().values().flatten().copied().collect();
+    assert_eq!(got, bytes);
+    // One challenge, its answer, and three blocks: the second and third needed no challenge.
+    assert_eq!(world.traffic(server_at).datagrams_out, 4);
+}
+
+#[test]
+fn a_cookie_is_of_no_use_to_anybody_else_nor_for_long() {
+    let mint = CookieMint::new(config(2).secret);
+    let ours: SocketAddr = "192.0.2.1:5".parse().unwrap();
+    let cookie = mint.mint(Time::ZERO, ours);
+    let ask = |from: SocketAddr, now: Time| {
+        let mut peer = server(&[content::bytes(1, 50_000)]);
+        let mut encoder = Encoder::new();
+        encoder.cookie("AlwaysReturned", &cookie);
+        encoder.request(&ContentRequest { id: "file0".into(), offset: 0, length: 40_960 });
+        let mut out = Outbox::new();
+        peer.handle_datagram(now, from, &encoder.finish(0), &mut out);
+        out.iter().map(|(_, bytes)| bytes.len()).sum::<usize>()
+    };
+    assert!(ask(ours, Time::from_millis(599_000)) > 40_000);
+    for (from, ms) in [("192.0.2.1:6", 0), ("192.0.2.2:5", 0), ("192.0.2.1:5", 660_000)] {
+        assert!(ask(from.parse().unwrap(), Time::from_millis(ms)) < 500, "{from} {ms}");
+    }
+    assert_eq!(mint.check(Time::ZERO, ours, &cookie), Proof::Current);
+}
+
+#[test]
+fn forged_content_in_an_honest_sources_name_neither_harms_nor_frames_it() {
+    let bytes = content::bytes(10, 2_000_000);
+    let (getter, source): (SocketAddr, SocketAddr) = ("10.0.0.1:1".parse().unwrap(), SERVER.parse().unwrap());
+    let mut world = World::new(11);
+    world.add(getter, Link::rated(20, 10, 256 << 10), Peer::new(1));
+    let mut peer = Peer::new(2);
+    let id = peer.blobs.share(bytes.clone(), None);
+    world.add(source, Link::rated(20, 10, 256 << 10), peer);
+    let job = world.with_peer(getter, |peer, now| peer.fetch(now, &id, &[source]));
+    // Blindly, for blocks that are surely on their way, with wrong bytes and wrong lengths.
+    for n in 0..2000u64 {
+        let mut encoder = Encoder::new();
+        let offset = world.random_below(2_000_000);
+        let eof = if n % 2 == 0 { 2_000_000 } else { 1_999_999 };
+        encoder.content(&id.to_string(), offset / 960 * 960, &[0; 900], Some(eof), Padding::Padded);
+        world.inject(source, getter, encoder.finish(0));
+        world.run_for(Duration::from_millis(1));
+    }
+    assert!(world.run_until(Duration::from_secs(30), |world| world.peer(getter).is_over(job)));
+    let peer = world.peer(getter);
+    assert_eq!(peer.failure(job), None);
+    assert!(peer.fetched(job) == bytes);
+    assert_eq!(peer.liars(), []);
+}
