@@ -211,7 +211,9 @@ impl Node {
         self.send(address, encoder.finish(pad));
         if let Some(path) = self.path_mut(address) {
             let place = (job_id, ask.space, ask.range.start);
-            let again = ask.again;
+            // An answer to the earlier request of the two would be taken for a quick one to this.
+            let earlier = path.places.get(&place).is_some_and(|&earlier| path.path.supersede(earlier));
+            let again = ask.again || earlier;
             let sequence = path.path.on_sent(now, Flight { job: job_id, ask }, answer, again);
             path.places.insert(place, sequence);
             self.in_flight += answer;

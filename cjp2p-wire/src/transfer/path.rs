@@ -132,6 +132,16 @@ impl<T: Clone> Path<T> {
         Some(flight.what)
     }
 
+    /// Forgets a request whose place a new one takes. Returns whether it was still remembered.
+    pub fn supersede(&mut self, sequence: Sequence) -> bool {
+        let Some(flight) = self.flights.remove(&sequence) else { return false };
+        if !flight.lost {
+            self.window.on_withdrawn(flight.bytes);
+            self.live -= 1;
+        }
+        true
+    }
+
     /// Forgets the requests for which `matches` holds: their answers are of no use any more.
     pub fn withdraw(&mut self, matches: impl Fn(&T) -> bool) {
         let (window, live) = (&mut self.window, &mut self.live);
