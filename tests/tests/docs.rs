@@ -16,26 +16,24 @@ fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// The paths, from the root, of all files with this ending; nothing that builds leave behind.
+/// The paths, from the root, of all files with this ending, without what builds leave behind.
 fn files(ending: &str) -> Vec<String> {
-    fn collect(folder: &Path, ending: &str, found: &mut Vec<PathBuf>) {
-        for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
-            let name = entry.file_name();
-            let hidden = name.to_string_lossy().starts_with('.');
-            if entry.file_type().unwrap().is_dir() {
-                let built = entry.path().join("CACHEDIR.TAG").exists();
-                if !hidden && !built {
-                    collect(&entry.path(), ending, found);
+    let mut found = Vec::new();
+    let mut folders = vec![root()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("the workspace can be read") {
+            let path = entry.expect("the workspace can be read").path();
+            let below = path.strip_prefix(root()).ok().and_then(Path::to_str).expect("its names are UTF-8");
+            let hidden = below.rsplit('/').next().is_some_and(|name| name.starts_with('.'));
+            if path.is_dir() {
+                if !hidden && !path.join("CACHEDIR.TAG").exists() {
+                    folders.push(path);
                 }
-            } else if name.to_string_lossy().ends_with(ending) {
-                found.push(entry.path());
+            } else if below.ends_with(ending) {
+                found.push(below.to_owned());
             }
         }
     }
-    let mut found = Vec::new();
-    collect(&root(), ending, &mut found);
-    let mut found: Vec<String> =
-        found.iter().map(|path| path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned()).collect();
     found.sort();
     found
 }
