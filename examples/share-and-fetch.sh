@@ -18,11 +18,11 @@ PATH="${CARGO_TARGET_DIR:-$PWD/target}/release:$PATH"
 tmp=$(mktemp -d)
 export CJP2P_BOOTSTRAP=
 server=
-clean_up() {
-    [ -z "$server" ] || kill "$server" 2>/dev/null || true
-    rm -rf "$tmp"
+end_server() {
+    [ -z "$server" ] || { kill "$server" && wait "$server"; } 2> "$tmp/ended" || true
+    server=
 }
-trap clean_up EXIT
+trap 'end_server; rm -rf "$tmp"' EXIT
 trap 'exit 1' HUP INT TERM
 
 step "A folder with a file of ${SIZE_MIB:-64} MiB"
@@ -31,7 +31,8 @@ head -c "$((${SIZE_MIB:-64} * 1048576))" /dev/urandom > "$tmp/shared/film.mkv"
 
 # Starts cjp2p-serve with the given options, waits until all is shared, and sets $address.
 share() {
-    [ -z "$server" ] || { kill "$server"; wait "$server" || true; }
+    end_server
+    : > "$tmp/events"
     cjp2p-serve --json --listen 127.0.0.1:0 --for 5m --state "$tmp/serve-state" "$@" "$tmp/shared" > "$tmp/events" &
     server=$!
     tries=0
