@@ -1,7 +1,7 @@
 //! Fetching one piece of content from many sources, of which any may lie, lose, or fall silent.
 //!
 //! The length of the content is what each source claims until the last leaf proves it, so a fetch keeps one
-//! [`Assembly`] for each length claimed, and judges what a source sends only under its own claim. Under each claim the
+//! `Assembly` for each length claimed, and judges what a source sends only under its own claim. Under each claim the
 //! last leaf and the runs of the tree above it are fetched first. The first claim that is proven is the truth.
 //!
 //! An id that is verified only as a whole has no such proof: there one claim after the other is tried, staged apart,
