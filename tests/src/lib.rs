@@ -2,5 +2,6 @@
 //! implementations that are slow and obviously right.
 
 pub mod content;
+pub mod real;
 pub mod reference_tree;
 pub mod sim;

@@ -268,3 +268,97 @@ fn the_same_seed_gives_the_same_history() {
     };
     assert_eq!(run(), run());
 }
+
+/// A fetch whose link changes at half time; returns how long after the change the getter had something new again.
+fn with_change(seed: u64, before: Link, after: Link) -> (Duration, Outcome) {
+    let bytes = content::bytes(seed, 16 << 20);
+    let mut world = World::new(seed);
+    world.add(GETTER, Link { delay: Duration::from_millis(1), ..Link::default() }, Peer::new(1));
+    world.add(at(2), before, sharing(2, &bytes));
+    let job = start(&mut world, &content::blake3_id(&bytes), &[at(2)]);
+    let done = move |world: &World| world.peer(GETTER).node.progress(job).map_or(0, |p| p.done);
+    assert!(world.run_until(Duration::from_secs(60), move |world| done(world) > 8 << 20));
+    world.set_link(at(2), after);
+    let changed = world.now();
+    // What was on its way already may still arrive.
+    world.run_for(before.delay * 2 + Duration::from_millis(50));
+    let had = done(&world);
+    assert!(world.run_until(Duration::from_secs(30), move |world| done(world) > had + (200 << 10)));
+    let pause = world.now().since(changed);
+    (pause, finish(&mut world, job, &bytes, 120))
+}
+
+#[test]
+fn a_path_that_begins_to_swallow_long_packets_is_used_with_short_ones() {
+    let link = Link::rated(50, 20, 256 << 10);
+    let (pause, outcome) = with_change(30, link, Link { swallows_above: 1280, ..link });
+    assert!(pause < Duration::from_secs(3), "{pause:?}");
+    assert!(outcome.seconds < 4.0, "{}", outcome.seconds);
+}
+
+#[test]
+fn a_rate_that_halves_and_a_round_trip_that_triples_are_adapted_to() {
+    let link = Link::rated(50, 20, 256 << 10);
+    let (pause, _) = with_change(31, link, Link { rate: Some(25 * 125_000), ..link });
+    assert!(pause < Duration::from_secs(3), "rate: {pause:?}");
+    let (pause, _) = with_change(32, link, Link { delay: link.delay * 3, ..link });
+    assert!(pause < Duration::from_secs(3), "round trip: {pause:?}");
+    let (pause, _) = with_change(33, link, Link { rate: Some(200 * 125_000), ..link });
+    assert!(pause < Duration::from_secs(1), "more rate: {pause:?}");
+}
+
+#[test]
+fn a_blackout_is_survived() {
+    let bytes = content::bytes(34, 16 << 20);
+    let mut world = World::new(35);
+    world.add(GETTER, Link { delay: Duration::from_millis(1), ..Link::default() }, Peer::new(1));
+    world.add(at(2), Link::rated(50, 20, 256 << 10), sharing(2, &bytes));
+    let job = start(&mut world, &content::blake3_id(&bytes), &[at(2)]);
+    let done = move |world: &World| world.peer(GETTER).node.progress(job).map_or(0, |p| p.done);
+    assert!(world.run_until(Duration::from_secs(60), move |world| done(world) > 4 << 20));
+    world.set_up(at(2), false);
+    world.run_for(Duration::from_secs(2));
+    world.set_up(at(2), true);
+    let (back, had) = (world.now(), done(&world));
+    assert!(world.run_until(Duration::from_secs(30), move |world| done(world) > had + (200 << 10)));
+    let pause = world.now().since(back);
+    assert!(pause < Duration::from_secs(3), "{pause:?}");
+    finish(&mut world, job, &bytes, 60);
+}
+
+#[test]
+fn a_range_of_a_large_file_costs_little_more_than_itself() {
+    let bytes = content::bytes(40, 200 << 20);
+    let (from, to) = (100_000_001u64, 101_048_577u64);
+    let mut world = World::new(41);
+    world.add(GETTER, Link::default(), Peer::new(1));
+    world.add(at(2), Link::rated(100, 20, 256 << 10), sharing(2, &bytes));
+    let id = content::blake3_id(&bytes);
+    let job =
+        world.with_peer(GETTER, |peer, now| peer.fetch_ranges(now, &id, &[at(2)], vec![from..to], None));
+    let outcome = finish(&mut world, job, &[], 30);
+    let fetched = &world.peer(GETTER).blobs.fetched[&job];
+    assert!(fetched.done.contains(from..to));
+    assert!(fetched.bytes[from as usize..to as usize] == bytes[from as usize..to as usize]);
+    assert!(outcome.received < (to - from) * 115 / 100, "{}", outcome.received);
+}
+
+#[test]
+fn ranges_come_in_the_order_they_are_named() {
+    let bytes = content::bytes(42, 4 << 20);
+    let (first, second) = (3_000_000..3_500_000, 100..600_000);
+    let mut world = World::new(43);
+    world.add(GETTER, Link::default(), Peer::new(1));
+    world.add(at(2), Link::rated(20, 20, 256 << 10), sharing(2, &bytes));
+    let id = content::blake3_id(&bytes);
+    let ranges = vec![first.clone(), second.clone(), 9_000_000..u64::MAX];
+    let job = world.with_peer(GETTER, |peer, now| peer.fetch_ranges(now, &id, &[at(2)], ranges, None));
+    let has = |world: &World, range: std::ops::Range<u64>| {
+        world.peer(GETTER).blobs.fetched.get(&job).is_some_and(|fetched| fetched.done.contains(range))
+    };
+    assert!(world.run_until(Duration::from_secs(10), |world| has(world, first.clone())));
+    assert!(!has(&world, 500_000..600_000));
+    finish(&mut world, job, &[], 30);
+    assert!(has(&world, second.clone()));
+    assert!(!has(&world, 1_000_000..1_100_000));
+}

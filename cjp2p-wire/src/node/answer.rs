@@ -253,6 +253,10 @@ impl Node {
                 if whole || (part_will_do && data.len() >= MIN_TASTE) {
                     let said =
                         reply.say(|e| e.content(&request.id, request.offset, &data, eof, Padding::Padded));
+                    if said {
+                        self.counters.requests_served += 1;
+                        self.counters.content_out += data.len() as u64;
+                    }
                     return whole && said;
                 }
                 false
@@ -273,7 +277,6 @@ impl Node {
         for from in std::mem::take(&mut self.lists_wanted) {
             self.send_list(now, from, blobs);
         }
-        let mut later = Vec::new();
         let mut data = std::mem::take(&mut self.read_buffer);
         while let Some((from, request)) = self.turns.pop(now) {
             data.clear();
@@ -292,13 +295,10 @@ impl Node {
                     encoder.referral(&request.wire_id, &peers);
                     self.send(from, encoder.finish(0));
                 }
-                Read::Later => later.push((from, request)),
+                Read::Later => self.turns.park(from, request),
             }
         }
         self.read_buffer = data;
-        for (from, request) in later.into_iter().rev() {
-            self.turns.push_back(from, request);
-        }
     }
 
     fn content_datagram(

@@ -20,8 +20,16 @@ use crate::transfer::path::{Path, Sequence};
 pub(crate) const MAX_BLOCK: u64 = 32 << 10;
 /// A first question to a peer that the user named is padded to this size at the most, so that the answer may be useful.
 pub(crate) const MAX_PROBE: usize = 1200;
+/// The longest datagram asked for where longer ones are swallowed: what IPv6 promises of every path, 1,280, less headers.
+pub(crate) const NARROW_DATAGRAM: usize = 1232;
+/// How often a long datagram is tried on such a path.
+pub(crate) const WIDEN_INTERVAL: Duration = Duration::from_secs(5);
+/// So many waits in vain make a path a narrow one.
+pub(crate) const SILENCES_UNTIL_NARROW: u32 = 2;
 /// Suggested addresses tried in a second at the most.
 pub(crate) const SUGGESTIONS_PER_SECOND: u32 = 8;
+/// Peers asked for content at the most, by all fetches.
+pub(crate) const MAX_ASKED: usize = 1024;
 /// Suggested addresses that wait to be tried, at the most.
 pub(crate) const MAX_SUGGESTIONS: usize = 1024;
 /// Suggestions taken from one peer for one fetch.
@@ -38,10 +46,14 @@ struct Flight {
 #[derive(Debug)]
 pub(super) struct AskedPath {
     path: Path<Flight>,
-    // The latest request for each place. Entries of requests long forgotten may remain until they are asked again.
+    // The latest request for each place; some of them are forgotten already.
     places: BTreeMap<(JobId, Space, u64), Sequence>,
-    /// Bytes of a datagram that cross the path whole.
+    /// Bytes of a datagram that cross the path whole, as far as the route says.
     room: usize,
+    /// Long datagrams seem to be swallowed: ask for short ones.
+    narrow: bool,
+    /// While it is narrow, when to try a long one again.
+    widen_at: Time,
     was_gone: bool,
 }
 
@@ -51,6 +63,8 @@ impl AskedPath {
             path: Path::new(ORDINARY_DATAGRAM as u64),
             places: BTreeMap::new(),
             room: ORDINARY_DATAGRAM,
+            narrow: false,
+            widen_at: Time::ZERO,
             was_gone: false,
         }
     }
@@ -63,6 +77,19 @@ impl AskedPath {
         let paced = self.path.window.next_send_at();
         let check = self.path.next_check_at();
         if paced > now { paced.min(check) } else { check }
+    }
+
+    /// Drops places of forgotten requests, once they are the most.
+    fn forget_places(&mut self) {
+        if self.places.len() > 2 * self.path.remembered() + 1024 {
+            let path = &self.path;
+            self.places.retain(|_, sequence| path.flight(*sequence).is_some());
+        }
+    }
+
+    /// Bytes of a datagram to ask for now.
+    fn room_now(&self, now: Time) -> usize {
+        if self.narrow && now < self.widen_at { self.room.min(NARROW_DATAGRAM) } else { self.room }
     }
 
     /// The request that a block at this place answers.
@@ -104,11 +131,12 @@ impl Node {
     }
 
     fn open_source(&mut self, now: Time, job: JobId, address: SocketAddr, suggested: bool) {
-        let Some(job) = self.fetches.get_mut(&job) else {
+        let Some(job) = self.fetches.get_mut(&job) else { return };
+        if job.fetch.knows(address) || (self.asked.len() >= MAX_ASKED && !self.asked.contains(&address)) {
             return;
-        };
+        }
         let contact = self.contacts.entry(address);
-        if contact.banned || job.fetch.knows(address) {
+        if contact.banned {
             return;
         }
         if contact.path.is_none() {
@@ -177,7 +205,7 @@ impl Node {
         let Some(path) = &contact.path else {
             return false;
         };
-        let (room, round_trip) = (path.room, path.path.rtt.smoothed());
+        let (room, round_trip) = (path.room_now(now), path.path.rtt.smoothed());
         // Our cookie comes back beside the answer, and theirs may be asked for in it.
         let beside = r#"{"AlwaysReturned":{"cookie":""}},"#.len() + COOKIE_LEN;
         let found = self.fetches.iter_mut().find_map(|(&id, job)| {
@@ -211,9 +239,15 @@ impl Node {
         self.send(address, encoder.finish(pad));
         if let Some(path) = self.path_mut(address) {
             let place = (job_id, ask.space, ask.range.start);
-            let again = ask.again;
+            // An answer to the earlier request of the two would be taken for a quick one to this.
+            let earlier = path.places.get(&place).is_some_and(|&earlier| path.path.supersede(earlier));
+            let again = ask.again || earlier;
             let sequence = path.path.on_sent(now, Flight { job: job_id, ask }, answer, again);
             path.places.insert(place, sequence);
+            path.forget_places();
+            if path.narrow && answer as usize > NARROW_DATAGRAM {
+                path.widen_at = now + WIDEN_INTERVAL;
+            }
             self.in_flight += answer;
         }
     }
@@ -334,6 +368,9 @@ impl Node {
         };
         path.places.remove(&(job_id, space, ask.range.start));
         path.was_gone = false;
+        if path.narrow && answer_length(data.len() as u64) as usize > NARROW_DATAGRAM + ANSWER_SLACK {
+            path.narrow = false;
+        }
         let Some(Job { fetch, .. }) = self.fetches.get_mut(&job_id) else {
             return;
         };
@@ -402,6 +439,10 @@ impl Node {
         let gone = path.path.is_gone();
         let newly_gone = gone && !path.was_gone;
         path.was_gone = gone;
+        if path.path.silences() >= SILENCES_UNTIL_NARROW && path.room > NARROW_DATAGRAM && !path.narrow {
+            path.narrow = true;
+            path.widen_at = now + WIDEN_INTERVAL;
+        }
         for Flight { job, ask } in lost {
             if let Some(job) = self.fetches.get_mut(&job) {
                 job.fetch.on_lost(address, &ask);
@@ -447,7 +488,10 @@ impl Node {
     }
 }
 
+/// What a datagram with content holds beside the base64, at the most.
+const ANSWER_SLACK: usize = 260;
+
 /// About how long a datagram is that answers with `length` bytes of content, IP and UDP headers included.
 fn answer_length(length: u64) -> u64 {
-    length.div_ceil(3) * 4 + 260
+    length.div_ceil(3) * 4 + ANSWER_SLACK as u64
 }

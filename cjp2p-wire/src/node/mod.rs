@@ -246,6 +246,7 @@ impl Node {
     /// The library has in memory what it had to answer [`Read::Later`](crate::transfer::blobs::Read::Later) for.
     pub fn handle_library_ready(&mut self, now: Time, blobs: &mut dyn Blobs) {
         self.enter(now);
+        self.turns.unpark();
         self.serve_turns(now, blobs);
     }
 

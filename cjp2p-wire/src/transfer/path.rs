@@ -89,6 +89,11 @@ impl<T: Clone> Path<T> {
         self.live
     }
 
+    /// How many requests are remembered, those given up lately included.
+    pub fn remembered(&self) -> usize {
+        self.flights.len()
+    }
+
     /// Notes a request for `bytes`; `again` where the same bytes were asked of this peer before.
     pub fn on_sent(&mut self, now: Time, what: T, bytes: u64, again: bool) -> Sequence {
         let stamp = self.window.on_sent(now, bytes);
@@ -130,6 +135,16 @@ impl<T: Clone> Path<T> {
             self.window.on_arrived(now, flight.stamp, flight.bytes, times);
         }
         Some(flight.what)
+    }
+
+    /// Forgets a request whose place a new one takes. Returns whether it was still remembered.
+    pub fn supersede(&mut self, sequence: Sequence) -> bool {
+        let Some(flight) = self.flights.remove(&sequence) else { return false };
+        if !flight.lost {
+            self.window.on_withdrawn(flight.bytes);
+            self.live -= 1;
+        }
+        true
     }
 
     /// Forgets the requests for which `matches` holds: their answers are of no use any more.

@@ -36,7 +36,8 @@ pub struct Turns {
     order: VecDeque<SocketAddr>,
     // Invariant: no queue is empty.
     waiting: BTreeMap<SocketAddr, VecDeque<Request>>,
-    // Invariant: the sum of the lengths of the queues.
+    parked: Vec<(SocketAddr, Request)>,
+    // Invariant: the sum of the lengths of the queues, and of what is parked.
     total: usize,
     rate: Option<Rate>,
 }
@@ -79,9 +80,9 @@ impl Turns {
         self.total
     }
 
-    /// Whether no request waits.
+    /// Whether no request waits for its turn.
     pub fn is_empty(&self) -> bool {
-        self.total == 0
+        self.order.is_empty()
     }
 
     /// When the rate allows the next answer.
@@ -106,14 +107,21 @@ impl Turns {
         Some((from, request))
     }
 
-    /// Puts a request back at the head of its source's queue: it could not be answered yet.
-    pub fn push_back(&mut self, from: SocketAddr, request: Request) {
+    /// Puts a request aside that cannot be answered yet. It counts as waiting.
+    pub fn park(&mut self, from: SocketAddr, request: Request) {
         self.total += 1;
-        match self.waiting.get_mut(&from) {
-            Some(queue) => queue.push_front(request),
-            None => {
-                self.waiting.insert(from, VecDeque::from([request]));
-                self.order.push_back(from);
+        self.parked.push((from, request));
+    }
+
+    /// What was put aside may be answered now: each goes to the head of its source's queue, in the old order.
+    pub fn unpark(&mut self) {
+        for (from, request) in self.parked.drain(..).rev() {
+            match self.waiting.get_mut(&from) {
+                Some(queue) => queue.push_front(request),
+                None => {
+                    self.waiting.insert(from, VecDeque::from([request]));
+                    self.order.push_back(from);
+                }
             }
         }
     }
@@ -178,13 +186,19 @@ mod tests {
     }
 
     #[test]
-    fn a_request_put_back_comes_first_again() {
+    fn requests_put_aside_come_first_again_and_in_order() {
         let mut turns = Turns::new(None);
-        turns.push(source(1), request(1));
-        turns.push(source(1), request(2));
-        let (from, first) = turns.pop(Time::ZERO).unwrap();
-        turns.push_back(from, first.clone());
-        assert_eq!(turns.pop(Time::ZERO).unwrap().1, first);
-        assert_eq!(turns.len(), 1);
+        for n in 0..4 {
+            turns.push(source(1), request(n));
+        }
+        for _ in 0..2 {
+            let (from, request) = turns.pop(Time::ZERO).unwrap();
+            turns.park(from, request);
+        }
+        assert_eq!(turns.len(), 4);
+        turns.unpark();
+        let order: Vec<u64> = std::iter::from_fn(|| turns.pop(Time::ZERO)).map(|(_, r)| r.offset).collect();
+        assert_eq!(order, [0, 1, 2, 3]);
+        assert_eq!(turns.len(), 0);
     }
 }

@@ -17,6 +17,8 @@ pub const STARTUP_GAIN: f64 = 2.89;
 pub const CRUISE_WINDOW: f64 = 2.0;
 /// How much faster than the estimate the path is probed, for one round.
 pub const PROBE_GAIN: f64 = 1.25;
+/// A probe that finds the rate grown by this factor is followed by more.
+pub const PROBE_FOUND_MORE: f64 = 1.15;
 /// Pace after a probe, to drain what it queued.
 pub const DRAIN_GAIN: f64 = 0.75;
 /// Time between probes for more rate.
@@ -50,12 +52,12 @@ pub struct Stamp {
     app_limited: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 enum Mode {
     Startup,
     Drain,
     Cruise,
-    ProbeUp { until_round: u64 },
+    ProbeUp { until_round: u64, rate_before: f64 },
     ProbeDown { until_round: u64 },
     ProbeRtt { until: Time },
 }
@@ -285,7 +287,7 @@ impl Window {
             }
         }
         if self.mode == Mode::Cruise && now >= self.next_probe_at {
-            self.mode = Mode::ProbeUp { until_round: self.round + 1 };
+            self.mode = Mode::ProbeUp { until_round: self.round + 1, rate_before: self.rate() };
         }
     }
 
@@ -293,8 +295,15 @@ impl Window {
         let product = (self.rate() * (path.min + SCHEDULING_SLACK).as_secs_f64()) as u64;
         match self.mode {
             Mode::Drain if self.in_flight <= product.max(MIN_BLOCKS * self.block) => self.cruise(now),
-            Mode::ProbeUp { until_round } if self.round > until_round => {
-                self.mode = Mode::ProbeDown { until_round: self.round };
+            Mode::ProbeUp { until_round, rate_before } if self.round > until_round => {
+                // There is more than one probe's worth: find out as at the start.
+                if self.rate() > rate_before * PROBE_FOUND_MORE {
+                    self.mode = Mode::Startup;
+                    self.full_rate = self.rate();
+                    self.full_rounds = 0;
+                } else {
+                    self.mode = Mode::ProbeDown { until_round: self.round };
+                }
             }
             Mode::ProbeDown { until_round } if self.round > until_round => self.cruise(now),
             Mode::ProbeRtt { until } if now >= until => self.cruise(now),

@@ -24,6 +24,8 @@ pub struct Link {
     pub queue: u64,
     /// The longest packet. Longer datagrams go in fragments, of which none may be lost.
     pub mtu: usize,
+    /// Packets longer than this vanish, as behind a filter that tells nobody.
+    pub swallows_above: usize,
 }
 
 impl Default for Link {
@@ -36,6 +38,7 @@ impl Default for Link {
             duplication: 0.0,
             queue: 256 << 10,
             mtu: 1500,
+            swallows_above: usize::MAX,
         }
     }
 }
@@ -59,7 +62,10 @@ impl Link {
 
     /// Whether the link loses a datagram of `length` bytes.
     pub(super) fn loses(&self, length: usize, random: &mut fastrand::Rng) -> bool {
-        let (packets, _) = self.packets(length);
+        let (packets, bytes) = self.packets(length);
+        if bytes.min(self.mtu) > self.swallows_above {
+            return true;
+        }
         (0..packets).any(|_| random.f64() < self.loss)
     }
 }

@@ -23,6 +23,7 @@ pub struct Peer {
     /// What routes carry, as the node is told.
     pub mtu: usize,
     next: Time,
+    unsent: Outbox,
 }
 
 impl Peer {
@@ -39,6 +40,7 @@ impl Peer {
             events: Vec::new(),
             mtu: 1500,
             next: Time::ZERO,
+            unsent: Outbox::new(),
         }
     }
 
@@ -55,26 +57,47 @@ impl Peer {
         sources: &[SocketAddr],
         resume: Option<Resume>,
     ) -> JobId {
+        self.fetch_ranges(now, id, sources, Vec::new(), resume)
+    }
+
+    /// Fetches parts.
+    pub fn fetch_ranges(
+        &mut self,
+        now: Time,
+        id: &ContentId,
+        sources: &[SocketAddr],
+        ranges: Vec<std::ops::Range<u64>>,
+        resume: Option<Resume>,
+    ) -> JobId {
         let spec = Spec {
             id: id.clone(),
+            ranges,
             resume,
             source_timeout: Duration::from_secs(30),
             stall_timeout: Duration::from_secs(10),
         };
         let job = self.node.start_fetch(now, spec);
-        self.take_outputs(now, &mut Outbox::new());
+        self.settle(now);
         for &source in sources {
             self.node.add_source(now, job, source, false);
-            self.take_outputs(now, &mut Outbox::new());
+            self.settle(now);
         }
         self.node.handle_room(now, &mut self.blobs);
+        self.settle(now);
         job
     }
 
-    /// Takes what the node wants done, after a direct call to it.
-    pub fn drain(&mut self, out: &mut Outbox) {
-        let now = self.events.last().map_or(Time::ZERO, |(at, _)| *at);
-        self.take_outputs(now, out);
+    /// Takes what the node wants done after a direct call, for [`Peer::drain`] to send.
+    pub fn settle(&mut self, now: Time) {
+        let mut out = std::mem::take(&mut self.unsent);
+        self.take_outputs(now, &mut out);
+        self.unsent = out;
+    }
+
+    /// What direct calls to the node wanted sent.
+    pub fn drain(&mut self, now: Time, out: &mut Outbox) {
+        self.settle(now);
+        out.append(&mut self.unsent);
     }
 
     fn take_outputs(&mut self, now: Time, out: &mut Outbox) {

@@ -197,7 +197,7 @@ impl World {
         let peer: &mut Peer = citizen.downcast_mut().expect("the host is a peer");
         let result = act(peer, self.now);
         let mut out = Outbox::new();
-        peer.drain(&mut out);
+        peer.drain(self.now, &mut out);
         self.dispatch(address, out);
         self.reschedule(address);
         result

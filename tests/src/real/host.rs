@@ -1,0 +1,68 @@
+//! Puts a citizen of the simulation on a real socket of loopback.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use cjp2p_wire::time::Time;
+
+use crate::sim::{Citizen, Outbox};
+
+/// How often a citizen's time is looked at.
+const TICK: Duration = Duration::from_millis(5);
+
+/// A citizen with a thread and a socket of its own. Stopped when dropped.
+pub struct Host {
+    /// Where it is.
+    pub address: SocketAddr,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Host {
+    /// Starts the citizen that `make` makes.
+    ///
+    /// # Panics
+    ///
+    /// Where loopback has no port left.
+    pub fn start<C: Citizen>(make: impl FnOnce() -> C + Send + 'static) -> Host {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
+        socket.set_read_timeout(Some(TICK)).expect("a timeout can be set");
+        let address = socket.local_addr().expect("an address");
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let thread = std::thread::spawn(move || run(&socket, &mut make(), &stopped));
+        Host { address, stop, thread: Some(thread) }
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            // A citizen that panicked fails the test elsewhere.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn run(socket: &UdpSocket, citizen: &mut impl Citizen, stop: &AtomicBool) {
+    let begun = Instant::now();
+    let mut buffer = vec![0; 65_536];
+    while !stop.load(Ordering::Relaxed) {
+        let mut out = Outbox::new();
+        let now = || Time::ZERO + begun.elapsed();
+        if let Ok((length, from)) = socket.recv_from(&mut buffer) {
+            citizen.handle_datagram(now(), from, &buffer[..length], &mut out);
+        }
+        if citizen.next_timeout() <= now() {
+            citizen.handle_timeout(now(), &mut out);
+        }
+        for (to, bytes) in out {
+            // The network may lose any datagram.
+            let _ = socket.send_to(&bytes, to);
+        }
+    }
+}

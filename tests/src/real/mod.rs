@@ -1,0 +1,44 @@
+//! The real binaries on loopback, and citizens of the simulation on real sockets beside them.
+
+pub mod host;
+pub mod server;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// The folder with the tools' binaries, built in the same profile as the tests.
+///
+/// # Panics
+///
+/// Where they cannot be built.
+pub fn binaries() -> &'static Path {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| {
+        // target/<profile>/deps/<test>
+        let test = std::env::current_exe().expect("the test has a path");
+        let folder = test.ancestors().nth(2).expect("it lies below target").to_path_buf();
+        // Cargo builds other packages' binaries only for their own tests; this is quick where they are fresh.
+        let mut build = Command::new(env!("CARGO"));
+        build.args(["build", "--quiet", "--workspace", "--bins"]).current_dir(env!("CARGO_MANIFEST_DIR"));
+        if folder.ends_with("release") {
+            build.arg("--release");
+        }
+        if let Some(target) = folder.parent() {
+            build.arg("--target-dir").arg(target);
+        }
+        assert!(build.status().expect("cargo runs").success(), "the tools do not build");
+        folder
+    })
+}
+
+/// A command that runs one of the tools, with nobody but the peers named and nothing remembered outside `state`.
+pub fn tool(name: &str, state: &Path) -> Command {
+    let mut command = Command::new(binaries().join(name));
+    command
+        .env("CJP2P_BOOTSTRAP", "")
+        .env("CJP2P_STATE_DIR", state)
+        .env_remove("RUST_LOG")
+        .stdin(std::process::Stdio::null());
+    command
+}

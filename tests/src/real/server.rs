@@ -1,0 +1,101 @@
+//! A running `cjp2p-serve`.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, ChildStdout, Stdio};
+
+use serde_json::Value;
+
+use super::tool;
+
+/// A server on a port of loopback that the system picked. Killed when dropped.
+pub struct Server {
+    child: Child,
+    lines: BufReader<ChildStdout>,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// What it has printed so far.
+    pub events: Vec<Value>,
+}
+
+impl Server {
+    /// Serves `folder`, with these further arguments, and waits until all that is there is shared.
+    ///
+    /// # Panics
+    ///
+    /// Where it does not start.
+    pub fn start(folder: &Path, state: &Path, arguments: &[&str]) -> Server {
+        let mut child = tool("cjp2p-serve", state)
+            .args(["--json", "--quiet", "--listen", "127.0.0.1:0"])
+            .args(arguments)
+            .arg(folder)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("cjp2p-serve starts");
+        let lines = BufReader::new(child.stdout.take().expect("stdout is a pipe"));
+        let mut server = Server { child, lines, address: ([127, 0, 0, 1], 0).into(), events: Vec::new() };
+        let listening = server.wait_for("listening");
+        server.address = listening["address"].as_str().and_then(|a| a.parse().ok()).expect("an address");
+        server.wait_for("ready");
+        server
+    }
+
+    /// Reads lines until one is this event.
+    ///
+    /// # Panics
+    ///
+    /// Where the output ends first.
+    pub fn wait_for(&mut self, event: &str) -> Value {
+        loop {
+            let mut line = String::new();
+            let length = self.lines.read_line(&mut line).expect("a line");
+            assert!(length > 0, "cjp2p-serve ended before {event:?}: {:?}", self.child.wait());
+            let value: Value = serde_json::from_str(&line).expect("a JSON object");
+            self.events.push(value.clone());
+            if value["event"] == event {
+                return value;
+            }
+        }
+    }
+
+    /// The ids under which the file of this name is shared, BLAKE3 first.
+    ///
+    /// # Panics
+    ///
+    /// Where it is not.
+    pub fn ids(&self, name: &str) -> [String; 2] {
+        let shared = self.events.iter().find(|event| {
+            let path = event["path"].as_str().unwrap_or_default();
+            event["event"] == "shared" && Path::new(path).file_name().is_some_and(|file| file == name)
+        });
+        let ids = &shared.unwrap_or_else(|| panic!("{name} is not shared"))["ids"];
+        [0, 1].map(|n| ids[n].as_str().expect("an id").to_owned())
+    }
+
+    /// The process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The most memory it ever had resident, in bytes.
+    pub fn peak_memory(&self) -> u64 {
+        peak_memory(self.pid())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The most memory that a process ever had resident, in bytes; 0 once it is gone.
+pub fn peak_memory(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kilobytes = line.and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<u64>().ok());
+    kilobytes.unwrap_or(0) * 1024
+}
