@@ -69,7 +69,8 @@ pub(crate) fn failure(why: &Failure, spec: &Limits, peers: usize, kept: Option<&
     let (exit, mut message) = match why {
         Failure::NoSource => {
             let time = duration::human(spec.timeout);
-            (Exit::NoSource, format!("no peer offered any of it within {time} ({peers} were asked)"))
+            let peers = if peers == 1 { "one peer was".into() } else { format!("{peers} peers were") };
+            (Exit::NoSource, format!("no peer offered any of it within {time}; {peers} asked"))
         }
         Failure::Stalled => {
             let time = duration::human(spec.stall);
@@ -94,6 +95,6 @@ pub(crate) struct Limits {
 impl Limits {
     /// What to fetch, within these limits.
     pub(crate) fn spec(&self, id: ContentId, resume: Option<cjp2p_wire::transfer::fetch::Resume>) -> Spec {
-        Spec { id, resume, source_timeout: self.timeout, stall_timeout: self.stall }
+        Spec { id, ranges: Vec::new(), resume, source_timeout: self.timeout, stall_timeout: self.stall }
     }
 }

@@ -68,8 +68,11 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
     getter.store.abandon_all();
     getter.peers.save_at_end(&getter.event_loop, &getter.node);
     let Some(signal) = ended? else {
-        getter.progress.finish();
-        return Ok(getter.report.exit());
+        let exit = getter.report.exit();
+        if exit == Exit::Done {
+            getter.progress.finish();
+        }
+        return Ok(exit);
     };
     drop(getter);
     end_by(signal);

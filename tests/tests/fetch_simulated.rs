@@ -226,6 +226,23 @@ fn a_slow_reader_holds_the_fetch_and_does_not_fail_it() {
 }
 
 #[test]
+fn fetches_side_by_side_take_turns_at_a_source() {
+    let (large, small) = (content::bytes(30, 20_000_000), content::bytes(31, 2_000_000));
+    let mut world = World::new(32);
+    let link = Link::rated(40, 10, 256 << 10);
+    let mut source = sharing(2, &large);
+    source.blobs.share(small.clone(), None);
+    world.add(GETTER, link, Peer::new(1));
+    world.add(at(2), link, source);
+    let first = start(&mut world, &content::blake3_id(&large), &[at(2)]);
+    let second = start(&mut world, &content::blake3_id(&small), &[at(2)]);
+    finish(&mut world, second, &small, 60);
+    let done = world.peer(GETTER).node.progress(first).unwrap().done;
+    assert!((1_000_000..5_000_000).contains(&done), "{done} bytes of the other are here");
+    finish(&mut world, first, &large, 60);
+}
+
+#[test]
 fn a_cold_disk_at_the_source_delays_and_loses_nothing() {
     let bytes = content::bytes(20, 1_000_000);
     let mut source = sharing(2, &bytes);

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
+use std::ops::Bound::{Excluded, Unbounded};
 use std::time::Duration;
 
 use super::contact::Way;
@@ -55,6 +56,8 @@ pub(super) struct AskedPath {
     /// While it is narrow, when to try a long one again.
     widen_at: Time,
     was_gone: bool,
+    /// The fetch that the last request was for.
+    last_job: JobId,
 }
 
 impl AskedPath {
@@ -66,6 +69,7 @@ impl AskedPath {
             narrow: false,
             widen_at: Time::ZERO,
             was_gone: false,
+            last_job: JobId(0),
         }
     }
 
@@ -208,15 +212,24 @@ impl Node {
         let (room, round_trip) = (path.room_now(now), path.path.rtt.smoothed());
         // Our cookie comes back beside the answer, and theirs may be asked for in it.
         let beside = r#"{"AlwaysReturned":{"cookie":""}},"#.len() + COOKIE_LEN;
-        let found = self.fetches.iter_mut().find_map(|(&id, job)| {
+        let last = path.last_job;
+        let mut wanted = |(&id, job): (&JobId, &mut Job)| {
             let longest = job.tree_id.as_ref().unwrap_or(&job.wire_id);
             let block = (content_that_fits(room, longest, beside) as u64).min(MAX_BLOCK);
             let ask = job.fetch.next_ask(now, address, PathTerms { block, round_trip }, blobs)?;
             Some((id, ask))
-        });
+        };
+        // They take turns, or one that has much to ask for would keep the others waiting.
+        let mut found = self.fetches.range_mut((Excluded(last), Unbounded)).find_map(&mut wanted);
+        if found.is_none() {
+            found = self.fetches.range_mut(..=last).find_map(&mut wanted);
+        }
         let Some((job, ask)) = found else {
             return false;
         };
+        if let Some(path) = self.path_mut(address) {
+            path.last_job = job;
+        }
         self.send_ask(now, address, job, ask);
         true
     }
