@@ -5,9 +5,12 @@ use std::time::Duration;
 
 use cjp2p_tests::content;
 use cjp2p_tests::sim::liars::{Liar, Lie};
+use cjp2p_tests::sim::memory::Fetched;
 use cjp2p_tests::sim::{Link, Peer, World};
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::transfer::blobs::JobId;
+use cjp2p_wire::transfer::fetch::Resume;
+use cjp2p_wire::transfer::ranges::RangeSet;
 
 const GETTER: SocketAddr = at(1);
 
@@ -223,6 +226,40 @@ fn a_slow_reader_holds_the_fetch_and_does_not_fail_it() {
         peer.node.handle_room(now, &mut peer.blobs);
     });
     finish(&mut world, job, &bytes, 60);
+}
+
+#[test]
+fn nobody_is_blamed_for_wrong_bytes_that_an_interrupted_fetch_had_staged() {
+    let bytes = content::bytes(33, 500_000);
+    let mut world = World::new(34);
+    world.add(GETTER, Link::default(), Peer::new(1));
+    world.add(at(2), Link::default(), sharing(2, &bytes));
+    let done: RangeSet = std::iter::once(0..65_536).collect();
+    let job = world.with_peer(GETTER, |peer, now| {
+        let staged = Fetched { bytes: vec![0; 65_536], done: done.clone(), ..Fetched::default() };
+        peer.blobs.fetched.insert(JobId(0), staged);
+        let resume = Resume { length: bytes.len() as u64, done, verifier: None };
+        peer.resume(now, &content::sha256_id(&bytes), &[at(2)], Some(resume))
+    });
+    let outcome = finish(&mut world, job, &bytes, 30);
+    assert_eq!(outcome.liars, []);
+}
+
+#[test]
+fn fetches_side_by_side_take_turns_at_a_source() {
+    let (large, small) = (content::bytes(30, 20_000_000), content::bytes(31, 2_000_000));
+    let mut world = World::new(32);
+    let link = Link::rated(40, 10, 256 << 10);
+    let mut source = sharing(2, &large);
+    source.blobs.share(small.clone(), None);
+    world.add(GETTER, link, Peer::new(1));
+    world.add(at(2), link, source);
+    let first = start(&mut world, &content::blake3_id(&large), &[at(2)]);
+    let second = start(&mut world, &content::blake3_id(&small), &[at(2)]);
+    finish(&mut world, second, &small, 60);
+    let done = world.peer(GETTER).node.progress(first).unwrap().done;
+    assert!((1_000_000..5_000_000).contains(&done), "{done} bytes of the other are here");
+    finish(&mut world, first, &large, 60);
 }
 
 #[test]

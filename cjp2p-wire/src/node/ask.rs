@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
+use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::time::Duration;
 
 use super::answer::MAX_BLOCKS;
@@ -85,6 +86,8 @@ pub(super) struct AskedPath {
     /// While it is narrow, when to try a long one again.
     widen_at: Time,
     was_gone: bool,
+    /// The fetch that the last request was for.
+    last_job: JobId,
 }
 
 impl AskedPath {
@@ -96,6 +99,7 @@ impl AskedPath {
             narrow: false,
             widen_at: Time::ZERO,
             was_gone: false,
+            last_job: JobId(0),
         }
     }
 
@@ -250,15 +254,26 @@ impl Node {
         if !contact.has_cookie && path.path.window.delivered() < ACQUAINTED {
             beside += INTRODUCTION;
         }
-        let found = self.fetches.iter_mut().find_map(|(&id, job)| {
+        // They take turns, or one that has much to ask for would keep the others waiting; each has a burst, so that its
+        // requests can share a datagram.
+        let last = path.last_job;
+        let turn = if run.is_some() { Included(last) } else { Excluded(last) };
+        let mut wanted = |(&id, job): (&JobId, &mut Job)| {
             let longest = job.tree_id.as_ref().unwrap_or(&job.wire_id);
             let block = (content_that_fits(room, longest, beside) as u64).min(MAX_BLOCK);
             let ask = job.fetch.next_ask(now, address, PathTerms { block, round_trip }, blobs)?;
             Some((id, ask))
-        });
+        };
+        let mut found = self.fetches.range_mut((turn, Unbounded)).find_map(&mut wanted);
+        if found.is_none() {
+            found = self.fetches.range_mut(..=last).find_map(&mut wanted);
+        }
         let Some((job, ask)) = found else {
             return false;
         };
+        if let Some(path) = self.path_mut(address) {
+            path.last_job = job;
+        }
         self.note_flight(now, address, job, &ask);
         let most = self.contacts.get(address).map_or(1, |contact| contact.blocks);
         if !run.as_mut().is_some_and(|run| run.extend(job, &ask, most)) {
