@@ -399,3 +399,19 @@ fn ranges_come_in_the_order_they_are_named() {
     assert!(has(&world, second.clone()));
     assert!(!has(&world, 1_000_000..1_100_000));
 }
+
+#[test]
+fn among_our_own_nodes_no_packet_is_fragmented_and_requests_share_datagrams() {
+    let bytes = content::bytes(50, 4 << 20);
+    let mut world = World::new(51);
+    world.add(GETTER, Link::default(), Peer::new(1));
+    world.add(at(2), Link::rated(100, 20, 256 << 10), sharing(2, &bytes));
+    let longest = std::rc::Rc::new(std::cell::Cell::new(0));
+    let seen = longest.clone();
+    world.watch(move |_, _, _, datagram| seen.set(seen.get().max(datagram.len())));
+    let job = start(&mut world, &content::blake3_id(&bytes), &[at(2)]);
+    finish(&mut world, job, &bytes, 60);
+    assert!(longest.get() <= 1472, "{}", longest.get());
+    let (asked, answered) = (world.traffic(GETTER).datagrams_out, world.traffic(at(2)).datagrams_out);
+    assert!(asked * 2 < answered, "{asked} datagrams asked for {answered}");
+}
