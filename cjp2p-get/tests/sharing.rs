@@ -37,6 +37,24 @@ fn what_is_here_of_a_download_in_progress_is_shared() {
 }
 
 #[test]
+fn what_goes_to_standard_output_is_shared_with_who_fetches_it_at_the_same_time() {
+    let bytes = content::bytes(66, 12 << 20);
+    let host = Host::limited(&[&bytes], Some(4 << 20));
+    let (bench, id) = (Bench::new(), blake3_id(&bytes).to_string());
+    let address = free_address();
+    let mut first = bench.tool();
+    first.args(["--listen", &address, "--peer", &host.address.to_string(), &id]);
+    let mut first = first.stdout(fs::File::create(bench.path("first")).unwrap()).spawn().unwrap();
+    wait_until(|| written(&bench, "first", &bytes) > 1 << 20);
+    let ended = bench.run(&[], &[&*id, "--peer", &address, "--stall", "2s"]);
+    assert!(first.wait().unwrap().success());
+    assert_content(&bench.path("first"), &bytes);
+    // The first ends when it has written everything.
+    assert!([Some(0), Some(4)].contains(&ended.code), "{}", ended.stderr);
+    assert!(bytes.starts_with(&ended.stdout) && ended.stdout.len() > 2 << 20, "{} bytes", ended.stdout.len());
+}
+
+#[test]
 fn what_is_finished_is_shared_as_long_as_the_tool_runs() {
     let small: Vec<Vec<u8>> = vec![content::bytes(61, 3000), content::bytes(62, 700_000)];
     let large = content::bytes(63, 16 << 20);
