@@ -125,7 +125,7 @@ impl Node {
             return;
         };
         let contact = self.contacts.entry(address);
-        if contact.banned || job.fetch.knows(address) {
+        if contact.is_shunned() || job.fetch.knows(address) {
             return;
         }
         if contact.path.is_none() {
@@ -183,7 +183,7 @@ impl Node {
         };
         // A first request may always leave, or a buffer smaller than a block would stop everything.
         let fits = self.in_flight == 0 || self.in_flight + path.room as u64 <= self.config.receive_buffer;
-        !contact.banned && fits && path.path.may_send(now)
+        !contact.is_shunned() && fits && path.path.may_send(now)
     }
 
     /// Sends one request to `address`, for whichever fetch has something to ask of it.
@@ -308,7 +308,7 @@ impl Node {
         let Some(contact) = self.contacts.get_mut(from) else {
             return;
         };
-        let ours = contact.path.is_some() || asked || proof != Proof::None;
+        let ours = contact.path.is_some() || asked || proof != Proof::None || contact.is_trusted(now);
         if !ours
             || value.len() > super::contact::MAX_FOREIGN_COOKIE
             || contact.cookie.as_deref() == Some(value)
@@ -467,6 +467,20 @@ impl Node {
             for job in self.fetches.values_mut() {
                 job.fetch.on_silent(now, address);
             }
+        }
+    }
+
+    /// Notes that `address` is our own, or repeats what we say: it is not asked again, nor named to anybody.
+    pub(super) fn on_own_voice(&mut self, now: Time, address: SocketAddr) {
+        let Some(contact) = self.contacts.get_mut(address) else {
+            return;
+        };
+        contact.is_us = true;
+        for job in self.fetches.values_mut() {
+            job.fetch.on_silent(now, address);
+        }
+        if self.inquiries.give_up(address) {
+            self.events.push_back(Event::Unanswered(address));
         }
     }
 

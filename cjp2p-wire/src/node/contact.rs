@@ -42,6 +42,8 @@ pub(super) struct Contact {
     pub(super) has_cookie: bool,
     /// Sent what is provably wrong.
     pub(super) banned: bool,
+    /// What came from there was said by ourselves: the address is our own, or somebody repeats what we say.
+    pub(super) is_us: bool,
     /// Named by a stranger, not by the user: asked sparingly until it proves itself.
     pub(super) suggested: bool,
     pub(super) path: Option<AskedPath>,
@@ -59,6 +61,7 @@ impl Contact {
             returns_always: false,
             has_cookie: false,
             banned: false,
+            is_us: false,
             suggested: false,
             path: None,
             round_trip: None,
@@ -69,6 +72,16 @@ impl Contact {
     /// one that can do so always.
     pub(super) fn is_trusted(&self, now: Time) -> bool {
         !self.returns_always && self.returned_at.is_some_and(|at| now.since(at) < PROOF_LIFETIME)
+    }
+
+    /// Whether it never showed more than the oldest nodes can: to return our cookie when asked.
+    pub(super) fn may_be_old(&self) -> bool {
+        !self.returns_always && self.returned_at.is_some()
+    }
+
+    /// Whether it is of no use to ask it or to name it.
+    pub(super) fn is_shunned(&self) -> bool {
+        self.banned || self.is_us
     }
 
     /// Whether it ever proved its address.
@@ -164,7 +177,7 @@ impl Contacts {
     }
 
     pub(super) fn acquaintances(&self) -> impl Iterator<Item = Acquaintance> + '_ {
-        self.by_address.iter().filter_map(|(&address, contact)| {
+        self.by_address.iter().filter(|(_, contact)| !contact.is_us).filter_map(|(&address, contact)| {
             let measured = contact.path.as_ref().and_then(AskedPath::round_trip);
             Some(Acquaintance {
                 address,
@@ -183,7 +196,7 @@ impl Contacts {
             .iter()
             .filter(move |(_, contact)| {
                 let fresh = contact.last_heard.is_some_and(|at| now.since(at) < FRESH);
-                fresh && contact.is_proved() && !contact.banned
+                fresh && contact.is_proved() && !contact.is_shunned()
             })
             .map(|(&address, _)| address)
     }
