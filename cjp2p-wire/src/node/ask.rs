@@ -28,6 +28,8 @@ pub(crate) const WIDEN_INTERVAL: Duration = Duration::from_secs(5);
 pub(crate) const SILENCES_UNTIL_NARROW: u32 = 2;
 /// Suggested addresses tried in a second at the most.
 pub(crate) const SUGGESTIONS_PER_SECOND: u32 = 8;
+/// Peers asked for content at the most, by all fetches.
+pub(crate) const MAX_ASKED: usize = 1024;
 /// Suggested addresses that wait to be tried, at the most.
 pub(crate) const MAX_SUGGESTIONS: usize = 1024;
 /// Suggestions taken from one peer for one fetch.
@@ -44,7 +46,7 @@ struct Flight {
 #[derive(Debug)]
 pub(super) struct AskedPath {
     path: Path<Flight>,
-    // The latest request for each place. Entries of requests long forgotten may remain until they are asked again.
+    // The latest request for each place; some of them are forgotten already.
     places: BTreeMap<(JobId, Space, u64), Sequence>,
     /// Bytes of a datagram that cross the path whole, as far as the route says.
     room: usize,
@@ -75,6 +77,14 @@ impl AskedPath {
         let paced = self.path.window.next_send_at();
         let check = self.path.next_check_at();
         if paced > now { paced.min(check) } else { check }
+    }
+
+    /// Drops places of forgotten requests, once they are the most.
+    fn forget_places(&mut self) {
+        if self.places.len() > 2 * self.path.remembered() + 1024 {
+            let path = &self.path;
+            self.places.retain(|_, sequence| path.flight(*sequence).is_some());
+        }
     }
 
     /// Bytes of a datagram to ask for now.
@@ -121,11 +131,12 @@ impl Node {
     }
 
     fn open_source(&mut self, now: Time, job: JobId, address: SocketAddr, suggested: bool) {
-        let Some(job) = self.fetches.get_mut(&job) else {
+        let Some(job) = self.fetches.get_mut(&job) else { return };
+        if job.fetch.knows(address) || (self.asked.len() >= MAX_ASKED && !self.asked.contains(&address)) {
             return;
-        };
+        }
         let contact = self.contacts.entry(address);
-        if contact.is_shunned() || job.fetch.knows(address) {
+        if contact.is_shunned() {
             return;
         }
         if contact.path.is_none() {
@@ -233,6 +244,7 @@ impl Node {
             let again = ask.again || earlier;
             let sequence = path.path.on_sent(now, Flight { job: job_id, ask }, answer, again);
             path.places.insert(place, sequence);
+            path.forget_places();
             if path.narrow && answer as usize > NARROW_DATAGRAM {
                 path.widen_at = now + WIDEN_INTERVAL;
             }

@@ -89,6 +89,11 @@ impl<T: Clone> Path<T> {
         self.live
     }
 
+    /// How many requests are remembered, those given up lately included.
+    pub fn remembered(&self) -> usize {
+        self.flights.len()
+    }
+
     /// Notes a request for `bytes`; `again` where the same bytes were asked of this peer before.
     pub fn on_sent(&mut self, now: Time, what: T, bytes: u64, again: bool) -> Sequence {
         let stamp = self.window.on_sent(now, bytes);

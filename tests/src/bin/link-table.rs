@@ -4,6 +4,8 @@
 //!
 //! Everything follows from fixed seeds: a change in the fetch machine shows as a change in the table.
 
+#![allow(clippy::print_stdout)] // It prints a table.
+
 use std::net::SocketAddr;
 use std::time::Duration;
 

@@ -57,8 +57,21 @@ impl Peer {
         sources: &[SocketAddr],
         resume: Option<Resume>,
     ) -> JobId {
+        self.fetch_ranges(now, id, sources, Vec::new(), resume)
+    }
+
+    /// Fetches parts.
+    pub fn fetch_ranges(
+        &mut self,
+        now: Time,
+        id: &ContentId,
+        sources: &[SocketAddr],
+        ranges: Vec<std::ops::Range<u64>>,
+        resume: Option<Resume>,
+    ) -> JobId {
         let spec = Spec {
             id: id.clone(),
+            ranges,
             resume,
             source_timeout: Duration::from_secs(30),
             stall_timeout: Duration::from_secs(10),

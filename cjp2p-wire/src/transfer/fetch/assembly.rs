@@ -76,6 +76,8 @@ pub(super) struct Assembly {
     length: u64,
     check: Check,
     proven: bool,
+    /// What is wanted, in order; whole leaves, and apart from each other.
+    goal: Vec<Range<u64>>,
     extents: BTreeMap<Key, Extent>,
     // Invariant: the keys of the extents that have something to ask for.
     askable: BTreeSet<Key>,
@@ -88,12 +90,20 @@ pub(super) struct Assembly {
 }
 
 impl Assembly {
-    pub(super) fn new(job: JobId, length: u64, check: Check, done: RangeSet) -> Assembly {
+    /// Content of `length` bytes of which `done` is here; `goal` is what is wanted of it, in order, or if empty, all.
+    pub(super) fn new(
+        job: JobId,
+        length: u64,
+        check: Check,
+        done: RangeSet,
+        goal: &[Range<u64>],
+    ) -> Assembly {
         let mut assembly = Assembly {
             job,
             length,
             check,
             proven: false,
+            goal: whole_leaves(goal, length),
             extents: BTreeMap::new(),
             askable: BTreeSet::new(),
             taken: done.clone(),
@@ -124,8 +134,21 @@ impl Assembly {
         self.proven
     }
 
+    /// Whether all that is wanted is done.
     pub(super) fn is_complete(&self) -> bool {
-        self.done.total() == self.length
+        self.goal.iter().all(|range| self.done.contains(range.clone()))
+    }
+
+    /// Bytes wanted, and how many of them are done.
+    pub(super) fn wanted(&self) -> (u64, u64) {
+        let missing: u64 = self
+            .goal
+            .iter()
+            .flat_map(|range| self.done.gaps(range.clone()))
+            .map(|gap| gap.end - gap.start)
+            .sum();
+        let wanted: u64 = self.goal.iter().map(|range| range.end - range.start).sum();
+        (wanted, wanted - missing)
     }
 
     pub(super) fn done(&self) -> &RangeSet {
@@ -141,7 +164,10 @@ impl Assembly {
 
     /// Whether the destination holds everything up: nothing is missing before `room`.
     pub(super) fn waits_for_room(&self, room: u64) -> bool {
-        room < self.length && self.extents.is_empty() && self.done.contains(0..self.usable(room))
+        let end = self.usable(room);
+        let has_all =
+            self.goal.iter().all(|range| self.done.contains(range.start.min(end)..range.end.min(end)));
+        room < self.length && self.extents.is_empty() && has_all
     }
 
     /// How much of `room` can be filled with whole extents.
@@ -193,18 +219,25 @@ impl Assembly {
         if self.gathered >= MAX_GATHERED {
             return None;
         }
-        let mut from = 0;
         if !self.proven && !matches!(self.check, Check::AtTheEnd) {
             // First of all what proves the length: the last leaf, and the runs above it.
-            from = self.length.saturating_sub(1) / SMALL_EXTENT * SMALL_EXTENT;
+            let last = self.length.saturating_sub(1) / SMALL_EXTENT * SMALL_EXTENT;
+            return self.begin_within(now, last..self.length, terms);
         }
-        let end = if self.proven || matches!(self.check, Check::AtTheEnd) {
-            self.usable(terms.room)
-        } else {
-            self.length
-        };
+        let end = self.usable(terms.room);
+        for range in self.goal.clone() {
+            if let Some(key) = self.begin_within(now, range.start..range.end.min(end), terms) {
+                return Some(key);
+            }
+        }
+        None
+    }
+
+    /// Begins the first extent of `range` that nobody has begun, or the run that it needs first.
+    fn begin_within(&mut self, now: Time, range: Range<u64>, terms: &Terms<'_>) -> Option<Key> {
+        let mut from = range.start;
         loop {
-            let gap = self.taken.first_gap(from..end)?;
+            let gap = self.taken.first_gap(from..range.end)?;
             let range = self.extent_at(gap, terms);
             if let Some(run) = self.missing_run(range.start) {
                 return Some(self.begin_run(now, run, terms.source));
@@ -223,7 +256,7 @@ impl Assembly {
         if matches!(self.check, Check::Root(_)) {
             return 0..self.length;
         }
-        let large = terms.block >= LARGE_BLOCK && self.proven;
+        let large = terms.block >= LARGE_BLOCK && (self.proven || matches!(self.check, Check::AtTheEnd));
         let unit = if large { LARGE_EXTENT } else { SMALL_EXTENT };
         // What is done is whole leaves, so the gap begins at one; the unit divides a group.
         let end = (gap.start / unit + 1) * unit;
@@ -530,4 +563,19 @@ fn run_at(geometry: &Geometry, start: u64) -> Option<Run> {
         }
     }
     None
+}
+
+/// The leaves that hold `ranges` of content of `length` bytes, in the same order, none twice. All, where none is named.
+fn whole_leaves(ranges: &[Range<u64>], length: u64) -> Vec<Range<u64>> {
+    let everything = 0..length;
+    let ranges = if ranges.is_empty() { std::slice::from_ref(&everything) } else { ranges };
+    let mut named = RangeSet::new();
+    let mut leaves = Vec::new();
+    for range in ranges {
+        let start = range.start.min(length) / LEAF_LEN * LEAF_LEN;
+        let end = range.end.min(length).checked_next_multiple_of(LEAF_LEN).unwrap_or(length).min(length);
+        leaves.extend(named.gaps(start..end.max(start)));
+        named.insert(start..end.max(start));
+    }
+    leaves
 }

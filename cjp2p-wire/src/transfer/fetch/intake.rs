@@ -128,7 +128,7 @@ impl Fetch {
             && self.assemblies.len() < MAX_CLAIMS
             && let Some(check) = Assembly::check_for(root, length)
         {
-            self.assemblies.push(Assembly::new(self.job, length, check, RangeSet::new()));
+            self.assemblies.push(Assembly::new(self.job, length, check, RangeSet::new(), &self.goal));
         }
     }
 

@@ -1,7 +1,7 @@
 //! Fetching one piece of content from many sources, of which any may lie, lose, or fall silent.
 //!
 //! The length of the content is what each source claims until the last leaf proves it, so a fetch keeps one
-//! [`Assembly`] for each length claimed, and judges what a source sends only under its own claim. Under each claim the
+//! `Assembly` for each length claimed, and judges what a source sends only under its own claim. Under each claim the
 //! last leaf and the runs of the tree above it are fetched first. The first claim that is proven is the truth.
 //!
 //! An id that is verified only as a whole has no such proof: there one claim after the other is tried, staged apart,
@@ -41,6 +41,9 @@ const HELP_INTERVAL: Duration = Duration::from_millis(20);
 pub struct Spec {
     /// The content.
     pub id: ContentId,
+    /// Which bytes are wanted, those first that matter most; if empty, all. Whole leaves are fetched. Only content
+    /// with a tree can be had in part.
+    pub ranges: Vec<Range<u64>>,
     /// What is here already.
     pub resume: Option<Resume>,
     /// Give up when no peer has sent a byte for so long after the start.
@@ -117,6 +120,8 @@ pub struct Progress {
     pub done: u64,
     /// The length, where it is known.
     pub length: Option<u64>,
+    /// Bytes that are wanted, where the length is known, and how many of those are done.
+    pub wanted: Option<(u64, u64)>,
     /// Sources that sent some of it and still do.
     pub sources: usize,
     /// Bytes of content and tree that came, duplicates included.
@@ -130,6 +135,7 @@ pub struct Progress {
 pub struct Fetch {
     job: JobId,
     id: ContentId,
+    goal: Vec<Range<u64>>,
     sources: BTreeMap<SocketAddr, Source>,
     // Invariant: at most one is proven, and then it is the only one. For content verified as a whole, at most one.
     assemblies: Vec<Assembly>,
@@ -160,6 +166,7 @@ impl Fetch {
     pub fn new(now: Time, job: JobId, spec: Spec) -> Fetch {
         let mut fetch = Fetch {
             job,
+            goal: if matches!(spec.id, ContentId::Blake3(_)) { spec.ranges } else { Vec::new() },
             id: spec.id,
             sources: BTreeMap::new(),
             assemblies: Vec::new(),
@@ -199,7 +206,7 @@ impl Fetch {
             (ContentId::Sha256(_) | ContentId::Name(_), _) => Some(Check::AtTheEnd),
         };
         let Some(check) = check else { return };
-        let assembly = Assembly::new(self.job, resume.length, check, resume.done);
+        let assembly = Assembly::new(self.job, resume.length, check, resume.done, &self.goal);
         if assembly.is_proven() {
             self.length_told = true;
             self.events.push_back(FetchEvent::Length(resume.length));
@@ -244,9 +251,11 @@ impl Fetch {
     /// How far it is.
     pub fn progress(&self) -> Progress {
         let assembly = self.assembly();
+        let known = assembly.filter(|a| a.is_proven() || self.is_staged());
         Progress {
             done: assembly.map_or(0, |a| a.done().total()),
-            length: assembly.filter(|a| a.is_proven() || self.is_staged()).map(Assembly::length),
+            length: known.map(Assembly::length),
+            wanted: known.map(Assembly::wanted),
             sources: self.serving().count(),
             received: self.received,
             wasted: self.wasted,

@@ -74,7 +74,7 @@ impl Fetch {
         self.stagers.clear();
         self.only = only;
         self.trial_since = now;
-        self.assemblies = vec![Assembly::new(self.job, length, Check::AtTheEnd, RangeSet::new())];
+        self.assemblies = vec![Assembly::new(self.job, length, Check::AtTheEnd, RangeSet::new(), &self.goal)];
         self.events.push_back(FetchEvent::Length(length));
         self.check_complete();
     }

@@ -1,0 +1,269 @@
+//! The documents are true where that can be checked: what they name exists, what they show can be read, and what they
+//! promise about the code's shape holds.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use cjp2p_wire::datagram;
+use cjp2p_wire::tool::Exit;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this package lies in the workspace").to_owned()
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// The paths, from the root, of all files with this ending, without what builds leave behind.
+fn files(ending: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut folders = vec![root()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("the workspace can be read") {
+            let path = entry.expect("the workspace can be read").path();
+            let below = path.strip_prefix(root()).ok().and_then(Path::to_str).expect("its names are UTF-8");
+            let hidden = below.rsplit('/').next().is_some_and(|name| name.starts_with('.'));
+            if path.is_dir() {
+                if !hidden && !path.join("CACHEDIR.TAG").exists() {
+                    folders.push(path);
+                }
+            } else if below.ends_with(ending) {
+                found.push(below.to_owned());
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The lines of a Markdown text, each with whether it is within a fenced block, and that block's language.
+fn lines(text: &str) -> Vec<(&str, Option<&str>)> {
+    let mut fence = None;
+    let mut lines = Vec::new();
+    for line in text.lines() {
+        match (line.trim_start().strip_prefix("```"), fence) {
+            (Some(language), None) => fence = Some(language.trim()),
+            (Some(_), Some(_)) => fence = None,
+            (None, _) => lines.push((line, fence)),
+        }
+    }
+    assert_eq!(fence, None, "a fenced block has no end");
+    lines
+}
+
+/// What stands between backticks outside of fenced blocks, each with the last heading before it.
+fn code_spans(text: &str) -> Vec<(String, String)> {
+    let mut heading = String::new();
+    let mut spans = Vec::new();
+    for (line, fence) in lines(text) {
+        if fence.is_some() {
+            continue;
+        }
+        if line.starts_with('#') {
+            heading = line.to_owned();
+        }
+        spans.extend(line.split('`').skip(1).step_by(2).map(|span| (span.to_owned(), heading.clone())));
+    }
+    spans
+}
+
+fn is_source_path(span: &str) -> bool {
+    let plain = span.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-/".contains(&b));
+    let ending = [".rs", ".md", ".json", ".toml", ".sh"].iter().any(|ending| span.ends_with(ending));
+    plain && (ending || span.starts_with("cjp2p-wire/") || span.starts_with("tests/"))
+}
+
+/// The paths that the map names, from the root. Below a heading that names a folder, they begin in that folder.
+fn paths_in_the_map() -> Vec<String> {
+    let text = read("docs/architecture.md");
+    let mut paths = Vec::new();
+    for (span, heading) in code_spans(&text) {
+        if is_source_path(&span) {
+            let folder = heading.split('`').nth(1).unwrap_or("");
+            let in_folder = format!("{folder}/{span}");
+            let from_root = span.clone();
+            let there = !folder.is_empty() && root().join(&in_folder).exists();
+            paths.push(if there { in_folder } else { from_root });
+        }
+    }
+    paths
+}
+
+#[test]
+fn every_file_that_the_map_names_exists() {
+    let paths = paths_in_the_map();
+    assert!(paths.len() > 50, "only {} paths were found", paths.len());
+    let missing: Vec<_> = paths.iter().filter(|path| !root().join(path).exists()).collect();
+    assert!(missing.is_empty(), "docs/architecture.md names what is not there: {missing:?}");
+}
+
+#[test]
+fn every_module_of_the_library_is_on_the_map() {
+    let named: BTreeSet<String> = paths_in_the_map().into_iter().collect();
+    let modules = files(".rs").into_iter().filter(|path| path.starts_with("cjp2p-wire/src/"));
+    let missing: Vec<_> =
+        modules.filter(|path| !path.ends_with("/tests.rs") && !named.contains(path)).collect();
+    assert!(missing.is_empty(), "docs/architecture.md leaves out {missing:?}");
+}
+
+#[test]
+fn every_type_and_constant_that_the_map_names_is_in_the_source() {
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    let sources: Vec<String> = files(".rs").iter().map(|path| read(path)).collect();
+    let words: BTreeSet<&str> = sources.iter().flat_map(|text| text.split(|c| !is_word(c))).collect();
+    let text = read("docs/architecture.md");
+    let mut named = 0;
+    for (span, _) in code_spans(&text) {
+        if span.starts_with(|c: char| c.is_ascii_uppercase())
+            && span.split("::").all(|part| part.chars().all(is_word))
+        {
+            named += 1;
+            for part in span.split("::") {
+                assert!(words.contains(part), "docs/architecture.md: `{span}` is nowhere in the source");
+            }
+        }
+    }
+    assert!(named > 30, "only {named} names were found");
+}
+
+#[test]
+fn the_machines_touch_no_clock_file_socket_thread_or_environment() {
+    let forbidden = [
+        "std::fs",
+        "std::env",
+        "std::thread",
+        "std::process",
+        "Instant",
+        "SystemTime",
+        "UdpSocket",
+        "getrandom",
+    ];
+    for path in files(".rs") {
+        let edge = ["cjp2p-wire/src/io/", "cjp2p-wire/src/tool/"].iter().any(|edge| path.starts_with(edge));
+        if path.starts_with("cjp2p-wire/src/") && !edge {
+            let text = read(&path);
+            let used: Vec<_> = forbidden.iter().filter(|word| text.contains(**word)).collect();
+            assert!(used.is_empty(), "{path} uses {used:?}; that belongs into cjp2p-wire/src/io");
+        }
+    }
+}
+
+/// The anchor that a heading gets on the usual hosts.
+fn anchor(heading: &str) -> String {
+    let text = heading.trim_start_matches('#').trim().to_lowercase();
+    let kept = text.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+    kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+}
+
+#[test]
+fn every_relative_link_leads_somewhere() {
+    let mut links = 0;
+    for document in files(".md") {
+        let text = read(&document);
+        let linked = lines(&text).into_iter().filter(|(_, fence)| fence.is_none());
+        for target in linked.flat_map(|(line, _)| line.split("](").skip(1)) {
+            let target = target.split(')').next().unwrap_or("");
+            if target.contains("://") || target.starts_with("mailto:") {
+                continue;
+            }
+            links += 1;
+            let (path, fragment) = target.split_once('#').unwrap_or((target, ""));
+            let folder = root().join(&document).parent().unwrap().to_owned();
+            let file = if path.is_empty() { root().join(&document) } else { folder.join(path) };
+            assert!(file.exists(), "{document}: the link {target:?} leads nowhere");
+            if !fragment.is_empty() {
+                let there = fs::read_to_string(&file).unwrap();
+                let headings = lines(&there)
+                    .into_iter()
+                    .filter(|(line, fence)| fence.is_none() && line.starts_with('#'));
+                let found = headings.map(|(line, _)| anchor(line)).any(|anchor| anchor == fragment);
+                assert!(found, "{document}: {target:?} names no heading");
+            }
+        }
+    }
+    assert!(links > 10, "only {links} links were found");
+}
+
+#[test]
+fn no_document_names_a_place_that_only_one_machine_has() {
+    // Where a path on any machine may begin.
+    let common = ["dev", "etc", "mnt", "proc", "srv", "tmp", "usr", "var"];
+    for document in files(".md") {
+        for (n, line) in read(&document).lines().enumerate() {
+            for (at, _) in line.match_indices('/') {
+                let before = line[..at].chars().next_back();
+                let begins = before.is_none_or(|c| c.is_whitespace() || "\"'`(=<".contains(c));
+                let name: String = line[at + 1..]
+                    .chars()
+                    .take_while(|c| c.is_ascii_alphanumeric() || "-_".contains(*c))
+                    .collect();
+                let is_path = begins && name.starts_with(|c: char| c.is_ascii_lowercase());
+                assert!(!is_path || common.contains(&&*name), "{document}:{}: /{name}", n + 1);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_datagram_shown_can_be_read_in_full() {
+    let text = read("docs/protocol.md");
+    let shown: Vec<_> = lines(&text).into_iter().filter(|(_, fence)| *fence == Some("json")).collect();
+    assert!(shown.len() > 15, "only {} datagrams were found", shown.len());
+    for (line, _) in shown {
+        let elements: Vec<serde_json::Value> =
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+        let messages = datagram::decode(line.as_bytes()).unwrap_or_else(|error| panic!("{line}: {error}"));
+        assert_eq!(messages.len(), elements.len(), "{line}");
+    }
+}
+
+#[test]
+fn every_exit_code_is_documented() {
+    let all = [
+        Exit::Done,
+        Exit::Failure,
+        Exit::Usage,
+        Exit::NoSource,
+        Exit::Stalled,
+        Exit::Mismatch,
+        Exit::Busy,
+        Exit::Destination,
+        Exit::Interrupted,
+        Exit::ClosedOutput,
+        Exit::Terminated,
+    ];
+    let codes: Vec<String> = all.iter().map(|exit| (*exit as u8).to_string()).collect();
+    let text = read("docs/exit-codes.md");
+    let rows = text.lines().filter_map(|line| line.strip_prefix("| "));
+    let documented: Vec<&str> = rows
+        .filter_map(|row| row.split(' ').next())
+        .filter(|cell| cell.bytes().all(|b| b.is_ascii_digit()))
+        .collect();
+    assert_eq!(documented, codes);
+}
+
+#[test]
+fn every_tool_has_a_manual_that_the_readme_links() {
+    let readme = read("README.md");
+    let mains = files("main.rs");
+    let tools: Vec<&str> = mains.iter().filter_map(|path| path.strip_suffix("/src/main.rs")).collect();
+    assert!(tools.len() >= 4, "{tools:?}");
+    for tool in tools {
+        assert!(
+            readme.contains(&format!("(docs/{tool}.md)")),
+            "README.md does not link the manual of {tool}"
+        );
+        assert!(root().join(format!("docs/{tool}.md")).exists(), "{tool} has no manual");
+    }
+}
+
+#[test]
+fn ci_runs_what_the_readme_tells_people_to_run() {
+    let (readme, ci) = (read("README.md"), read(".ci/run"));
+    for command in ["cargo test --workspace", "examples/share-and-fetch.sh"] {
+        assert!(readme.contains(command), "README.md does not tell to run {command}");
+        assert!(ci.contains(command), ".ci/run does not run {command}");
+    }
+}
