@@ -40,6 +40,8 @@ pub(super) struct Contact {
     pub(super) returns_always: bool,
     /// It has our present cookie, so it need not be told.
     pub(super) has_cookie: bool,
+    /// How many blocks it sends for one request; 1 where it never said.
+    pub(super) blocks: u64,
     /// Sent what is provably wrong.
     pub(super) banned: bool,
     /// What came from there was said by ourselves: the address is our own, or somebody repeats what we say.
@@ -60,6 +62,7 @@ impl Contact {
             was_asked: false,
             returns_always: false,
             has_cookie: false,
+            blocks: 1,
             banned: false,
             is_us: false,
             suggested: false,
