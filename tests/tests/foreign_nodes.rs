@@ -170,6 +170,18 @@ fn a_february_node_hears_nothing_that_it_would_log_an_error_for() {
 }
 
 #[test]
+fn a_february_node_is_not_asked_again_and_again_for_what_it_does_not_know() {
+    let bytes = content::bytes(12, 1_000_000);
+    let mut world = World::new(1);
+    world.add(OURS, Link::default(), Peer::new(1));
+    world.add(THEIRS, Link::default(), RustFebruary::new().share("file", &bytes));
+    let job = world.with_peer(OURS, |peer, now| peer.fetch(now, &name(), &[THEIRS]));
+    assert!(world.run_until(Duration::from_secs(20), |world| world.peer(OURS).is_over(job)));
+    let theirs: &RustFebruary = world.citizen(THEIRS);
+    assert!(theirs.complaints < 5, "it complained {} times", theirs.complaints);
+}
+
+#[test]
 fn todays_rust_node_is_given_its_cookie_and_keeps_ours() {
     let bytes = content::bytes(8, 200_000);
     let id = content::sha256_id(&bytes);

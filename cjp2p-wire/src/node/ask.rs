@@ -339,7 +339,7 @@ impl Node {
         if let Some(cookie) = contact.as_ref().and_then(|contact| contact.cookie.as_ref()) {
             encoder.value("AlwaysReturned", cookie);
         }
-        if !ask_for_ours || contact.as_ref().is_some_and(|contact| contact.has_cookie) {
+        if !ask_for_ours || contact.as_ref().is_some_and(|c| c.has_cookie || c.ignores_cookies()) {
             return;
         }
         encoder.cookie("PleaseAlwaysReturnThisMessage", &self.mint.mint(now, to));
@@ -368,6 +368,7 @@ impl Node {
             return;
         }
         self.take_foreign_cookie(now, from, messages, proof);
+        self.note_silence_about_cookies(from, messages);
         for message in messages {
             if let (Message::ICanSendContentInBlocks(most), Some(contact)) =
                 (message, self.contacts.get_mut(from))
@@ -418,6 +419,20 @@ impl Node {
             for job in self.fetches.values_mut() {
                 job.fetch.probe_again(now, from);
             }
+        }
+    }
+
+    /// Content without a word about cookies, though our requests ask for the return of one, comes from a node that does not
+    /// know of them. Some log an error each time that they are asked.
+    fn note_silence_about_cookies(&mut self, from: SocketAddr, messages: &[Message<'_>]) {
+        let has = |wanted: fn(&Message<'_>) -> bool| messages.iter().any(wanted);
+        let speaks_of_them =
+            has(|m| matches!(m, Message::AlwaysReturned(_) | Message::PleaseAlwaysReturnThisMessage(_)));
+        if let Some(contact) = self.contacts.get_mut(from)
+            && contact.path.is_some()
+            && has(|m| matches!(m, Message::Content(_)))
+        {
+            contact.silent_about_cookies = !speaks_of_them;
         }
     }
 

@@ -38,6 +38,8 @@ pub(super) struct Contact {
     pub(super) was_asked: bool,
     /// It has returned our cookie beside a message: what comes in its name without it is forged.
     pub(super) returns_always: bool,
+    /// Its last content came without a word about cookies.
+    pub(super) silent_about_cookies: bool,
     /// It has our present cookie, so it need not be told.
     pub(super) has_cookie: bool,
     /// How many blocks it sends for one request; 1 where it never said.
@@ -61,6 +63,7 @@ impl Contact {
             returned_at: None,
             was_asked: false,
             returns_always: false,
+            silent_about_cookies: false,
             has_cookie: false,
             blocks: 1,
             banned: false,
@@ -80,6 +83,11 @@ impl Contact {
     /// Whether it never showed more than the oldest nodes can: to return our cookie when asked.
     pub(super) fn may_be_old(&self) -> bool {
         !self.returns_always && self.returned_at.is_some()
+    }
+
+    /// Whether it does not seem to know of cookies, so that it need not be asked for the return of ours.
+    pub(super) fn ignores_cookies(&self) -> bool {
+        self.silent_about_cookies && self.cookie.is_none()
     }
 
     /// Whether it is of no use to ask it or to name it.
