@@ -309,12 +309,13 @@ impl Fetch {
                 Some(Ask { space: Space::Content, range: 0..path.block, probe: true, again })
             }
             Standing::Serving => {
-                source.forget_refusals(now);
+                let tries_refused = source.may_try_refused(now);
+                let nothing = RangeSet::new();
                 let terms = Terms {
                     source: address,
                     block: path.block,
                     aligned: source.aligned,
-                    refused: &source.refused,
+                    refused: if tries_refused { &nothing } else { &source.refused },
                     round_trip: path.round_trip,
                     room: sink.room(self.job),
                 };
@@ -323,6 +324,12 @@ impl Fetch {
                     return None;
                 }
                 let wanted = self.assemblies[index].next_wanted(now, &terms)?;
+                if tries_refused
+                    && wanted.space == Space::Content
+                    && source.refused.overlaps(wanted.range.clone())
+                {
+                    source.on_try_refused(now);
+                }
                 Some(Ask { space: wanted.space, range: wanted.range, probe: false, again: wanted.again })
             }
         }
