@@ -456,6 +456,9 @@ impl Node {
         };
         // Nothing is taken that was not asked for.
         let Some(sequence) = path.answered_by(job_id, space, block.offset) else {
+            if let Some(job) = self.fetches.get_mut(&job_id) {
+                job.fetch.on_unwanted(block.base64.len() as u64 / 4 * 3);
+            }
             return;
         };
         let Some(data) = block.decode() else { return };
