@@ -7,6 +7,7 @@
 
 use std::net::SocketAddr;
 
+use super::contact::Contact;
 use super::inquiry::cookie_text;
 use super::schema::SUPPORTED_MESSAGES;
 use super::{AMPLIFICATION, Node, ORDINARY_DATAGRAM};
@@ -263,8 +264,8 @@ impl Node {
                     eof.map_or(wanted, |eof| eof.saturating_sub(request.offset).min(wanted as u64) as usize);
                 let whole = data.len() >= rest;
                 if whole || (part_will_do && data.len() >= MIN_TASTE) {
-                    let said =
-                        reply.say(|e| e.content(&request.id, request.offset, &data, eof, Padding::Padded));
+                    let padding = if part_will_do { Padding::Padded } else { Padding::Bare };
+                    let said = reply.say(|e| e.content(&request.id, request.offset, &data, eof, padding));
                     if said {
                         self.counters.requests_served += 1;
                         self.counters.content_out += data.len() as u64;
@@ -323,13 +324,9 @@ impl Node {
     ) -> Vec<u8> {
         let mut encoder = Encoder::with_capacity(data.len() / 3 * 4 + MAX_ID_LEN + 300);
         self.write_cookies(now, to, self.wants_cookie_from(to), &mut encoder);
-        // The oldest nodes, which cannot always return a cookie, die of padding.
-        let contact = self.contacts.get(to);
-        let padding = if contact.is_some_and(|c| c.returns_always || c.cookie.is_some()) {
-            Padding::Padded
-        } else {
-            Padding::Bare
-        };
+        // The oldest nodes die of padding.
+        let may_be_old = self.contacts.get(to).is_none_or(Contact::may_be_old);
+        let padding = if may_be_old { Padding::Bare } else { Padding::Padded };
         encoder.content(&request.wire_id, request.offset, data, eof, padding);
         encoder.finish(0)
     }

@@ -170,7 +170,7 @@ impl Node {
             return;
         }
         let contact = self.contacts.entry(address);
-        if contact.banned {
+        if contact.is_shunned() {
             return;
         }
         if contact.path.is_none() {
@@ -231,7 +231,7 @@ impl Node {
         };
         // A first request may always leave, or a buffer smaller than a block would stop everything.
         let fits = self.in_flight == 0 || self.in_flight + path.room as u64 <= self.config.receive_buffer;
-        !contact.banned && fits && path.path.may_send(now, first)
+        !contact.is_shunned() && fits && path.path.may_send(now, first)
     }
 
     /// Sends one request to `address`, for whichever fetch has something to ask of it.
@@ -341,7 +341,7 @@ impl Node {
         if let Some(cookie) = contact.as_ref().and_then(|contact| contact.cookie.as_ref()) {
             encoder.value("AlwaysReturned", cookie);
         }
-        if !ask_for_ours || contact.as_ref().is_some_and(|contact| contact.has_cookie) {
+        if !ask_for_ours || contact.as_ref().is_some_and(|c| c.has_cookie || c.ignores_cookies()) {
             return;
         }
         encoder.cookie("PleaseAlwaysReturnThisMessage", &self.mint.mint(now, to));
@@ -370,6 +370,7 @@ impl Node {
             return;
         }
         self.take_foreign_cookie(now, from, messages, proof);
+        self.note_silence_about_cookies(from, messages);
         for message in messages {
             if let (Message::ICanSendContentInBlocks(most), Some(contact)) =
                 (message, self.contacts.get_mut(from))
@@ -403,7 +404,7 @@ impl Node {
         let Some(contact) = self.contacts.get_mut(from) else {
             return;
         };
-        let ours = contact.path.is_some() || asked || proof != Proof::None;
+        let ours = contact.path.is_some() || asked || proof != Proof::None || contact.is_trusted(now);
         if !ours
             || value.len() > super::contact::MAX_FOREIGN_COOKIE
             || contact.cookie.as_deref() == Some(value)
@@ -420,6 +421,20 @@ impl Node {
             for job in self.fetches.values_mut() {
                 job.fetch.probe_again(now, from);
             }
+        }
+    }
+
+    /// Content without a word about cookies, though our requests ask for the return of one, comes from a node that does not
+    /// know of them. Some log an error each time that they are asked.
+    fn note_silence_about_cookies(&mut self, from: SocketAddr, messages: &[Message<'_>]) {
+        let has = |wanted: fn(&Message<'_>) -> bool| messages.iter().any(wanted);
+        let speaks_of_them =
+            has(|m| matches!(m, Message::AlwaysReturned(_) | Message::PleaseAlwaysReturnThisMessage(_)));
+        if let Some(contact) = self.contacts.get_mut(from)
+            && contact.path.is_some()
+            && has(|m| matches!(m, Message::Content(_)))
+        {
+            contact.silent_about_cookies = !speaks_of_them;
         }
     }
 
@@ -565,6 +580,20 @@ impl Node {
             for job in self.fetches.values_mut() {
                 job.fetch.on_silent(now, address);
             }
+        }
+    }
+
+    /// Notes that `address` is our own, or repeats what we say: it is not asked again, nor named to anybody.
+    pub(super) fn on_own_voice(&mut self, now: Time, address: SocketAddr) {
+        let Some(contact) = self.contacts.get_mut(address) else {
+            return;
+        };
+        contact.is_us = true;
+        for job in self.fetches.values_mut() {
+            job.fetch.on_silent(now, address);
+        }
+        if self.inquiries.give_up(address) {
+            self.events.push_back(Event::Unanswered(address));
         }
     }
 

@@ -316,14 +316,15 @@ impl Fetch {
                 Some(Ask { space: Space::Content, range: 0..path.block, probe: true, again })
             }
             Standing::Serving => {
-                source.forget_refusals(now);
+                let tries_refused = source.may_try_refused(now);
+                let nothing = RangeSet::new();
                 let terms = Terms {
                     source: address,
                     block: path.block,
                     tree_block: path.tree_block,
                     only_claim: self.assemblies.len() == 1,
                     aligned: source.aligned,
-                    refused: &source.refused,
+                    refused: if tries_refused { &nothing } else { &source.refused },
                     round_trip: path.round_trip,
                     room: sink.room(self.job),
                 };
@@ -332,6 +333,12 @@ impl Fetch {
                     return None;
                 }
                 let wanted = self.assemblies[index].next_wanted(now, &terms)?;
+                if tries_refused
+                    && wanted.space == Space::Content
+                    && source.refused.overlaps(wanted.range.clone())
+                {
+                    source.on_try_refused(now);
+                }
                 Some(Ask { space: wanted.space, range: wanted.range, probe: false, again: wanted.again })
             }
         }
