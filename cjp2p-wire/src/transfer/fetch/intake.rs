@@ -77,6 +77,9 @@ impl Fetch {
         let claim = source.claim;
         let is_first = source.standing != Standing::Serving;
         source.on_serving();
+        if block.space == Space::Content {
+            source.on_sent(block.offset..block.offset + block.data.len() as u64);
+        }
         self.found = true;
         if !is_first {
             return true;
