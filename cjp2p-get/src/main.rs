@@ -1,3 +1,18 @@
 //! Fetches content by id over CJP2P, to standard output or a file.
 
-fn main() {}
+use std::process::ExitCode;
+
+mod cli;
+mod ids;
+mod job;
+mod peers;
+mod place;
+mod report;
+mod run;
+mod sinks;
+mod store;
+mod tasks;
+
+fn main() -> ExitCode {
+    cjp2p_wire::tool::run_tool(run::run)
+}

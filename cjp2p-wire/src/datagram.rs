@@ -184,6 +184,18 @@ impl Encoder {
         self.number(request.offset);
         self.raw(",\"length\":");
         self.number(request.length);
+        if let Some(block) = request.block {
+            self.raw(",\"block\":");
+            self.number(block);
+        }
+        self.raw("}}");
+    }
+
+    /// Writes an `ICanSendContentInBlocks`.
+    pub fn can_send_blocks(&mut self, most: u64) {
+        self.open("ICanSendContentInBlocks");
+        self.raw("{\"most\":");
+        self.number(most);
         self.raw("}}");
     }
 

@@ -46,6 +46,8 @@ pub enum Message<'a> {
     PleaseAlwaysReturnThisMessage(&'a RawValue),
     /// The value that a [`Message::PleaseAlwaysReturnThisMessage`] held.
     AlwaysReturned(&'a RawValue),
+    /// Says that requests may name a `block`, and how many blocks of one request are sent at the most.
+    ICanSendContentInBlocks(u64),
     /// Asks for a list of the content shared.
     PleaseListContent,
     /// Ids and lengths in bytes of content that is shared.
@@ -65,6 +67,16 @@ pub struct ContentRequest<'a> {
     pub offset: u64,
     /// How many bytes are wanted.
     pub length: u64,
+    /// Wanted in datagrams with so many bytes of content each. Only for a node that said it understands this
+    /// ([`Message::ICanSendContentInBlocks`]); others ignore it and send all in one.
+    pub block: Option<u64>,
+}
+
+impl<'a> ContentRequest<'a> {
+    /// A request that every node understands.
+    pub fn plain(id: impl Into<Cow<'a, str>>, offset: u64, length: u64) -> ContentRequest<'a> {
+        ContentRequest { id: id.into(), offset, length, block: None }
+    }
 }
 
 /// The payload of [`Message::Content`].
@@ -108,8 +120,14 @@ impl<'a> Message<'a> {
         }
         let message = match &*kind {
             "PleaseSendContent" => {
-                let RequestFields { id, offset, length } = serde_json::from_str(text).ok()?;
-                Message::PleaseSendContent(ContentRequest { id: id.0, offset: offset.0, length: length.0 })
+                let RequestFields { id, offset, length, block } = serde_json::from_str(text).ok()?;
+                let block = block.map(|n| n.0);
+                Message::PleaseSendContent(ContentRequest {
+                    id: id.0,
+                    offset: offset.0,
+                    length: length.0,
+                    block,
+                })
             }
             "Content" => {
                 let ContentFields { id, offset, base64, eof } = serde_json::from_str(text).ok()?;
@@ -133,6 +151,10 @@ impl<'a> Message<'a> {
                 Message::PleaseAlwaysReturnThisMessage(value)
             }
             "AlwaysReturned" if text.len() <= MAX_RETURNED_LEN => Message::AlwaysReturned(value),
+            "ICanSendContentInBlocks" => {
+                let BlockFields { most } = serde_json::from_str(text).ok()?;
+                Message::ICanSendContentInBlocks(most.0)
+            }
             "PleaseListContent" => Message::PleaseListContent,
             "ContentList" => {
                 let ListFields { results } = serde_json::from_str(text).ok()?;
@@ -285,6 +307,13 @@ struct RequestFields<'a> {
     id: IdText<'a>,
     offset: Number,
     length: Number,
+    #[serde(default)]
+    block: Option<Number>,
+}
+
+#[derive(serde::Deserialize)]
+struct BlockFields {
+    most: Number,
 }
 
 #[derive(serde::Deserialize)]

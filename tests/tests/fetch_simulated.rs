@@ -5,9 +5,12 @@ use std::time::Duration;
 
 use cjp2p_tests::content;
 use cjp2p_tests::sim::liars::{Liar, Lie};
+use cjp2p_tests::sim::memory::Fetched;
 use cjp2p_tests::sim::{Link, Peer, World};
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::transfer::blobs::JobId;
+use cjp2p_wire::transfer::fetch::Resume;
+use cjp2p_wire::transfer::ranges::RangeSet;
 
 const GETTER: SocketAddr = at(1);
 
@@ -226,6 +229,40 @@ fn a_slow_reader_holds_the_fetch_and_does_not_fail_it() {
 }
 
 #[test]
+fn nobody_is_blamed_for_wrong_bytes_that_an_interrupted_fetch_had_staged() {
+    let bytes = content::bytes(33, 500_000);
+    let mut world = World::new(34);
+    world.add(GETTER, Link::default(), Peer::new(1));
+    world.add(at(2), Link::default(), sharing(2, &bytes));
+    let done: RangeSet = std::iter::once(0..65_536).collect();
+    let job = world.with_peer(GETTER, |peer, now| {
+        let staged = Fetched { bytes: vec![0; 65_536], done: done.clone(), ..Fetched::default() };
+        peer.blobs.fetched.insert(JobId(0), staged);
+        let resume = Resume { length: bytes.len() as u64, done, verifier: None };
+        peer.resume(now, &content::sha256_id(&bytes), &[at(2)], Some(resume))
+    });
+    let outcome = finish(&mut world, job, &bytes, 30);
+    assert_eq!(outcome.liars, []);
+}
+
+#[test]
+fn fetches_side_by_side_take_turns_at_a_source() {
+    let (large, small) = (content::bytes(30, 20_000_000), content::bytes(31, 2_000_000));
+    let mut world = World::new(32);
+    let link = Link::rated(40, 10, 256 << 10);
+    let mut source = sharing(2, &large);
+    source.blobs.share(small.clone(), None);
+    world.add(GETTER, link, Peer::new(1));
+    world.add(at(2), link, source);
+    let first = start(&mut world, &content::blake3_id(&large), &[at(2)]);
+    let second = start(&mut world, &content::blake3_id(&small), &[at(2)]);
+    finish(&mut world, second, &small, 60);
+    let done = world.peer(GETTER).node.progress(first).unwrap().done;
+    assert!((1_000_000..5_000_000).contains(&done), "{done} bytes of the other are here");
+    finish(&mut world, first, &large, 60);
+}
+
+#[test]
 fn a_cold_disk_at_the_source_delays_and_loses_nothing() {
     let bytes = content::bytes(20, 1_000_000);
     let mut source = sharing(2, &bytes);
@@ -361,4 +398,20 @@ fn ranges_come_in_the_order_they_are_named() {
     finish(&mut world, job, &[], 30);
     assert!(has(&world, second.clone()));
     assert!(!has(&world, 1_000_000..1_100_000));
+}
+
+#[test]
+fn among_our_own_nodes_no_packet_is_fragmented_and_requests_share_datagrams() {
+    let bytes = content::bytes(50, 4 << 20);
+    let mut world = World::new(51);
+    world.add(GETTER, Link::default(), Peer::new(1));
+    world.add(at(2), Link::rated(100, 20, 256 << 10), sharing(2, &bytes));
+    let longest = std::rc::Rc::new(std::cell::Cell::new(0));
+    let seen = longest.clone();
+    world.watch(move |_, _, _, datagram| seen.set(seen.get().max(datagram.len())));
+    let job = start(&mut world, &content::blake3_id(&bytes), &[at(2)]);
+    finish(&mut world, job, &bytes, 60);
+    assert!(longest.get() <= 1472, "{}", longest.get());
+    let (asked, answered) = (world.traffic(GETTER).datagrams_out, world.traffic(at(2)).datagrams_out);
+    assert!(asked * 2 < answered, "{asked} datagrams asked for {answered}");
 }

@@ -45,7 +45,7 @@ fn four_sources(seed: u64, bytes: &[u8]) -> (World, JobId) {
 
 #[test]
 fn four_sources_at_different_distances_bring_the_sum_of_their_rates() {
-    let bytes = content::bytes(1, 32 << 20);
+    let bytes = content::bytes(1, 64 << 20);
     let (mut world, job) = four_sources(2, &bytes);
     let seconds = finish(&mut world, GETTER, job, &bytes);
     let megabits = (bytes.len() * 8) as f64 / seconds / 1e6;

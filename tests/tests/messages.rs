@@ -102,7 +102,7 @@ proptest! {
         let mut encoder = Encoder::new();
         encoder.cookie("AlwaysReturned", "abc");
         encoder.content(ID, 4096, &[7; 90], Some(5000), Padding::Padded);
-        encoder.request(&ContentRequest { id: ID.into(), offset: 0, length: 4096 });
+        encoder.request(&ContentRequest::plain(ID, 0, 4096));
         let mut bytes = encoder.finish(0);
         let at = at % bytes.len();
         bytes[at] = byte;

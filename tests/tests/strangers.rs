@@ -31,11 +31,11 @@ fn stranger_says(random: &mut fastrand::Rng, ids: &[String]) -> Vec<u8> {
     for _ in 0..random.usize(0..6) {
         let id = &ids[random.usize(0..ids.len())];
         match random.u8(0..12) {
-            0..4 => encoder.request(&ContentRequest {
-                id: id.into(),
-                offset: if random.bool() { 0 } else { random.u64(0..2_000_000) },
-                length: [0, 1, 32, 960, 4096, 40_960, 1 << 53][random.usize(0..7)],
-            }),
+            0..4 => encoder.request(&ContentRequest::plain(
+                id,
+                if random.bool() { 0 } else { random.u64(0..2_000_000) },
+                [0, 1, 32, 960, 4096, 40_960, 1 << 53][random.usize(0..7)],
+            )),
             4 => encoder.bare("PleaseSendPeers"),
             5 => encoder.bare("PleaseListContent"),
             6 => encoder.bare("PleaseListSupportedMessages"),
@@ -138,7 +138,7 @@ fn two_of_ours_back_to_back_come_to_rest() {
         encoder.value("PleaseReturnThisMessage", "{\"cookie\":\"y\"}");
         encoder.bare("PleaseSendPeers");
         encoder.bare("PleaseListContent");
-        encoder.request(&ContentRequest { id: "file0".into(), offset: 0, length: 4096 });
+        encoder.request(&ContentRequest::plain("file0", 0, 4096));
         world.inject(from, to, encoder.finish(0));
     }
     world.run_for(Duration::from_secs(10));
@@ -201,7 +201,7 @@ fn a_cookie_is_of_no_use_to_anybody_else_nor_for_long() {
         let mut peer = server(&[content::bytes(1, 50_000)]);
         let mut encoder = Encoder::new();
         encoder.cookie("AlwaysReturned", &cookie);
-        encoder.request(&ContentRequest { id: "file0".into(), offset: 0, length: 40_960 });
+        encoder.request(&ContentRequest::plain("file0", 0, 40_960));
         let mut out = Outbox::new();
         peer.handle_datagram(now, from, &encoder.finish(0), &mut out);
         out.iter().map(|(_, bytes)| bytes.len()).sum::<usize>()

@@ -21,6 +21,8 @@ use crate::transfer::serve::Request;
 
 /// The most bytes of content in one answer; longer requests are cut to it, as other nodes do.
 pub(crate) const MAX_ANSWER: usize = 40_960;
+/// Blocks sent for one request that names their length.
+pub(crate) const MAX_BLOCKS: u64 = 16;
 /// Addresses told in one answer at the most, to a source that proved its own.
 pub(crate) const MAX_PEERS_TOLD: usize = 30;
 /// Addresses told in one referral at the most.
@@ -121,9 +123,19 @@ impl Node {
         let Ok(id) = ContentId::parse(&request.id) else {
             return;
         };
-        let length = request.length.min(MAX_ANSWER as u64) as usize;
         let wire_id = request.id.to_string();
-        self.turns.push(from, Request { wire_id, id, offset: request.offset, length });
+        let Some(block) = request.block.filter(|&block| block > 0 && block < request.length) else {
+            let length = request.length.min(MAX_ANSWER as u64) as usize;
+            self.turns.push(from, Request { wire_id, id, offset: request.offset, length });
+            return;
+        };
+        let end = request.offset.saturating_add(request.length);
+        let starts =
+            (0..MAX_BLOCKS).map_while(|n| request.offset.checked_add(n * block)).take_while(|&at| at < end);
+        for offset in starts {
+            let length = block.min(end - offset).min(MAX_ANSWER as u64) as usize;
+            self.turns.push(from, Request { wire_id: wire_id.clone(), id: id.clone(), offset, length });
+        }
     }
 
     fn answer_proved(&mut self, now: Time, from: SocketAddr, messages: &[Message<'_>]) {
@@ -387,5 +399,5 @@ fn parse_carried_request(text: &str) -> Option<ContentRequest<'_>> {
     let length = parts.next()?.parse().ok()?;
     let id = parts.next()?;
     let within = offset <= crate::message::MAX_NUMBER && length <= crate::message::MAX_NUMBER;
-    (within && id.len() <= MAX_ID_LEN).then(|| ContentRequest { id: id.into(), offset, length })
+    (within && id.len() <= MAX_ID_LEN).then(|| ContentRequest::plain(id, offset, length))
 }

@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
+use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::time::Duration;
 
+use super::answer::MAX_BLOCKS;
 use super::contact::Way;
 use super::{Event, Job, Node, ORDINARY_DATAGRAM, Transmit};
 use crate::content_id::ContentId;
@@ -26,6 +28,10 @@ pub(crate) const NARROW_DATAGRAM: usize = 1232;
 pub(crate) const WIDEN_INTERVAL: Duration = Duration::from_secs(5);
 /// So many waits in vain make a path a narrow one.
 pub(crate) const SILENCES_UNTIL_NARROW: u32 = 2;
+/// Bytes that a peer's first answers also hold: a request to return its cookie, and what it can do.
+const INTRODUCTION: usize = 130;
+/// After so many bytes of answers a peer that has not introduced itself will not any more.
+const ACQUAINTED: u64 = 64 << 10;
 /// Suggested addresses tried in a second at the most.
 pub(crate) const SUGGESTIONS_PER_SECOND: u32 = 8;
 /// Peers asked for content at the most, by all fetches.
@@ -42,6 +48,31 @@ struct Flight {
     ask: Ask,
 }
 
+/// Blocks in a row that one request asks for.
+#[derive(Debug)]
+struct Run {
+    job: JobId,
+    ask: Ask,
+    /// The length of each block but the last, which may be shorter.
+    block: u64,
+}
+
+impl Run {
+    /// Takes up `ask` too, where it is the next block and there is room for one more.
+    fn extend(&mut self, job: JobId, ask: &Ask, most: u64) -> bool {
+        let range = &mut self.ask.range;
+        let length = range.end - range.start;
+        let next = ask.range.end - ask.range.start;
+        let fits = length.is_multiple_of(self.block) && length / self.block < most && next <= self.block;
+        let same = self.job == job && self.ask.space == ask.space && !self.ask.probe && !ask.probe;
+        let follows = range.end == ask.range.start;
+        if fits && same && follows {
+            range.end = ask.range.end;
+        }
+        fits && same && follows
+    }
+}
+
 /// The path to a peer that may be asked for content.
 #[derive(Debug)]
 pub(super) struct AskedPath {
@@ -55,6 +86,8 @@ pub(super) struct AskedPath {
     /// While it is narrow, when to try a long one again.
     widen_at: Time,
     was_gone: bool,
+    /// The fetch that the last request was for.
+    last_job: JobId,
 }
 
 impl AskedPath {
@@ -66,6 +99,7 @@ impl AskedPath {
             narrow: false,
             widen_at: Time::ZERO,
             was_gone: false,
+            last_job: JobId(0),
         }
     }
 
@@ -166,14 +200,17 @@ impl Node {
         self.in_flight =
             addresses.iter().filter_map(|&a| self.path(a)).map(|p| p.path.window.in_flight()).sum();
         for address in addresses {
-            while self.may_ask(now, address) {
-                if !self.ask_one(now, address, blobs) {
+            let mut run = None;
+            let mut first = true;
+            while self.may_ask(now, address, std::mem::take(&mut first)) {
+                if !self.ask_one(now, address, blobs, &mut run) {
                     if let Some(path) = self.path_mut(address) {
                         path.path.window.on_nothing_to_ask();
                     }
                     break;
                 }
             }
+            self.send_run(now, address, run);
         }
     }
 
@@ -185,7 +222,7 @@ impl Node {
         self.contacts.get_mut(address)?.path.as_mut()
     }
 
-    fn may_ask(&self, now: Time, address: SocketAddr) -> bool {
+    fn may_ask(&self, now: Time, address: SocketAddr, first: bool) -> bool {
         let Some(contact) = self.contacts.get(address) else {
             return false;
         };
@@ -194,11 +231,17 @@ impl Node {
         };
         // A first request may always leave, or a buffer smaller than a block would stop everything.
         let fits = self.in_flight == 0 || self.in_flight + path.room as u64 <= self.config.receive_buffer;
-        !contact.banned && fits && path.path.may_send(now)
+        !contact.banned && fits && path.path.may_send(now, first)
     }
 
     /// Sends one request to `address`, for whichever fetch has something to ask of it.
-    fn ask_one(&mut self, now: Time, address: SocketAddr, blobs: &mut dyn Blobs) -> bool {
+    fn ask_one(
+        &mut self,
+        now: Time,
+        address: SocketAddr,
+        blobs: &mut dyn Blobs,
+        run: &mut Option<Run>,
+    ) -> bool {
         let Some(contact) = self.contacts.get(address) else {
             return false;
         };
@@ -207,49 +250,77 @@ impl Node {
         };
         let (room, round_trip) = (path.room_now(now), path.path.rtt.smoothed());
         // Our cookie comes back beside the answer, and theirs may be asked for in it.
-        let beside = r#"{"AlwaysReturned":{"cookie":""}},"#.len() + COOKIE_LEN;
-        let found = self.fetches.iter_mut().find_map(|(&id, job)| {
+        let mut beside = r#"{"AlwaysReturned":{"cookie":""}},"#.len() + COOKIE_LEN;
+        if !contact.has_cookie && path.path.window.delivered() < ACQUAINTED {
+            beside += INTRODUCTION;
+        }
+        // They take turns, or one that has much to ask for would keep the others waiting; each has a burst, so that its
+        // requests can share a datagram.
+        let last = path.last_job;
+        let turn = if run.is_some() { Included(last) } else { Excluded(last) };
+        let mut wanted = |(&id, job): (&JobId, &mut Job)| {
             let longest = job.tree_id.as_ref().unwrap_or(&job.wire_id);
             let block = (content_that_fits(room, longest, beside) as u64).min(MAX_BLOCK);
             let ask = job.fetch.next_ask(now, address, PathTerms { block, round_trip }, blobs)?;
             Some((id, ask))
-        });
+        };
+        let mut found = self.fetches.range_mut((turn, Unbounded)).find_map(&mut wanted);
+        if found.is_none() {
+            found = self.fetches.range_mut(..=last).find_map(&mut wanted);
+        }
         let Some((job, ask)) = found else {
             return false;
         };
-        self.send_ask(now, address, job, ask);
+        if let Some(path) = self.path_mut(address) {
+            path.last_job = job;
+        }
+        self.note_flight(now, address, job, &ask);
+        let most = self.contacts.get(address).map_or(1, |contact| contact.blocks);
+        if !run.as_mut().is_some_and(|run| run.extend(job, &ask, most)) {
+            let next = Run { job, block: ask.range.end - ask.range.start, ask };
+            let full = run.replace(next);
+            self.send_run(now, address, full);
+        }
         true
     }
 
-    fn send_ask(&mut self, now: Time, address: SocketAddr, job_id: JobId, ask: Ask) {
+    /// Sends the request for a run of blocks.
+    fn send_run(&mut self, now: Time, address: SocketAddr, run: Option<Run>) {
+        let Some(Run { job, ask, block }) = run else { return };
         let mut encoder = Encoder::new();
         self.write_cookies(now, address, true, &mut encoder);
-        let Some(job) = self.fetches.get(&job_id) else {
-            return;
-        };
+        let Some(job) = self.fetches.get(&job) else { return };
         let id = match (ask.space, &job.tree_id) {
             (Space::Tree, Some(tree_id)) => tree_id,
             _ => &job.wire_id,
         };
         let length = ask.range.end - ask.range.start;
-        encoder.request(&ContentRequest { id: id.into(), offset: ask.range.start, length });
-        let answer = answer_length(length);
+        let block = (block < length).then_some(block);
+        encoder.request(&ContentRequest { block, ..ContentRequest::plain(id, ask.range.start, length) });
         let sparing = self.contacts.get(address).is_some_and(|contact| contact.suggested);
-        let pad = if ask.probe && !sparing { (answer as usize / 2 + 8).clamp(150, MAX_PROBE) } else { 0 };
+        let pad = if ask.probe && !sparing {
+            (answer_length(length) as usize / 2 + 8).clamp(150, MAX_PROBE)
+        } else {
+            0
+        };
         self.send(address, encoder.finish(pad));
-        if let Some(path) = self.path_mut(address) {
-            let place = (job_id, ask.space, ask.range.start);
-            // An answer to the earlier request of the two would be taken for a quick one to this.
-            let earlier = path.places.get(&place).is_some_and(|&earlier| path.path.supersede(earlier));
-            let again = ask.again || earlier;
-            let sequence = path.path.on_sent(now, Flight { job: job_id, ask }, answer, again);
-            path.places.insert(place, sequence);
-            path.forget_places();
-            if path.narrow && answer as usize > NARROW_DATAGRAM {
-                path.widen_at = now + WIDEN_INTERVAL;
-            }
-            self.in_flight += answer;
+    }
+
+    /// Counts what is asked for as on its way.
+    fn note_flight(&mut self, now: Time, address: SocketAddr, job: JobId, ask: &Ask) {
+        let Some(path) = self.path_mut(address) else { return };
+        let place = (job, ask.space, ask.range.start);
+        let answer = answer_length(ask.range.end - ask.range.start);
+        // An answer to the earlier request of the two would be taken for a quick one to this.
+        let earlier = path.places.get(&place).is_some_and(|&earlier| path.path.supersede(earlier));
+        let again = ask.again || earlier;
+        let sequence = path.path.on_sent(now, Flight { job, ask: ask.clone() }, answer, again);
+        path.places.insert(place, sequence);
+        path.forget_places();
+        if path.narrow && answer as usize > NARROW_DATAGRAM {
+            path.widen_at = now + WIDEN_INTERVAL;
         }
+        self.in_flight += answer;
     }
 
     pub(super) fn send(&mut self, to: SocketAddr, bytes: Vec<u8>) {
@@ -272,6 +343,9 @@ impl Node {
             return;
         }
         encoder.cookie("PleaseAlwaysReturnThisMessage", &self.mint.mint(now, to));
+        if contact.as_ref().is_some_and(|contact| contact.cookie.is_some()) {
+            encoder.can_send_blocks(MAX_BLOCKS);
+        }
         if let Some(contact) = contact {
             contact.was_asked |= contact.cookie.is_some();
         }
@@ -294,6 +368,13 @@ impl Node {
             return;
         }
         self.take_foreign_cookie(now, from, messages, proof);
+        for message in messages {
+            if let (Message::ICanSendContentInBlocks(most), Some(contact)) =
+                (message, self.contacts.get_mut(from))
+            {
+                contact.blocks = (*most).clamp(1, MAX_BLOCKS);
+            }
+        }
         for message in messages {
             match message {
                 Message::Content(block) => self.take_content(now, from, block, proof, blobs),

@@ -40,6 +40,8 @@ pub(super) struct Contact {
     pub(super) returns_always: bool,
     /// It has our present cookie, so it need not be told.
     pub(super) has_cookie: bool,
+    /// How many blocks it sends for one request; 1 where it never said.
+    pub(super) blocks: u64,
     /// Sent what is provably wrong.
     pub(super) banned: bool,
     /// Named by a stranger, not by the user: asked sparingly until it proves itself.
@@ -58,6 +60,7 @@ impl Contact {
             was_asked: false,
             returns_always: false,
             has_cookie: false,
+            blocks: 1,
             banned: false,
             suggested: false,
             path: None,

@@ -62,8 +62,8 @@ impl<T: Clone> Path<T> {
         }
     }
 
-    /// Whether another request may leave now.
-    pub fn may_send(&self, now: Time) -> bool {
+    /// Whether another request may leave now, as the `first` of a burst or after others.
+    pub fn may_send(&self, now: Time, first: bool) -> bool {
         if self.flights.len() >= MAX_FLIGHTS {
             return false;
         }
@@ -71,7 +71,7 @@ impl<T: Clone> Path<T> {
         if self.silences > 0 {
             return self.live == 0;
         }
-        self.window.may_send(now, self.rtt.min())
+        self.window.may_send(now, self.rtt.min(), first)
     }
 
     /// How many waits in a row ended in silence.

@@ -35,6 +35,11 @@ pub const INITIAL_BLOCKS: u64 = 10;
 pub const MIN_BLOCKS: u64 = 4;
 /// What both ends need to wake up, read and answer; it matters only where the round trip is shorter.
 pub const SCHEDULING_SLACK: Duration = Duration::from_millis(2);
+/// So much time's worth of requests leaves at once, or two blocks: less would need a datagram for each request, and more
+/// would not fit the short queues of some paths.
+pub const BURST: Duration = Duration::from_micros(250);
+/// A round trip longer than the shortest by this, and by an eighth, ends the startup (RFC 9406, MIN_RTT_THRESH).
+pub const MIN_RISE: Duration = Duration::from_millis(4);
 /// A round that lost more than this share, while the delay rose too, met a full queue.
 pub const HEAVY_LOSS: f64 = 0.2;
 /// What is left of the rate estimate after such a round.
@@ -78,6 +83,7 @@ pub struct Window {
     round_ends_at: u64,
     round_lost: u64,
     round_delivered: u64,
+    round_min_rtt: Duration,
     full_rate: f64,
     full_rounds: u32,
     next_probe_at: Time,
@@ -107,6 +113,7 @@ impl Window {
             round_ends_at: 0,
             round_lost: 0,
             round_delivered: 0,
+            round_min_rtt: Duration::MAX,
             full_rate: 0.0,
             full_rounds: 0,
             next_probe_at: Time::ZERO,
@@ -151,14 +158,25 @@ impl Window {
         (size as u64).max(floor)
     }
 
-    /// When the next request may leave for its pace's sake.
+    /// When the pace allows the next burst of requests.
     pub fn next_send_at(&self) -> Time {
-        self.next_send_at
+        self.next_send_at + self.burst()
     }
 
-    /// Whether a request may leave now.
-    pub fn may_send(&self, now: Time, min_rtt: Duration) -> bool {
-        now >= self.next_send_at && self.in_flight + self.block <= self.size(min_rtt).max(self.block)
+    /// How much time's worth may leave at once.
+    fn burst(&self) -> Duration {
+        let rate = self.rate();
+        let two_blocks = if rate > 0.0 { 2.0 * self.block as f64 / rate } else { 0.0 };
+        BURST.max(Duration::from_secs_f64(two_blocks))
+    }
+
+    /// Whether a request may leave now: the first of a burst only when the pace has earned the whole of it, so that
+    /// requests can share a datagram.
+    pub fn may_send(&self, now: Time, min_rtt: Duration, first: bool) -> bool {
+        let in_pace = now >= if first { self.next_send_at() } else { self.next_send_at };
+        let size = self.size(min_rtt).max(self.block);
+        let burst = if first { (self.rate() * self.burst().as_secs_f64()) as u64 } else { 0 };
+        in_pace && self.in_flight + burst.min(size / 4).max(self.block) <= size
     }
 
     /// Says that the window has room but there was nothing to ask for: what is measured until all of the present flight
@@ -184,10 +202,8 @@ impl Window {
                 Mode::Cruise | Mode::ProbeRtt { .. } => 1.0,
             };
             let spacing = Duration::from_secs_f64(bytes as f64 / (rate * gain));
-            // A pause earns at most a millisecond, or two blocks, of burst.
-            let earned =
-                Duration::from_millis(1).max(Duration::from_secs_f64(2.0 * self.block as f64 / rate));
-            self.next_send_at = self.next_send_at.max(now - earned) + spacing;
+            // Who comes late catches up, within half a burst more.
+            self.next_send_at = self.next_send_at.max(now - self.burst() * 3 / 2) + spacing;
         }
         Stamp {
             sent_at: now,
@@ -217,6 +233,7 @@ impl Window {
         self.delivered_at = now;
         self.first_sent_at = stamp.sent_at;
         self.round_delivered += bytes;
+        self.round_min_rtt = self.round_min_rtt.min(path.latest);
 
         let new_round = stamp.delivered >= self.round_ends_at;
         if new_round {
@@ -275,6 +292,12 @@ impl Window {
         }
         self.round_lost = 0;
         self.round_delivered = 0;
+        let round_min_rtt = std::mem::replace(&mut self.round_min_rtt, Duration::MAX);
+        // Even the quickest answer of a round waited in a queue: the path is full.
+        let risen = path.min + (path.min / 8).max(MIN_RISE);
+        if self.mode == Mode::Startup && round_min_rtt != Duration::MAX && round_min_rtt > risen {
+            self.mode = Mode::Drain;
+        }
         if self.mode == Mode::Startup && !app_limited {
             if self.rate() >= self.full_rate * 1.25 {
                 self.full_rate = self.rate();
@@ -294,7 +317,11 @@ impl Window {
     fn change_mode(&mut self, now: Time, path: PathTimes) {
         let product = (self.rate() * (path.min + SCHEDULING_SLACK).as_secs_f64()) as u64;
         match self.mode {
-            Mode::Drain if self.in_flight <= product.max(MIN_BLOCKS * self.block) => self.cruise(now),
+            Mode::Drain if self.in_flight <= product.max(MIN_BLOCKS * self.block) => {
+                self.cruise(now);
+                // The startup may have ended early: see soon whether there is more.
+                self.next_probe_at = now;
+            }
             Mode::ProbeUp { until_round, rate_before } if self.round > until_round => {
                 // There is more than one probe's worth: find out as at the start.
                 if self.rate() > rate_before * PROBE_FOUND_MORE {

@@ -152,6 +152,11 @@ impl TreeVerifier {
         self.runs.get(&run).map(|entries| &entries[..])
     }
 
+    /// All runs that are here, in the order of their levels, the leaves first.
+    pub fn runs(&self) -> impl Iterator<Item = (Run, &[Hash])> {
+        self.runs.iter().map(|(&run, entries)| (run, &entries[..]))
+    }
+
     /// Checks and keeps a run: `bytes` are [`Geometry::run_bytes`] of the tree file. One already here is checked again.
     ///
     /// # Errors

@@ -49,8 +49,7 @@ fn measure(megabits: u64, rtt: u64, loss: f64, queue_bdp: f64) {
     };
     let length = (rate * 4 * 64 / 100).clamp(64 << 10, 32 << 20) as usize;
     let bytes = content::bytes(1, length);
-    let (getter, source): (SocketAddr, SocketAddr) =
-        ("10.0.0.1:1".parse().unwrap(), "10.0.0.2:1".parse().unwrap());
+    let [getter, source] = [1, 2].map(|n| SocketAddr::from(([10, 0, 0, n], 24254)));
     let mut world = World::new(megabits * 1_000_003 + rtt * 101 + (loss * 1000.0) as u64);
     world.add(getter, link, Peer::new(1));
     let mut peer = Peer::new(2);

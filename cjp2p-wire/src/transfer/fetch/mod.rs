@@ -145,6 +145,8 @@ pub struct Fetch {
     put_off: BTreeSet<SocketAddr>,
     /// Who sent what is staged.
     stagers: BTreeSet<SocketAddr>,
+    /// Some of what is staged was here before.
+    resumed: bool,
     one_at_a_time: bool,
     waits_for_verdict: bool,
     length_told: bool,
@@ -173,6 +175,7 @@ impl Fetch {
             only: None,
             put_off: BTreeSet::new(),
             stagers: BTreeSet::new(),
+            resumed: false,
             one_at_a_time: false,
             waits_for_verdict: false,
             length_told: false,
@@ -212,6 +215,7 @@ impl Fetch {
             self.events.push_back(FetchEvent::Length(resume.length));
         }
         self.assemblies.push(assembly);
+        self.resumed = true;
         self.check_complete();
     }
 

@@ -23,9 +23,11 @@ impl Fetch {
             let length = self.assemblies.first().map_or(0, Assembly::length);
             return self.complete(length);
         }
-        self.lied_to = true;
+        // What was here before nobody can be blamed for.
+        let resumed = std::mem::take(&mut self.resumed);
+        self.lied_to |= !resumed;
         let stagers = std::mem::take(&mut self.stagers);
-        if let (1, Some(&liar)) = (stagers.len(), stagers.first()) {
+        if let (1, Some(&liar), false) = (stagers.len(), stagers.first(), resumed) {
             self.accuse(now, liar, true, "what it sent has another hash");
         }
         self.one_at_a_time = true;
@@ -72,6 +74,7 @@ impl Fetch {
             return self.fail(Failure::Destination(error));
         }
         self.stagers.clear();
+        self.resumed = false;
         self.only = only;
         self.trial_since = now;
         self.assemblies = vec![Assembly::new(self.job, length, Check::AtTheEnd, RangeSet::new(), &self.goal)];

@@ -1,0 +1,100 @@
+//! One id, from start to end.
+
+use std::io;
+
+use cjp2p_wire::content_id::ContentId;
+use cjp2p_wire::time::Time;
+use cjp2p_wire::tool::{Exit, ToolError, duration};
+use cjp2p_wire::transfer::blobs::JobId;
+use cjp2p_wire::transfer::fetch::{Failure, Progress, Spec};
+
+use crate::place::Paths;
+use crate::sinks::partial::Prepared;
+
+/// What is being done for an id.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) id: ContentId,
+    /// Its files, unless it goes to standard output or a device.
+    pub(crate) paths: Option<Paths>,
+    pub(crate) step: Step,
+    pub(crate) started: Time,
+    /// Bytes that an interrupted download had.
+    pub(crate) resumed: u64,
+    /// How far it was when the fetch ended.
+    pub(crate) last: Progress,
+    /// Of the whole content, once that is known for certain.
+    pub(crate) length: Option<u64>,
+}
+
+/// How far an id is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// A thread looks at what is there.
+    Preparing,
+    /// Another process has the lock: look again at this time.
+    Locked(Time),
+    /// It is fetched.
+    Fetching(JobId),
+    /// A thread hashes what was staged.
+    Judging(JobId),
+    /// A thread does the last step.
+    Publishing(JobId),
+}
+
+/// What a thread brought to an end for the id of this number.
+pub(crate) enum Outcome {
+    Prepared(u64, Result<Prepared, ToolError>),
+    Judged(u64, io::Result<bool>),
+    Published(u64, Result<(), ToolError>),
+}
+
+impl Job {
+    pub(crate) fn new(id: ContentId, paths: Option<Paths>, now: Time) -> Job {
+        let last = Progress::default();
+        Job { id, paths, step: Step::Preparing, started: now, resumed: 0, last, length: None }
+    }
+
+    /// The fetch, once there is one.
+    pub(crate) fn fetch(&self) -> Option<JobId> {
+        match self.step {
+            Step::Fetching(fetch) | Step::Judging(fetch) | Step::Publishing(fetch) => Some(fetch),
+            Step::Preparing | Step::Locked(_) => None,
+        }
+    }
+}
+
+/// What to tell of a fetch that ended in vain. `kept` is where the part that came is.
+pub(crate) fn failure(why: &Failure, spec: &Limits, peers: usize, kept: Option<&str>) -> ToolError {
+    let (exit, mut message) = match why {
+        Failure::NoSource => {
+            let time = duration::human(spec.timeout);
+            let peers = if peers == 1 { "one peer was".into() } else { format!("{peers} peers were") };
+            (Exit::NoSource, format!("no peer offered any of it within {time}; {peers} asked"))
+        }
+        Failure::Stalled => {
+            let time = duration::human(spec.stall);
+            (Exit::Stalled, format!("nothing new came for {time}"))
+        }
+        Failure::Mismatch => (Exit::Mismatch, "what came does not match the id".into()),
+        Failure::Destination(error) => (Exit::Destination, error.to_string()),
+    };
+    if let Some(kept) = kept {
+        message += &format!("; what came is kept in {kept}, and the same command goes on from there");
+    }
+    ToolError::new(exit, message)
+}
+
+/// How long to wait.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) timeout: std::time::Duration,
+    pub(crate) stall: std::time::Duration,
+}
+
+impl Limits {
+    /// What to fetch, within these limits.
+    pub(crate) fn spec(&self, id: ContentId, resume: Option<cjp2p_wire::transfer::fetch::Resume>) -> Spec {
+        Spec { id, ranges: Vec::new(), resume, source_timeout: self.timeout, stall_timeout: self.stall }
+    }
+}

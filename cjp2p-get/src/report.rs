@@ -1,0 +1,188 @@
+//! What is told of each id: lines on standard error for what failed, JSON on standard output where asked for.
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use cjp2p_wire::content_id::ContentId;
+use cjp2p_wire::tool::progress::around_the_bar;
+use cjp2p_wire::tool::{Exit, ToolError};
+use cjp2p_wire::transfer::fetch::Progress;
+use data_encoding::HEXLOWER;
+use serde::Serialize;
+
+use crate::cli::TOOL;
+
+/// What became of an id.
+#[derive(Serialize)]
+#[serde(tag = "event", rename_all = "lowercase")]
+enum Event<'a> {
+    Complete {
+        id: &'a ContentId,
+        #[serde(flatten)]
+        path: ShownPath,
+        /// Of the content, in bytes.
+        length: u64,
+        seconds: f64,
+        /// Bytes of content and tree that came.
+        received: u64,
+        /// Bytes of them that were of no use.
+        wasted: u64,
+        /// Bytes that an interrupted download had.
+        resumed: u64,
+        /// Peers that sent some of it.
+        sources: usize,
+        /// It was there already, so nothing was fetched.
+        already: bool,
+    },
+    Skipped {
+        id: &'a ContentId,
+        #[serde(flatten)]
+        path: ShownPath,
+    },
+    Failed {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<&'a ContentId>,
+        exit: u8,
+        error: &'a str,
+    },
+}
+
+/// A path in JSON, which knows no bytes.
+#[derive(Serialize)]
+struct ShownPath {
+    path: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path_hex: Option<String>,
+}
+
+impl ShownPath {
+    fn new(path: &Path) -> ShownPath {
+        let path_hex = path.to_str().is_none().then(|| HEXLOWER.encode(path.as_os_str().as_encoded_bytes()));
+        ShownPath { path: path.to_string_lossy().into_owned(), path_hex }
+    }
+}
+
+/// What it took to fetch something.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Effort {
+    pub(crate) length: u64,
+    pub(crate) took: Duration,
+    pub(crate) progress: Progress,
+    pub(crate) resumed: u64,
+    pub(crate) already: bool,
+}
+
+/// See the [module](self).
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    json: bool,
+    /// Of the id that failed, of those that did the first in the order in which they were given.
+    failed: Option<(u64, Exit)>,
+}
+
+impl Report {
+    pub(crate) fn new(json: bool) -> Report {
+        Report { json, failed: None }
+    }
+
+    /// How the tool is to end.
+    pub(crate) fn exit(&self) -> Exit {
+        self.failed.map_or(Exit::Done, |(_, exit)| exit)
+    }
+
+    /// Content is there and right. `path` is where, if that is a file.
+    pub(crate) fn complete(
+        &self,
+        id: &ContentId,
+        path: Option<&Path>,
+        effort: &Effort,
+    ) -> Result<(), ToolError> {
+        let Some(path) = path else { return Ok(()) };
+        self.print(&Event::Complete {
+            id,
+            path: ShownPath::new(path),
+            length: effort.length,
+            seconds: (effort.took.as_secs_f64() * 1000.0).round() / 1000.0,
+            received: effort.progress.received,
+            wasted: effort.progress.wasted,
+            resumed: effort.resumed,
+            sources: effort.progress.sources,
+            already: effort.already,
+        })
+    }
+
+    /// Another process fetches it, and that is fine.
+    pub(crate) fn skipped(&self, id: &ContentId, path: &Path) -> Result<(), ToolError> {
+        log::info!("{id}: another process fetches it already");
+        self.print(&Event::Skipped { id, path: ShownPath::new(path) })
+    }
+
+    /// The id that was given as number `number` failed; `None` where it was not even an id.
+    pub(crate) fn failed(
+        &mut self,
+        number: u64,
+        id: Option<&ContentId>,
+        error: &ToolError,
+    ) -> Result<(), ToolError> {
+        if self.failed.is_none_or(|(first, _)| number < first) {
+            self.failed = Some((number, error.exit));
+        }
+        if !error.message.is_empty() {
+            let line = match id {
+                Some(id) => format!("{TOOL}: {id}: {error}\n"),
+                None => format!("{TOOL}: {error}\n"),
+            };
+            // Nothing can be done where standard error is closed too.
+            let _ = around_the_bar(|| io::stderr().write_all(line.as_bytes()));
+        }
+        self.print(&Event::Failed { id, exit: error.exit as u8, error: &error.message })
+    }
+
+    fn print(&self, event: &Event<'_>) -> Result<(), ToolError> {
+        if !self.json {
+            return Ok(());
+        }
+        let mut line = serde_json::to_string(event).map_err(|error| ToolError::failure(error.to_string()))?;
+        line.push('\n');
+        let mut out = io::stdout().lock();
+        out.write_all(line.as_bytes()).and_then(|()| out.flush()).map_err(ToolError::output)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_has_its_documented_fields() {
+        let id = ContentId::parse("name").unwrap();
+        let event = Event::Complete {
+            id: &id,
+            path: ShownPath::new(Path::new("a")),
+            length: 1,
+            seconds: 0.25,
+            received: 2,
+            wasted: 3,
+            resumed: 4,
+            sources: 5,
+            already: false,
+        };
+        assert_eq!(
+            serde_json::to_string(&event).unwrap(),
+            r#"{"event":"complete","id":"name","path":"a","length":1,"seconds":0.25,"received":2,"wasted":3,"resumed":4,"sources":5,"already":false}"#
+        );
+        let event = Event::Failed { id: None, exit: 2, error: "no" };
+        assert_eq!(serde_json::to_string(&event).unwrap(), r#"{"event":"failed","exit":2,"error":"no"}"#);
+    }
+
+    #[test]
+    fn the_exit_code_is_that_of_the_first_id_that_failed_in_the_order_given() {
+        let mut report = Report::new(false);
+        assert_eq!(report.exit(), Exit::Done);
+        for (number, exit) in [(7, Exit::Stalled), (3, Exit::NoSource), (5, Exit::Mismatch)] {
+            report.failed(number, None, &ToolError::new(exit, "")).unwrap();
+        }
+        assert_eq!(report.exit(), Exit::NoSource);
+    }
+}

@@ -1,0 +1,132 @@
+//! The destinations of content: what becomes of bytes from when they are verified, or staged, to the end.
+
+mod known_tree;
+pub(crate) mod partial;
+mod publish;
+mod record;
+mod resume;
+pub(crate) mod stream;
+pub(crate) mod temporary;
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use cjp2p_wire::content_id::ContentId;
+use cjp2p_wire::tool::ToolError;
+use cjp2p_wire::transfer::blobs::Read;
+use cjp2p_wire::tree::{Run, Verified};
+use sha2::{Digest, Sha256};
+
+/// The last step, which may take long and is done on another thread.
+pub(crate) type Publication = Box<dyn FnOnce() -> Result<(), ToolError> + Send>;
+
+/// Where one content goes. Each kind takes verified blocks, or stages what can be verified only as a whole; it
+/// refuses the other.
+pub(crate) trait Destination: Send {
+    /// Takes a verified block.
+    fn write(&mut self, block: Verified<'_>) -> io::Result<()> {
+        let _ = block;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Keeps bytes that are not verified yet where nothing is read from until they are.
+    fn stage(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let _ = (offset, bytes);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Forgets what was staged.
+    fn restage(&mut self) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// What is staged, to be hashed.
+    fn staged(&self) -> io::Result<File> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Notes the length under which bytes are staged from now on.
+    fn on_length(&mut self, length: u64) {
+        let _ = length;
+    }
+
+    /// Keeps a verified run of the tree over content of this length, which may still be a claim.
+    fn keep_run(&mut self, length: u64, run: Run, bytes: &[u8]) -> io::Result<()> {
+        let _ = (length, run, bytes);
+        Ok(())
+    }
+
+    /// The end of what it takes at present.
+    fn room(&self) -> u64 {
+        u64::MAX
+    }
+
+    /// Answers another peer's request for content, from what is verified.
+    fn read(&mut self, offset: u64, length: usize, out: &mut Vec<u8>) -> Read {
+        let _ = (offset, length, out);
+        Read::Absent
+    }
+
+    /// Answers another peer's request for the content's tree.
+    fn read_tree(&mut self, offset: u64, length: usize, out: &mut Vec<u8>) -> Read {
+        let _ = (offset, length, out);
+        Read::Absent
+    }
+
+    /// Writes down what an interrupted fetch needs to go on.
+    fn save(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Why nothing more can be written, where that is known without writing.
+    fn problem(&mut self) -> Option<io::Error> {
+        None
+    }
+
+    /// Everything is here and right: what is left to do.
+    fn publish(&mut self, length: u64) -> Publication;
+
+    /// The last step was done.
+    fn on_published(&mut self) {}
+
+    /// The fetch ended in vain. Returns where the part that came is kept, if anything is.
+    fn abandon(&mut self) -> Option<String> {
+        None
+    }
+
+    /// What to tell where writing fails.
+    fn failure(&self, error: io::Error) -> ToolError;
+}
+
+/// Whether a staged file of `length` bytes is the content `id`. Of a plain name nobody can tell.
+pub(crate) fn judge(id: &ContentId, file: &File, length: u64) -> io::Result<bool> {
+    match id {
+        ContentId::Sha256(hash) => {
+            let mut hasher = Sha256::new();
+            read_through(file, length, |bytes| hasher.update(bytes))?;
+            Ok(hasher.finalize()[..] == hash[..])
+        }
+        ContentId::Blake3(hash) => {
+            let mut hasher = blake3::Hasher::new();
+            read_through(file, length, |bytes| {
+                hasher.update(bytes);
+            })?;
+            Ok(hasher.finalize().as_bytes() == hash)
+        }
+        ContentId::Name(_) | ContentId::Tree(_) => Ok(true),
+    }
+}
+
+/// Hands the first `length` bytes of a file to `each`, piece by piece.
+fn read_through(file: &File, length: u64, mut each: impl FnMut(&[u8])) -> io::Result<()> {
+    let mut buffer = vec![0; 256 << 10];
+    let mut offset = 0;
+    while offset < length {
+        let part = buffer.len().min(usize::try_from(length - offset).unwrap_or(usize::MAX));
+        file.read_exact_at(&mut buffer[..part], offset)?;
+        each(&buffer[..part]);
+        offset += part as u64;
+    }
+    Ok(())
+}

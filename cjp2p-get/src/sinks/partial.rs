@@ -1,0 +1,383 @@
+//! A file: fetched into a partial beside it, which can be gone on with after any interruption.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::Arc;
+
+use cjp2p_wire::content_id::ContentId;
+use cjp2p_wire::tool::{Exit, ToolError, names};
+use cjp2p_wire::transfer::blobs::{PROOF_LEN, Read};
+use cjp2p_wire::transfer::fetch::Resume;
+use cjp2p_wire::transfer::ranges::RangeSet;
+use cjp2p_wire::tree::{GROUP_LEN, RUN_LEVELS, Run, Verified};
+use rustix::fs::OFlags;
+
+use super::known_tree::KnownTree;
+use super::publish::{folder_of, publish};
+use super::record::Record;
+use super::{Destination, Publication, judge, resume};
+use crate::place::Paths;
+
+/// What a look at the files of a download brought.
+pub(crate) enum Prepared {
+    /// The file is there and right: this many bytes.
+    There(u64),
+    /// Another process fetches it.
+    Busy,
+    /// Ready to fetch, or to go on.
+    Ready(Box<Partial>, Option<Resume>),
+}
+
+/// See the [module](self).
+pub(crate) struct Partial {
+    id: ContentId,
+    paths: Paths,
+    force: bool,
+    // Locked as long as it is open: no other process fetches into it.
+    file: Arc<File>,
+    /// Where content is verified by its tree.
+    tree: Option<KnownTree>,
+    /// Of the whole content: proven, or where content is staged, the one tried.
+    length: Option<u64>,
+    done: RangeSet,
+    record: Record,
+    /// Length and times of the finished file: once it is changed, it is not this content any more.
+    published: Option<(u64, i64, i64)>,
+    /// Everything is here and right.
+    complete: bool,
+}
+
+/// Looks at what is there, takes the lock, and loads what an interrupted download had.
+pub(crate) fn prepare(id: &ContentId, paths: Paths, force: bool) -> Result<Prepared, ToolError> {
+    if let Some(there) = look(id, &paths, force)? {
+        return Ok(Prepared::There(there));
+    }
+    let failed = |path: &Path, error: io::Error| unwritable(path, &error);
+    if paths.make_folders {
+        for path in [&paths.target, &paths.partial] {
+            let folder = folder_of(path);
+            fs::create_dir_all(folder).map_err(|error| failed(folder, error))?;
+        }
+    }
+    let Some((file, is_new)) = open_locked(&paths.partial).map_err(|error| failed(&paths.partial, error))?
+    else {
+        return Ok(Prepared::Busy);
+    };
+    // Another process may have finished it since.
+    match look(id, &paths, force) {
+        Ok(None) => {}
+        other => {
+            if is_new {
+                let _ = fs::remove_file(&paths.partial);
+            }
+            return other.map(|there| Prepared::There(there.unwrap_or(0)));
+        }
+    }
+    let resume = resume::load(&file, &paths.record, id).map_err(|error| failed(&paths.record, error))?;
+    if resume.is_none() {
+        file.set_len(0).map_err(|error| failed(&paths.partial, error))?;
+        let _ = fs::remove_file(&paths.record);
+    }
+    let mut partial = Partial {
+        id: id.clone(),
+        force,
+        file: Arc::new(file),
+        tree: match id {
+            ContentId::Blake3(root) => Some(KnownTree::new(*root)),
+            _ => None,
+        },
+        length: None,
+        done: RangeSet::new(),
+        record: Record::new(paths.record.clone()),
+        published: None,
+        complete: false,
+        paths,
+    };
+    if let Some(resume) = &resume {
+        partial.take_up(resume).map_err(|error| partial.failure(error))?;
+    }
+    Ok(Prepared::Ready(Box::new(partial), resume))
+}
+
+/// The length of the file, where it is there and right.
+fn look(id: &ContentId, paths: &Paths, force: bool) -> Result<Option<u64>, ToolError> {
+    let path = &paths.target;
+    let shown = names::shown(path);
+    let refused = |what: &str| Err(ToolError::new(Exit::Destination, format!("{shown}: {what}")));
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(unwritable(path, &error)),
+        Ok(found) if found.is_dir() => return refused("is a folder"),
+        Ok(_) if force => return Ok(None),
+        Ok(_) => {}
+    }
+    match fs::metadata(path) {
+        Ok(found) if found.is_file() => {}
+        Ok(_) => return refused("is there already and no regular file; --force replaces it"),
+        Err(error) => return Err(unwritable(path, &error)),
+    }
+    if let ContentId::Name(_) = id {
+        return refused("is there already; --force replaces it");
+    }
+    let right = File::open(path).and_then(|file| {
+        let length = file.metadata()?.len();
+        Ok(judge(id, &file, length)?.then_some(length))
+    });
+    match right {
+        Ok(Some(length)) => Ok(Some(length)),
+        Ok(None) => refused("is there already and something else; --force replaces it"),
+        Err(error) => Err(unwritable(path, &error)),
+    }
+}
+
+fn unwritable(path: &Path, error: &io::Error) -> ToolError {
+    ToolError::new(Exit::Destination, format!("{}: {error}", names::shown(path)))
+}
+
+/// Opens a partial and takes its lock. Gives also whether it is new; `None` where another process has the lock.
+fn open_locked(path: &Path) -> io::Result<Option<(File, bool)>> {
+    loop {
+        let mut options = OpenOptions::new();
+        // Somebody else may have put a link or a pipe there.
+        options.read(true).write(true).custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32);
+        let (file, is_new) = match options.clone().create_new(true).open(path) {
+            Ok(file) => (file, true),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match options.open(path) {
+                Ok(file) => (file, false),
+                // Finished, and so renamed, just now.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            },
+            Err(error) => return Err(error),
+        };
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+        // Whoever held the lock until now may have renamed the file.
+        let ours = file.metadata()?;
+        if !ours.is_file() {
+            return Err(io::Error::other("not a regular file"));
+        }
+        match fs::symlink_metadata(path) {
+            Ok(there) if (there.dev(), there.ino()) == (ours.dev(), ours.ino()) => {
+                return Ok(Some((file, is_new)));
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Partial {
+    /// Goes on from what an interrupted download had, and begins its record anew: without what turned out wrong.
+    fn take_up(&mut self, resume: &Resume) -> io::Result<()> {
+        self.done = resume.done.clone();
+        let end = resume.length.saturating_sub(1);
+        match &resume.verifier {
+            None => self.length = Some(resume.length),
+            Some(tree) => {
+                let mut tree = KnownTree::resumed(tree.clone());
+                // The last leaf comes first of all, so it can be missing only where the partial was damaged.
+                if resume.done.contains(end..resume.length) {
+                    tree.prove(resume.length);
+                    self.length = Some(resume.length);
+                }
+                self.tree = Some(tree);
+            }
+        }
+        if self.length.is_some() { self.begin_record() } else { Ok(()) }
+    }
+
+    fn begin_record(&mut self) -> io::Result<()> {
+        let Some(length) = self.length else { return Ok(()) };
+        let tree = self.tree.as_ref().and_then(KnownTree::proven);
+        let runs = tree.into_iter().flat_map(|tree| tree.runs());
+        self.record.begin(
+            &self.id,
+            length,
+            runs.map(|(run, entries)| (run, entries.as_flattened())),
+            &self.done,
+        )
+    }
+
+    fn put(&mut self, offset: u64, bytes: &[u8]) -> io::Result<Range<u64>> {
+        self.file.write_all_at(bytes, offset)?;
+        let range = offset..offset + bytes.len() as u64;
+        self.done.insert(range.clone());
+        Ok(range)
+    }
+
+    /// Notes that `range` was written.
+    fn note(&mut self, range: Range<u64>) -> io::Result<()> {
+        // A small content is complete at once, or begun anew; and a name may stand for something else next time.
+        let is_name = matches!(self.id, ContentId::Name(_));
+        let Some(length) = self.length.filter(|length| *length > PROOF_LEN && !is_name) else {
+            return Ok(());
+        };
+        let group = range.start / GROUP_LEN;
+        let whole = group * GROUP_LEN..((group + 1) * GROUP_LEN).min(length);
+        if let Some(tree) = self.tree.as_mut().filter(|_| self.done.contains(whole)) {
+            tree.forget_leaves(group);
+        }
+        if self.record.is_begun() && !self.record.is_bloated() {
+            self.record.done(range)
+        } else {
+            self.begin_record()
+        }
+    }
+
+    /// Reads what is done of `range`, if it is all.
+    fn content(&self, range: Range<u64>) -> Option<Vec<u8>> {
+        if !self.done.contains(range.clone()) {
+            return None;
+        }
+        let mut bytes = vec![0; usize::try_from(range.end - range.start).ok()?];
+        self.file.read_exact_at(&mut bytes, range.start).ok()?;
+        Some(bytes)
+    }
+
+    /// Whether what is in `done` may be given to others.
+    fn may_share(&self) -> bool {
+        let unchanged = self.published.is_none() || self.identity().ok() == self.published;
+        unchanged && (self.complete || self.tree.as_ref().is_some_and(|tree| tree.proven().is_some()))
+    }
+
+    fn identity(&self) -> io::Result<(u64, i64, i64)> {
+        let metadata = self.file.metadata()?;
+        Ok((metadata.len(), metadata.mtime(), metadata.mtime_nsec()))
+    }
+}
+
+impl Destination for Partial {
+    fn write(&mut self, block: Verified<'_>) -> io::Result<()> {
+        let range = self.put(block.offset(), block.bytes())?;
+        if let (None, Some(length), Some(tree)) = (self.length, block.proves_length(), &mut self.tree) {
+            tree.prove(length);
+            self.length = Some(length);
+        }
+        self.note(range)
+    }
+
+    fn stage(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let range = self.put(offset, bytes)?;
+        self.note(range)
+    }
+
+    fn restage(&mut self) -> io::Result<()> {
+        self.done = RangeSet::new();
+        self.length = None;
+        self.record.remove();
+        self.file.set_len(0)
+    }
+
+    fn staged(&self) -> io::Result<File> {
+        self.file.try_clone()
+    }
+
+    fn on_length(&mut self, length: u64) {
+        if self.tree.is_none() {
+            self.length = Some(length);
+        }
+    }
+
+    fn keep_run(&mut self, length: u64, run: Run, bytes: &[u8]) -> io::Result<()> {
+        let Some(tree) = &mut self.tree else { return Ok(()) };
+        if tree.keep(length, run, bytes) && self.record.is_begun() {
+            self.record.run(run, bytes);
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, offset: u64, length: usize, out: &mut Vec<u8>) -> Read {
+        let Some(total) = self.length.filter(|_| self.may_share()) else { return Read::Absent };
+        let end = offset.saturating_add(length as u64).min(total);
+        let start = offset.min(end);
+        let known = self.done.first_gap(start..end).map_or(end, |gap| gap.start);
+        if known == start && start < end {
+            return Read::Absent;
+        }
+        let Some(bytes) = self.content(start..known) else { return Read::Absent };
+        out.extend_from_slice(&bytes);
+        Read::Found { eof: Some(total) }
+    }
+
+    fn read_tree(&mut self, offset: u64, length: usize, out: &mut Vec<u8>) -> Read {
+        if !self.may_share() {
+            return Read::Absent;
+        }
+        let Some(mut tree) = self.tree.take() else { return Read::Absent };
+        let range = offset..offset.saturating_add(length as u64);
+        let eof = tree.read(range, &mut |range| self.content(range), out);
+        self.tree = Some(tree);
+        match eof {
+            Some(eof) => Read::Found { eof: Some(eof) },
+            None => Read::Absent,
+        }
+    }
+
+    fn save(&mut self) -> io::Result<()> {
+        self.record.flush()
+    }
+
+    fn publish(&mut self, length: u64) -> Publication {
+        self.complete = true;
+        self.length = Some(length);
+        // What was written is in the record for the case that the last step fails.
+        let recorded = self.record.flush();
+        let (file, paths, force) = (self.file.clone(), self.paths.clone(), self.force);
+        let record = self.record.path().to_owned();
+        Box::new(move || {
+            let done = recorded.and_then(|()| {
+                if file.metadata()?.len() != length {
+                    file.set_len(length)?;
+                }
+                publish(&file, &paths.partial, &paths.target, force)
+            });
+            match done {
+                Ok(()) => {
+                    // Without the partial it is of no effect.
+                    let _ = fs::remove_file(&record);
+                    Ok(())
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    let message = format!(
+                        "{}: appeared meanwhile; what was fetched is in {}, and --force replaces it",
+                        names::shown(&paths.target),
+                        names::shown(&paths.partial)
+                    );
+                    Err(ToolError::new(Exit::Destination, message))
+                }
+                Err(error) => Err(unwritable(&paths.target, &error)),
+            }
+        })
+    }
+
+    fn on_published(&mut self) {
+        self.published = self.identity().ok();
+    }
+
+    fn abandon(&mut self) -> Option<String> {
+        // Nothing can be done where this fails too.
+        let _ = self.save();
+        if self.complete {
+            return None;
+        }
+        // More than what proves the length came only where there is a record.
+        if self.done.total() > PROOF_LEN && !matches!(self.id, ContentId::Name(_)) {
+            return Some(names::shown(&self.paths.partial));
+        }
+        let _ = fs::remove_file(&self.paths.partial);
+        self.record.remove();
+        None
+    }
+
+    fn failure(&self, error: io::Error) -> ToolError {
+        unwritable(&self.paths.target, &error)
+    }
+}
+
+const _: () = assert!(RUN_LEVELS == 7, "what is forgotten of the tree are the leaves of one group");

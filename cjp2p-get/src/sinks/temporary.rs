@@ -1,0 +1,80 @@
+//! Content that can be verified only as a whole on its way to standard output: it waits in a file without a name.
+
+use std::fs::File;
+use std::io::{self, Seek};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use cjp2p_wire::tool::{Exit, ToolError, names};
+use cjp2p_wire::transfer::blobs::Read;
+
+use super::stream::Output;
+use super::{Destination, Publication};
+
+/// See the [module](self).
+pub(crate) struct Temporary {
+    file: File,
+    folder: PathBuf,
+    output: Output,
+    /// Of the content, once all of it is here and right.
+    length: Option<u64>,
+}
+
+impl Temporary {
+    /// A file in `folder`, whose content will go to `output`.
+    pub(crate) fn new(folder: &Path, output: Output) -> Result<Temporary, ToolError> {
+        let file = tempfile::tempfile_in(folder).map_err(|error| failure(folder, &error))?;
+        Ok(Temporary { file, folder: folder.to_owned(), output, length: None })
+    }
+}
+
+fn failure(folder: &Path, error: &io::Error) -> ToolError {
+    let message = format!("temporary file in {}: {error}", names::shown(folder));
+    ToolError::new(Exit::Destination, message)
+}
+
+impl Destination for Temporary {
+    fn stage(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(bytes, offset)
+    }
+
+    fn restage(&mut self) -> io::Result<()> {
+        self.file.set_len(0)
+    }
+
+    fn staged(&self) -> io::Result<File> {
+        self.file.try_clone()
+    }
+
+    fn read(&mut self, offset: u64, length: usize, out: &mut Vec<u8>) -> Read {
+        let Some(total) = self.length else { return Read::Absent };
+        let start = offset.min(total);
+        let mut bytes = vec![0; length.min(usize::try_from(total - start).unwrap_or(usize::MAX))];
+        if self.file.read_exact_at(&mut bytes, start).is_err() {
+            return Read::Absent;
+        }
+        out.extend_from_slice(&bytes);
+        Read::Found { eof: Some(total) }
+    }
+
+    fn publish(&mut self, length: u64) -> Publication {
+        self.length = Some(length);
+        let (file, output, folder) = (self.file.try_clone(), self.output.try_clone(), self.folder.clone());
+        Box::new(move || {
+            let ready = file.and_then(|mut file| {
+                file.set_len(length)?;
+                file.rewind()?;
+                Ok((file, output?))
+            });
+            let (mut file, mut output) = ready.map_err(|error| failure(&folder, &error))?;
+            match io::copy(&mut file, output.file()) {
+                Ok(_) => Ok(()),
+                Err(error) => Err(output.failure(error)),
+            }
+        })
+    }
+
+    fn failure(&self, error: io::Error) -> ToolError {
+        failure(&self.folder, &error)
+    }
+}
