@@ -2,6 +2,7 @@
 //! implementations that are slow and obviously right.
 
 pub mod content;
+pub mod foreign;
 pub mod real;
 pub mod reference_tree;
 pub mod sim;

@@ -7,12 +7,13 @@
 
 use std::net::SocketAddr;
 
+use super::contact::Contact;
 use super::inquiry::cookie_text;
 use super::schema::SUPPORTED_MESSAGES;
 use super::{AMPLIFICATION, Node, ORDINARY_DATAGRAM};
 use crate::content_id::ContentId;
 use crate::datagram::{Encoder, Padding, content_that_fits};
-use crate::message::{ContentRequest, MAX_ID_LEN, Message};
+use crate::message::{ContentRequest, MAX_ID_LEN, MAX_NUMBER, Message};
 use crate::peers::address;
 use crate::peers::cookie::Proof;
 use crate::time::Time;
@@ -255,7 +256,7 @@ impl Node {
             return true;
         };
         let wanted = request.length.min(MAX_ANSWER as u64) as usize;
-        let fits = content_that_fits(reply.budget, &request.id, reply.encoder.len());
+        let fits = content_that_fits(reply.budget, &request.id, MAX_NUMBER, reply.encoder.len());
         let mut data = Vec::new();
         match blobs.read(&id, request.offset, wanted.min(fits), &mut data) {
             Read::Found { eof } => {
@@ -263,8 +264,8 @@ impl Node {
                     eof.map_or(wanted, |eof| eof.saturating_sub(request.offset).min(wanted as u64) as usize);
                 let whole = data.len() >= rest;
                 if whole || (part_will_do && data.len() >= MIN_TASTE) {
-                    let said =
-                        reply.say(|e| e.content(&request.id, request.offset, &data, eof, Padding::Padded));
+                    let padding = if part_will_do { Padding::Padded } else { Padding::Bare };
+                    let said = reply.say(|e| e.content(&request.id, request.offset, &data, eof, padding));
                     if said {
                         self.counters.requests_served += 1;
                         self.counters.content_out += data.len() as u64;
@@ -323,13 +324,9 @@ impl Node {
     ) -> Vec<u8> {
         let mut encoder = Encoder::with_capacity(data.len() / 3 * 4 + MAX_ID_LEN + 300);
         self.write_cookies(now, to, self.wants_cookie_from(to), &mut encoder);
-        // The oldest nodes, which cannot always return a cookie, die of padding.
-        let contact = self.contacts.get(to);
-        let padding = if contact.is_some_and(|c| c.returns_always || c.cookie.is_some()) {
-            Padding::Padded
-        } else {
-            Padding::Bare
-        };
+        // The oldest nodes die of padding.
+        let may_be_old = self.contacts.get(to).is_none_or(Contact::may_be_old);
+        let padding = if may_be_old { Padding::Bare } else { Padding::Padded };
         encoder.content(&request.wire_id, request.offset, data, eof, padding);
         encoder.finish(0)
     }
@@ -398,6 +395,6 @@ fn parse_carried_request(text: &str) -> Option<ContentRequest<'_>> {
     let offset = parts.next()?.parse().ok()?;
     let length = parts.next()?.parse().ok()?;
     let id = parts.next()?;
-    let within = offset <= crate::message::MAX_NUMBER && length <= crate::message::MAX_NUMBER;
+    let within = offset <= MAX_NUMBER && length <= MAX_NUMBER;
     (within && id.len() <= MAX_ID_LEN).then(|| ContentRequest::plain(id, offset, length))
 }

@@ -10,7 +10,7 @@ use super::contact::Way;
 use super::{Event, Job, Node, ORDINARY_DATAGRAM, Transmit};
 use crate::content_id::ContentId;
 use crate::datagram::{Encoder, content_that_fits};
-use crate::message::{ContentBlock, ContentRequest, Message, Referral};
+use crate::message::{ContentBlock, ContentRequest, MAX_NUMBER, Message, Referral};
 use crate::peers::address;
 use crate::peers::cookie::{COOKIE_LEN, Proof};
 use crate::time::Time;
@@ -170,7 +170,7 @@ impl Node {
             return;
         }
         let contact = self.contacts.entry(address);
-        if contact.banned {
+        if contact.is_shunned() {
             return;
         }
         if contact.path.is_none() {
@@ -231,7 +231,7 @@ impl Node {
         };
         // A first request may always leave, or a buffer smaller than a block would stop everything.
         let fits = self.in_flight == 0 || self.in_flight + path.room as u64 <= self.config.receive_buffer;
-        !contact.banned && fits && path.path.may_send(now, first)
+        !contact.is_shunned() && fits && path.path.may_send(now, first)
     }
 
     /// Sends one request to `address`, for whichever fetch has something to ask of it.
@@ -259,9 +259,11 @@ impl Node {
         let last = path.last_job;
         let turn = if run.is_some() { Included(last) } else { Excluded(last) };
         let mut wanted = |(&id, job): (&JobId, &mut Job)| {
-            let longest = job.tree_id.as_ref().unwrap_or(&job.wire_id);
-            let block = (content_that_fits(room, longest, beside) as u64).min(MAX_BLOCK);
-            let ask = job.fetch.next_ask(now, address, PathTerms { block, round_trip }, blobs)?;
+            let largest = job.fetch.claimed_length().unwrap_or(MAX_NUMBER);
+            let fits = |id: &str| (content_that_fits(room, id, largest, beside) as u64).min(MAX_BLOCK);
+            let block = fits(&job.wire_id);
+            let tree_block = job.tree_id.as_deref().map_or(block, fits);
+            let ask = job.fetch.next_ask(now, address, PathTerms { block, tree_block, round_trip }, blobs)?;
             Some((id, ask))
         };
         let mut found = self.fetches.range_mut((turn, Unbounded)).find_map(&mut wanted);
@@ -339,7 +341,7 @@ impl Node {
         if let Some(cookie) = contact.as_ref().and_then(|contact| contact.cookie.as_ref()) {
             encoder.value("AlwaysReturned", cookie);
         }
-        if !ask_for_ours || contact.as_ref().is_some_and(|contact| contact.has_cookie) {
+        if !ask_for_ours || contact.as_ref().is_some_and(|c| c.has_cookie || c.ignores_cookies()) {
             return;
         }
         encoder.cookie("PleaseAlwaysReturnThisMessage", &self.mint.mint(now, to));
@@ -368,6 +370,7 @@ impl Node {
             return;
         }
         self.take_foreign_cookie(now, from, messages, proof);
+        self.note_silence_about_cookies(from, messages);
         for message in messages {
             if let (Message::ICanSendContentInBlocks(most), Some(contact)) =
                 (message, self.contacts.get_mut(from))
@@ -401,7 +404,7 @@ impl Node {
         let Some(contact) = self.contacts.get_mut(from) else {
             return;
         };
-        let ours = contact.path.is_some() || asked || proof != Proof::None;
+        let ours = contact.path.is_some() || asked || proof != Proof::None || contact.is_trusted(now);
         if !ours
             || value.len() > super::contact::MAX_FOREIGN_COOKIE
             || contact.cookie.as_deref() == Some(value)
@@ -418,6 +421,20 @@ impl Node {
             for job in self.fetches.values_mut() {
                 job.fetch.probe_again(now, from);
             }
+        }
+    }
+
+    /// Content without a word about cookies, though our requests ask for the return of one, comes from a node that does not
+    /// know of them. Some log an error each time that they are asked.
+    fn note_silence_about_cookies(&mut self, from: SocketAddr, messages: &[Message<'_>]) {
+        let has = |wanted: fn(&Message<'_>) -> bool| messages.iter().any(wanted);
+        let speaks_of_them =
+            has(|m| matches!(m, Message::AlwaysReturned(_) | Message::PleaseAlwaysReturnThisMessage(_)));
+        if let Some(contact) = self.contacts.get_mut(from)
+            && contact.path.is_some()
+            && has(|m| matches!(m, Message::Content(_)))
+        {
+            contact.silent_about_cookies = !speaks_of_them;
         }
     }
 
@@ -441,6 +458,9 @@ impl Node {
         };
         // Nothing is taken that was not asked for.
         let Some(sequence) = path.answered_by(job_id, space, block.offset) else {
+            if let Some(job) = self.fetches.get_mut(&job_id) {
+                job.fetch.on_unwanted(block.base64.len() as u64 / 4 * 3);
+            }
             return;
         };
         let Some(data) = block.decode() else { return };
@@ -560,6 +580,20 @@ impl Node {
             for job in self.fetches.values_mut() {
                 job.fetch.on_silent(now, address);
             }
+        }
+    }
+
+    /// Notes that `address` is our own, or repeats what we say: it is not asked again, nor named to anybody.
+    pub(super) fn on_own_voice(&mut self, now: Time, address: SocketAddr) {
+        let Some(contact) = self.contacts.get_mut(address) else {
+            return;
+        };
+        contact.is_us = true;
+        for job in self.fetches.values_mut() {
+            job.fetch.on_silent(now, address);
+        }
+        if self.inquiries.give_up(address) {
+            self.events.push_back(Event::Unanswered(address));
         }
     }
 

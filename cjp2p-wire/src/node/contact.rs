@@ -38,12 +38,16 @@ pub(super) struct Contact {
     pub(super) was_asked: bool,
     /// It has returned our cookie beside a message: what comes in its name without it is forged.
     pub(super) returns_always: bool,
+    /// Its last content came without a word about cookies.
+    pub(super) silent_about_cookies: bool,
     /// It has our present cookie, so it need not be told.
     pub(super) has_cookie: bool,
     /// How many blocks it sends for one request; 1 where it never said.
     pub(super) blocks: u64,
     /// Sent what is provably wrong.
     pub(super) banned: bool,
+    /// What came from there was said by ourselves: the address is our own, or somebody repeats what we say.
+    pub(super) is_us: bool,
     /// Named by a stranger, not by the user: asked sparingly until it proves itself.
     pub(super) suggested: bool,
     pub(super) path: Option<AskedPath>,
@@ -59,9 +63,11 @@ impl Contact {
             returned_at: None,
             was_asked: false,
             returns_always: false,
+            silent_about_cookies: false,
             has_cookie: false,
             blocks: 1,
             banned: false,
+            is_us: false,
             suggested: false,
             path: None,
             round_trip: None,
@@ -72,6 +78,21 @@ impl Contact {
     /// one that can do so always.
     pub(super) fn is_trusted(&self, now: Time) -> bool {
         !self.returns_always && self.returned_at.is_some_and(|at| now.since(at) < PROOF_LIFETIME)
+    }
+
+    /// Whether it never showed more than the oldest nodes can: to return our cookie when asked.
+    pub(super) fn may_be_old(&self) -> bool {
+        !self.returns_always && self.returned_at.is_some()
+    }
+
+    /// Whether it does not seem to know of cookies, so that it need not be asked for the return of ours.
+    pub(super) fn ignores_cookies(&self) -> bool {
+        self.silent_about_cookies && self.cookie.is_none()
+    }
+
+    /// Whether it is of no use to ask it or to name it.
+    pub(super) fn is_shunned(&self) -> bool {
+        self.banned || self.is_us
     }
 
     /// Whether it ever proved its address.
@@ -167,7 +188,7 @@ impl Contacts {
     }
 
     pub(super) fn acquaintances(&self) -> impl Iterator<Item = Acquaintance> + '_ {
-        self.by_address.iter().filter_map(|(&address, contact)| {
+        self.by_address.iter().filter(|(_, contact)| !contact.is_us).filter_map(|(&address, contact)| {
             let measured = contact.path.as_ref().and_then(AskedPath::round_trip);
             Some(Acquaintance {
                 address,
@@ -186,7 +207,7 @@ impl Contacts {
             .iter()
             .filter(move |(_, contact)| {
                 let fresh = contact.last_heard.is_some_and(|at| now.since(at) < FRESH);
-                fresh && contact.is_proved() && !contact.banned
+                fresh && contact.is_proved() && !contact.is_shunned()
             })
             .map(|(&address, _)| address)
     }

@@ -79,6 +79,13 @@ impl Inquiries {
         self.open.values().map(|inquiry| inquiry.next_at).min().unwrap_or(Time::NEVER)
     }
 
+    /// Drops all questions to a peer; returns whether there were any.
+    pub(super) fn give_up(&mut self, address: SocketAddr) -> bool {
+        let before = self.open.len();
+        self.open.retain(|(other, _), _| *other != address);
+        self.open.len() < before
+    }
+
     /// The peer gave us its cookie: with it, the question will be answered in full.
     pub(super) fn ask_again(&mut self, now: Time, address: SocketAddr) {
         for (_, inquiry) in self.open.range_mut((address, Question::Ping)..=(address, Question::List)) {

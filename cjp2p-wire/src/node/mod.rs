@@ -263,6 +263,10 @@ impl Node {
                 return;
             }
         };
+        if self.is_own_voice(now, from, &messages) {
+            self.on_own_voice(now, from);
+            return;
+        }
         let proof = self.read_proof(now, from, &messages);
         self.contacts.on_heard(now, from, proof != Proof::None);
         self.take_answers(now, from, &messages, proof, blobs);
@@ -342,6 +346,20 @@ impl Node {
         debug_assert!(self.drained, "poll_output was not drained after the last call");
         self.drained = false;
         self.now = now;
+    }
+
+    /// Whether we said this ourselves: nobody else asks for the return of a cookie that we made for this address. Peers
+    /// tell us our own address as readily as any other.
+    fn is_own_voice(&self, now: Time, from: SocketAddr, messages: &[Message<'_>]) -> bool {
+        messages.iter().any(|message| {
+            let (Message::PleaseAlwaysReturnThisMessage(value) | Message::PleaseReturnThisMessage(value)) =
+                message
+            else {
+                return false;
+            };
+            let cookie = inquiry::cookie_text(value);
+            cookie.is_some_and(|cookie| self.mint.check(now, from, &cookie) != Proof::None)
+        })
     }
 
     /// What the cookies in a datagram show, and notes it.

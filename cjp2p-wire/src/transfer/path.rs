@@ -11,6 +11,8 @@ use crate::transfer::window::{PathTimes, Stamp, Window};
 
 /// A request is lost when so many later ones were answered (RFC 9002, kPacketThreshold).
 pub const REORDERING: u64 = 3;
+/// As the path shows that answers overtake each other by more, up to this.
+pub const MAX_REORDERING: u64 = 128;
 /// After so many silent timeouts in a row the peer is taken for gone.
 pub const SILENCES_UNTIL_GONE: u32 = 3;
 /// A request given up is remembered for so long, since its answer may come late.
@@ -42,6 +44,7 @@ pub struct Path<T> {
     next: Sequence,
     /// The latest request that was answered.
     answered: Option<Sequence>,
+    reordering: u64,
     silences: u32,
     last_timeout: Time,
     live: usize,
@@ -56,6 +59,7 @@ impl<T: Clone> Path<T> {
             flights: BTreeMap::new(),
             next: 0,
             answered: None,
+            reordering: REORDERING,
             silences: 0,
             last_timeout: Time::ZERO,
             live: 0,
@@ -125,7 +129,14 @@ impl<T: Clone> Path<T> {
         if !flight.again {
             self.rtt.sample(now, now.since(flight.sent_at));
         }
-        if !flight.lost {
+        if flight.lost {
+            // It was only late: others overtake on this path.
+            let overtaken = self.answered.map_or(0, |answered| answered.saturating_sub(sequence));
+            self.reordering = self.reordering.max(overtaken + 1).min(MAX_REORDERING);
+        } else if flight.again {
+            self.live -= 1;
+            self.window.on_arrived_unclear(now, flight.bytes);
+        } else {
             self.live -= 1;
             let times = PathTimes {
                 min: self.rtt.min(),
@@ -166,7 +177,7 @@ impl<T: Clone> Path<T> {
         if let Some(answered) = self.answered {
             let patience = self.patience();
             for (&sequence, flight) in self.flights.range_mut(..answered) {
-                let overtaken = answered - sequence >= REORDERING;
+                let overtaken = answered - sequence >= self.reordering;
                 if !flight.lost && (overtaken || now.since(flight.sent_at) >= patience) {
                     flight.lost = true;
                     self.live -= 1;

@@ -36,7 +36,8 @@ pub struct Turns {
     order: VecDeque<SocketAddr>,
     // Invariant: no queue is empty.
     waiting: BTreeMap<SocketAddr, VecDeque<Request>>,
-    parked: Vec<(SocketAddr, Request)>,
+    // Invariant: no source is both here and in `waiting`, and no queue is empty.
+    parked: BTreeMap<SocketAddr, VecDeque<Request>>,
     // Invariant: the sum of the lengths of the queues, and of what is parked.
     total: usize,
     rate: Option<Rate>,
@@ -61,8 +62,8 @@ impl Turns {
         if self.total >= MAX_WAITING {
             return false;
         }
-        let sources = self.waiting.len();
-        match self.waiting.get_mut(&from) {
+        let sources = self.waiting.len() + self.parked.len();
+        match self.waiting.get_mut(&from).or_else(|| self.parked.get_mut(&from)) {
             Some(queue) if queue.len() >= MAX_WAITING_PER_SOURCE => return false,
             Some(queue) => queue.push_back(request),
             None if sources >= MAX_WAITING_SOURCES => return false,
@@ -107,22 +108,21 @@ impl Turns {
         Some((from, request))
     }
 
-    /// Puts a request aside that cannot be answered yet. It counts as waiting.
+    /// Puts back a request that cannot be answered yet, and its source's later ones with it: answers out of order would
+    /// look like loss. They count as waiting.
     pub fn park(&mut self, from: SocketAddr, request: Request) {
         self.total += 1;
-        self.parked.push((from, request));
+        self.order.retain(|other| *other != from);
+        let mut queue = self.waiting.remove(&from).unwrap_or_default();
+        queue.push_front(request);
+        self.parked.insert(from, queue);
     }
 
-    /// What was put aside may be answered now: each goes to the head of its source's queue, in the old order.
+    /// What was parked may be answered now.
     pub fn unpark(&mut self) {
-        for (from, request) in self.parked.drain(..).rev() {
-            match self.waiting.get_mut(&from) {
-                Some(queue) => queue.push_front(request),
-                None => {
-                    self.waiting.insert(from, VecDeque::from([request]));
-                    self.order.push_back(from);
-                }
-            }
+        for (from, queue) in std::mem::take(&mut self.parked) {
+            self.waiting.insert(from, queue);
+            self.order.push_back(from);
         }
     }
 
@@ -186,15 +186,17 @@ mod tests {
     }
 
     #[test]
-    fn requests_put_aside_come_first_again_and_in_order() {
+    fn a_source_whose_request_is_put_back_waits_with_all_of_them_and_in_order() {
         let mut turns = Turns::new(None);
-        for n in 0..4 {
+        for n in 0..3 {
             turns.push(source(1), request(n));
         }
-        for _ in 0..2 {
-            let (from, request) = turns.pop(Time::ZERO).unwrap();
-            turns.park(from, request);
-        }
+        turns.push(source(2), request(7));
+        let (from, first) = turns.pop(Time::ZERO).unwrap();
+        turns.park(from, first);
+        turns.push(source(1), request(3));
+        assert_eq!(turns.pop(Time::ZERO).unwrap().0, source(2));
+        assert_eq!(turns.pop(Time::ZERO), None);
         assert_eq!(turns.len(), 4);
         turns.unpark();
         let order: Vec<u64> = std::iter::from_fn(|| turns.pop(Time::ZERO)).map(|(_, r)| r.offset).collect();

@@ -29,8 +29,9 @@ pub const RATE_MEMORY: Duration = Duration::from_secs(3);
 pub const RATE_ROUNDS: u64 = 10;
 /// Startup ends after this many rounds without 25 % more rate.
 pub const FULL_ROUNDS: u32 = 3;
-/// The window before anything is known, in blocks.
-pub const INITIAL_BLOCKS: u64 = 10;
+/// The window before anything is known, in blocks: as much as large sites send at once to a stranger these days. It is less
+/// than the shortest queue of an ordinary router holds.
+pub const INITIAL_BLOCKS: u64 = 32;
 /// The window never falls below this many blocks.
 pub const MIN_BLOCKS: u64 = 4;
 /// What both ends need to wake up, read and answer; it matters only where the round trip is shorter.
@@ -225,6 +226,14 @@ impl Window {
         self.round_lost += bytes;
     }
 
+    /// Notes that something arrived of which nobody knows which request it answers: it tells nothing of the path.
+    pub fn on_arrived_unclear(&mut self, now: Time, bytes: u64) {
+        self.in_flight = self.in_flight.saturating_sub(bytes);
+        self.delivered += bytes;
+        self.delivered_at = now;
+        self.round_delivered += bytes;
+    }
+
     /// Notes that what was asked for at `stamp` arrived. `min_rtt` and `rtt` are the path's, `min_rtt_at` is when
     /// the minimum was measured.
     pub fn on_arrived(&mut self, now: Time, stamp: Stamp, bytes: u64, path: PathTimes) {
@@ -249,10 +258,15 @@ impl Window {
                 self.note_rate(now, rate);
             }
         }
+        let before = self.mode;
         if new_round {
             self.end_round(now, stamp.app_limited, path);
         }
         self.change_mode(now, path);
+        if self.mode != before {
+            let (rate, window) = (self.rate() / 1e6, self.size(path.min));
+            log::trace!("{now:?} {:?}: {rate:.3} MB/s, window {window}, {path:?}", self.mode);
+        }
     }
 
     /// Forgets the path's rate, as after silence: it may be another path now.

@@ -182,8 +182,17 @@ impl World {
     ///
     /// Where there is none.
     pub fn peer(&self, address: SocketAddr) -> &Peer {
+        self.citizen(address)
+    }
+
+    /// The citizen of this kind at `address`, to look at.
+    ///
+    /// # Panics
+    ///
+    /// Where there is none.
+    pub fn citizen<C: Citizen>(&self, address: SocketAddr) -> &C {
         let citizen: &dyn std::any::Any = &*self.hosts[&address].citizen;
-        citizen.downcast_ref().expect("the host is a peer")
+        citizen.downcast_ref().expect("a citizen of this kind")
     }
 
     /// Does something with the peer at `address`, and sends what it wants sent then.

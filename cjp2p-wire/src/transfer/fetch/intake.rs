@@ -45,6 +45,12 @@ impl Fetch {
         used && !is_liar(self)
     }
 
+    /// Bytes came that nobody waits for: they were asked for twice, or never.
+    pub fn on_unwanted(&mut self, bytes: u64) {
+        self.received += bytes;
+        self.wasted += bytes;
+    }
+
     /// Notes the length that the source claims. Returns whether its bytes are worth a look.
     fn take_claim(&mut self, now: Time, address: SocketAddr, block: &Block<'_>, sink: &mut dyn Sink) -> bool {
         if block.data.is_empty() && block.length != Some(0) {
@@ -71,6 +77,9 @@ impl Fetch {
         let claim = source.claim;
         let is_first = source.standing != Standing::Serving;
         source.on_serving();
+        if block.space == Space::Content {
+            source.on_sent(block.offset..block.offset + block.data.len() as u64);
+        }
         self.found = true;
         if !is_first {
             return true;

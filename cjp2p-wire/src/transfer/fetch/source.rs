@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::time::Time;
 use crate::transfer::ranges::RangeSet;
 
-/// A peer that did not have something is asked for it again after so long.
+/// A peer that did not have something is tried again after so long.
 pub(crate) const REFUSAL_MEMORY: Duration = Duration::from_secs(1);
 /// A peer that had nothing at all of the content is asked again after so long.
 pub(crate) const ABSENCE_MEMORY: Duration = Duration::from_secs(5);
@@ -105,9 +105,19 @@ impl Source {
         self.refused_at = now;
     }
 
-    /// Forgets refusals that are old: a download in progress has more every second.
-    pub(super) fn forget_refusals(&mut self, now: Time) {
-        if !self.refused.is_empty() && now.since(self.refused_at) >= REFUSAL_MEMORY {
+    /// Whether it may be asked once more for something that it did not have: a download in progress has more every second.
+    pub(super) fn may_try_refused(&self, now: Time) -> bool {
+        !self.refused.is_empty() && now.since(self.refused_at) >= REFUSAL_MEMORY
+    }
+
+    /// Notes that it was asked once more: one question shows whether others are worth asking.
+    pub(super) fn on_try_refused(&mut self, now: Time) {
+        self.refused_at = now;
+    }
+
+    /// It sent this part of the content: if that is what it did not have, it may have the rest by now too.
+    pub(super) fn on_sent(&mut self, range: std::ops::Range<u64>) {
+        if self.refused.overlaps(range) {
             self.refused = RangeSet::new();
         }
     }
