@@ -17,7 +17,8 @@ struct Bench {
 
 impl Bench {
     fn new() -> Bench {
-        let folder = tempfile::tempdir().expect("a temporary folder");
+        // In memory where there is such a place: each finished file is brought to the disk, and that is not tested here.
+        let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a folder");
         for name in ["share", "serve-state", "get-state"] {
             fs::create_dir(folder.path().join(name)).expect("a folder");
         }
@@ -115,8 +116,7 @@ fn ten_thousand_files_are_shared_remembered_and_fetched_in_one_command() {
         .expect("cjp2p-get runs");
     assert_done(&output);
     for (n, id) in ids.iter().enumerate() {
-        let name = id.trim_start_matches("blake3/");
-        let copy = fs::read(bench.path("copies").join(name)).expect("the copy is there");
+        let copy = fs::read(bench.path("copies").join(id)).expect("the copy is there");
         assert!(copy == [&n.to_le_bytes()[..], &bytes(n)].concat(), "{n}");
     }
 }

@@ -32,6 +32,8 @@ pub(crate) const SILENCES_UNTIL_NARROW: u32 = 2;
 const INTRODUCTION: usize = 130;
 /// After so many bytes of answers a peer that has not introduced itself will not any more.
 const ACQUAINTED: u64 = 64 << 10;
+/// The longest first question to a peer that only another peer named.
+pub(crate) const MAX_SUGGESTED_PROBE: usize = 256;
 /// Suggested addresses tried in a second at the most.
 pub(crate) const SUGGESTIONS_PER_SECOND: u32 = 8;
 /// Peers asked for content at the most, by all fetches.
@@ -305,7 +307,11 @@ impl Node {
         } else {
             0
         };
-        self.send(address, encoder.finish(pad));
+        let bytes = encoder.finish(pad);
+        // A long name does not fit what a mere suggestion is worth: such a peer is not asked for it.
+        if !(sparing && ask.probe && bytes.len() > MAX_SUGGESTED_PROBE) {
+            self.send(address, bytes);
+        }
     }
 
     /// Counts what is asked for as on its way.
