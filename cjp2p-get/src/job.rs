@@ -1,12 +1,13 @@
-//! One id, from start to end.
+//! One id, and how far it is.
 
 use std::io;
+use std::time::Duration;
 
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::time::Time;
 use cjp2p_wire::tool::{Exit, ToolError, duration};
 use cjp2p_wire::transfer::blobs::JobId;
-use cjp2p_wire::transfer::fetch::{Failure, Progress, Spec};
+use cjp2p_wire::transfer::fetch::{Failure, Progress, Resume, Spec};
 
 use crate::place::Paths;
 use crate::sinks::partial::Prepared;
@@ -88,13 +89,13 @@ pub(crate) fn failure(why: &Failure, spec: &Limits, peers: usize, kept: Option<&
 /// How long to wait.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    pub(crate) timeout: std::time::Duration,
-    pub(crate) stall: std::time::Duration,
+    pub(crate) timeout: Duration,
+    pub(crate) stall: Duration,
 }
 
 impl Limits {
     /// What to fetch, within these limits.
-    pub(crate) fn spec(&self, id: ContentId, resume: Option<cjp2p_wire::transfer::fetch::Resume>) -> Spec {
+    pub(crate) fn spec(&self, id: ContentId, resume: Option<Resume>) -> Spec {
         Spec { id, ranges: Vec::new(), resume, source_timeout: self.timeout, stall_timeout: self.stall }
     }
 }

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 mod cli;
+mod getter;
 mod ids;
 mod job;
 mod peers;

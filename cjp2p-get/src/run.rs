@@ -1,47 +1,21 @@
-//! Runs the command: starts fetches, drives the node, and sees each id to its end.
+//! Runs the command: takes the locks and signals, and starts what does the work.
 
-use std::collections::BTreeMap;
-use std::env;
 use std::fs;
 use std::io;
-use std::path::PathBuf;
-use std::time::Duration;
 
-use cjp2p_wire::content_id::ContentId;
-use cjp2p_wire::io::event_loop::{EventLoop, Waker};
-use cjp2p_wire::io::peer_file::PeerFile;
-use cjp2p_wire::io::random;
+use cjp2p_wire::io::event_loop::EventLoop;
 use cjp2p_wire::io::signals::{Signals, end_by};
 use cjp2p_wire::io::state_dir::{FileLock, StateDir};
 use cjp2p_wire::io::udp::UdpPort;
-use cjp2p_wire::node::{Config, Event, Node};
-use cjp2p_wire::time::Time;
-use cjp2p_wire::tool::args::{Listen, LockMode};
-use cjp2p_wire::tool::progress::Progress;
+use cjp2p_wire::tool::args::Listen;
 use cjp2p_wire::tool::{Exit, ToolError};
-use cjp2p_wire::transfer::blobs::JobId;
-use cjp2p_wire::transfer::fetch::{Failure, FetchEvent, Resume};
 use nix::sys::signal::{SigSet, Signal};
 
 use crate::cli::{Cli, TOOL};
-use crate::ids::{Ids, Next};
-use crate::job::{Job, Limits, Outcome, Step, failure};
-use crate::peers::Peers;
+use crate::getter::Getter;
+use crate::ids::Ids;
 use crate::place::Places;
-use crate::report::{Effort, Report};
-use crate::sinks::partial::{Prepared, prepare};
-use crate::sinks::stream::{Output, Stream};
-use crate::sinks::temporary::Temporary;
-use crate::sinks::{Destination, judge};
-use crate::store::Store;
-use crate::tasks::Tasks;
-
-/// Ids that are fetched side by side.
-const SIDE_BY_SIDE: usize = 64;
-/// How often progress is shown, and what has no event of its own is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// How often a lock that another process holds is tried.
-const TRY_LOCK_EVERY: Duration = Duration::from_millis(250);
+use crate::sinks::stream::Output;
 
 /// Runs the command.
 pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
@@ -59,22 +33,19 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
     };
     // From here on signals are read, not suffered; before the first thread, for threads inherit that.
     let signals = take_over_signals().map_err(|error| ToolError::failure(format!("signals: {error}")))?;
-    let mut getter = Getter::start(cli, places, output, ids, state.as_ref(), signals)?;
+    let port = bind(cli.listen.listen.unwrap_or(Listen::Everywhere { port: 0 }))?;
+    let event_loop = EventLoop::new(port, Some(signals))
+        .map_err(|error| ToolError::failure(format!("event loop: {error}")))?;
+    let mut getter = Getter::start(cli, places, output, ids, state.as_ref(), event_loop)?;
     let ended = getter.run();
     if let Ok(Some(_)) = ended {
         // From here on a second signal ends the process at once. Should that fail, it is simply not heard.
         let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect();
         let _ = signals.thread_unblock();
     }
-    getter.store.abandon_all();
-    getter.peers.save_at_end(&getter.event_loop, &getter.node);
-    let Some(signal) = ended? else {
-        let exit = getter.report.exit();
-        if exit == Exit::Done {
-            getter.progress.finish();
-        }
-        return Ok(exit);
-    };
+    getter.save();
+    let Some(signal) = ended? else { return Ok(getter.finish()) };
+    // Takes the bar off the screen.
     drop(getter);
     end_by(signal);
     // Who started it had that signal ignored.
@@ -121,398 +92,6 @@ fn is_ignored(signal: Signal) -> bool {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = mask.and_then(|digits| u64::from_str_radix(digits.trim(), 16).ok());
     mask.is_some_and(|mask| mask >> (signal as u32 - 1) & 1 == 1)
-}
-
-struct Getter {
-    event_loop: EventLoop,
-    node: Node,
-    events: Vec<Event>,
-    store: Store,
-    ids: Ids,
-    ids_ended: bool,
-    /// How many ids were taken up.
-    count: u64,
-    /// The ids that are being worked on, by their number.
-    jobs: BTreeMap<u64, Job>,
-    by_fetch: BTreeMap<JobId, u64>,
-    tasks: Tasks<Outcome>,
-    peers: Peers,
-    places: Places,
-    output: Option<Output>,
-    report: Report,
-    progress: Progress,
-    shown_at: Time,
-    /// Bytes of the ids that are done.
-    finished: u64,
-    limits: Limits,
-    force: bool,
-    lock: LockMode,
-    temp_dir: PathBuf,
-    waker: Waker,
-}
-
-impl Getter {
-    fn start(
-        cli: Cli,
-        places: Places,
-        output: Option<Output>,
-        ids: Ids,
-        state: Option<&StateDir>,
-        signals: Signals,
-    ) -> Result<Getter, ToolError> {
-        let failed =
-            |what: &'static str| move |error: io::Error| ToolError::failure(format!("{what}: {error}"));
-        let port = bind(cli.listen.listen.unwrap_or(Listen::Everywhere { port: 0 }))?;
-        let event_loop = EventLoop::new(port, Some(signals)).map_err(failed("event loop"))?;
-        let node = Node::new(Config {
-            secret: random::secret().map_err(failed("random numbers"))?,
-            seed: random::seed().map_err(failed("random numbers"))?,
-            upload_rate: None,
-            answers: !cli.no_share,
-            lists: false,
-            receive_buffer: event_loop.port().receive_buffer(),
-        });
-        let waker = event_loop.waker();
-        Ok(Getter {
-            node,
-            events: Vec::new(),
-            store: Store::default(),
-            ids,
-            ids_ended: false,
-            count: 0,
-            jobs: BTreeMap::new(),
-            by_fetch: BTreeMap::new(),
-            tasks: Tasks::start(&waker).map_err(failed("threads"))?,
-            peers: Peers::new(state.map(PeerFile::new), cli.peers, waker.clone()),
-            places,
-            output,
-            report: Report::new(cli.json),
-            progress: cli.progress.start(TOOL, &cli.log),
-            shown_at: Time::ZERO,
-            finished: 0,
-            limits: Limits { timeout: cli.timeout, stall: cli.stall },
-            force: cli.force,
-            lock: cli.lock.unwrap_or_default(),
-            temp_dir: cli.temp_dir.unwrap_or_else(env::temp_dir),
-            event_loop,
-            waker,
-        })
-    }
-
-    /// Runs until all ids are done, or gives the signal that ended it.
-    fn run(&mut self) -> Result<Option<Signal>, ToolError> {
-        loop {
-            self.start_jobs()?;
-            self.take_events()?;
-            self.fail_without_peers()?;
-            if self.jobs.is_empty() && self.ids_ended {
-                self.show_progress();
-                return Ok(None);
-            }
-            let until = self.event_loop.now() + LOOK_EVERY;
-            let wake = self
-                .event_loop
-                .turn(&mut self.node, &mut self.store, until, &mut self.events)
-                .map_err(|error| ToolError::failure(format!("network: {error}")))?;
-            if wake.signal.is_some() {
-                return Ok(wake.signal);
-            }
-            self.take_events()?;
-            if wake.woken {
-                self.on_woken()?;
-            }
-            self.retry_locks();
-            self.show_progress_sometimes();
-            self.peers.save_sometimes(&self.event_loop, &self.node);
-        }
-    }
-
-    /// Takes up as many ids as may be worked on at once.
-    fn start_jobs(&mut self) -> Result<(), ToolError> {
-        while !self.ids_ended && self.jobs.len() < SIDE_BY_SIDE {
-            let number = self.count;
-            match self.ids.next(&self.waker) {
-                Next::Id(id) => {
-                    self.count += 1;
-                    self.start_job(number, id)?;
-                }
-                Next::Wrong(error) => {
-                    self.count += 1;
-                    self.report.failed(number, None, &error)?;
-                }
-                Next::Wait => return Ok(()),
-                Next::End => self.ids_ended = true,
-            }
-        }
-        Ok(())
-    }
-
-    fn start_job(&mut self, number: u64, id: ContentId) -> Result<(), ToolError> {
-        let paths = self.places.paths(&id);
-        let is_file = paths.is_some();
-        self.jobs.insert(number, Job::new(id.clone(), paths, self.event_loop.now()));
-        if is_file {
-            self.prepare(number);
-            return Ok(());
-        }
-        // There is one output, and one id that goes to it.
-        let Some(output) = self.output.take() else { return Ok(()) };
-        let destination: Box<dyn Destination> = match &id {
-            ContentId::Blake3(root) => {
-                let stream = Stream::start(*root, output, self.waker.clone());
-                Box::new(stream.map_err(|error| ToolError::failure(format!("threads: {error}")))?)
-            }
-            _ => Box::new(Temporary::new(&self.temp_dir, output)?),
-        };
-        self.begin_fetch(number, destination, None);
-        Ok(())
-    }
-
-    /// Has a thread look at what is there of an id's file.
-    fn prepare(&mut self, number: u64) {
-        let Some(job) = self.jobs.get_mut(&number) else { return };
-        let (id, Some(paths), force) = (job.id.clone(), job.paths.clone(), self.force) else { return };
-        job.step = Step::Preparing;
-        self.tasks.run(move || Outcome::Prepared(number, prepare(&id, paths, force)));
-    }
-
-    fn retry_locks(&mut self) {
-        let now = self.event_loop.now();
-        let due = self.jobs.iter().filter(|(_, job)| matches!(job.step, Step::Locked(at) if at <= now));
-        let due: Vec<u64> = due.map(|(&number, _)| number).collect();
-        for number in due {
-            self.prepare(number);
-        }
-    }
-
-    fn begin_fetch(&mut self, number: u64, destination: Box<dyn Destination>, resume: Option<Resume>) {
-        let Some(job) = self.jobs.get_mut(&number) else { return };
-        job.resumed = resume.as_ref().map_or(0, |resume| resume.done.total());
-        let now = self.event_loop.now();
-        let fetch = self.node.start_fetch(now, self.limits.spec(job.id.clone(), resume));
-        job.step = Step::Fetching(fetch);
-        self.store.insert(fetch, &job.id, destination);
-        self.by_fetch.insert(fetch, number);
-        self.event_loop.drain(&mut self.node, &mut self.events);
-        let peers: Vec<_> = self.peers.iter().map(|(address, peer)| (address, peer.suggested)).collect();
-        for (address, suggested) in peers {
-            self.add_source(fetch, address, suggested);
-        }
-    }
-
-    fn add_source(&mut self, fetch: JobId, address: std::net::SocketAddr, suggested: bool) {
-        self.node.add_source(self.event_loop.now(), fetch, address, suggested);
-        self.event_loop.drain(&mut self.node, &mut self.events);
-    }
-
-    /// Another thread has something to tell.
-    fn on_woken(&mut self) -> Result<(), ToolError> {
-        while let Some(outcome) = self.tasks.outcome() {
-            self.take_outcome(outcome)?;
-        }
-        let fetches: Vec<(u64, JobId)> =
-            self.jobs.iter().filter_map(|(&number, job)| Some((number, job.fetch()?))).collect();
-        for address in self.peers.take_looked_up(self.event_loop.now()) {
-            for &(_, fetch) in &fetches {
-                self.add_source(fetch, address, false);
-            }
-        }
-        for (number, fetch) in fetches {
-            if let Some(error) = self.store.problem(fetch) {
-                self.fail(number, &error)?;
-            }
-        }
-        self.node.handle_room(self.event_loop.now(), &mut self.store);
-        self.event_loop.drain(&mut self.node, &mut self.events);
-        Ok(())
-    }
-
-    fn take_outcome(&mut self, outcome: Outcome) -> Result<(), ToolError> {
-        match outcome {
-            Outcome::Prepared(number, Ok(prepared)) => self.on_prepared(number, prepared),
-            Outcome::Prepared(number, Err(error)) => self.fail(number, &error),
-            Outcome::Judged(number, right) => {
-                let Some(fetch) = self.jobs.get(&number).and_then(Job::fetch) else { return Ok(()) };
-                match right {
-                    Ok(right) => {
-                        self.set_step(number, Step::Fetching(fetch));
-                        self.node.on_verdict(self.event_loop.now(), fetch, right, &mut self.store);
-                        self.event_loop.drain(&mut self.node, &mut self.events);
-                        Ok(())
-                    }
-                    Err(error) => {
-                        let error = self.store.failure(fetch, error);
-                        self.fail(number, &error)
-                    }
-                }
-            }
-            Outcome::Published(number, Ok(())) => {
-                if let Some(fetch) = self.jobs.get(&number).and_then(Job::fetch) {
-                    self.store.on_published(fetch);
-                }
-                self.complete(number, false)
-            }
-            Outcome::Published(number, Err(error)) => self.fail(number, &error),
-        }
-    }
-
-    fn set_step(&mut self, number: u64, step: Step) {
-        if let Some(job) = self.jobs.get_mut(&number) {
-            job.step = step;
-        }
-    }
-
-    fn on_prepared(&mut self, number: u64, prepared: Prepared) -> Result<(), ToolError> {
-        match prepared {
-            Prepared::There(length) => {
-                if let Some(job) = self.jobs.get_mut(&number) {
-                    job.length = Some(length);
-                }
-                self.complete(number, true)
-            }
-            Prepared::Ready(partial, resume) => {
-                self.begin_fetch(number, partial, resume);
-                Ok(())
-            }
-            Prepared::Busy if self.lock == LockMode::Wait => {
-                self.set_step(number, Step::Locked(self.event_loop.now() + TRY_LOCK_EVERY));
-                Ok(())
-            }
-            Prepared::Busy if self.lock == LockMode::Skip => match self.jobs.remove(&number) {
-                Some(Job { id, paths: Some(paths), .. }) => self.report.skipped(&id, &paths.target),
-                _ => Ok(()),
-            },
-            Prepared::Busy => {
-                let error = ToolError::new(Exit::Busy, "another process fetches it to the same file");
-                self.fail(number, &error)
-            }
-        }
-    }
-
-    fn take_events(&mut self) -> Result<(), ToolError> {
-        while !self.events.is_empty() {
-            for event in std::mem::take(&mut self.events) {
-                let Event::Fetch(fetch, event) = event else { continue };
-                if let Some(&number) = self.by_fetch.get(&fetch) {
-                    self.on_fetch_event(number, fetch, event)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn on_fetch_event(&mut self, number: u64, fetch: JobId, event: FetchEvent) -> Result<(), ToolError> {
-        match event {
-            FetchEvent::Length(length) => self.store.on_length(fetch, length),
-            FetchEvent::Staged(length) => {
-                let staged = self.store.staged(fetch);
-                let Some(job) = self.jobs.get_mut(&number) else { return Ok(()) };
-                job.step = Step::Judging(fetch);
-                let id = job.id.clone();
-                self.tasks
-                    .run(move || Outcome::Judged(number, staged.and_then(|file| judge(&id, &file, length))));
-            }
-            FetchEvent::Complete(length) => {
-                let Some(job) = self.jobs.get_mut(&number) else { return Ok(()) };
-                job.step = Step::Publishing(fetch);
-                job.length = Some(length);
-                job.last = self.node.progress(fetch).unwrap_or_default();
-                self.end_fetch(fetch);
-                if let Some(publication) = self.store.publish(fetch, length) {
-                    self.tasks.run(move || Outcome::Published(number, publication()));
-                }
-            }
-            FetchEvent::Misbehaved(..) => {}
-            FetchEvent::Failed(Failure::Destination(error)) => {
-                let error = self.store.failure(fetch, error);
-                self.fail(number, &error)?;
-            }
-            FetchEvent::Failed(why) => {
-                let kept = self.store.abandon(fetch);
-                let error = failure(&why, &self.limits, self.peers.iter().count(), kept.as_deref());
-                self.fail(number, &error)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn end_fetch(&mut self, fetch: JobId) {
-        self.node.end_fetch(self.event_loop.now(), fetch);
-        self.event_loop.drain(&mut self.node, &mut self.events);
-    }
-
-    /// An id is done.
-    fn complete(&mut self, number: u64, already: bool) -> Result<(), ToolError> {
-        let Some(job) = self.jobs.remove(&number) else { return Ok(()) };
-        if let Some(fetch) = job.fetch() {
-            self.by_fetch.remove(&fetch);
-        }
-        let length = job.length.unwrap_or(0);
-        self.finished += length;
-        let took = self.event_loop.now().since(job.started);
-        let effort = Effort { length, took, progress: job.last, resumed: job.resumed, already };
-        if already {
-            log::info!("{}: is there already", job.id);
-        }
-        let path = match (&job.paths, &self.places) {
-            (Some(paths), _) => Some(&*paths.target),
-            (None, Places::Device(path)) => Some(&**path),
-            (None, _) => None,
-        };
-        self.report.complete(&job.id, path, &effort)
-    }
-
-    /// An id failed. Where it was the only one that can go to the output, so has the tool.
-    fn fail(&mut self, number: u64, error: &ToolError) -> Result<(), ToolError> {
-        let Some(job) = self.jobs.remove(&number) else { return Ok(()) };
-        if let Some(fetch) = job.fetch() {
-            self.by_fetch.remove(&fetch);
-            self.end_fetch(fetch);
-            self.store.abandon(fetch);
-        }
-        self.report.failed(number, Some(&job.id), error)
-    }
-
-    /// To wait makes no sense where there is nobody who could answer.
-    fn fail_without_peers(&mut self) -> Result<(), ToolError> {
-        if !self.peers.is_nobody() {
-            return Ok(());
-        }
-        let waiting = self.jobs.iter().filter(|(_, job)| matches!(job.step, Step::Fetching(_)));
-        let waiting: Vec<u64> = waiting.map(|(&number, _)| number).collect();
-        for number in waiting {
-            let message = "nobody to ask: the peer table is empty, and no peer that was named has an address";
-            self.fail(number, &ToolError::new(Exit::NoSource, message))?;
-        }
-        Ok(())
-    }
-
-    fn show_progress_sometimes(&mut self) {
-        let now = self.event_loop.now();
-        if now.since(self.shown_at) >= LOOK_EVERY {
-            self.shown_at = now;
-            self.show_progress();
-        }
-    }
-
-    fn show_progress(&mut self) {
-        let mut done = self.finished;
-        let mut total = self.ids_ended.then_some(self.finished);
-        let mut sources = std::collections::BTreeSet::new();
-        for job in self.jobs.values() {
-            let progress = match job.step {
-                Step::Fetching(fetch) | Step::Judging(fetch) => self.node.progress(fetch).unwrap_or_default(),
-                Step::Publishing(_) => job.last,
-                Step::Preparing | Step::Locked(_) => Default::default(),
-            };
-            done += progress.done;
-            total = total.zip(progress.length).map(|(total, length)| total + length);
-            if let Some(fetch) = job.fetch().and_then(|fetch| self.node.fetch(fetch)) {
-                sources.extend(fetch.serving());
-            }
-        }
-        self.progress.update(done, total, sources.len());
-    }
 }
 
 fn bind(listen: Listen) -> Result<UdpPort, ToolError> {
