@@ -182,6 +182,23 @@ fn a_february_node_is_not_asked_again_and_again_for_what_it_does_not_know() {
 }
 
 #[test]
+fn an_older_node_at_the_address_of_a_newer_one_is_served_as_what_it_is() {
+    let bytes = content::bytes(14, 50_000);
+    let id = content::sha256_id(&bytes);
+    let mut world = World::new(1);
+    world.add(OURS, Link::default(), sharing(&bytes));
+    world.add(THEIRS, Link::default(), RustToday::new(4).fetch(&id, &[OURS]));
+    world.run_for(Duration::from_secs(5));
+    let newer: &RustToday = world.citizen(THEIRS);
+    assert!(newer.file(&id).is_some() && newer.keeps_cookie_of(OURS));
+    world.add(THEIRS, Link::default(), RustFebruary::new().fetch("file", &[OURS]));
+    world.run_for(Duration::from_secs(5));
+    let older: &RustFebruary = world.citizen(THEIRS);
+    assert!(older.file("file") == Some(&bytes));
+    assert!(older.complaints < 3, "it complained {} times", older.complaints);
+}
+
+#[test]
 fn todays_rust_node_is_given_its_cookie_and_keeps_ours() {
     let bytes = content::bytes(8, 200_000);
     let id = content::sha256_id(&bytes);

@@ -6,7 +6,6 @@ use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::time::Duration;
 
 use super::answer::MAX_BLOCKS;
-use super::contact::Way;
 use super::{Event, Job, Node, ORDINARY_DATAGRAM, Transmit};
 use crate::content_id::ContentId;
 use crate::datagram::{Encoder, content_that_fits};
@@ -593,11 +592,6 @@ impl Node {
         if self.inquiries.give_up(address) {
             self.events.push_back(Event::Unanswered(address));
         }
-    }
-
-    /// Notes that `address` returned our cookie in a `ReturnedMessage`.
-    pub(super) fn on_returned(&mut self, now: Time, address: SocketAddr) {
-        self.contacts.on_proved(now, address, Way::Returned, false);
     }
 }
 
