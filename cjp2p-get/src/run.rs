@@ -15,6 +15,7 @@ use cjp2p_wire::io::signals::{Signals, end_by};
 use cjp2p_wire::io::state_dir::{FileLock, StateDir};
 use cjp2p_wire::io::udp::UdpPort;
 use cjp2p_wire::node::{Config, Event, Node};
+use cjp2p_wire::time::Time;
 use cjp2p_wire::tool::args::{Listen, LockMode};
 use cjp2p_wire::tool::progress::Progress;
 use cjp2p_wire::tool::{Exit, ToolError};
@@ -140,6 +141,7 @@ struct Getter {
     output: Option<Output>,
     report: Report,
     progress: Progress,
+    shown_at: Time,
     /// Bytes of the ids that are done.
     finished: u64,
     limits: Limits,
@@ -186,6 +188,7 @@ impl Getter {
             output,
             report: Report::new(cli.json),
             progress: cli.progress.start(TOOL, &cli.log),
+            shown_at: Time::ZERO,
             finished: 0,
             limits: Limits { timeout: cli.timeout, stall: cli.stall },
             force: cli.force,
@@ -219,7 +222,7 @@ impl Getter {
                 self.on_woken()?;
             }
             self.retry_locks();
-            self.show_progress();
+            self.show_progress_sometimes();
             self.peers.save_sometimes(&self.event_loop, &self.node);
         }
     }
@@ -255,8 +258,8 @@ impl Getter {
         // There is one output, and one id that goes to it.
         let Some(output) = self.output.take() else { return Ok(()) };
         let destination: Box<dyn Destination> = match &id {
-            ContentId::Blake3(_) => {
-                let stream = Stream::start(output, self.waker.clone());
+            ContentId::Blake3(root) => {
+                let stream = Stream::start(*root, output, self.waker.clone());
                 Box::new(stream.map_err(|error| ToolError::failure(format!("threads: {error}")))?)
             }
             _ => Box::new(Temporary::new(&self.temp_dir, output)?),
@@ -451,7 +454,12 @@ impl Getter {
         if already {
             log::info!("{}: is there already", job.id);
         }
-        self.report.complete(&job.id, job.paths.as_ref().map(|paths| &*paths.target), &effort)
+        let path = match (&job.paths, &self.places) {
+            (Some(paths), _) => Some(&*paths.target),
+            (None, Places::Device(path)) => Some(&**path),
+            (None, _) => None,
+        };
+        self.report.complete(&job.id, path, &effort)
     }
 
     /// An id failed. Where it was the only one that can go to the output, so has the tool.
@@ -473,10 +481,18 @@ impl Getter {
         let waiting = self.jobs.iter().filter(|(_, job)| matches!(job.step, Step::Fetching(_)));
         let waiting: Vec<u64> = waiting.map(|(&number, _)| number).collect();
         for number in waiting {
-            let message = "there is nobody to ask: the peer table is empty; name a peer with --peer";
+            let message = "nobody to ask: the peer table is empty, and no peer that was named has an address";
             self.fail(number, &ToolError::new(Exit::NoSource, message))?;
         }
         Ok(())
+    }
+
+    fn show_progress_sometimes(&mut self) {
+        let now = self.event_loop.now();
+        if now.since(self.shown_at) >= LOOK_EVERY {
+            self.shown_at = now;
+            self.show_progress();
+        }
     }
 
     fn show_progress(&mut self) {

@@ -254,9 +254,10 @@ impl Encoder {
 
 /// The number of bytes of content whose `Content`, with this id and beside `beside` bytes of other messages, fills
 /// `room` bytes of datagram at most; a multiple of 3, so that its base64 needs no padding. Zero where nothing fits.
-pub fn content_that_fits(room: usize, id: &str, beside: usize) -> usize {
-    // Brackets, key names, and two numbers of 16 digits at most (MAX_NUMBER has 16).
-    const FRAME: usize = r#"[{"Content":{"id":"","offset":,"base64":"","eof":}}]"#.len() + 2 * 16;
-    let base64 = room.saturating_sub(FRAME + id.len() + beside);
+/// `largest` is what no number in it exceeds.
+pub fn content_that_fits(room: usize, id: &str, largest: u64, beside: usize) -> usize {
+    const FRAME: usize = r#"[{"Content":{"id":"","offset":,"base64":"","eof":}}]"#.len();
+    let digits = largest.checked_ilog10().map_or(1, |n| n as usize + 1);
+    let base64 = room.saturating_sub(FRAME + 2 * digits + id.len() + beside);
     base64 / 4 * 3
 }

@@ -45,7 +45,7 @@ fn finish(world: &mut World, job: JobId, bytes: &[u8], limit: u64) -> Outcome {
     if !bytes.is_empty() {
         assert!(peer.fetched(job) == bytes, "what was written is not the content");
     }
-    let progress = progress.unwrap();
+    let progress = progress.expect("the fetch is there");
     Outcome {
         seconds: world.now().since(begun).as_secs_f64(),
         received: progress.received,
@@ -371,8 +371,9 @@ fn a_range_of_a_large_file_costs_little_more_than_itself() {
     world.add(GETTER, Link::default(), Peer::new(1));
     world.add(at(2), Link::rated(100, 20, 256 << 10), sharing(2, &bytes));
     let id = content::blake3_id(&bytes);
-    let job =
-        world.with_peer(GETTER, |peer, now| peer.fetch_ranges(now, &id, &[at(2)], vec![from..to], None));
+    let job = world.with_peer(GETTER, |peer, now| {
+        peer.fetch_ranges(now, &id, &[at(2)], std::iter::once(from..to).collect(), None)
+    });
     let outcome = finish(&mut world, job, &[], 30);
     let fetched = &world.peer(GETTER).blobs.fetched[&job];
     assert!(fetched.done.contains(from..to));

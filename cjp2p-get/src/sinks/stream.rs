@@ -1,23 +1,30 @@
 //! Standard output, or a device: bytes leave in order, each verified, as soon as those before it are there.
 //!
-//! What comes early waits in a window of bounded size. A thread of its own writes, because the reader may be slow.
+//! What comes early waits in a window of bounded size. A thread of its own writes, because the reader may be slow. What
+//! was written lately is kept for others who fetch the same at the same time.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::ops::Range;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
+use cjp2p_wire::content_id::Hash;
 use cjp2p_wire::io::event_loop::Waker;
 use cjp2p_wire::tool::{Exit, ToolError, names};
-use cjp2p_wire::tree::Verified;
+use cjp2p_wire::transfer::blobs::Read;
+use cjp2p_wire::tree::{GROUP_LEN, Run, Verified};
 
+use super::known_tree::KnownTree;
 use super::{Destination, Publication};
 
 /// Bytes beyond what the reader has taken that are asked for.
 const WINDOW: u64 = 8 << 20;
+/// Bytes kept, those included that are still to be written.
+const KEPT: u64 = 2 * WINDOW;
 /// How often, in bytes, the network is told that the reader has taken some.
 const TELL_EVERY: u64 = 256 << 10;
 
@@ -71,10 +78,16 @@ fn failure(path: Option<&Path>, error: io::Error) -> ToolError {
 pub(crate) struct Stream {
     shared: Arc<Shared>,
     writer: Option<JoinHandle<()>>,
-    /// Blocks that wait for those before them.
-    early: BTreeMap<u64, Vec<u8>>,
+    /// Blocks by their offset.
+    // Invariant: all those that the writer was not given yet, and of the others the last.
+    kept: BTreeMap<u64, Arc<[u8]>>,
+    // Invariant: the sum of the lengths of `kept`.
+    kept_len: u64,
     /// The end of what the writer was given.
     handed: u64,
+    tree: KnownTree,
+    /// Of the whole content, once that is proven.
+    length: Option<u64>,
     path: Option<PathBuf>,
 }
 
@@ -86,7 +99,7 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    queue: VecDeque<Vec<u8>>,
+    queue: VecDeque<Arc<[u8]>>,
     written: u64,
     /// Nothing more will come.
     closing: bool,
@@ -100,7 +113,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn next(&self) -> Option<Vec<u8>> {
+    fn next(&self) -> Option<Arc<[u8]>> {
         let mut state = self.state();
         loop {
             if let Some(block) = state.queue.pop_front() {
@@ -148,33 +161,105 @@ impl State {
 }
 
 impl Stream {
-    /// Starts to write to `output`. `waker` is woken when there is room again, or nothing can be written any more.
-    pub(crate) fn start(output: Output, waker: Waker) -> io::Result<Stream> {
+    /// Starts to write the content with this BLAKE3 hash to `output`. `waker` is woken when there is room again, or nothing
+    /// can be written any more.
+    pub(crate) fn start(root: Hash, output: Output, waker: Waker) -> io::Result<Stream> {
         let shared = Arc::new(Shared::default());
         let writer = {
             let shared = shared.clone();
             thread::Builder::new().spawn(move || shared.write_all(output.file, &waker))?
         };
-        Ok(Stream { shared, writer: Some(writer), early: BTreeMap::new(), handed: 0, path: output.path })
+        Ok(Stream {
+            shared,
+            writer: Some(writer),
+            kept: BTreeMap::new(),
+            kept_len: 0,
+            handed: 0,
+            tree: KnownTree::new(root),
+            length: None,
+            path: output.path,
+        })
+    }
+
+    /// Gives the writer what is next.
+    fn hand_over(&mut self) -> io::Result<()> {
+        let mut state = self.shared.state();
+        state.check()?;
+        while let Some(next) = self.kept.get(&self.handed).filter(|next| !next.is_empty()) {
+            self.handed += next.len() as u64;
+            state.queue.push_back(next.clone());
+        }
+        drop(state);
+        self.shared.changed.notify_one();
+        Ok(())
+    }
+
+    /// Forgets the oldest of what the writer was given, and of the tree what only that needed.
+    fn forget(&mut self) {
+        while self.kept_len > KEPT {
+            let Some(oldest) = self.kept.first_entry().filter(|entry| *entry.key() < self.handed) else {
+                return;
+            };
+            let group = oldest.key() / GROUP_LEN;
+            self.kept_len -= oldest.remove().len() as u64;
+            if self.kept.first_key_value().is_none_or(|(next, _)| next / GROUP_LEN > group) {
+                self.tree.forget_leaves(group);
+            }
+        }
+    }
+
+    /// Appends what is kept of `range`, from its start on.
+    fn copy(&self, range: Range<u64>, out: &mut Vec<u8>) {
+        let mut at = range.start;
+        while at < range.end {
+            let Some((start, block)) = self.kept.range(..=at).next_back() else { return };
+            let skip = (at - start) as usize;
+            let Some(rest) = block.get(skip..).filter(|rest| !rest.is_empty()) else { return };
+            let wanted = rest.len().min(usize::try_from(range.end - at).unwrap_or(usize::MAX));
+            out.extend_from_slice(&rest[..wanted]);
+            at += wanted as u64;
+        }
     }
 }
 
 impl Destination for Stream {
     fn write(&mut self, block: Verified<'_>) -> io::Result<()> {
-        self.early.insert(block.offset(), block.bytes().to_vec());
-        let mut state = self.shared.state();
-        state.check()?;
-        while let Some(entry) = self.early.first_entry() {
-            if *entry.key() != self.handed {
-                break;
-            }
-            let next = entry.remove();
-            self.handed += next.len() as u64;
-            state.queue.push_back(next);
+        if let (None, Some(length)) = (self.length, block.proves_length()) {
+            self.tree.prove(length);
+            self.length = Some(length);
         }
-        drop(state);
-        self.shared.changed.notify_one();
+        self.kept.insert(block.offset(), block.bytes().into());
+        self.kept_len += block.bytes().len() as u64;
+        self.hand_over()?;
+        self.forget();
         Ok(())
+    }
+
+    fn keep_run(&mut self, length: u64, run: Run, bytes: &[u8]) -> io::Result<()> {
+        self.tree.keep(length, run, bytes);
+        Ok(())
+    }
+
+    fn read(&mut self, offset: u64, length: usize, out: &mut Vec<u8>) -> Read {
+        let Some(total) = self.length else { return Read::Absent };
+        let before = out.len();
+        self.copy(offset..offset.saturating_add(length as u64).min(total), out);
+        if out.len() == before && offset < total && length > 0 {
+            return Read::Absent;
+        }
+        Read::Found { eof: Some(total) }
+    }
+
+    fn read_tree(&mut self, offset: u64, length: usize, out: &mut Vec<u8>) -> Read {
+        let mut tree = std::mem::replace(&mut self.tree, KnownTree::new(Hash::default()));
+        let mut content = |range: Range<u64>| {
+            let mut bytes = Vec::new();
+            self.copy(range.clone(), &mut bytes);
+            (bytes.len() as u64 == range.end - range.start).then_some(bytes)
+        };
+        let eof = tree.read(offset..offset.saturating_add(length as u64), &mut content, out);
+        self.tree = tree;
+        eof.map_or(Read::Absent, |eof| Read::Found { eof: Some(eof) })
     }
 
     fn room(&self) -> u64 {

@@ -13,7 +13,7 @@ use super::schema::SUPPORTED_MESSAGES;
 use super::{AMPLIFICATION, Node, ORDINARY_DATAGRAM};
 use crate::content_id::ContentId;
 use crate::datagram::{Encoder, Padding, content_that_fits};
-use crate::message::{ContentRequest, MAX_ID_LEN, Message};
+use crate::message::{ContentRequest, MAX_ID_LEN, MAX_NUMBER, Message};
 use crate::peers::address;
 use crate::peers::cookie::Proof;
 use crate::time::Time;
@@ -263,7 +263,7 @@ impl Node {
             return true;
         };
         let wanted = request.length.min(MAX_ANSWER as u64) as usize;
-        let fits = content_that_fits(reply.budget, &request.id, reply.encoder.len());
+        let fits = content_that_fits(reply.budget, &request.id, MAX_NUMBER, reply.encoder.len());
         let mut data = Vec::new();
         match blobs.read(&id, request.offset, wanted.min(fits), &mut data) {
             Read::Found { eof } => {
@@ -402,6 +402,6 @@ fn parse_carried_request(text: &str) -> Option<ContentRequest<'_>> {
     let offset = parts.next()?.parse().ok()?;
     let length = parts.next()?.parse().ok()?;
     let id = parts.next()?;
-    let within = offset <= crate::message::MAX_NUMBER && length <= crate::message::MAX_NUMBER;
+    let within = offset <= MAX_NUMBER && length <= MAX_NUMBER;
     (within && id.len() <= MAX_ID_LEN).then(|| ContentRequest::plain(id, offset, length))
 }

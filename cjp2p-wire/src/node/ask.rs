@@ -9,7 +9,7 @@ use super::answer::MAX_BLOCKS;
 use super::{Event, Job, Node, ORDINARY_DATAGRAM, Transmit};
 use crate::content_id::ContentId;
 use crate::datagram::{Encoder, content_that_fits};
-use crate::message::{ContentBlock, ContentRequest, Message, Referral};
+use crate::message::{ContentBlock, ContentRequest, MAX_NUMBER, Message, Referral};
 use crate::peers::address;
 use crate::peers::cookie::{COOKIE_LEN, Proof};
 use crate::time::Time;
@@ -258,9 +258,11 @@ impl Node {
         let last = path.last_job;
         let turn = if run.is_some() { Included(last) } else { Excluded(last) };
         let mut wanted = |(&id, job): (&JobId, &mut Job)| {
-            let longest = job.tree_id.as_ref().unwrap_or(&job.wire_id);
-            let block = (content_that_fits(room, longest, beside) as u64).min(MAX_BLOCK);
-            let ask = job.fetch.next_ask(now, address, PathTerms { block, round_trip }, blobs)?;
+            let largest = job.fetch.claimed_length().unwrap_or(MAX_NUMBER);
+            let fits = |id: &str| (content_that_fits(room, id, largest, beside) as u64).min(MAX_BLOCK);
+            let block = fits(&job.wire_id);
+            let tree_block = job.tree_id.as_deref().map_or(block, fits);
+            let ask = job.fetch.next_ask(now, address, PathTerms { block, tree_block, round_trip }, blobs)?;
             Some((id, ask))
         };
         let mut found = self.fetches.range_mut((turn, Unbounded)).find_map(&mut wanted);

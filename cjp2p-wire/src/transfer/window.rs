@@ -29,8 +29,9 @@ pub const RATE_MEMORY: Duration = Duration::from_secs(3);
 pub const RATE_ROUNDS: u64 = 10;
 /// Startup ends after this many rounds without 25 % more rate.
 pub const FULL_ROUNDS: u32 = 3;
-/// The window before anything is known, in blocks.
-pub const INITIAL_BLOCKS: u64 = 10;
+/// The window before anything is known, in blocks: as much as large sites send at once to a stranger these days. It is less
+/// than the shortest queue of an ordinary router holds.
+pub const INITIAL_BLOCKS: u64 = 32;
 /// The window never falls below this many blocks.
 pub const MIN_BLOCKS: u64 = 4;
 /// What both ends need to wake up, read and answer; it matters only where the round trip is shorter.

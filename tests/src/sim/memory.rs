@@ -122,6 +122,11 @@ impl Library for MemoryBlobs {
 }
 
 impl MemoryBlobs {
+    /// Whether the last read was put off.
+    pub fn is_cold(&self) -> bool {
+        self.later > 0
+    }
+
     fn put(&mut self, job: JobId, offset: u64, bytes: &[u8]) -> io::Result<()> {
         if self.full {
             return Err(io::ErrorKind::StorageFull.into());

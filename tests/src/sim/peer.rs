@@ -179,8 +179,11 @@ impl Citizen for Peer {
         self.node.handle_datagram(now, from, bytes, &mut self.blobs);
         self.take_outputs(now, out);
         self.give_verdicts(now, out);
-        // The disk becomes warm at once; a stranger's request is not kept until then.
-        for _ in 0..self.blobs.cold_reads {
+        // The disk becomes warm at once. A stranger's request is not kept until then, so this may be in vain.
+        for _ in 0..1000 * self.blobs.cold_reads {
+            if !self.blobs.is_cold() {
+                break;
+            }
             self.node.handle_library_ready(now, &mut self.blobs);
             self.take_outputs(now, out);
         }

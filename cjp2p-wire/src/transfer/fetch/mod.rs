@@ -109,6 +109,8 @@ pub struct Ask {
 pub struct PathTerms {
     /// Bytes of content to ask for at once.
     pub block: u64,
+    /// Bytes of the tree to ask for at once: its id is longer.
+    pub tree_block: u64,
     /// The path's round trip.
     pub round_trip: Duration,
 }
@@ -266,6 +268,11 @@ impl Fetch {
         }
     }
 
+    /// The largest length claimed and not refuted.
+    pub fn claimed_length(&self) -> Option<u64> {
+        self.assemblies.iter().map(Assembly::length).max()
+    }
+
     /// What is verified and written so far.
     pub fn done(&self) -> Option<&RangeSet> {
         self.assembly().map(Assembly::done)
@@ -314,6 +321,8 @@ impl Fetch {
                 let terms = Terms {
                     source: address,
                     block: path.block,
+                    tree_block: path.tree_block,
+                    only_claim: self.assemblies.len() == 1,
                     aligned: source.aligned,
                     refused: if tries_refused { &nothing } else { &source.refused },
                     round_trip: path.round_trip,
