@@ -220,8 +220,8 @@ fn todays_rust_node_is_given_its_cookie_and_keeps_ours() {
 fn a_download_in_progress_of_todays_rust_node_is_of_use() {
     let bytes = content::bytes(9, 4_000_000);
     let id = content::blake3_id(&bytes);
-    // The one that has all of it is far away and slow.
-    let partial = RustToday::new(5).fetch_in_vain(&bytes, 0..700);
+    // It comes to the beginning last. The one that has all of it is far away and slow.
+    let partial = RustToday::new(5).fetch_in_vain(&bytes, 8..708);
     let whole = RustToday::new(6).share(&bytes);
     let mut world = World::new(1);
     world.add(OURS, Link::default(), Peer::new(1));
@@ -236,7 +236,7 @@ fn a_download_in_progress_of_todays_rust_node_is_of_use() {
     assert!(world.now().as_secs_f64() < 12.0, "{:?}", world.now());
     let refusals = world.traffic(at(2)).datagrams_out - 700;
     assert!(refusals < 600, "it was asked {refusals} times for what it did not have");
-    assert_eq!(peer.liars(), []);
+    assert_eq!(peer.liars(), [], "{:?}", peer.events);
 }
 
 #[test]
@@ -255,7 +255,25 @@ fn a_download_in_progress_of_todays_rust_node_leads_to_its_own_source() {
     let peer = world.peer(OURS);
     assert!(over && peer.failure(job).is_none(), "{:?} {:?}", peer.failure(job), peer.node.progress(job));
     assert!(peer.fetched(job) == bytes);
-    assert_eq!(peer.liars(), []);
+    assert_eq!(peer.liars(), [], "{:?}", peer.events);
+}
+
+#[test]
+fn blocks_of_todays_rust_node_are_taken_whole_when_it_knows_no_other_source() {
+    let bytes = content::bytes(15, 1_000_000);
+    let id = content::blake3_id(&bytes);
+    let mut world = World::new(1);
+    world.add(OURS, Link::default(), Peer::new(1));
+    world.add(THEIRS, Link::default(), RustToday::new(5).fetch_in_vain(&bytes, 0..244));
+    world.add(at(3), Link::rated(2, 100, 64 << 10), RustToday::new(6).share(&bytes));
+    let job = world.with_peer(OURS, |peer, now| peer.fetch(now, &id, &[THEIRS, at(3)]));
+    let over = world.run_until(Duration::from_secs(60), |world| world.peer(OURS).is_over(job));
+    let peer = world.peer(OURS);
+    assert!(over && peer.failure(job).is_none(), "{:?} {:?}", peer.failure(job), peer.node.progress(job));
+    assert!(peer.fetched(job) == bytes);
+    assert!(world.now().as_secs_f64() < 2.0, "{:?}", world.now());
+    let asked = world.traffic(THEIRS).datagrams_in;
+    assert!(asked < 400, "it was asked {asked} times for 244 blocks");
 }
 
 #[test]
@@ -275,7 +293,7 @@ fn a_relaying_ruby_node_beside_a_whole_one_does_no_harm() {
     let peer = world.peer(OURS);
     assert!(over && peer.failure(job).is_none(), "{:?} {:?}", peer.failure(job), peer.node.progress(job));
     assert!(peer.fetched(job) == bytes);
-    assert_eq!(peer.liars(), []);
+    assert_eq!(peer.liars(), [], "{:?}", peer.events);
 }
 
 #[test]
