@@ -6,7 +6,6 @@ use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::time::Duration;
 
 use super::answer::MAX_BLOCKS;
-use super::contact::Way;
 use super::{Event, Job, Node, ORDINARY_DATAGRAM, Transmit};
 use crate::content_id::ContentId;
 use crate::datagram::{Encoder, content_that_fits};
@@ -17,6 +16,7 @@ use crate::time::Time;
 use crate::transfer::blobs::{Blobs, JobId};
 use crate::transfer::fetch::{Ask, Block, PathTerms, Space};
 use crate::transfer::path::{Path, Sequence};
+use crate::tree::LEAF_LEN;
 
 /// The largest block asked for: what today's nodes cut an answer to is a little more, and two fill 64 KiB.
 pub(crate) const MAX_BLOCK: u64 = 32 << 10;
@@ -375,7 +375,7 @@ impl Node {
             // It has our cookie: without it, this is somebody else.
             return;
         }
-        self.take_foreign_cookie(now, from, messages, proof);
+        let is_first_cookie = self.take_foreign_cookie(now, from, messages, proof);
         self.note_silence_about_cookies(from, messages);
         for message in messages {
             if let (Message::ICanSendContentInBlocks(most), Some(contact)) =
@@ -395,39 +395,46 @@ impl Node {
                 _ => {}
             }
         }
-        self.take_inquiry_answers(now, from, messages);
-    }
-
-    /// Keeps the cookie that a peer of ours wants returned.
-    fn take_foreign_cookie(&mut self, now: Time, from: SocketAddr, messages: &[Message<'_>], proof: Proof) {
-        let Some(value) = messages.iter().find_map(|message| match message {
-            Message::PleaseAlwaysReturnThisMessage(value) => Some(value.get()),
-            _ => None,
-        }) else {
-            return;
-        };
-        let asked = self.inquiries.has(from);
-        let Some(contact) = self.contacts.get_mut(from) else {
-            return;
-        };
-        let ours = contact.path.is_some() || asked || proof != Proof::None || contact.is_trusted(now);
-        if !ours
-            || value.len() > super::contact::MAX_FOREIGN_COOKIE
-            || contact.cookie.as_deref() == Some(value)
-        {
-            return;
-        }
-        let first = contact.cookie.is_none();
-        contact.cookie = Some(value.into());
-        // Before it knew us it could return our cookie only from the question itself. Now it will keep it: tell it again.
-        contact.has_cookie = false;
-        if first {
+        if is_first_cookie {
             // What it held back until it knew us can be asked for again at once.
             self.inquiries.ask_again(now, from);
             for job in self.fetches.values_mut() {
                 job.fetch.probe_again(now, from);
             }
         }
+        self.take_inquiry_answers(now, from, messages);
+    }
+
+    /// Keeps the cookie that a peer of ours wants returned. Returns whether it is the first.
+    fn take_foreign_cookie(
+        &mut self,
+        now: Time,
+        from: SocketAddr,
+        messages: &[Message<'_>],
+        proof: Proof,
+    ) -> bool {
+        let Some(value) = messages.iter().find_map(|message| match message {
+            Message::PleaseAlwaysReturnThisMessage(value) => Some(value.get()),
+            _ => None,
+        }) else {
+            return false;
+        };
+        let asked = self.inquiries.has(from);
+        let Some(contact) = self.contacts.get_mut(from) else {
+            return false;
+        };
+        let ours = contact.path.is_some() || asked || proof != Proof::None || contact.is_trusted(now);
+        if !ours
+            || value.len() > super::contact::MAX_FOREIGN_COOKIE
+            || contact.cookie.as_deref() == Some(value)
+        {
+            return false;
+        }
+        let first = contact.cookie.is_none();
+        contact.cookie = Some(value.into());
+        // Before it knew us it could return our cookie only from the question itself. Now it will keep it: tell it again.
+        contact.has_cookie = false;
+        first
     }
 
     /// Content without a word about cookies, though our requests ask for the return of one, comes from a node that does not
@@ -485,6 +492,10 @@ impl Node {
         if end < ask.range.end && !ask.probe {
             let rest = Ask { range: end.max(ask.range.start)..ask.range.end, ..ask.clone() };
             fetch.on_lost(from, &rest);
+        }
+        let is_leaf = block.offset.is_multiple_of(LEAF_LEN) && data.len() as u64 == LEAF_LEN;
+        if space == Space::Content && is_leaf && end > ask.range.end {
+            fetch.on_whole_leaf(from);
         }
         let answers = proof != Proof::None;
         let block = Block { space, offset: block.offset, data: &data, length: block.eof, answers };
@@ -601,11 +612,6 @@ impl Node {
         if self.inquiries.give_up(address) {
             self.events.push_back(Event::Unanswered(address));
         }
-    }
-
-    /// Notes that `address` returned our cookie in a `ReturnedMessage`.
-    pub(super) fn on_returned(&mut self, now: Time, address: SocketAddr) {
-        self.contacts.on_proved(now, address, Way::Returned, false);
     }
 }
 

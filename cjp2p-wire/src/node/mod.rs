@@ -380,7 +380,7 @@ impl Node {
             }
         }
         if best != Proof::None {
-            self.contacts.on_proved(now, from, contact::Way::AlwaysReturned, best == Proof::Current);
+            self.contacts.on_always_returned(now, from, best == Proof::Current);
         }
         best
     }

@@ -158,6 +158,11 @@ impl Assembly {
         &self.done
     }
 
+    /// Where what nobody was asked for yet begins.
+    pub(super) fn first_missing(&self) -> Option<u64> {
+        self.taken.first_gap(0..self.length).map(|gap| gap.start)
+    }
+
     pub(super) fn verifier(&self) -> Option<&TreeVerifier> {
         match &self.check {
             Check::Tree(verifier) => Some(verifier),

@@ -33,6 +33,9 @@ use crate::tree::TreeVerifier;
 pub const MAX_CLAIMS: usize = 16;
 /// A trial that brings nothing for so long is put off for another.
 pub const TRIAL_PATIENCE: Duration = Duration::from_secs(3);
+/// Where a peer is asked that does not have the beginning, while the length is unknown. A download in progress of today's
+/// Rust node comes to the beginning last.
+const ELSEWHERE: [u64; 4] = [64 << 10, 1 << 20, 16 << 20, 256 << 20];
 /// How often an idle source looks whether it can help a slow one.
 const HELP_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -312,8 +315,10 @@ impl Fetch {
                     return None;
                 }
                 let again = source.was_probed();
+                let elsewhere = source.is_tried_elsewhere();
                 source.on_probe(now);
-                Some(Ask { space: Space::Content, range: 0..path.block, probe: true, again })
+                let at = elsewhere.map_or(0, |nth| self.elsewhere(nth));
+                Some(Ask { space: Space::Content, range: at..at + path.block, probe: true, again })
             }
             Standing::Serving => {
                 let tries_refused = source.may_try_refused(now);
@@ -367,10 +372,25 @@ impl Fetch {
         self.give_back(address, ask, true);
     }
 
-    /// A peer that held back is ready to answer: it is asked again now, if it has not answered yet.
+    /// Where to ask a peer that does not have the beginning: a part of the way into what is missing, if the length is known.
+    fn elsewhere(&self, nth: u32) -> u64 {
+        let nth = nth as usize;
+        let Some(assembly) = self.assembly() else { return ELSEWHERE[nth % ELSEWHERE.len()] };
+        let part = assembly.length() / [32, 8, 2][nth % 3];
+        part.max(assembly.first_missing().unwrap_or(0)) / assembly::ALIGNED_BLOCK * assembly::ALIGNED_BLOCK
+    }
+
+    /// A peer answers with whole leaves, whatever it is asked for.
+    pub fn on_whole_leaf(&mut self, address: SocketAddr) {
+        if let Some(source) = self.sources.get_mut(&address) {
+            source.aligned = true;
+        }
+    }
+
+    /// A peer that held back is ready to answer: it is asked again now, if it has not sent anything yet.
     pub fn probe_again(&mut self, now: Time, address: SocketAddr) {
         if let Some(source) = self.sources.get_mut(&address)
-            && source.standing == Standing::Unknown
+            && matches!(source.standing, Standing::Unknown | Standing::Absent)
         {
             source.next_probe = now;
         }
