@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::ask::AskedPath;
+use super::asked_path::AskedPath;
 use crate::peers::cookie::Proof;
 use crate::time::Time;
 
