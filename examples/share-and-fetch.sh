@@ -2,10 +2,11 @@
 # Shares a folder and fetches a file from it, over loopback: the commands to know, in the order in which one meets them.
 #
 # Builds the tools first. Needs Rust, sha256sum and about 300 MB in the temporary folder for a minute; leaves nothing
-# behind. Set SIZE_MIB for a file of another size.
+# behind. Set SIZE_MIB for a file of another size than 64 MiB.
 
 set -eu
 cd "$(dirname "$0")/.."
+size=${SIZE_MIB:-64}
 
 step() { printf '\n--- %s\n' "$*"; }
 fail() { printf 'share-and-fetch: %s\n' "$*" >&2; exit 1; }
@@ -25,9 +26,9 @@ end_server() {
 trap 'end_server; rm -rf "$tmp"' EXIT
 trap 'exit 1' HUP INT TERM
 
-step "A folder with a file of ${SIZE_MIB:-64} MiB"
+step "A folder with a file of $size MiB"
 mkdir "$tmp/shared"
-head -c "$((${SIZE_MIB:-64} * 1048576))" /dev/urandom > "$tmp/shared/film.mkv"
+head -c "$((size * 1048576))" /dev/urandom > "$tmp/shared/film.mkv"
 
 # Starts cjp2p-serve with the given options, waits until all is shared, and sets $address.
 share() {
@@ -61,18 +62,20 @@ get --progress always "$id" | sha256sum | tee "$tmp/fetched"
 sha256sum < "$tmp/shared/film.mkv" | cmp - "$tmp/fetched" || fail 'other bytes came out of the pipe'
 echo 'the same as the original'
 
-step 'Share it again, slowly, as at the end of a thin line: cjp2p-serve --rate 16M shared'
-share --rate 16M
+rate=$((size / 4 + 1))M
+step "Share it again, slowly, as at the end of a thin line: cjp2p-serve --rate $rate shared"
+share --rate "$rate"
 tail -n 1 "$tmp/events"
 echo '(hashed 0: the ids were remembered)'
 
 step 'Fetch it into a file, and kill -9 the getter after two seconds: cjp2p-get -o copy.mkv ID'
 get_and_die() { timeout -s KILL 2 cjp2p-get --state "$tmp/get-state" --peer "$address" -o "$tmp/copy.mkv" "$id"; }
 if get_and_die 2> "$tmp/killed"; then
-    fail 'it was done before it could be killed; try a larger SIZE_MIB'
+    fail 'it was done before it could be killed'
 fi
 [ ! -e "$tmp/copy.mkv" ] || fail 'an unfinished file has the final name'
-ls -lhA "$tmp" | grep copy || true
+echo 'what is left of it, beside the final name:'
+(cd "$tmp" && du -h copy.mkv.*)
 
 step 'The same command again resumes: cjp2p-get -o copy.mkv ID'
 get --progress always -o "$tmp/copy.mkv" "$id"

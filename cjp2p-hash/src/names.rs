@@ -1,25 +1,6 @@
 //! File names in lists: a name that would break its line is escaped, as sha256sum and b3sum do it.
 
-use std::borrow::Cow;
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
-
-/// The name as it stands in a line, and whether the line has to begin with a backslash to say that it is escaped.
-pub(crate) fn escape(name: &[u8]) -> (Cow<'_, [u8]>, bool) {
-    if !name.iter().any(|byte| matches!(byte, b'\n' | b'\r' | b'\\')) {
-        return (Cow::Borrowed(name), false);
-    }
-    let mut escaped = Vec::with_capacity(name.len() + 8);
-    for byte in name {
-        match byte {
-            b'\n' => escaped.extend(b"\\n"),
-            b'\r' => escaped.extend(b"\\r"),
-            b'\\' => escaped.extend(b"\\\\"),
-            _ => escaped.push(*byte),
-        }
-    }
-    (Cow::Owned(escaped), true)
-}
+pub(crate) use cjp2p_wire::tool::names::{escape, shown};
 
 /// The name that `escaped` stands for. `None` where it is not what [`escape`] makes.
 pub(crate) fn unescape(escaped: &[u8]) -> Option<Vec<u8>> {
@@ -37,15 +18,6 @@ pub(crate) fn unescape(escaped: &[u8]) -> Option<Vec<u8>> {
         });
     }
     Some(name)
-}
-
-/// The name for a message: on one line, and without anything that a terminal would act on.
-pub(crate) fn shown(name: &OsStr) -> String {
-    let mut shown = String::new();
-    for c in String::from_utf8_lossy(name.as_bytes()).chars() {
-        if c.is_control() { shown.extend(c.escape_default()) } else { shown.push(c) }
-    }
-    shown
 }
 
 #[cfg(test)]
@@ -67,10 +39,5 @@ mod tests {
         for text in [&b"\\"[..], b"a\\", b"\\t", b"\\x41"] {
             assert_eq!(unescape(text), None);
         }
-    }
-
-    #[test]
-    fn a_message_shows_no_control_characters() {
-        assert_eq!(shown(OsStr::from_bytes(b"a\n\x1b[2J\xff\xc2\x9b")), "a\\n\\u{1b}[2J\u{fffd}\\u{9b}");
     }
 }

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::message::{ContentRequest, Message};
 
-/// A datagram with more messages than this is read up to here.
+/// A datagram with more messages than this is dropped whole.
 pub const MAX_MESSAGES: usize = 256;
 
 /// Why nothing could be read from a datagram.

@@ -220,6 +220,22 @@ fn every_datagram_shown_can_be_read_in_full() {
 }
 
 #[test]
+fn every_message_that_is_understood_is_in_the_protocol() {
+    let source = read("cjp2p-wire/src/message.rs");
+    let arms = source.lines().filter(|line| line.contains("=>") || line.contains(" if "));
+    let kinds: Vec<&str> = arms
+        .filter_map(|line| line.trim().strip_prefix('"')?.split('"').next())
+        .filter(|kind| kind.starts_with(|c: char| c.is_ascii_uppercase()))
+        .collect();
+    assert!(kinds.len() > 12, "only {kinds:?} were found");
+    let text = read("docs/protocol.md");
+    let shown: String =
+        lines(&text).into_iter().filter(|(_, fence)| *fence == Some("json")).map(|(line, _)| line).collect();
+    let missing: Vec<_> = kinds.iter().filter(|kind| !shown.contains(&format!("\"{kind}\""))).collect();
+    assert!(missing.is_empty(), "docs/protocol.md shows no example of {missing:?}");
+}
+
+#[test]
 fn every_exit_code_is_documented() {
     let all = [
         Exit::Done,

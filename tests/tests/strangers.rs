@@ -155,7 +155,7 @@ struct OldNode {
 
 impl Citizen for OldNode {
     fn handle_datagram(&mut self, _now: Time, from: SocketAddr, bytes: &[u8], out: &mut Outbox) {
-        for message in datagram::decode(bytes).unwrap() {
+        for message in datagram::decode(bytes).expect("an array") {
             match message {
                 Message::PleaseReturnThisMessage(value) => {
                     let mut encoder = Encoder::new();
@@ -164,7 +164,7 @@ impl Citizen for OldNode {
                 }
                 Message::Content(block) => {
                     assert!(!block.base64.contains('='), "it dies of padding");
-                    self.got.borrow_mut().insert(block.offset, block.decode().unwrap());
+                    self.got.borrow_mut().insert(block.offset, block.decode().expect("base64"));
                 }
                 _ => {}
             }

@@ -75,7 +75,7 @@ impl Node {
     ) {
         for message in messages {
             if let Message::ReturnedMessage(value) = message {
-                self.take_returned(now, from, value);
+                self.take_returned(now, from, value, proof);
             }
         }
         let asks = messages.iter().any(|message| {
@@ -99,8 +99,15 @@ impl Node {
         self.serve_turns(now, blobs);
     }
 
-    /// A value came back. If it is a cookie of ours the address is proved, and the request it carries is answered.
-    fn take_returned(&mut self, now: Time, from: SocketAddr, value: &serde_json::value::RawValue) {
+    /// A value came back, beside what proves `beside`. If it is a cookie of ours the address is proved, and the request it
+    /// carries is answered.
+    fn take_returned(
+        &mut self,
+        now: Time,
+        from: SocketAddr,
+        value: &serde_json::value::RawValue,
+        beside: Proof,
+    ) {
         let Some(text) = cookie_text(value) else {
             return;
         };
@@ -111,7 +118,7 @@ impl Node {
         if self.mint.check(now, from, cookie) == Proof::None {
             return;
         }
-        self.on_returned(now, from);
+        self.contacts.on_returned(now, from, beside);
         if let Some(request) = request.and_then(parse_carried_request) {
             self.queue_content(from, &request);
         }

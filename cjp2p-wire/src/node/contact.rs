@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::ask::AskedPath;
+use super::asked_path::AskedPath;
+use crate::peers::cookie::Proof;
 use crate::time::Time;
 
 /// Addresses remembered at the most. Those with a path are never dropped; of the others the one silent longest is.
@@ -15,15 +16,6 @@ pub(crate) const PROOF_LIFETIME: Duration = Duration::from_secs(600);
 pub(crate) const MAX_FOREIGN_COOKIE: usize = 256;
 /// Only peers heard from within this time are told to others.
 pub(crate) const FRESH: Duration = Duration::from_secs(900);
-
-/// How an address proved itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Way {
-    /// It returns our cookie beside its messages.
-    AlwaysReturned,
-    /// It returned our cookie once, when asked.
-    Returned,
-}
 
 /// What is known of one address.
 #[derive(Debug)]
@@ -161,19 +153,31 @@ impl Contacts {
         }
     }
 
-    pub(super) fn on_proved(&mut self, now: Time, address: SocketAddr, way: Way, current: bool) {
+    /// It returned our cookie beside a message.
+    pub(super) fn on_always_returned(&mut self, now: Time, address: SocketAddr, current: bool) {
         let contact = self.entry(address);
         contact.proved_at = Some(now);
         contact.last_heard = Some(now);
-        match way {
-            Way::Returned => contact.returned_at = Some(now),
-            // What came back at once, from a peer that did not know us, need not have been kept.
-            Way::AlwaysReturned if contact.was_asked => {
-                contact.returns_always = true;
-                contact.has_cookie = current;
-            }
-            Way::AlwaysReturned => {}
+        // What came back at once, from a peer that did not know us, need not have been kept.
+        if contact.was_asked {
+            contact.returns_always = true;
+            contact.has_cookie = current;
         }
+    }
+
+    /// It returned our cookie in a `ReturnedMessage`; `beside` is what else in the datagram proves.
+    pub(super) fn on_returned(&mut self, now: Time, address: SocketAddr, beside: Proof) {
+        let contact = self.entry(address);
+        if contact.returns_always && beside == Proof::None {
+            // Who always returned it does not any more, and this is no forgery: another node has taken its place.
+            contact.returns_always = false;
+            contact.has_cookie = false;
+            contact.was_asked = false;
+            contact.cookie = None;
+        }
+        contact.proved_at = Some(now);
+        contact.last_heard = Some(now);
+        contact.returned_at = Some(now);
     }
 
     pub(super) fn on_round_trip(&mut self, address: SocketAddr, round_trip: Duration) {

@@ -9,9 +9,12 @@
 
 mod answer;
 mod ask;
+mod asked_path;
 mod contact;
 mod inquiry;
 mod schema;
+mod suggestions;
+mod take;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -126,7 +129,7 @@ pub struct Node {
     in_flight: u64,
     lists_wanted: BTreeSet<SocketAddr>,
     read_buffer: Vec<u8>,
-    suggestions: ask::Suggestions,
+    suggestions: suggestions::Suggestions,
     inquiries: inquiry::Inquiries,
     outputs: VecDeque<Transmit>,
     events: VecDeque<Event>,
@@ -156,7 +159,7 @@ impl Node {
             in_flight: 0,
             lists_wanted: BTreeSet::new(),
             read_buffer: Vec::new(),
-            suggestions: ask::Suggestions::default(),
+            suggestions: suggestions::Suggestions::default(),
             inquiries: inquiry::Inquiries::default(),
             outputs: VecDeque::new(),
             events: VecDeque::new(),
@@ -380,7 +383,7 @@ impl Node {
             }
         }
         if best != Proof::None {
-            self.contacts.on_proved(now, from, contact::Way::AlwaysReturned, best == Proof::Current);
+            self.contacts.on_always_returned(now, from, best == Proof::Current);
         }
         best
     }

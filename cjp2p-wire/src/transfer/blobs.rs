@@ -30,7 +30,8 @@ pub trait Library {
     fn list(&mut self, limit: usize) -> Vec<(ContentId, u64)>;
 }
 
-/// The most bytes that are written before the length of the content is proven.
+/// The end of the content, so many bytes at the most, is written first: it proves the length. Nothing else is ever written
+/// beyond the room that the destination gives.
 pub const PROOF_LEN: u64 = 64 << 10;
 
 /// Which fetch of a node something belongs to.

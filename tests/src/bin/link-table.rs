@@ -20,9 +20,7 @@ fn main() {
     println!(
         "64 KiB to 32 MiB. Goodput is content in the file per second, start-up included, as a share of the link's"
     );
-    println!(
-        "rate; JSON, base64 and headers leave 0.64 at an MTU of 1500. Loss is per packet on each of two links.\n"
-    );
+    println!("rate; JSON, base64 and headers leave 0.64 at an MTU of 1500. Loss is per packet, each way.\n");
     println!("| Mbit/s | RTT ms | loss | queue BDP | goodput | wasted | queueing, median ms |");
     println!("|---|---|---|---|---|---|---|");
     for megabits in [1, 10, 100, 1000] {

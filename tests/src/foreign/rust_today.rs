@@ -128,21 +128,31 @@ impl RustToday {
         json!({"cookie": &hash.to_hex()[..8]})
     }
 
-    fn answer(&mut self, payload: &Value, verified: bool) -> Option<Value> {
-        let id = payload["id"].as_str()?;
-        let (offset, length) = (payload["offset"].as_u64()?, payload["length"].as_u64()?);
-        if !verified && self.random.u8(0..27) == 0 {
-            return None;
-        }
+    fn answer(&mut self, from: SocketAddr, payload: &Value, verified: bool) -> Vec<Value> {
+        let (Some(id), Some(offset), Some(length)) =
+            (payload["id"].as_str(), payload["offset"].as_u64(), payload["length"].as_u64())
+        else {
+            return Vec::new();
+        };
         if let Some(wanted) = self.wanted.iter().find(|wanted| wanted.id == id && !wanted.is_complete()) {
-            let is_there = offset.is_multiple_of(BLOCK) && wanted.done.contains(&(offset / BLOCK));
-            return Some(match is_there && id.starts_with("blake3/") {
-                true => content(id, &wanted.bytes, offset, BLOCK, true),
-                false => json!({"MaybeTheyHaveSome": {"id": id, "peers": texts(&self.sources)}}),
-            });
+            let others: Vec<SocketAddr> = self.sources.iter().copied().filter(|peer| *peer != from).collect();
+            let mut replies = Vec::new();
+            if !others.is_empty() {
+                replies.push(json!({"MaybeTheyHaveSome": {"id": id, "peers": texts(&others)}}));
+            }
+            // Of what it has verified, whole blocks, whatever it was asked for.
+            let number = offset / BLOCK;
+            if wanted.done.contains(&number) && id.starts_with("blake3/") {
+                replies.push(content(id, &wanted.bytes, number * BLOCK, BLOCK, true));
+            }
+            self.sources.insert(from);
+            return replies;
+        }
+        if !verified && self.random.u8(0..27) == 0 {
+            return Vec::new();
         }
         let length = if verified { length.min(MAX_ANSWER) } else { TASTE };
-        Some(content(id, self.files.get(id)?, offset, length, true))
+        self.files.get(id).map(|file| content(id, file, offset, length, true)).into_iter().collect()
     }
 
     /// Returns what to ask for next, after any content of what is wanted.
@@ -172,6 +182,7 @@ impl RustToday {
                 tree[tree.len() - 32 * (leaves - number as usize)..][..32] == leaf_value(number, &block.data)
             };
             assert!(tree.as_ref().is_none_or(leaf), "what came is not this leaf");
+            wanted.bytes.resize(eof as usize, 0);
             put(&mut wanted.bytes, block);
             wanted.done.insert(number);
         }
@@ -247,7 +258,7 @@ impl Citizen for RustToday {
         }
         for (kind, payload) in &messages {
             match &**kind {
-                "PleaseSendContent" => replies.extend(self.answer(payload, verified)),
+                "PleaseSendContent" => replies.extend(self.answer(from, payload, verified)),
                 "Content" => {
                     if let Some(block) = Block::read(payload) {
                         replies.extend(self.take(now, from, &block));

@@ -8,19 +8,22 @@
 //! and judged by whoever holds all of it ([`Fetch::on_verdict`]).
 
 mod assembly;
+mod checking;
 mod extent;
 mod intake;
+mod interface;
+mod picking;
 mod source;
 mod trial;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::io;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Duration;
 
 use assembly::{Assembly, Check, Terms};
 pub use extent::Space;
+pub use interface::{Ask, Block, Failure, FetchEvent, PathTerms, Progress, Resume, Spec};
 use source::{Source, Standing};
 
 use crate::content_id::ContentId;
@@ -33,104 +36,11 @@ use crate::tree::TreeVerifier;
 pub const MAX_CLAIMS: usize = 16;
 /// A trial that brings nothing for so long is put off for another.
 pub const TRIAL_PATIENCE: Duration = Duration::from_secs(3);
+/// Where a peer is asked that does not have the beginning, while the length is unknown. A download in progress of today's
+/// Rust node comes to the beginning last.
+const ELSEWHERE: [u64; 4] = [64 << 10, 1 << 20, 16 << 20, 256 << 20];
 /// How often an idle source looks whether it can help a slow one.
 const HELP_INTERVAL: Duration = Duration::from_millis(20);
-
-/// What to fetch.
-#[derive(Debug)]
-pub struct Spec {
-    /// The content.
-    pub id: ContentId,
-    /// Which bytes are wanted, those first that matter most; if empty, all. Whole leaves are fetched. Only content
-    /// with a tree can be had in part.
-    pub ranges: Vec<Range<u64>>,
-    /// What is here already.
-    pub resume: Option<Resume>,
-    /// Give up when no peer has sent a byte for so long after the start.
-    pub source_timeout: Duration,
-    /// Give up when nothing new has come for so long.
-    pub stall_timeout: Duration,
-}
-
-/// What an interrupted fetch had.
-#[derive(Debug)]
-pub struct Resume {
-    /// The length it was fetched under.
-    pub length: u64,
-    /// Verified content, or what was staged of content that is verified as a whole. Ranges of whole leaves.
-    pub done: RangeSet,
-    /// The runs it had, where content is verified by its tree.
-    pub verifier: Option<TreeVerifier>,
-}
-
-/// What a fetch reports.
-#[derive(Debug)]
-pub enum FetchEvent {
-    /// The length of the content is known; for content verified as a whole, the length now tried.
-    Length(u64),
-    /// Everything is staged: check it and call [`Fetch::on_verdict`].
-    Staged(u64),
-    /// Everything is verified and written.
-    Complete(u64),
-    /// The source sent what is provably wrong, and is left alone from now on.
-    Misbehaved(SocketAddr, &'static str),
-    /// The fetch ended in vain.
-    Failed(Failure),
-}
-
-/// Why a fetch ended in vain.
-#[derive(Debug)]
-pub enum Failure {
-    /// No peer offered a byte before the limit.
-    NoSource,
-    /// A source was found, then nothing new came for the limit.
-    Stalled,
-    /// What came was wrong, and nobody else is left to ask.
-    Mismatch,
-    /// The destination cannot be written.
-    Destination(io::Error),
-}
-
-/// A range to ask a source for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ask {
-    /// In the content or in its tree.
-    pub space: Space,
-    /// Which bytes.
-    pub range: Range<u64>,
-    /// It asks whether the source has the content at all.
-    pub probe: bool,
-    /// The same bytes were asked for before: the time of the answer tells nothing.
-    pub again: bool,
-}
-
-/// What a fetch needs to know of the path to a source.
-#[derive(Clone, Copy, Debug)]
-pub struct PathTerms {
-    /// Bytes of content to ask for at once.
-    pub block: u64,
-    /// Bytes of the tree to ask for at once: its id is longer.
-    pub tree_block: u64,
-    /// The path's round trip.
-    pub round_trip: Duration,
-}
-
-/// How far a fetch is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Progress {
-    /// Bytes that are verified and written, or staged.
-    pub done: u64,
-    /// The length, where it is known.
-    pub length: Option<u64>,
-    /// Bytes that are wanted, where the length is known, and how many of those are done.
-    pub wanted: Option<(u64, u64)>,
-    /// Sources that sent some of it and still do.
-    pub sources: usize,
-    /// Bytes of content and tree that came, duplicates included.
-    pub received: u64,
-    /// Bytes of them that were of no use: they were here already or turned out wrong.
-    pub wasted: u64,
-}
 
 /// One fetch.
 #[derive(Debug)]
@@ -312,8 +222,10 @@ impl Fetch {
                     return None;
                 }
                 let again = source.was_probed();
+                let elsewhere = source.is_tried_elsewhere();
                 source.on_probe(now);
-                Some(Ask { space: Space::Content, range: 0..path.block, probe: true, again })
+                let at = elsewhere.map_or(0, |nth| self.elsewhere(nth));
+                Some(Ask { space: Space::Content, range: at..at + path.block, probe: true, again })
             }
             Standing::Serving => {
                 let tries_refused = source.may_try_refused(now);
@@ -367,10 +279,25 @@ impl Fetch {
         self.give_back(address, ask, true);
     }
 
-    /// A peer that held back is ready to answer: it is asked again now, if it has not answered yet.
+    /// Where to ask a peer that does not have the beginning: a part of the way into what is missing, if the length is known.
+    fn elsewhere(&self, nth: u32) -> u64 {
+        let nth = nth as usize;
+        let Some(assembly) = self.assembly() else { return ELSEWHERE[nth % ELSEWHERE.len()] };
+        let part = assembly.length() / [32, 8, 2][nth % 3];
+        part.max(assembly.first_missing().unwrap_or(0)) / assembly::ALIGNED_BLOCK * assembly::ALIGNED_BLOCK
+    }
+
+    /// A peer answers with whole leaves, whatever it is asked for.
+    pub fn on_whole_leaf(&mut self, address: SocketAddr) {
+        if let Some(source) = self.sources.get_mut(&address) {
+            source.aligned = true;
+        }
+    }
+
+    /// A peer that held back is ready to answer: it is asked again now, if it has not sent anything yet.
     pub fn probe_again(&mut self, now: Time, address: SocketAddr) {
         if let Some(source) = self.sources.get_mut(&address)
-            && source.standing == Standing::Unknown
+            && matches!(source.standing, Standing::Unknown | Standing::Absent)
         {
             source.next_probe = now;
         }
@@ -482,21 +409,6 @@ impl Fetch {
         self.ended = true;
         self.events.push_back(FetchEvent::Failed(why));
     }
-}
-
-/// A block of content or tree that arrived.
-#[derive(Clone, Copy, Debug)]
-pub struct Block<'a> {
-    /// Where it belongs.
-    pub space: Space,
-    /// Its first byte's place.
-    pub offset: u64,
-    /// The bytes.
-    pub data: &'a [u8],
-    /// The length that the sender claims, of the content or of the tree.
-    pub length: Option<u64>,
-    /// It answers a request of ours and comes from an address that has proved itself.
-    pub answers: bool,
 }
 
 /// The assembly in which a source with this claim takes part.

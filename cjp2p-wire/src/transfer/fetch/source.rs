@@ -69,6 +69,17 @@ impl Source {
         self.probes > 0
     }
 
+    /// Whether it seems not to have the beginning, and is now asked for another part; the how many-th. Some say that they
+    /// do not have it, and some say nothing.
+    pub(super) fn is_tried_elsewhere(&self) -> Option<u32> {
+        let elsewhere = match self.standing {
+            Standing::Absent => !self.probes.is_multiple_of(2),
+            Standing::Unknown => self.probes >= 2 && self.probes.is_multiple_of(2),
+            Standing::Serving | Standing::Liar => false,
+        };
+        elsewhere.then(|| (self.probes - 1) / 2)
+    }
+
     /// Notes that the peer is asked whether it has the content.
     pub(super) fn on_probe(&mut self, now: Time) {
         self.next_probe = if self.suggested && self.standing == Standing::Unknown {

@@ -1,0 +1,224 @@
+//! Taking in what answers our requests: content, referrals, cookies; and leaving alone who sent what is wrong.
+
+use std::net::SocketAddr;
+
+use super::answer::MAX_BLOCKS;
+use super::ask::{ANSWER_SLACK, answer_length};
+use super::asked_path::{Flight, NARROW_DATAGRAM};
+use super::suggestions::{MAX_SUGGESTIONS, MAX_SUGGESTIONS_EACH};
+use super::{Event, Job, Node};
+use crate::content_id::ContentId;
+use crate::message::{ContentBlock, Message, Referral};
+use crate::peers::address;
+use crate::peers::cookie::Proof;
+use crate::time::Time;
+use crate::transfer::blobs::Blobs;
+use crate::transfer::fetch::{Ask, Block, Space};
+use crate::tree::LEAF_LEN;
+
+impl Node {
+    /// Takes in what answers our requests and questions.
+    pub(super) fn take_answers(
+        &mut self,
+        now: Time,
+        from: SocketAddr,
+        messages: &[Message<'_>],
+        proof: Proof,
+        blobs: &mut dyn Blobs,
+    ) {
+        let Some(contact) = self.contacts.get(from) else {
+            return;
+        };
+        if contact.returns_always && proof == Proof::None {
+            // It has our cookie: without it, this is somebody else.
+            return;
+        }
+        let is_first_cookie = self.take_foreign_cookie(now, from, messages, proof);
+        self.note_silence_about_cookies(from, messages);
+        for message in messages {
+            if let (Message::ICanSendContentInBlocks(most), Some(contact)) =
+                (message, self.contacts.get_mut(from))
+            {
+                contact.blocks = (*most).clamp(1, MAX_BLOCKS);
+            }
+        }
+        for message in messages {
+            match message {
+                Message::Content(block) => self.take_content(now, from, block, proof, blobs),
+                Message::MaybeTheyHaveSome(referral) => {
+                    let came =
+                        messages.iter().any(|m| matches!(m, Message::Content(c) if c.id == referral.id));
+                    self.take_referral(now, from, referral, came);
+                }
+                _ => {}
+            }
+        }
+        if is_first_cookie {
+            // What it held back until it knew us can be asked for again at once.
+            self.inquiries.ask_again(now, from);
+            for job in self.fetches.values_mut() {
+                job.fetch.probe_again(now, from);
+            }
+        }
+        self.take_inquiry_answers(now, from, messages);
+    }
+
+    /// Keeps the cookie that a peer of ours wants returned. Returns whether it is the first.
+    fn take_foreign_cookie(
+        &mut self,
+        now: Time,
+        from: SocketAddr,
+        messages: &[Message<'_>],
+        proof: Proof,
+    ) -> bool {
+        let Some(value) = messages.iter().find_map(|message| match message {
+            Message::PleaseAlwaysReturnThisMessage(value) => Some(value.get()),
+            _ => None,
+        }) else {
+            return false;
+        };
+        let asked = self.inquiries.has(from);
+        let Some(contact) = self.contacts.get_mut(from) else {
+            return false;
+        };
+        let ours = contact.path.is_some() || asked || proof != Proof::None || contact.is_trusted(now);
+        if !ours
+            || value.len() > super::contact::MAX_FOREIGN_COOKIE
+            || contact.cookie.as_deref() == Some(value)
+        {
+            return false;
+        }
+        let first = contact.cookie.is_none();
+        contact.cookie = Some(value.into());
+        // Before it knew us it could return our cookie only from the question itself. Now it will keep it: tell it again.
+        contact.has_cookie = false;
+        first
+    }
+
+    /// Content without a word about cookies, though our requests ask for the return of one, comes from a node that does not
+    /// know of them. Some log an error each time that they are asked.
+    fn note_silence_about_cookies(&mut self, from: SocketAddr, messages: &[Message<'_>]) {
+        let has = |wanted: fn(&Message<'_>) -> bool| messages.iter().any(wanted);
+        let speaks_of_them =
+            has(|m| matches!(m, Message::AlwaysReturned(_) | Message::PleaseAlwaysReturnThisMessage(_)));
+        if let Some(contact) = self.contacts.get_mut(from)
+            && contact.path.is_some()
+            && has(|m| matches!(m, Message::Content(_)))
+        {
+            contact.silent_about_cookies = !speaks_of_them;
+        }
+    }
+
+    fn take_content(
+        &mut self,
+        now: Time,
+        from: SocketAddr,
+        block: &ContentBlock<'_>,
+        proof: Proof,
+        blobs: &mut dyn Blobs,
+    ) {
+        let Ok(id) = ContentId::parse(&block.id) else {
+            return;
+        };
+        let Some(&job_id) = self.jobs.get(&id) else {
+            return;
+        };
+        let space = if matches!(id, ContentId::Tree(_)) { Space::Tree } else { Space::Content };
+        let Some(path) = self.path_mut(from) else {
+            return;
+        };
+        // Nothing is taken that was not asked for.
+        let Some(sequence) = path.answered_by(job_id, space, block.offset) else {
+            if let Some(job) = self.fetches.get_mut(&job_id) {
+                job.fetch.on_unwanted(block.base64.len() as u64 / 4 * 3);
+            }
+            return;
+        };
+        let Some(data) = block.decode() else { return };
+        let Some(Flight { ask, .. }) = path.path.on_answer(now, sequence) else {
+            return;
+        };
+        path.places.remove(&(job_id, space, ask.range.start));
+        path.was_gone = false;
+        if path.narrow && answer_length(data.len() as u64) as usize > NARROW_DATAGRAM + ANSWER_SLACK {
+            path.narrow = false;
+        }
+        let Some(Job { fetch, .. }) = self.fetches.get_mut(&job_id) else {
+            return;
+        };
+        let end = block.offset + data.len() as u64;
+        if end < ask.range.end && !ask.probe {
+            let rest = Ask { range: end.max(ask.range.start)..ask.range.end, ..ask.clone() };
+            fetch.on_lost(from, &rest);
+        }
+        let is_leaf = block.offset.is_multiple_of(LEAF_LEN) && data.len() as u64 == LEAF_LEN;
+        if space == Space::Content && is_leaf && end > ask.range.end {
+            fetch.on_whole_leaf(from);
+        }
+        let answers = proof != Proof::None;
+        let block = Block { space, offset: block.offset, data: &data, length: block.eof, answers };
+        if !fetch.on_block(now, from, block, blobs) {
+            fetch.on_lost(from, &ask);
+        }
+    }
+
+    fn take_referral(&mut self, now: Time, from: SocketAddr, referral: &Referral<'_>, content_came: bool) {
+        let Ok(id) = ContentId::parse(&referral.id) else {
+            return;
+        };
+        let Some(&job_id) = self.jobs.get(&id) else {
+            return;
+        };
+        let space = if matches!(id, ContentId::Tree(_)) { Space::Tree } else { Space::Content };
+        let Some(path) = self.path_mut(from) else {
+            return;
+        };
+        if !content_came {
+            let asked = path.path.oldest(|flight| flight.job == job_id && flight.ask.space == space);
+            let flight = asked.and_then(|sequence| path.path.on_answer(now, sequence));
+            if let (Some(flight), Some(job)) = (flight, self.fetches.get_mut(&job_id)) {
+                job.fetch.on_refusal(now, from, &flight.ask);
+            }
+        }
+        for &peer in &referral.peers {
+            let taken = self.suggestions.taken.entry((job_id, from)).or_insert(0);
+            if *taken >= MAX_SUGGESTIONS_EACH || self.suggestions.waiting.len() >= MAX_SUGGESTIONS {
+                break;
+            }
+            if address::may_suggest(from, peer) {
+                *taken += 1;
+                self.suggestions.waiting.push_back((job_id, peer));
+            }
+        }
+        self.follow_suggestions(now);
+    }
+
+    /// Leaves a peer alone that sent what is provably wrong. Only one that returns our cookie can be named with
+    /// certainty; of others nothing more is believed in that one fetch.
+    pub(super) fn ban(&mut self, address: SocketAddr) {
+        let now = self.now;
+        let Some(contact) = self.contacts.get_mut(address) else {
+            return;
+        };
+        if contact.returns_always {
+            contact.banned = true;
+            for job in self.fetches.values_mut() {
+                job.fetch.on_silent(now, address);
+            }
+        }
+    }
+
+    /// Notes that `address` is our own, or repeats what we say: it is not asked again, nor named to anybody.
+    pub(super) fn on_own_voice(&mut self, now: Time, address: SocketAddr) {
+        let Some(contact) = self.contacts.get_mut(address) else {
+            return;
+        };
+        contact.is_us = true;
+        for job in self.fetches.values_mut() {
+            job.fetch.on_silent(now, address);
+        }
+        if self.inquiries.give_up(address) {
+            self.events.push_back(Event::Unanswered(address));
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! What goes into a fetch, and what comes out of it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::time::Duration;
+
+use super::extent::Space;
+use crate::content_id::ContentId;
+use crate::transfer::ranges::RangeSet;
+use crate::tree::TreeVerifier;
+
+/// What to fetch.
+#[derive(Debug)]
+pub struct Spec {
+    /// The content.
+    pub id: ContentId,
+    /// Which bytes are wanted, those first that matter most; if empty, all. Whole leaves are fetched. Only content
+    /// with a tree can be had in part.
+    pub ranges: Vec<Range<u64>>,
+    /// What is here already.
+    pub resume: Option<Resume>,
+    /// Give up when no peer has sent a byte for so long after the start.
+    pub source_timeout: Duration,
+    /// Give up when nothing new has come for so long.
+    pub stall_timeout: Duration,
+}
+
+/// What an interrupted fetch had.
+#[derive(Debug)]
+pub struct Resume {
+    /// The length it was fetched under.
+    pub length: u64,
+    /// Verified content, or what was staged of content that is verified as a whole. Ranges of whole leaves.
+    pub done: RangeSet,
+    /// The runs it had, where content is verified by its tree.
+    pub verifier: Option<TreeVerifier>,
+}
+
+/// What a fetch reports.
+#[derive(Debug)]
+pub enum FetchEvent {
+    /// The length of the content is known; for content verified as a whole, the length now tried.
+    Length(u64),
+    /// Everything is staged: check it and call [`Fetch::on_verdict`].
+    Staged(u64),
+    /// Everything is verified and written.
+    Complete(u64),
+    /// The source sent what is provably wrong, and is left alone from now on.
+    Misbehaved(SocketAddr, &'static str),
+    /// The fetch ended in vain.
+    Failed(Failure),
+}
+
+/// Why a fetch ended in vain.
+#[derive(Debug)]
+pub enum Failure {
+    /// No peer offered a byte before the limit.
+    NoSource,
+    /// A source was found, then nothing new came for the limit.
+    Stalled,
+    /// What came was wrong, and nobody else is left to ask.
+    Mismatch,
+    /// The destination cannot be written.
+    Destination(io::Error),
+}
+
+/// A range to ask a source for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ask {
+    /// In the content or in its tree.
+    pub space: Space,
+    /// Which bytes.
+    pub range: Range<u64>,
+    /// It asks whether the source has the content at all.
+    pub probe: bool,
+    /// The same bytes were asked for before: the time of the answer tells nothing.
+    pub again: bool,
+}
+
+/// What a fetch needs to know of the path to a source.
+#[derive(Clone, Copy, Debug)]
+pub struct PathTerms {
+    /// Bytes of content to ask for at once.
+    pub block: u64,
+    /// Bytes of the tree to ask for at once: its id is longer.
+    pub tree_block: u64,
+    /// The path's round trip.
+    pub round_trip: Duration,
+}
+
+/// How far a fetch is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes that are verified and written, or staged.
+    pub done: u64,
+    /// The length, where it is known.
+    pub length: Option<u64>,
+    /// Bytes that are wanted, where the length is known, and how many of those are done.
+    pub wanted: Option<(u64, u64)>,
+    /// Sources that sent some of it and still do.
+    pub sources: usize,
+    /// Bytes of content and tree that came, duplicates included.
+    pub received: u64,
+    /// Bytes of them that were of no use: they were here already or turned out wrong.
+    pub wasted: u64,
+}
+
+/// A block of content or tree that arrived.
+#[derive(Clone, Copy, Debug)]
+pub struct Block<'a> {
+    /// Where it belongs.
+    pub space: Space,
+    /// Its first byte's place.
+    pub offset: u64,
+    /// The bytes.
+    pub data: &'a [u8],
+    /// The length that the sender claims, of the content or of the tree.
+    pub length: Option<u64>,
+    /// It answers a request of ours and comes from an address that has proved itself.
+    pub answers: bool,
+}

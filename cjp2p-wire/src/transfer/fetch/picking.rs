@@ -1,0 +1,154 @@
+//! What to ask a source for next: its own extents first, then the next one in order, at last what others are slow with.
+
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::time::Duration;
+
+use super::assembly::{
+    ALIGNED_BLOCK, Assembly, Check, Key, LARGE_BLOCK, LARGE_EXTENT, MAX_GATHERED, SMALL_EXTENT, Terms, Wanted,
+};
+use super::extent::{Extent, Space};
+use crate::time::Time;
+use crate::tree::{LEAF_LEN, Run};
+
+impl Assembly {
+    /// What to ask this source for next.
+    pub(super) fn next_wanted(&mut self, now: Time, terms: &Terms<'_>) -> Option<Wanted> {
+        let key = self
+            .askable_by(terms)
+            .or_else(|| self.take_fresh(now, terms))
+            .or_else(|| self.take_over(now, terms))?;
+        let aligned = terms.aligned.then_some(ALIGNED_BLOCK);
+        let extent = self.extents.get_mut(&key)?;
+        let block = if key.0 == Space::Tree { terms.tree_block } else { terms.block };
+        let range = extent.next_ask(now, block, aligned)?;
+        if !extent.needs_asking() {
+            self.askable.remove(&key);
+        }
+        let again = !extent.contributors.is_empty() && extent.helper.is_some();
+        Some(Wanted { space: key.0, range, again })
+    }
+
+    /// An extent that is this source's, or nobody's, and has something to ask for.
+    fn askable_by(&mut self, terms: &Terms<'_>) -> Option<Key> {
+        let key = *self.askable.iter().find(|key| {
+            let extent = &self.extents[key];
+            let free = extent.owner.is_none() && !self.is_refused(key.0, &extent.range, terms);
+            extent.belongs_to(terms.source) || free
+        })?;
+        let extent = self.extents.get_mut(&key)?;
+        if extent.owner.is_none() {
+            extent.owner = Some(terms.source);
+        }
+        Some(key)
+    }
+
+    fn is_refused(&self, space: Space, range: &Range<u64>, terms: &Terms<'_>) -> bool {
+        space == Space::Content && terms.refused.overlaps(range.clone())
+    }
+
+    /// Begins the next extent in order.
+    fn take_fresh(&mut self, now: Time, terms: &Terms<'_>) -> Option<Key> {
+        if self.gathered >= MAX_GATHERED {
+            return None;
+        }
+        if !self.proven && !matches!(self.check, Check::AtTheEnd) {
+            // First of all what proves the length: the last leaf, and the runs above it.
+            let last = self.length.saturating_sub(1) / SMALL_EXTENT * SMALL_EXTENT;
+            let key = self.begin_within(now, last..self.length, terms);
+            // What verifies is right under any length; but who knows which of several claims is worth the effort.
+            if key.is_some() || !terms.only_claim {
+                return key;
+            }
+        }
+        let end = self.usable(terms.room);
+        for range in self.goal.clone() {
+            if let Some(key) = self.begin_within(now, range.start..range.end.min(end), terms) {
+                return Some(key);
+            }
+        }
+        None
+    }
+
+    /// Begins the first extent of `range` that nobody has begun, or the run that it needs first.
+    fn begin_within(&mut self, now: Time, range: Range<u64>, terms: &Terms<'_>) -> Option<Key> {
+        let mut from = range.start;
+        loop {
+            let gap = self.taken.first_gap(from..range.end)?;
+            let range = self.extent_at(gap, terms);
+            if let Some(run) = self.missing_run(range.start) {
+                return Some(self.begin_run(now, run, terms.source));
+            }
+            if self.is_refused(Space::Content, &range, terms) {
+                from = range.end;
+                continue;
+            }
+            self.taken.insert(range.clone());
+            return Some(self.begin((Space::Content, range.start), range, now, terms.source));
+        }
+    }
+
+    /// The extent that begins where `gap` does.
+    fn extent_at(&self, gap: Range<u64>, terms: &Terms<'_>) -> Range<u64> {
+        if matches!(self.check, Check::Root(_)) {
+            return 0..self.length;
+        }
+        let large = terms.block >= LARGE_BLOCK && (self.proven || matches!(self.check, Check::AtTheEnd));
+        let unit = if large { LARGE_EXTENT } else { SMALL_EXTENT };
+        // What is done is whole leaves, so the gap begins at one; the unit divides a group.
+        let end = (gap.start / unit + 1) * unit;
+        gap.start..end.min(gap.end).min(self.length)
+    }
+
+    /// The first run that is neither here nor being gathered, of those that prove the leaf at `offset`.
+    fn missing_run(&self, offset: u64) -> Option<Run> {
+        let Check::Tree(verifier) = &self.check else {
+            return None;
+        };
+        let geometry = verifier.geometry();
+        let path = geometry.path_to_leaf(offset / LEAF_LEN);
+        path.into_iter().find(|&run| {
+            !verifier.has_run(run)
+                && !self.extents.contains_key(&(Space::Tree, geometry.run_bytes(run).start))
+        })
+    }
+
+    fn begin_run(&mut self, now: Time, run: Run, source: SocketAddr) -> Key {
+        let range = match &self.check {
+            Check::Tree(verifier) => verifier.geometry().run_bytes(run),
+            _ => 0..0,
+        };
+        self.begin((Space::Tree, range.start), range, now, source)
+    }
+
+    fn begin(&mut self, key: Key, range: Range<u64>, now: Time, source: SocketAddr) -> Key {
+        self.gathered += range.end - range.start;
+        self.extents.insert(key, Extent::new(range, source, now));
+        self.askable.insert(key);
+        key
+    }
+
+    /// Nothing is left to begin: helps where another source is slower than this one would be.
+    fn take_over(&mut self, now: Time, terms: &Terms<'_>) -> Option<Key> {
+        let patience = terms.round_trip * 3 / 2 + Duration::from_millis(5);
+        let key = *self
+            .extents
+            .iter()
+            .find(|(key, extent)| {
+                let late = extent.needs_asking() || now.since(extent.last_ask) > patience;
+                late && !extent.is_full()
+                    && !extent.sole
+                    && extent.helper.is_none()
+                    && extent.owner != Some(terms.source)
+                    && !self.is_refused(key.0, &extent.range, terms)
+            })?
+            .0;
+        let extent = self.extents.get_mut(&key)?;
+        extent.helper = Some(terms.source);
+        if !extent.needs_asking() {
+            extent.ask_missing_again();
+            self.askable.insert(key);
+        }
+        Some(key)
+    }
+}

@@ -1,0 +1,215 @@
+//! The tools together, as a person uses them: a folder shared, and files fetched from it.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Output, Stdio};
+
+use cjp2p_tests::content;
+use cjp2p_tests::real::host::Host;
+use cjp2p_tests::real::server::Server;
+use cjp2p_tests::real::tool;
+use cjp2p_tests::sim::liars::{Liar, Lie};
+use tempfile::TempDir;
+
+struct Bench {
+    folder: TempDir,
+}
+
+impl Bench {
+    fn new() -> Bench {
+        // In memory where there is such a place: each finished file is brought to the disk, and that is not tested here.
+        let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a folder");
+        for name in ["share", "serve-state", "get-state"] {
+            fs::create_dir(folder.path().join(name)).expect("a folder");
+        }
+        Bench { folder }
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn share(&self, name: &str, bytes: &[u8]) {
+        let path = self.path("share").join(name);
+        fs::create_dir_all(path.parent().expect("it lies in the share")).expect("a folder");
+        fs::write(path, bytes).expect("a file");
+    }
+
+    fn serve(&self, arguments: &[&str]) -> Server {
+        Server::start(&self.path("share"), &self.path("serve-state"), arguments)
+    }
+
+    fn get(&self, peer: &str, arguments: &[&str]) -> Output {
+        tool("cjp2p-get", &self.path("get-state"))
+            .args(["--quiet", "--peer", peer])
+            .args(arguments)
+            .current_dir(self.folder.path())
+            .output()
+            .expect("cjp2p-get runs")
+    }
+}
+
+fn assert_done(output: &Output) {
+    assert!(output.status.success(), "{}: {}", output.status, String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn what_is_hashed_here_is_fetched_there_by_every_id_and_by_name() {
+    let bench = Bench::new();
+    let lengths = [0, 1, 4095, 4096, 4097, (1 << 20) + 1];
+    let files: Vec<(String, Vec<u8>)> = lengths
+        .iter()
+        .map(|&length| (format!("file {length}.bin"), content::bytes(length as u64, length)))
+        .collect();
+    for (name, bytes) in &files {
+        bench.share(name, bytes);
+    }
+    let server = bench.serve(&[]);
+    let peer = server.address.to_string();
+    for (name, bytes) in &files {
+        let hashed = tool("cjp2p-hash", &bench.path("get-state"))
+            .args(["-a", "all"])
+            .arg(bench.path("share").join(name))
+            .output()
+            .expect("cjp2p-hash runs");
+        let lines = String::from_utf8(hashed.stdout).expect("text");
+        let mut ids: Vec<String> =
+            lines.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect();
+        assert_eq!(ids.len(), 2, "{lines}");
+        let served = server.ids(name);
+        assert!(ids.iter().all(|id| served.contains(id)), "{ids:?} {served:?}");
+        ids.push(name.clone());
+        for id in ids {
+            let output = bench.get(&peer, &["--unverified", &id]);
+            assert_done(&output);
+            assert!(output.stdout == *bytes, "{id}: {} bytes", output.stdout.len());
+        }
+    }
+}
+
+#[test]
+fn ten_thousand_files_are_shared_remembered_and_fetched_in_one_command() {
+    const FILES: usize = 10_000;
+    let bench = Bench::new();
+    let bytes = |n: usize| content::bytes(n as u64, n % 3000);
+    for n in 0..FILES {
+        bench.share(&format!("{}/{n}", n / 500), &[&n.to_le_bytes()[..], &bytes(n)].concat());
+    }
+    let first = bench.serve(&[]);
+    assert_eq!(first.events.iter().filter(|event| event["event"] == "shared").count(), FILES);
+    let ready = first.events.last().cloned().expect("it is ready");
+    assert_eq!(ready["hashed"], FILES, "{ready}");
+    drop(first);
+
+    let again = bench.serve(&[]);
+    let ready = again.events.last().cloned().expect("it is ready");
+    assert_eq!(ready["hashed"], 0, "{ready}");
+    let ids: Vec<String> = (0..FILES).map(|n| again.ids(&n.to_string())[0].clone()).collect();
+    fs::write(bench.path("list"), ids.join("\n")).expect("a list");
+
+    let list = fs::File::open(bench.path("list")).expect("the list");
+    let output = tool("cjp2p-get", &bench.path("get-state"))
+        .args(["--quiet", "--peer", &again.address.to_string(), "-o", "copies", "-"])
+        .current_dir(bench.folder.path())
+        .stdin(Stdio::from(list))
+        .output()
+        .expect("cjp2p-get runs");
+    assert_done(&output);
+    for (n, id) in ids.iter().enumerate() {
+        let copy = fs::read(bench.path("copies").join(id)).expect("the copy is there");
+        assert!(copy == [&n.to_le_bytes()[..], &bytes(n)].concat(), "{n}");
+    }
+}
+
+/// Fetches beside these liars on real sockets, and expects the file whole and nothing wrong anywhere.
+fn fetch_beside(lies: &[Lie], id_of: fn(&Server) -> String) {
+    let bench = Bench::new();
+    let bytes = content::bytes(7, 3_000_000);
+    bench.share("file", &bytes);
+    let server = bench.serve(&[]);
+    let id = id_of(&server);
+    let liars: Vec<Host> = lies
+        .iter()
+        .map(|&lie| {
+            let bytes = bytes.clone();
+            Host::start(move || Liar::new(lie, &bytes, 1))
+        })
+        .collect();
+    let mut arguments: Vec<String> = liars.iter().map(|liar| format!("--peer={}", liar.address)).collect();
+    arguments.extend(["-o".into(), "copy".into(), id]);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    assert_done(&bench.get(&server.address.to_string(), &arguments));
+    assert!(fs::read(bench.path("copy")).expect("the copy") == bytes);
+    assert_eq!(entries(bench.folder.path()), ["copy", "get-state", "serve-state", "share"]);
+}
+
+fn entries(folder: &Path) -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(folder)
+        .expect("a folder")
+        .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn peers_that_lie_beside_an_honest_server_are_survived_by_blake3() {
+    let lies = [
+        Lie::Content,
+        Lie::Tree,
+        Lie::Length(3_000_001),
+        Lie::LengthThenSilence(77),
+        Lie::Garbage,
+        Lie::Silence,
+        Lie::Echo,
+    ];
+    fetch_beside(&lies, |server| server.ids("file")[0].clone());
+}
+
+#[test]
+fn peers_that_lie_beside_an_honest_server_are_survived_by_sha256() {
+    let lies = [Lie::Content, Lie::Length(2_999_999), Lie::Garbage, Lie::Silence];
+    fetch_beside(&lies, |server| server.ids("file")[1].clone());
+}
+
+#[test]
+fn a_changed_file_is_shared_under_its_new_id_only() {
+    let bench = Bench::new();
+    bench.share("file", b"before");
+    let mut server = bench.serve(&[]);
+    let before = server.ids("file")[0].clone();
+    bench.share("file", b"after, and longer");
+    server.wait_for("changed");
+    let shared = server.wait_for("shared");
+    let after = shared["ids"][0].as_str().expect("an id").to_owned();
+    assert_ne!(before, after);
+    let peer = server.address.to_string();
+    assert_eq!(bench.get(&peer, &[&after]).stdout, b"after, and longer");
+    let gone = bench.get(&peer, &["--timeout", "1s", &before]);
+    assert_eq!(gone.status.code(), Some(3));
+    assert!(gone.stdout.is_empty());
+}
+
+#[test]
+fn peers_lists_what_a_server_shares_and_remembers_it() {
+    let bench = Bench::new();
+    bench.share("one", b"1");
+    bench.share("two", b"22");
+    let server = bench.serve(&[]);
+    let peers = |arguments: &[&str]| {
+        let output =
+            tool("cjp2p-peers", &bench.path("get-state")).args(arguments).output().expect("cjp2p-peers runs");
+        assert_done(&output);
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let address = server.address.to_string();
+    let content = peers(&["content", &address]);
+    for name in ["one", "two"] {
+        let ids = server.ids(name);
+        assert!(ids.iter().any(|id| content.contains(&**id)), "{name}: {content}");
+    }
+    peers(&["ping", &address]);
+    let table: serde_json::Value = serde_json::from_str(&peers(&[])).expect("JSON");
+    assert_eq!(table[0]["address"], address, "{table}");
+    assert_eq!(table[0]["verified"], true, "{table}");
+}
