@@ -44,6 +44,7 @@ pub struct Path<T> {
     next: Sequence,
     /// The latest request that was answered.
     answered: Option<Sequence>,
+    answered_at: Time,
     reordering: u64,
     silences: u32,
     last_timeout: Time,
@@ -59,6 +60,7 @@ impl<T: Clone> Path<T> {
             flights: BTreeMap::new(),
             next: 0,
             answered: None,
+            answered_at: Time::ZERO,
             reordering: REORDERING,
             silences: 0,
             last_timeout: Time::ZERO,
@@ -126,6 +128,7 @@ impl<T: Clone> Path<T> {
         let flight = self.flights.remove(&sequence)?;
         self.silences = 0;
         self.answered = self.answered.max(Some(sequence));
+        self.answered_at = now;
         if !flight.again {
             self.rtt.sample(now, now.since(flight.sent_at));
         }
@@ -227,10 +230,13 @@ impl<T: Clone> Path<T> {
         self.rtt.smoothed().max(self.rtt.latest()) * 9 / 8 + Duration::from_millis(1)
     }
 
-    /// When the silence since the last request becomes a timeout. Counted from the newest request: what was asked
-    /// before it is judged by its answer.
+    /// When the silence since the newest request, or the last answer, becomes a timeout. What was asked before the newest
+    /// is judged by its answer; and while answers come, a slow peer is still busy with what it was asked (RFC 6298,
+    /// rule 5.3).
     fn timeout_at(&self) -> Time {
         let newest = self.flights.values().rev().find(|flight| !flight.lost);
-        newest.map_or(Time::NEVER, |flight| flight.sent_at + self.rtt.timeout(self.silences))
+        newest.map_or(Time::NEVER, |flight| {
+            flight.sent_at.max(self.answered_at) + self.rtt.timeout(self.silences)
+        })
     }
 }
