@@ -41,13 +41,13 @@ fn finish(bench: &Bench, host: &Host, id: &ContentId, bytes: &[u8]) -> (u64, u64
 
 /// Kills the fetch at different moments.
 fn killed_ten_times(id: &ContentId, bytes: &[u8]) {
-    let host = Host::limited(&[bytes], Some(24 << 20));
+    let host = Host::limited(&[bytes], Some(8 << 20));
     let bench = Bench::new();
     let mut arrived = 0;
     for n in 0..10 {
         let child = bench.begin(&[&host], &[&*id.to_string(), "-o", "file"]);
         // Each time a little further.
-        wait_until(|| written(&bench, "file.cjp2p-part", bytes) > arrived + (3 << 20) + n * 100_000);
+        wait_until(|| written(&bench, "file.cjp2p-part", bytes) > arrived + (2 << 20) + n * 100_000);
         arrived = written(&bench, "file.cjp2p-part", bytes);
         kill(&child, "-KILL");
         let ended = Ended::of(child.wait_with_output().unwrap());
