@@ -299,7 +299,10 @@ mod tests {
     #[test]
     fn the_summary_does_not_count_what_was_there_before() {
         let resumed = State { first: Some(4 << 20), ..HALF };
-        assert_eq!(resumed.summary(Duration::from_secs(2)), "5.0 MiB in 2.0s, 512.0 KiB/s");
+        assert_eq!(
+            resumed.summary(Duration::from_secs(2)),
+            "1.0 MiB in 2.0s, 512.0 KiB/s; 5.0 MiB with what was there"
+        );
     }
 
     #[test]
