@@ -25,7 +25,7 @@ Examples:
   Get to know the network, for a minute at most:
     cjp2p-peers discover --for 1m
   Fetch all that a neighbour shares:
-    cjp2p-peers content 192.0.2.7 | cut -f3 | cjp2p-get --peer 192.0.2.7 --into shared -
+    cjp2p-peers content 192.0.2.7 | cut -f3 | grep ^blake3 | cjp2p-get --peer 192.0.2.7 --into shared -
 
 Exit status: 0 done, 1 failed (nothing was changed), 2 wrong command line, 3 no peer answered,
 7 standard output cannot be written.";

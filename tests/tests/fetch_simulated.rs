@@ -441,3 +441,24 @@ fn among_our_own_nodes_no_packet_is_fragmented_and_requests_share_datagrams() {
     let (asked, answered) = (world.traffic(GETTER).datagrams_out, world.traffic(at(2)).datagrams_out);
     assert!(asked * 2 < answered, "{asked} datagrams asked for {answered}");
 }
+
+#[test]
+fn a_source_that_limits_its_rate_is_not_asked_twice() {
+    let bytes = content::bytes(60, 8 << 20);
+    let mut source = Peer::with_config(cjp2p_wire::node::Config {
+        upload_rate: Some(8 << 20),
+        ..cjp2p_tests::sim::peer::config(2)
+    });
+    source.blobs.share(bytes.clone(), None);
+    // Next to each other, so that the limit is all that delays.
+    let link = Link { delay: Duration::from_micros(10), mtu: 65_536, ..Link::default() };
+    let mut world = World::new(61);
+    let mut getter = Peer::new(1);
+    getter.mtu = 65_536;
+    world.add(GETTER, link, getter);
+    world.add(at(2), link, source);
+    let job = start(&mut world, &content::blake3_id(&bytes), &[at(2)]);
+    let outcome = finish(&mut world, job, &bytes, 60);
+    assert!(outcome.seconds < 2.0, "{}", outcome.seconds);
+    assert!(outcome.wasted * 50 < outcome.received, "{} of {}", outcome.wasted, outcome.received);
+}

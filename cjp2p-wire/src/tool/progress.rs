@@ -219,7 +219,17 @@ impl State {
     fn summary(&self, elapsed: Duration) -> String {
         let moved = self.done - self.first.unwrap_or(0).min(self.done);
         let rate = (moved as f64 / elapsed.as_secs_f64().max(0.001)) as u64;
-        format!("{} in {}, {}/s", size::human(self.done), duration::human(elapsed), size::human(rate))
+        let all = size::human(self.done);
+        match moved {
+            0 => format!("{all}, all of it there already"),
+            _ if moved == self.done => {
+                format!("{all} in {}, {}/s", duration::human(elapsed), size::human(rate))
+            }
+            _ => {
+                let (moved, rate) = (size::human(moved), size::human(rate));
+                format!("{moved} in {}, {rate}/s; {all} with what was there", duration::human(elapsed))
+            }
+        }
     }
 
     fn json(&self, rate: u64) -> String {
@@ -289,7 +299,10 @@ mod tests {
     #[test]
     fn the_summary_does_not_count_what_was_there_before() {
         let resumed = State { first: Some(4 << 20), ..HALF };
-        assert_eq!(resumed.summary(Duration::from_secs(2)), "5.0 MiB in 2.0s, 512.0 KiB/s");
+        assert_eq!(
+            resumed.summary(Duration::from_secs(2)),
+            "1.0 MiB in 2.0s, 512.0 KiB/s; 5.0 MiB with what was there"
+        );
     }
 
     #[test]

@@ -15,6 +15,8 @@ pub const REORDERING: u64 = 3;
 pub const MAX_REORDERING: u64 = 128;
 /// After so many silent timeouts in a row the peer is taken for gone.
 pub const SILENCES_UNTIL_GONE: u32 = 3;
+/// Requests that ask again after the first silence (RFC 9002, section 6.2.4).
+pub const PROBES: usize = 2;
 /// A request given up is remembered for so long, since its answer may come late.
 pub const LATE: Duration = Duration::from_secs(2);
 /// How many requests a path remembers at the most, those given up included.
@@ -44,10 +46,11 @@ pub struct Path<T> {
     next: Sequence,
     /// The latest request that was answered.
     answered: Option<Sequence>,
-    answered_at: Time,
     reordering: u64,
     silences: u32,
-    last_timeout: Time,
+    last_answer_at: Time,
+    // Requests that may leave although the peer is silent.
+    probes: usize,
     live: usize,
 }
 
@@ -60,10 +63,10 @@ impl<T: Clone> Path<T> {
             flights: BTreeMap::new(),
             next: 0,
             answered: None,
-            answered_at: Time::ZERO,
             reordering: REORDERING,
             silences: 0,
-            last_timeout: Time::ZERO,
+            last_answer_at: Time::ZERO,
+            probes: 0,
             live: 0,
         }
     }
@@ -73,9 +76,9 @@ impl<T: Clone> Path<T> {
         if self.flights.len() >= MAX_FLIGHTS {
             return false;
         }
-        // While the peer is silent, one request at a time asks whether it is back.
+        // While the peer is silent, few requests ask whether it is back.
         if self.silences > 0 {
-            return self.live == 0;
+            return self.live == 0 || (self.silences == 1 && self.probes > 0);
         }
         self.window.may_send(now, self.rtt.min(), first)
     }
@@ -106,6 +109,7 @@ impl<T: Clone> Path<T> {
         let sequence = self.next;
         self.next += 1;
         self.live += 1;
+        self.probes = self.probes.saturating_sub(1);
         self.flights.insert(sequence, Flight { what, stamp, sent_at: now, bytes, again, lost: false });
         sequence
     }
@@ -127,8 +131,8 @@ impl<T: Clone> Path<T> {
     pub fn on_answer(&mut self, now: Time, sequence: Sequence) -> Option<T> {
         let flight = self.flights.remove(&sequence)?;
         self.silences = 0;
+        self.last_answer_at = now;
         self.answered = self.answered.max(Some(sequence));
-        self.answered_at = now;
         if !flight.again {
             self.rtt.sample(now, now.since(flight.sent_at));
         }
@@ -191,11 +195,13 @@ impl<T: Clone> Path<T> {
         }
         if self.live > 0 && now >= self.timeout_at() {
             self.silences += 1;
-            self.last_timeout = now;
+            // The first silence may only be a pause: two requests ask again, and the others are still waited for.
+            let given_up = if self.silences == 1 { PROBES } else { usize::MAX };
+            self.probes = PROBES;
             if self.silences >= 2 {
                 self.window.restart();
             }
-            for flight in self.flights.values_mut().filter(|flight| !flight.lost) {
+            for flight in self.flights.values_mut().filter(|flight| !flight.lost).take(given_up) {
                 flight.lost = true;
                 self.live -= 1;
                 self.window.on_lost(flight.bytes);
@@ -230,13 +236,108 @@ impl<T: Clone> Path<T> {
         self.rtt.smoothed().max(self.rtt.latest()) * 9 / 8 + Duration::from_millis(1)
     }
 
-    /// When the silence since the newest request, or the last answer, becomes a timeout. What was asked before the newest
-    /// is judged by its answer; and while answers come, a slow peer is still busy with what it was asked (RFC 6298,
-    /// rule 5.3).
+    /// When the silence becomes a timeout: counted from the newest request, or from the last answer if that was later. An
+    /// older request is judged by the answers to later ones.
     fn timeout_at(&self) -> Time {
         let newest = self.flights.values().rev().find(|flight| !flight.lost);
         newest.map_or(Time::NEVER, |flight| {
-            flight.sent_at.max(self.answered_at) + self.rtt.timeout(self.silences)
+            flight.sent_at.max(self.last_answer_at) + self.rtt.timeout(self.silences)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Time {
+        Time::from_millis(ms)
+    }
+
+    /// A path of 10 ms, with `count` requests numbered from 0 sent at 100 ms.
+    fn path_with(count: u64) -> Path<u64> {
+        let mut path = Path::new(1000);
+        for n in 0..10 {
+            let sequence = path.on_sent(at(n * 10), n, 1000, false);
+            path.on_answer(at(n * 10 + 10), sequence);
+        }
+        for n in 0..count {
+            path.on_sent(at(100), n, 1000, false);
+        }
+        path
+    }
+
+    #[test]
+    fn a_request_is_lost_when_three_later_ones_are_answered() {
+        let mut path = path_with(5);
+        let first = path.oldest(|n| *n == 0).unwrap();
+        path.on_answer(at(109), first + 1);
+        path.on_answer(at(109), first + 2);
+        assert!(path.detect_losses(at(109)).is_empty());
+        path.on_answer(at(109), first + 3);
+        assert_eq!(path.detect_losses(at(109)), [0]);
+        assert_eq!(path.live(), 1);
+    }
+
+    #[test]
+    fn a_request_that_was_overtaken_is_lost_after_a_little_more_than_a_round_trip() {
+        let mut path = path_with(2);
+        let first = path.oldest(|n| *n == 0).unwrap();
+        path.on_answer(at(110), first + 1);
+        let due = path.next_check_at();
+        assert!(at(111) < due && due < at(113), "{due:?}");
+        assert!(path.detect_losses(at(111)).is_empty());
+        assert_eq!(path.detect_losses(due), [0]);
+    }
+
+    #[test]
+    fn answers_that_keep_coming_hold_off_the_silence() {
+        let mut path = path_with(20);
+        let first = path.oldest(|n| *n == 0).unwrap();
+        for n in 0..19 {
+            // A source that limits its rate: ever later, but never silent.
+            let now = at(110 + n * 15);
+            assert!(path.detect_losses(now).is_empty(), "request {n}");
+            path.on_answer(now, first + n);
+        }
+        assert_eq!((path.silences(), path.live()), (0, 1));
+    }
+
+    #[test]
+    fn the_first_silence_asks_again_for_little_and_the_third_gives_up() {
+        let mut path = path_with(20);
+        let first = path.next_check_at();
+        assert_eq!(path.detect_losses(first).len(), PROBES);
+        assert_eq!((path.silences(), path.live()), (1, 20 - PROBES));
+        assert!(path.may_send(first, true));
+        let second = path.next_check_at();
+        assert_eq!(path.detect_losses(second).len(), 20 - PROBES);
+        assert!(path.may_send(second, true));
+        path.on_sent(second, 99, 1000, true);
+        assert!(!path.may_send(second, true));
+        let third = path.next_check_at();
+        assert!(third.since(second) > second.since(first));
+        path.detect_losses(third);
+        assert!(path.is_gone());
+    }
+
+    #[test]
+    fn a_late_answer_counts_as_reordering_and_ends_the_silence() {
+        let mut path = path_with(8);
+        let first = path.oldest(|n| *n == 0).unwrap();
+        for later in 1..=6 {
+            path.on_answer(at(109), first + later);
+        }
+        assert_eq!(path.detect_losses(at(109)), [0]);
+        assert_eq!(path.on_answer(at(110), first), Some(0));
+        // From now on six may overtake one.
+        for n in 100..108 {
+            path.on_sent(at(120), n, 1000, false);
+        }
+        let next = path.oldest(|n| *n == 100).unwrap();
+        for later in 1..=5 {
+            path.on_answer(at(129), next + later);
+        }
+        assert!(path.detect_losses(at(129)).iter().all(|n| *n != 100));
     }
 }

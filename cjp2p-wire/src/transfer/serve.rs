@@ -64,6 +64,8 @@ impl Turns {
         }
         let sources = self.waiting.len() + self.parked.len();
         match self.waiting.get_mut(&from).or_else(|| self.parked.get_mut(&from)) {
+            // Who asks again while the first request waits wants one answer, not two.
+            Some(queue) if queue.contains(&request) => return true,
             Some(queue) if queue.len() >= MAX_WAITING_PER_SOURCE => return false,
             Some(queue) => queue.push_back(request),
             None if sources >= MAX_WAITING_SOURCES => return false,
@@ -157,6 +159,14 @@ mod tests {
         assert!(turns.push(source(2), request(0)));
         let order: Vec<u16> = (0..4).map(|_| turns.pop(Time::ZERO).unwrap().0.port()).collect();
         assert_eq!(order, [1, 2, 1, 1]);
+    }
+
+    #[test]
+    fn a_request_that_waits_already_is_not_answered_twice() {
+        let mut turns = Turns::new(None);
+        assert!(turns.push(source(1), request(1)) && turns.push(source(1), request(1)));
+        assert!(turns.push(source(2), request(1)));
+        assert_eq!(turns.len(), 2);
     }
 
     #[test]
