@@ -8,6 +8,7 @@ use cjp2p_tests::sim::liars::{Liar, Lie};
 use cjp2p_tests::sim::memory::Fetched;
 use cjp2p_tests::sim::{Link, Peer, World};
 use cjp2p_wire::content_id::ContentId;
+use cjp2p_wire::node::Config;
 use cjp2p_wire::transfer::blobs::JobId;
 use cjp2p_wire::transfer::fetch::Resume;
 use cjp2p_wire::transfer::ranges::RangeSet;
@@ -226,6 +227,30 @@ fn a_slow_reader_holds_the_fetch_and_does_not_fail_it() {
         peer.node.handle_room(now, &mut peer.blobs);
     });
     finish(&mut world, job, &bytes, 60);
+}
+
+#[test]
+fn a_slow_source_that_others_use_too_is_not_taken_for_silent() {
+    let bytes = content::bytes(35, 4 << 20);
+    let near = Link { delay: Duration::from_micros(50), ..Link::default() };
+    for seed in 0..20 {
+        let mut world = World::new(36 + seed);
+        let mut source =
+            Peer::with_config(Config { upload_rate: Some(4 << 20), ..cjp2p_tests::sim::peer::config(2) });
+        source.blobs.share(bytes.clone(), None);
+        world.add(at(2), near, source);
+        for getter in [GETTER, at(3)] {
+            let mut peer = Peer::new(seed + u64::from(getter == GETTER));
+            peer.mtu = 65_536;
+            world.add(getter, near, peer);
+        }
+        world.with_peer(at(3), |peer, now| peer.fetch(now, &content::blake3_id(&bytes), &[at(2)]));
+        world.run_for(Duration::from_millis(100 + 10 * seed));
+        let job = start(&mut world, &content::blake3_id(&bytes), &[at(2)]);
+        let outcome = finish(&mut world, job, &bytes, 60);
+        // Half of the rate, less what base64 adds.
+        assert!(outcome.seconds < 4.0, "{} s with seed {seed}", outcome.seconds);
+    }
 }
 
 #[test]

@@ -172,6 +172,10 @@ impl Bench {
     pub(crate) fn command<S: AsRef<OsStr>>(&self, hosts: &[&Host], arguments: &[S]) -> Command {
         let mut command = self.tool();
         command.args(["--listen", "127.0.0.1:0"]);
+        // On a busy machine a line of progress may be due.
+        if !arguments.iter().any(|argument| argument.as_ref() == "--progress") {
+            command.args(["--progress", "never"]);
+        }
         for host in hosts {
             command.args(["--peer", &host.address.to_string()]);
         }
