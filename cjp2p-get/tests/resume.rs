@@ -41,7 +41,7 @@ fn finish(bench: &Bench, host: &Host, id: &ContentId, bytes: &[u8]) -> (u64, u64
 
 /// Kills the fetch at different moments.
 fn killed_ten_times(id: &ContentId, bytes: &[u8]) {
-    let host = Host::limited(&[bytes], Some(8 << 20));
+    let host = Host::limited(&[bytes], Some(16 << 20));
     let bench = Bench::new();
     let mut arrived = 0;
     for n in 0..10 {

@@ -42,7 +42,7 @@ pub struct Resume {
 pub enum FetchEvent {
     /// The length of the content is known; for content verified as a whole, the length now tried.
     Length(u64),
-    /// Everything is staged: check it and call [`Fetch::on_verdict`].
+    /// Everything is staged: check it and call [`Fetch::on_verdict`](super::Fetch::on_verdict).
     Staged(u64),
     /// Everything is verified and written.
     Complete(u64),
