@@ -16,7 +16,8 @@ Examples:
   find . -size +1G -print0 | cjp2p-hash -0 --files-from -
   tar c share | cjp2p-hash                  hash a stream
 
-Exit status: 0 done, 1 a file could not be read or did not match, 2 wrong command line, 7 output cannot be written.";
+Exit status: 0 done, 1 a file could not be read or did not match, 2 wrong command line, 7 output
+cannot be written.";
 
 /// Prints the content ids of files, or checks files against lists of ids
 #[derive(Parser, Debug)]
