@@ -1,10 +1,11 @@
 //! What the tool does.
 
 use std::ffi::{OsStr, OsString};
-use std::io;
+use std::io::{self, IsTerminal};
+use std::process;
 
 use cjp2p_wire::content_id::ContentId;
-use cjp2p_wire::tool::progress::Progress;
+use cjp2p_wire::tool::progress::{Progress, around_the_bar};
 use cjp2p_wire::tool::{Exit, ToolError, logging};
 
 use crate::check;
@@ -24,11 +25,22 @@ pub(crate) fn run(mut args: Args) -> Result<Exit, ToolError> {
     let known = !args.check && !args.recursive && args.files_from.is_none();
     let total = if known { inputs::total_length(&files) } else { None };
     let progress = Progress::new(TOOL, args.progress, args.status);
+    take_the_bar_off_on_interrupt();
     let mut output = Output::new(args.null, progress, total);
     let exit =
         if args.check { check::run(&args, &mut output)? } else { hash_all(files, &args, &mut output)? };
     output.finish();
     Ok(exit)
+}
+
+/// Without a terminal there is no bar, and the signal ends the tool by itself.
+fn take_the_bar_off_on_interrupt() {
+    let end = || around_the_bar(|| process::exit(i32::from(Exit::Interrupted as u8)));
+    if io::stderr().is_terminal()
+        && let Err(error) = ctrlc::set_handler(end)
+    {
+        log::info!("an interrupt will leave the bar: {error}");
+    }
 }
 
 fn hash_all(files: Vec<OsString>, args: &Args, output: &mut Output) -> Result<Exit, ToolError> {

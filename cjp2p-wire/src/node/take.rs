@@ -12,7 +12,7 @@ use crate::message::{ContentBlock, Message, Referral};
 use crate::peers::address;
 use crate::peers::cookie::Proof;
 use crate::time::Time;
-use crate::transfer::blobs::Blobs;
+use crate::transfer::blobs::{Blobs, JobId};
 use crate::transfer::fetch::{Ask, Block, Space};
 use crate::tree::LEAF_LEN;
 
@@ -117,13 +117,7 @@ impl Node {
         proof: Proof,
         blobs: &mut dyn Blobs,
     ) {
-        let Ok(id) = ContentId::parse(&block.id) else {
-            return;
-        };
-        let Some(&job_id) = self.jobs.get(&id) else {
-            return;
-        };
-        let space = if matches!(id, ContentId::Tree(_)) { Space::Tree } else { Space::Content };
+        let Some((job_id, space)) = self.fetch_of(&block.id) else { return };
         let Some(path) = self.path_mut(from) else {
             return;
         };
@@ -162,14 +156,15 @@ impl Node {
         }
     }
 
-    fn take_referral(&mut self, now: Time, from: SocketAddr, referral: &Referral<'_>, content_came: bool) {
-        let Ok(id) = ContentId::parse(&referral.id) else {
-            return;
-        };
-        let Some(&job_id) = self.jobs.get(&id) else {
-            return;
-        };
+    /// What an id on the wire is a part of, where it is fetched.
+    fn fetch_of(&self, wire_id: &str) -> Option<(JobId, Space)> {
+        let id = ContentId::parse(wire_id).ok()?;
         let space = if matches!(id, ContentId::Tree(_)) { Space::Tree } else { Space::Content };
+        self.jobs.get(&id).map(|&job| (job, space))
+    }
+
+    fn take_referral(&mut self, now: Time, from: SocketAddr, referral: &Referral<'_>, content_came: bool) {
+        let Some((job_id, space)) = self.fetch_of(&referral.id) else { return };
         let Some(path) = self.path_mut(from) else {
             return;
         };
