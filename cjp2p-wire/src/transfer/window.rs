@@ -29,8 +29,8 @@ pub const RATE_MEMORY: Duration = Duration::from_secs(3);
 pub const RATE_ROUNDS: u64 = 10;
 /// Startup ends after this many rounds without 25 % more rate.
 pub const FULL_ROUNDS: u32 = 3;
-/// The window before anything is known, in blocks. More than the ten of RFC 6928: with those, a fetch over a long path took
-/// nearly two round trips more to find its rate.
+/// The window before anything is known, in blocks. More than the ten of RFC 6928: doubling gets from those to these in two
+/// rounds, and on a long path each is felt.
 pub const INITIAL_BLOCKS: u64 = 32;
 /// The window never falls below this many blocks.
 pub const MIN_BLOCKS: u64 = 4;
