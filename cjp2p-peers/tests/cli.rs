@@ -2,38 +2,18 @@
 
 #![expect(clippy::unwrap_used, reason = "clippy excuses tests, but not their helpers")]
 
+mod support;
+
 use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
 
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
-/// A state folder of its own, and the tool run on it.
-struct Bench {
-    state: TempDir,
-}
+use support::Bench;
 
 impl Bench {
-    fn new() -> Bench {
-        Bench { state: tempfile::tempdir().unwrap() }
-    }
-
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_cjp2p-peers"));
-        command
-            .env("CJP2P_BOOTSTRAP", "")
-            .env("CJP2P_STATE_DIR", self.state.path())
-            .env_remove("RUST_LOG")
-            .args(args);
-        command
-    }
-
-    fn run(&self, args: &[&str]) -> Output {
-        self.command(args).stdin(Stdio::null()).output().unwrap()
-    }
-
     fn run_with(&self, args: &[&str], input: &[u8]) -> Output {
         let mut child = self
             .command(args)

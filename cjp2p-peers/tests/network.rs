@@ -2,9 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "clippy excuses tests, but not their helpers")]
 
+mod support;
+
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, UdpSocket};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
@@ -16,7 +18,8 @@ use cjp2p_wire::io::udp::UdpPort;
 use cjp2p_wire::node::{Config, Event, Node, Question};
 use cjp2p_wire::transfer::blobs::{Library, Read, Sink};
 use serde_json::{Value, json};
-use tempfile::TempDir;
+
+use support::Bench;
 
 /// A peer as our other tools are, in a thread.
 struct NodePeer {
@@ -129,29 +132,7 @@ impl ScriptedPeer {
     }
 }
 
-struct Bench {
-    state: TempDir,
-}
-
 impl Bench {
-    fn new() -> Bench {
-        Bench { state: tempfile::tempdir().unwrap() }
-    }
-
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_cjp2p-peers"));
-        command
-            .env("CJP2P_BOOTSTRAP", "")
-            .env("CJP2P_STATE_DIR", self.state.path())
-            .env_remove("RUST_LOG")
-            .args(args);
-        command
-    }
-
-    fn run(&self, args: &[&str]) -> Output {
-        self.command(args).output().unwrap()
-    }
-
     /// The JSON lines that a command that succeeds prints, in the order of their text.
     fn json(&self, args: &[&str]) -> Vec<Value> {
         let output = self.command(args).arg("--json").output().unwrap();

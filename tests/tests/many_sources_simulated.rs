@@ -53,7 +53,7 @@ fn four_sources_at_different_distances_bring_the_sum_of_their_rates() {
     println!("{megabits:.1} Mbit/s, {} of {} wasted", progress.wasted, progress.received);
     assert!(megabits > 52.0, "{megabits:.1} Mbit/s");
     // At the end a near source fetches again what a far one has on its way.
-    assert!(progress.wasted * 50 < progress.received, "{progress:?}");
+    assert!(progress.wasted * 100 < progress.received, "{progress:?}");
 }
 
 #[test]

@@ -180,11 +180,6 @@ impl Node {
         self.contacts.acquaintances()
     }
 
-    /// Says how large the bytes on their way to us may be in all, once the socket is known.
-    pub fn set_receive_buffer(&mut self, bytes: u64) {
-        self.config.receive_buffer = bytes;
-    }
-
     /// Starts to fetch. Content that is fetched already is not fetched twice: the same job is returned.
     pub fn start_fetch(&mut self, now: Time, spec: Spec) -> JobId {
         self.enter(now);
@@ -224,11 +219,6 @@ impl Node {
     /// The fetch itself, to look at.
     pub fn fetch(&self, job: JobId) -> Option<&Fetch> {
         self.fetches.get(&job).map(|job| &job.fetch)
-    }
-
-    /// Which fetch this id belongs to, the id of a tree included.
-    pub fn job_of(&self, id: &ContentId) -> Option<JobId> {
-        self.jobs.get(id).copied()
     }
 
     /// Tells a fetch whether what was staged has the right hash; see [`FetchEvent::Staged`].

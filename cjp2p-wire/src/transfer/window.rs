@@ -220,7 +220,7 @@ impl Window {
         self.in_flight = self.in_flight.saturating_sub(bytes);
     }
 
-    /// Notes that what was asked for at `stamp` is lost.
+    /// Notes that `bytes` asked for are lost.
     pub fn on_lost(&mut self, bytes: u64) {
         self.in_flight = self.in_flight.saturating_sub(bytes);
         self.round_lost += bytes;
@@ -234,8 +234,7 @@ impl Window {
         self.round_delivered += bytes;
     }
 
-    /// Notes that what was asked for at `stamp` arrived. `min_rtt` and `rtt` are the path's, `min_rtt_at` is when
-    /// the minimum was measured.
+    /// Notes that what was asked for at `stamp` arrived, `bytes` of it, over a path with these round trips.
     pub fn on_arrived(&mut self, now: Time, stamp: Stamp, bytes: u64, path: PathTimes) {
         self.in_flight = self.in_flight.saturating_sub(bytes);
         self.delivered += bytes;

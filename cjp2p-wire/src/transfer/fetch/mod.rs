@@ -136,11 +136,6 @@ impl Fetch {
         &self.id
     }
 
-    /// Whether it is over, well or not.
-    pub fn is_ended(&self) -> bool {
-        self.ended
-    }
-
     /// Whether content of this id can only be verified as a whole, or not at all.
     fn is_staged(&self) -> bool {
         matches!(self.id, ContentId::Sha256(_) | ContentId::Name(_))
