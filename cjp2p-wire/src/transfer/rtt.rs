@@ -1,5 +1,6 @@
 //! Round-trip time of one path, and how long to wait for an answer (RFC 6298, with the minimum over a window).
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::time::Time;
@@ -8,6 +9,8 @@ use crate::time::Time;
 pub const INITIAL_RTT: Duration = Duration::from_millis(333);
 /// How long a minimum is believed.
 pub const MIN_RTT_WINDOW: Duration = Duration::from_secs(10);
+/// The minimum of each such span is kept.
+const MIN_RTT_SPAN: Duration = Duration::from_secs(1);
 /// The shortest wait for an answer.
 pub const MIN_TIMEOUT: Duration = Duration::from_millis(20);
 /// The longest wait for an answer.
@@ -19,8 +22,17 @@ pub struct Rtt {
     smoothed: Option<Duration>,
     variation: Duration,
     latest: Duration,
-    min: Duration,
-    min_at: Time,
+    // The minimum of each span of the window, with the time when it was measured. Invariant: empty before any sample only.
+    minima: VecDeque<Minimum>,
+    // Invariant: the least of `minima`.
+    min: Minimum,
+    span_ends: Time,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Minimum {
+    rtt: Duration,
+    at: Time,
 }
 
 impl Default for Rtt {
@@ -29,8 +41,9 @@ impl Default for Rtt {
             smoothed: None,
             variation: INITIAL_RTT / 2,
             latest: INITIAL_RTT,
-            min: INITIAL_RTT,
-            min_at: Time::ZERO,
+            minima: VecDeque::new(),
+            min: Minimum { rtt: INITIAL_RTT, at: Time::ZERO },
+            span_ends: Time::ZERO,
         }
     }
 }
@@ -43,18 +56,31 @@ impl Rtt {
             None => {
                 self.smoothed = Some(rtt);
                 self.variation = rtt / 2;
-                self.min = rtt;
-                self.min_at = now;
             }
             Some(smoothed) => {
                 self.variation = (self.variation * 3 + smoothed.abs_diff(rtt)) / 4;
                 self.smoothed = Some((smoothed * 7 + rtt) / 8);
             }
         }
-        if rtt <= self.min || now.since(self.min_at) > MIN_RTT_WINDOW {
-            self.min = rtt;
-            self.min_at = now;
+        self.note_minimum(Minimum { rtt, at: now });
+    }
+
+    fn note_minimum(&mut self, new: Minimum) {
+        match self.minima.back_mut() {
+            Some(last) if new.at < self.span_ends => {
+                if new.rtt <= last.rtt {
+                    *last = new;
+                }
+            }
+            _ => {
+                self.minima.push_back(new);
+                self.span_ends = new.at + MIN_RTT_SPAN;
+            }
         }
+        while self.minima.len() > 1 && new.at.since(self.minima[0].at) > MIN_RTT_WINDOW {
+            self.minima.pop_front();
+        }
+        self.min = self.minima.iter().rev().copied().min_by_key(|minimum| minimum.rtt).unwrap_or(new);
     }
 
     /// Whether anything was measured yet.
@@ -74,12 +100,12 @@ impl Rtt {
 
     /// The shortest round trip of the last [`MIN_RTT_WINDOW`].
     pub fn min(&self) -> Duration {
-        self.min
+        self.min.rtt
     }
 
     /// When the minimum was measured.
     pub fn min_at(&self) -> Time {
-        self.min_at
+        self.min.at
     }
 
     /// How long to wait for an answer after `silences` waits in vain.
@@ -119,5 +145,15 @@ mod tests {
         assert_eq!(rtt.min(), 10 * MS);
         rtt.sample(Time::from_millis(10_001), 30 * MS);
         assert_eq!(rtt.min(), 30 * MS);
+    }
+
+    #[test]
+    fn what_was_measured_within_the_window_counts_when_an_older_minimum_is_forgotten() {
+        let mut rtt = Rtt::default();
+        rtt.sample(Time::from_millis(0), 10 * MS);
+        rtt.sample(Time::from_millis(9_000), 12 * MS);
+        rtt.sample(Time::from_millis(9_500), 30 * MS);
+        rtt.sample(Time::from_millis(10_500), 35 * MS);
+        assert_eq!((rtt.min(), rtt.min_at()), (12 * MS, Time::from_millis(9_000)));
     }
 }

@@ -9,6 +9,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::time::Time;
+use crate::transfer::courtesy::{Courtesy, RECOVERY_INTERVAL, Round};
+use crate::transfer::startup::{Startup, TRAIN_BLOCKS};
 
 /// Growth per round while the path's rate is still being found: 2/ln 2, the least that doubles the rate each round,
 /// rounded up (BBR, section "Startup").
@@ -39,14 +41,17 @@ pub const SCHEDULING_SLACK: Duration = Duration::from_millis(2);
 /// So much time's worth of requests leaves at once, or two blocks: less would need a datagram for each request, and more
 /// would not fit the short queues of some paths.
 pub const BURST: Duration = Duration::from_micros(250);
-/// A round trip longer than the shortest by this, and by an eighth, ends the startup (RFC 9406, MIN_RTT_THRESH).
-pub const MIN_RISE: Duration = Duration::from_millis(4);
 /// A round that lost more than this share, while the delay rose too, met a full queue.
 pub const HEAVY_LOSS: f64 = 0.2;
+/// Risen to so many times the shortest round trip.
+pub const HEAVY_LOSS_DELAY: f64 = 1.5;
 /// What is left of the rate estimate after such a round.
 pub const HEAVY_LOSS_CUT: f64 = 0.7;
 /// How long the window stays small to see the path's true round trip, at least.
 pub const PROBE_RTT_TIME: Duration = Duration::from_millis(100);
+
+/// How long it then is not made small again, whatever was seen.
+pub const PROBE_RTT_INTERVAL: Duration = Duration::from_secs(5);
 
 /// What is noted when something is asked for, and handed back when it arrives or is lost.
 #[derive(Clone, Copy, Debug)]
@@ -85,9 +90,14 @@ pub struct Window {
     round_lost: u64,
     round_delivered: u64,
     round_min_rtt: Duration,
+    courtesy: Courtesy,
+    startup: Startup,
+    /// The first window in a round trip, in bytes per second; zero once the path is known better.
+    initial_rate: f64,
     full_rate: f64,
     full_rounds: u32,
     next_probe_at: Time,
+    next_probe_rtt_at: Time,
     next_send_at: Time,
 }
 
@@ -115,9 +125,13 @@ impl Window {
             round_lost: 0,
             round_delivered: 0,
             round_min_rtt: Duration::MAX,
+            courtesy: Courtesy::default(),
+            startup: Startup::default(),
+            initial_rate: 0.0,
             full_rate: 0.0,
             full_rounds: 0,
             next_probe_at: Time::ZERO,
+            next_probe_rtt_at: Time::ZERO,
             next_send_at: Time::ZERO,
         }
     }
@@ -139,12 +153,16 @@ impl Window {
 
     /// The bottleneck's rate in bytes per second; zero while unknown.
     pub fn rate(&self) -> f64 {
+        self.largest_rate().min(self.courtesy.bound())
+    }
+
+    fn largest_rate(&self) -> f64 {
         self.rates.front().map_or(0.0, |sample| sample.rate)
     }
 
     /// How many bytes may be in flight.
     pub fn size(&self, min_rtt: Duration) -> u64 {
-        let rate = self.rate();
+        let rate = self.estimate();
         if rate == 0.0 {
             return INITIAL_BLOCKS * self.block;
         }
@@ -154,9 +172,15 @@ impl Window {
             Mode::ProbeRtt { .. } => 0.5,
             _ => CRUISE_WINDOW,
         };
-        let floor = if self.mode == Mode::Startup { INITIAL_BLOCKS } else { MIN_BLOCKS } * self.block;
+        let floor = if self.initial_rate > 0.0 { INITIAL_BLOCKS } else { MIN_BLOCKS } * self.block;
         let size = gain * product + rate * SCHEDULING_SLACK.as_secs_f64();
         (size as u64).max(floor)
+    }
+
+    /// The rate by which the window is sized. While it is still being found, what a part of a round trip brought counts
+    /// as well: a whole one shows only what was asked for in the last.
+    fn estimate(&self) -> f64 {
+        if self.mode == Mode::Startup { self.rate().max(self.startup.rate()) } else { self.rate() }
     }
 
     /// When the pace allows the next burst of requests.
@@ -166,9 +190,15 @@ impl Window {
 
     /// How much time's worth may leave at once.
     fn burst(&self) -> Duration {
-        let rate = self.rate();
-        let two_blocks = if rate > 0.0 { 2.0 * self.block as f64 / rate } else { 0.0 };
+        let pace = self.pace();
+        let two_blocks = if pace > 0.0 { 2.0 * self.block as f64 / pace } else { 0.0 };
         BURST.max(Duration::from_secs_f64(two_blocks))
+    }
+
+    /// What requests are paced by, before any gain, in bytes per second; zero while nothing is known. What little was
+    /// asked for at first says nothing of the rate: until more is known, the first window goes out within a round trip.
+    fn pace(&self) -> f64 {
+        self.estimate().max(self.initial_rate)
     }
 
     /// Whether a request may leave now: the first of a burst only when the pace has earned the whole of it, so that
@@ -176,7 +206,7 @@ impl Window {
     pub fn may_send(&self, now: Time, min_rtt: Duration, first: bool) -> bool {
         let in_pace = now >= if first { self.next_send_at() } else { self.next_send_at };
         let size = self.size(min_rtt).max(self.block);
-        let burst = if first { (self.rate() * self.burst().as_secs_f64()) as u64 } else { 0 };
+        let burst = if first { (self.pace() * self.burst().as_secs_f64()) as u64 } else { 0 };
         in_pace && self.in_flight + burst.min(size / 4).max(self.block) <= size
     }
 
@@ -193,8 +223,8 @@ impl Window {
             self.delivered_at = now;
         }
         self.in_flight += bytes;
-        let rate = self.rate();
-        if rate > 0.0 {
+        let pace = self.pace();
+        if pace > 0.0 {
             let gain = match self.mode {
                 Mode::Startup => STARTUP_GAIN,
                 Mode::Drain => 1.0 / STARTUP_GAIN,
@@ -202,7 +232,7 @@ impl Window {
                 Mode::ProbeDown { .. } => DRAIN_GAIN,
                 Mode::Cruise | Mode::ProbeRtt { .. } => 1.0,
             };
-            let spacing = Duration::from_secs_f64(bytes as f64 / (rate * gain));
+            let spacing = Duration::from_secs_f64(bytes as f64 / (pace * gain));
             // Who comes late catches up, within half a burst more.
             self.next_send_at = self.next_send_at.max(now - self.burst() * 3 / 2) + spacing;
         }
@@ -242,6 +272,9 @@ impl Window {
         self.first_sent_at = stamp.sent_at;
         self.round_delivered += bytes;
         self.round_min_rtt = self.round_min_rtt.min(path.latest);
+        if self.rates.is_empty() {
+            self.initial_rate = (INITIAL_BLOCKS * self.block) as f64 / path.min.as_secs_f64().max(1e-6);
+        }
 
         let new_round = stamp.delivered >= self.round_ends_at;
         if new_round {
@@ -258,10 +291,20 @@ impl Window {
             }
         }
         let before = self.mode;
+        if self.mode == Mode::Startup {
+            let most = self.pace() * STARTUP_GAIN;
+            self.startup.on_arrived(now, self.delivered, TRAIN_BLOCKS * self.block, most, path);
+            if self.startup.queue_builds_up() {
+                self.mode = Mode::Drain;
+            }
+        }
         if new_round {
             self.end_round(now, stamp.app_limited, path);
         }
         self.change_mode(now, path);
+        if self.mode != Mode::Startup {
+            self.initial_rate = 0.0;
+        }
         if self.mode != before {
             let (rate, window) = (self.rate() / 1e6, self.size(path.min));
             log::trace!("{now:?} {:?}: {rate:.3} MB/s, window {window}, {path:?}", self.mode);
@@ -291,25 +334,36 @@ impl Window {
         }
     }
 
+    /// Looks for the rate anew.
+    fn enter_startup(&mut self) {
+        self.mode = Mode::Startup;
+        self.full_rate = self.rate();
+        self.full_rounds = 0;
+        self.startup = Startup::default();
+    }
+
     fn end_round(&mut self, now: Time, app_limited: bool, path: PathTimes) {
         let sent = self.round_lost + self.round_delivered;
         let loss = self.round_lost as f64 / sent.max(1) as f64;
-        if loss > HEAVY_LOSS && path.latest > path.min.mul_f64(1.5) {
-            if self.mode == Mode::Startup {
-                self.mode = Mode::Drain;
-            } else {
-                for sample in &mut self.rates {
-                    sample.rate *= HEAVY_LOSS_CUT;
-                }
-            }
-        }
+        let quickest = std::mem::replace(&mut self.round_min_rtt, Duration::MAX);
+        let round = Round { number: self.round, lost: self.round_lost > 0, quickest };
         self.round_lost = 0;
         self.round_delivered = 0;
-        let round_min_rtt = std::mem::replace(&mut self.round_min_rtt, Duration::MAX);
-        // Even the quickest answer of a round waited in a queue: the path is full.
-        let risen = path.min + (path.min / 8).max(MIN_RISE);
-        if self.mode == Mode::Startup && round_min_rtt != Duration::MAX && round_min_rtt > risen {
-            self.mode = Mode::Drain;
+        let is_heavy = loss > HEAVY_LOSS && path.latest > path.min.mul_f64(HEAVY_LOSS_DELAY);
+        match self.mode {
+            Mode::Startup if is_heavy => self.mode = Mode::Drain,
+            Mode::Startup | Mode::Drain => {}
+            _ => {
+                let rate = self.rate();
+                if self.courtesy.on_round(now, round, path.min, rate) {
+                    log::trace!("{now:?} cut from {rate:.0} bytes/s: the queue ran over");
+                    self.cruise(now);
+                } else if is_heavy && !self.courtesy.holds_back() {
+                    for sample in &mut self.rates {
+                        sample.rate *= HEAVY_LOSS_CUT;
+                    }
+                }
+            }
         }
         if self.mode == Mode::Startup && !app_limited {
             if self.rate() >= self.full_rate * 1.25 {
@@ -335,19 +389,22 @@ impl Window {
                 // The startup may have ended early: see soon whether there is more.
                 self.next_probe_at = now;
             }
+            Mode::ProbeUp { until_round, .. } if self.round > until_round && self.courtesy.holds_back() => {
+                self.courtesy.on_more_worked(PROBE_GAIN, self.largest_rate());
+                self.mode = Mode::ProbeDown { until_round: self.round };
+            }
             Mode::ProbeUp { until_round, rate_before } if self.round > until_round => {
                 // There is more than one probe's worth: find out as at the start.
                 if self.rate() > rate_before * PROBE_FOUND_MORE {
-                    self.mode = Mode::Startup;
-                    self.full_rate = self.rate();
-                    self.full_rounds = 0;
+                    self.enter_startup();
                 } else {
                     self.mode = Mode::ProbeDown { until_round: self.round };
                 }
             }
             Mode::ProbeDown { until_round } if self.round > until_round => self.cruise(now),
             Mode::ProbeRtt { until } if now >= until => self.cruise(now),
-            Mode::Cruise if path.min_is_old => {
+            Mode::Cruise if path.min_is_old && now >= self.next_probe_rtt_at => {
+                self.next_probe_rtt_at = now + PROBE_RTT_INTERVAL;
                 self.mode = Mode::ProbeRtt { until: now + PROBE_RTT_TIME.max(path.min * 2) };
             }
             _ => {}
@@ -356,7 +413,8 @@ impl Window {
 
     fn cruise(&mut self, now: Time) {
         self.mode = Mode::Cruise;
-        self.next_probe_at = now + PROBE_INTERVAL;
+        let is_behind = self.courtesy.is_behind(now, self.rate());
+        self.next_probe_at = now + if is_behind { RECOVERY_INTERVAL } else { PROBE_INTERVAL };
     }
 }
 
@@ -370,3 +428,6 @@ pub struct PathTimes {
     /// Whether the smallest was measured so long ago that it should be measured anew.
     pub min_is_old: bool,
 }
+
+#[cfg(test)]
+mod tests;

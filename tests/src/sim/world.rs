@@ -98,6 +98,8 @@ pub struct World {
     now: Time,
     random: fastrand::Rng,
     hosts: BTreeMap<SocketAddr, Host>,
+    /// Hosts whose link is that of another.
+    behind: BTreeMap<SocketAddr, SocketAddr>,
     agenda: BinaryHeap<Reverse<Scheduled>>,
     order: u64,
     /// Everything that leaves a host passes here first: (time, from, to, payload).
@@ -113,6 +115,7 @@ impl World {
             now: Time::ZERO,
             random: fastrand::Rng::with_seed(seed),
             hosts: BTreeMap::new(),
+            behind: BTreeMap::new(),
             agenda: BinaryHeap::new(),
             order: 0,
             watch: None,
@@ -212,6 +215,12 @@ impl World {
         result
     }
 
+    /// Adds a host that has its link in common with `gateway`.
+    pub fn add_behind(&mut self, gateway: SocketAddr, address: SocketAddr, citizen: impl Citizen) {
+        self.behind.insert(address, gateway);
+        self.add(address, Link::default(), citizen);
+    }
+
     /// Sends a datagram with any source address, as a forger may.
     pub fn inject(&mut self, from: SocketAddr, to: SocketAddr, bytes: Vec<u8>) {
         self.schedule(self.now, What::Downlink { to, from, bytes });
@@ -245,6 +254,7 @@ impl World {
             };
             host.traffic.datagrams_out += 1;
             host.traffic.bytes_out += bytes.len() as u64;
+            let Some(host) = self.hosts.get_mut(self.behind.get(&from).unwrap_or(&from)) else { return };
             if !host.is_up {
                 continue;
             }
@@ -276,7 +286,7 @@ impl World {
         self.now = at;
         match what {
             What::Downlink { to, from, bytes } => {
-                let Some(host) = self.hosts.get_mut(&to) else {
+                let Some(host) = self.hosts.get_mut(self.behind.get(&to).unwrap_or(&to)) else {
                     return true;
                 };
                 if !host.is_up || host.link.loses(bytes.len(), &mut self.random) {

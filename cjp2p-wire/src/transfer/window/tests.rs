@@ -1,0 +1,114 @@
+use std::collections::VecDeque;
+
+use super::*;
+use crate::transfer::rtt::{MIN_RTT_WINDOW, Rtt};
+
+const BLOCK: u64 = 1500;
+const STEP: Duration = Duration::from_micros(100);
+
+/// A window that always has something to ask for, over a path with a queue that never overflows.
+struct Model {
+    window: Window,
+    rtt: Rtt,
+    bytes_per_step: f64,
+    delay: Duration,
+    now: Time,
+    idle_at: Time,
+    coming: VecDeque<(Time, Time, Stamp)>,
+    delivered: u64,
+}
+
+impl Model {
+    /// A path on which one block was exchanged already, as a first question. Its answer was short, so that no later one
+    /// is ever as quick.
+    fn new(megabits: f64, rtt_ms: u64) -> Model {
+        let mut model = Model {
+            window: Window::new(BLOCK),
+            rtt: Rtt::default(),
+            bytes_per_step: megabits * 125_000.0 * STEP.as_secs_f64(),
+            delay: Duration::from_millis(rtt_ms),
+            now: Time::from_millis(1),
+            idle_at: Time::ZERO,
+            coming: VecDeque::new(),
+            delivered: 0,
+        };
+        let stamp = model.window.on_sent(model.now, BLOCK);
+        model.coming.push_back((model.now + model.delay, model.now, stamp));
+        model.run(model.delay + Duration::from_millis(5), 1);
+        model
+    }
+
+    fn ask(&mut self) {
+        let stamp = self.window.on_sent(self.now, BLOCK);
+        let sending = STEP.mul_f64(BLOCK as f64 / self.bytes_per_step);
+        self.idle_at = self.idle_at.max(self.now + self.delay) + sending;
+        self.coming.push_back((self.idle_at, self.now, stamp));
+    }
+
+    /// Asks for `most` blocks and takes what comes, for so long; returns the longest time that one waited in the queue.
+    fn run(&mut self, time: Duration, most: u64) -> Duration {
+        let (end, mut asked, mut queueing) = (self.now + time, u64::from(most == 1), Duration::ZERO);
+        while self.now < end {
+            self.now = self.now + STEP;
+            while let Some(&(at, sent_at, stamp)) = self.coming.front()
+                && at <= self.now
+            {
+                self.coming.pop_front();
+                self.rtt.sample(self.now, self.now.since(sent_at));
+                queueing = queueing.max(self.rtt.latest() - self.delay);
+                let times = PathTimes {
+                    min: self.rtt.min(),
+                    latest: self.rtt.latest(),
+                    min_is_old: self.now.since(self.rtt.min_at()) > MIN_RTT_WINDOW * 9 / 10,
+                };
+                self.delivered += BLOCK;
+                self.window.on_arrived(self.now, stamp, BLOCK, times);
+            }
+            let mut first = true;
+            while asked < most && self.window.may_send(self.now, self.rtt.min(), std::mem::take(&mut first)) {
+                self.ask();
+                asked += 1;
+            }
+        }
+        queueing
+    }
+
+    /// The share of the path's rate that arrives in so much time.
+    fn utilisation(&mut self, time: Duration) -> f64 {
+        let before = self.delivered;
+        self.run(time, u64::MAX);
+        (self.delivered - before) as f64 / (self.bytes_per_step * (time.as_nanos() / STEP.as_nanos()) as f64)
+    }
+}
+
+#[test]
+fn a_long_fast_path_is_full_six_round_trips_after_the_first_question() {
+    let mut model = Model::new(100.0, 100);
+    model.run(Duration::from_millis(600), u64::MAX);
+    let used = model.utilisation(Duration::from_secs(1));
+    assert!(used > 0.9, "{used}");
+}
+
+#[test]
+fn a_slow_path_is_not_flooded_at_the_start() {
+    let mut model = Model::new(2.0, 50);
+    // What is asked for at once at first takes so long; then nothing may be added to it.
+    let first = Duration::from_secs_f64(INITIAL_BLOCKS as f64 * BLOCK as f64 / 250_000.0);
+    let queueing = model.run(Duration::from_secs(1), u64::MAX);
+    assert!(queueing < first, "{queueing:?}");
+}
+
+#[test]
+fn a_path_stays_full_and_its_queue_short_for_half_a_minute() {
+    for (megabits, rtt_ms) in [(20.0, 20), (50.0, 40), (5.0, 100), (100.0, 5)] {
+        let mut model = Model::new(megabits, rtt_ms);
+        model.run(Duration::from_secs(1), u64::MAX);
+        for second in 1..30 {
+            let used = model.utilisation(Duration::from_secs(1));
+            assert!(used > 0.85, "{megabits} Mbit/s, {rtt_ms} ms, second {second}: {used}");
+        }
+        let queueing = model.run(Duration::from_secs(2), u64::MAX);
+        let product = Duration::from_millis(rtt_ms);
+        assert!(queueing < product + Duration::from_millis(10), "{megabits} Mbit/s: {queueing:?}");
+    }
+}
