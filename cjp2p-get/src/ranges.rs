@@ -42,28 +42,26 @@ impl RangeArg {
 }
 
 fn parse_part(text: &str) -> Result<Part, String> {
-    let Some(sign) = text.find(['-', '+']) else {
-        return Err(format!("{text:?} is no range; write FIRST-LAST, FIRST-, -COUNT or FIRST+COUNT"));
-    };
-    let (first, rest, adds) = (&text[..sign], &text[sign + 1..], text[sign..].starts_with('+'));
-    let count = || match size::parse(rest)? {
+    let no_range = || format!("{text:?} is no range; write FIRST-LAST, FIRST-, -COUNT or FIRST+COUNT");
+    let count = |count: &str| match size::parse(count)? {
         0 => Err(format!("{text:?} is a range of no bytes")),
         count => Ok(count),
     };
-    if first.is_empty() && !adds {
-        return Ok(Part::Last(count()?));
-    }
-    let first = size::parse(first)?;
+    let sign = text.find(['-', '+']).ok_or_else(no_range)?;
     // No content is so long that it matters where this saturates.
-    let end = match rest {
-        _ if adds => first.saturating_add(count()?),
-        "" => u64::MAX,
-        _ => match size::parse(rest)? {
-            last if last < first => return Err(format!("{text:?} ends before it begins")),
-            last => last.saturating_add(1),
+    match (&text[..sign], &text[sign..=sign], &text[sign + 1..]) {
+        ("", "+", _) | (_, "+", "") | ("", _, "") => Err(no_range()),
+        ("", _, bytes) => Ok(Part::Last(count(bytes)?)),
+        (first, _, "") => Ok(Part::Span(size::parse(first)?..u64::MAX)),
+        (first, "+", bytes) => {
+            let first = size::parse(first)?;
+            Ok(Part::Span(first..first.saturating_add(count(bytes)?)))
+        }
+        (first, _, last) => match (size::parse(first)?, size::parse(last)?) {
+            (first, last) if last < first => Err(format!("{text:?} ends before it begins")),
+            (first, last) => Ok(Part::Span(first..last.saturating_add(1))),
         },
-    };
-    Ok(Part::Span(first..end))
+    }
 }
 
 /// All ranges of the command line, in the order in which they are fetched. None stands for all of the content.
@@ -147,10 +145,10 @@ mod tests {
             ("x", "is no range"),
             ("5", "is no range"),
             (":5", "is no range"),
-            ("-", "is not a size"),
-            ("+", "is not a size"),
-            ("+5", "is not a size"),
-            ("5+", "is not a size"),
+            ("-", "is no range"),
+            ("+", "is no range"),
+            ("+5", "is no range"),
+            ("5+", "is no range"),
             ("--5", "is not a size"),
             ("1--2", "is not a size"),
             ("1-2-3", "is not a size"),

@@ -211,15 +211,11 @@ impl Stream {
 
     /// Plans all that is left to be written, as far as that is known.
     fn make_plan(&mut self) {
-        let selected = match self.length {
-            Some(length) => select(&self.parts, length),
-            None if self.parts.is_empty() => select(&[], u64::MAX),
-            // What lies past the end is left out later, and nothing of it comes.
-            None => match self.first_parts() {
-                [] => Vec::new(),
-                spans => select(spans, u64::MAX),
-            },
-        };
+        // What lies past the end is left out once that is known, and nothing of it comes.
+        let length = self.length.unwrap_or(u64::MAX);
+        let parts = if self.length.is_some() { &self.parts[..] } else { self.first_parts() };
+        let waits = parts.is_empty() && !self.parts.is_empty();
+        let selected = if waits { Vec::new() } else { select(parts, length) };
         // Nothing of what was written can change: it was there.
         let mut handed = self.handed;
         self.plan.clear();
