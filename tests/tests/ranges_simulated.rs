@@ -8,6 +8,7 @@ use cjp2p_tests::content;
 use cjp2p_tests::sim::liars::{Liar, Lie};
 use cjp2p_tests::sim::memory::Fetched;
 use cjp2p_tests::sim::{Link, Peer, World};
+use cjp2p_wire::time::Time;
 use cjp2p_wire::transfer::blobs::JobId;
 use cjp2p_wire::transfer::fetch::{Part, Progress, select};
 use proptest::prelude::*;
@@ -75,6 +76,23 @@ fn a_range_of_a_large_file_costs_little_more_than_itself() {
         // Beside the range, its leaves' other bytes, and the end.
         let written = fetched(&world, job).done.total();
         assert!(written <= to - from + 2 * 4095 + (16 << 10), "{written}");
+    }
+}
+
+#[test]
+fn a_range_comes_as_soon_as_the_beginning_of_everything_does() {
+    let bytes = content::bytes(54, 200 << 20);
+    let length = bytes.len() as u64;
+    let took = |parts: Vec<Part>, first: Range<u64>| {
+        let link = Link { delay: Duration::from_millis(50), ..Link::default() };
+        let (mut world, job) = start(55, link, &bytes, parts);
+        assert!(world.run_until(Duration::from_secs(5), |world| has(world, job, first.clone())));
+        world.now().since(Time::ZERO)
+    };
+    let everything = took(Vec::new(), 0..65_536);
+    for part in [Part::Span(0..65_536), Part::Span(100_000_000..100_065_536), Part::Last(65_536)] {
+        let took = took(vec![part.clone()], part.within(length));
+        assert!(took <= everything, "{part:?} took {took:?}, and the beginning of everything {everything:?}");
     }
 }
 

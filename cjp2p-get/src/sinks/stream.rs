@@ -388,3 +388,6 @@ impl Destination for Stream {
         failure(self.path.as_deref(), error)
     }
 }
+
+#[cfg(test)]
+mod tests;
