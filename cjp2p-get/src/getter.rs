@@ -203,7 +203,7 @@ impl Getter {
         let Some(output) = self.output.take() else { return Ok(()) };
         let destination: Box<dyn Destination> = match &id {
             ContentId::Blake3(root) => {
-                let stream = Stream::start(*root, self.ranges.parts(), output, self.waker.clone());
+                let stream = Stream::start(*root, self.ranges.specs(), output, self.waker.clone());
                 Box::new(stream.map_err(|error| ToolError::failure(format!("threads: {error}")))?)
             }
             _ => Box::new(Temporary::new(&self.temp_dir, output)?),

@@ -86,8 +86,8 @@ pub(crate) fn failure(
         }
         Failure::Mismatch => (Exit::Mismatch, "what came does not match the id".into()),
         Failure::Destination(error) => (Exit::Destination, error.to_string()),
-        Failure::PastTheEnd { part, length } => {
-            let range = ranges.text(*part);
+        Failure::PastTheEnd { nth, length } => {
+            let range = ranges.text(*nth);
             // To go on would not help.
             let message = format!("nothing is at --range {range}: the content is {length} bytes long");
             return ToolError::usage(message);
@@ -109,7 +109,7 @@ pub(crate) struct Limits {
 impl Limits {
     /// What to fetch, within these limits.
     pub(crate) fn spec(&self, id: ContentId, ranges: &Ranges, resume: Option<Resume>) -> Spec {
-        let ranges = ranges.parts();
+        let ranges = ranges.specs();
         Spec { id, ranges, resume, source_timeout: self.timeout, stall_timeout: self.stall }
     }
 }

@@ -3,14 +3,14 @@
 use std::ops::Range;
 
 use cjp2p_wire::tool::size;
-use cjp2p_wire::transfer::fetch::{Part, select};
+use cjp2p_wire::transfer::fetch::{RangeSpec, select};
 use cjp2p_wire::transfer::ranges::RangeSet;
 
 /// One range of the command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RangeArg {
     text: String,
-    part: Part,
+    spec: RangeSpec,
     priority: u8,
 }
 
@@ -32,7 +32,7 @@ impl RangeArg {
                 _ => return Err(format!("the priority {digits:?} is not a number from 0 to 255")),
             },
         };
-        Ok(RangeArg { text: text.to_owned(), part: parse_part(range.trim())?, priority })
+        Ok(RangeArg { text: text.to_owned(), spec: parse_spec(range.trim())?, priority })
     }
 
     /// How it was written.
@@ -41,7 +41,7 @@ impl RangeArg {
     }
 }
 
-fn parse_part(text: &str) -> Result<Part, String> {
+fn parse_spec(text: &str) -> Result<RangeSpec, String> {
     let no_range = || format!("{text:?} is no range; write FIRST-LAST, FIRST-, -COUNT or FIRST+COUNT");
     let count = |count: &str| match size::parse(count)? {
         0 => Err(format!("{text:?} is a range of no bytes")),
@@ -51,15 +51,15 @@ fn parse_part(text: &str) -> Result<Part, String> {
     // No content is so long that it matters where this saturates.
     match (&text[..sign], &text[sign..=sign], &text[sign + 1..]) {
         ("", "+", _) | (_, "+", "") | ("", _, "") => Err(no_range()),
-        ("", _, bytes) => Ok(Part::Last(count(bytes)?)),
-        (first, _, "") => Ok(Part::Span(size::parse(first)?..u64::MAX)),
+        ("", _, bytes) => Ok(RangeSpec::Last(count(bytes)?)),
+        (first, _, "") => Ok(RangeSpec::Span(size::parse(first)?..u64::MAX)),
         (first, "+", bytes) => {
             let first = size::parse(first)?;
-            Ok(Part::Span(first..first.saturating_add(count(bytes)?)))
+            Ok(RangeSpec::Span(first..first.saturating_add(count(bytes)?)))
         }
         (first, _, last) => match (size::parse(first)?, size::parse(last)?) {
             (first, last) if last < first => Err(format!("{text:?} ends before it begins")),
-            (first, last) => Ok(Part::Span(first..last.saturating_add(1))),
+            (first, last) => Ok(RangeSpec::Span(first..last.saturating_add(1))),
         },
     }
 }
@@ -81,8 +81,8 @@ impl Ranges {
     }
 
     /// The ranges as the fetch knows them.
-    pub(crate) fn parts(&self) -> Vec<Part> {
-        self.0.iter().map(|range| range.part.clone()).collect()
+    pub(crate) fn specs(&self) -> Vec<RangeSpec> {
+        self.0.iter().map(|range| range.spec.clone()).collect()
     }
 
     /// How a range was written.
@@ -92,7 +92,7 @@ impl Ranges {
 
     /// The bytes that they select of content of `length` bytes.
     pub(crate) fn select(&self, length: u64) -> Vec<Range<u64>> {
-        select(&self.parts(), length)
+        select(&self.specs(), length)
     }
 
     /// The same, in the order of their offsets.
@@ -102,7 +102,7 @@ impl Ranges {
 
     /// Whether they are all of content of `length` bytes.
     pub(crate) fn are_all(&self, length: u64) -> bool {
-        let fit = self.0.iter().all(|range| !range.part.is_past_the_end(length));
+        let fit = self.0.iter().all(|range| !range.spec.is_past_the_end(length));
         fit && self.set(length).total() == length
     }
 }
@@ -111,9 +111,9 @@ impl Ranges {
 mod tests {
     use super::*;
 
-    fn parse(text: &str) -> (Part, u8) {
+    fn parse(text: &str) -> (RangeSpec, u8) {
         let range = RangeArg::parse(text).unwrap();
-        (range.part, range.priority)
+        (range.spec, range.priority)
     }
 
     #[test]
@@ -131,11 +131,11 @@ mod tests {
             ("0-18446744073709551615", 0..u64::MAX),
             ("1+18446744073709551615", 1..u64::MAX),
         ] {
-            assert_eq!(parse(text), (Part::Span(range), 0), "{text}");
+            assert_eq!(parse(text), (RangeSpec::Span(range), 0), "{text}");
         }
-        assert_eq!(parse("-500"), (Part::Last(500), 0));
-        assert_eq!(parse("-1M:255"), (Part::Last(1 << 20), 255));
-        assert_eq!(parse("0-:7"), (Part::Span(0..u64::MAX), 7));
+        assert_eq!(parse("-500"), (RangeSpec::Last(500), 0));
+        assert_eq!(parse("-1M:255"), (RangeSpec::Last(1 << 20), 255));
+        assert_eq!(parse("0-:7"), (RangeSpec::Span(0..u64::MAX), 7));
     }
 
     #[test]

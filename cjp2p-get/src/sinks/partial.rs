@@ -45,6 +45,8 @@ pub(crate) struct Partial {
     /// Of the whole content: proven, or where content is staged, the one tried.
     length: Option<u64>,
     done: RangeSet,
+    /// What of `done` an interrupted fetch had.
+    resumed: RangeSet,
     record: Record,
     /// Length and times of the finished file: once it is changed, it is not this content any more.
     published: Option<(u64, i64, i64)>,
@@ -99,6 +101,7 @@ pub(crate) fn prepare(
         },
         length: None,
         done: RangeSet::new(),
+        resumed: RangeSet::new(),
         record: Record::new(paths.record.clone()),
         published: None,
         complete: false,
@@ -110,7 +113,7 @@ pub(crate) fn prepare(
     Ok(Prepared::Ready(Box::new(partial), resume))
 }
 
-/// The length of the file, where it is there and right. Of parts of a content that cannot be told before they are here too.
+/// The length of the file, where it is there and right. Of ranges that cannot be told before they are here too.
 fn look(id: &ContentId, ranges: &Ranges, paths: &Paths, force: bool) -> Result<Option<u64>, ToolError> {
     let path = &paths.target;
     let shown = names::shown(path);
@@ -186,6 +189,7 @@ impl Partial {
     /// Goes on from what an interrupted download had, and begins its record anew: without what turned out wrong.
     fn take_up(&mut self, resume: &Resume) -> io::Result<()> {
         self.done = resume.done.clone();
+        self.resumed = resume.done.clone();
         let end = resume.length.saturating_sub(1);
         match &resume.verifier {
             None => self.length = Some(resume.length),
@@ -223,7 +227,7 @@ impl Partial {
             return None;
         }
         let ranges = self.ranges.set(length);
-        let mut more = self.done.clone();
+        let mut more = self.resumed.clone();
         more.remove(length.saturating_sub(PROOF_LEN)..length);
         for range in ranges.iter() {
             more.remove(range.start / LEAF_LEN * LEAF_LEN..range.end.next_multiple_of(LEAF_LEN));

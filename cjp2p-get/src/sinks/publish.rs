@@ -33,7 +33,7 @@ pub(super) struct LastStep {
 /// What a file is to hold of the content.
 pub(super) struct Excerpt {
     pub(super) ranges: RangeSet,
-    /// The partial has more of the content than was asked for, which shall not be lost.
+    /// An interrupted fetch had more of the content than is asked for now, which shall not be lost.
     pub(super) keeps_partial: bool,
 }
 
@@ -87,7 +87,7 @@ impl LastStep {
         written
     }
 
-    /// A file was there before. By its id nobody can tell whether it holds these parts, but now they are here.
+    /// A file was there before. By the id nobody can tell whether it holds these ranges, but now they are here.
     fn compare(&self, excerpt: &Excerpt) -> io::Result<()> {
         let found = fs::metadata(&self.paths.target)?;
         if !found.is_file()

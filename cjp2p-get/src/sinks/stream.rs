@@ -17,7 +17,7 @@ use cjp2p_wire::content_id::Hash;
 use cjp2p_wire::io::event_loop::Waker;
 use cjp2p_wire::tool::{Exit, ToolError, names};
 use cjp2p_wire::transfer::blobs::Read;
-use cjp2p_wire::transfer::fetch::{Part, select};
+use cjp2p_wire::transfer::fetch::{RangeSpec, select};
 use cjp2p_wire::transfer::ranges::RangeSet;
 use cjp2p_wire::tree::{GROUP_LEN, Run, Verified};
 
@@ -81,8 +81,8 @@ fn failure(path: Option<&Path>, error: io::Error) -> ToolError {
 pub(crate) struct Stream {
     shared: Arc<Shared>,
     writer: Option<JoinHandle<()>>,
-    parts: Vec<Part>,
-    /// What the writer is to be given, in order. While the length is not proven, up to a part that depends on it.
+    wanted: Vec<RangeSpec>,
+    /// What the writer is to be given, in order. While the length is not proven, up to a range that depends on it.
     plan: VecDeque<Range<u64>>,
     // Invariant: the same as a set.
     planned: RangeSet,
@@ -118,7 +118,7 @@ struct State {
     error: Option<io::Error>,
 }
 
-/// A part of a block.
+/// A range of a block.
 struct Piece {
     block: Arc<[u8]>,
     range: Range<usize>,
@@ -183,9 +183,14 @@ impl State {
 }
 
 impl Stream {
-    /// Starts to write these parts of the content with this BLAKE3 hash to `output`. `waker` is woken when there is room
+    /// Starts to write these ranges of the content with this BLAKE3 hash to `output`. `waker` is woken when there is room
     /// again, or nothing can be written any more.
-    pub(crate) fn start(root: Hash, parts: Vec<Part>, output: Output, waker: Waker) -> io::Result<Stream> {
+    pub(crate) fn start(
+        root: Hash,
+        wanted: Vec<RangeSpec>,
+        output: Output,
+        waker: Waker,
+    ) -> io::Result<Stream> {
         let shared = Arc::new(Shared::default());
         let writer = {
             let shared = shared.clone();
@@ -194,7 +199,7 @@ impl Stream {
         let mut stream = Stream {
             shared,
             writer: Some(writer),
-            parts,
+            wanted,
             plan: VecDeque::new(),
             planned: RangeSet::new(),
             handed: 0,
@@ -213,9 +218,9 @@ impl Stream {
     fn make_plan(&mut self) {
         // What lies past the end is left out once that is known, and nothing of it comes.
         let length = self.length.unwrap_or(u64::MAX);
-        let parts = if self.length.is_some() { &self.parts[..] } else { self.first_parts() };
-        let waits = parts.is_empty() && !self.parts.is_empty();
-        let selected = if waits { Vec::new() } else { select(parts, length) };
+        let known = if self.length.is_some() { &self.wanted[..] } else { self.first_spans() };
+        let waits = known.is_empty() && !self.wanted.is_empty();
+        let selected = if waits { Vec::new() } else { select(known, length) };
         // Nothing of what was written can change: it was there.
         let mut handed = self.handed;
         self.plan.clear();
@@ -229,15 +234,15 @@ impl Stream {
         self.planned = self.plan.iter().cloned().collect();
     }
 
-    /// The parts that do not depend on the length, up to the first that does.
-    fn first_parts(&self) -> &[Part] {
-        let spans = self.parts.iter().take_while(|part| matches!(part, Part::Span(_))).count();
-        &self.parts[..spans]
+    /// The ranges that do not depend on the length, up to the first that does.
+    fn first_spans(&self) -> &[RangeSpec] {
+        let spans = self.wanted.iter().take_while(|range| matches!(range, RangeSpec::Span(_))).count();
+        &self.wanted[..spans]
     }
 
     /// Whether the writer will not be given any of this block from now on.
     fn is_spent(&self, block: Range<u64>) -> bool {
-        let plan_is_whole = self.length.is_some() || self.first_parts().len() == self.parts.len();
+        let plan_is_whole = self.length.is_some() || self.first_spans().len() == self.wanted.len();
         plan_is_whole && !self.planned.overlaps(block)
     }
 

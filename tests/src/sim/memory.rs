@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use cjp2p_wire::content_id::{ContentId, Hash};
 use cjp2p_wire::transfer::blobs::{JobId, Library, Read, Sink};
-use cjp2p_wire::transfer::fetch::{Part, select};
+use cjp2p_wire::transfer::fetch::{RangeSpec, select};
 use cjp2p_wire::transfer::ranges::RangeSet;
 use cjp2p_wire::tree::{
     Geometry, LEAF_LEN, RUN_ENTRIES, Run, TreeBuilder, TreeSource, Verified, group_leaves, read_tree,
@@ -38,7 +38,7 @@ pub struct MemoryBlobs {
     /// What was fetched.
     pub fetched: BTreeMap<JobId, Fetched>,
     /// What each job wants, in order; without an entry, all.
-    pub parts: BTreeMap<JobId, Vec<Part>>,
+    pub wanted: BTreeMap<JobId, Vec<RangeSpec>>,
     /// Room for each job, in bytes of that; without an entry, all.
     pub room: BTreeMap<JobId, u64>,
     /// Answers `Later` so many times before each read.
@@ -134,7 +134,7 @@ impl MemoryBlobs {
 
     /// The whole leaves of the first `room` bytes that are wanted.
     fn leaves_within(&self, job: JobId, mut room: u64) -> RangeSet {
-        let wanted = select(self.parts.get(&job).map_or(&[], Vec::as_slice), u64::MAX);
+        let wanted = select(self.wanted.get(&job).map_or(&[], Vec::as_slice), u64::MAX);
         let leaves = wanted.into_iter().map(|range| {
             let end = range.end.min(range.start.saturating_add(room));
             room -= end - range.start;

@@ -29,27 +29,27 @@ fn after(ranges: Vec<Range<u64>>, mut bytes: u64) -> Vec<Range<u64>> {
     rest.collect()
 }
 
-fn part() -> impl Strategy<Value = Part> {
+fn spec() -> impl Strategy<Value = RangeSpec> {
     prop_oneof![
-        (0..200_000u64, 1..50_000u64).prop_map(|(start, len)| Part::Span(start..start + len)),
-        (0..200_000u64, 1..20u64).prop_map(|(start, len)| Part::Span(start..start + len)),
-        (0..200_000u64).prop_map(|start| Part::Span(start..u64::MAX)),
-        (1..200_000u64).prop_map(Part::Last),
+        (0..200_000u64, 1..50_000u64).prop_map(|(start, len)| RangeSpec::Span(start..start + len)),
+        (0..200_000u64, 1..20u64).prop_map(|(start, len)| RangeSpec::Span(start..start + len)),
+        (0..200_000u64).prop_map(|start| RangeSpec::Span(start..u64::MAX)),
+        (1..200_000u64).prop_map(RangeSpec::Last),
     ]
 }
 
 proptest! {
     #[test]
-    fn the_parts_come_out_in_order_however_the_blocks_come_in(
+    fn the_ranges_come_out_in_order_however_the_blocks_come_in(
         length in LEAF_LEN + 1..200_000u64,
-        parts in prop::collection::vec(part(), 0..6),
+        ranges in prop::collection::vec(spec(), 0..6),
         // Some come twice, and then cut in another way: under a false length they were fetched before.
         blocks in prop::collection::vec((0..49u64, 1..33u64), 0..60),
     ) {
         let (bytes, tree) = content(length);
         let file = tempfile::NamedTempFile::new().unwrap();
         let output = Output { file: file.reopen().unwrap(), path: None };
-        let mut stream = Stream::start(*tree.root(), parts.clone(), output, waker()).unwrap();
+        let mut stream = Stream::start(*tree.root(), ranges.clone(), output, waker()).unwrap();
         // Whatever did not come so far comes at last.
         let rest = (0..length.div_ceil(LEAF_LEN)).map(|leaf| (leaf, 1)).rev();
         for (leaf, count) in blocks.into_iter().chain(rest) {
@@ -60,13 +60,13 @@ proptest! {
             }
             let kept: RangeSet = stream.kept.iter().map(|(&at, block)| at..at + block.len() as u64).collect();
             prop_assert_eq!(&kept, &stream.have);
-            let needed: RangeSet = after(select(&parts, length), stream.handed).into_iter().collect();
+            let needed: RangeSet = after(select(&ranges, length), stream.handed).into_iter().collect();
             for &start in &stream.spent {
                 let block = start..start + stream.kept[&start].len() as u64;
                 prop_assert!(!needed.overlaps(block), "what the writer needs yet is about to be forgotten");
             }
         }
-        let expected: Vec<u8> = select(&parts, length)
+        let expected: Vec<u8> = select(&ranges, length)
             .into_iter()
             .flat_map(|range| &bytes[range.start as usize..range.end as usize])
             .copied()

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::extent::{Extent, Space};
-use super::part::{Part, select};
+use super::range_spec::{RangeSpec, select};
 use crate::content_id::Hash;
 use crate::transfer::blobs::{JobId, PROOF_LEN};
 use crate::transfer::ranges::RangeSet;
@@ -96,14 +96,20 @@ pub(super) struct Assembly {
 }
 
 impl Assembly {
-    /// Content of `length` bytes of which `done` is here; `parts` are what is wanted of it, in order, or if empty, all.
-    pub(super) fn new(job: JobId, length: u64, check: Check, done: RangeSet, parts: &[Part]) -> Assembly {
+    /// Content of `length` bytes of which `done` is here; `ranges` are what is wanted of it, in order, or if empty, all.
+    pub(super) fn new(
+        job: JobId,
+        length: u64,
+        check: Check,
+        done: RangeSet,
+        ranges: &[RangeSpec],
+    ) -> Assembly {
         let mut assembly = Assembly {
             job,
             length,
             check,
             proven: false,
-            goal: select(parts, length),
+            goal: select(ranges, length),
             passed: 0,
             passed_len: 0,
             extents: BTreeMap::new(),
@@ -119,9 +125,9 @@ impl Assembly {
     }
 
     /// Content that is all here and checked.
-    pub(super) fn finished(job: JobId, length: u64, parts: &[Part]) -> Assembly {
+    pub(super) fn finished(job: JobId, length: u64, ranges: &[RangeSpec]) -> Assembly {
         let all = std::iter::once(0..length).collect();
-        Assembly { proven: true, ..Assembly::new(job, length, Check::AtTheEnd, all, parts) }
+        Assembly { proven: true, ..Assembly::new(job, length, Check::AtTheEnd, all, ranges) }
     }
 
     /// How content with this BLAKE3 hash is checked, if it has this length.

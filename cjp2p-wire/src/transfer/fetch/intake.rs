@@ -137,7 +137,7 @@ impl Fetch {
             && self.assemblies.len() < MAX_CLAIMS
             && let Some(check) = Assembly::check_for(root, length)
         {
-            self.assemblies.push(Assembly::new(self.job, length, check, RangeSet::new(), &self.parts));
+            self.assemblies.push(Assembly::new(self.job, length, check, RangeSet::new(), &self.ranges));
         }
     }
 

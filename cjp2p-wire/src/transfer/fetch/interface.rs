@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::extent::Space;
-use super::part::Part;
+use super::range_spec::RangeSpec;
 use crate::content_id::ContentId;
 use crate::transfer::ranges::RangeSet;
 use crate::tree::TreeVerifier;
@@ -18,7 +18,7 @@ pub struct Spec {
     pub id: ContentId,
     /// Which bytes are wanted, those first that matter most; if empty, all. Whole leaves are fetched, and the end of the
     /// content, which proves its length. Only content with a tree can be had in part; of any other all is fetched.
-    pub ranges: Vec<Part>,
+    pub ranges: Vec<RangeSpec>,
     /// What is here already.
     pub resume: Option<Resume>,
     /// Give up when no peer has sent a byte for so long after the start.
@@ -64,10 +64,10 @@ pub enum Failure {
     Mismatch,
     /// The destination cannot be written.
     Destination(io::Error),
-    /// A part that is wanted begins at the end of the content or beyond.
+    /// A range that is wanted begins at the end of the content or beyond.
     PastTheEnd {
         /// Its place in [`Spec::ranges`].
-        part: usize,
+        nth: usize,
         /// The length of the content, which is proven.
         length: u64,
     },

@@ -12,8 +12,8 @@ mod checking;
 mod extent;
 mod intake;
 mod interface;
-mod part;
 mod picking;
+mod range_spec;
 mod source;
 mod trial;
 
@@ -24,7 +24,7 @@ use std::time::Duration;
 use assembly::{Assembly, Check, Terms};
 pub use extent::Space;
 pub use interface::{Ask, Block, Failure, FetchEvent, PathTerms, Progress, Resume, Spec};
-pub use part::{Part, select};
+pub use range_spec::{RangeSpec, select};
 use source::{Source, Standing};
 
 use crate::content_id::ContentId;
@@ -49,7 +49,7 @@ pub struct Fetch {
     job: JobId,
     id: ContentId,
     /// What is wanted of it, in order; if empty, all.
-    parts: Vec<Part>,
+    ranges: Vec<RangeSpec>,
     sources: BTreeMap<SocketAddr, Source>,
     // Invariant: at most one is proven, and then it is the only one. For content verified as a whole, at most one.
     assemblies: Vec<Assembly>,
@@ -82,7 +82,7 @@ impl Fetch {
     pub fn new(now: Time, job: JobId, spec: Spec) -> Fetch {
         let mut fetch = Fetch {
             job,
-            parts: if matches!(spec.id, ContentId::Blake3(_)) { spec.ranges } else { Vec::new() },
+            ranges: if matches!(spec.id, ContentId::Blake3(_)) { spec.ranges } else { Vec::new() },
             id: spec.id,
             sources: BTreeMap::new(),
             assemblies: Vec::new(),
@@ -123,7 +123,7 @@ impl Fetch {
             (ContentId::Sha256(_) | ContentId::Name(_), _) => Some(Check::AtTheEnd),
         };
         let Some(check) = check else { return };
-        let assembly = Assembly::new(self.job, resume.length, check, resume.done, &self.parts);
+        let assembly = Assembly::new(self.job, resume.length, check, resume.done, &self.ranges);
         let is_proven = assembly.is_proven();
         self.assemblies.push(assembly);
         if is_proven {
@@ -397,18 +397,18 @@ impl Fetch {
         wake
     }
 
-    /// The length is proven. A part that is not there cannot be had from anybody.
+    /// The length is proven. A range that is not there cannot be had from anybody.
     fn tell_length(&mut self, length: u64) {
         self.length_told = true;
         self.events.push_back(FetchEvent::Length(length));
-        if let Some(part) = self.parts.iter().position(|part| part.is_past_the_end(length)) {
-            self.fail(Failure::PastTheEnd { part, length });
+        if let Some(nth) = self.ranges.iter().position(|range| range.is_past_the_end(length)) {
+            self.fail(Failure::PastTheEnd { nth, length });
         }
     }
 
     /// Content so short that no assembly was needed is all here.
     fn complete_at_once(&mut self, length: u64) {
-        self.assemblies = vec![Assembly::finished(self.job, length, &self.parts)];
+        self.assemblies = vec![Assembly::finished(self.job, length, &self.ranges)];
         self.tell_length(length);
         if !self.ended {
             self.complete(length);

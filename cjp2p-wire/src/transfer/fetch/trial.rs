@@ -78,7 +78,7 @@ impl Fetch {
         self.only = only;
         self.trial_since = now;
         self.assemblies =
-            vec![Assembly::new(self.job, length, Check::AtTheEnd, RangeSet::new(), &self.parts)];
+            vec![Assembly::new(self.job, length, Check::AtTheEnd, RangeSet::new(), &self.ranges)];
         self.events.push_back(FetchEvent::Length(length));
         self.check_complete();
     }
