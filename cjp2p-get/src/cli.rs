@@ -7,6 +7,8 @@ use cjp2p_wire::tool::args::{ListenArgs, LockMode, LogArgs, PeerArgs, ProgressAr
 use cjp2p_wire::tool::duration;
 use clap::Parser;
 
+use crate::ranges::RangeArg;
+
 /// The tool's name, before each line on standard error.
 pub(crate) const TOOL: &str = "cjp2p-get";
 
@@ -15,6 +17,7 @@ Examples:
   cjp2p-get blake3/... | tar x              use what comes while the rest is on its way
   cjp2p-get blake3/... -o film.mkv          a file; the same command goes on after an interruption
   cjp2p-get --peer HOST blake3/... > FILE   from a peer that you know
+  cjp2p-get blake3/... --range 4G+1M | ...  a MiB from the middle; --range -64K is the last 64 KiB
   cjp2p-get --into cjp2p ID ID ID           several at once, into a shared folder: cjp2p/ID
   cjp2p-hash -r . | ssh there cjp2p-get --peer HOST --into mirror -
                                             all that is listed
@@ -45,6 +48,12 @@ pub(crate) struct Cli {
     /// Write to DIR/ID, a shared folder, with what is unfinished in DIR/incomplete
     #[arg(long, value_name = "DIR", conflicts_with = "output")]
     pub(crate) into: Option<PathBuf>,
+
+    /// Only these bytes, the last one included: 0-499, 500- (to the end), -500 (the last 500), or as a length 4G+1M; the
+    /// higher the priority (0 to 255, default 0), the earlier; repeatable
+    #[arg(long = "range", value_name = "RANGE[:PRIORITY]", allow_hyphen_values = true)]
+    #[arg(value_parser = RangeArg::parse)]
+    pub(crate) ranges: Vec<RangeArg>,
 
     /// Fetch even what is there already, and replace whatever the file holds
     #[arg(long)]

@@ -26,6 +26,7 @@ use crate::ids::{Ids, Next};
 use crate::job::{Job, Limits, Outcome, Step, failure};
 use crate::peers::Peers;
 use crate::place::Places;
+use crate::ranges::Ranges;
 use crate::report::{Effort, Report};
 use crate::sinks::partial::{Prepared, prepare};
 use crate::sinks::stream::{Output, Stream};
@@ -64,6 +65,7 @@ pub(crate) struct Getter {
     /// Bytes of the ids that are done.
     finished: u64,
     limits: Limits,
+    ranges: Ranges,
     force: bool,
     lock: LockMode,
     temp_dir: PathBuf,
@@ -113,6 +115,7 @@ impl Getter {
             shown_at: Time::ZERO,
             finished: 0,
             limits: Limits { timeout: cli.timeout, stall: cli.stall },
+            ranges: Ranges::new(cli.ranges),
             force: cli.force,
             lock: cli.lock.unwrap_or_default(),
             temp_dir: cli.temp_dir.unwrap_or_else(env::temp_dir),
@@ -200,7 +203,7 @@ impl Getter {
         let Some(output) = self.output.take() else { return Ok(()) };
         let destination: Box<dyn Destination> = match &id {
             ContentId::Blake3(root) => {
-                let stream = Stream::start(*root, output, self.waker.clone());
+                let stream = Stream::start(*root, self.ranges.specs(), output, self.waker.clone());
                 Box::new(stream.map_err(|error| ToolError::failure(format!("threads: {error}")))?)
             }
             _ => Box::new(Temporary::new(&self.temp_dir, output)?),
@@ -213,8 +216,9 @@ impl Getter {
     fn prepare(&mut self, number: u64) {
         let Some(job) = self.jobs.get_mut(&number) else { return };
         let (id, Some(paths), force) = (job.id.clone(), job.paths.clone(), self.force) else { return };
+        let ranges = self.ranges.clone();
         job.step = Step::Preparing;
-        self.tasks.run(move || Outcome::Prepared(number, prepare(&id, paths, force)));
+        self.tasks.run(move || Outcome::Prepared(number, prepare(&id, ranges, paths, force)));
     }
 
     fn retry_locks(&mut self) {
@@ -230,7 +234,7 @@ impl Getter {
         let Some(job) = self.jobs.get_mut(&number) else { return };
         job.resumed = resume.as_ref().map_or(0, |resume| resume.done.total());
         let now = self.event_loop.now();
-        let fetch = self.node.start_fetch(now, self.limits.spec(job.id.clone(), resume));
+        let fetch = self.node.start_fetch(now, self.limits.spec(job.id.clone(), &self.ranges, resume));
         job.step = Step::Fetching(fetch);
         self.store.insert(fetch, &job.id, destination);
         self.by_fetch.insert(fetch, number);
@@ -370,7 +374,8 @@ impl Getter {
             }
             FetchEvent::Failed(why) => {
                 let kept = self.store.abandon(fetch);
-                let error = failure(&why, &self.limits, self.peers.iter().count(), kept.as_deref());
+                let error =
+                    failure(&why, &self.limits, &self.ranges, self.peers.iter().count(), kept.as_deref());
                 self.fail(number, &error)?;
             }
         }
@@ -389,9 +394,14 @@ impl Getter {
             self.by_fetch.remove(&fetch);
         }
         let length = job.length.unwrap_or(0);
-        self.finished += length;
+        let selected = self.ranges.select(length);
+        self.finished += selected.iter().map(|range| range.end - range.start).sum::<u64>();
+        let ranges = (!self.ranges.is_empty()).then(|| match job.paths {
+            Some(_) => self.ranges.set(length).iter().collect(),
+            None => selected,
+        });
         let took = self.event_loop.now().since(job.started);
-        let effort = Effort { length, took, progress: job.last, resumed: job.resumed, already };
+        let effort = Effort { length, ranges, took, progress: job.last, resumed: job.resumed, already };
         if already {
             log::info!("{}: is there already", job.id);
         }
@@ -447,7 +457,7 @@ impl Getter {
                 Step::Preparing | Step::Locked(_) => Default::default(),
             };
             done += progress.done;
-            total = total.zip(progress.length).map(|(total, length)| total + length);
+            total = total.zip(progress.wanted).map(|(total, wanted)| total + wanted);
             if let Some(fetch) = job.fetch().and_then(|fetch| self.node.fetch(fetch)) {
                 sources.extend(fetch.serving());
             }

@@ -10,6 +10,7 @@ use cjp2p_wire::transfer::blobs::JobId;
 use cjp2p_wire::transfer::fetch::{Failure, Progress, Resume, Spec};
 
 use crate::place::Paths;
+use crate::ranges::Ranges;
 use crate::sinks::partial::Prepared;
 
 /// What is being done for an id.
@@ -66,7 +67,13 @@ impl Job {
 }
 
 /// What to tell of a fetch that ended in vain. `kept` is where the part that came is.
-pub(crate) fn failure(why: &Failure, spec: &Limits, peers: usize, kept: Option<&str>) -> ToolError {
+pub(crate) fn failure(
+    why: &Failure,
+    spec: &Limits,
+    ranges: &Ranges,
+    peers: usize,
+    kept: Option<&str>,
+) -> ToolError {
     let (exit, mut message) = match why {
         Failure::NoSource => {
             let time = duration::human(spec.timeout);
@@ -79,6 +86,12 @@ pub(crate) fn failure(why: &Failure, spec: &Limits, peers: usize, kept: Option<&
         }
         Failure::Mismatch => (Exit::Mismatch, "what came does not match the id".into()),
         Failure::Destination(error) => (Exit::Destination, error.to_string()),
+        Failure::PastTheEnd { nth, length } => {
+            let range = ranges.text(*nth);
+            // To go on would not help.
+            let message = format!("nothing is at --range {range}: the content is {length} bytes long");
+            return ToolError::usage(message);
+        }
     };
     if let Some(kept) = kept {
         message += &format!("; what came is kept in {kept}, and the same command goes on from there");
@@ -95,7 +108,8 @@ pub(crate) struct Limits {
 
 impl Limits {
     /// What to fetch, within these limits.
-    pub(crate) fn spec(&self, id: ContentId, resume: Option<Resume>) -> Spec {
-        Spec { id, ranges: Vec::new(), resume, source_timeout: self.timeout, stall_timeout: self.stall }
+    pub(crate) fn spec(&self, id: ContentId, ranges: &Ranges, resume: Option<Resume>) -> Spec {
+        let ranges = ranges.specs();
+        Spec { id, ranges, resume, source_timeout: self.timeout, stall_timeout: self.stall }
     }
 }

@@ -8,6 +8,7 @@ mod ids;
 mod job;
 mod peers;
 mod place;
+mod ranges;
 mod report;
 mod run;
 mod sinks;

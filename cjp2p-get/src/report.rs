@@ -1,6 +1,7 @@
 //! What is told of each id: lines on standard error for what failed, JSON on standard output where asked for.
 
 use std::io::{self, Write};
+use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
@@ -23,6 +24,9 @@ enum Event<'a> {
         path: ShownPath,
         /// Of the content, in bytes.
         length: u64,
+        /// What of it was asked for, in the order in which it lies there; without `--range` nothing is told.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        ranges: Option<Vec<ShownRange>>,
         seconds: f64,
         /// Bytes of content and tree that came.
         received: u64,
@@ -48,6 +52,12 @@ enum Event<'a> {
     },
 }
 
+#[derive(Serialize)]
+struct ShownRange {
+    offset: u64,
+    length: u64,
+}
+
 /// A path in JSON, which knows no bytes.
 #[derive(Serialize)]
 struct ShownPath {
@@ -63,10 +73,16 @@ impl ShownPath {
     }
 }
 
+fn shown(range: &Range<u64>) -> ShownRange {
+    ShownRange { offset: range.start, length: range.end - range.start }
+}
+
 /// What it took to fetch something.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Effort {
     pub(crate) length: u64,
+    /// What of it was asked for, in the order in which it lies there, if not all.
+    pub(crate) ranges: Option<Vec<Range<u64>>>,
     pub(crate) took: Duration,
     pub(crate) progress: Progress,
     pub(crate) resumed: u64,
@@ -103,6 +119,7 @@ impl Report {
             id,
             path: ShownPath::new(path),
             length: effort.length,
+            ranges: effort.ranges.as_ref().map(|ranges| ranges.iter().map(shown).collect()),
             seconds: (effort.took.as_secs_f64() * 1000.0).round() / 1000.0,
             received: effort.progress.received,
             wasted: effort.progress.wasted,
@@ -157,21 +174,26 @@ mod tests {
     #[test]
     fn json_has_its_documented_fields() {
         let id = ContentId::parse("name").unwrap();
-        let event = Event::Complete {
-            id: &id,
-            path: ShownPath::new(Path::new("a")),
-            length: 1,
-            seconds: 0.25,
-            received: 2,
-            wasted: 3,
-            resumed: 4,
-            sources: 5,
-            already: false,
-        };
-        assert_eq!(
-            serde_json::to_string(&event).unwrap(),
-            r#"{"event":"complete","id":"name","path":"a","length":1,"seconds":0.25,"received":2,"wasted":3,"resumed":4,"sources":5,"already":false}"#
-        );
+        for (ranges, in_json) in
+            [(None, ""), (Some(vec![shown(&(7..9))]), r#""ranges":[{"offset":7,"length":2}],"#)]
+        {
+            let event = Event::Complete {
+                id: &id,
+                path: ShownPath::new(Path::new("a")),
+                length: 1,
+                ranges,
+                seconds: 0.25,
+                received: 2,
+                wasted: 3,
+                resumed: 4,
+                sources: 5,
+                already: false,
+            };
+            let expected = format!(
+                r#"{{"event":"complete","id":"name","path":"a","length":1,{in_json}"seconds":0.25,"received":2,"wasted":3,"resumed":4,"sources":5,"already":false}}"#
+            );
+            assert_eq!(serde_json::to_string(&event).unwrap(), expected);
+        }
         let event = Event::Failed { id: None, exit: 2, error: "no" };
         assert_eq!(serde_json::to_string(&event).unwrap(), r#"{"event":"failed","exit":2,"error":"no"}"#);
     }

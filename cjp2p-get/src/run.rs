@@ -13,15 +13,17 @@ use nix::sys::signal::{SigSet, Signal};
 
 use crate::cli::{Cli, TOOL};
 use crate::getter::Getter;
-use crate::ids::Ids;
+use crate::ids::{Accept, Ids};
 use crate::place::Places;
+use crate::ranges::RangeArg;
 use crate::sinks::stream::Output;
 
 /// Runs the command.
 pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
     cli.log.start(TOOL);
     let places = Places::of(&cli)?;
-    let ids = Ids::new(&cli.ids, cli.unverified)?;
+    let accept = Accept { names: cli.unverified, whole_only: cli.ranges.is_empty() };
+    let ids = Ids::new(&cli.ids, accept)?;
     let state = open_state(&cli)?;
     let Some(_lock) = lock_of_output(&cli, &places, state.as_ref())? else {
         return Ok(Exit::Done);
@@ -64,7 +66,7 @@ fn open_state(cli: &Cli) -> Result<Option<StateDir>, ToolError> {
     }
 }
 
-/// A file has its own lock. The lock of anything else is that of the ids. `None`: leave it to the other process.
+/// A file has its own lock. The lock of anything else is that of the ids and ranges. `None`: leave it to the other process.
 fn lock_of_output(
     cli: &Cli,
     places: &Places,
@@ -73,7 +75,9 @@ fn lock_of_output(
     let (Some(mode), Places::Stdout | Places::Device(_), Some(state)) = (cli.lock, places, state) else {
         return Ok(Some(None));
     };
-    let name = blake3::hash(cli.ids.join("\n").as_bytes()).to_hex();
+    let ranges = cli.ranges.iter().map(RangeArg::text);
+    let job: Vec<&str> = cli.ids.iter().map(String::as_str).chain(ranges).collect();
+    let name = blake3::hash(job.join("\n").as_bytes()).to_hex();
     let path = state.file(&format!("get-{}.lock", &name[..16]));
     Ok(mode.acquire(&path)?.map(Some))
 }

@@ -389,44 +389,6 @@ fn a_blackout_is_survived() {
 }
 
 #[test]
-fn a_range_of_a_large_file_costs_little_more_than_itself() {
-    let bytes = content::bytes(40, 200 << 20);
-    let (from, to) = (100_000_001u64, 101_048_577u64);
-    let mut world = World::new(41);
-    world.add(GETTER, Link::default(), Peer::new(1));
-    world.add(at(2), Link::rated(100, 20, 256 << 10), sharing(2, &bytes));
-    let id = content::blake3_id(&bytes);
-    let job = world.with_peer(GETTER, |peer, now| {
-        peer.fetch_ranges(now, &id, &[at(2)], std::iter::once(from..to).collect(), None)
-    });
-    let outcome = finish(&mut world, job, &[], 30);
-    let fetched = &world.peer(GETTER).blobs.fetched[&job];
-    assert!(fetched.done.contains(from..to));
-    assert!(fetched.bytes[from as usize..to as usize] == bytes[from as usize..to as usize]);
-    assert!(outcome.received < (to - from) * 115 / 100, "{}", outcome.received);
-}
-
-#[test]
-fn ranges_come_in_the_order_they_are_named() {
-    let bytes = content::bytes(42, 4 << 20);
-    let (first, second) = (3_000_000..3_500_000, 100..600_000);
-    let mut world = World::new(43);
-    world.add(GETTER, Link::default(), Peer::new(1));
-    world.add(at(2), Link::rated(20, 20, 256 << 10), sharing(2, &bytes));
-    let id = content::blake3_id(&bytes);
-    let ranges = vec![first.clone(), second.clone(), 9_000_000..u64::MAX];
-    let job = world.with_peer(GETTER, |peer, now| peer.fetch_ranges(now, &id, &[at(2)], ranges, None));
-    let has = |world: &World, range: std::ops::Range<u64>| {
-        world.peer(GETTER).blobs.fetched.get(&job).is_some_and(|fetched| fetched.done.contains(range))
-    };
-    assert!(world.run_until(Duration::from_secs(10), |world| has(world, first.clone())));
-    assert!(!has(&world, 500_000..600_000));
-    finish(&mut world, job, &[], 30);
-    assert!(has(&world, second.clone()));
-    assert!(!has(&world, 1_000_000..1_100_000));
-}
-
-#[test]
 fn among_our_own_nodes_no_packet_is_fragmented_and_requests_share_datagrams() {
     let bytes = content::bytes(50, 4 << 20);
     let mut world = World::new(51);

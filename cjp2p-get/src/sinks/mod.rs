@@ -1,5 +1,6 @@
 //! The destinations of content: what becomes of bytes from when they are verified, or staged, to the end.
 
+mod excerpt;
 mod known_tree;
 pub(crate) mod partial;
 mod publish;
@@ -57,7 +58,7 @@ pub(crate) trait Destination: Send {
         Ok(())
     }
 
-    /// The end of what it takes at present.
+    /// How much it takes at present, counted along what is wanted.
     fn room(&self) -> u64 {
         u64::MAX
     }

@@ -12,14 +12,15 @@ use cjp2p_wire::tool::{Exit, ToolError, names};
 use cjp2p_wire::transfer::blobs::{PROOF_LEN, Read};
 use cjp2p_wire::transfer::fetch::Resume;
 use cjp2p_wire::transfer::ranges::RangeSet;
-use cjp2p_wire::tree::{GROUP_LEN, RUN_LEVELS, Run, Verified};
+use cjp2p_wire::tree::{GROUP_LEN, LEAF_LEN, RUN_LEVELS, Run, Verified};
 use rustix::fs::OFlags;
 
 use super::known_tree::KnownTree;
-use super::publish::{folder_of, publish};
+use super::publish::{Excerpt, LastStep, SOMETHING_ELSE, folder_of};
 use super::record::Record;
 use super::{Destination, Publication, judge, resume};
 use crate::place::Paths;
+use crate::ranges::Ranges;
 
 /// What a look at the files of a download brought.
 pub(crate) enum Prepared {
@@ -34,6 +35,7 @@ pub(crate) enum Prepared {
 /// See the [module](self).
 pub(crate) struct Partial {
     id: ContentId,
+    ranges: Ranges,
     paths: Paths,
     force: bool,
     // Locked as long as it is open: no other process fetches into it.
@@ -43,6 +45,8 @@ pub(crate) struct Partial {
     /// Of the whole content: proven, or where content is staged, the one tried.
     length: Option<u64>,
     done: RangeSet,
+    /// What of `done` an interrupted fetch had.
+    resumed: RangeSet,
     record: Record,
     /// Length and times of the finished file: once it is changed, it is not this content any more.
     published: Option<(u64, i64, i64)>,
@@ -51,8 +55,13 @@ pub(crate) struct Partial {
 }
 
 /// Looks at what is there, takes the lock, and loads what an interrupted download had.
-pub(crate) fn prepare(id: &ContentId, paths: Paths, force: bool) -> Result<Prepared, ToolError> {
-    if let Some(there) = look(id, &paths, force)? {
+pub(crate) fn prepare(
+    id: &ContentId,
+    ranges: Ranges,
+    paths: Paths,
+    force: bool,
+) -> Result<Prepared, ToolError> {
+    if let Some(there) = look(id, &ranges, &paths, force)? {
         return Ok(Prepared::There(there));
     }
     let failed = |path: &Path, error: io::Error| unwritable(path, &error);
@@ -67,7 +76,7 @@ pub(crate) fn prepare(id: &ContentId, paths: Paths, force: bool) -> Result<Prepa
         return Ok(Prepared::Busy);
     };
     // Another process may have finished it since.
-    match look(id, &paths, force) {
+    match look(id, &ranges, &paths, force) {
         Ok(None) => {}
         other => {
             if is_new {
@@ -83,6 +92,7 @@ pub(crate) fn prepare(id: &ContentId, paths: Paths, force: bool) -> Result<Prepa
     }
     let mut partial = Partial {
         id: id.clone(),
+        ranges,
         force,
         file: Arc::new(file),
         tree: match id {
@@ -91,6 +101,7 @@ pub(crate) fn prepare(id: &ContentId, paths: Paths, force: bool) -> Result<Prepa
         },
         length: None,
         done: RangeSet::new(),
+        resumed: RangeSet::new(),
         record: Record::new(paths.record.clone()),
         published: None,
         complete: false,
@@ -102,8 +113,8 @@ pub(crate) fn prepare(id: &ContentId, paths: Paths, force: bool) -> Result<Prepa
     Ok(Prepared::Ready(Box::new(partial), resume))
 }
 
-/// The length of the file, where it is there and right.
-fn look(id: &ContentId, paths: &Paths, force: bool) -> Result<Option<u64>, ToolError> {
+/// The length of the file, where it is there and right. Of ranges that cannot be told before they are here too.
+fn look(id: &ContentId, ranges: &Ranges, paths: &Paths, force: bool) -> Result<Option<u64>, ToolError> {
     let path = &paths.target;
     let shown = names::shown(path);
     let refused = |what: &str| Err(ToolError::new(Exit::Destination, format!("{shown}: {what}")));
@@ -124,11 +135,13 @@ fn look(id: &ContentId, paths: &Paths, force: bool) -> Result<Option<u64>, ToolE
     }
     let right = File::open(path).and_then(|file| {
         let length = file.metadata()?.len();
-        Ok(judge(id, &file, length)?.then_some(length))
+        let may_be_all = ranges.is_empty() || ranges.are_all(length);
+        Ok((may_be_all && judge(id, &file, length)?).then_some(length))
     });
     match right {
         Ok(Some(length)) => Ok(Some(length)),
-        Ok(None) => refused("is there already and something else; --force replaces it"),
+        Ok(None) if !ranges.is_empty() => Ok(None),
+        Ok(None) => refused(&format!("{SOMETHING_ELSE}; --force replaces it")),
         Err(error) => Err(unwritable(path, &error)),
     }
 }
@@ -176,6 +189,7 @@ impl Partial {
     /// Goes on from what an interrupted download had, and begins its record anew: without what turned out wrong.
     fn take_up(&mut self, resume: &Resume) -> io::Result<()> {
         self.done = resume.done.clone();
+        self.resumed = resume.done.clone();
         let end = resume.length.saturating_sub(1);
         match &resume.verifier {
             None => self.length = Some(resume.length),
@@ -189,7 +203,36 @@ impl Partial {
                 self.tree = Some(tree);
             }
         }
-        if self.length.is_some() { self.begin_record() } else { Ok(()) }
+        let Some(length) = self.length else { return Ok(()) };
+        self.check_target(length)?;
+        self.begin_record()
+    }
+
+    /// Of ranges it is known only now how long their file is. If another is there, there is no need to go on.
+    fn check_target(&self, length: u64) -> io::Result<()> {
+        if self.force || self.ranges.is_empty() {
+            return Ok(());
+        }
+        match fs::metadata(&self.paths.target) {
+            Ok(found) if found.len() != self.ranges.set(length).total() => {
+                Err(io::Error::other(format!("{SOMETHING_ELSE}; --force replaces it")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What the file is to hold of content of this length, if not simply all.
+    fn excerpt(&self, length: u64) -> Option<Excerpt> {
+        if self.ranges.is_empty() {
+            return None;
+        }
+        let ranges = self.ranges.set(length);
+        let mut more = self.resumed.clone();
+        more.remove(length.saturating_sub(PROOF_LEN)..length);
+        for range in ranges.iter() {
+            more.remove(range.start / LEAF_LEN * LEAF_LEN..range.end.next_multiple_of(LEAF_LEN));
+        }
+        Some(Excerpt { ranges, keeps_partial: !more.is_empty() })
     }
 
     fn begin_record(&mut self) -> io::Result<()> {
@@ -258,6 +301,7 @@ impl Destination for Partial {
         if let (None, Some(length), Some(tree)) = (self.length, block.proves_length(), &mut self.tree) {
             tree.prove(length);
             self.length = Some(length);
+            self.check_target(length)?;
         }
         self.note(range)
     }
@@ -328,31 +372,16 @@ impl Destination for Partial {
         self.length = Some(length);
         // What was written is in the record for the case that the last step fails.
         let recorded = self.record.flush();
-        let (file, paths, force) = (self.file.clone(), self.paths.clone(), self.force);
-        let record = self.record.path().to_owned();
+        let last_step = LastStep {
+            file: self.file.clone(),
+            paths: self.paths.clone(),
+            length,
+            force: self.force,
+            excerpt: self.excerpt(length),
+        };
         Box::new(move || {
-            let done = recorded.and_then(|()| {
-                if file.metadata()?.len() != length {
-                    file.set_len(length)?;
-                }
-                publish(&file, &paths.partial, &paths.target, force)
-            });
-            match done {
-                Ok(()) => {
-                    // Without the partial it is of no effect.
-                    let _ = fs::remove_file(&record);
-                    Ok(())
-                }
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                    let message = format!(
-                        "{}: appeared meanwhile; what was fetched is in {}, and --force replaces it",
-                        names::shown(&paths.target),
-                        names::shown(&paths.partial)
-                    );
-                    Err(ToolError::new(Exit::Destination, message))
-                }
-                Err(error) => Err(unwritable(&paths.target, &error)),
-            }
+            recorded.map_err(|error| unwritable(&last_step.paths.target, &error))?;
+            last_step.run()
         })
     }
 

@@ -1,15 +1,118 @@
 //! Giving a finished file its name.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use cjp2p_wire::io::partial_name::PART_SUFFIX;
+use cjp2p_wire::tool::{Exit, ToolError, names};
+use cjp2p_wire::transfer::ranges::RangeSet;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
+use super::excerpt;
+use crate::place::Paths;
+
+/// What to tell of a file that is in the way.
+pub(super) const SOMETHING_ELSE: &str = "is there already and something else";
+
+/// What is left to do when all that is wanted is in a partial.
+pub(super) struct LastStep {
+    /// The partial.
+    pub(super) file: Arc<File>,
+    pub(super) paths: Paths,
+    /// Of the content.
+    pub(super) length: u64,
+    pub(super) force: bool,
+    /// What was asked for, if not simply all.
+    pub(super) excerpt: Option<Excerpt>,
+}
+
+/// What a file is to hold of the content.
+pub(super) struct Excerpt {
+    pub(super) ranges: RangeSet,
+    /// An interrupted fetch had more of the content than is asked for now, which shall not be lost.
+    pub(super) keeps_partial: bool,
+}
+
+impl LastStep {
+    /// Does it.
+    pub(super) fn run(&self) -> Result<(), ToolError> {
+        let done = match &self.excerpt {
+            None => self.publish_whole(),
+            Some(excerpt) if !self.force && fs::symlink_metadata(&self.paths.target).is_ok() => {
+                self.compare(excerpt)
+            }
+            Some(excerpt) if excerpt.ranges.total() == self.length => self.publish_whole(),
+            Some(excerpt) => self.publish_excerpt(excerpt),
+        };
+        let error = match done {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        let shown = names::shown(&self.paths.target);
+        if error.kind() != io::ErrorKind::AlreadyExists {
+            return Err(ToolError::new(Exit::Destination, format!("{shown}: {error}")));
+        }
+        let what = if self.excerpt.is_some() { SOMETHING_ELSE } else { "appeared meanwhile" };
+        let partial = names::shown(&self.paths.partial);
+        let message = format!("{shown}: {what}; what was fetched is in {partial}, and --force replaces it");
+        Err(ToolError::new(Exit::Destination, message))
+    }
+
+    fn publish_whole(&self) -> io::Result<()> {
+        if self.file.metadata()?.len() != self.length {
+            self.file.set_len(self.length)?;
+        }
+        publish(&self.file, &self.paths.partial, &self.paths.target, self.force)?;
+        // Without the partial it is of no effect.
+        let _ = fs::remove_file(&self.paths.record);
+        Ok(())
+    }
+
+    fn publish_excerpt(&self, excerpt: &Excerpt) -> io::Result<()> {
+        let mut temporary = OsString::from(&self.paths.partial);
+        temporary.push(PART_SUFFIX);
+        let temporary = PathBuf::from(temporary);
+        let written = excerpt::write(&self.file, &excerpt.ranges, &temporary)
+            .and_then(|file| publish(&file, &temporary, &self.paths.target, self.force));
+        match written {
+            Ok(()) => self.remove_partial(excerpt),
+            Err(_) => {
+                let _ = fs::remove_file(&temporary);
+            }
+        }
+        written
+    }
+
+    /// A file was there before. By the id nobody can tell whether it holds these ranges, but now they are here.
+    fn compare(&self, excerpt: &Excerpt) -> io::Result<()> {
+        let found = fs::metadata(&self.paths.target)?;
+        if !found.is_file()
+            || !excerpt::is_same(&self.file, &excerpt.ranges, &File::open(&self.paths.target)?)?
+        {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        self.remove_partial(excerpt);
+        Ok(())
+    }
+
+    fn remove_partial(&self, excerpt: &Excerpt) {
+        if excerpt.keeps_partial {
+            log::info!("{}: kept, for what else it has", names::shown(&self.paths.partial));
+            return;
+        }
+        // What stays behind is of no harm.
+        let _ = fs::remove_file(&self.paths.partial);
+        let _ = fs::remove_file(&self.paths.record);
+    }
+}
+
 /// Brings `file`, which is `partial`, to the disk and renames it to `target`. What is there already is replaced only
 /// with `force`; otherwise that is an error of the kind `AlreadyExists`.
-pub(super) fn publish(file: &File, partial: &Path, target: &Path, force: bool) -> io::Result<()> {
+fn publish(file: &File, partial: &Path, target: &Path, force: bool) -> io::Result<()> {
     file.sync_all()?;
     if force {
         fs::rename(partial, target)?;

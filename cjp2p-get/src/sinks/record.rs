@@ -189,11 +189,6 @@ impl Record {
         // One that stays behind without its partial is of no effect.
         let _ = fs::remove_file(&self.path);
     }
-
-    /// Where it is.
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
 }
 
 fn push_line(lines: &mut Vec<u8>, line: &impl Serialize) {

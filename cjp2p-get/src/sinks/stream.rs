@@ -1,4 +1,5 @@
-//! Standard output, or a device: bytes leave in order, each verified, as soon as those before it are there.
+//! Standard output, or a device: bytes leave in order, each verified, as soon as those before it are there. The order is
+//! that in which they are wanted: of all of the content that of its offsets, of ranges that of their priorities.
 //!
 //! What comes early waits in a window of bounded size. A thread of its own writes, because the reader may be slow. What
 //! was written lately is kept for others who fetch the same at the same time.
@@ -16,6 +17,8 @@ use cjp2p_wire::content_id::Hash;
 use cjp2p_wire::io::event_loop::Waker;
 use cjp2p_wire::tool::{Exit, ToolError, names};
 use cjp2p_wire::transfer::blobs::Read;
+use cjp2p_wire::transfer::fetch::{RangeSpec, select};
+use cjp2p_wire::transfer::ranges::RangeSet;
 use cjp2p_wire::tree::{GROUP_LEN, Run, Verified};
 
 use super::known_tree::KnownTree;
@@ -78,13 +81,20 @@ fn failure(path: Option<&Path>, error: io::Error) -> ToolError {
 pub(crate) struct Stream {
     shared: Arc<Shared>,
     writer: Option<JoinHandle<()>>,
-    /// Blocks by their offset.
-    // Invariant: all those that the writer was not given yet, and of the others the last.
-    kept: BTreeMap<u64, Arc<[u8]>>,
-    // Invariant: the sum of the lengths of `kept`.
-    kept_len: u64,
-    /// The end of what the writer was given.
+    wanted: Vec<RangeSpec>,
+    /// What the writer is to be given, in order. While the length is not proven, up to a range that depends on it.
+    plan: VecDeque<Range<u64>>,
+    // Invariant: the same as a set.
+    planned: RangeSet,
+    /// How many bytes the writer was given.
     handed: u64,
+    /// Blocks by their offset, apart from each other.
+    // Invariant: all those with bytes that the writer may have to be given yet, and of the others the last.
+    kept: BTreeMap<u64, Arc<[u8]>>,
+    // Invariant: the ranges of `kept`.
+    have: RangeSet,
+    /// Those that the writer needs no more, in the order in which they are forgotten.
+    spent: VecDeque<u64>,
     tree: KnownTree,
     /// Of the whole content, once that is proven.
     length: Option<u64>,
@@ -99,7 +109,7 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    queue: VecDeque<Arc<[u8]>>,
+    queue: VecDeque<Piece>,
     written: u64,
     /// Nothing more will come.
     closing: bool,
@@ -108,16 +118,28 @@ struct State {
     error: Option<io::Error>,
 }
 
+/// A range of a block.
+struct Piece {
+    block: Arc<[u8]>,
+    range: Range<usize>,
+}
+
+impl Piece {
+    fn bytes(&self) -> &[u8] {
+        &self.block[self.range.clone()]
+    }
+}
+
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn next(&self) -> Option<Arc<[u8]>> {
+    fn next(&self) -> Option<Piece> {
         let mut state = self.state();
         loop {
-            if let Some(block) = state.queue.pop_front() {
-                return Some(block);
+            if let Some(piece) = state.queue.pop_front() {
+                return Some(piece);
             }
             if state.closing {
                 return None;
@@ -127,13 +149,13 @@ impl Shared {
     }
 
     fn write_all(&self, mut file: File, waker: &Waker) {
-        while let Some(block) = self.next() {
-            let result = file.write_all(&block);
+        while let Some(piece) = self.next() {
+            let result = file.write_all(piece.bytes());
             let mut state = self.state();
             match result {
                 Ok(()) => {
                     let before = state.written;
-                    state.written += block.len() as u64;
+                    state.written += piece.bytes().len() as u64;
                     if before / TELL_EVERY != state.written / TELL_EVERY || state.queue.is_empty() {
                         waker.wake();
                     }
@@ -161,48 +183,128 @@ impl State {
 }
 
 impl Stream {
-    /// Starts to write the content with this BLAKE3 hash to `output`. `waker` is woken when there is room again, or nothing
-    /// can be written any more.
-    pub(crate) fn start(root: Hash, output: Output, waker: Waker) -> io::Result<Stream> {
+    /// Starts to write these ranges of the content with this BLAKE3 hash to `output`. `waker` is woken when there is room
+    /// again, or nothing can be written any more.
+    pub(crate) fn start(
+        root: Hash,
+        wanted: Vec<RangeSpec>,
+        output: Output,
+        waker: Waker,
+    ) -> io::Result<Stream> {
         let shared = Arc::new(Shared::default());
         let writer = {
             let shared = shared.clone();
             thread::Builder::new().spawn(move || shared.write_all(output.file, &waker))?
         };
-        Ok(Stream {
+        let mut stream = Stream {
             shared,
             writer: Some(writer),
-            kept: BTreeMap::new(),
-            kept_len: 0,
+            wanted,
+            plan: VecDeque::new(),
+            planned: RangeSet::new(),
             handed: 0,
+            kept: BTreeMap::new(),
+            have: RangeSet::new(),
+            spent: VecDeque::new(),
             tree: KnownTree::new(root),
             length: None,
             path: output.path,
-        })
+        };
+        stream.make_plan();
+        Ok(stream)
+    }
+
+    /// Plans all that is left to be written, as far as that is known.
+    fn make_plan(&mut self) {
+        // What lies past the end is left out once that is known, and nothing of it comes.
+        let length = self.length.unwrap_or(u64::MAX);
+        let known = if self.length.is_some() { &self.wanted[..] } else { self.first_spans() };
+        let waits = known.is_empty() && !self.wanted.is_empty();
+        let selected = if waits { Vec::new() } else { select(known, length) };
+        // Nothing of what was written can change: it was there.
+        let mut handed = self.handed;
+        self.plan.clear();
+        for range in selected {
+            let skipped = handed.min(range.end - range.start);
+            handed -= skipped;
+            if range.start + skipped < range.end {
+                self.plan.push_back(range.start + skipped..range.end);
+            }
+        }
+        self.planned = self.plan.iter().cloned().collect();
+    }
+
+    /// The ranges that do not depend on the length, up to the first that does.
+    fn first_spans(&self) -> &[RangeSpec] {
+        let spans = self.wanted.iter().take_while(|range| matches!(range, RangeSpec::Span(_))).count();
+        &self.wanted[..spans]
+    }
+
+    /// Whether the writer will not be given any of this block from now on.
+    fn is_spent(&self, block: Range<u64>) -> bool {
+        let plan_is_whole = self.length.is_some() || self.first_spans().len() == self.wanted.len();
+        plan_is_whole && !self.planned.overlaps(block)
+    }
+
+    /// The length is proven: completes the plan by it.
+    fn prove(&mut self, length: u64) {
+        self.tree.prove(length);
+        self.length = Some(length);
+        self.make_plan();
+        let blocks = self.kept.iter().map(|(&start, block)| start..start + block.len() as u64);
+        self.spent = blocks.filter(|block| self.is_spent(block.clone())).map(|block| block.start).collect();
+    }
+
+    /// Keeps what is new of a block: under a false length that somebody claimed some may have come before.
+    fn keep(&mut self, block: &Verified<'_>) {
+        let (offset, bytes) = (block.offset(), block.bytes());
+        let gaps: Vec<_> = self.have.gaps(offset..offset + bytes.len() as u64).collect();
+        for gap in gaps {
+            let new = &bytes[(gap.start - offset) as usize..(gap.end - offset) as usize];
+            self.kept.insert(gap.start, new.into());
+            self.have.insert(gap.clone());
+            if self.is_spent(gap.clone()) {
+                self.spent.push_back(gap.start);
+            }
+        }
     }
 
     /// Gives the writer what is next.
     fn hand_over(&mut self) -> io::Result<()> {
         let mut state = self.shared.state();
         state.check()?;
-        while let Some(next) = self.kept.get(&self.handed).filter(|next| !next.is_empty()) {
-            self.handed += next.len() as u64;
-            state.queue.push_back(next.clone());
+        while let Some(next) = self.plan.front().cloned() {
+            let Some((&start, block)) = self.kept.range(..=next.start).next_back() else { break };
+            let block_end = start + block.len() as u64;
+            let end = next.end.min(block_end);
+            if end <= next.start {
+                break;
+            }
+            let range = (next.start - start) as usize..(end - start) as usize;
+            state.queue.push_back(Piece { block: block.clone(), range });
+            self.handed += end - next.start;
+            self.planned.remove(next.start..end);
+            match self.plan.front_mut() {
+                Some(first) if end < next.end => first.start = end,
+                _ => drop(self.plan.pop_front()),
+            }
+            if self.is_spent(start..block_end) {
+                self.spent.push_back(start);
+            }
         }
         drop(state);
         self.shared.changed.notify_one();
         Ok(())
     }
 
-    /// Forgets the oldest of what the writer was given, and of the tree what only that needed.
+    /// Forgets the oldest of what the writer needs no more, and of the tree what only that needed.
     fn forget(&mut self) {
-        while self.kept_len > KEPT {
-            let Some(oldest) = self.kept.first_entry().filter(|entry| *entry.key() < self.handed) else {
-                return;
-            };
-            let group = oldest.key() / GROUP_LEN;
-            self.kept_len -= oldest.remove().len() as u64;
-            if self.kept.first_key_value().is_none_or(|(next, _)| next / GROUP_LEN > group) {
+        while self.have.total() > KEPT {
+            let Some(start) = self.spent.pop_front() else { return };
+            let Some(block) = self.kept.remove(&start) else { continue };
+            self.have.remove(start..start + block.len() as u64);
+            let group = start / GROUP_LEN;
+            if !self.have.overlaps(group * GROUP_LEN..(group + 1) * GROUP_LEN) {
                 self.tree.forget_leaves(group);
             }
         }
@@ -224,12 +326,10 @@ impl Stream {
 
 impl Destination for Stream {
     fn write(&mut self, block: Verified<'_>) -> io::Result<()> {
+        self.keep(&block);
         if let (None, Some(length)) = (self.length, block.proves_length()) {
-            self.tree.prove(length);
-            self.length = Some(length);
+            self.prove(length);
         }
-        self.kept.insert(block.offset(), block.bytes().into());
-        self.kept_len += block.bytes().len() as u64;
         self.hand_over()?;
         self.forget();
         Ok(())
@@ -270,7 +370,12 @@ impl Destination for Stream {
         self.shared.state().error.take()
     }
 
-    fn publish(&mut self, _: u64) -> Publication {
+    fn publish(&mut self, length: u64) -> Publication {
+        // Nothing at all was written of empty content.
+        if self.length.is_none() {
+            self.prove(length);
+        }
+        debug_assert!(self.plan.is_empty(), "the end comes after everything");
         let (shared, writer, path) = (self.shared.clone(), self.writer.take(), self.path.clone());
         Box::new(move || {
             shared.state().closing = true;
@@ -288,3 +393,6 @@ impl Destination for Stream {
         failure(self.path.as_deref(), error)
     }
 }
+
+#[cfg(test)]
+mod tests;

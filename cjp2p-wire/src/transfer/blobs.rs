@@ -81,8 +81,10 @@ pub trait Sink {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// The end of what the destination takes at present: bytes from there on must wait. Only the end of the content,
-    /// [`PROOF_LEN`] bytes at the most, comes first of all wherever it lies: it proves the length.
+    /// How much the destination takes at present: so many bytes of what is wanted, counted from the first in the order in
+    /// which they are wanted; whoever wants all of the content can think of it as an offset. What comes after must wait.
+    /// Only the end of the content, [`PROOF_LEN`] bytes at the most, comes first of all wherever it lies: it proves the
+    /// length. Whole leaves are fetched, so beside the bytes that are wanted their neighbours are written.
     fn room(&self, job: JobId) -> u64 {
         let _ = job;
         0

@@ -7,7 +7,7 @@ use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::node::{Config, Event, Node, Output};
 use cjp2p_wire::time::Time;
 use cjp2p_wire::transfer::blobs::JobId;
-use cjp2p_wire::transfer::fetch::{FetchEvent, Resume, Spec};
+use cjp2p_wire::transfer::fetch::{FetchEvent, RangeSpec, Resume, Spec};
 
 use super::memory::MemoryBlobs;
 use super::world::{Citizen, Outbox};
@@ -60,15 +60,16 @@ impl Peer {
         self.fetch_ranges(now, id, sources, Vec::new(), resume)
     }
 
-    /// Fetches parts.
+    /// Fetches ranges.
     pub fn fetch_ranges(
         &mut self,
         now: Time,
         id: &ContentId,
         sources: &[SocketAddr],
-        ranges: Vec<std::ops::Range<u64>>,
+        ranges: Vec<RangeSpec>,
         resume: Option<Resume>,
     ) -> JobId {
+        let wanted = ranges.clone();
         let spec = Spec {
             id: id.clone(),
             ranges,
@@ -77,6 +78,7 @@ impl Peer {
             stall_timeout: Duration::from_secs(10),
         };
         let job = self.node.start_fetch(now, spec);
+        self.blobs.wanted.insert(job, wanted);
         self.settle(now);
         for &source in sources {
             self.node.add_source(now, job, source, false);

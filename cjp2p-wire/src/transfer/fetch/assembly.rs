@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::extent::{Extent, Space};
+use super::range_spec::{RangeSpec, select};
 use crate::content_id::Hash;
 use crate::transfer::blobs::{JobId, PROOF_LEN};
 use crate::transfer::ranges::RangeSet;
@@ -46,7 +47,7 @@ pub(super) struct Terms<'a> {
     pub(super) aligned: bool,
     pub(super) refused: &'a RangeSet,
     pub(super) round_trip: Duration,
-    /// The end of what the destination takes.
+    /// How much of what is wanted the destination takes.
     pub(super) room: u64,
 }
 
@@ -77,8 +78,12 @@ pub(super) struct Assembly {
     pub(super) length: u64,
     pub(super) check: Check,
     pub(super) proven: bool,
-    /// What is wanted, in order; whole leaves, and apart from each other.
-    pub(super) goal: Vec<Range<u64>>,
+    /// What is wanted, in order. Two ranges may lie in one leaf, but none overlap.
+    goal: Vec<Range<u64>>,
+    // Invariant: so many of the ranges in `goal`, counted from the first, are done; the next is not.
+    passed: usize,
+    // Invariant: the sum of their lengths.
+    passed_len: u64,
     pub(super) extents: BTreeMap<Key, Extent>,
     // Invariant: the keys of the extents that have something to ask for.
     pub(super) askable: BTreeSet<Key>,
@@ -91,20 +96,22 @@ pub(super) struct Assembly {
 }
 
 impl Assembly {
-    /// Content of `length` bytes of which `done` is here; `goal` is what is wanted of it, in order, or if empty, all.
+    /// Content of `length` bytes of which `done` is here; `ranges` are what is wanted of it, in order, or if empty, all.
     pub(super) fn new(
         job: JobId,
         length: u64,
         check: Check,
         done: RangeSet,
-        goal: &[Range<u64>],
+        ranges: &[RangeSpec],
     ) -> Assembly {
         let mut assembly = Assembly {
             job,
             length,
             check,
             proven: false,
-            goal: whole_leaves(goal, length),
+            goal: select(ranges, length),
+            passed: 0,
+            passed_len: 0,
             extents: BTreeMap::new(),
             askable: BTreeSet::new(),
             taken: done.clone(),
@@ -113,7 +120,14 @@ impl Assembly {
         };
         let has_last = length > 0 && assembly.done.contains(length - 1..length);
         assembly.proven = matches!(assembly.check, Check::Tree(_)) && has_last;
+        assembly.pass_done();
         assembly
+    }
+
+    /// Content that is all here and checked.
+    pub(super) fn finished(job: JobId, length: u64, ranges: &[RangeSpec]) -> Assembly {
+        let all = std::iter::once(0..length).collect();
+        Assembly { proven: true, ..Assembly::new(job, length, Check::AtTheEnd, all, ranges) }
     }
 
     /// How content with this BLAKE3 hash is checked, if it has this length.
@@ -137,19 +151,28 @@ impl Assembly {
 
     /// Whether all that is wanted is done.
     pub(super) fn is_complete(&self) -> bool {
-        self.goal.iter().all(|range| self.done.contains(range.clone()))
+        self.passed == self.goal.len()
     }
 
-    /// Bytes wanted, and how many of them are done.
-    pub(super) fn wanted(&self) -> (u64, u64) {
-        let missing: u64 = self
-            .goal
-            .iter()
-            .flat_map(|range| self.done.gaps(range.clone()))
-            .map(|gap| gap.end - gap.start)
-            .sum();
-        let wanted: u64 = self.goal.iter().map(|range| range.end - range.start).sum();
-        (wanted, wanted - missing)
+    /// Passes over what is done at the front of the goal, so that nobody has to look at it again.
+    pub(super) fn pass_done(&mut self) {
+        while let Some(range) = self.goal.get(self.passed)
+            && self.done.contains(range.clone())
+        {
+            self.passed += 1;
+            self.passed_len += range.end - range.start;
+        }
+    }
+
+    /// Bytes that are wanted.
+    pub(super) fn wanted(&self) -> u64 {
+        self.goal.iter().map(|range| range.end - range.start).sum()
+    }
+
+    /// How many of them are done.
+    pub(super) fn wanted_done(&self) -> u64 {
+        let missing = self.goal[self.passed..].iter().flat_map(|range| self.done.gaps(range.clone()));
+        self.wanted() - missing.map(|gap| gap.end - gap.start).sum::<u64>()
     }
 
     pub(super) fn done(&self) -> &RangeSet {
@@ -158,7 +181,7 @@ impl Assembly {
 
     /// Where what nobody was asked for yet begins.
     pub(super) fn first_missing(&self) -> Option<u64> {
-        self.taken.first_gap(0..self.length).map(|gap| gap.start)
+        self.goal[self.passed..].iter().find_map(|range| Some(self.taken.first_gap(range.clone())?.start))
     }
 
     pub(super) fn verifier(&self) -> Option<&TreeVerifier> {
@@ -168,17 +191,35 @@ impl Assembly {
         }
     }
 
-    /// Whether the destination holds everything up: nothing is missing before `room`.
+    /// Whether the destination holds everything up: nothing that it takes is missing.
     pub(super) fn waits_for_room(&self, room: u64) -> bool {
-        let end = self.usable(room);
-        let has_all =
-            self.goal.iter().all(|range| self.done.contains(range.start.min(end)..range.end.min(end)));
-        room < self.length && self.extents.is_empty() && has_all
+        self.extents.is_empty()
+            && room < self.wanted()
+            && self.stretches(room).all(|stretch| self.done.contains(stretch))
     }
 
-    /// How much of `room` can be filled with whole extents.
-    pub(super) fn usable(&self, room: u64) -> u64 {
-        if room >= self.length { self.length } else { room / SMALL_EXTENT * SMALL_EXTENT }
+    /// The whole leaves of what is wanted and not passed, in order, as far as the destination takes it; within a range,
+    /// to the end of an extent. `room` is counted in bytes of the goal from its beginning.
+    pub(super) fn stretches(&self, room: u64) -> impl Iterator<Item = Range<u64>> + '_ {
+        let mut left = room.saturating_sub(self.passed_len);
+        self.goal[self.passed..].iter().map_while(move |range| {
+            if left == 0 {
+                return None;
+            }
+            let start = range.start / LEAF_LEN * LEAF_LEN;
+            let end = match left.checked_sub(range.end - range.start) {
+                Some(rest) => {
+                    left = rest;
+                    range.end.next_multiple_of(LEAF_LEN).min(self.length)
+                }
+                None => {
+                    let end = range.start + left;
+                    left = 0;
+                    end / SMALL_EXTENT * SMALL_EXTENT
+                }
+            };
+            Some(start..end.max(start))
+        })
     }
 
     /// Whether something is being gathered.
@@ -261,21 +302,10 @@ impl Assembly {
             }
         }
         assert_eq!(taken, self.taken);
+        let is_done = |range: &Range<u64>| self.done.contains(range.clone());
+        let (passed, next) = self.goal.split_at(self.passed);
+        assert!(passed.iter().all(is_done) && !next.first().is_some_and(is_done));
+        assert_eq!(passed.iter().map(|range| range.end - range.start).sum::<u64>(), self.passed_len);
         assert_eq!(gathered, self.gathered);
     }
-}
-
-/// The leaves that hold `ranges` of content of `length` bytes, in the same order, none twice. All, where none is named.
-fn whole_leaves(ranges: &[Range<u64>], length: u64) -> Vec<Range<u64>> {
-    let everything = 0..length;
-    let ranges = if ranges.is_empty() { std::slice::from_ref(&everything) } else { ranges };
-    let mut named = RangeSet::new();
-    let mut leaves = Vec::new();
-    for range in ranges {
-        let start = range.start.min(length) / LEAF_LEN * LEAF_LEN;
-        let end = range.end.min(length).checked_next_multiple_of(LEAF_LEN).unwrap_or(length).min(length);
-        leaves.extend(named.gaps(start..end.max(start)));
-        named.insert(start..end.max(start));
-    }
-    leaves
 }

@@ -129,6 +129,7 @@ impl Assembly {
         }
         self.end(key);
         self.done.insert(range.clone());
+        self.pass_done();
         self.forget_finished_group(range.start);
         Ok(())
     }

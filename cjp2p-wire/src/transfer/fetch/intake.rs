@@ -122,7 +122,7 @@ impl Fetch {
             && let Some(verified) = verify_whole(&root, block.data)
         {
             match sink.write(self.job, verified) {
-                Ok(()) => self.complete(length),
+                Ok(()) => self.complete_at_once(length),
                 Err(error) => self.fail(Failure::Destination(error)),
             }
             return true;
@@ -137,7 +137,7 @@ impl Fetch {
             && self.assemblies.len() < MAX_CLAIMS
             && let Some(check) = Assembly::check_for(root, length)
         {
-            self.assemblies.push(Assembly::new(self.job, length, check, RangeSet::new(), &self.goal));
+            self.assemblies.push(Assembly::new(self.job, length, check, RangeSet::new(), &self.ranges));
         }
     }
 
@@ -182,11 +182,10 @@ impl Fetch {
         }
         if let Some(proven) = self.assemblies.iter().position(Assembly::is_proven) {
             if !self.length_told {
-                self.length_told = true;
                 let assembly = self.assemblies.swap_remove(proven);
                 let length = assembly.length();
                 self.assemblies = vec![assembly];
-                self.events.push_back(FetchEvent::Length(length));
+                self.tell_length(length);
                 self.accuse_of_claims_other_than(now, length);
             }
             return;

@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::extent::Space;
+use super::range_spec::RangeSpec;
 use crate::content_id::ContentId;
 use crate::transfer::ranges::RangeSet;
 use crate::tree::TreeVerifier;
@@ -15,9 +16,9 @@ use crate::tree::TreeVerifier;
 pub struct Spec {
     /// The content.
     pub id: ContentId,
-    /// Which bytes are wanted, those first that matter most; if empty, all. Whole leaves are fetched. Only content
-    /// with a tree can be had in part.
-    pub ranges: Vec<Range<u64>>,
+    /// Which bytes are wanted, those first that matter most; if empty, all. Whole leaves are fetched, and the end of the
+    /// content, which proves its length. Only content with a tree can be had in part; of any other all is fetched.
+    pub ranges: Vec<RangeSpec>,
     /// What is here already.
     pub resume: Option<Resume>,
     /// Give up when no peer has sent a byte for so long after the start.
@@ -44,7 +45,7 @@ pub enum FetchEvent {
     Length(u64),
     /// Everything is staged: check it and call [`Fetch::on_verdict`](super::Fetch::on_verdict).
     Staged(u64),
-    /// Everything is verified and written.
+    /// Everything that is wanted is verified and written, and this is the length of the content.
     Complete(u64),
     /// The source sent what is provably wrong, and is left alone from now on.
     Misbehaved(SocketAddr, &'static str),
@@ -63,6 +64,13 @@ pub enum Failure {
     Mismatch,
     /// The destination cannot be written.
     Destination(io::Error),
+    /// A range that is wanted begins at the end of the content or beyond.
+    PastTheEnd {
+        /// Its place in [`Spec::ranges`].
+        nth: usize,
+        /// The length of the content, which is proven.
+        length: u64,
+    },
 }
 
 /// A range to ask a source for.
@@ -92,12 +100,12 @@ pub struct PathTerms {
 /// How far a fetch is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// Bytes that are verified and written, or staged.
+    /// Bytes of what is wanted that are verified and written, or staged.
     pub done: u64,
     /// The length, where it is known.
     pub length: Option<u64>,
-    /// Bytes that are wanted, where the length is known, and how many of those are done.
-    pub wanted: Option<(u64, u64)>,
+    /// Bytes that are wanted, where the length is known.
+    pub wanted: Option<u64>,
     /// Sources that sent some of it and still do.
     pub sources: usize,
     /// Bytes of content and tree that came, duplicates included.

@@ -13,17 +13,18 @@ mod extent;
 mod intake;
 mod interface;
 mod picking;
+mod range_spec;
 mod source;
 mod trial;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
-use std::ops::Range;
 use std::time::Duration;
 
 use assembly::{Assembly, Check, Terms};
 pub use extent::Space;
 pub use interface::{Ask, Block, Failure, FetchEvent, PathTerms, Progress, Resume, Spec};
+pub use range_spec::{RangeSpec, select};
 use source::{Source, Standing};
 
 use crate::content_id::ContentId;
@@ -47,7 +48,8 @@ const HELP_INTERVAL: Duration = Duration::from_millis(20);
 pub struct Fetch {
     job: JobId,
     id: ContentId,
-    goal: Vec<Range<u64>>,
+    /// What is wanted of it, in order; if empty, all.
+    ranges: Vec<RangeSpec>,
     sources: BTreeMap<SocketAddr, Source>,
     // Invariant: at most one is proven, and then it is the only one. For content verified as a whole, at most one.
     assemblies: Vec<Assembly>,
@@ -80,7 +82,7 @@ impl Fetch {
     pub fn new(now: Time, job: JobId, spec: Spec) -> Fetch {
         let mut fetch = Fetch {
             job,
-            goal: if matches!(spec.id, ContentId::Blake3(_)) { spec.ranges } else { Vec::new() },
+            ranges: if matches!(spec.id, ContentId::Blake3(_)) { spec.ranges } else { Vec::new() },
             id: spec.id,
             sources: BTreeMap::new(),
             assemblies: Vec::new(),
@@ -104,7 +106,7 @@ impl Fetch {
             events: VecDeque::new(),
         };
         if is_hash_of_nothing(&fetch.id) {
-            fetch.complete(0);
+            fetch.complete_at_once(0);
         } else if let Some(resume) = spec.resume {
             fetch.resume(resume);
         }
@@ -121,12 +123,12 @@ impl Fetch {
             (ContentId::Sha256(_) | ContentId::Name(_), _) => Some(Check::AtTheEnd),
         };
         let Some(check) = check else { return };
-        let assembly = Assembly::new(self.job, resume.length, check, resume.done, &self.goal);
-        if assembly.is_proven() {
-            self.length_told = true;
-            self.events.push_back(FetchEvent::Length(resume.length));
-        }
+        let assembly = Assembly::new(self.job, resume.length, check, resume.done, &self.ranges);
+        let is_proven = assembly.is_proven();
         self.assemblies.push(assembly);
+        if is_proven {
+            self.tell_length(resume.length);
+        }
         self.resumed = true;
         self.check_complete();
     }
@@ -164,7 +166,7 @@ impl Fetch {
         let assembly = self.assembly();
         let known = assembly.filter(|a| a.is_proven() || self.is_staged());
         Progress {
-            done: assembly.map_or(0, |a| a.done().total()),
+            done: assembly.map_or(0, Assembly::wanted_done),
             length: known.map(Assembly::length),
             wanted: known.map(Assembly::wanted),
             sources: self.serving().count(),
@@ -395,6 +397,25 @@ impl Fetch {
         wake
     }
 
+    /// The length is proven. A range that is not there cannot be had from anybody.
+    fn tell_length(&mut self, length: u64) {
+        self.length_told = true;
+        self.events.push_back(FetchEvent::Length(length));
+        if let Some(nth) = self.ranges.iter().position(|range| range.is_past_the_end(length)) {
+            self.fail(Failure::PastTheEnd { nth, length });
+        }
+    }
+
+    /// Content so short that no assembly was needed is all here.
+    fn complete_at_once(&mut self, length: u64) {
+        self.assemblies = vec![Assembly::finished(self.job, length, &self.ranges)];
+        self.tell_length(length);
+        if !self.ended {
+            self.complete(length);
+        }
+    }
+
+    /// All that is wanted of content of this length is here.
     fn complete(&mut self, length: u64) {
         self.ended = true;
         self.events.push_back(FetchEvent::Complete(length));

@@ -9,7 +9,7 @@ use super::assembly::{
 };
 use super::extent::{Extent, Space};
 use crate::time::Time;
-use crate::tree::{LEAF_LEN, Run};
+use crate::tree::LEAF_LEN;
 
 impl Assembly {
     /// What to ask this source for next.
@@ -52,39 +52,36 @@ impl Assembly {
         if self.gathered >= MAX_GATHERED {
             return None;
         }
+        let mut next = None;
         if !self.proven && !matches!(self.check, Check::AtTheEnd) {
             // First of all what proves the length: the last leaf, and the runs above it.
             let last = self.length.saturating_sub(1) / SMALL_EXTENT * SMALL_EXTENT;
-            let key = self.begin_within(now, last..self.length, terms);
+            next = self.first_within(last..self.length, terms);
             // What verifies is right under any length; but who knows which of several claims is worth the effort.
-            if key.is_some() || !terms.only_claim {
-                return key;
+            if next.is_none() && !terms.only_claim {
+                return None;
             }
         }
-        let end = self.usable(terms.room);
-        for range in self.goal.clone() {
-            if let Some(key) = self.begin_within(now, range.start..range.end.min(end), terms) {
-                return Some(key);
-            }
-        }
-        None
+        let mut stretches = self.stretches(terms.room);
+        let (space, range) =
+            next.or_else(|| stretches.find_map(|stretch| self.first_within(stretch, terms)))?;
+        drop(stretches);
+        Some(self.begin(space, range, now, terms.source))
     }
 
-    /// Begins the first extent of `range` that nobody has begun, or the run that it needs first.
-    fn begin_within(&mut self, now: Time, range: Range<u64>, terms: &Terms<'_>) -> Option<Key> {
+    /// The first extent of `range` that nobody has begun, or the run that it needs first.
+    fn first_within(&self, range: Range<u64>, terms: &Terms<'_>) -> Option<(Space, Range<u64>)> {
         let mut from = range.start;
         loop {
             let gap = self.taken.first_gap(from..range.end)?;
-            let range = self.extent_at(gap, terms);
-            if let Some(run) = self.missing_run(range.start) {
-                return Some(self.begin_run(now, run, terms.source));
+            let extent = self.extent_at(gap, terms);
+            if let Some(run) = self.missing_run(extent.start) {
+                return Some((Space::Tree, run));
             }
-            if self.is_refused(Space::Content, &range, terms) {
-                from = range.end;
-                continue;
+            if !self.is_refused(Space::Content, &extent, terms) {
+                return Some((Space::Content, extent));
             }
-            self.taken.insert(range.clone());
-            return Some(self.begin((Space::Content, range.start), range, now, terms.source));
+            from = extent.end;
         }
     }
 
@@ -100,28 +97,24 @@ impl Assembly {
         gap.start..end.min(gap.end).min(self.length)
     }
 
-    /// The first run that is neither here nor being gathered, of those that prove the leaf at `offset`.
-    fn missing_run(&self, offset: u64) -> Option<Run> {
+    /// Where the first run lies that is neither here nor being gathered, of those that prove the leaf at `offset`.
+    fn missing_run(&self, offset: u64) -> Option<Range<u64>> {
         let Check::Tree(verifier) = &self.check else {
             return None;
         };
         let geometry = verifier.geometry();
         let path = geometry.path_to_leaf(offset / LEAF_LEN);
-        path.into_iter().find(|&run| {
-            !verifier.has_run(run)
-                && !self.extents.contains_key(&(Space::Tree, geometry.run_bytes(run).start))
-        })
+        path.into_iter()
+            .filter(|&run| !verifier.has_run(run))
+            .map(|run| geometry.run_bytes(run))
+            .find(|bytes| !self.extents.contains_key(&(Space::Tree, bytes.start)))
     }
 
-    fn begin_run(&mut self, now: Time, run: Run, source: SocketAddr) -> Key {
-        let range = match &self.check {
-            Check::Tree(verifier) => verifier.geometry().run_bytes(run),
-            _ => 0..0,
-        };
-        self.begin((Space::Tree, range.start), range, now, source)
-    }
-
-    fn begin(&mut self, key: Key, range: Range<u64>, now: Time, source: SocketAddr) -> Key {
+    fn begin(&mut self, space: Space, range: Range<u64>, now: Time, source: SocketAddr) -> Key {
+        let key = (space, range.start);
+        if space == Space::Content {
+            self.taken.insert(range.clone());
+        }
         self.gathered += range.end - range.start;
         self.extents.insert(key, Extent::new(range, source, now));
         self.askable.insert(key);

@@ -77,7 +77,8 @@ impl Fetch {
         self.resumed = false;
         self.only = only;
         self.trial_since = now;
-        self.assemblies = vec![Assembly::new(self.job, length, Check::AtTheEnd, RangeSet::new(), &self.goal)];
+        self.assemblies =
+            vec![Assembly::new(self.job, length, Check::AtTheEnd, RangeSet::new(), &self.ranges)];
         self.events.push_back(FetchEvent::Length(length));
         self.check_complete();
     }
