@@ -49,7 +49,7 @@ impl Model {
     fn run(&mut self, time: Duration, most: u64) -> Duration {
         let (end, mut asked, mut queueing) = (self.now + time, u64::from(most == 1), Duration::ZERO);
         while self.now < end {
-            self.now = self.now + STEP;
+            self.now += STEP;
             while let Some(&(at, sent_at, stamp)) = self.coming.front()
                 && at <= self.now
             {
