@@ -19,6 +19,8 @@ pub(crate) const MAX_BLOCK: u64 = 32 << 10;
 pub(crate) const MAX_PROBE: usize = 1200;
 /// Bytes that a peer's first answers also hold: a request to return its cookie, and what it can do.
 const INTRODUCTION: usize = 130;
+/// The length of a message that names ids of the same content.
+const HINT_LEN: usize = 190;
 /// After so many bytes of answers a peer that has not introduced itself will not any more.
 const ACQUAINTED: u64 = 64 << 10;
 /// The longest first question to a peer that only another peer named.
@@ -66,6 +68,7 @@ impl Node {
         if self.fetches.is_empty() {
             return;
         }
+        self.fetches.values_mut().for_each(Job::follow_hint);
         let addresses: Vec<SocketAddr> = self.asked.iter().copied().collect();
         self.in_flight =
             addresses.iter().filter_map(|&a| self.path(a)).map(|p| p.path.window.in_flight()).sum();
@@ -132,7 +135,7 @@ impl Node {
             let largest = job.fetch.claimed_length().unwrap_or(MAX_NUMBER);
             let fits = |id: &str| (content_that_fits(room, id, largest, beside) as u64).min(MAX_BLOCK);
             let block = fits(&job.wire_id);
-            let tree_block = job.tree_id.as_deref().map_or(block, fits);
+            let tree_block = job.tree_id().map_or(block, fits);
             let ask = job.fetch.next_ask(now, address, PathTerms { block, tree_block, round_trip }, blobs)?;
             Some((id, ask))
         };
@@ -161,17 +164,22 @@ impl Node {
         let Some(Run { job, ask, block }) = run else { return };
         let mut encoder = Encoder::new();
         self.write_cookies(now, address, true, &mut encoder);
-        let Some(job) = self.fetches.get(&job) else { return };
-        let id = match (ask.space, &job.tree_id) {
+        let Some(job) = self.fetches.get_mut(&job) else { return };
+        let sparing = self.contacts.get(address).is_some_and(|contact| contact.suggested);
+        let asks_hint = !(sparing && ask.probe) && job.fetch.wants_hint(now, address);
+        if asks_hint {
+            encoder.please_list_ids(&job.wire_id);
+        }
+        let id = match (ask.space, job.tree_id()) {
             (Space::Tree, Some(tree_id)) => tree_id,
-            _ => &job.wire_id,
+            _ => &*job.wire_id,
         };
         let length = ask.range.end - ask.range.start;
         let block = (block < length).then_some(block);
         encoder.request(&ContentRequest { block, ..ContentRequest::plain(id, ask.range.start, length) });
-        let sparing = self.contacts.get(address).is_some_and(|contact| contact.suggested);
         let pad = if ask.probe && !sparing {
-            (answer_length(length) as usize / 2 + 8).clamp(150, MAX_PROBE)
+            let answer = answer_length(length) as usize + if asks_hint { HINT_LEN } else { 0 };
+            (answer / 2 + 8).clamp(150, MAX_PROBE)
         } else {
             0
         };

@@ -1,5 +1,6 @@
 //! Taking in what answers our requests: content, referrals, cookies; and leaving alone who sent what is wrong.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 
 use super::answer::MAX_BLOCKS;
@@ -45,6 +46,9 @@ impl Node {
         for message in messages {
             match message {
                 Message::Content(block) => self.take_content(now, from, block, proof, blobs),
+                Message::TheseIdsNameTheSameContent(ids) if proof != Proof::None => {
+                    self.take_hint(now, from, ids, blobs);
+                }
                 Message::MaybeTheyHaveSome(referral) => {
                     let came =
                         messages.iter().any(|m| matches!(m, Message::Content(c) if c.id == referral.id));
@@ -117,12 +121,18 @@ impl Node {
         proof: Proof,
         blobs: &mut dyn Blobs,
     ) {
-        let Some((job_id, space)) = self.fetch_of(&block.id) else { return };
+        let Some((mut job_id, space)) = self.fetch_of(&block.id) else { return };
+        let hinted = if space == Space::Tree { self.hinted_by(&block.id, job_id) } else { None };
         let Some(path) = self.path_mut(from) else {
             return;
         };
+        let mut answered = path.answered_by(job_id, space, block.offset);
+        if let (None, Some(other)) = (answered, hinted) {
+            job_id = other;
+            answered = path.answered_by(job_id, space, block.offset);
+        }
         // Nothing is taken that was not asked for.
-        let Some(sequence) = path.answered_by(job_id, space, block.offset) else {
+        let Some(sequence) = answered else {
             if let Some(job) = self.fetches.get_mut(&job_id) {
                 job.fetch.on_unwanted(block.base64.len() as u64 / 4 * 3);
             }
@@ -160,7 +170,24 @@ impl Node {
     fn fetch_of(&self, wire_id: &str) -> Option<(JobId, Space)> {
         let id = ContentId::parse(wire_id).ok()?;
         let space = if matches!(id, ContentId::Tree(_)) { Space::Tree } else { Space::Content };
-        self.jobs.get(&id).map(|&job| (job, space))
+        let hinted = || self.hinted_by(wire_id, JobId(u32::MAX));
+        self.jobs.get(&id).copied().or_else(hinted).map(|job| (job, space))
+    }
+
+    /// Who else follows a hint to this tree.
+    fn hinted_by(&self, tree_id: &str, but: JobId) -> Option<JobId> {
+        let mut jobs = self.fetches.iter().filter(|(_, job)| job.tree_id() == Some(tree_id));
+        jobs.find(|(job, _)| **job != but).map(|(&job, _)| job)
+    }
+
+    /// A peer says that the ids name the same content.
+    fn take_hint(&mut self, now: Time, from: SocketAddr, ids: &[Cow<'_, str>], blobs: &mut dyn Blobs) {
+        let ids: Vec<ContentId> = ids.iter().filter_map(|id| ContentId::parse(id).ok()).collect();
+        let root = ids.iter().find_map(|id| if let ContentId::Blake3(root) = id { Some(*root) } else { None });
+        let job = ids.iter().find_map(|id| matches!(id, ContentId::Sha256(_)).then(|| self.jobs.get(id))?);
+        if let (Some(root), Some(job)) = (root, job.and_then(|job| self.fetches.get_mut(job))) {
+            job.fetch.on_hint(now, from, root, blobs);
+        }
     }
 
     fn take_referral(&mut self, now: Time, from: SocketAddr, referral: &Referral<'_>, content_came: bool) {

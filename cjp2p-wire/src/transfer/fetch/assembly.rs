@@ -48,6 +48,8 @@ pub(super) struct Terms<'a> {
     pub(super) round_trip: Duration,
     /// The end of what the destination takes.
     pub(super) room: u64,
+    /// It has the tree.
+    pub(super) has_tree: bool,
 }
 
 /// A range to ask one source for.
@@ -77,6 +79,8 @@ pub(super) struct Assembly {
     pub(super) length: u64,
     pub(super) check: Check,
     pub(super) proven: bool,
+    /// What is checked is staged all the same: the tree is only a hint.
+    pub(super) is_staged: bool,
     /// What is wanted, in order; whole leaves, and apart from each other.
     pub(super) goal: Vec<Range<u64>>,
     pub(super) extents: BTreeMap<Key, Extent>,
@@ -104,6 +108,7 @@ impl Assembly {
             length,
             check,
             proven: false,
+            is_staged: false,
             goal: whole_leaves(goal, length),
             extents: BTreeMap::new(),
             askable: BTreeSet::new(),

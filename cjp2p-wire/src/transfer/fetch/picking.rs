@@ -33,7 +33,7 @@ impl Assembly {
     fn askable_by(&mut self, terms: &Terms<'_>) -> Option<Key> {
         let key = *self.askable.iter().find(|key| {
             let extent = &self.extents[key];
-            let free = extent.owner.is_none() && !self.is_refused(key.0, &extent.range, terms);
+            let free = extent.owner.is_none() && self.may_bring(key.0, &extent.range, terms);
             extent.belongs_to(terms.source) || free
         })?;
         let extent = self.extents.get_mut(&key)?;
@@ -43,8 +43,11 @@ impl Assembly {
         Some(key)
     }
 
-    fn is_refused(&self, space: Space, range: &Range<u64>, terms: &Terms<'_>) -> bool {
-        space == Space::Content && terms.refused.overlaps(range.clone())
+    fn may_bring(&self, space: Space, range: &Range<u64>, terms: &Terms<'_>) -> bool {
+        match space {
+            Space::Tree => terms.has_tree,
+            Space::Content => !terms.refused.overlaps(range.clone()),
+        }
     }
 
     /// Begins the next extent in order.
@@ -76,15 +79,19 @@ impl Assembly {
         loop {
             let gap = self.taken.first_gap(from..range.end)?;
             let range = self.extent_at(gap, terms);
-            if let Some(run) = self.missing_run(range.start) {
-                return Some(self.begin_run(now, run, terms.source));
+            if terms.has_tree {
+                if let Some(run) = self.missing_run(range.start) {
+                    return Some(self.begin_run(now, run, Some(terms.source)));
+                }
+            } else {
+                self.begin_runs_for(now, range.start);
             }
-            if self.is_refused(Space::Content, &range, terms) {
+            if !self.may_bring(Space::Content, &range, terms) {
                 from = range.end;
                 continue;
             }
             self.taken.insert(range.clone());
-            return Some(self.begin((Space::Content, range.start), range, now, terms.source));
+            return Some(self.begin((Space::Content, range.start), range, now, Some(terms.source)));
         }
     }
 
@@ -113,17 +120,24 @@ impl Assembly {
         })
     }
 
-    fn begin_run(&mut self, now: Time, run: Run, source: SocketAddr) -> Key {
+    /// Begins the runs that prove the leaf at `offset`, for whoever has the tree.
+    pub(super) fn begin_runs_for(&mut self, now: Time, offset: u64) {
+        while let Some(run) = self.missing_run(offset) {
+            self.begin_run(now, run, None);
+        }
+    }
+
+    fn begin_run(&mut self, now: Time, run: Run, owner: Option<SocketAddr>) -> Key {
         let range = match &self.check {
             Check::Tree(verifier) => verifier.geometry().run_bytes(run),
             _ => 0..0,
         };
-        self.begin((Space::Tree, range.start), range, now, source)
+        self.begin((Space::Tree, range.start), range, now, owner)
     }
 
-    fn begin(&mut self, key: Key, range: Range<u64>, now: Time, source: SocketAddr) -> Key {
+    fn begin(&mut self, key: Key, range: Range<u64>, now: Time, owner: Option<SocketAddr>) -> Key {
         self.gathered += range.end - range.start;
-        self.extents.insert(key, Extent::new(range, source, now));
+        self.extents.insert(key, Extent::new(range, owner, now));
         self.askable.insert(key);
         key
     }
@@ -140,7 +154,7 @@ impl Assembly {
                     && !extent.sole
                     && extent.helper.is_none()
                     && extent.owner != Some(terms.source)
-                    && !self.is_refused(key.0, &extent.range, terms)
+                    && self.may_bring(key.0, &extent.range, terms)
             })?
             .0;
         let extent = self.extents.get_mut(&key)?;
