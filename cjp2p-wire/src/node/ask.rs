@@ -196,8 +196,9 @@ impl Node {
         let place = (job, ask.space, ask.range.start);
         let answer = answer_length(ask.range.end - ask.range.start);
         // An answer to the earlier request of the two would be taken for a quick one to this.
-        let earlier = path.places.get(&place).is_some_and(|&earlier| path.path.supersede(earlier));
-        let again = ask.again || earlier;
+        let earlier = path.places.get(&place).copied();
+        let longer = earlier.and_then(|earlier| path.path.flight(earlier)).map(|flight| flight.ask.range.end);
+        let again = earlier.is_some_and(|earlier| path.path.supersede(earlier)) || ask.again;
         let sequence = path.path.on_sent(now, Flight { job, ask: ask.clone() }, answer, again);
         path.places.insert(place, sequence);
         path.forget_places();
@@ -205,6 +206,13 @@ impl Node {
             path.widen_at = now + WIDEN_INTERVAL;
         }
         self.in_flight += answer;
+        // Nobody watches over the rest of the earlier one any more.
+        let rest = Ask { range: ask.range.end..longer.unwrap_or(0), ..ask.clone() };
+        if !rest.range.is_empty()
+            && let Some(job) = self.fetches.get_mut(&job)
+        {
+            job.fetch.on_lost(address, &rest);
+        }
     }
 
     pub(super) fn send(&mut self, to: SocketAddr, bytes: Vec<u8>) {

@@ -151,9 +151,13 @@ impl Node {
             return;
         };
         let end = block.offset + data.len() as u64;
-        if end < ask.range.end && !ask.probe {
-            let rest = Ask { range: end.max(ask.range.start)..ask.range.end, ..ask.clone() };
-            fetch.on_lost(from, &rest);
+        // It may hold less than was asked for, or answer an earlier request that overlaps this one.
+        let before = ask.range.start..block.offset.min(ask.range.end);
+        let after = end.max(ask.range.start)..ask.range.end;
+        for range in [before, after] {
+            if !range.is_empty() && !ask.probe {
+                fetch.on_lost(from, &Ask { range, ..ask.clone() });
+            }
         }
         let is_leaf = block.offset.is_multiple_of(LEAF_LEN) && data.len() as u64 == LEAF_LEN;
         if space == Space::Content && is_leaf && end > ask.range.end {
