@@ -193,6 +193,24 @@ impl Fetch {
         }
     }
 
+    /// A source does not have the tree of the hash that it named.
+    pub(super) fn on_no_tree(&mut self, address: SocketAddr) {
+        if let Some(source) = self.sources.get_mut(&address) {
+            source.hint.root = None;
+            source.hint.questions = MAX_QUESTIONS;
+        }
+    }
+
+    /// Where nobody is left who would bring the tree, goes on without it.
+    pub(super) fn check_hint(&mut self, now: Time, sink: &mut dyn Sink) {
+        let Some(hint) = self.hint().filter(|_| !self.ended && !self.waits_for_verdict) else { return };
+        let Some(length) = self.assemblies.first().map(Assembly::length) else { return };
+        let has_tree = |source: &Source| source.may_have_tree(hint, length);
+        if !self.sources.values().any(has_tree) && !self.drop_hint(sink) {
+            self.next_trial(now, sink);
+        }
+    }
+
     /// Nothing new comes. Where that is for want of the tree, and nobody contradicts the hint, goes on without it. Returns
     /// whether it was so.
     pub(super) fn drop_hint(&mut self, sink: &mut dyn Sink) -> bool {
@@ -203,10 +221,13 @@ impl Fetch {
             let other = source.hint.root.is_some_and(|root| root != hint) || source.hint.at_odds;
             source.standing == Standing::Serving && source.claim == Some(length) && other
         };
-        if !assembly.waits_for_tree() || self.sources.values().any(contradicts) {
+        let has_tree = |source: &Source| source.may_have_tree(hint, length);
+        let wants_tree = assembly.waits_for_tree() || !self.sources.values().any(has_tree);
+        if !wants_tree || self.sources.values().any(contradicts) {
             return false;
         }
-        let hinters = self.sources.iter().filter(|(_, source)| source.hint.root == Some(hint));
+        let named = |source: &Source| source.hint.root == Some(hint) && source.claim == Some(length);
+        let hinters = self.sources.iter().filter(|(_, source)| named(source));
         self.put_off.extend(hinters.map(|(&address, _)| address));
         self.hints.covers_all = false;
         match assembly.drop_tree(sink) {
@@ -214,6 +235,13 @@ impl Fetch {
             Err(error) => self.fail(Failure::Destination(error)),
         }
         true
+    }
+}
+
+impl Source {
+    /// Whether it named this root, and claims this length, and was not found to lie.
+    fn may_have_tree(&self, root: Hash, length: u64) -> bool {
+        self.hint.root == Some(root) && self.claim == Some(length) && self.standing != Standing::Liar
     }
 }
 

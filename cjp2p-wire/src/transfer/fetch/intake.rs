@@ -37,6 +37,7 @@ impl Fetch {
             self.wasted += bytes;
         }
         self.settle_claims(now);
+        self.check_hint(now, sink);
         self.check_complete();
         #[cfg(debug_assertions)]
         for assembly in self.assemblies.iter().filter(|assembly| assembly.length() < 1 << 20) {

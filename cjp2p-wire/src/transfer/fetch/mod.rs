@@ -263,6 +263,10 @@ impl Fetch {
 
     /// The peer says that it does not have what was asked for.
     pub fn on_refusal(&mut self, now: Time, address: SocketAddr, ask: &Ask) {
+        if ask.space == Space::Tree && self.hint().is_some() {
+            self.on_no_tree(address);
+            return self.give_back(address, ask, true);
+        }
         let Some(source) = self.sources.get_mut(&address) else {
             return;
         };
@@ -368,6 +372,7 @@ impl Fetch {
             self.trial_since = now;
             return;
         }
+        self.check_hint(now, sink);
         if self.is_staged() && now.since(self.trial_since) >= TRIAL_PATIENCE {
             self.put_off_trial(now, sink);
         }

@@ -46,7 +46,7 @@ impl Fetch {
     }
 
     /// Tries another length, or in single file another source.
-    fn next_trial(&mut self, now: Time, sink: &mut dyn Sink) {
+    pub(super) fn next_trial(&mut self, now: Time, sink: &mut dyn Sink) {
         let mut next = self.candidate();
         if next.is_none() {
             self.put_off.clear();
