@@ -283,7 +283,7 @@ fn strangers_are_told_other_ids_within_the_rule_of_two_and_only_when_they_ask() 
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
     fn whoever_gives_hints_and_whoever_lies_the_bytes_are_the_same(
         seed in 0u64..1000,
