@@ -137,11 +137,11 @@ fn a_source_that_knows_no_hints_helps_with_the_content_and_is_not_asked_for_the_
 
 #[test]
 fn three_of_four_sources_lie_in_each_way_and_the_honest_one_is_enough() {
-    let bytes = content::bytes(7, 6 << 20);
+    let bytes = content::bytes(7, 4 << 20);
     let lies = [
         Lie::Content,
         Lie::Tree,
-        Lie::After(500),
+        Lie::After(300),
         Lie::HintOfNothing,
         Lie::HintOfOther,
         Lie::OtherContent,
@@ -178,6 +178,20 @@ fn three_of_four_sources_lie_in_each_way_and_the_honest_one_is_enough() {
             }
         }
     }
+}
+
+#[test]
+fn where_all_agree_on_false_content_the_fetch_ends_in_a_mismatch() {
+    let bytes = content::bytes(19, 1 << 20);
+    let mut world = world(20);
+    world.add(at(2), link(), Liar::new(Lie::OtherContent, &bytes, 1));
+    world.add(at(3), link(), Liar::new(Lie::OtherContent, &bytes, 2));
+    let job = start(&mut world, &bytes, &[at(2), at(3)]);
+    assert!(world.run_until(Duration::from_secs(60), |world| world.peer(GETTER).is_over(job)));
+    let getter = world.peer(GETTER);
+    assert_eq!(getter.failure(job).as_deref(), Some("Mismatch"));
+    assert_eq!(getter.liars(), [at(2), at(3)]);
+    assert!(getter.node.fetch(job).and_then(|fetch| fetch.verifier()).is_none());
 }
 
 #[test]

@@ -84,8 +84,10 @@ fn bad_addresses_and_list_entries_are_left_out() {
 fn of_ids_of_the_same_content_those_are_read_that_can_be_and_no_more_than_a_few() {
     let long = "x".repeat(256);
     let many = vec![r#""z""#; 20].join(",");
-    let text = format!(r#"[{{"TheseIdsNameTheSameContent":{{"ids":["a",5,null,"{long}","b"]}}}},
-        {{"TheseIdsNameTheSameContent":{{"ids":[{many}]}}}}]"#);
+    let text = format!(
+        r#"[{{"TheseIdsNameTheSameContent":{{"ids":["a",5,null,"{long}","b"]}}}},
+        {{"TheseIdsNameTheSameContent":{{"ids":[{many}]}}}}]"#
+    );
     let messages = datagram::decode(text.as_bytes()).unwrap();
     let Message::TheseIdsNameTheSameContent(ids) = &messages[0] else { panic!() };
     assert_eq!(ids, &["a", "b"]);
@@ -100,7 +102,8 @@ fn ids_are_read_as_they_were_written() {
     encoder.same_content([ID, "x"]);
     let bytes = encoder.finish(0);
     let messages = datagram::decode(&bytes).unwrap();
-    let [Message::PleaseListIdsOfTheSameContent(id), Message::TheseIdsNameTheSameContent(ids)] = &messages[..]
+    let [Message::PleaseListIdsOfTheSameContent(id), Message::TheseIdsNameTheSameContent(ids)] =
+        &messages[..]
     else {
         panic!()
     };

@@ -5,6 +5,7 @@ use std::ops::Bound::{Excluded, Included, Unbounded};
 
 use super::answer::MAX_BLOCKS;
 use super::asked_path::{AskedPath, Flight, NARROW_DATAGRAM, Run, SILENCES_UNTIL_NARROW, WIDEN_INTERVAL};
+use super::contact::Contact;
 use super::{Event, Job, Node, Transmit};
 use crate::datagram::{Encoder, content_that_fits};
 use crate::message::{ContentRequest, MAX_NUMBER};
@@ -165,8 +166,11 @@ impl Node {
         let mut encoder = Encoder::new();
         self.write_cookies(now, address, true, &mut encoder);
         let Some(job) = self.fetches.get_mut(&job) else { return };
-        let sparing = self.contacts.get(address).is_some_and(|contact| contact.suggested);
-        let asks_hint = !(sparing && ask.probe) && job.fetch.wants_hint(now, address);
+        let contact = self.contacts.get(address);
+        let sparing = contact.is_some_and(|contact| contact.suggested);
+        // Without cookies it is too old to know the question.
+        let knows = !contact.is_some_and(Contact::ignores_cookies) && !(sparing && ask.probe);
+        let asks_hint = knows && job.fetch.wants_hint(now, address);
         if asks_hint {
             encoder.please_list_ids(&job.wire_id);
         }

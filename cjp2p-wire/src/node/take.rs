@@ -187,7 +187,8 @@ impl Node {
     /// A peer says that the ids name the same content.
     fn take_hint(&mut self, now: Time, from: SocketAddr, ids: &[Cow<'_, str>], blobs: &mut dyn Blobs) {
         let ids: Vec<ContentId> = ids.iter().filter_map(|id| ContentId::parse(id).ok()).collect();
-        let root = ids.iter().find_map(|id| if let ContentId::Blake3(root) = id { Some(*root) } else { None });
+        let root =
+            ids.iter().find_map(|id| if let ContentId::Blake3(root) = id { Some(*root) } else { None });
         let job = ids.iter().find_map(|id| matches!(id, ContentId::Sha256(_)).then(|| self.jobs.get(id))?);
         if let (Some(root), Some(job)) = (root, job.and_then(|job| self.fetches.get_mut(job))) {
             job.fetch.on_hint(now, from, root, blobs);

@@ -118,8 +118,7 @@ impl Liar {
             return;
         };
         let mut data = Vec::new();
-        let Read::Found { eof } = self.read(&parsed, offset, length.min(40_960) as usize, &mut data)
-        else {
+        let Read::Found { eof } = self.read(&parsed, offset, length.min(40_960) as usize, &mut data) else {
             return;
         };
         let is_tree = matches!(parsed, ContentId::Tree(_));

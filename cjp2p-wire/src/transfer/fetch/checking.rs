@@ -100,7 +100,12 @@ impl Assembly {
     }
 
     /// A stretch of content is all here: checks it, if it can be checked yet, and writes it.
-    pub(super) fn finish_content(&mut self, key: Key, sink: &mut dyn Sink, outcome: &mut Outcome) -> io::Result<()> {
+    pub(super) fn finish_content(
+        &mut self,
+        key: Key,
+        sink: &mut dyn Sink,
+        outcome: &mut Outcome,
+    ) -> io::Result<()> {
         let Some(extent) = self.extents.get(&key) else {
             return Ok(());
         };
