@@ -20,7 +20,7 @@ pub(crate) const MAX_BLOCK: u64 = 32 << 10;
 pub(crate) const MAX_PROBE: usize = 1200;
 /// Bytes that a peer's first answers also hold: a request to return its cookie, and what it can do.
 const INTRODUCTION: usize = 130;
-/// The length of a message that names ids of the same content.
+/// The length of a message that names two ids of the same content, about.
 const HINT_LEN: usize = 190;
 /// After so many bytes of answers a peer that has not introduced itself will not any more.
 const ACQUAINTED: u64 = 64 << 10;
@@ -169,8 +169,8 @@ impl Node {
         let contact = self.contacts.get(address);
         let sparing = contact.is_some_and(|contact| contact.suggested);
         // Without cookies it is too old to know the question.
-        let knows = !contact.is_some_and(Contact::ignores_cookies) && !(sparing && ask.probe);
-        let asks_hint = knows && job.fetch.wants_hint(now, address);
+        let too_old = contact.is_some_and(Contact::ignores_cookies);
+        let asks_hint = !too_old && (!sparing || !ask.probe) && job.fetch.wants_hint(now, address);
         if asks_hint {
             encoder.please_list_ids(&job.wire_id);
         }
@@ -235,7 +235,7 @@ impl Node {
         if let Some(cookie) = contact.as_ref().and_then(|contact| contact.cookie.as_ref()) {
             encoder.value("AlwaysReturned", cookie);
         }
-        if !ask_for_ours || contact.as_ref().is_some_and(|c| c.has_cookie || c.ignores_cookies()) {
+        if !ask_for_ours || contact.as_ref().is_some_and(|c| c.has_good_cookie(now) || c.ignores_cookies()) {
             return;
         }
         encoder.cookie("PleaseAlwaysReturnThisMessage", &self.mint.mint(now, to));

@@ -27,11 +27,12 @@ impl Node {
         proof: Proof,
         blobs: &mut dyn Blobs,
     ) {
-        let Some(contact) = self.contacts.get(from) else {
+        let Some(contact) = self.contacts.get_mut(from) else {
             return;
         };
         if contact.returns_always && proof == Proof::None {
-            // It has our cookie: without it, this is somebody else.
+            // It has our cookie: without it, this is somebody else. Or the one it has is too old, and it is told the new one.
+            contact.has_cookie = false;
             return;
         }
         let is_first_cookie = self.take_foreign_cookie(now, from, messages, proof);

@@ -69,6 +69,8 @@ pub struct Fetch {
     ended: bool,
     started: Time,
     last_news: Time,
+    /// The destination held everything up, when that was last looked at.
+    held_up: bool,
     trial_since: Time,
     found: bool,
     lied_to: bool,
@@ -99,6 +101,7 @@ impl Fetch {
             ended: false,
             started: now,
             last_news: now,
+            held_up: false,
             trial_since: now,
             found: false,
             lied_to: false,
@@ -366,8 +369,10 @@ impl Fetch {
             return;
         }
         let room = sink.room(self.job);
-        if self.assemblies.iter().any(|a| a.waits_for_room(room)) {
+        let held_up = self.assemblies.iter().any(|a| a.waits_for_room(room));
+        if held_up || std::mem::replace(&mut self.held_up, held_up) {
             // The reader is slow, not the sources.
+            self.held_up = held_up;
             self.last_news = now;
             self.trial_since = now;
             return;
