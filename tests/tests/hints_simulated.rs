@@ -52,6 +52,14 @@ fn start(world: &mut World, bytes: &[u8], sources: &[SocketAddr]) -> JobId {
     world.with_peer(GETTER, |peer, now| peer.fetch(now, &id, sources))
 }
 
+fn add_source(world: &mut World, job: JobId, source: SocketAddr) {
+    world.with_peer(GETTER, |peer, now| {
+        peer.node.add_source(now, job, source, false);
+        peer.settle(now);
+        peer.node.handle_room(now, &mut peer.blobs);
+    });
+}
+
 struct Outcome {
     seconds: f64,
     progress: Progress,
@@ -195,6 +203,21 @@ fn where_all_agree_on_false_content_the_fetch_ends_in_a_mismatch() {
 }
 
 #[test]
+fn a_false_hint_whose_content_drips_in_does_not_keep_honest_sources_out_for_ever() {
+    let bytes = content::bytes(21, 8 << 20);
+    let mut world = world(22);
+    let slow = Link { rate: Some(8_000), ..link() };
+    world.add(at(2), slow, Liar::new(Lie::OtherContent, &bytes, 1));
+    world.add(at(3), link(), sharing(3, &bytes));
+    let job = start(&mut world, &bytes, &[at(2)]);
+    world.run_for(Duration::from_secs(1));
+    add_source(&mut world, job, at(3));
+    let outcome = finish(&mut world, job, &bytes, 5000);
+    assert_eq!(outcome.liars, [at(2)]);
+    assert!((500.0..700.0).contains(&outcome.seconds), "{} s", outcome.seconds);
+}
+
+#[test]
 fn a_hint_that_comes_late_is_followed_and_nothing_is_fetched_twice() {
     let bytes = content::bytes(9, 16 << 20);
     let mut world = world(10);
@@ -205,11 +228,7 @@ fn a_hint_that_comes_late_is_followed_and_nothing_is_fetched_twice() {
     let done = |world: &World| world.peer(GETTER).node.progress(job).map_or(0, |p| p.done);
     assert!((1 << 20..8 << 20).contains(&done(&world)), "{}", done(&world));
     let asked = count_tree_requests(&mut world, at(3));
-    world.with_peer(GETTER, |peer, now| {
-        peer.node.add_source(now, job, at(3), false);
-        peer.settle(now);
-        peer.node.handle_room(now, &mut peer.blobs);
-    });
+    add_source(&mut world, job, at(3));
     let outcome = finish(&mut world, job, &bytes, 60);
     assert!(asked.get() > 8, "{}", asked.get());
     assert_eq!(outcome.restaged, 0);

@@ -27,8 +27,12 @@ const QUESTION_PAUSE: Duration = Duration::from_secs(1);
 /// A hint for another length than the one tried takes its place if no more than this is staged, in bytes.
 const LITTLE: u64 = 1 << 20;
 
+/// A hint that somebody contradicts is tried for so long at first, and twice as long each time that one was given up. By
+/// then it should be judged; or its giver sends just enough to keep others from being heard.
+const PATIENCE: Duration = Duration::from_secs(600);
+
 /// What a fetch makes of hints.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Hints {
     /// BLAKE3 hashes of other content.
     refuted: BTreeSet<Hash>,
@@ -36,6 +40,16 @@ pub(super) struct Hints {
     pub(super) covers_all: bool,
     /// The whole was right, and all of it was checked by the hint.
     proven: bool,
+    /// When the one in use was taken up.
+    since: Time,
+    patience: Duration,
+}
+
+impl Default for Hints {
+    fn default() -> Hints {
+        let (refuted, since) = (BTreeSet::new(), Time::ZERO);
+        Hints { refuted, covers_all: false, proven: false, since, patience: PATIENCE }
+    }
 }
 
 /// What a source has to do with hints.
@@ -129,6 +143,8 @@ impl Fetch {
             self.hints.covers_all = assembly.done().is_empty();
             self.only = None;
             assembly.adopt_tree(now, tree);
+            self.forget_odds();
+            self.hints.since = now;
         }
     }
 
@@ -144,15 +160,20 @@ impl Fetch {
     }
 
     /// How to check content of this length in a trial that begins. Everybody may take part in it anew.
-    pub(super) fn check_in_trial(&mut self, length: u64) -> Check {
-        for source in self.sources.values_mut() {
-            source.hint.at_odds = false;
-        }
+    pub(super) fn check_in_trial(&mut self, now: Time, length: u64) -> Check {
+        self.forget_odds();
+        self.hints.since = now;
         let with_claim = self.sources.iter().filter(|(_, source)| source.claim == Some(length));
         let root = with_claim.filter_map(|(&address, source)| self.usable_hint(address, source)).next();
         let check = root.and_then(|root| Assembly::check_for(root, length)).unwrap_or(Check::AtTheEnd);
         self.hints.covers_all = matches!(check, Check::Tree(_));
         check
+    }
+
+    fn forget_odds(&mut self) {
+        for source in self.sources.values_mut() {
+            source.hint.at_odds = false;
+        }
     }
 
     /// What `address` sent does not fit the hint in use. Returns whether that may be the fault of the hint.
@@ -201,35 +222,47 @@ impl Fetch {
         }
     }
 
-    /// Where nobody is left who would bring the tree, goes on without it.
+    /// Where nobody is left who would bring the tree, goes on without it; and a hint that is contradicted has its time.
     pub(super) fn check_hint(&mut self, now: Time, sink: &mut dyn Sink) {
         let Some(hint) = self.hint().filter(|_| !self.ended && !self.waits_for_verdict) else { return };
         let Some(length) = self.assemblies.first().map(Assembly::length) else { return };
         let has_tree = |source: &Source| source.may_have_tree(hint, length);
         if !self.sources.values().any(has_tree) && !self.drop_hint(sink) {
             self.next_trial(now, sink);
+        } else if now.since(self.hints.since) >= self.hints.patience && self.is_contradicted(hint, length) {
+            self.hints.patience *= 2;
+            self.put_off_hint(hint, length);
+            self.next_trial(now, sink);
         }
+    }
+
+    fn is_contradicted(&self, hint: Hash, length: u64) -> bool {
+        self.sources.values().any(|source| {
+            let other = source.hint.root.is_some_and(|root| root != hint) || source.hint.at_odds;
+            source.standing == Standing::Serving && source.claim == Some(length) && other
+        })
+    }
+
+    fn put_off_hint(&mut self, hint: Hash, length: u64) {
+        let named = |source: &Source| source.hint.root == Some(hint) && source.claim == Some(length);
+        let hinters = self.sources.iter().filter(|(_, source)| named(source));
+        self.put_off.extend(hinters.map(|(&address, _)| address));
     }
 
     /// Nothing new comes. Where that is for want of the tree, and nobody contradicts the hint, goes on without it. Returns
     /// whether it was so.
     pub(super) fn drop_hint(&mut self, sink: &mut dyn Sink) -> bool {
         let Some(hint) = self.hint() else { return false };
-        let Some(assembly) = self.assemblies.first_mut() else { return false };
+        let Some(assembly) = self.assemblies.first() else { return false };
         let length = assembly.length();
-        let contradicts = |source: &Source| {
-            let other = source.hint.root.is_some_and(|root| root != hint) || source.hint.at_odds;
-            source.standing == Standing::Serving && source.claim == Some(length) && other
-        };
         let has_tree = |source: &Source| source.may_have_tree(hint, length);
         let wants_tree = assembly.waits_for_tree() || !self.sources.values().any(has_tree);
-        if !wants_tree || self.sources.values().any(contradicts) {
+        if !wants_tree || self.is_contradicted(hint, length) {
             return false;
         }
-        let named = |source: &Source| source.hint.root == Some(hint) && source.claim == Some(length);
-        let hinters = self.sources.iter().filter(|(_, source)| named(source));
-        self.put_off.extend(hinters.map(|(&address, _)| address));
+        self.put_off_hint(hint, length);
         self.hints.covers_all = false;
+        let Some(assembly) = self.assemblies.first_mut() else { return false };
         match assembly.drop_tree(sink) {
             Ok(()) => self.check_complete(),
             Err(error) => self.fail(Failure::Destination(error)),

@@ -90,7 +90,7 @@ impl Fetch {
         }
         self.stagers.clear();
         self.resumed = false;
-        let check = self.check_in_trial(length);
+        let check = self.check_in_trial(now, length);
         // By a tree each can be told from the others.
         self.only = only.filter(|_| matches!(check, Check::AtTheEnd));
         self.trial_since = now;
