@@ -362,6 +362,10 @@ impl Getter {
                 job.step = Step::Publishing(fetch);
                 job.length = Some(length);
                 job.last = self.node.progress(fetch).unwrap_or_default();
+                let tree = self.node.fetch(fetch).and_then(|fetch| fetch.verifier());
+                if let (ContentId::Sha256(hash), Some(tree)) = (&job.id, tree) {
+                    self.store.on_tree(fetch, *hash, tree.clone());
+                }
                 self.end_fetch(fetch);
                 if let Some(publication) = self.store.publish(fetch, length) {
                     self.tasks.run(move || Outcome::Published(number, publication()));

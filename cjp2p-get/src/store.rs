@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io;
 
-use cjp2p_wire::content_id::ContentId;
+use cjp2p_wire::content_id::{ContentId, Hash};
 use cjp2p_wire::tool::ToolError;
 use cjp2p_wire::transfer::blobs::{JobId, Library, Read, Sink};
-use cjp2p_wire::tree::{Run, Verified};
+use cjp2p_wire::tree::{Run, TreeVerifier, Verified};
 
 use crate::sinks::{Destination, Publication};
 
@@ -19,6 +19,8 @@ const MAX_FINISHED: usize = 128;
 pub(crate) struct Store {
     destinations: BTreeMap<JobId, Box<dyn Destination>>,
     by_id: BTreeMap<ContentId, JobId>,
+    /// BLAKE3 hashes by the SHA-256 hash of the same content, of what is here whole and right.
+    hints: BTreeMap<Hash, (Hash, JobId)>,
     /// The longest finished first.
     finished: VecDeque<JobId>,
 }
@@ -67,6 +69,18 @@ impl Store {
         }
     }
 
+    /// What came by this SHA-256 hash is right, and this is its tree, as far as it is known: others are told.
+    pub(crate) fn on_tree(&mut self, job: JobId, sha256: Hash, tree: TreeVerifier) {
+        let root = *tree.root();
+        let Some(destination) = self.destinations.get_mut(&job) else { return };
+        if destination.keep_tree(tree) {
+            self.hints.insert(sha256, (root, job));
+            for id in [ContentId::Blake3(root), ContentId::Tree(root)] {
+                self.by_id.entry(id).or_insert(job);
+            }
+        }
+    }
+
     /// Everything is here and right: the last step.
     pub(crate) fn publish(&mut self, job: JobId, length: u64) -> Option<Publication> {
         self.destinations.get_mut(&job).map(|destination| destination.publish(length))
@@ -102,6 +116,7 @@ impl Store {
     fn remove(&mut self, job: JobId) {
         self.destinations.remove(&job);
         self.by_id.retain(|_, other| *other != job);
+        self.hints.retain(|_, (_, other)| *other != job);
     }
 }
 
@@ -119,6 +134,13 @@ impl Library for Store {
     /// What somebody fetches is nobody else's business.
     fn list(&mut self, _: usize) -> Vec<(ContentId, u64)> {
         Vec::new()
+    }
+
+    fn blake3_of(&mut self, sha256: &Hash) -> Option<Hash> {
+        let (root, _) = *self.hints.get(sha256)?;
+        // The file may have been changed since.
+        let there = self.read(&ContentId::Blake3(root), 0, 0, &mut Vec::new());
+        matches!(there, Read::Found { .. }).then_some(root)
     }
 }
 

@@ -84,6 +84,28 @@ fn what_is_finished_is_shared_as_long_as_the_tool_runs() {
 }
 
 #[test]
+fn what_was_fetched_by_its_sha256_hash_is_told_on_by_its_other_id_and_shared_with_its_tree() {
+    let bytes = content::bytes(67, 3 << 20);
+    let large = content::bytes(68, 32 << 20);
+    let host = Host::limited(&[&bytes, &large], Some(8 << 20));
+    let bench = Bench::new();
+    let address = free_address();
+    let (id, other) = (sha256_id(&bytes).to_string(), blake3_id(&bytes).to_string());
+    let mut first = bench.tool();
+    first.args(["--listen", &address, "--peer", &host.address.to_string(), "-o", "dir", &id]);
+    let mut first = first.arg(sha256_id(&large).to_string()).spawn().unwrap();
+    wait_until(|| bench.path(&format!("dir/{id}")).exists());
+    drop(host);
+    let told = bench.run(&[], &[&*id, "--peer", &address, "-v", "-o", "by-sha256"]);
+    assert!(told.code == Some(0) && told.stderr.contains(&other), "{}", told.stderr);
+    assert_content(&bench.path("by-sha256"), &bytes);
+    let by_tree = bench.run(&[], &[&*other, "--peer", &address]).done();
+    assert!(by_tree.stdout == bytes);
+    first.kill().unwrap();
+    first.wait().unwrap();
+}
+
+#[test]
 fn nothing_is_shared_where_that_is_not_wanted() {
     let bytes = content::bytes(64, 12 << 20);
     let host = Host::limited(&[&bytes], Some(4 << 20));

@@ -329,6 +329,10 @@ impl Library for SharedLibrary {
         self.list_end = end;
         listed
     }
+
+    fn blake3_of(&mut self, sha256: &Hash) -> Option<Hash> {
+        self.find(&ContentId::Sha256(*sha256)).map(|(_, _, blake3)| blake3)
+    }
 }
 
 /// Reads what is in memory, or fails with [`io::ErrorKind::WouldBlock`].

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use cjp2p_wire::content_id::ContentId;
+use cjp2p_wire::content_id::{ContentId, Hash};
 use cjp2p_wire::transfer::blobs::{Library, Read, Sink};
 
 use crate::events::{Event, Told, Waker};
@@ -177,5 +177,9 @@ impl Library for Share {
 
     fn list(&mut self, limit: usize) -> Vec<(ContentId, u64)> {
         self.library.list(limit)
+    }
+
+    fn blake3_of(&mut self, sha256: &Hash) -> Option<Hash> {
+        self.library.blake3_of(sha256)
     }
 }

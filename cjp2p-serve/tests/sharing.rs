@@ -47,6 +47,23 @@ fn a_file_is_served_under_both_ids_its_name_and_with_its_tree() {
 }
 
 #[test]
+fn the_other_id_of_a_file_is_known_as_long_as_the_file_is_shared() {
+    let bench = Bench::new();
+    let content = noise(5, 10_000);
+    bench.write("file", &content);
+    let mut running = bench.ready();
+    let (ContentId::Sha256(sha256), ContentId::Blake3(blake3)) = (sha256_id(&content), blake3_id(&content))
+    else {
+        panic!("that is what they are called")
+    };
+    assert_eq!(running.share.blake3_of(&sha256), Some(blake3));
+    assert_eq!(running.share.blake3_of(&blake3), None);
+    fs::remove_file(bench.path("file")).unwrap();
+    running.until_withdrawn("file");
+    assert_eq!(running.share.blake3_of(&sha256), None);
+}
+
+#[test]
 fn any_range_of_content_and_tree_is_right() {
     let bench = Bench::new();
     let content = noise(1, 5_000_000);

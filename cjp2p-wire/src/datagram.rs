@@ -199,6 +199,24 @@ impl Encoder {
         self.raw("}}");
     }
 
+    /// Writes a `PleaseListIdsOfTheSameContent`.
+    pub fn please_list_ids(&mut self, id: &str) {
+        self.open("PleaseListIdsOfTheSameContent");
+        self.raw("{\"id\":");
+        self.string(id);
+        self.raw("}}");
+    }
+
+    /// Writes a `TheseIdsNameTheSameContent`.
+    pub fn same_content(&mut self, ids: [&str; 2]) {
+        self.open("TheseIdsNameTheSameContent");
+        self.raw("{\"ids\":[");
+        self.string(ids[0]);
+        self.raw(",");
+        self.string(ids[1]);
+        self.raw("]}}");
+    }
+
     /// Writes a `Content` with the bytes `data` of content `id` from `offset` on.
     pub fn content(&mut self, id: &str, offset: u64, data: &[u8], eof: Option<u64>, padding: Padding) {
         self.open("Content");

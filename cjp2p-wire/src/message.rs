@@ -20,6 +20,8 @@ pub const MAX_ID_LEN: usize = 255;
 pub const MAX_PEERS: usize = 256;
 /// At most so many entries of one content list are looked at.
 pub const MAX_LISTED: usize = 4096;
+/// At most so many ids of one message that names ids of the same content are looked at.
+pub const MAX_IDS: usize = 16;
 /// Values to be returned that are longer than this, in bytes, are ignored.
 pub const MAX_RETURNED_LEN: usize = 1024;
 /// JSON nested deeper than this inside one message is refused.
@@ -48,6 +50,10 @@ pub enum Message<'a> {
     AlwaysReturned(&'a RawValue),
     /// Says that requests may name a `block`, and how many blocks of one request are sent at the most.
     ICanSendContentInBlocks(u64),
+    /// Asks by which other ids the content of this one is known.
+    PleaseListIdsOfTheSameContent(Cow<'a, str>),
+    /// Ids that name the same content, as the sender says.
+    TheseIdsNameTheSameContent(Vec<Cow<'a, str>>),
     /// Asks for a list of the content shared.
     PleaseListContent,
     /// Ids and lengths in bytes of content that is shared.
@@ -154,6 +160,14 @@ impl<'a> Message<'a> {
             "ICanSendContentInBlocks" => {
                 let BlockFields { most } = serde_json::from_str(text).ok()?;
                 Message::ICanSendContentInBlocks(most.0)
+            }
+            "PleaseListIdsOfTheSameContent" => {
+                let IdFields { id } = serde_json::from_str(text).ok()?;
+                Message::PleaseListIdsOfTheSameContent(id.0)
+            }
+            "TheseIdsNameTheSameContent" => {
+                let IdsFields { ids } = serde_json::from_str(text).ok()?;
+                Message::TheseIdsNameTheSameContent(ids.0)
             }
             "PleaseListContent" => Message::PleaseListContent,
             "ContentList" => {
@@ -301,6 +315,18 @@ impl<'de: 'a, 'a> Deserialize<'de> for Listing<'a> {
     }
 }
 
+struct IdList<'a>(Vec<Cow<'a, str>>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for IdList<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        tolerant_list(deserializer, MAX_IDS, |raw| {
+            let IdText(id) = serde_json::from_str(raw.get()).ok()?;
+            Some(id)
+        })
+        .map(IdList)
+    }
+}
+
 #[derive(serde::Deserialize)]
 struct RequestFields<'a> {
     #[serde(borrow)]
@@ -314,6 +340,18 @@ struct RequestFields<'a> {
 #[derive(serde::Deserialize)]
 struct BlockFields {
     most: Number,
+}
+
+#[derive(serde::Deserialize)]
+struct IdFields<'a> {
+    #[serde(borrow)]
+    id: IdText<'a>,
+}
+
+#[derive(serde::Deserialize)]
+struct IdsFields<'a> {
+    #[serde(borrow)]
+    ids: IdList<'a>,
 }
 
 #[derive(serde::Deserialize)]

@@ -168,8 +168,38 @@ fn peers_that_lie_beside_an_honest_server_are_survived_by_blake3() {
 
 #[test]
 fn peers_that_lie_beside_an_honest_server_are_survived_by_sha256() {
-    let lies = [Lie::Content, Lie::Length(2_999_999), Lie::Garbage, Lie::Silence];
+    let lies = [
+        Lie::Content,
+        Lie::Tree,
+        Lie::Length(2_999_999),
+        Lie::HintOfNothing,
+        Lie::HintOfOther,
+        Lie::OtherContent,
+        Lie::Garbage,
+        Lie::Silence,
+    ];
     fetch_beside(&lies, |server| server.ids("file")[1].clone());
+}
+
+#[test]
+fn by_its_sha256_hash_content_is_checked_while_it_comes_by_the_tree_that_the_server_names() {
+    let bench = Bench::new();
+    let bytes = content::bytes(8, 3_000_000);
+    bench.share("file", &bytes);
+    let server = bench.serve(&[]);
+    let [blake3, sha256] = &server.ids("file")[..] else { panic!("two ids") };
+    let output = tool("cjp2p-get", &bench.path("get-state"))
+        .args(["-v", "--json", "--peer", &server.address.to_string(), "-o", "copy", sha256])
+        .current_dir(bench.folder.path())
+        .output()
+        .expect("cjp2p-get runs");
+    assert_done(&output);
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(told.contains(&format!("{sha256}: checked while it comes by the tree of {blake3}")), "{told}");
+    let complete: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one line of JSON");
+    let tree = complete["received"].as_u64().expect("a number") - bytes.len() as u64;
+    assert!((23_000..200_000).contains(&tree), "{complete}");
+    assert!(fs::read(bench.path("copy")).expect("the copy") == bytes);
 }
 
 #[test]

@@ -219,7 +219,8 @@ fn a_slow_reader_holds_the_fetch_and_does_not_fail_it() {
         peer.blobs.room.insert(JobId(0), 1 << 20);
         peer.fetch(now, &content::blake3_id(&bytes), &[at(2)])
     });
-    world.run_for(Duration::from_secs(120));
+    // Longer than any cookie is good for.
+    world.run_for(Duration::from_secs(1207));
     assert_eq!(world.peer(GETTER).failure(job), None);
     assert_eq!(world.peer(GETTER).blobs.fetched[&job].done.iter().next(), Some(0..1 << 20));
     world.with_peer(GETTER, |peer, now| {

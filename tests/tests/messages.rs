@@ -26,6 +26,8 @@ fn every_message_is_read_as_other_nodes_write_it() {
         (r#"{"ReturnedMessage":"x"}"#, "ReturnedMessage"),
         (r#"{"PleaseAlwaysReturnThisMessage":{"cookie":"0123abcd"}}"#, "PleaseAlwaysReturnThisMessage"),
         (r#"{"AlwaysReturned":[1,2]}"#, "AlwaysReturned"),
+        (r#"{"PleaseListIdsOfTheSameContent":{"id":"x"}}"#, "PleaseListIdsOfTheSameContent"),
+        (r#"{"TheseIdsNameTheSameContent":{"ids":["x","y"]}}"#, "TheseIdsNameTheSameContent"),
         (r#"{"PleaseListContent":{}}"#, "PleaseListContent"),
         (r#"{"ContentList":{"results":[["x",5]]}}"#, "ContentList"),
         (r#"{"PleaseListSupportedMessages":{}}"#, "PleaseListSupportedMessages"),
@@ -56,6 +58,9 @@ fn a_bad_element_costs_nothing_but_itself() {
         r#"{"PleaseSendContent":[]}"#,
         r#"{"Content":{"id":"x","offset":0}}"#,
         r#"{"Peers":{"peers":"192.0.2.1:1"}}"#,
+        r#"{"PleaseListIdsOfTheSameContent":{"ids":["x"]}}"#,
+        r#"{"TheseIdsNameTheSameContent":{"ids":"x"}}"#,
+        r#"{"TheseIdsNameTheSameContent":{"id":"x"}}"#,
         &deep,
         &long_id,
     ] {
@@ -73,6 +78,36 @@ fn bad_addresses_and_list_entries_are_left_out() {
     assert_eq!(peers, ["192.0.2.1:5", "192.0.2.9:5", "[fe80::1%6]:24254"]);
     let Message::ContentList(list) = &messages[1] else { panic!() };
     assert_eq!(list.iter().map(|(id, length)| (&**id, *length)).collect::<Vec<_>>(), [("a", 1), ("d", 2)]);
+}
+
+#[test]
+fn of_ids_of_the_same_content_those_are_read_that_can_be_and_no_more_than_a_few() {
+    let long = "x".repeat(256);
+    let many = vec![r#""z""#; 20].join(",");
+    let text = format!(
+        r#"[{{"TheseIdsNameTheSameContent":{{"ids":["a",5,null,"{long}","b"]}}}},
+        {{"TheseIdsNameTheSameContent":{{"ids":[{many}]}}}}]"#
+    );
+    let messages = datagram::decode(text.as_bytes()).unwrap();
+    let Message::TheseIdsNameTheSameContent(ids) = &messages[0] else { panic!() };
+    assert_eq!(ids, &["a", "b"]);
+    let Message::TheseIdsNameTheSameContent(ids) = &messages[1] else { panic!() };
+    assert_eq!(ids.len(), 16);
+}
+
+#[test]
+fn ids_are_read_as_they_were_written() {
+    let mut encoder = Encoder::new();
+    encoder.please_list_ids("a\"b");
+    encoder.same_content([ID, "x"]);
+    let bytes = encoder.finish(0);
+    let messages = datagram::decode(&bytes).unwrap();
+    let [Message::PleaseListIdsOfTheSameContent(id), Message::TheseIdsNameTheSameContent(ids)] =
+        &messages[..]
+    else {
+        panic!()
+    };
+    assert_eq!((&**id, &ids[..]), ("a\"b", &[ID.into(), "x".into()][..]));
 }
 
 #[test]

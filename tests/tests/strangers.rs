@@ -30,7 +30,7 @@ fn stranger_says(random: &mut fastrand::Rng, ids: &[String]) -> Vec<u8> {
     let mut encoder = Encoder::new();
     for _ in 0..random.usize(0..6) {
         let id = &ids[random.usize(0..ids.len())];
-        match random.u8(0..12) {
+        match random.u8(0..13) {
             0..4 => encoder.request(&ContentRequest::plain(
                 id,
                 if random.bool() { 0 } else { random.u64(0..2_000_000) },
@@ -44,6 +44,7 @@ fn stranger_says(random: &mut fastrand::Rng, ids: &[String]) -> Vec<u8> {
             8 => encoder.cookie("PleaseAlwaysReturnThisMessage", &"y".repeat(random.usize(0..300))),
             9 => encoder.cookie("AlwaysReturned", "no cookie of anybody"),
             10 => encoder.cookie("ReturnedMessage", &format!("{}.0.40960.{id}", "A".repeat(22))),
+            11 => encoder.please_list_ids(id),
             _ => encoder.content(id, 0, &[1; 100], Some(100), Padding::Padded),
         }
     }

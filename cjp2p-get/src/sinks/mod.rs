@@ -16,7 +16,7 @@ use std::os::unix::fs::FileExt;
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::tool::ToolError;
 use cjp2p_wire::transfer::blobs::Read;
-use cjp2p_wire::tree::{Run, Verified};
+use cjp2p_wire::tree::{Run, TreeVerifier, Verified};
 use sha2::{Digest, Sha256};
 
 /// The last step, which may take long and is done on another thread.
@@ -56,6 +56,13 @@ pub(crate) trait Destination: Send {
     fn keep_run(&mut self, length: u64, run: Run, bytes: &[u8]) -> io::Result<()> {
         let _ = (length, run, bytes);
         Ok(())
+    }
+
+    /// What was staged is right, and this is the known part of its tree. Returns whether it can be given to others from now
+    /// on.
+    fn keep_tree(&mut self, tree: TreeVerifier) -> bool {
+        let _ = tree;
+        false
     }
 
     /// How much it takes at present, counted along what is wanted.

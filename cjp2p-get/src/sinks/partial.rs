@@ -12,7 +12,7 @@ use cjp2p_wire::tool::{Exit, ToolError, names};
 use cjp2p_wire::transfer::blobs::{PROOF_LEN, Read};
 use cjp2p_wire::transfer::fetch::Resume;
 use cjp2p_wire::transfer::ranges::RangeSet;
-use cjp2p_wire::tree::{GROUP_LEN, LEAF_LEN, RUN_LEVELS, Run, Verified};
+use cjp2p_wire::tree::{GROUP_LEN, LEAF_LEN, RUN_LEVELS, Run, TreeVerifier, Verified};
 use rustix::fs::OFlags;
 
 use super::known_tree::KnownTree;
@@ -40,7 +40,7 @@ pub(crate) struct Partial {
     force: bool,
     // Locked as long as it is open: no other process fetches into it.
     file: Arc<File>,
-    /// Where content is verified by its tree.
+    /// Where content is verified by its tree; of what was staged, once all is right.
     tree: Option<KnownTree>,
     /// Of the whole content: proven, or where content is staged, the one tried.
     length: Option<u64>,
@@ -334,6 +334,14 @@ impl Destination for Partial {
             self.record.run(run, bytes);
         }
         Ok(())
+    }
+
+    fn keep_tree(&mut self, tree: TreeVerifier) -> bool {
+        let length = tree.geometry().length();
+        let mut known = KnownTree::resumed(tree);
+        known.prove(length);
+        self.tree = Some(known);
+        true
     }
 
     fn read(&mut self, offset: u64, length: usize, out: &mut Vec<u8>) -> Read {

@@ -84,6 +84,7 @@ impl Node {
                 Message::PleaseSendContent(_)
                     | Message::PleaseSendPeers
                     | Message::PleaseListContent
+                    | Message::PleaseListIdsOfTheSameContent(_)
                     | Message::PleaseListSupportedMessages
             )
         });
@@ -91,7 +92,7 @@ impl Node {
         if asks || returns {
             let known = self.contacts.get(from).is_some_and(|contact| contact.is_trusted(now));
             if proof != Proof::None || known {
-                self.answer_proved(now, from, messages);
+                self.answer_proved(now, from, messages, blobs);
             } else {
                 self.answer_stranger(now, from, received, messages, asks, blobs);
             }
@@ -146,7 +147,13 @@ impl Node {
         }
     }
 
-    fn answer_proved(&mut self, now: Time, from: SocketAddr, messages: &[Message<'_>]) {
+    fn answer_proved(
+        &mut self,
+        now: Time,
+        from: SocketAddr,
+        messages: &[Message<'_>],
+        blobs: &mut dyn Blobs,
+    ) {
         for message in messages {
             match message {
                 Message::PleaseSendContent(request) => self.queue_content(from, request),
@@ -158,6 +165,7 @@ impl Node {
         }
         let mut reply = Reply { encoder: Encoder::new(), budget: ORDINARY_DATAGRAM, says_something: false };
         self.write_cookies(now, from, self.wants_cookie_from(from), &mut reply.encoder);
+        self.name_the_same(messages, &mut reply, blobs);
         self.answer_small(now, from, messages, MAX_PEERS_TOLD, &mut reply);
         if reply.says_something {
             self.send(from, reply.encoder.finish(0));
@@ -167,6 +175,20 @@ impl Node {
     /// Whether this proved source should be asked to return our cookie: it knows of such, and has not the present one.
     fn wants_cookie_from(&self, from: SocketAddr) -> bool {
         self.contacts.get(from).is_some_and(|contact| contact.cookie.is_some() && !contact.has_cookie)
+    }
+
+    /// Says by which BLAKE3 id content is known that was asked for by its SHA-256 id, if that is here.
+    fn name_the_same(&self, messages: &[Message<'_>], reply: &mut Reply, blobs: &mut dyn Blobs) {
+        for message in messages {
+            if let Message::PleaseListIdsOfTheSameContent(id) = message
+                && self.config.answers
+                && let Ok(ContentId::Sha256(sha256)) = ContentId::parse(id)
+                && let Some(blake3) = blobs.blake3_of(&sha256)
+            {
+                let blake3 = ContentId::Blake3(blake3).to_string();
+                reply.say(|e| e.same_content([id, &blake3]));
+            }
+        }
     }
 
     /// Answers what needs no library: returned messages, peers, the schema.
@@ -229,6 +251,7 @@ impl Node {
         if asks && always {
             reply.say(|e| e.cookie("PleaseAlwaysReturnThisMessage", &cookie));
         }
+        self.name_the_same(messages, &mut reply, blobs);
         let mut pad = 0;
         for (n, request) in requests.iter().enumerate() {
             let whole = self.answer_content_within(now, from, request, always, &mut reply, blobs);

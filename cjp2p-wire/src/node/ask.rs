@@ -5,6 +5,7 @@ use std::ops::Bound::{Excluded, Included, Unbounded};
 
 use super::answer::MAX_BLOCKS;
 use super::asked_path::{AskedPath, Flight, NARROW_DATAGRAM, Run, SILENCES_UNTIL_NARROW, WIDEN_INTERVAL};
+use super::contact::Contact;
 use super::{Event, Job, Node, Transmit};
 use crate::datagram::{Encoder, content_that_fits};
 use crate::message::{ContentRequest, MAX_NUMBER};
@@ -19,6 +20,8 @@ pub(crate) const MAX_BLOCK: u64 = 32 << 10;
 pub(crate) const MAX_PROBE: usize = 1200;
 /// Bytes that a peer's first answers also hold: a request to return its cookie, and what it can do.
 const INTRODUCTION: usize = 130;
+/// The length of a message that names two ids of the same content, about.
+const HINT_LEN: usize = 190;
 /// After so many bytes of answers a peer that has not introduced itself will not any more.
 const ACQUAINTED: u64 = 64 << 10;
 /// The longest first question to a peer that only another peer named.
@@ -66,6 +69,7 @@ impl Node {
         if self.fetches.is_empty() {
             return;
         }
+        self.fetches.values_mut().for_each(Job::follow_hint);
         let addresses: Vec<SocketAddr> = self.asked.iter().copied().collect();
         self.in_flight =
             addresses.iter().filter_map(|&a| self.path(a)).map(|p| p.path.window.in_flight()).sum();
@@ -132,7 +136,7 @@ impl Node {
             let largest = job.fetch.claimed_length().unwrap_or(MAX_NUMBER);
             let fits = |id: &str| (content_that_fits(room, id, largest, beside) as u64).min(MAX_BLOCK);
             let block = fits(&job.wire_id);
-            let tree_block = job.tree_id.as_deref().map_or(block, fits);
+            let tree_block = job.tree_id().map_or(block, fits);
             let ask = job.fetch.next_ask(now, address, PathTerms { block, tree_block, round_trip }, blobs)?;
             Some((id, ask))
         };
@@ -161,17 +165,25 @@ impl Node {
         let Some(Run { job, ask, block }) = run else { return };
         let mut encoder = Encoder::new();
         self.write_cookies(now, address, true, &mut encoder);
-        let Some(job) = self.fetches.get(&job) else { return };
-        let id = match (ask.space, &job.tree_id) {
+        let Some(job) = self.fetches.get_mut(&job) else { return };
+        let contact = self.contacts.get(address);
+        let sparing = contact.is_some_and(|contact| contact.suggested);
+        // Without cookies it is too old to know the question.
+        let too_old = contact.is_some_and(Contact::ignores_cookies);
+        let asks_hint = !too_old && (!sparing || !ask.probe) && job.fetch.wants_hint(now, address);
+        if asks_hint {
+            encoder.please_list_ids(&job.wire_id);
+        }
+        let id = match (ask.space, job.tree_id()) {
             (Space::Tree, Some(tree_id)) => tree_id,
-            _ => &job.wire_id,
+            _ => &*job.wire_id,
         };
         let length = ask.range.end - ask.range.start;
         let block = (block < length).then_some(block);
         encoder.request(&ContentRequest { block, ..ContentRequest::plain(id, ask.range.start, length) });
-        let sparing = self.contacts.get(address).is_some_and(|contact| contact.suggested);
         let pad = if ask.probe && !sparing {
-            (answer_length(length) as usize / 2 + 8).clamp(150, MAX_PROBE)
+            let answer = answer_length(length) as usize + if asks_hint { HINT_LEN } else { 0 };
+            (answer / 2 + 8).clamp(150, MAX_PROBE)
         } else {
             0
         };
@@ -188,8 +200,9 @@ impl Node {
         let place = (job, ask.space, ask.range.start);
         let answer = answer_length(ask.range.end - ask.range.start);
         // An answer to the earlier request of the two would be taken for a quick one to this.
-        let earlier = path.places.get(&place).is_some_and(|&earlier| path.path.supersede(earlier));
-        let again = ask.again || earlier;
+        let earlier = path.places.get(&place).copied();
+        let longer = earlier.and_then(|earlier| path.path.flight(earlier)).map(|flight| flight.ask.range.end);
+        let again = earlier.is_some_and(|earlier| path.path.supersede(earlier)) || ask.again;
         let sequence = path.path.on_sent(now, Flight { job, ask: ask.clone() }, answer, again);
         path.places.insert(place, sequence);
         path.forget_places();
@@ -197,6 +210,13 @@ impl Node {
             path.widen_at = now + WIDEN_INTERVAL;
         }
         self.in_flight += answer;
+        // Nobody watches over the rest of the earlier one any more.
+        let rest = Ask { range: ask.range.end..longer.unwrap_or(0), ..ask.clone() };
+        if !rest.range.is_empty()
+            && let Some(job) = self.fetches.get_mut(&job)
+        {
+            job.fetch.on_lost(address, &rest);
+        }
     }
 
     pub(super) fn send(&mut self, to: SocketAddr, bytes: Vec<u8>) {
@@ -215,7 +235,7 @@ impl Node {
         if let Some(cookie) = contact.as_ref().and_then(|contact| contact.cookie.as_ref()) {
             encoder.value("AlwaysReturned", cookie);
         }
-        if !ask_for_ours || contact.as_ref().is_some_and(|c| c.has_cookie || c.ignores_cookies()) {
+        if !ask_for_ours || contact.as_ref().is_some_and(|c| c.has_good_cookie(now) || c.ignores_cookies()) {
             return;
         }
         encoder.cookie("PleaseAlwaysReturnThisMessage", &self.mint.mint(now, to));

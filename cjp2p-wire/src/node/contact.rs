@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::asked_path::AskedPath;
-use crate::peers::cookie::Proof;
+use crate::peers::cookie::{PERIOD, Proof};
 use crate::time::Time;
 
 /// Addresses remembered at the most. Those with a path are never dropped; of the others the one silent longest is.
@@ -75,6 +75,11 @@ impl Contact {
     /// Whether it never showed more than the oldest nodes can: to return our cookie when asked.
     pub(super) fn may_be_old(&self) -> bool {
         !self.returns_always && self.returned_at.is_some()
+    }
+
+    /// Whether it has a cookie of ours that is still good. One from which nothing came for long has one that is not.
+    pub(super) fn has_good_cookie(&self, now: Time) -> bool {
+        self.has_cookie && self.proved_at.is_some_and(|at| now.since(at) < PERIOD)
     }
 
     /// Whether it does not seem to know of cookies, so that it need not be asked for the return of ours.

@@ -141,7 +141,34 @@ pub struct Node {
 struct Job {
     fetch: Fetch,
     wire_id: String,
-    tree_id: Option<String>,
+    /// By which its content is checked, and that tree's id. Of content wanted by its SHA-256 hash, a hint: it comes and goes.
+    tree: Option<(Hash, String)>,
+}
+
+impl Job {
+    fn new(fetch: Fetch) -> Job {
+        let wire_id = fetch.id().to_string();
+        let mut job = Job { fetch, wire_id, tree: None };
+        job.follow_hint();
+        job
+    }
+
+    /// Notes by which tree the fetch checks its content now.
+    fn follow_hint(&mut self) {
+        let root = self.fetch.tree_root();
+        if self.tree.as_ref().map(|(root, _)| *root) == root {
+            return;
+        }
+        self.tree = root.map(|root| (root, ContentId::Tree(root).to_string()));
+        if let (Some(root), ContentId::Sha256(_)) = (root, self.fetch.id()) {
+            let hint = ContentId::Blake3(root);
+            log::info!("{}: checked while it comes by the tree of {hint}, as a peer says", self.wire_id);
+        }
+    }
+
+    fn tree_id(&self) -> Option<&str> {
+        self.tree.as_ref().map(|(_, id)| &**id)
+    }
 }
 
 impl Node {
@@ -189,15 +216,10 @@ impl Node {
         let job = JobId(self.next_job);
         self.next_job += 1;
         self.jobs.insert(spec.id.clone(), job);
-        let tree_id = match &spec.id {
-            ContentId::Blake3(root) => {
-                self.jobs.insert(ContentId::Tree(*root), job);
-                Some(ContentId::Tree(*root).to_string())
-            }
-            _ => None,
-        };
-        let wire_id = spec.id.to_string();
-        self.fetches.insert(job, Job { fetch: Fetch::new(now, job, spec), wire_id, tree_id });
+        if let ContentId::Blake3(root) = spec.id {
+            self.jobs.insert(ContentId::Tree(root), job);
+        }
+        self.fetches.insert(job, Job::new(Fetch::new(now, job, spec)));
         job
     }
 

@@ -5,6 +5,8 @@ pub(super) const SUPPORTED_MESSAGES: &str = concat!(
     r#"{"schema":{"type":"array","items":{"type":"object","properties":{"#,
     r#""PleaseSendContent":{"properties":{"id":{"type":"string"},"offset":{"type":"integer"},"length":{"type":"integer"},"block":{"type":"integer"}}},"#,
     r#""ICanSendContentInBlocks":{"properties":{"most":{"type":"integer"}}},"#,
+    r#""PleaseListIdsOfTheSameContent":{"properties":{"id":{"type":"string"}}},"#,
+    r#""TheseIdsNameTheSameContent":{"properties":{"ids":{"items":{"type":"string"}}}},"#,
     r#""Content":{"properties":{"id":{"type":"string"},"offset":{"type":"integer"},"base64":{"type":"string"},"eof":{"type":"integer"}}},"#,
     r#""MaybeTheyHaveSome":{"properties":{"id":{"type":"string"},"peers":{"items":{"type":"string"}}}},"#,
     r#""PleaseSendPeers":{},"Peers":{"properties":{"peers":{"items":{"type":"string"}}}},"#,

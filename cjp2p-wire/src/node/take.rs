@@ -1,5 +1,6 @@
 //! Taking in what answers our requests: content, referrals, cookies; and leaving alone who sent what is wrong.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 
 use super::answer::MAX_BLOCKS;
@@ -26,11 +27,12 @@ impl Node {
         proof: Proof,
         blobs: &mut dyn Blobs,
     ) {
-        let Some(contact) = self.contacts.get(from) else {
+        let Some(contact) = self.contacts.get_mut(from) else {
             return;
         };
         if contact.returns_always && proof == Proof::None {
-            // It has our cookie: without it, this is somebody else.
+            // It has our cookie: without it, this is somebody else. Or the one it has is too old, and it is told the new one.
+            contact.has_cookie = false;
             return;
         }
         let is_first_cookie = self.take_foreign_cookie(now, from, messages, proof);
@@ -45,6 +47,9 @@ impl Node {
         for message in messages {
             match message {
                 Message::Content(block) => self.take_content(now, from, block, proof, blobs),
+                Message::TheseIdsNameTheSameContent(ids) if proof != Proof::None => {
+                    self.take_hint(now, from, ids, blobs);
+                }
                 Message::MaybeTheyHaveSome(referral) => {
                     let came =
                         messages.iter().any(|m| matches!(m, Message::Content(c) if c.id == referral.id));
@@ -117,12 +122,18 @@ impl Node {
         proof: Proof,
         blobs: &mut dyn Blobs,
     ) {
-        let Some((job_id, space)) = self.fetch_of(&block.id) else { return };
+        let Some((mut job_id, space)) = self.fetch_of(&block.id) else { return };
+        let hinted = if space == Space::Tree { self.hinted_by(&block.id, job_id) } else { None };
         let Some(path) = self.path_mut(from) else {
             return;
         };
+        let mut answered = path.answered_by(job_id, space, block.offset);
+        if let (None, Some(other)) = (answered, hinted) {
+            job_id = other;
+            answered = path.answered_by(job_id, space, block.offset);
+        }
         // Nothing is taken that was not asked for.
-        let Some(sequence) = path.answered_by(job_id, space, block.offset) else {
+        let Some(sequence) = answered else {
             if let Some(job) = self.fetches.get_mut(&job_id) {
                 job.fetch.on_unwanted(block.base64.len() as u64 / 4 * 3);
             }
@@ -141,9 +152,13 @@ impl Node {
             return;
         };
         let end = block.offset + data.len() as u64;
-        if end < ask.range.end && !ask.probe {
-            let rest = Ask { range: end.max(ask.range.start)..ask.range.end, ..ask.clone() };
-            fetch.on_lost(from, &rest);
+        // It may hold less than was asked for, or answer an earlier request that overlaps this one.
+        let before = ask.range.start..block.offset.min(ask.range.end);
+        let after = end.max(ask.range.start)..ask.range.end;
+        for range in [before, after] {
+            if !range.is_empty() && !ask.probe {
+                fetch.on_lost(from, &Ask { range, ..ask.clone() });
+            }
         }
         let is_leaf = block.offset.is_multiple_of(LEAF_LEN) && data.len() as u64 == LEAF_LEN;
         if space == Space::Content && is_leaf && end > ask.range.end {
@@ -160,7 +175,25 @@ impl Node {
     fn fetch_of(&self, wire_id: &str) -> Option<(JobId, Space)> {
         let id = ContentId::parse(wire_id).ok()?;
         let space = if matches!(id, ContentId::Tree(_)) { Space::Tree } else { Space::Content };
-        self.jobs.get(&id).map(|&job| (job, space))
+        let hinted = || self.hinted_by(wire_id, JobId(u32::MAX));
+        self.jobs.get(&id).copied().or_else(hinted).map(|job| (job, space))
+    }
+
+    /// Who else follows a hint to this tree.
+    fn hinted_by(&self, tree_id: &str, but: JobId) -> Option<JobId> {
+        let mut jobs = self.fetches.iter().filter(|(_, job)| job.tree_id() == Some(tree_id));
+        jobs.find(|(job, _)| **job != but).map(|(&job, _)| job)
+    }
+
+    /// A peer says that the ids name the same content.
+    fn take_hint(&mut self, now: Time, from: SocketAddr, ids: &[Cow<'_, str>], blobs: &mut dyn Blobs) {
+        let ids: Vec<ContentId> = ids.iter().filter_map(|id| ContentId::parse(id).ok()).collect();
+        let root =
+            ids.iter().find_map(|id| if let ContentId::Blake3(root) = id { Some(*root) } else { None });
+        let job = ids.iter().find_map(|id| matches!(id, ContentId::Sha256(_)).then(|| self.jobs.get(id))?);
+        if let (Some(root), Some(job)) = (root, job.and_then(|job| self.fetches.get_mut(job))) {
+            job.fetch.on_hint(now, from, root, blobs);
+        }
     }
 
     fn take_referral(&mut self, now: Time, from: SocketAddr, referral: &Referral<'_>, content_came: bool) {

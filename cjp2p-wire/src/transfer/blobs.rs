@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::content_id::ContentId;
+use crate::content_id::{ContentId, Hash};
 use crate::tree::{Run, Verified};
 
 /// The answer to a [`Library::read`].
@@ -28,6 +28,13 @@ pub trait Library {
 
     /// At most `limit` of the ids shared, each with its length in bytes.
     fn list(&mut self, limit: usize) -> Vec<(ContentId, u64)>;
+
+    /// The BLAKE3 hash of the content with this SHA-256 hash, where both were computed from it, and it can be read by
+    /// either, with its tree.
+    fn blake3_of(&mut self, sha256: &Hash) -> Option<Hash> {
+        let _ = sha256;
+        None
+    }
 }
 
 /// The end of the content, so many bytes at the most, is written first: it proves the length. Nothing else is ever written

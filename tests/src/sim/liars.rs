@@ -30,6 +30,12 @@ pub enum Lie {
     Elsewhere,
     /// Sends everything back.
     Echo,
+    /// Says that a hash which it made up names the same content.
+    HintOfNothing,
+    /// Says that the hash of other content, of the same length, names the same. Sends that one's tree, and the right bytes.
+    HintOfOther,
+    /// The same, and sends bytes that fit that tree.
+    OtherContent,
     /// Begins honestly and flips bits of content after so many answers.
     After(u32),
 }
@@ -38,8 +44,12 @@ pub enum Lie {
 pub struct Liar {
     lie: Lie,
     blobs: MemoryBlobs,
+    /// Content that is the same but for one byte.
+    other: MemoryBlobs,
+    other_id: ContentId,
     answered: u32,
     returns_cookies: bool,
+    gives_hints: bool,
     cookie: Option<String>,
     random: fastrand::Rng,
 }
@@ -49,11 +59,20 @@ impl Liar {
     pub fn new(lie: Lie, content: &[u8], seed: u64) -> Liar {
         let mut blobs = MemoryBlobs::default();
         blobs.share(content.to_vec(), None);
+        let mut changed = content.to_vec();
+        if let Some(byte) = changed.get_mut(content.len() / 2) {
+            *byte ^= 1;
+        }
+        let mut other = MemoryBlobs::default();
+        let other_id = other.share(changed, None);
         Liar {
             lie,
             blobs,
+            other,
+            other_id,
             answered: 0,
             returns_cookies: true,
+            gives_hints: true,
             cookie: None,
             random: fastrand::Rng::with_seed(seed),
         }
@@ -65,13 +84,41 @@ impl Liar {
         self
     }
 
+    /// One that does not know of other ids.
+    pub fn without_hints(mut self) -> Liar {
+        self.gives_hints = false;
+        self
+    }
+
+    fn hint(&mut self, id: &str, encoder: &mut Encoder) {
+        let Ok(ContentId::Sha256(sha256)) = ContentId::parse(id) else { return };
+        let Some(root) = self.blobs.blake3_of(&sha256).filter(|_| self.gives_hints) else { return };
+        let named = match self.lie {
+            Lie::HintOfNothing => ContentId::Blake3([7; 32]),
+            Lie::HintOfOther | Lie::OtherContent => self.other_id.clone(),
+            _ => ContentId::Blake3(root),
+        };
+        encoder.same_content([id, &named.to_string()]);
+    }
+
+    fn read(&mut self, id: &ContentId, offset: u64, length: usize, data: &mut Vec<u8>) -> Read {
+        match (self.lie, id) {
+            (Lie::OtherContent, ContentId::Sha256(_)) => {
+                self.other.read(&self.other_id, offset, length, data)
+            }
+            (Lie::HintOfOther | Lie::OtherContent, ContentId::Tree(_)) => {
+                self.other.read(id, offset, length, data)
+            }
+            _ => self.blobs.read(id, offset, length, data),
+        }
+    }
+
     fn answer(&mut self, id: &str, offset: u64, length: u64, encoder: &mut Encoder) {
         let Ok(parsed) = ContentId::parse(id) else {
             return;
         };
         let mut data = Vec::new();
-        let Read::Found { eof } = self.blobs.read(&parsed, offset, length.min(40_960) as usize, &mut data)
-        else {
+        let Read::Found { eof } = self.read(&parsed, offset, length.min(40_960) as usize, &mut data) else {
             return;
         };
         let is_tree = matches!(parsed, ContentId::Tree(_));
@@ -134,8 +181,12 @@ impl Citizen for Liar {
         }
         let before = encoder.len();
         for message in &messages {
-            if let Message::PleaseSendContent(request) = message {
-                self.answer(&request.id, request.offset, request.length, &mut encoder);
+            match message {
+                Message::PleaseSendContent(request) => {
+                    self.answer(&request.id, request.offset, request.length, &mut encoder);
+                }
+                Message::PleaseListIdsOfTheSameContent(id) => self.hint(id, &mut encoder),
+                _ => {}
             }
         }
         if encoder.len() > before {

@@ -35,6 +35,8 @@ pub struct Fetched {
 #[derive(Default)]
 pub struct MemoryBlobs {
     shared: BTreeMap<ContentId, std::rc::Rc<Shared>>,
+    /// BLAKE3 hashes by the SHA-256 hash of the same content.
+    hints: BTreeMap<Hash, Hash>,
     /// What was fetched.
     pub fetched: BTreeMap<JobId, Fetched>,
     /// What each job wants, in order; without an entry, all.
@@ -66,9 +68,19 @@ impl MemoryBlobs {
         if let Some(name) = name {
             self.shared.insert(ContentId::parse(name).expect("a plain name"), shared.clone());
         }
+        if let (ContentId::Sha256(sha256), ContentId::Blake3(root)) = (&sha256, &blake3) {
+            self.hints.insert(*sha256, *root);
+        }
         self.shared.insert(sha256, shared.clone());
         self.shared.insert(blake3.clone(), shared);
         blake3
+    }
+}
+
+impl MemoryBlobs {
+    /// Tells nobody by which other ids its content is known.
+    pub fn forget_hints(&mut self) {
+        self.hints.clear();
     }
 }
 
@@ -123,6 +135,10 @@ impl Library for MemoryBlobs {
 
     fn list(&mut self, limit: usize) -> Vec<(ContentId, u64)> {
         self.shared.iter().map(|(id, shared)| (id.clone(), shared.bytes.len() as u64)).take(limit).collect()
+    }
+
+    fn blake3_of(&mut self, sha256: &Hash) -> Option<Hash> {
+        self.hints.get(sha256).copied()
     }
 }
 

@@ -49,6 +49,8 @@ pub(super) struct Terms<'a> {
     pub(super) round_trip: Duration,
     /// How much of what is wanted the destination takes.
     pub(super) room: u64,
+    /// It has the tree.
+    pub(super) has_tree: bool,
 }
 
 /// A range to ask one source for.
@@ -78,6 +80,8 @@ pub(super) struct Assembly {
     pub(super) length: u64,
     pub(super) check: Check,
     pub(super) proven: bool,
+    /// What is checked is staged all the same: the tree is only a hint.
+    pub(super) is_staged: bool,
     /// What is wanted, in order. Two ranges may lie in one leaf, but none overlap.
     goal: Vec<Range<u64>>,
     // Invariant: so many of the ranges in `goal`, counted from the first, are done; the next is not.
@@ -109,6 +113,7 @@ impl Assembly {
             length,
             check,
             proven: false,
+            is_staged: false,
             goal: select(ranges, length),
             passed: 0,
             passed_len: 0,

@@ -53,7 +53,9 @@ impl Assembly {
         };
         match verifier.insert_run(run, extent.bytes()) {
             Ok(()) => {
-                sink.keep_run(self.job, self.length, run, extent.bytes())?;
+                if !self.is_staged {
+                    sink.keep_run(self.job, self.length, run, extent.bytes())?;
+                }
                 self.end(key);
                 self.finish_waiting(run, sink, outcome)
             }
@@ -98,7 +100,12 @@ impl Assembly {
     }
 
     /// A stretch of content is all here: checks it, if it can be checked yet, and writes it.
-    fn finish_content(&mut self, key: Key, sink: &mut dyn Sink, outcome: &mut Outcome) -> io::Result<()> {
+    pub(super) fn finish_content(
+        &mut self,
+        key: Key,
+        sink: &mut dyn Sink,
+        outcome: &mut Outcome,
+    ) -> io::Result<()> {
         let Some(extent) = self.extents.get(&key) else {
             return Ok(());
         };
@@ -117,7 +124,11 @@ impl Assembly {
             },
             Check::Tree(verifier) => match verifier.verify(range.start, extent.bytes()) {
                 Ok(block) => {
-                    sink.write(self.job, block)?;
+                    if self.is_staged {
+                        sink.stage(self.job, block.offset(), block.bytes())?;
+                    } else {
+                        sink.write(self.job, block)?;
+                    }
                     self.proven |= block.proves_length().is_some();
                 }
                 Err(VerifyError::RunUnknown(_)) => return Ok(()),
@@ -146,7 +157,7 @@ impl Assembly {
         }
     }
 
-    fn end(&mut self, key: Key) {
+    pub(super) fn end(&mut self, key: Key) {
         self.askable.remove(&key);
         if let Some(extent) = self.extents.remove(&key) {
             self.gathered -= extent.range.end - extent.range.start;

@@ -35,14 +35,14 @@ pub(super) struct Extent {
 }
 
 impl Extent {
-    pub(super) fn new(range: Range<u64>, owner: SocketAddr, now: Time) -> Extent {
+    pub(super) fn new(range: Range<u64>, owner: Option<SocketAddr>, now: Time) -> Extent {
         let len = (range.end - range.start) as usize;
         Extent {
             bytes: vec![0; len],
             have: RangeSet::new(),
             need: RangeSet::from_iter([range.clone()]),
             range,
-            owner: Some(owner),
+            owner,
             helper: None,
             contributors: Vec::new(),
             sole: false,

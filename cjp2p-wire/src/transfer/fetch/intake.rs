@@ -37,6 +37,7 @@ impl Fetch {
             self.wasted += bytes;
         }
         self.settle_claims(now);
+        self.check_hint(now, sink);
         self.check_complete();
         #[cfg(debug_assertions)]
         for assembly in self.assemblies.iter().filter(|assembly| assembly.length() < 1 << 20) {
@@ -100,7 +101,8 @@ impl Fetch {
         block: &Block<'_>,
         sink: &mut dyn Sink,
     ) -> bool {
-        if let Some(proven) = self.assemblies.iter().find(|a| a.is_proven()).map(Assembly::length) {
+        let mut proven = self.assemblies.iter().filter(|a| a.is_proven() && !a.is_staged);
+        if let Some(proven) = proven.next().map(Assembly::length) {
             if proven != length {
                 self.accuse(now, address, block.answers, "the length it claims is not the proven one");
             }
@@ -113,6 +115,8 @@ impl Fetch {
         if self.is_staged() {
             if self.assemblies.is_empty() {
                 self.begin_trial(now, length, None, sink);
+            } else {
+                self.follow_hint(now, address, sink);
             }
             return true;
         }
@@ -149,7 +153,10 @@ impl Fetch {
         if self.only.is_some_and(|only| only != address) || self.waits_for_verdict {
             return false;
         }
-        let claim = self.sources.get(&address).and_then(|source| source.claim);
+        let Some(source) = self.sources.get(&address).filter(|source| self.agrees(source)) else {
+            return false;
+        };
+        let claim = source.claim;
         let Some(index) = assembly_for(&self.assemblies, claim) else { return false };
         let taken = self.assemblies[index].on_bytes(address, block.space, block.offset, block.data, sink);
         let outcome = match taken {
@@ -169,6 +176,9 @@ impl Fetch {
         self.wasted += (block.data.len() as u64).saturating_sub(outcome.new);
         for (liar, bytes) in outcome.liars {
             self.wasted += bytes;
+            if self.set_aside(liar) {
+                continue;
+            }
             let certain = self.sources.get(&liar).is_some_and(|source| source.claim_is_its_own);
             self.accuse(now, liar, certain, "it sent bytes that are not of this content");
         }
@@ -201,7 +211,7 @@ impl Fetch {
         }
     }
 
-    fn accuse_of_claims_other_than(&mut self, now: Time, length: u64) {
+    pub(super) fn accuse_of_claims_other_than(&mut self, now: Time, length: u64) {
         let others =
             self.sources.iter().filter(|(_, source)| source.claim.is_some_and(|claim| claim != length));
         let wrong: Vec<(SocketAddr, bool)> =

@@ -5,11 +5,13 @@
 //! last leaf and the runs of the tree above it are fetched first. The first claim that is proven is the truth.
 //!
 //! An id that is verified only as a whole has no such proof: there one claim after the other is tried, staged apart,
-//! and judged by whoever holds all of it ([`Fetch::on_verdict`]).
+//! and judged by whoever holds all of it ([`Fetch::on_verdict`]). Where a source names the BLAKE3 id of the same content,
+//! its tree serves as a hint that is right until shown to be wrong.
 
 mod assembly;
 mod checking;
 mod extent;
+mod hint;
 mod intake;
 mod interface;
 mod picking;
@@ -23,6 +25,7 @@ use std::time::Duration;
 
 use assembly::{Assembly, Check, Terms};
 pub use extent::Space;
+use hint::Hints;
 pub use interface::{Ask, Block, Failure, FetchEvent, PathTerms, Progress, Resume, Spec};
 pub use range_spec::{RangeSpec, select};
 use source::{Source, Standing};
@@ -53,6 +56,7 @@ pub struct Fetch {
     sources: BTreeMap<SocketAddr, Source>,
     // Invariant: at most one is proven, and then it is the only one. For content verified as a whole, at most one.
     assemblies: Vec<Assembly>,
+    hints: Hints,
     /// In a trial with one source only: which.
     only: Option<SocketAddr>,
     /// Sources whose trial brought nothing.
@@ -67,6 +71,8 @@ pub struct Fetch {
     ended: bool,
     started: Time,
     last_news: Time,
+    /// The destination held everything up, when that was last looked at.
+    held_up: bool,
     trial_since: Time,
     found: bool,
     lied_to: bool,
@@ -86,6 +92,7 @@ impl Fetch {
             id: spec.id,
             sources: BTreeMap::new(),
             assemblies: Vec::new(),
+            hints: Hints::default(),
             only: None,
             put_off: BTreeSet::new(),
             stagers: BTreeSet::new(),
@@ -96,6 +103,7 @@ impl Fetch {
             ended: false,
             started: now,
             last_news: now,
+            held_up: false,
             trial_since: now,
             found: false,
             lied_to: false,
@@ -185,9 +193,11 @@ impl Fetch {
         self.assembly().map(Assembly::done)
     }
 
-    /// The proven part of the tree, once the length is proven.
+    /// The proven part of the tree, once the length is proven; for content wanted by its SHA-256 hash, once it is complete,
+    /// if all of it was checked by a tree too.
     pub fn verifier(&self) -> Option<&TreeVerifier> {
-        self.assembly().filter(|a| a.is_proven()).and_then(Assembly::verifier)
+        let may_be_false = self.is_staged() && !self.has_proven_hint();
+        self.assembly().filter(|a| a.is_proven() && !may_be_false).and_then(Assembly::verifier)
     }
 
     /// The one that is proven, or the one that is furthest.
@@ -211,6 +221,8 @@ impl Fetch {
         if self.ended || self.waits_for_verdict {
             return None;
         }
+        let agrees = self.sources.get(&address).is_some_and(|source| self.agrees(source));
+        let has_tree = self.sources.get(&address).is_some_and(|source| self.has_tree(source));
         let source = self.sources.get_mut(&address)?;
         match source.standing {
             Standing::Liar => None,
@@ -236,9 +248,10 @@ impl Fetch {
                     refused: if tries_refused { &nothing } else { &source.refused },
                     round_trip: path.round_trip,
                     room: sink.room(self.job),
+                    has_tree,
                 };
                 let index = assembly_for(&self.assemblies, source.claim)?;
-                if self.only.is_some_and(|only| only != address) {
+                if !agrees || self.only.is_some_and(|only| only != address) {
                     return None;
                 }
                 let wanted = self.assemblies[index].next_wanted(now, &terms)?;
@@ -255,6 +268,10 @@ impl Fetch {
 
     /// The peer says that it does not have what was asked for.
     pub fn on_refusal(&mut self, now: Time, address: SocketAddr, ask: &Ask) {
+        if ask.space == Space::Tree && self.hint().is_some() {
+            self.on_no_tree(address);
+            return self.give_back(address, ask, true);
+        }
         let Some(source) = self.sources.get_mut(&address) else {
             return;
         };
@@ -354,12 +371,15 @@ impl Fetch {
             return;
         }
         let room = sink.room(self.job);
-        if self.assemblies.iter().any(|a| a.waits_for_room(room)) {
+        let held_up = self.assemblies.iter().any(|a| a.waits_for_room(room));
+        if held_up || std::mem::replace(&mut self.held_up, held_up) {
             // The reader is slow, not the sources.
+            self.held_up = held_up;
             self.last_news = now;
             self.trial_since = now;
             return;
         }
+        self.check_hint(now, sink);
         if self.is_staged() && now.since(self.trial_since) >= TRIAL_PATIENCE {
             self.put_off_trial(now, sink);
         }

@@ -33,7 +33,7 @@ impl Assembly {
     fn askable_by(&mut self, terms: &Terms<'_>) -> Option<Key> {
         let key = *self.askable.iter().find(|key| {
             let extent = &self.extents[key];
-            let free = extent.owner.is_none() && !self.is_refused(key.0, &extent.range, terms);
+            let free = extent.owner.is_none() && self.may_bring(key.0, &extent.range, terms);
             extent.belongs_to(terms.source) || free
         })?;
         let extent = self.extents.get_mut(&key)?;
@@ -43,8 +43,11 @@ impl Assembly {
         Some(key)
     }
 
-    fn is_refused(&self, space: Space, range: &Range<u64>, terms: &Terms<'_>) -> bool {
-        space == Space::Content && terms.refused.overlaps(range.clone())
+    fn may_bring(&self, space: Space, range: &Range<u64>, terms: &Terms<'_>) -> bool {
+        match space {
+            Space::Tree => terms.has_tree,
+            Space::Content => !terms.refused.overlaps(range.clone()),
+        }
     }
 
     /// Begins the next extent in order.
@@ -66,7 +69,10 @@ impl Assembly {
         let (space, range) =
             next.or_else(|| stretches.find_map(|stretch| self.first_within(stretch, terms)))?;
         drop(stretches);
-        Some(self.begin(space, range, now, terms.source))
+        if space == Space::Content && !terms.has_tree {
+            self.begin_runs_for(now, range.start);
+        }
+        Some(self.begin(space, range, now, Some(terms.source)))
     }
 
     /// The first extent of `range` that nobody has begun, or the run that it needs first.
@@ -75,10 +81,12 @@ impl Assembly {
         loop {
             let gap = self.taken.first_gap(from..range.end)?;
             let extent = self.extent_at(gap, terms);
-            if let Some(run) = self.missing_run(extent.start) {
+            if terms.has_tree
+                && let Some(run) = self.missing_run(extent.start)
+            {
                 return Some((Space::Tree, run));
             }
-            if !self.is_refused(Space::Content, &extent, terms) {
+            if self.may_bring(Space::Content, &extent, terms) {
                 return Some((Space::Content, extent));
             }
             from = extent.end;
@@ -110,13 +118,20 @@ impl Assembly {
             .find(|bytes| !self.extents.contains_key(&(Space::Tree, bytes.start)))
     }
 
-    fn begin(&mut self, space: Space, range: Range<u64>, now: Time, source: SocketAddr) -> Key {
+    /// Begins the runs that prove the leaf at `offset`, for whoever has the tree.
+    pub(super) fn begin_runs_for(&mut self, now: Time, offset: u64) {
+        while let Some(run) = self.missing_run(offset) {
+            self.begin(Space::Tree, run, now, None);
+        }
+    }
+
+    fn begin(&mut self, space: Space, range: Range<u64>, now: Time, owner: Option<SocketAddr>) -> Key {
         let key = (space, range.start);
         if space == Space::Content {
             self.taken.insert(range.clone());
         }
         self.gathered += range.end - range.start;
-        self.extents.insert(key, Extent::new(range, source, now));
+        self.extents.insert(key, Extent::new(range, owner, now));
         self.askable.insert(key);
         key
     }
@@ -133,7 +148,7 @@ impl Assembly {
                     && !extent.sole
                     && extent.helper.is_none()
                     && extent.owner != Some(terms.source)
-                    && !self.is_refused(key.0, &extent.range, terms)
+                    && self.may_bring(key.0, &extent.range, terms)
             })?
             .0;
         let extent = self.extents.get_mut(&key)?;

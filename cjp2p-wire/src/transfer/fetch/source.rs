@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::hint::SourceHint;
 use crate::time::Time;
 use crate::transfer::ranges::RangeSet;
 
@@ -42,6 +43,7 @@ pub(super) struct Source {
     pub(super) aligned: bool,
     /// Content ranges it did not have lately.
     pub(super) refused: RangeSet,
+    pub(super) hint: SourceHint,
     refused_at: Time,
     suggested: bool,
     probes: u32,
@@ -57,6 +59,7 @@ impl Source {
             strikes: 0,
             aligned: false,
             refused: RangeSet::new(),
+            hint: SourceHint::default(),
             refused_at: now,
             suggested,
             probes: 0,
@@ -93,6 +96,9 @@ impl Source {
     }
 
     pub(super) fn on_serving(&mut self) {
+        if self.standing != Standing::Serving {
+            self.hint.on_serving();
+        }
         self.standing = Standing::Serving;
         self.probes = 0;
     }
