@@ -137,6 +137,7 @@ fn each_way_of_lying_beside_one_honest_peer_is_survived() {
             for cookies in [true, false] {
                 let mut world = World::new(10);
                 world.add(GETTER, Link::default(), Peer::new(1));
+                world.with_peer(GETTER, |peer, _| peer.blobs.repeats = true);
                 let liar = Liar::new(lie, &bytes, 11);
                 let liar = if cookies { liar } else { liar.without_cookies() };
                 // The liar is nearer, and so is heard first.
