@@ -12,9 +12,6 @@ use crate::transfer::blobs::Sink;
 use crate::transfer::ranges::RangeSet;
 use crate::tree::verify_whole;
 
-/// A source that nobody can be sure about, since it never proved its address, is given up after so many faults.
-pub(crate) const MAX_STRIKES: u32 = 3;
-
 impl Fetch {
     /// Takes in a block that `address` sent in answer to a request. Returns whether it was of use; where it was not,
     /// what was asked for must be given back with [`Fetch::on_lost`].
@@ -73,7 +70,10 @@ impl Fetch {
                 source.claim = Some(length);
                 source.standing = Standing::Unknown;
             }
-            source.claim_is_its_own |= block.answers;
+            if block.answers && !source.claim_is_its_own {
+                source.claim_is_its_own = true;
+                source.strikes = 0;
+            }
         }
         let claim = source.claim;
         let is_first = source.standing != Standing::Serving;
@@ -221,8 +221,8 @@ impl Fetch {
         }
     }
 
-    /// A fault of a source. It is left alone from now on where it is certain that the fault is its own, or where there
-    /// are many; otherwise somebody else may have spoken in its name, and it may begin anew.
+    /// A fault of a source. It is left alone from now on where it is certain that the fault is its own. Otherwise somebody
+    /// else may have spoken in its name, and it may begin anew, after ever longer pauses if there are many.
     pub(super) fn accuse(&mut self, now: Time, address: SocketAddr, certain: bool, why: &'static str) {
         let Some(source) = self.sources.get_mut(&address) else { return };
         source.strikes += 1;
@@ -230,13 +230,12 @@ impl Fetch {
             return;
         }
         self.lied_to = true;
-        if certain || source.strikes >= MAX_STRIKES {
+        if certain {
             source.standing = Standing::Liar;
             self.events.push_back(FetchEvent::Misbehaved(address, why));
         } else {
-            source.on_serving();
-            source.on_silent(now);
-            source.claim = None;
+            log::debug!("{address}, or somebody in its name: {why}");
+            source.on_doubt(now);
         }
         self.release(address);
     }

@@ -17,6 +17,13 @@ pub(crate) const MAX_PROBE_PAUSE: Duration = Duration::from_secs(4);
 /// The pause after the first question to such a peer; it doubles.
 pub(crate) const FIRST_PROBE_PAUSE: Duration = Duration::from_millis(400);
 
+/// So many faults of one that never proved its address, and it is asked again only after a pause.
+pub(crate) const MAX_STRIKES: u32 = 3;
+/// The first such pause; it doubles with each fault more.
+pub(crate) const FIRST_DOUBT_PAUSE: Duration = Duration::from_secs(1);
+/// The longest.
+pub(crate) const MAX_DOUBT_PAUSE: Duration = Duration::from_secs(60);
+
 /// How far we got with a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
@@ -114,6 +121,18 @@ impl Source {
             self.standing = Standing::Unknown;
             self.suggested = false;
             self.on_probe(now);
+        }
+    }
+
+    /// Notes a fault that may be its own, or of somebody who speaks in its name.
+    pub(super) fn on_doubt(&mut self, now: Time) {
+        self.on_serving();
+        self.on_silent(now);
+        self.claim = None;
+        self.claim_is_its_own = false;
+        if let Some(more) = self.strikes.checked_sub(MAX_STRIKES) {
+            let pause = (FIRST_DOUBT_PAUSE * 2u32.pow(more.min(8))).min(MAX_DOUBT_PAUSE);
+            self.next_probe = self.next_probe.max(now + pause);
         }
     }
 
