@@ -1,6 +1,8 @@
 //! Hostile citizens.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::datagram::{self, Encoder, Padding};
@@ -39,6 +41,8 @@ pub struct Liar {
     lie: Lie,
     blobs: MemoryBlobs,
     answered: u32,
+    /// Honest until this is set.
+    turns: Option<Arc<AtomicBool>>,
     returns_cookies: bool,
     cookie: Option<String>,
     random: fastrand::Rng,
@@ -53,6 +57,7 @@ impl Liar {
             lie,
             blobs,
             answered: 0,
+            turns: None,
             returns_cookies: true,
             cookie: None,
             random: fastrand::Rng::with_seed(seed),
@@ -63,6 +68,17 @@ impl Liar {
     pub fn without_cookies(mut self) -> Liar {
         self.returns_cookies = false;
         self
+    }
+
+    /// One that is honest until `turns` is set.
+    pub fn that_turns(mut self, turns: Arc<AtomicBool>) -> Liar {
+        self.turns = Some(turns);
+        self
+    }
+
+    /// What it does wrong at present.
+    fn lie(&self) -> Option<Lie> {
+        self.turns.as_ref().is_none_or(|turns| turns.load(Ordering::Relaxed)).then_some(self.lie)
     }
 
     fn answer(&mut self, id: &str, offset: u64, length: u64, encoder: &mut Encoder) {
@@ -76,6 +92,7 @@ impl Liar {
         };
         let is_tree = matches!(parsed, ContentId::Tree(_));
         self.answered += 1;
+        let lie = self.lie();
         let (mut offset, mut eof) = (offset, eof);
         let mut spoil = |data: &mut Vec<u8>| {
             if !data.is_empty() {
@@ -83,18 +100,18 @@ impl Liar {
                 data[at] ^= 1 << self.random.u8(0..8);
             }
         };
-        match self.lie {
-            Lie::Content if !is_tree => spoil(&mut data),
-            Lie::Tree if is_tree => spoil(&mut data),
-            Lie::After(count) if !is_tree && self.answered > count => spoil(&mut data),
-            Lie::Length(lie) | Lie::LengthThenSilence(lie) if !is_tree => {
+        match lie {
+            Some(Lie::Content) if !is_tree => spoil(&mut data),
+            Some(Lie::Tree) if is_tree => spoil(&mut data),
+            Some(Lie::After(count)) if !is_tree && self.answered > count => spoil(&mut data),
+            Some(Lie::Length(lie) | Lie::LengthThenSilence(lie)) if !is_tree => {
                 eof = Some(lie);
                 data.truncate(lie.saturating_sub(offset) as usize);
             }
-            Lie::Elsewhere => offset += 4096,
+            Some(Lie::Elsewhere) => offset += 4096,
             _ => {}
         }
-        if matches!(self.lie, Lie::LengthThenSilence(_)) && self.answered > 1 {
+        if matches!(lie, Some(Lie::LengthThenSilence(_))) && self.answered > 1 {
             return;
         }
         encoder.content(id, offset, &data, eof, Padding::Padded);
@@ -103,14 +120,14 @@ impl Liar {
 
 impl Citizen for Liar {
     fn handle_datagram(&mut self, _now: Time, from: SocketAddr, bytes: &[u8], out: &mut Outbox) {
-        match self.lie {
-            Lie::Silence => return,
-            Lie::Garbage => {
+        match self.lie() {
+            Some(Lie::Silence) => return,
+            Some(Lie::Garbage) => {
                 let garbage = (0..bytes.len()).map(|_| self.random.u8(..)).collect();
                 out.push((from, garbage));
                 return;
             }
-            Lie::Echo => {
+            Some(Lie::Echo) => {
                 out.push((from, bytes.to_vec()));
                 return;
             }

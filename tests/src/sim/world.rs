@@ -253,10 +253,7 @@ impl World {
             if host.link.loses(bytes.len(), &mut self.random) {
                 continue;
             }
-            let mut at = left + host.link.delay;
-            if !host.link.jitter.is_zero() {
-                at += Duration::from_secs_f64(host.link.jitter.as_secs_f64() * self.random.f64());
-            }
+            let at = left + host.link.delay(&mut self.random);
             if self.random.f64() < host.link.duplication {
                 self.schedule(at, What::Downlink { to, from, bytes: bytes.clone() });
             }
