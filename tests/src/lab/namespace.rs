@@ -99,7 +99,8 @@ pub fn become_program(mut arguments: impl Iterator<Item = OsString>) -> io::Erro
     let Some(program) = arguments.next() else {
         return io::ErrorKind::InvalidInput.into();
     };
-    if let Err(error) = prctl::set_pdeathsig(Signal::SIGKILL).and_then(|()| SigSet::empty().thread_set_mask()) {
+    if let Err(error) = prctl::set_pdeathsig(Signal::SIGKILL).and_then(|()| SigSet::empty().thread_set_mask())
+    {
         return error.into();
     }
     // It may have ended before it could be told to take this one with it.

@@ -31,7 +31,9 @@ impl Programs {
         let folder = this.parent().ok_or("this program lies nowhere")?.to_path_buf();
         for name in ["cjp2p-serve", "cjp2p-get"] {
             if !folder.join(name).is_file() {
-                return Err(format!("{}: not there: build the workspace first", folder.join(name).display()).into());
+                return Err(
+                    format!("{}: not there: build the workspace first", folder.join(name).display()).into()
+                );
             }
         }
         Ok(Programs { folder })
@@ -83,7 +85,10 @@ impl Serve {
     ) -> Result<Serve, Error> {
         let mut command = programs.command("cjp2p-serve", state)?;
         command.args(["--json", "--quiet", "--listen", &lab.address(host).to_string()]);
-        let mut child = lab.spawn(host, { command.arg(shared).stdout(Stdio::piped()); command })?;
+        let mut child = lab.spawn(host, {
+            command.arg(shared).stdout(Stdio::piped());
+            command
+        })?;
         let stdout = child.stdout.take().ok_or("no pipe from cjp2p-serve")?;
         let mut serve = Serve { child, _lines: BufReader::new(stdout), id: String::new() };
         loop {

@@ -127,7 +127,10 @@ mod tests {
 
     #[test]
     fn a_row_that_failed_says_why_and_is_not_met() {
-        assert_eq!(lines("a link", &Err("failed: no".into())), ("| a link | failed: no | | | | |\n".into(), false));
+        assert_eq!(
+            lines("a link", &Err("failed: no".into())),
+            ("| a link | failed: no | | | | |\n".into(), false)
+        );
     }
 
     #[test]

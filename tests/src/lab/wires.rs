@@ -377,7 +377,7 @@ mod tests {
     #[test]
     fn behind_a_router_that_forgot_ports_change_and_answers_find_the_way_back() {
         let mut wires = Wires::new(&[FAST, FAST], 1);
-        let mut arrive = |wires: &mut Wires, from, packet| {
+        let arrive = |wires: &mut Wires, from, packet| {
             wires.send(Time::ZERO, from, packet);
             wires.receive(Time::ZERO).map(|(_, packet)| packet)
         };

@@ -11,7 +11,7 @@ use cjp2p_tests::lab::{Error, Get, Lab, Programs, Serve};
 use cjp2p_tests::sim::Link;
 
 /// No run takes longer.
-pub(crate) const LIMIT: Duration = Duration::from_secs(180);
+pub(crate) const LIMIT: Duration = Duration::from_secs(300);
 
 /// What file the getter writes.
 pub(crate) const OUTPUT: &str = "output";
@@ -51,12 +51,7 @@ impl Bench {
 
 /// A link of so many Mbit/s that adds so many milliseconds to each round trip, with such a queue and MTU 1500.
 pub(crate) fn link(megabits: u64, rtt: u64, queue: u64) -> Link {
-    Link {
-        rate: Some(megabits * 125_000),
-        delay: Duration::from_micros(rtt * 500),
-        queue,
-        ..Link::default()
-    }
+    Link { rate: Some(megabits * 125_000), delay: Duration::from_micros(rtt * 500), queue, ..Link::default() }
 }
 
 /// A link that does not matter beside those of the sources.

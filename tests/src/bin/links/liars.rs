@@ -23,7 +23,7 @@ pub(crate) fn three_of_four(bench: &Bench) -> Result<Vec<Figure>, Error> {
         let liar = move || Liar::new(lie, &content, host as u64).that_turns(turned);
         liars.push(stage.lab.run(host, move || Host::start_at(address, liar))?);
     }
-    let mut get = stage.get(&[])?;
+    let mut get = stage.get(&["-v"])?;
     get.wait_until(LIMIT, |get| get.growth.last() >= stage.length / 2)?;
     have_turned.store(true, Ordering::Relaxed);
     let (turned_at, had) = (get.seconds(), get.growth.last());
@@ -32,7 +32,11 @@ pub(crate) fn three_of_four(bench: &Bench) -> Result<Vec<Figure>, Error> {
     let named = liars.iter().filter(|liar| outcome.said.contains(&liar.address.to_string()));
     Ok(vec![
         // 25 Mbit/s carry 16 of content.
-        Figure::new("Mbit/s after that", Mark::AtLeast(13.0), megabits(stage.length.saturating_sub(had), rest)),
+        Figure::new(
+            "Mbit/s after that",
+            Mark::AtLeast(13.0),
+            megabits(stage.length.saturating_sub(had), rest),
+        ),
         Figure::new("liars named", Mark::AtLeast(3.0), named.count() as f64),
         Figure::new("wasted, %", Mark::None, wasted_percent(&outcome)),
     ])

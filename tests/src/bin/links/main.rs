@@ -14,6 +14,7 @@ mod liars;
 mod one_source;
 mod several;
 mod swarm;
+mod wires;
 
 use std::io::Write;
 use std::os::fd::AsFd;
@@ -58,11 +59,16 @@ struct Row {
     measure: fn(&Bench) -> Result<Vec<Figure>, Error>,
 }
 
-const fn row(name: &'static str, title: &'static str, measure: fn(&Bench) -> Result<Vec<Figure>, Error>) -> Row {
+const fn row(
+    name: &'static str,
+    title: &'static str,
+    measure: fn(&Bench) -> Result<Vec<Figure>, Error>,
+) -> Row {
     Row { name, title, once: false, measure }
 }
 
 const ROWS: &[Row] = &[
+    row("wires", "the wires: 10,000 packets a second, 10 ms one way", wires::lateness),
     row("plain", "100 Mbit/s, 100 ms, queue 256 KiB, 32 MiB", one_source::plain),
     row("loss-1", "same, loss 1 %", one_source::loss_1),
     row("loss-5", "same, loss 5 %", one_source::loss_5),
@@ -86,7 +92,11 @@ const ROWS: &[Row] = &[
     row("port-changes", "same: the getter's port changes", changes::port_changes),
     Row {
         once: true,
-        ..row("kills", "50 Mbit/s, 20 ms, loss 1 %, 32 MiB: kill -9, resumed each time", kills::kill_and_resume)
+        ..row(
+            "kills",
+            "50 Mbit/s, 20 ms, loss 1 %, 32 MiB: kill -9, resumed each time",
+            kills::kill_and_resume,
+        )
     },
 ];
 
@@ -147,15 +157,39 @@ fn run(cli: &Cli) -> Result<ExitCode, Error> {
     Ok(if all_met { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// What the document says before the table.
 fn print_head(cli: &Cli) {
-    println!("# The real programs over emulated links\n");
-    println!("Made by `cargo build --release --workspace && sudo target/release/links > docs/links.md`: cjp2p-serve and");
-    println!("cjp2p-get in network namespaces, with wires between them in user space. Each row is the median of {} runs,", cli.runs);
-    println!("each run without any state of the one before, its output compared with what was shared. Rates are content");
-    println!("per second, the start of cjp2p-get included; JSON, base64 and headers leave 64 of 100 Mbit/s. Times are");
-    println!("round trips; loss is per packet, each way; the row `kills` is one run with {} kills.\n", cli.kills);
+    println!("{}", HEAD.replace("RUNS", &cli.runs.to_string()).replace("KILLS", &cli.kills.to_string()));
     println!("{}", table::HEAD);
 }
+
+const HEAD: &str = "\
+# The real programs over emulated links
+
+Made by `cargo build --release --workspace && sudo target/release/links > docs/links.md`, in about half an hour:
+cjp2p-serve and cjp2p-get, each in a network namespace of its own, with wires between them in user space. Medians of
+RUNS runs, each without any state of the one before. Whatever was fetched to a file was compared with what was shared.
+
+A link is given by its rate, the round trip, and the bytes that wait in a full queue, also in rate times round trip
+(BDP). Packets have at most 1,500 bytes, and are lost at random, each way. The getter's own link has 1 Gbit/s and no
+delay.
+
+- The first row is about the wires themselves: how exact they were on the machine that this was measured on.
+- Mbit/s are content in the file per second, the start of cjp2p-get included. JSON, base64 and headers leave 64 of
+  100 Mbit/s. \"After that\" is what came after the event, until the end.
+- Wasted is what came and was of no use, as a share of all that came.
+- Queueing is how long a packet waited to leave the source, in the middle of all packets.
+- Beside TCP: both send from one host to one other. TCP begins 5 s before the fetch; 5 s after that, shares of the link
+  are counted for 15 s, headers included.
+- Bytes to a pipe: from the start of the process until the reader has them, as a multiple of the round trip.
+- A fetches with cjp2p-get into a folder that its cjp2p-serve shares; B is told of both. No packet gets from the origin
+  to B.
+- The twenty know all others by `--peer`, and end when they have all. Copies are bytes that the origin sent, in such
+  that it sends to one that is alone.
+- A change of the link comes 5 s after the start. Its end counts, for the blackout. Back means that the file grows for
+  half a second with at least 80 % of the rate that it had before, or of half of that where the link's rate halved.
+- Kills come after up to 2 s, KILLS of them. What was on its way then does not count as come.
+";
 
 /// Waits for a signal, and ends the process by it. Namespaces and programs end with the process by themselves.
 fn remove_at_signal(signals: Signals, scratch: PathBuf) {

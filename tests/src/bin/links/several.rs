@@ -29,7 +29,11 @@ pub(crate) fn four_with_one_killed(bench: &Bench) -> Result<Vec<Figure>, Error> 
     let outcome = stage.finish(&mut get)?;
     let rest = outcome.seconds - killed_at;
     Ok(vec![
-        Figure::new("Mbit/s after that", Mark::AtLeast(38.0), megabits(stage.length.saturating_sub(had), rest)),
+        Figure::new(
+            "Mbit/s after that",
+            Mark::AtLeast(38.0),
+            megabits(stage.length.saturating_sub(had), rest),
+        ),
         Figure::new(
             "longest pause of the file, s",
             Mark::AtMost(2.0),
