@@ -26,11 +26,16 @@ impl Node {
         proof: Proof,
         blobs: &mut dyn Blobs,
     ) {
-        let Some(contact) = self.contacts.get(from) else {
+        let Some(contact) = self.contacts.get_mut(from) else {
             return;
         };
         if contact.returns_always && proof == Proof::None {
-            // It has our cookie: without it, this is somebody else.
+            // It has our cookie: without it, this is somebody else. Or our own address has changed on the way to it, so that
+            // it does not know us any more and wants its cookie returned anew: it is told ours again, to show who it is.
+            let wants_proof = |m: &Message<'_>| matches!(m, Message::PleaseAlwaysReturnThisMessage(_));
+            if contact.path.is_some() && messages.iter().any(wants_proof) {
+                contact.has_cookie = false;
+            }
             return;
         }
         let is_first_cookie = self.take_foreign_cookie(now, from, messages, proof);

@@ -157,6 +157,15 @@ impl World {
         }
     }
 
+    /// Gives a host another address, as a router does that forgot its mappings. What is on its way to the old one is lost.
+    pub fn move_host(&mut self, from: SocketAddr, to: SocketAddr) {
+        if let Some(mut host) = self.hosts.remove(&from) {
+            host.wake_at = Time::NEVER;
+            self.hosts.insert(to, host);
+            self.reschedule(to);
+        }
+    }
+
     /// Changes a host's link.
     pub fn set_link(&mut self, address: SocketAddr, link: Link) {
         if let Some(host) = self.hosts.get_mut(&address) {
