@@ -85,10 +85,8 @@ impl Serve {
     ) -> Result<Serve, Error> {
         let mut command = programs.command("cjp2p-serve", state)?;
         command.args(["--json", "--quiet", "--listen", &lab.address(host).to_string()]);
-        let mut child = lab.spawn(host, {
-            command.arg(shared).stdout(Stdio::piped());
-            command
-        })?;
+        command.arg(shared).stdout(Stdio::piped());
+        let mut child = lab.spawn(host, command)?;
         let stdout = child.stdout.take().ok_or("no pipe from cjp2p-serve")?;
         let mut serve = Serve { child, _lines: BufReader::new(stdout), id: String::new() };
         loop {
@@ -171,7 +169,7 @@ impl Get {
     /// Where it does not start.
     pub fn start(lab: &Lab, programs: &Programs, job: &Job<'_>) -> Result<Get, Error> {
         let mut command = programs.command("cjp2p-get", &job.folder.join("state"))?;
-        command.args(&job.more);
+        command.args(["--progress", "never"]).args(&job.more);
         for peer in &job.peers {
             command.arg("--peer").arg(peer.to_string());
         }

@@ -74,7 +74,10 @@ pub const HEAD: &str = "| row | what | mark | median | ratio | each run |\n|---|
 pub fn lines(row: &str, measured: &Measured) -> (String, bool) {
     let runs = match measured {
         Ok(runs) => runs,
-        Err(why) => return (format!("| {row} | {why} | | | | |\n"), false),
+        Err(why) => {
+            let why = why.replace(['\n', '|'], " ");
+            return (format!("| {row} | {why} | | | | |\n"), false);
+        }
     };
     let (mut lines, mut met) = (String::new(), true);
     for (n, figure) in runs.first().into_iter().flatten().enumerate() {
@@ -83,17 +86,23 @@ pub fn lines(row: &str, measured: &Measured) -> (String, bool) {
         let is_met = figure.mark.is_met(median);
         met &= is_met;
         let missed = if is_met { "" } else { " (missed)" };
-        let each: Vec<String> = values.iter().map(|value| format!("{value:.1}")).collect();
+        let each: Vec<String> = values.iter().map(|value| digits(*value)).collect();
         lines += &format!(
-            "| {} | {} | {} | {median:.1}{missed} | {} | {} |\n",
+            "| {} | {} | {} | {}{missed} | {} | {} |\n",
             if n == 0 { row } else { "" },
             figure.what,
             figure.mark,
+            digits(median),
             figure.mark.ratio(median),
             each.join(" "),
         );
     }
     (lines, met)
+}
+
+/// A figure with as many digits as say something.
+fn digits(value: f64) -> String {
+    if value < 10.0 { format!("{value:.2}") } else { format!("{value:.1}") }
 }
 
 /// The one in the middle; of two in the middle, the lower. 0 of none.
@@ -120,7 +129,7 @@ mod tests {
         assert_eq!(
             lines,
             "| a link | Mbit/s | ≥ 50 | 55.0 | 1.10 | 55.0 10.0 60.0 |\n\
-             |  | wasted, % | ≤ 1 | 1.5 (missed) | 1.50 | 2.0 0.5 1.5 |\n"
+             |  | wasted, % | ≤ 1 | 1.50 (missed) | 1.50 | 2.00 0.50 1.50 |\n"
         );
         assert!(!met);
     }

@@ -59,9 +59,11 @@ fn measure(
     let changed = get.seconds();
     let outcome = stage.finish(&mut get)?;
     let expected = get.growth.rate(STEADY_FROM, CHANGE_AT) * share;
+    let pause = get.growth.longest_pause(changed, outcome.seconds);
     let back = get.growth.back_after(changed, expected * BACK, WINDOW);
     Ok(vec![
         Figure::new("back at 80 % of the rate after, s", Mark::AtMost(3.0), back.unwrap_or(f64::INFINITY)),
+        Figure::new("longest pause of the file after, s", Mark::None, pause),
         Figure::new("wasted, %", Mark::None, wasted_percent(&outcome)),
     ])
 }

@@ -8,7 +8,7 @@ use cjp2p_tests::lab::programs::Job;
 use cjp2p_tests::lab::table::{Figure, Mark};
 use cjp2p_tests::lab::{Error, Get, Lab, Serve};
 
-use crate::bench::{Bench, LIMIT, OUTPUT, fast, link};
+use crate::bench::{Bench, LIMIT, OUTPUT, bdp, fast, link};
 
 /// The large file is mostly a hole: it takes no room, but is hashed like any other.
 const LENGTH: u64 = 8 << 30;
@@ -28,7 +28,7 @@ fn serve(bench: &Bench) -> Result<(Lab, Serve), Error> {
         File::create(&file)?.set_len(LENGTH)?;
     }
     let state = bench.kept_folder("large-state")?;
-    let lab = Lab::start(&[fast(), link(100, RTT, 256 << 10)], bench.count())?;
+    let lab = Lab::start(&[fast(), link(100, RTT, bdp(100, RTT))], bench.count())?;
     let serve = Serve::start(&lab, 1, &bench.programs, &shared, &state)?;
     Ok((lab, serve))
 }

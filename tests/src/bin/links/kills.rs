@@ -7,7 +7,7 @@ use cjp2p_tests::lab::Error;
 use cjp2p_tests::lab::table::{Figure, Mark};
 use cjp2p_tests::sim::Link;
 
-use crate::bench::{Bench, LIMIT, OUTPUT, Stage, link};
+use crate::bench::{Bench, LIMIT, OUTPUT, Stage, bdp, link};
 
 /// The getter lives for a random time up to this: a few lives make a fetch.
 const LONGEST_LIFE: f64 = 2.0;
@@ -16,7 +16,7 @@ const LONGEST_LIFE: f64 = 2.0;
 const DRAINING: Duration = Duration::from_millis(150);
 
 pub(crate) fn kill_and_resume(bench: &Bench) -> Result<Vec<Figure>, Error> {
-    let stage = Stage::new(bench, &[Link { loss: 0.01, ..link(50, 20, 128 << 10) }], 32)?;
+    let stage = Stage::new(bench, &[Link { loss: 0.01, ..link(50, 20, bdp(50, 20)) }], 32)?;
     let came = || stage.lab.traffic(0).udp_in;
     let mut random = fastrand::Rng::with_seed(bench.count());
     stage.finish(&mut stage.get(&[])?)?;

@@ -70,26 +70,26 @@ const fn row(
 const ROWS: &[Row] = &[
     row("wires", "the wires: 10,000 packets a second, 10 ms one way", wires::lateness),
     row("plain", "100 Mbit/s, 100 ms, queue 256 KiB, 32 MiB", one_source::plain),
-    row("loss-1", "same, loss 1 %", one_source::loss_1),
-    row("loss-5", "same, loss 5 %", one_source::loss_5),
+    row("loss-1", "100 Mbit/s, 100 ms, queue 256 KiB, 32 MiB, loss 1 %", one_source::loss_1),
+    row("loss-5", "100 Mbit/s, 100 ms, queue 256 KiB, 32 MiB, loss 5 %", one_source::loss_5),
     row("short", "20 Mbit/s, 20 ms, queue 64 KiB, 16 MiB", one_source::short),
     row("far", "100 Mbit/s, 300 ms, queue 1 MiB, loss 0.1 %, 32 MiB", one_source::far),
     row("queue", "50 Mbit/s, 40 ms, queue 4 BDP, alone, 32 MiB", one_source::queue),
     row("queue-deep", "20 Mbit/s, 20 ms, queue 16 BDP, alone, 16 MiB", one_source::queue_deep),
-    row("bbr", "50 Mbit/s, 40 ms, queue 1 BDP, beside TCP with BBR", one_source::beside_bbr),
-    row("cubic", "same, beside TCP with CUBIC", one_source::beside_cubic),
-    row("four", "four sources of 25 Mbit/s at 20, 60, 100, 200 ms, 64 MiB", several::four),
-    row("four-kill", "same, the nearest killed at half time", several::four_with_one_killed),
-    row("liars", "same, three of them liars from half way", liars::three_of_four),
-    row("first-bytes", "8 GiB, 100 Mbit/s, 100 ms: 64 KiB to a pipe", first_bytes::head),
-    row("range", "8 GiB, 100 Mbit/s, 100 ms: 1 MiB from the middle", first_bytes::range),
+    row("bbr", "50 Mbit/s, 40 ms, queue 1 BDP, beside TCP (BBR)", one_source::beside_bbr),
+    row("cubic", "50 Mbit/s, 40 ms, queue 1 BDP, beside TCP (CUBIC)", one_source::beside_cubic),
+    row("four", "four sources of 25 Mbit/s, 20 to 200 ms, 64 MiB", several::four),
+    row("four-kill", "four sources, the nearest killed half way", several::four_with_one_killed),
+    row("liars", "four sources, three of them liars from half way", liars::three_of_four),
+    row("first-bytes", "100 Mbit/s, 100 ms, 8 GiB: 64 KiB to a pipe", first_bytes::head),
+    row("range", "100 Mbit/s, 100 ms, 8 GiB: 1 MiB from the middle", first_bytes::range),
     row("chain", "100 Mbit/s, 40 ms: A from the origin, B only from A, 32 MiB", swarm::chain),
     row("twenty", "20 getters and an origin of 10 Mbit/s, 40 ms each, 8 MiB", swarm::twenty),
-    row("rate-halves", "50 Mbit/s, 40 ms, queue 1 BDP, 48 MiB: the rate halves", changes::rate_halves),
-    row("rtt-triples", "same: the round trip triples", changes::rtt_triples),
-    row("blackout", "same: a blackout of 2 s", changes::blackout),
-    row("mtu-falls", "same: packets above 1,280 bytes vanish", changes::mtu_falls),
-    row("port-changes", "same: the getter's port changes", changes::port_changes),
+    row("rate-halves", "50 Mbit/s, 40 ms, 48 MiB: the rate halves", changes::rate_halves),
+    row("rtt-triples", "50 Mbit/s, 40 ms, 48 MiB: the round trip triples", changes::rtt_triples),
+    row("blackout", "50 Mbit/s, 40 ms, 48 MiB: a blackout of 2 s", changes::blackout),
+    row("mtu-falls", "50 Mbit/s, 40 ms, 48 MiB: packets above 1,280 bytes vanish", changes::mtu_falls),
+    row("port-changes", "50 Mbit/s, 40 ms, 48 MiB: the getter's port changes", changes::port_changes),
     Row {
         once: true,
         ..row(
@@ -142,14 +142,18 @@ fn run(cli: &Cli) -> Result<ExitCode, Error> {
         let runs = if row.once { 1 } else { cli.runs };
         let one = |run| {
             eprintln!("links: {}: run {} of {runs}", row.name, run + 1);
-            let figures = (row.measure)(&bench);
-            if let Ok(figures) = &figures {
-                let told: Vec<_> = figures.iter().map(|f| format!("{:.2} {}", f.value, f.what)).collect();
-                eprintln!("links: {}: {}", row.name, told.join(", "));
+            let figures = (row.measure)(&bench).map_err(|error| error.to_string());
+            match &figures {
+                Ok(figures) => {
+                    let told: Vec<_> = figures.iter().map(|f| format!("{:.2} {}", f.value, f.what)).collect();
+                    eprintln!("links: {}: {}", row.name, told.join(", "));
+                }
+                Err(why) => eprintln!("links: {}: {why}", row.name),
             }
-            figures.map_err(|error| error.to_string())
+            figures
         };
-        let (lines, met) = table::lines(row.title, &(0..runs).map(one).collect());
+        let title = format!("`{}`: {}", row.name, row.title);
+        let (lines, met) = table::lines(&title, &(0..runs).map(one).collect());
         print!("{lines}");
         std::io::stdout().flush()?;
         all_met &= met;
@@ -170,25 +174,25 @@ Made by `cargo build --release --workspace && sudo target/release/links > docs/l
 cjp2p-serve and cjp2p-get, each in a network namespace of its own, with wires between them in user space. Medians of
 RUNS runs, each without any state of the one before. Whatever was fetched to a file was compared with what was shared.
 
-A link is given by its rate, the round trip, and the bytes that wait in a full queue, also in rate times round trip
-(BDP). Packets have at most 1,500 bytes, and are lost at random, each way. The getter's own link has 1 Gbit/s and no
+A link is given by its rate, its round trip, and the bytes that a full queue holds, also in rate times round trip (BDP);
+that is what it holds where nothing is said. The four sources have round trips of 20, 60, 100 and 200 ms and queues of
+128 KiB. Packets have at most 1,500 bytes, and are lost at random, each way. The getter's own link has 1 Gbit/s and no
 delay.
 
-- The first row is about the wires themselves: how exact they were on the machine that this was measured on.
-- Mbit/s are content in the file per second, the start of cjp2p-get included. JSON, base64 and headers leave 64 of
-  100 Mbit/s. \"After that\" is what came after the event, until the end.
-- Wasted is what came and was of no use, as a share of all that came.
-- Queueing is how long a packet waited to leave the source, in the middle of all packets.
-- Beside TCP: both send from one host to one other. TCP begins 5 s before the fetch; 5 s after that, shares of the link
-  are counted for 15 s, headers included.
-- Bytes to a pipe: from the start of the process until the reader has them, as a multiple of the round trip.
-- A fetches with cjp2p-get into a folder that its cjp2p-serve shares; B is told of both. No packet gets from the origin
-  to B.
-- The twenty know all others by `--peer`, and end when they have all. Copies are bytes that the origin sent, in such
-  that it sends to one that is alone.
-- A change of the link comes 5 s after the start. Its end counts, for the blackout. Back means that the file grows for
-  half a second with at least 80 % of the rate that it had before, or of half of that where the link's rate halved.
-- Kills come after up to 2 s, KILLS of them. What was on its way then does not count as come.
+- `wires`: how exact the wires themselves were on the machine that all this was measured on.
+- Mbit/s: content in the file per second, the start of cjp2p-get included. JSON, base64 and headers leave 64 of
+  100 Mbit/s. After that: from the event to the end.
+- Wasted: what came and was of no use, as a share of all that came.
+- Queueing: how long a packet waited to leave the source, in the middle of all packets.
+- `bbr`, `cubic`: both flows go from one host to one other. TCP begins 5 s before the fetch; 5 s after that, shares of the
+  link are counted for 15 s, headers included.
+- `first-bytes`: from the start of the process until the reader of the pipe has them.
+- `chain`: A fetches with cjp2p-get into a folder that its cjp2p-serve shares; B is told of both. No packet gets from the
+  origin to B.
+- `twenty`: each knows all others by `--peer`, and ends when it has all. A copy is what the origin sends to one alone.
+- Changes of a link come 5 s after the start; of the blackout the end counts. Back: the file grows for half a second with
+  at least 80 % of the rate before, or of half of that where the link's rate halved.
+- `kills`: after up to 2 s, KILLS times. What was on its way then does not count as fetched.
 ";
 
 /// Waits for a signal, and ends the process by it. Namespaces and programs end with the process by themselves.

@@ -9,7 +9,7 @@ use cjp2p_tests::lab::programs::{self, Job, Outcome};
 use cjp2p_tests::lab::table::{Figure, Mark};
 use cjp2p_tests::lab::{Error, Get, Lab, Serve};
 
-use crate::bench::{Bench, LIMIT, OUTPUT, Stage, link};
+use crate::bench::{Bench, LIMIT, OUTPUT, Stage, bdp, link};
 
 /// How many getters know each other.
 const GETTERS: usize = 20;
@@ -22,7 +22,7 @@ const GETTER_PORT: u16 = 24255;
 
 /// A on host 0 fetches from the origin on host 1 into a folder that it also serves; B on host 2 knows only A.
 pub(crate) fn chain(bench: &Bench) -> Result<Vec<Figure>, Error> {
-    let each = link(100, 40, 512 << 10);
+    let each = link(100, 40, bdp(100, 40));
     let stage = Stage::with_silent(bench, &[each, each], 32, 1)?;
     // Even if A names the origin to B: B cannot reach it.
     stage.lab.wires().separate(1, 2);
@@ -67,7 +67,7 @@ fn getters(bench: &Bench, count: usize) -> Result<(f64, u64), Error> {
     let shared = folder.path().join("shared");
     fs::create_dir(&shared)?;
     fs::write(shared.join("content"), content::bytes(seed, LENGTH))?;
-    let lab = Lab::start(&vec![link(10, 20, 64 << 10); count + 1], seed)?;
+    let lab = Lab::start(&vec![link(10, 20, bdp(10, 40)); count + 1], seed)?;
     let serve = Serve::start(&lab, count, &bench.programs, &shared, &folder.path().join("serve"))?;
     let mut gets = Vec::new();
     for host in 0..count {
@@ -97,5 +97,7 @@ fn finish_all(gets: Vec<Get>) -> Result<Vec<Outcome>, Error> {
     let finish = |mut get: Get| std::thread::spawn(move || get.finish(LIMIT));
     let waiting: Vec<_> = gets.into_iter().map(finish).collect();
     let outcome = |thread: std::thread::JoinHandle<_>| thread.join().map_err(|_| "a thread panicked")?;
-    waiting.into_iter().map(outcome).collect()
+    // All of them end before the first that failed is told.
+    let outcomes: Vec<_> = waiting.into_iter().map(outcome).collect();
+    outcomes.into_iter().collect()
 }
