@@ -1,8 +1,9 @@
-//! Support for the tests of the workspace: the simulated network and its citizens, content to move, and reference
-//! implementations that are slow and obviously right.
+//! Support for the tests of the workspace: the simulated network and its citizens, the real programs over emulated
+//! links, content to move, and reference implementations that are slow and obviously right.
 
 pub mod content;
 pub mod foreign;
+pub mod lab;
 pub mod real;
 pub mod reference_tree;
 pub mod sim;

@@ -82,6 +82,26 @@ fn a_plain_name_is_fetched_without_proof() {
 }
 
 #[test]
+fn a_getter_whose_address_changes_goes_on_within_three_seconds() {
+    let bytes = content::bytes(7, 16 << 20);
+    let mut world = World::new(7);
+    let link = Link::rated(20, 10, 64 << 10);
+    world.add(GETTER, link, Peer::new(1));
+    world.add(at(2), link, sharing(2, &bytes));
+    let job = start(&mut world, &content::blake3_id(&bytes), &[at(2)]);
+    world.run_for(Duration::from_secs(3));
+    let elsewhere = SocketAddr::from(([10, 0, 0, 1], 31_000));
+    world.move_host(GETTER, elsewhere);
+    let done = move |world: &World| world.peer(elsewhere).node.progress(job).map_or(0, |p| p.done);
+    let before = done(&world);
+    assert!(before > 1 << 20);
+    let goes_on = world.run_until(Duration::from_secs(3), move |world| done(world) > before + (1 << 20));
+    assert!(goes_on, "{before} bytes before, {} now", done(&world));
+    assert!(world.run_until(Duration::from_secs(60), |world| world.peer(elsewhere).is_over(job)));
+    assert!(world.peer(elsewhere).fetched(job) == bytes);
+}
+
+#[test]
 fn a_rated_link_is_filled() {
     let outcome = one_source(6, Link::rated(100, 25, 256 << 10), content::blake3_id, 32 << 20);
     let megabits = (32u64 << 23) as f64 / outcome.seconds / 1e6;

@@ -31,7 +31,8 @@ impl Node {
             return;
         };
         if contact.returns_always && proof == Proof::None {
-            // It has our cookie: without it, this is somebody else. Or the one it has is too old, and it is told the new one.
+            // It has our cookie: without it, this is somebody else. Or the one it has is too old, or our own address has
+            // changed on the way to it so that it does not know us any more: it is told ours again, to show who it is.
             contact.has_cookie = false;
             return;
         }

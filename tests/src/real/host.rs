@@ -1,4 +1,4 @@
-//! Puts a citizen of the simulation on a real socket of loopback.
+//! Puts a citizen of the simulation on a real socket.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -22,13 +22,22 @@ pub struct Host {
 }
 
 impl Host {
-    /// Starts the citizen that `make` makes.
+    /// Starts the citizen that `make` makes, at a port of loopback.
     ///
     /// # Panics
     ///
     /// Where loopback has no port left.
     pub fn start<C: Citizen>(make: impl FnOnce() -> C + Send + 'static) -> Host {
-        let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
+        Host::start_at(([127, 0, 0, 1], 0).into(), make)
+    }
+
+    /// Starts it at this address.
+    ///
+    /// # Panics
+    ///
+    /// Where the address cannot be had.
+    pub fn start_at<C: Citizen>(address: SocketAddr, make: impl FnOnce() -> C + Send + 'static) -> Host {
+        let socket = UdpSocket::bind(address).expect("a port");
         socket.set_read_timeout(Some(TICK)).expect("a timeout can be set");
         let address = socket.local_addr().expect("an address");
         let stop = Arc::new(AtomicBool::new(false));

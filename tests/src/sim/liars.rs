@@ -1,6 +1,8 @@
 //! Hostile citizens.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::datagram::{self, Encoder, Padding};
@@ -48,6 +50,8 @@ pub struct Liar {
     other: MemoryBlobs,
     other_id: ContentId,
     answered: u32,
+    /// Honest until this is set.
+    turns: Option<Arc<AtomicBool>>,
     returns_cookies: bool,
     gives_hints: bool,
     cookie: Option<String>,
@@ -71,6 +75,7 @@ impl Liar {
             other,
             other_id,
             answered: 0,
+            turns: None,
             returns_cookies: true,
             gives_hints: true,
             cookie: None,
@@ -93,24 +98,35 @@ impl Liar {
     fn hint(&mut self, id: &str, encoder: &mut Encoder) {
         let Ok(ContentId::Sha256(sha256)) = ContentId::parse(id) else { return };
         let Some(root) = self.blobs.blake3_of(&sha256).filter(|_| self.gives_hints) else { return };
-        let named = match self.lie {
-            Lie::HintOfNothing => ContentId::Blake3([7; 32]),
-            Lie::HintOfOther | Lie::OtherContent => self.other_id.clone(),
+        let named = match self.lie() {
+            Some(Lie::HintOfNothing) => ContentId::Blake3([7; 32]),
+            Some(Lie::HintOfOther | Lie::OtherContent) => self.other_id.clone(),
             _ => ContentId::Blake3(root),
         };
         encoder.same_content([id, &named.to_string()]);
     }
 
     fn read(&mut self, id: &ContentId, offset: u64, length: usize, data: &mut Vec<u8>) -> Read {
-        match (self.lie, id) {
-            (Lie::OtherContent, ContentId::Sha256(_)) => {
+        match (self.lie(), id) {
+            (Some(Lie::OtherContent), ContentId::Sha256(_)) => {
                 self.other.read(&self.other_id, offset, length, data)
             }
-            (Lie::HintOfOther | Lie::OtherContent, ContentId::Tree(_)) => {
+            (Some(Lie::HintOfOther | Lie::OtherContent), ContentId::Tree(_)) => {
                 self.other.read(id, offset, length, data)
             }
             _ => self.blobs.read(id, offset, length, data),
         }
+    }
+
+    /// One that is honest until `turns` is set.
+    pub fn that_turns(mut self, turns: Arc<AtomicBool>) -> Liar {
+        self.turns = Some(turns);
+        self
+    }
+
+    /// What it does wrong at present.
+    fn lie(&self) -> Option<Lie> {
+        self.turns.as_ref().is_none_or(|turns| turns.load(Ordering::Relaxed)).then_some(self.lie)
     }
 
     fn answer(&mut self, id: &str, offset: u64, length: u64, encoder: &mut Encoder) {
@@ -123,6 +139,7 @@ impl Liar {
         };
         let is_tree = matches!(parsed, ContentId::Tree(_));
         self.answered += 1;
+        let lie = self.lie();
         let (mut offset, mut eof) = (offset, eof);
         let mut spoil = |data: &mut Vec<u8>| {
             if !data.is_empty() {
@@ -130,18 +147,18 @@ impl Liar {
                 data[at] ^= 1 << self.random.u8(0..8);
             }
         };
-        match self.lie {
-            Lie::Content if !is_tree => spoil(&mut data),
-            Lie::Tree if is_tree => spoil(&mut data),
-            Lie::After(count) if !is_tree && self.answered > count => spoil(&mut data),
-            Lie::Length(lie) | Lie::LengthThenSilence(lie) if !is_tree => {
+        match lie {
+            Some(Lie::Content) if !is_tree => spoil(&mut data),
+            Some(Lie::Tree) if is_tree => spoil(&mut data),
+            Some(Lie::After(count)) if !is_tree && self.answered > count => spoil(&mut data),
+            Some(Lie::Length(lie) | Lie::LengthThenSilence(lie)) if !is_tree => {
                 eof = Some(lie);
                 data.truncate(lie.saturating_sub(offset) as usize);
             }
-            Lie::Elsewhere => offset += 4096,
+            Some(Lie::Elsewhere) => offset += 4096,
             _ => {}
         }
-        if matches!(self.lie, Lie::LengthThenSilence(_)) && self.answered > 1 {
+        if matches!(lie, Some(Lie::LengthThenSilence(_))) && self.answered > 1 {
             return;
         }
         encoder.content(id, offset, &data, eof, Padding::Padded);
@@ -150,14 +167,14 @@ impl Liar {
 
 impl Citizen for Liar {
     fn handle_datagram(&mut self, _now: Time, from: SocketAddr, bytes: &[u8], out: &mut Outbox) {
-        match self.lie {
-            Lie::Silence => return,
-            Lie::Garbage => {
+        match self.lie() {
+            Some(Lie::Silence) => return,
+            Some(Lie::Garbage) => {
                 let garbage = (0..bytes.len()).map(|_| self.random.u8(..)).collect();
                 out.push((from, garbage));
                 return;
             }
-            Lie::Echo => {
+            Some(Lie::Echo) => {
                 out.push((from, bytes.to_vec()));
                 return;
             }

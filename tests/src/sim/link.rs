@@ -63,26 +63,40 @@ impl Link {
     /// Whether the link loses a datagram of `length` bytes.
     pub(super) fn loses(&self, length: usize, random: &mut fastrand::Rng) -> bool {
         let (packets, bytes) = self.packets(length);
-        if bytes.min(self.mtu) > self.swallows_above {
-            return true;
+        bytes.min(self.mtu) > self.swallows_above || (0..packets).any(|_| random.f64() < self.loss)
+    }
+
+    /// Whether the link loses a packet of `bytes` bytes, headers included.
+    pub(crate) fn loses_packet(&self, bytes: usize, random: &mut fastrand::Rng) -> bool {
+        bytes > self.swallows_above || random.f64() < self.loss
+    }
+
+    /// How long what has left the queue of this link is on its way to the other end.
+    pub(crate) fn delay(&self, random: &mut fastrand::Rng) -> Duration {
+        match self.jitter.is_zero() {
+            true => self.delay,
+            false => self.delay + Duration::from_secs_f64(self.jitter.as_secs_f64() * random.f64()),
         }
-        (0..packets).any(|_| random.f64() < self.loss)
     }
 }
 
 /// One direction of a link: a queue before a wire.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Wire {
+pub(crate) struct Wire {
     idle_at: Time,
 }
 
 impl Wire {
     /// Takes a datagram; returns when its last byte has left, or `None` where the queue is full.
     pub(super) fn send(&mut self, now: Time, length: usize, link: &Link) -> Option<Time> {
+        self.send_bytes(now, link.packets(length).1, link)
+    }
+
+    /// Takes so many bytes, headers included, in one piece.
+    pub(crate) fn send_bytes(&mut self, now: Time, bytes: usize, link: &Link) -> Option<Time> {
         let Some(rate) = link.rate else {
             return Some(now);
         };
-        let (_, bytes) = link.packets(length);
         let waiting = self.idle_at.since(now).as_secs_f64() * rate as f64;
         if waiting as u64 + bytes as u64 > link.queue.max(bytes as u64) {
             return None;

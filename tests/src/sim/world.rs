@@ -160,6 +160,15 @@ impl World {
         }
     }
 
+    /// Gives a host another address, as a router does that forgot its mappings. What is on its way to the old one is lost.
+    pub fn move_host(&mut self, from: SocketAddr, to: SocketAddr) {
+        if let Some(mut host) = self.hosts.remove(&from) {
+            host.wake_at = Time::NEVER;
+            self.hosts.insert(to, host);
+            self.reschedule(to);
+        }
+    }
+
     /// Changes a host's link.
     pub fn set_link(&mut self, address: SocketAddr, link: Link) {
         if let Some(host) = self.hosts.get_mut(&address) {
@@ -263,10 +272,7 @@ impl World {
             if host.link.loses(bytes.len(), &mut self.random) {
                 continue;
             }
-            let mut at = left + host.link.delay;
-            if !host.link.jitter.is_zero() {
-                at += Duration::from_secs_f64(host.link.jitter.as_secs_f64() * self.random.f64());
-            }
+            let at = left + host.link.delay(&mut self.random);
             if self.random.f64() < host.link.duplication {
                 self.schedule(at, What::Downlink { to, from, bytes: bytes.clone() });
             }

@@ -1,0 +1,23 @@
+//! The real programs over emulated links: hosts that are network namespaces, and wires between them in user space.
+//!
+//! Needs root and Linux, but no support of the kernel for slow or lossy links. Nothing here has a route out: a host
+//! reaches the other hosts of its lab and nobody else. When the process ends, however it ends, the namespaces vanish and
+//! the programs in them are killed.
+
+pub mod emulator;
+pub mod growth;
+pub mod namespace;
+pub mod packet;
+pub mod programs;
+pub mod table;
+pub mod tcp;
+pub mod wires;
+
+pub use emulator::Lab;
+pub use growth::Growth;
+pub use namespace::Namespace;
+pub use programs::{Get, Programs, Serve};
+pub use wires::Wires;
+
+/// Why something could not be done, as a sentence.
+pub type Error = Box<dyn std::error::Error + Send + Sync>;
