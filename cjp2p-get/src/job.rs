@@ -96,6 +96,13 @@ pub(crate) struct Limits {
 impl Limits {
     /// What to fetch, within these limits.
     pub(crate) fn spec(&self, id: ContentId, resume: Option<Resume>) -> Spec {
-        Spec { id, ranges: Vec::new(), resume, source_timeout: self.timeout, stall_timeout: self.stall }
+        Spec {
+            id,
+            ranges: Vec::new(),
+            in_order: false,
+            resume,
+            source_timeout: self.timeout,
+            stall_timeout: self.stall,
+        }
     }
 }

@@ -83,6 +83,7 @@ impl Node {
                 message,
                 Message::PleaseSendContent(_)
                     | Message::PleaseSendPeers
+                    | Message::PleaseSayWhichParts(_)
                     | Message::PleaseListContent
                     | Message::PleaseListSupportedMessages
             )
@@ -91,7 +92,7 @@ impl Node {
         if asks || returns {
             let known = self.contacts.get(from).is_some_and(|contact| contact.is_trusted(now));
             if proof != Proof::None || known {
-                self.answer_proved(now, from, messages);
+                self.answer_proved(now, from, messages, blobs);
             } else {
                 self.answer_stranger(now, from, received, messages, asks, blobs);
             }
@@ -146,9 +147,16 @@ impl Node {
         }
     }
 
-    fn answer_proved(&mut self, now: Time, from: SocketAddr, messages: &[Message<'_>]) {
+    fn answer_proved(
+        &mut self,
+        now: Time,
+        from: SocketAddr,
+        messages: &[Message<'_>],
+        blobs: &mut dyn Blobs,
+    ) {
         for message in messages {
             match message {
+                Message::PleaseSayWhichParts(request) => self.tell_parts(now, from, request, blobs),
                 Message::PleaseSendContent(request) => self.queue_content(from, request),
                 Message::PleaseListContent if self.config.answers && self.config.lists => {
                     self.lists_wanted.insert(from);
@@ -165,7 +173,7 @@ impl Node {
     }
 
     /// Whether this proved source should be asked to return our cookie: it knows of such, and has not the present one.
-    fn wants_cookie_from(&self, from: SocketAddr) -> bool {
+    pub(super) fn wants_cookie_from(&self, from: SocketAddr) -> bool {
         self.contacts.get(from).is_some_and(|contact| contact.cookie.is_some() && !contact.has_cookie)
     }
 

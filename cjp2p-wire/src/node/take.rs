@@ -45,6 +45,7 @@ impl Node {
         for message in messages {
             match message {
                 Message::Content(block) => self.take_content(now, from, block, proof, blobs),
+                Message::IHaveTheseParts(told) => self.take_parts(now, from, told, proof, blobs),
                 Message::MaybeTheyHaveSome(referral) => {
                     let came =
                         messages.iter().any(|m| matches!(m, Message::Content(c) if c.id == referral.id));

@@ -9,6 +9,6 @@ pub mod peer;
 pub mod world;
 
 pub use link::Link;
-pub use memory::MemoryBlobs;
+pub use memory::{MemoryBlobs, Original};
 pub use peer::Peer;
 pub use world::{Citizen, Outbox, World};

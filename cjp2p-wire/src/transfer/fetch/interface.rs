@@ -18,6 +18,8 @@ pub struct Spec {
     /// Which bytes are wanted, those first that matter most; if empty, all. Whole leaves are fetched. Only content
     /// with a tree can be had in part.
     pub ranges: Vec<Range<u64>>,
+    /// A reader waits for the bytes in order. Otherwise those come first that are rare among others who fetch the same.
+    pub in_order: bool,
     /// What is here already.
     pub resume: Option<Resume>,
     /// Give up when no peer has sent a byte for so long after the start.
@@ -87,6 +89,8 @@ pub struct PathTerms {
     pub tree_block: u64,
     /// The path's round trip.
     pub round_trip: Duration,
+    /// The path's rate in bytes per second; zero while unknown.
+    pub rate: f64,
 }
 
 /// How far a fetch is.

@@ -8,11 +8,13 @@
 //! and judged by whoever holds all of it ([`Fetch::on_verdict`]).
 
 mod assembly;
+mod availability;
 mod checking;
 mod extent;
 mod intake;
 mod interface;
 mod picking;
+mod rarity;
 mod source;
 mod trial;
 
@@ -22,8 +24,10 @@ use std::ops::Range;
 use std::time::Duration;
 
 use assembly::{Assembly, Check, Terms};
+pub use availability::MAX_FELLOWS;
 pub use extent::Space;
 pub use interface::{Ask, Block, Failure, FetchEvent, PathTerms, Progress, Resume, Spec};
+use rarity::{COUNT_INTERVAL, Rarity};
 use source::{Source, Standing};
 
 use crate::content_id::ContentId;
@@ -40,7 +44,13 @@ pub const TRIAL_PATIENCE: Duration = Duration::from_secs(3);
 /// Rust node comes to the beginning last.
 const ELSEWHERE: [u64; 4] = [64 << 10, 1 << 20, 16 << 20, 256 << 20];
 /// How often an idle source looks whether it can help a slow one.
-const HELP_INTERVAL: Duration = Duration::from_millis(20);
+pub const HELP_INTERVAL: Duration = Duration::from_millis(20);
+/// So many sources are probed at once; those named later a little later each, or a list of a thousand fills the link.
+const PROBED_AT_ONCE: usize = 128;
+/// How much later.
+const PROBE_SPACING: Duration = Duration::from_millis(5);
+/// With enough fellow getters, others are left alone for so long.
+const ENOUGH_PAUSE: Duration = Duration::from_secs(10);
 
 /// One fetch.
 #[derive(Debug)]
@@ -63,6 +73,17 @@ pub struct Fetch {
     waits_for_verdict: bool,
     length_told: bool,
     ended: bool,
+    in_order: bool,
+    random: fastrand::Rng,
+    /// What sources say that they have has changed since it was counted.
+    told_changed: bool,
+    /// Whether any source fetches as we do.
+    has_fellows: bool,
+    review_at: Time,
+    /// Not later than any time that a source waits for.
+    wake_at: Time,
+    /// Something changed that may matter to sources with nothing to ask for.
+    changed: bool,
     started: Time,
     last_news: Time,
     trial_since: Time,
@@ -77,7 +98,9 @@ pub struct Fetch {
 
 impl Fetch {
     /// Starts a fetch. Empty content needs no peer: it is complete at once.
-    pub fn new(now: Time, job: JobId, spec: Spec) -> Fetch {
+    ///
+    /// All random choices follow from `seed`.
+    pub fn new(now: Time, job: JobId, spec: Spec, seed: u64) -> Fetch {
         let mut fetch = Fetch {
             job,
             goal: if matches!(spec.id, ContentId::Blake3(_)) { spec.ranges } else { Vec::new() },
@@ -92,6 +115,13 @@ impl Fetch {
             waits_for_verdict: false,
             length_told: false,
             ended: false,
+            in_order: spec.in_order,
+            random: fastrand::Rng::with_seed(seed),
+            told_changed: false,
+            has_fellows: false,
+            review_at: now,
+            wake_at: Time::NEVER,
+            changed: false,
             started: now,
             last_news: now,
             trial_since: now,
@@ -143,7 +173,69 @@ impl Fetch {
 
     /// Another peer that may have the content. `suggested`: by somebody we know nothing of, so it is asked sparingly.
     pub fn add_source(&mut self, now: Time, address: SocketAddr, suggested: bool) {
-        self.sources.entry(address).or_insert_with(|| Source::new(now, suggested));
+        let late = PROBE_SPACING * self.sources.len().saturating_sub(PROBED_AT_ONCE) as u32;
+        self.sources.entry(address).or_insert_with(|| Source::new(now + late, suggested));
+        self.wake_for(address);
+    }
+
+    /// A source may have another time to wait for.
+    fn wake_for(&mut self, address: SocketAddr) {
+        if let Some(source) = self.sources.get(&address) {
+            self.wake_at = self.wake_at.min(source.next_at());
+        }
+    }
+
+    /// Sources that have waited long enough for something.
+    pub fn take_due(&mut self, now: Time) -> Vec<SocketAddr> {
+        if self.wake_at > now {
+            return Vec::new();
+        }
+        self.wake_at = Time::NEVER;
+        let mut due = Vec::new();
+        for (&address, source) in &self.sources {
+            let at = source.next_at();
+            if at <= now {
+                // It may wait for its path, which has timers of its own.
+                due.push(address);
+            } else {
+                self.wake_at = self.wake_at.min(at);
+            }
+        }
+        due
+    }
+
+    /// Whether something changed that may matter to sources with nothing to ask for. Says so once.
+    pub fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// Whether something is being gathered, so that a source with nothing to ask for may help another.
+    pub fn is_gathering(&self) -> bool {
+        !self.ended && self.assemblies.iter().any(Assembly::is_gathering)
+    }
+
+    /// Counts who has what, if that may have changed.
+    fn count_rarity(&mut self, now: Time) {
+        if !self.told_changed {
+            return;
+        }
+        let counted_at = self.assemblies.iter().filter_map(|a| a.rarity.as_ref()).map(|r| r.counted_at).max();
+        let is_due = counted_at.is_none_or(|at| now.since(at) >= COUNT_INTERVAL);
+        if !is_due {
+            return;
+        }
+        self.told_changed = false;
+        self.has_fellows = self.sources.values().any(Source::is_active_fellow);
+        for assembly in &mut self.assemblies {
+            let length = assembly.length();
+            let fellows = self
+                .sources
+                .values()
+                .filter(|source| source.is_active_fellow() && source.claim == Some(length));
+            let random = &mut self.random;
+            let rarity = assembly.rarity.get_or_insert_with(|| Rarity::new(length, random));
+            rarity.count(now, fellows.filter_map(|source| source.told.as_ref()).map(|told| &told.has));
+        }
     }
 
     /// Whether this peer was ever named as a source.
@@ -209,17 +301,34 @@ impl Fetch {
         if self.ended || self.waits_for_verdict {
             return None;
         }
+        if !self.in_order {
+            self.count_rarity(now);
+        }
+        let rarest_first = !self.in_order && self.has_fellows;
+        let source = self.sources.get(&address)?;
+        let is_new = source.standing == Standing::Unknown && !source.was_probed();
+        let enough = is_new && now >= source.next_probe && self.fellows() >= MAX_FELLOWS;
         let source = self.sources.get_mut(&address)?;
         match source.standing {
-            Standing::Liar => None,
+            Standing::Liar | Standing::Waiting => None,
             Standing::Unknown | Standing::Absent => {
                 if now < source.next_probe {
                     return None;
                 }
+                if !source.was_probed() && enough {
+                    source.next_probe = now + ENOUGH_PAUSE;
+                    self.wake_for(address);
+                    return None;
+                }
                 let again = source.was_probed();
                 let elsewhere = source.is_tried_elsewhere();
+                let told = source.told.as_ref().and_then(|told| told.has.iter().next());
                 source.on_probe(now);
-                let at = elsewhere.map_or(0, |nth| self.elsewhere(nth));
+                self.wake_for(address);
+                let at = match told {
+                    Some(range) => range.start,
+                    None => elsewhere.map_or(0, |nth| self.elsewhere(nth)),
+                };
                 Some(Ask { space: Space::Content, range: at..at + path.block, probe: true, again })
             }
             Standing::Serving => {
@@ -231,6 +340,8 @@ impl Fetch {
                     tree_block: path.tree_block,
                     only_claim: self.assemblies.len() == 1,
                     aligned: source.aligned,
+                    has: source.told.as_ref().filter(|told| !told.is_whole).map(|told| &told.has),
+                    rarest_first: rarest_first && self.assemblies.iter().all(|a| a.rarity.is_some()),
                     refused: if tries_refused { &nothing } else { &source.refused },
                     round_trip: path.round_trip,
                     room: sink.room(self.job),
@@ -239,7 +350,13 @@ impl Fetch {
                 if self.only.is_some_and(|only| only != address) {
                     return None;
                 }
-                let wanted = self.assemblies[index].next_wanted(now, &terms)?;
+                let Some(wanted) = self.assemblies[index].next_wanted(now, &terms) else {
+                    if let Some(told) = &mut source.told {
+                        told.on_used_up();
+                        self.wake_for(address);
+                    }
+                    return None;
+                };
                 if tries_refused
                     && wanted.space == Space::Content
                     && source.refused.overlaps(wanted.range.clone())
@@ -257,6 +374,19 @@ impl Fetch {
             return;
         };
         match source.standing {
+            Standing::Serving if source.told.is_some() => {
+                let below = match ask.space {
+                    Space::Content => Some(ask.range.clone()),
+                    Space::Tree => assembly_for(&self.assemblies, source.claim)
+                        .and_then(|index| self.assemblies[index].verifier())
+                        .and_then(|tree| picking::content_below(tree.geometry(), ask.range.start)),
+                };
+                if let (Some(told), Some(range)) = (&mut source.told, below) {
+                    told.refuse(now, range);
+                }
+                self.told_changed = true;
+                self.wake_for(address);
+            }
             Standing::Serving => {
                 let whole_leaves = ask.range.start.is_multiple_of(assembly::ALIGNED_BLOCK)
                     && ask.range.end - ask.range.start == assembly::ALIGNED_BLOCK;
@@ -269,8 +399,9 @@ impl Fetch {
                 }
             }
             Standing::Unknown | Standing::Absent => source.on_absent(now),
-            Standing::Liar => {}
+            Standing::Liar | Standing::Waiting => {}
         }
+        self.wake_for(address);
         self.give_back(address, ask, true);
     }
 
@@ -295,6 +426,7 @@ impl Fetch {
             && matches!(source.standing, Standing::Unknown | Standing::Absent)
         {
             source.next_probe = now;
+            self.wake_for(address);
         }
     }
 
@@ -308,6 +440,8 @@ impl Fetch {
         if let Some(source) = self.sources.get_mut(&address) {
             source.on_silent(now);
         }
+        self.told_changed = true;
+        self.wake_for(address);
         self.release(address);
     }
 
@@ -315,6 +449,7 @@ impl Fetch {
         if ask.probe {
             return;
         }
+        self.changed |= release;
         let claim = self.sources.get(&address).and_then(|source| source.claim);
         if let Some(index) = assembly_for(&self.assemblies, claim) {
             self.assemblies[index].give_back(address, ask.space, ask.range.clone(), release);
@@ -322,6 +457,7 @@ impl Fetch {
     }
 
     fn release(&mut self, address: SocketAddr) {
+        self.changed = true;
         for assembly in &mut self.assemblies {
             assembly.release(address);
         }
@@ -351,6 +487,7 @@ impl Fetch {
             self.last_news = now;
             return;
         }
+        self.review_fellows(now);
         let room = sink.room(self.job);
         if self.assemblies.iter().any(|a| a.waits_for_room(room)) {
             // The reader is slow, not the sources.
@@ -370,25 +507,13 @@ impl Fetch {
     }
 
     /// When [`Fetch::handle_timeout`] or [`Fetch::next_ask`] may have something to do without any datagram coming.
-    pub fn next_wake(&self, now: Time) -> Time {
+    pub fn next_wake(&self) -> Time {
         if self.ended || self.waits_for_verdict {
             return Time::NEVER;
         }
         let limit =
             if self.found { self.last_news + self.stall_timeout } else { self.started + self.source_timeout };
-        let probe = self
-            .sources
-            .values()
-            .filter(|source| matches!(source.standing, Standing::Unknown | Standing::Absent))
-            .map(|source| source.next_probe)
-            // One that is due waits for its path, which has timers of its own.
-            .filter(|&at| at > now)
-            .min()
-            .unwrap_or(Time::NEVER);
-        let mut wake = limit.min(probe);
-        if self.assemblies.iter().any(Assembly::is_gathering) {
-            wake = wake.min(now + HELP_INTERVAL);
-        }
+        let mut wake = limit.min(self.wake_at);
         if self.is_staged() && !self.assemblies.is_empty() {
             wake = wake.min(self.trial_since + TRIAL_PATIENCE);
         }

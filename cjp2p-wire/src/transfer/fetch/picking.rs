@@ -5,11 +5,12 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::assembly::{
-    ALIGNED_BLOCK, Assembly, Check, Key, LARGE_BLOCK, LARGE_EXTENT, MAX_GATHERED, SMALL_EXTENT, Terms, Wanted,
+    ALIGNED_BLOCK, Assembly, Check, Key, LARGE_BLOCK, LARGE_EXTENT, SMALL_EXTENT, Terms, Wanted,
 };
+use super::checking::run_at;
 use super::extent::{Extent, Space};
 use crate::time::Time;
-use crate::tree::{LEAF_LEN, Run};
+use crate::tree::{Geometry, LEAF_LEN, Run};
 
 impl Assembly {
     /// What to ask this source for next.
@@ -20,8 +21,11 @@ impl Assembly {
             .or_else(|| self.take_over(now, terms))?;
         let aligned = terms.aligned.then_some(ALIGNED_BLOCK);
         let extent = self.extents.get_mut(&key)?;
-        let block = if key.0 == Space::Tree { terms.tree_block } else { terms.block };
-        let range = extent.next_ask(now, block, aligned)?;
+        let (block, has) = match key.0 {
+            Space::Tree => (terms.tree_block, None),
+            Space::Content => (terms.block, terms.has),
+        };
+        let range = extent.next_ask(now, block, aligned, has)?;
         if !extent.needs_asking() {
             self.askable.remove(&key);
         }
@@ -33,8 +37,19 @@ impl Assembly {
     fn askable_by(&mut self, terms: &Terms<'_>) -> Option<Key> {
         let key = *self.askable.iter().find(|key| {
             let extent = &self.extents[key];
-            let free = extent.owner.is_none() && !self.is_refused(key.0, &extent.range, terms);
-            extent.belongs_to(terms.source) || free
+            let may = extent.belongs_to(terms.source)
+                || (extent.owner.is_none() && !self.is_refused(key.0, &extent.range, terms));
+            may && match terms.has {
+                None => true,
+                Some(has) if key.0 == Space::Content => {
+                    if extent.sole {
+                        has.contains(extent.range.clone())
+                    } else {
+                        extent.needs_some_of(has)
+                    }
+                }
+                Some(_) => extent.belongs_to(terms.source) || self.has_run_at(key.1, terms),
+            }
         })?;
         let extent = self.extents.get_mut(&key)?;
         if extent.owner.is_none() {
@@ -47,9 +62,15 @@ impl Assembly {
         space == Space::Content && terms.refused.overlaps(range.clone())
     }
 
-    /// Begins the next extent in order.
+    /// Whether the source has some of the content below the run at `start` of the tree file, and so the run.
+    fn has_run_at(&self, start: u64, terms: &Terms<'_>) -> bool {
+        let (Some(has), Check::Tree(verifier)) = (terms.has, &self.check) else { return true };
+        content_below(verifier.geometry(), start).is_some_and(|content| has.overlaps(content))
+    }
+
+    /// Begins the next extent.
     fn take_fresh(&mut self, now: Time, terms: &Terms<'_>) -> Option<Key> {
-        if self.gathered >= MAX_GATHERED {
+        if self.is_crowded() {
             return None;
         }
         if !self.proven && !matches!(self.check, Check::AtTheEnd) {
@@ -62,30 +83,61 @@ impl Assembly {
             }
         }
         let end = self.usable(terms.room);
+        if terms.has.is_some() && self.used_up.get(&terms.source) == Some(&end) {
+            return None;
+        }
         for range in self.goal.clone() {
-            if let Some(key) = self.begin_within(now, range.start..range.end.min(end), terms) {
-                return Some(key);
+            let range = range.start..range.end.min(end);
+            let key = if terms.rarest_first {
+                self.take_rarest(now, range, terms)
+            } else {
+                self.begin_within(now, range, terms)
+            };
+            if key.is_some() {
+                return key;
             }
+        }
+        if terms.has.is_some() {
+            self.used_up.insert(terms.source, end);
         }
         None
     }
 
+    /// Begins an extent in the rarest part of `within` that this source has.
+    fn take_rarest(&mut self, now: Time, within: Range<u64>, terms: &Terms<'_>) -> Option<Key> {
+        let mut rarity = self.rarity.take()?;
+        let next = rarity.next(terms.source, &within, |piece| self.next_gap(piece, terms).is_some());
+        self.rarity = Some(rarity);
+        self.begin_within(now, next?, terms)
+    }
+
+    /// The first stretch of `within` that nobody has begun and this source may have.
+    fn next_gap(&self, within: Range<u64>, terms: &Terms<'_>) -> Option<Range<u64>> {
+        match terms.has {
+            Some(has) => has.within(within).find_map(|range| self.taken.first_gap(range)),
+            None => {
+                let mut from = within.start;
+                loop {
+                    let gap = self.taken.first_gap(from..within.end)?;
+                    let extent = self.extent_at(gap.clone(), terms);
+                    if !self.is_refused(Space::Content, &extent, terms) {
+                        return Some(gap);
+                    }
+                    from = extent.end;
+                }
+            }
+        }
+    }
+
     /// Begins the first extent of `range` that nobody has begun, or the run that it needs first.
     fn begin_within(&mut self, now: Time, range: Range<u64>, terms: &Terms<'_>) -> Option<Key> {
-        let mut from = range.start;
-        loop {
-            let gap = self.taken.first_gap(from..range.end)?;
-            let range = self.extent_at(gap, terms);
-            if let Some(run) = self.missing_run(range.start) {
-                return Some(self.begin_run(now, run, terms.source));
-            }
-            if self.is_refused(Space::Content, &range, terms) {
-                from = range.end;
-                continue;
-            }
-            self.taken.insert(range.clone());
-            return Some(self.begin((Space::Content, range.start), range, now, terms.source));
+        let gap = self.next_gap(range, terms)?;
+        let range = self.extent_at(gap, terms);
+        if let Some(run) = self.missing_run(range.start) {
+            return Some(self.begin_run(now, run, terms.source));
         }
+        self.taken.insert(range.clone());
+        Some(self.begin((Space::Content, range.start), range, now, terms.source))
     }
 
     /// The extent that begins where `gap` does.
@@ -141,6 +193,11 @@ impl Assembly {
                     && extent.helper.is_none()
                     && extent.owner != Some(terms.source)
                     && !self.is_refused(key.0, &extent.range, terms)
+                    && match terms.has {
+                        None => true,
+                        Some(has) if key.0 == Space::Content => extent.lacks_some_of(has),
+                        Some(_) => self.has_run_at(key.1, terms),
+                    }
             })?
             .0;
         let extent = self.extents.get_mut(&key)?;
@@ -151,4 +208,11 @@ impl Assembly {
         }
         Some(key)
     }
+}
+
+/// The content that the run at `start` of the tree file is about.
+pub(super) fn content_below(geometry: &Geometry, start: u64) -> Option<Range<u64>> {
+    let run = run_at(geometry, start)?;
+    let entries = geometry.run_entries(run);
+    Some((entries.start << run.level) * LEAF_LEN..(entries.end << run.level) * LEAF_LEN)
 }

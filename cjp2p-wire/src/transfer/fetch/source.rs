@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::availability::Told;
 use crate::time::Time;
 use crate::transfer::ranges::RangeSet;
 
@@ -25,6 +26,8 @@ pub(super) enum Standing {
     Serving,
     /// It said that it has nothing of it.
     Absent,
+    /// It fetches the content itself, and has nothing of it yet.
+    Waiting,
     /// It sent something wrong. It is not asked again.
     Liar,
 }
@@ -40,6 +43,14 @@ pub(super) struct Source {
     pub(super) strikes: u32,
     /// It answers whole aligned leaves only.
     pub(super) aligned: bool,
+    /// What it said that it has, if it did.
+    pub(super) told: Option<Told>,
+    /// It fetches as we do, but there are enough others.
+    pub(super) in_reserve: bool,
+    /// Since it fell silent it sent nothing, whatever it says that it has.
+    pub(super) fell_silent: bool,
+    /// Bytes that it gave lately.
+    pub(super) gave: u64,
     /// Content ranges it did not have lately.
     pub(super) refused: RangeSet,
     refused_at: Time,
@@ -56,6 +67,10 @@ impl Source {
             claim_is_its_own: false,
             strikes: 0,
             aligned: false,
+            told: None,
+            in_reserve: false,
+            fell_silent: false,
+            gave: 0,
             refused: RangeSet::new(),
             refused_at: now,
             suggested,
@@ -75,7 +90,7 @@ impl Source {
         let elsewhere = match self.standing {
             Standing::Absent => !self.probes.is_multiple_of(2),
             Standing::Unknown => self.probes >= 2 && self.probes.is_multiple_of(2),
-            Standing::Serving | Standing::Liar => false,
+            Standing::Serving | Standing::Waiting | Standing::Liar => false,
         };
         elsewhere.then(|| (self.probes - 1) / 2)
     }
@@ -102,8 +117,20 @@ impl Source {
         self.next_probe = now + ABSENCE_MEMORY;
     }
 
+    /// When there is something to ask it without any datagram coming.
+    pub(super) fn next_at(&self) -> Time {
+        match self.standing {
+            Standing::Unknown | Standing::Absent => self.next_probe,
+            Standing::Serving | Standing::Waiting => {
+                self.told.as_ref().map_or(Time::NEVER, |told| told.next_at)
+            }
+            Standing::Liar => Time::NEVER,
+        }
+    }
+
     /// Notes that the peer fell silent: it is asked from time to time whether it is back.
     pub(super) fn on_silent(&mut self, now: Time) {
+        self.fell_silent = true;
         if self.standing == Standing::Serving {
             self.standing = Standing::Unknown;
             self.suggested = false;

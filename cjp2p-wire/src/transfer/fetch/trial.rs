@@ -74,6 +74,7 @@ impl Fetch {
             return self.fail(Failure::Destination(error));
         }
         self.stagers.clear();
+        self.changed = true;
         self.resumed = false;
         self.only = only;
         self.trial_since = now;

@@ -1,0 +1,166 @@
+//! Which paths to look at, and when: only those that may have something to do, since there can be many.
+//!
+//! A path is looked at when a datagram came over it and when a time has come that it waits for. One that had nothing to ask
+//! for is looked at again when a fetch has changed in a way that may matter to it, and one that was held back because too
+//! much is on its way to us, when less is.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::ops::Bound::{Excluded, Unbounded};
+
+use super::Node;
+use crate::time::Time;
+use crate::transfer::blobs::{Blobs, JobId};
+use crate::transfer::fetch::HELP_INTERVAL;
+
+#[derive(Debug, Default)]
+pub(super) struct Schedule {
+    // Invariant: each path with a time to wait for, once, by that time.
+    due: BTreeSet<(Time, SocketAddr)>,
+    /// Paths that had nothing to ask for.
+    idle: BTreeSet<SocketAddr>,
+    /// Paths that may have asked for more, had not so much been on its way to us.
+    held: BTreeSet<SocketAddr>,
+    /// The last of those that was looked at: they take turns.
+    last_held: Option<SocketAddr>,
+    /// How many sources each fetch has that made themselves known by asking us for the same.
+    pub(super) askers: BTreeMap<JobId, usize>,
+    /// When the idle ones were last looked at.
+    idle_at: Time,
+    /// Whether they look from time to time whether they can help.
+    may_help: bool,
+}
+
+impl Schedule {
+    pub(super) fn next_at(&self, now: Time) -> Time {
+        let due = self.due.first().map_or(Time::NEVER, |&(at, _)| at);
+        if self.may_help && !self.idle.is_empty() {
+            due.min(self.idle_at + HELP_INTERVAL).max(now)
+        } else {
+            due
+        }
+    }
+}
+
+impl Node {
+    /// The paths whose time has come.
+    pub(super) fn take_due_paths(&mut self, now: Time) -> Vec<SocketAddr> {
+        let mut due = Vec::new();
+        while let Some(&(at, address)) = self.schedule.due.first()
+            && at <= now
+        {
+            self.schedule.due.pop_first();
+            if let Some(path) = self.path_mut(address) {
+                path.looked_at = Time::NEVER;
+            }
+            due.push(address);
+        }
+        due
+    }
+
+    /// Notes when the path to `address` is to be looked at next.
+    pub(super) fn reschedule(&mut self, address: SocketAddr) {
+        let now = self.now;
+        let Some(path) = self.path_mut(address) else { return };
+        let (before, at) = (path.looked_at, path.next_at(now));
+        path.looked_at = at;
+        if before != at {
+            self.schedule.due.remove(&(before, address));
+            if at != Time::NEVER {
+                self.schedule.due.insert((at, address));
+            }
+        }
+    }
+
+    /// Counts anew what is on its way from `address`.
+    pub(super) fn recount(&mut self, address: SocketAddr) {
+        let Some(path) = self.path_mut(address) else { return };
+        let in_flight = path.path.window.in_flight();
+        let before = std::mem::replace(&mut path.counted, in_flight);
+        self.in_flight = self.in_flight + in_flight - before;
+    }
+
+    /// Asks the peer at `address` for as much as its path takes.
+    pub(super) fn look_at(&mut self, now: Time, address: SocketAddr, blobs: &mut dyn Blobs) {
+        self.recount(address);
+        self.schedule.idle.remove(&address);
+        self.schedule.held.remove(&address);
+        if !self.fetches.is_empty() {
+            self.ask_for_parts(now, address);
+            let mut run = None;
+            let mut first = true;
+            while self.may_ask(now, address, std::mem::take(&mut first)) {
+                if !self.ask_one(now, address, blobs, &mut run) {
+                    if let Some(path) = self.path_mut(address) {
+                        path.path.window.on_nothing_to_ask();
+                    }
+                    self.schedule.idle.insert(address);
+                    break;
+                }
+            }
+            self.send_run(now, address, run);
+        }
+        self.reschedule(address);
+    }
+
+    fn may_ask(&mut self, now: Time, address: SocketAddr, first: bool) -> bool {
+        let Some(contact) = self.contacts.get(address) else { return false };
+        let Some(path) = &contact.path else { return false };
+        if contact.is_shunned() || !path.path.may_send(now, first) {
+            return false;
+        }
+        // A first request may always leave, or a buffer smaller than a block would stop everything.
+        let fits = self.in_flight == 0 || self.in_flight + path.room as u64 <= self.config.receive_buffer;
+        if !fits {
+            self.schedule.held.insert(address);
+        }
+        fits
+    }
+
+    /// Looks at the paths that wait for something else than a time of their own.
+    pub(super) fn look_at_waiting(&mut self, now: Time, blobs: &mut dyn Blobs) {
+        let mut changed = false;
+        self.schedule.may_help = false;
+        let mut due = Vec::new();
+        for job in self.fetches.values_mut() {
+            changed |= job.fetch.take_changed();
+            self.schedule.may_help |= job.fetch.is_gathering();
+            due.extend(job.fetch.take_due(now));
+        }
+        for address in due {
+            self.look_at(now, address, blobs);
+        }
+        let helps = self.schedule.may_help && now >= self.schedule.idle_at + HELP_INTERVAL;
+        if changed || helps {
+            self.schedule.idle_at = now;
+            for address in self.schedule.idle.clone() {
+                self.look_at(now, address, blobs);
+            }
+        }
+        self.look_at_held(now, blobs);
+    }
+
+    /// Looks at the paths that were held back, as far as there is room now.
+    fn look_at_held(&mut self, now: Time, blobs: &mut dyn Blobs) {
+        for _ in 0..self.schedule.held.len() {
+            let held = &self.schedule.held;
+            let after = self.schedule.last_held.map_or(Unbounded, Excluded);
+            let next = held.range((after, Unbounded)).next().or_else(|| held.first());
+            let Some(&address) = next else { return };
+            let room = self.path(address).map_or(0, |path| path.room as u64);
+            if self.in_flight > 0 && self.in_flight + room > self.config.receive_buffer {
+                return;
+            }
+            self.schedule.last_held = Some(address);
+            self.look_at(now, address, blobs);
+        }
+    }
+
+    /// Asks each peer for as much as its path takes.
+    pub(super) fn ask_everybody(&mut self, now: Time, blobs: &mut dyn Blobs) {
+        for address in self.asked.clone() {
+            self.look_at(now, address, blobs);
+        }
+        self.look_at_waiting(now, blobs);
+    }
+}
