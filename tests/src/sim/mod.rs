@@ -6,6 +6,7 @@ pub mod liars;
 pub mod link;
 pub mod memory;
 pub mod peer;
+pub mod swarm;
 pub mod world;
 
 pub use link::Link;
