@@ -269,6 +269,9 @@ impl Encoder {
             self.raw(",\"eof\":");
             self.number(eof);
         }
+        if told.busy {
+            self.raw(",\"busy\":true");
+        }
         self.raw("}}");
     }
 

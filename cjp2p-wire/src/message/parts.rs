@@ -31,6 +31,8 @@ pub struct TheseParts<'a> {
     pub parts: Vec<Range<u64>>,
     /// What the sender says is the length of the whole content in bytes; not less than `until`.
     pub eof: Option<u64>,
+    /// The sender serves others at present, who may pass it on: it is to be asked for nothing yet.
+    pub busy: bool,
 }
 
 /// Reads the payload of a `PleaseSayWhichParts`.
@@ -41,7 +43,7 @@ pub(super) fn read_request(json: &str) -> Option<PartsRequest<'_>> {
 
 /// Reads the payload of an `IHaveTheseParts`. One that contradicts itself says nothing.
 pub(super) fn read_told(json: &str) -> Option<TheseParts<'_>> {
-    let Told { id, offset, until, parts, eof } = serde_json::from_str(json).ok()?;
+    let Told { id, offset, until, parts, eof, busy } = serde_json::from_str(json).ok()?;
     let (offset, until, eof) = (offset.0, until.0, eof.map(|n| n.0));
     if parts.len() > MAX_PARTS || until < offset || eof.is_some_and(|eof| until > eof) {
         return None;
@@ -54,7 +56,7 @@ pub(super) fn read_told(json: &str) -> Option<TheseParts<'_>> {
         told_to = *end;
     }
     let parts = parts.into_iter().map(|(start, end)| start.0..end.0).collect();
-    Some(TheseParts { id: id.0, offset, until, parts, eof })
+    Some(TheseParts { id: id.0, offset, until, parts, eof, busy })
 }
 
 #[derive(serde::Deserialize)]
@@ -74,6 +76,8 @@ struct Told<'a> {
     parts: Vec<(Number, Number)>,
     #[serde(default)]
     eof: Option<Number>,
+    #[serde(default)]
+    busy: bool,
 }
 
 #[cfg(test)]
@@ -87,7 +91,7 @@ mod tests {
         assert_eq!(told.parts, [0..3, 3..4, 6..8]);
         assert_eq!((told.offset, told.until, told.eof), (0, 8, Some(9)));
         let nothing = read_told(r#"{"id":"a","offset":0,"until":0,"parts":[]}"#).unwrap();
-        assert_eq!((nothing.parts, nothing.eof), (vec![], None));
+        assert_eq!((nothing.parts, nothing.eof, nothing.busy), (vec![], None, false));
         assert_eq!(read_request(r#"{"id":"a"}"#).unwrap().offset, 0);
         assert_eq!(read_request(r#"{"id":"a","offset":7}"#).unwrap().offset, 7);
     }

@@ -157,7 +157,10 @@ impl Node {
         for message in messages {
             match message {
                 Message::PleaseSayWhichParts(request) => self.tell_parts(now, from, request, blobs),
-                Message::PleaseSendContent(request) => self.queue_content(from, request),
+                Message::PleaseSendContent(request) if self.serves_now(now, from, request) => {
+                    self.queue_content(from, request);
+                }
+                Message::PleaseSendContent(request) => self.refer(now, from, &request.id),
                 Message::PleaseListContent if self.config.answers && self.config.lists => {
                     self.lists_wanted.insert(from);
                 }
@@ -316,17 +319,26 @@ impl Node {
                     self.counters.content_out += data.len() as u64;
                     self.send(from, bytes);
                 }
-                Read::Absent => {
-                    let peers = self.referred_for(now, from, &request.id, MAX_REFERRED);
-                    let mut encoder = Encoder::new();
-                    self.write_cookies(now, from, self.wants_cookie_from(from), &mut encoder);
-                    encoder.referral(&request.wire_id, &peers);
-                    self.send(from, encoder.finish(0));
-                }
+                Read::Absent => self.refer(now, from, &request.wire_id),
                 Read::Later => self.turns.park(from, request),
             }
         }
         self.read_buffer = data;
+    }
+
+    /// Whether this source is one of those that are served the content now.
+    fn serves_now(&mut self, now: Time, from: SocketAddr, request: &ContentRequest<'_>) -> bool {
+        ContentId::parse(&request.id).is_ok_and(|id| self.crowds.serves(now, &id, from))
+    }
+
+    /// Answers that others may have what is not given here.
+    fn refer(&mut self, now: Time, from: SocketAddr, wire_id: &str) {
+        let Ok(id) = ContentId::parse(wire_id) else { return };
+        let peers = self.referred_for(now, from, &id, MAX_REFERRED);
+        let mut encoder = Encoder::new();
+        self.write_cookies(now, from, self.wants_cookie_from(from), &mut encoder);
+        encoder.referral(wire_id, &peers);
+        self.send(from, encoder.finish(0));
     }
 
     fn content_datagram(
@@ -390,12 +402,13 @@ impl Node {
             return Vec::new();
         }
         let job = self.jobs.get(id).and_then(|job| self.fetches.get(job));
-        let serving: Vec<SocketAddr> = job.map(|job| job.fetch.serving().collect()).unwrap_or_default();
+        let mut serving: Vec<SocketAddr> = job.map(|job| job.fetch.serving().collect()).unwrap_or_default();
+        serving.extend(self.crowds.served(id));
         let fit = |peer: &SocketAddr| {
             *peer != to && (to.is_ipv6() || peer.is_ipv4()) && address::may_suggest(to, *peer)
         };
-        let fitting: Vec<SocketAddr> = serving.into_iter().filter(fit).take(most).collect();
-        if fitting.is_empty() { self.peers_for(now, to, most) } else { fitting }
+        let fitting: Vec<SocketAddr> = serving.into_iter().filter(fit).collect();
+        if fitting.is_empty() { self.peers_for(now, to, most) } else { self.random.choose_multiple(fitting, most) }
     }
 }
 

@@ -11,6 +11,7 @@ mod answer;
 mod ask;
 mod asked_path;
 mod contact;
+mod crowd;
 mod inquiry;
 mod parts;
 mod schedule;
@@ -123,6 +124,7 @@ pub struct Node {
     random: fastrand::Rng,
     contacts: Contacts,
     turns: Turns,
+    crowds: crowd::Crowds,
     fetches: BTreeMap<JobId, Job>,
     jobs: BTreeMap<ContentId, JobId>,
     next_job: u32,
@@ -155,6 +157,7 @@ impl Node {
             random: fastrand::Rng::with_seed(config.seed),
             contacts: Contacts::default(),
             turns: Turns::new(config.upload_rate),
+            crowds: crowd::Crowds::default(),
             fetches: BTreeMap::new(),
             jobs: BTreeMap::new(),
             next_job: 0,

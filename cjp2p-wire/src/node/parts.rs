@@ -37,6 +37,10 @@ impl Node {
             None if is_fetched => Parts { length: None, until: request.offset, ranges: Vec::new() },
             None => return,
         };
+        if parts.length.is_some() {
+            self.crowds.join(now, &id, from);
+        }
+        let busy = !self.crowds.serves(now, &id, from);
         let mut encoder = Encoder::new();
         self.write_cookies(now, from, self.wants_cookie_from(from), &mut encoder);
         let offset = parts.length.map_or(request.offset, |length| request.offset.min(length));
@@ -58,6 +62,7 @@ impl Node {
             until,
             parts: parts.ranges,
             eof: parts.length,
+            busy,
         });
         self.send(from, encoder.finish(0));
     }
@@ -130,7 +135,7 @@ impl Node {
 
 /// What an `IHaveTheseParts` holds beside its id and parts, at the most.
 const FRAME: usize =
-    r#"[{"IHaveTheseParts":{"id":"","offset":,"until":,"parts":[],"eof":}}],"#.len() + 3 * 16;
+    r#"[{"IHaveTheseParts":{"id":"","offset":,"until":,"parts":[],"eof":,"busy":true}}],"#.len() + 3 * 16;
 
 fn digits(n: u64) -> usize {
     n.checked_ilog10().map_or(1, |digits| digits as usize + 1)

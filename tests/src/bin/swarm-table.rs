@@ -14,15 +14,23 @@ use cjp2p_tests::sim::Link;
 use cjp2p_tests::sim::swarm::Swarm;
 
 /// Bytes that each getter fetches.
-const LENGTH: usize = 16 << 20;
+const LENGTH: usize = 4 << 20;
 
 fn main() {
     let only: Vec<u16> = std::env::args().skip(1).filter_map(|n| n.parse().ok()).collect();
     println!("# Swarms over simulated links\n");
-    println!("Made by `cargo run --release -p cjp2p-tests --bin swarm-table`. One origin has a file of 16 MiB; the");
-    println!("getters know it and each other. Everybody has 20 Mbit/s each way and a queue of 128 KiB, and is 20 to");
-    println!("100 ms from everybody else. Times are in multiples of what one getter alone takes. Copies are what the");
-    println!("origin sent, content and tree, lost packets included, in multiples of the file. Wasted is what came");
+    println!(
+        "Made by `cargo run --release -p cjp2p-tests --bin swarm-table`. One origin has a file of 16 MiB; the"
+    );
+    println!(
+        "getters know it and each other. Everybody has 20 Mbit/s each way and a queue of 128 KiB, and is 20 to"
+    );
+    println!(
+        "100 ms from everybody else. Times are in multiples of what one getter alone takes. Copies are what the"
+    );
+    println!(
+        "origin sent, content and tree, lost packets included, in multiples of the file. Wasted is what came"
+    );
     println!("twice. Other is what getters sent beside content, in multiples of the file for each.\n");
     let bytes = content::bytes(7, LENGTH);
     let alone = Swarm::alone(&bytes, home(15));

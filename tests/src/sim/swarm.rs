@@ -74,7 +74,8 @@ impl Swarm {
         let until = self.world.now() + limit;
         while self.world.now() < until {
             self.world.run_for(Duration::from_millis(100));
-            let is_over = |(address, _, job): &(SocketAddr, Time, JobId)| self.world.peer(*address).is_over(*job);
+            let is_over =
+                |(address, _, job): &(SocketAddr, Time, JobId)| self.world.peer(*address).is_over(*job);
             if self.getters.iter().all(is_over) {
                 break;
             }

@@ -17,11 +17,13 @@ use crate::tree::LEAF_LEN;
 
 /// Fellow getters that a fetch exchanges parts with at a time. Enough that what one of them has is soon everywhere, and few
 /// enough that the questions cost little.
-pub const MAX_FELLOWS: usize = 32;
+pub const MAX_FELLOWS: usize = 16;
 /// A fellow getter is asked again after so long at the soonest, or after a round trip.
 pub(crate) const MIN_PAUSE: Duration = Duration::from_millis(100);
 /// The pause when it tells nothing new: it doubles up to this.
 pub(crate) const MAX_PAUSE: Duration = Duration::from_secs(1);
+/// As [`MAX_PAUSE`], for one that serves others now: it may have many of us to answer.
+pub(crate) const BUSY_PAUSE: Duration = Duration::from_secs(4);
 /// How often it is asked while it has enough for us.
 pub(crate) const RARITY_INTERVAL: Duration = Duration::from_secs(2);
 /// For each range that it tells it is left alone for so long, so that long answers do not fill its link; four times as long
@@ -45,6 +47,8 @@ pub(super) struct Told {
     pub(super) is_whole: bool,
     /// It did not have everything once, so it fetches as we do.
     pub(super) is_fellow: bool,
+    /// It serves others now.
+    pub(super) is_busy: bool,
     /// How much it has told at the most.
     most: u64,
     /// Where the next question goes on.
@@ -63,6 +67,7 @@ impl Told {
             has: RangeSet::new(),
             is_whole: false,
             is_fellow: true,
+            is_busy: false,
             most: 0,
             cursor: 0,
             next_at: now,
@@ -89,6 +94,7 @@ impl Told {
         self.cursor = if is_end { 0 } else { told.until };
         self.unanswered = 0;
         self.is_whole = eof > 0 && told.eof.is_some() && self.has.contains(0..eof);
+        self.is_busy = told.busy;
         self.is_fellow |= is_end && !self.is_whole;
         let is_news = self.has.total() >= self.most + NEWS || self.is_whole && self.most < eof;
         if is_news {
@@ -105,12 +111,13 @@ impl Told {
             self.not_before = now;
             return;
         }
-        self.pause = if is_news { MIN_PAUSE } else { (self.pause * 2).min(MAX_PAUSE) };
+        let longest = if self.is_busy { BUSY_PAUSE } else { MAX_PAUSE };
+        self.pause = if is_news { MIN_PAUSE } else { (self.pause * 2).min(longest) };
         let ranges = self.has.pieces() as u32;
         let soonest = self.pause.max(round_trip).max(PAUSE_PER_RANGE * ranges);
         let latest = RARITY_INTERVAL.max(PAUSE_PER_RANGE * 4 * ranges).max(soonest);
         self.not_before = now + soonest;
-        self.next_at = match self.is_whole {
+        self.next_at = match self.is_whole && !self.is_busy {
             true => Time::NEVER,
             false => now + lasts.saturating_sub(round_trip).clamp(soonest, latest),
         };
@@ -119,17 +126,16 @@ impl Told {
     /// It did not have what it told of, or is too busy to give it: it is asked again.
     pub(super) fn refuse(&mut self, now: Time, range: std::ops::Range<u64>) {
         if self.is_whole {
-            self.has = RangeSet::new();
+            self.is_busy = true;
+        } else {
+            self.has.remove(range);
         }
-        self.has.remove(range);
-        self.is_whole = false;
-        self.is_fellow = true;
         self.next_at = self.next_at.min(self.not_before.max(now + MIN_PAUSE));
     }
 
     /// We have asked for everything that it told of.
     pub(super) fn on_used_up(&mut self) {
-        if !self.is_whole && self.unanswered == 0 {
+        if !self.is_whole && !self.is_busy && self.unanswered == 0 {
             self.next_at = self.next_at.min(self.not_before);
         }
     }
@@ -160,7 +166,7 @@ impl Fetch {
             source.put_in_reserve();
             return;
         }
-        let (is_empty, is_fellow) = (state.has.is_empty(), state.is_fellow);
+        let gives_nothing = state.has.is_empty() || state.is_busy;
         self.told_changed = true;
         if let Some(length) = told.eof
             && !self.note_claim(now, address, length, true)
@@ -172,7 +178,7 @@ impl Fetch {
         }
         let Some(source) = self.sources.get_mut(&address) else { return };
         let waits = matches!(source.standing, Standing::Unknown | Standing::Absent | Standing::Waiting);
-        if is_empty && is_fellow && waits && source.standing != Standing::Waiting {
+        if gives_nothing && waits {
             source.standing = Standing::Waiting;
         } else if !is_empty
             && waits

@@ -340,7 +340,11 @@ impl Fetch {
                     tree_block: path.tree_block,
                     only_claim: self.assemblies.len() == 1,
                     aligned: source.aligned,
-                    has: source.told.as_ref().filter(|told| !told.is_whole).map(|told| &told.has),
+                    has: match &source.told {
+                        Some(told) if told.is_busy => Some(&nothing),
+                        Some(told) if !told.is_whole => Some(&told.has),
+                        _ => None,
+                    },
                     rarest_first: rarest_first && self.assemblies.iter().all(|a| a.rarity.is_some()),
                     refused: if tries_refused { &nothing } else { &source.refused },
                     round_trip: path.round_trip,
