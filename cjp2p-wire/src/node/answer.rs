@@ -328,7 +328,7 @@ impl Node {
 
     /// Whether this source is one of those that are served the content now.
     fn serves_now(&mut self, now: Time, from: SocketAddr, request: &ContentRequest<'_>) -> bool {
-        ContentId::parse(&request.id).is_ok_and(|id| self.crowds.serves(now, &id, from))
+        ContentId::parse(&request.id).is_ok_and(|id| self.crowds.serves(now, &id, from, true))
     }
 
     /// Answers that others may have what is not given here.
@@ -408,7 +408,11 @@ impl Node {
             *peer != to && (to.is_ipv6() || peer.is_ipv4()) && address::may_suggest(to, *peer)
         };
         let fitting: Vec<SocketAddr> = serving.into_iter().filter(fit).collect();
-        if fitting.is_empty() { self.peers_for(now, to, most) } else { self.random.choose_multiple(fitting, most) }
+        if fitting.is_empty() {
+            self.peers_for(now, to, most)
+        } else {
+            self.random.choose_multiple(fitting, most)
+        }
     }
 }
 

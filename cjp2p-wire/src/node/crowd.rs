@@ -67,8 +67,9 @@ impl Crowds {
         self.by_id.get(id).into_iter().flat_map(|crowd| crowd.served.keys().copied())
     }
 
-    /// Whether this source is served this content now. Whoever exchanges it with nobody always is.
-    pub(super) fn serves(&mut self, now: Time, id: &ContentId, from: SocketAddr) -> bool {
+    /// Whether this source is served this content now. Whoever exchanges it with nobody always is. `asks`: it asks for
+    /// content, and not only which parts there are.
+    pub(super) fn serves(&mut self, now: Time, id: &ContentId, from: SocketAddr, asks: bool) -> bool {
         let of_tree;
         let id = match id {
             ContentId::Tree(root) => {
@@ -81,7 +82,9 @@ impl Crowds {
             return true;
         };
         if let Some(served) = crowd.served.get_mut(&from) {
-            served.last = now;
+            if asks {
+                served.last = now;
+            }
             return true;
         }
         if crowd.served.len() >= MAX_SERVED {
@@ -114,7 +117,7 @@ mod tests {
         for n in 0..100 {
             crowds.join(at(0), &ID, source(n));
         }
-        let served = (0..100).filter(|&n| crowds.serves(at(0), &ID, source(n))).count();
+        let served = (0..100).filter(|&n| crowds.serves(at(0), &ID, source(n), true)).count();
         assert_eq!(served, MAX_SERVED);
         crowds
     }
@@ -124,28 +127,28 @@ mod tests {
         let mut crowds = full();
         let tree = ContentId::Tree([7; 32]);
         for n in 0..100 {
-            assert_eq!(crowds.serves(at(1), &tree, source(n)), usize::from(n) < MAX_SERVED, "{n}");
+            assert_eq!(crowds.serves(at(1), &tree, source(n), true), usize::from(n) < MAX_SERVED, "{n}");
         }
     }
 
     #[test]
     fn who_exchanges_nothing_is_always_served() {
         let mut crowds = full();
-        assert!((100..200).all(|n| crowds.serves(at(0), &ID, source(n))));
-        assert!((0..100).all(|n| crowds.serves(at(0), &ContentId::Blake3([8; 32]), source(n))));
+        assert!((100..200).all(|n| crowds.serves(at(0), &ID, source(n), true)));
+        assert!((0..100).all(|n| crowds.serves(at(0), &ContentId::Blake3([8; 32]), source(n), true)));
     }
 
     #[test]
     fn who_stops_asking_makes_room_and_nobody_stays_for_ever() {
         let mut crowds = full();
-        assert!((1..MAX_SERVED as u16).all(|n| crowds.serves(at(1), &ID, source(n))));
-        assert!(!crowds.serves(at(1), &ID, source(99)));
-        assert!(crowds.serves(at(2), &ID, source(99)), "the first has stopped");
+        assert!((1..MAX_SERVED as u16).all(|n| crowds.serves(at(1), &ID, source(n), true)));
+        assert!(!crowds.serves(at(1), &ID, source(99), true));
+        assert!(crowds.serves(at(2), &ID, source(99), true), "the first has stopped");
         for second in 2..9 {
-            assert!((1..MAX_SERVED as u16).all(|n| crowds.serves(at(second), &ID, source(n))));
-            assert!(!crowds.serves(at(second), &ID, source(98)));
+            assert!((1..MAX_SERVED as u16).all(|n| crowds.serves(at(second), &ID, source(n), true)));
+            assert!(!crowds.serves(at(second), &ID, source(98), true));
         }
-        assert!(crowds.serves(at(10), &ID, source(98)), "they have had their turn");
+        assert!(crowds.serves(at(10), &ID, source(98), true), "they have had their turn");
         let still = (1..MAX_SERVED as u16).filter(|&n| crowds.by_id[&ID].served.contains_key(&source(n)));
         assert_eq!(still.count(), MAX_SERVED - 2);
     }

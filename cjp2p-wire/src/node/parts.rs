@@ -40,7 +40,7 @@ impl Node {
         if parts.length.is_some() {
             self.crowds.join(now, &id, from);
         }
-        let busy = !self.crowds.serves(now, &id, from);
+        let busy = !self.crowds.serves(now, &id, from, false);
         let mut encoder = Encoder::new();
         self.write_cookies(now, from, self.wants_cookie_from(from), &mut encoder);
         let offset = parts.length.map_or(request.offset, |length| request.offset.min(length));

@@ -13,6 +13,9 @@ use crate::time::Time;
 use crate::transfer::blobs::{Blobs, JobId};
 use crate::transfer::fetch::HELP_INTERVAL;
 
+/// So many paths with nothing to ask for look at a time whether they can help.
+const HELPERS: usize = 8;
+
 #[derive(Debug, Default)]
 pub(super) struct Schedule {
     // Invariant: each path with a time to wait for, once, by that time.
@@ -21,7 +24,9 @@ pub(super) struct Schedule {
     idle: BTreeSet<SocketAddr>,
     /// Paths that may have asked for more, had not so much been on its way to us.
     held: BTreeSet<SocketAddr>,
-    /// The last of those that was looked at: they take turns.
+    /// The last of the idle that was looked at: they take turns.
+    last_idle: Option<SocketAddr>,
+    /// The last of those held back that was.
     last_held: Option<SocketAddr>,
     /// How many sources each fetch has that made themselves known by asking us for the same.
     pub(super) askers: BTreeMap<JobId, usize>,
@@ -29,6 +34,12 @@ pub(super) struct Schedule {
     idle_at: Time,
     /// Whether they look from time to time whether they can help.
     may_help: bool,
+}
+
+/// The one after `last`, or the first.
+fn next_after(set: &BTreeSet<SocketAddr>, last: Option<SocketAddr>) -> Option<SocketAddr> {
+    let after = last.map_or(Unbounded, Excluded);
+    set.range((after, Unbounded)).next().or_else(|| set.first()).copied()
 }
 
 impl Schedule {
@@ -131,9 +142,13 @@ impl Node {
             self.look_at(now, address, blobs);
         }
         let helps = self.schedule.may_help && now >= self.schedule.idle_at + HELP_INTERVAL;
+        let idle = self.schedule.idle.len();
+        let looked = if changed { idle } else { idle.min(HELPERS) };
         if changed || helps {
             self.schedule.idle_at = now;
-            for address in self.schedule.idle.clone() {
+            for _ in 0..looked {
+                let Some(address) = next_after(&self.schedule.idle, self.schedule.last_idle) else { break };
+                self.schedule.last_idle = Some(address);
                 self.look_at(now, address, blobs);
             }
         }
@@ -143,10 +158,8 @@ impl Node {
     /// Looks at the paths that were held back, as far as there is room now.
     fn look_at_held(&mut self, now: Time, blobs: &mut dyn Blobs) {
         for _ in 0..self.schedule.held.len() {
-            let held = &self.schedule.held;
-            let after = self.schedule.last_held.map_or(Unbounded, Excluded);
-            let next = held.range((after, Unbounded)).next().or_else(|| held.first());
-            let Some(&address) = next else { return };
+            let next = next_after(&self.schedule.held, self.schedule.last_held);
+            let Some(address) = next else { return };
             let room = self.path(address).map_or(0, |path| path.room as u64);
             if self.in_flight > 0 && self.in_flight + room > self.config.receive_buffer {
                 return;

@@ -25,7 +25,7 @@ pub(crate) const MAX_PAUSE: Duration = Duration::from_secs(1);
 /// As [`MAX_PAUSE`], for one that serves others now: it may have many of us to answer.
 pub(crate) const BUSY_PAUSE: Duration = Duration::from_secs(4);
 /// How often it is asked while it has enough for us.
-pub(crate) const RARITY_INTERVAL: Duration = Duration::from_secs(2);
+pub(crate) const RARITY_INTERVAL: Duration = Duration::from_millis(500);
 /// For each range that it tells it is left alone for so long, so that long answers do not fill its link; four times as long
 /// while it has enough for us.
 pub(crate) const PAUSE_PER_RANGE: Duration = Duration::from_millis(4);
@@ -180,7 +180,7 @@ impl Fetch {
         let waits = matches!(source.standing, Standing::Unknown | Standing::Absent | Standing::Waiting);
         if gives_nothing && waits {
             source.standing = Standing::Waiting;
-        } else if !is_empty
+        } else if !gives_nothing
             && waits
             && !source.fell_silent
             && let Some(length) = source.claim
@@ -202,6 +202,10 @@ impl Fetch {
                 Duration::from_secs_f64(untaken as f64 / path.rate.max(1.0)).min(RARITY_INTERVAL * 2)
             });
             state.plan(now, is_news, lasts, path.round_trip);
+            if state.is_busy && state.is_fellow && now >= self.replaced_at + MIN_PAUSE {
+                self.replaced_at = now;
+                self.replace(now, address);
+            }
         }
         self.wake_for(address);
     }
@@ -230,14 +234,24 @@ impl Fetch {
 
     /// From which byte on this source is to be asked now which parts it has, if it is. Notes that it is asked.
     pub fn parts_question(&mut self, now: Time, address: SocketAddr, round_trip: Duration) -> Option<u64> {
-        if self.ended || self.waits_for_verdict {
+        if self.ended || self.is_staged() {
             return None;
         }
         let source = self.sources.get_mut(&address)?;
         if !matches!(source.standing, Standing::Serving | Standing::Waiting) || source.in_reserve {
             return None;
         }
-        let told = source.told.as_mut().filter(|told| told.next_at <= now)?;
+        let is_due = source.next_at() <= now;
+        let Some(told) = source.told.as_mut().filter(|_| is_due) else {
+            if !is_due {
+                return None;
+            }
+            // It gives something, and has not said yet what.
+            source.ask_parts_at = now + ANSWER_PATIENCE.max(round_trip * 2) * 2u32.pow(source.asked_parts);
+            source.asked_parts += 1;
+            self.wake_for(address);
+            return Some(0);
+        };
         let cursor = told.cursor;
         if told.unanswered >= QUESTIONS_UNTIL_GONE {
             let was_waiting = source.standing == Standing::Waiting;
@@ -274,32 +288,42 @@ impl Fetch {
             return;
         }
         self.review_at = now + REVIEW_INTERVAL;
-        let reserve: Vec<SocketAddr> =
-            self.sources.iter().filter(|(_, source)| source.in_reserve).map(|(&a, _)| a).collect();
         let useless = |source: &Source| source.is_active_fellow() && source.gave == 0;
         let useless: Vec<SocketAddr> =
             self.sources.iter().filter(|(_, source)| useless(source)).map(|(&a, _)| a).collect();
         for source in self.sources.values_mut() {
             source.gave = 0;
         }
-        let is_full = self.fellows() >= MAX_FELLOWS;
-        if reserve.is_empty() || (is_full && useless.is_empty()) {
-            return;
-        }
-        if is_full {
+        if self.fellows() < MAX_FELLOWS {
+            self.call_up(now);
+        } else if !useless.is_empty() {
             let old = useless[self.random.usize(..useless.len())];
+            self.replace(now, old);
+        }
+    }
+
+    /// Puts a fellow getter in reserve, and takes another instead, if there is one.
+    fn replace(&mut self, now: Time, old: SocketAddr) {
+        if self.call_up(now) {
             self.release(old);
             if let Some(source) = self.sources.get_mut(&old) {
                 source.put_in_reserve();
             }
         }
-        let new = reserve[self.random.usize(..reserve.len())];
+    }
+
+    /// Begins to exchange parts with a fellow getter in reserve. Returns whether there is one.
+    fn call_up(&mut self, now: Time) -> bool {
+        let reserve: Vec<SocketAddr> =
+            self.sources.iter().filter(|(_, source)| source.in_reserve).map(|(&a, _)| a).collect();
+        let Some(&new) = reserve.get(self.random.usize(..reserve.len().max(1))) else { return false };
         if let Some(source) = self.sources.get_mut(&new) {
             source.in_reserve = false;
             source.told = Some(Told::nothing(now));
         }
         self.told_changed = true;
         self.wake_for(new);
+        true
     }
 }
 

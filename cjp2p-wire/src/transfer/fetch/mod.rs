@@ -80,6 +80,7 @@ pub struct Fetch {
     /// Whether any source fetches as we do.
     has_fellows: bool,
     review_at: Time,
+    replaced_at: Time,
     /// Not later than any time that a source waits for.
     wake_at: Time,
     /// Something changed that may matter to sources with nothing to ask for.
@@ -120,6 +121,7 @@ impl Fetch {
             told_changed: false,
             has_fellows: false,
             review_at: now,
+            replaced_at: now,
             wake_at: Time::NEVER,
             changed: false,
             started: now,
@@ -551,5 +553,43 @@ fn is_hash_of_nothing(id: &ContentId) -> bool {
             sha2::Sha256::digest(b"")[..] == hash[..]
         }
         ContentId::Tree(_) | ContentId::Name(_) => false,
+    }
+}
+impl Fetch {
+    /// debug
+    pub fn debug(&self) -> String {
+        let mut s = format!("wake {:?} ", self.wake_at);
+        for (a, x) in &self.sources {
+            if x.told.is_some() || x.standing != Standing::Unknown {
+                s += &format!(
+                    "\n{a}: {:?} claim {:?} silent {} reserve {} next_probe {:?} told {:?}",
+                    x.standing,
+                    x.claim,
+                    x.fell_silent,
+                    x.in_reserve,
+                    x.next_probe,
+                    x.told.as_ref().map(|t| (t.is_whole, t.is_busy, t.is_fellow, t.has.total(), t.next_at))
+                );
+            }
+        }
+        for a in &self.assemblies {
+            for (k, e) in &a.extents {
+                s += &format!(
+                    "\n{k:?} owner {:?} helper {:?} sole {} full {} askable {}",
+                    e.owner,
+                    e.helper,
+                    e.sole,
+                    e.is_full(),
+                    e.needs_asking()
+                );
+            }
+            s += &format!(
+                "\ngathered {} done {} gaps {:?}",
+                a.gathered,
+                a.done.total(),
+                a.taken.gaps(0..a.length).collect::<Vec<_>>()
+            );
+        }
+        s
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::availability::Told;
+use super::availability::{QUESTIONS_UNTIL_GONE, Told};
 use crate::time::Time;
 use crate::transfer::ranges::RangeSet;
 
@@ -45,6 +45,9 @@ pub(super) struct Source {
     pub(super) aligned: bool,
     /// What it said that it has, if it did.
     pub(super) told: Option<Told>,
+    /// Until it says what it has: when it is asked, and how often it was.
+    pub(super) ask_parts_at: Time,
+    pub(super) asked_parts: u32,
     /// It fetches as we do, but there are enough others.
     pub(super) in_reserve: bool,
     /// Since it fell silent it sent nothing, whatever it says that it has.
@@ -68,6 +71,8 @@ impl Source {
             strikes: 0,
             aligned: false,
             told: None,
+            ask_parts_at: now,
+            asked_parts: 0,
             in_reserve: false,
             fell_silent: false,
             gave: 0,
@@ -121,9 +126,11 @@ impl Source {
     pub(super) fn next_at(&self) -> Time {
         match self.standing {
             Standing::Unknown | Standing::Absent => self.next_probe,
-            Standing::Serving | Standing::Waiting => {
-                self.told.as_ref().map_or(Time::NEVER, |told| told.next_at)
-            }
+            Standing::Serving | Standing::Waiting => match &self.told {
+                Some(told) => told.next_at,
+                None if self.in_reserve || self.asked_parts >= QUESTIONS_UNTIL_GONE => Time::NEVER,
+                None => self.ask_parts_at,
+            },
             Standing::Liar => Time::NEVER,
         }
     }
