@@ -94,12 +94,12 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    /// What to fetch, within these limits.
-    pub(crate) fn spec(&self, id: ContentId, resume: Option<Resume>) -> Spec {
+    /// What to fetch, within these limits; `in_order` where a reader waits for it.
+    pub(crate) fn spec(&self, id: ContentId, resume: Option<Resume>, in_order: bool) -> Spec {
         Spec {
             id,
             ranges: Vec::new(),
-            in_order: false,
+            in_order,
             resume,
             source_timeout: self.timeout,
             stall_timeout: self.stall,

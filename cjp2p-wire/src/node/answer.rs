@@ -273,7 +273,10 @@ impl Node {
         let Ok(id) = ContentId::parse(&request.id) else {
             return true;
         };
-        let wanted = request.length.min(MAX_ANSWER as u64) as usize;
+        let mut wanted = request.length.min(MAX_ANSWER as u64) as usize;
+        if part_will_do && self.crowds.is_crowded(now, &id) {
+            wanted = wanted.min(MIN_TASTE);
+        }
         let fits = content_that_fits(reply.budget, &request.id, MAX_NUMBER, reply.encoder.len());
         let mut data = Vec::new();
         match blobs.read(&id, request.offset, wanted.min(fits), &mut data) {
@@ -317,6 +320,7 @@ impl Node {
                     self.turns.on_sent(now, bytes.len());
                     self.counters.requests_served += 1;
                     self.counters.content_out += data.len() as u64;
+                    self.crowds.on_given(&request.id, request.offset..request.offset + data.len() as u64);
                     self.send(from, bytes);
                 }
                 Read::Absent => self.refer(now, from, &request.wire_id),

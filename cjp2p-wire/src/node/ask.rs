@@ -35,6 +35,18 @@ impl Node {
     }
 
     pub(super) fn open_source(&mut self, now: Time, job: JobId, address: SocketAddr, suggested: bool) {
+        let Some(state) = self.fetches.get(&job) else { return };
+        if state.fetch.knows(address) {
+            return;
+        }
+        if state.fetch.has_many_sources() {
+            self.schedule.put_off(job, address, suggested);
+        } else {
+            self.open_source_now(now, job, address, suggested);
+        }
+    }
+
+    pub(super) fn open_source_now(&mut self, now: Time, job: JobId, address: SocketAddr, suggested: bool) {
         let Some(job) = self.fetches.get_mut(&job) else { return };
         if job.fetch.knows(address) || (self.asked.len() >= MAX_ASKED && !self.asked.contains(&address)) {
             return;
@@ -238,7 +250,7 @@ impl Node {
             self.recount(address);
             self.reschedule(address);
         }
-        self.schedule.askers.remove(&job);
+        self.schedule.forget(job);
         self.suggestions.waiting.retain(|(other, _)| *other != job);
         self.suggestions.taken.retain(|(other, _), _| *other != job);
     }

@@ -2,15 +2,19 @@
 //!
 //! A thousand getters that ask one origin at once would each get a thousandth of its uplink: none would have anything to
 //! pass on before the origin had sent a thousand parts. So only some of them are served at a time, quickly, and the others
-//! are told that nothing is here for them now; they get it from those. It concerns only who asks which parts there are,
-//! since only these know of each other.
+//! are told so and get it from those. And while there are others, those are offered first what nobody was given yet: what
+//! leaves twice before the rest has left once is wasted. All this concerns only who asks which parts there are, since only
+//! these know of each other.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::time::Duration;
 
 use crate::content_id::ContentId;
 use crate::time::Time;
+use crate::transfer::blobs::Parts;
+use crate::transfer::ranges::RangeSet;
 
 /// Getters that exchange a content and are served it at a time. More than a fetch exchanges parts with, so that it
 /// concerns hardly anybody but an origin.
@@ -19,6 +23,10 @@ pub(crate) const MAX_SERVED: usize = 20;
 pub(crate) const LAPSE: Duration = Duration::from_secs(2);
 /// While others wait, one is served for so long.
 pub(crate) const TENURE: Duration = Duration::from_secs(10);
+/// Somebody had to wait within this time: there are more than can be served.
+pub(crate) const CROWDED: Duration = Duration::from_secs(5);
+/// The end of the content is always offered: it proves the length.
+const PROOF: u64 = 16 << 10;
 /// Contents of which this is remembered.
 const MAX_CONTENTS: usize = 256;
 /// Getters of one content that are remembered.
@@ -32,6 +40,10 @@ struct Crowd {
     /// Who asked which parts there are, and when.
     getters: BTreeMap<SocketAddr, Time>,
     last: Time,
+    /// What was sent to those who exchange it, since all of it was.
+    given: RangeSet,
+    /// When somebody had to wait.
+    had_to_wait: Option<Time>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -90,11 +102,52 @@ impl Crowds {
         if crowd.served.len() >= MAX_SERVED {
             let over = |served: &Served| now.since(served.last) >= LAPSE || now.since(served.since) >= TENURE;
             let longest = crowd.served.iter().filter(|(_, served)| over(served)).min_by_key(|(_, s)| s.since);
-            let Some((&longest, _)) = longest else { return false };
+            let Some((&longest, _)) = longest else {
+                crowd.had_to_wait = Some(now);
+                return false;
+            };
             crowd.served.remove(&longest);
         }
         crowd.served.insert(from, Served { since: now, last: now });
         true
+    }
+}
+
+impl Crowds {
+    /// Notes that this part was sent to one of them.
+    pub(super) fn on_given(&mut self, id: &ContentId, part: Range<u64>) {
+        if let Some(crowd) = self.by_id.get_mut(id) {
+            crowd.given.insert(part);
+        }
+    }
+
+    /// Whether more getters exchange this content than can be served.
+    pub(super) fn is_crowded(&self, now: Time, id: &ContentId) -> bool {
+        let waited = self.by_id.get(id).and_then(|crowd| crowd.had_to_wait);
+        waited.is_some_and(|at| now.since(at) < CROWDED)
+    }
+
+    /// What to offer of content of `length` bytes of which everything is here, from byte `from` on, in at most `most` ranges:
+    /// while others wait, what nobody was given yet.
+    pub(super) fn offer(
+        &mut self,
+        now: Time,
+        id: &ContentId,
+        length: u64,
+        from: u64,
+        most: usize,
+    ) -> Option<Parts> {
+        if !self.is_crowded(now, id) {
+            return None;
+        }
+        let crowd = self.by_id.get_mut(id)?;
+        let last = length.saturating_sub(PROOF);
+        if crowd.given.contains(0..last) {
+            crowd.given = RangeSet::new();
+        }
+        let mut offered: RangeSet = crowd.given.gaps(0..length).collect();
+        offered.insert(last..length);
+        Some(Parts::of(&offered, length, from, most))
     }
 }
 
@@ -151,6 +204,20 @@ mod tests {
         assert!(crowds.serves(at(10), &ID, source(98), true), "they have had their turn");
         let still = (1..MAX_SERVED as u16).filter(|&n| crowds.by_id[&ID].served.contains_key(&source(n)));
         assert_eq!(still.count(), MAX_SERVED - 2);
+    }
+
+    #[test]
+    fn while_others_wait_what_nobody_was_given_is_offered() {
+        let mut crowds = full();
+        let length = 1 << 20;
+        let last = length - PROOF;
+        assert_eq!(crowds.offer(at(1), &ID, length, 0, 9).unwrap(), Parts::whole(length, 0));
+        crowds.on_given(&ID, 100..last);
+        assert_eq!(crowds.offer(at(1), &ID, length, 0, 9).unwrap().ranges, [0..100, last..length]);
+        assert_eq!(crowds.offer(at(6), &ID, length, 0, 9), None, "nobody waits any more");
+        assert!(!crowds.serves(at(1), &ID, source(99), true));
+        crowds.on_given(&ID, 0..100);
+        assert_eq!(crowds.offer(at(1), &ID, length, 0, 9).unwrap(), Parts::whole(length, 0), "all of it was");
     }
 
     #[test]

@@ -41,6 +41,12 @@ impl Node {
             self.crowds.join(now, &id, from);
         }
         let busy = !self.crowds.serves(now, &id, from, false);
+        if let (Some(length), false) = (parts.length, busy)
+            && parts == Parts::whole(length, request.offset)
+            && let Some(offered) = self.crowds.offer(now, &id, length, request.offset, MAX_TOLD)
+        {
+            parts = offered;
+        }
         let mut encoder = Encoder::new();
         self.write_cookies(now, from, self.wants_cookie_from(from), &mut encoder);
         let offset = parts.length.map_or(request.offset, |length| request.offset.min(length));

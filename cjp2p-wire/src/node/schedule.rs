@@ -4,9 +4,10 @@
 //! for is looked at again when a fetch has changed in a way that may matter to it, and one that was held back because too
 //! much is on its way to us, when less is.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::ops::Bound::{Excluded, Unbounded};
+use std::time::Duration;
 
 use super::Node;
 use crate::time::Time;
@@ -15,6 +16,13 @@ use crate::transfer::fetch::HELP_INTERVAL;
 
 /// So many paths with nothing to ask for look at a time whether they can help.
 const HELPERS: usize = 8;
+
+/// Sources that may wait to be asked, of all fetches.
+const MAX_PUT_OFF: usize = 4096;
+/// How long after one of them the next is asked.
+const PUT_OFF_SPACING: Duration = Duration::from_millis(5);
+/// When a fetch has enough sources, it is looked at again after so long.
+const ENOUGH_PAUSE: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Default)]
 pub(super) struct Schedule {
@@ -28,6 +36,10 @@ pub(super) struct Schedule {
     last_idle: Option<SocketAddr>,
     /// The last of those held back that was.
     last_held: Option<SocketAddr>,
+    /// Sources that were named where there were many already.
+    put_off: VecDeque<(JobId, SocketAddr, bool)>,
+    /// When the next of them is asked.
+    put_off_until: Time,
     /// How many sources each fetch has that made themselves known by asking us for the same.
     pub(super) askers: BTreeMap<JobId, usize>,
     /// When the idle ones were last looked at.
@@ -43,8 +55,24 @@ fn next_after(set: &BTreeSet<SocketAddr>, last: Option<SocketAddr>) -> Option<So
 }
 
 impl Schedule {
+    /// Notes a source that is to be asked later. `suggested` as in [`Node::add_source`].
+    pub(super) fn put_off(&mut self, job: JobId, address: SocketAddr, suggested: bool) {
+        if self.put_off.len() < MAX_PUT_OFF {
+            self.put_off.push_back((job, address, suggested));
+        }
+    }
+
+    /// Forgets what was noted for a fetch that is over.
+    pub(super) fn forget(&mut self, job: JobId) {
+        self.askers.remove(&job);
+        self.put_off.retain(|(of, ..)| *of != job);
+    }
+
     pub(super) fn next_at(&self, now: Time) -> Time {
-        let due = self.due.first().map_or(Time::NEVER, |&(at, _)| at);
+        let mut due = self.due.first().map_or(Time::NEVER, |&(at, _)| at);
+        if !self.put_off.is_empty() {
+            due = due.min(self.put_off_until);
+        }
         if self.may_help && !self.idle.is_empty() {
             due.min(self.idle_at + HELP_INTERVAL).max(now)
         } else {
@@ -130,6 +158,7 @@ impl Node {
 
     /// Looks at the paths that wait for something else than a time of their own.
     pub(super) fn look_at_waiting(&mut self, now: Time, blobs: &mut dyn Blobs) {
+        self.ask_put_off(now);
         let mut changed = false;
         self.schedule.may_help = false;
         let mut due = Vec::new();
@@ -153,6 +182,22 @@ impl Node {
             }
         }
         self.look_at_held(now, blobs);
+    }
+
+    /// Takes up the next sources of those that were put off.
+    fn ask_put_off(&mut self, now: Time) {
+        if now < self.schedule.put_off_until {
+            return;
+        }
+        let Some((job, address, suggested)) = self.schedule.put_off.pop_front() else { return };
+        self.schedule.put_off_until = now + PUT_OFF_SPACING;
+        let Some(state) = self.fetches.get(&job) else { return };
+        if state.fetch.wants_sources() {
+            self.open_source_now(now, job, address, suggested);
+        } else {
+            self.schedule.put_off.push_back((job, address, suggested));
+            self.schedule.put_off_until = now + ENOUGH_PAUSE / 8;
+        }
     }
 
     /// Looks at the paths that were held back, as far as there is room now.

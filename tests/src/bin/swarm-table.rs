@@ -14,13 +14,13 @@ use cjp2p_tests::sim::Link;
 use cjp2p_tests::sim::swarm::Swarm;
 
 /// Bytes that each getter fetches.
-const LENGTH: usize = 4 << 20;
+const LENGTH: usize = 8 << 20;
 
 fn main() {
     let only: Vec<u16> = std::env::args().skip(1).filter_map(|n| n.parse().ok()).collect();
     println!("# Swarms over simulated links\n");
     println!(
-        "Made by `cargo run --release -p cjp2p-tests --bin swarm-table`. One origin has a file of 16 MiB; the"
+        "Made by `cargo run --release -p cjp2p-tests --bin swarm-table`. One origin has a file of 8 MiB; the"
     );
     println!(
         "getters know it and each other. Everybody has 20 Mbit/s each way and a queue of 128 KiB, and is 20 to"

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::datagram::{self, Encoder, Padding};
-use cjp2p_wire::message::Message;
+use cjp2p_wire::message::{Message, TheseParts};
 use cjp2p_wire::time::Time;
 
 use super::memory::MemoryBlobs;
@@ -28,6 +28,8 @@ pub enum Lie {
     Garbage,
     /// Answers with blocks nobody asked for.
     Elsewhere,
+    /// Says that it has everything, and sends nothing of it.
+    Promises,
     /// Sends everything back.
     Echo,
     /// Begins honestly and flips bits of content after so many answers.
@@ -94,7 +96,8 @@ impl Liar {
             Lie::Elsewhere => offset += 4096,
             _ => {}
         }
-        if matches!(self.lie, Lie::LengthThenSilence(_)) && self.answered > 1 {
+        let goes_silent = matches!(self.lie, Lie::LengthThenSilence(_)) && self.answered > 1;
+        if goes_silent || self.lie == Lie::Promises {
             return;
         }
         encoder.content(id, offset, &data, eof, Padding::Padded);
@@ -123,6 +126,10 @@ impl Citizen for Liar {
         for message in &messages {
             if let (Message::PleaseAlwaysReturnThisMessage(value), true) = (message, self.returns_cookies) {
                 encoder.value("AlwaysReturned", value.get());
+                // Whoever gave no cookie is not asked which parts it has.
+                if self.lie == Lie::Promises {
+                    encoder.cookie("PleaseAlwaysReturnThisMessage", "a cookie");
+                }
                 self.cookie = Some(value.get().to_owned());
             }
         }
@@ -134,6 +141,19 @@ impl Citizen for Liar {
         }
         let before = encoder.len();
         for message in &messages {
+            if let Message::PleaseSayWhichParts(request) = message
+                && let Ok(id) = ContentId::parse(&request.id)
+                && let Some(parts) = self.blobs.parts(&id, 0, 1)
+            {
+                encoder.these_parts(&TheseParts {
+                    id: request.id.clone(),
+                    offset: 0,
+                    until: parts.until,
+                    parts: parts.ranges,
+                    eof: parts.length,
+                    busy: false,
+                });
+            }
             if let Message::PleaseSendContent(request) = message {
                 self.answer(&request.id, request.offset, request.length, &mut encoder);
             }

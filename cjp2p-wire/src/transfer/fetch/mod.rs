@@ -45,12 +45,8 @@ pub const TRIAL_PATIENCE: Duration = Duration::from_secs(3);
 const ELSEWHERE: [u64; 4] = [64 << 10, 1 << 20, 16 << 20, 256 << 20];
 /// How often an idle source looks whether it can help a slow one.
 pub const HELP_INTERVAL: Duration = Duration::from_millis(20);
-/// So many sources are probed at once; those named later a little later each, or a list of a thousand fills the link.
-const PROBED_AT_ONCE: usize = 128;
-/// How much later.
-const PROBE_SPACING: Duration = Duration::from_millis(5);
-/// With enough fellow getters, others are left alone for so long.
-const ENOUGH_PAUSE: Duration = Duration::from_secs(10);
+/// So many sources are asked as soon as they are named. Of a longer list the rest is asked little by little, if need be.
+const MANY_SOURCES: usize = 128;
 
 /// One fetch.
 #[derive(Debug)]
@@ -175,9 +171,18 @@ impl Fetch {
 
     /// Another peer that may have the content. `suggested`: by somebody we know nothing of, so it is asked sparingly.
     pub fn add_source(&mut self, now: Time, address: SocketAddr, suggested: bool) {
-        let late = PROBE_SPACING * self.sources.len().saturating_sub(PROBED_AT_ONCE) as u32;
-        self.sources.entry(address).or_insert_with(|| Source::new(now + late, suggested));
+        self.sources.entry(address).or_insert_with(|| Source::new(now, suggested));
         self.wake_for(address);
+    }
+
+    /// Whether there are so many sources that more had better wait.
+    pub fn has_many_sources(&self) -> bool {
+        self.sources.len() >= MANY_SOURCES
+    }
+
+    /// Whether more sources are of use: not with as many fellow getters as parts are exchanged with.
+    pub fn wants_sources(&self) -> bool {
+        !self.ended && !self.waits_for_verdict && self.fellows() < MAX_FELLOWS
     }
 
     /// A source may have another time to wait for.
@@ -307,19 +312,11 @@ impl Fetch {
             self.count_rarity(now);
         }
         let rarest_first = !self.in_order && self.has_fellows;
-        let source = self.sources.get(&address)?;
-        let is_new = source.standing == Standing::Unknown && !source.was_probed();
-        let enough = is_new && now >= source.next_probe && self.fellows() >= MAX_FELLOWS;
         let source = self.sources.get_mut(&address)?;
         match source.standing {
             Standing::Liar | Standing::Waiting => None,
             Standing::Unknown | Standing::Absent => {
                 if now < source.next_probe {
-                    return None;
-                }
-                if !source.was_probed() && enough {
-                    source.next_probe = now + ENOUGH_PAUSE;
-                    self.wake_for(address);
                     return None;
                 }
                 let again = source.was_probed();
@@ -553,43 +550,5 @@ fn is_hash_of_nothing(id: &ContentId) -> bool {
             sha2::Sha256::digest(b"")[..] == hash[..]
         }
         ContentId::Tree(_) | ContentId::Name(_) => false,
-    }
-}
-impl Fetch {
-    /// debug
-    pub fn debug(&self) -> String {
-        let mut s = format!("wake {:?} ", self.wake_at);
-        for (a, x) in &self.sources {
-            if x.told.is_some() || x.standing != Standing::Unknown {
-                s += &format!(
-                    "\n{a}: {:?} claim {:?} silent {} reserve {} next_probe {:?} told {:?}",
-                    x.standing,
-                    x.claim,
-                    x.fell_silent,
-                    x.in_reserve,
-                    x.next_probe,
-                    x.told.as_ref().map(|t| (t.is_whole, t.is_busy, t.is_fellow, t.has.total(), t.next_at))
-                );
-            }
-        }
-        for a in &self.assemblies {
-            for (k, e) in &a.extents {
-                s += &format!(
-                    "\n{k:?} owner {:?} helper {:?} sole {} full {} askable {}",
-                    e.owner,
-                    e.helper,
-                    e.sole,
-                    e.is_full(),
-                    e.needs_asking()
-                );
-            }
-            s += &format!(
-                "\ngathered {} done {} gaps {:?}",
-                a.gathered,
-                a.done.total(),
-                a.taken.gaps(0..a.length).collect::<Vec<_>>()
-            );
-        }
-        s
     }
 }

@@ -12,6 +12,9 @@ use super::extent::{Extent, Space};
 use crate::time::Time;
 use crate::tree::{Geometry, LEAF_LEN, Run};
 
+/// Where neither the owner nor a helper asked for anything so long, another may help: they may not have it any more.
+const STALE: Duration = Duration::from_millis(500);
+
 impl Assembly {
     /// What to ask this source for next.
     pub(super) fn next_wanted(&mut self, now: Time, terms: &Terms<'_>) -> Option<Wanted> {
@@ -190,8 +193,8 @@ impl Assembly {
                 let late = extent.needs_asking() || now.since(extent.last_ask) > patience;
                 late && !extent.is_full()
                     && !extent.sole
-                    && extent.helper.is_none()
-                    && extent.owner != Some(terms.source)
+                    && (extent.helper.is_none() || now.since(extent.last_ask) > patience.max(STALE))
+                    && !extent.belongs_to(terms.source)
                     && !self.is_refused(key.0, &extent.range, terms)
                     && match terms.has {
                         None => true,
