@@ -1,5 +1,7 @@
 //! Getters that fetch the same at the same time, from one origin and from each other.
 
+#![allow(clippy::print_stdout)] // What was measured is shown where a test fails.
+
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;

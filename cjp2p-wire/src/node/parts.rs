@@ -76,7 +76,7 @@ impl Node {
     /// A source that has proved its address asks for what is fetched here: it may have some of it, now or later.
     pub(super) fn note_fellow(&mut self, now: Time, from: SocketAddr, id: &ContentId) {
         let Some(&job) = self.jobs.get(id) else { return };
-        let Some(state) = self.fetches.get(&job) else { return };
+        let Some(state) = self.fetches.get(&job).filter(|state| !state.fetch.is_over()) else { return };
         let knows_its_cookie = self.contacts.get(from).is_some_and(|contact| contact.cookie.is_some());
         if !state.fetch.knows(from) {
             let askers = self.schedule.askers.entry(job).or_insert(0);

@@ -35,6 +35,8 @@ pub(crate) const ANSWER_PATIENCE: Duration = Duration::from_millis(500);
 pub(crate) const QUESTIONS_UNTIL_GONE: u32 = 4;
 /// What a source told counts as news only if it is so much more than ever before.
 const NEWS: u64 = 16 << 10;
+/// Ranges kept of what one source tells. More are of no use, and nobody shall fill our memory with them.
+const MAX_RANGES: usize = 8192;
 /// How often one fellow getter that gave nothing is exchanged for another.
 pub(crate) const REVIEW_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -86,6 +88,9 @@ impl Told {
             let start = part.start.next_multiple_of(LEAF_LEN);
             let end = if part.end == eof { eof } else { part.end / LEAF_LEN * LEAF_LEN };
             self.has.insert(start..end.max(start));
+        }
+        if self.has.pieces() > MAX_RANGES {
+            self.has = RangeSet::new();
         }
         let is_end = told.until >= eof;
         if is_end {
@@ -339,5 +344,89 @@ impl Source {
         self.in_reserve = true;
         self.told = None;
         self.standing = Standing::Waiting;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ops::Range;
+
+    const LEAF: u64 = LEAF_LEN;
+
+    fn told(offset: u64, until: u64, parts: &[Range<u64>], eof: Option<u64>) -> TheseParts<'static> {
+        TheseParts { id: "x".into(), offset, until, parts: parts.to_vec(), eof, busy: false }
+    }
+
+    fn at(ms: u64) -> Time {
+        Time::from_millis(ms)
+    }
+
+    #[test]
+    fn what_is_told_in_several_answers_is_put_together_and_replaces_what_was() {
+        let eof = 100 * LEAF + 5;
+        let mut state = Told::nothing(at(0));
+        assert!(state.take(&told(0, 50 * LEAF, &[0..10 * LEAF], Some(eof))));
+        assert_eq!(state.cursor, 50 * LEAF);
+        state.take(&told(50 * LEAF, eof, &[99 * LEAF..eof], Some(eof)));
+        assert_eq!(state.cursor, 0);
+        assert_eq!(state.has, [0..10 * LEAF, 99 * LEAF..eof].into_iter().collect());
+        assert!(!state.take(&told(0, eof, &[3 * LEAF..4 * LEAF], Some(eof))), "less is no news");
+        assert_eq!(state.has, [3 * LEAF..4 * LEAF].into_iter().collect());
+        assert!(state.take(&told(0, eof, std::slice::from_ref(&(0..eof)), Some(eof))));
+        assert!(state.is_whole);
+    }
+
+    #[test]
+    fn only_whole_leaves_count() {
+        let mut state = Told::nothing(at(0));
+        let eof = 10 * LEAF + 1;
+        state.take(&told(0, eof, &[1..LEAF, LEAF + 1..4 * LEAF - 1, 9 * LEAF..eof], Some(eof)));
+        assert_eq!(state.has, [2 * LEAF..3 * LEAF, 9 * LEAF..eof].into_iter().collect());
+    }
+
+    #[test]
+    fn who_tells_nothing_new_is_asked_more_and_more_seldom() {
+        let mut state = Told::nothing(at(0));
+        let mut pauses = Vec::new();
+        for _ in 0..6 {
+            state.take(&told(0, 0, &[], None));
+            state.plan(at(0), false, Duration::ZERO, Duration::from_millis(10));
+            pauses.push(state.next_at.since(at(0)).as_millis());
+        }
+        assert_eq!(pauses, [200, 400, 800, 1000, 1000, 1000]);
+        state.plan(at(0), true, Duration::ZERO, Duration::from_millis(10));
+        assert_eq!(state.next_at, at(100));
+        state.plan(at(0), true, Duration::from_secs(9), Duration::from_millis(10));
+        assert_eq!(state.next_at, at(500), "it has enough for us");
+        state.on_used_up();
+        assert_eq!(state.next_at, at(100), "it has not");
+        state.plan(at(0), true, Duration::ZERO, Duration::from_millis(300));
+        assert_eq!(state.next_at, at(300), "a round trip at the soonest");
+    }
+
+    #[test]
+    fn what_is_refused_is_taken_not_to_be_there_and_who_has_everything_is_busy() {
+        let eof = 10 * LEAF;
+        let mut state = Told::nothing(at(0));
+        state.take(&told(0, eof, std::slice::from_ref(&(0..4 * LEAF)), Some(eof)));
+        state.refuse(at(0), LEAF..2 * LEAF);
+        assert_eq!(state.has, [0..LEAF, 2 * LEAF..4 * LEAF].into_iter().collect());
+        state.take(&told(0, eof, std::slice::from_ref(&(0..eof)), Some(eof)));
+        state.plan(at(0), true, Duration::ZERO, Duration::ZERO);
+        assert_eq!(state.next_at, Time::NEVER);
+        state.refuse(at(0), 0..LEAF);
+        assert!(state.is_busy && state.next_at < Time::NEVER);
+    }
+
+    #[test]
+    fn however_much_is_told_little_is_kept() {
+        let mut state = Told::nothing(at(0));
+        for n in 0..1000 {
+            let parts: Vec<_> = (0..512).map(|m| (n * 512 + m) * 2 * LEAF).map(|s| s..s + LEAF).collect();
+            let (start, end) = (parts[0].start, parts[511].end);
+            state.take(&told(start, end, &parts, Some(1 << 50)));
+            assert!(state.has.pieces() <= MAX_RANGES + 512);
+        }
     }
 }

@@ -16,6 +16,7 @@ mod interface;
 mod picking;
 mod rarity;
 mod source;
+mod timing;
 mod trial;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -27,7 +28,6 @@ use assembly::{Assembly, Check, Terms};
 pub use availability::MAX_FELLOWS;
 pub use extent::Space;
 pub use interface::{Ask, Block, Failure, FetchEvent, PathTerms, Progress, Resume, Spec};
-use rarity::{COUNT_INTERVAL, Rarity};
 use source::{Source, Standing};
 
 use crate::content_id::ContentId;
@@ -175,6 +175,11 @@ impl Fetch {
         self.wake_for(address);
     }
 
+    /// Whether it is over, well or not.
+    pub fn is_over(&self) -> bool {
+        self.ended
+    }
+
     /// Whether there are so many sources that more had better wait.
     pub fn has_many_sources(&self) -> bool {
         self.sources.len() >= MANY_SOURCES
@@ -183,66 +188,6 @@ impl Fetch {
     /// Whether more sources are of use: not with as many fellow getters as parts are exchanged with.
     pub fn wants_sources(&self) -> bool {
         !self.ended && !self.waits_for_verdict && self.fellows() < MAX_FELLOWS
-    }
-
-    /// A source may have another time to wait for.
-    fn wake_for(&mut self, address: SocketAddr) {
-        if let Some(source) = self.sources.get(&address) {
-            self.wake_at = self.wake_at.min(source.next_at());
-        }
-    }
-
-    /// Sources that have waited long enough for something.
-    pub fn take_due(&mut self, now: Time) -> Vec<SocketAddr> {
-        if self.wake_at > now {
-            return Vec::new();
-        }
-        self.wake_at = Time::NEVER;
-        let mut due = Vec::new();
-        for (&address, source) in &self.sources {
-            let at = source.next_at();
-            if at <= now {
-                // It may wait for its path, which has timers of its own.
-                due.push(address);
-            } else {
-                self.wake_at = self.wake_at.min(at);
-            }
-        }
-        due
-    }
-
-    /// Whether something changed that may matter to sources with nothing to ask for. Says so once.
-    pub fn take_changed(&mut self) -> bool {
-        std::mem::take(&mut self.changed)
-    }
-
-    /// Whether something is being gathered, so that a source with nothing to ask for may help another.
-    pub fn is_gathering(&self) -> bool {
-        !self.ended && self.assemblies.iter().any(Assembly::is_gathering)
-    }
-
-    /// Counts who has what, if that may have changed.
-    fn count_rarity(&mut self, now: Time) {
-        if !self.told_changed {
-            return;
-        }
-        let counted_at = self.assemblies.iter().filter_map(|a| a.rarity.as_ref()).map(|r| r.counted_at).max();
-        let is_due = counted_at.is_none_or(|at| now.since(at) >= COUNT_INTERVAL);
-        if !is_due {
-            return;
-        }
-        self.told_changed = false;
-        self.has_fellows = self.sources.values().any(Source::is_active_fellow);
-        for assembly in &mut self.assemblies {
-            let length = assembly.length();
-            let fellows = self
-                .sources
-                .values()
-                .filter(|source| source.is_active_fellow() && source.claim == Some(length));
-            let random = &mut self.random;
-            let rarity = assembly.rarity.get_or_insert_with(|| Rarity::new(length, random));
-            rarity.count(now, fellows.filter_map(|source| source.told.as_ref()).map(|told| &told.has));
-        }
     }
 
     /// Whether this peer was ever named as a source.
@@ -482,45 +427,6 @@ impl Fetch {
         } else if assembly.is_proven() {
             self.complete(length);
         }
-    }
-
-    /// Looks after the limits.
-    pub fn handle_timeout(&mut self, now: Time, sink: &mut dyn Sink) {
-        if self.ended || self.waits_for_verdict {
-            self.last_news = now;
-            return;
-        }
-        self.review_fellows(now);
-        let room = sink.room(self.job);
-        if self.assemblies.iter().any(|a| a.waits_for_room(room)) {
-            // The reader is slow, not the sources.
-            self.last_news = now;
-            self.trial_since = now;
-            return;
-        }
-        if self.is_staged() && now.since(self.trial_since) >= TRIAL_PATIENCE {
-            self.put_off_trial(now, sink);
-        }
-        let all_lied = self.lied_to && self.serving().next().is_none();
-        if !self.found && now.since(self.started) >= self.source_timeout {
-            self.fail(Failure::NoSource);
-        } else if self.found && now.since(self.last_news) >= self.stall_timeout {
-            self.fail(if all_lied { Failure::Mismatch } else { Failure::Stalled });
-        }
-    }
-
-    /// When [`Fetch::handle_timeout`] or [`Fetch::next_ask`] may have something to do without any datagram coming.
-    pub fn next_wake(&self) -> Time {
-        if self.ended || self.waits_for_verdict {
-            return Time::NEVER;
-        }
-        let limit =
-            if self.found { self.last_news + self.stall_timeout } else { self.started + self.source_timeout };
-        let mut wake = limit.min(self.wake_at);
-        if self.is_staged() && !self.assemblies.is_empty() {
-            wake = wake.min(self.trial_since + TRIAL_PATIENCE);
-        }
-        wake
     }
 
     fn complete(&mut self, length: u64) {

@@ -9,6 +9,8 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Duration;
 
+use super::Fetch;
+use super::source::Source;
 use crate::time::Time;
 use crate::transfer::ranges::RangeSet;
 
@@ -18,7 +20,7 @@ const MAX_PIECES: u64 = 512;
 /// A piece is so long at the least.
 const MIN_PIECE: u64 = 64 << 10;
 /// Who has what is counted anew after so long at the soonest.
-pub(super) const COUNT_INTERVAL: Duration = Duration::from_millis(100);
+const COUNT_INTERVAL: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]
 pub(super) struct Rarity {
@@ -91,6 +93,32 @@ impl Rarity {
         let chosen = next.unwrap_or(best);
         self.places.insert(source, chosen);
         Some(range(chosen))
+    }
+}
+
+impl Fetch {
+    /// Counts who has what, if that may have changed.
+    pub(super) fn count_rarity(&mut self, now: Time) {
+        if !self.told_changed {
+            return;
+        }
+        let counted_at = self.assemblies.iter().filter_map(|a| a.rarity.as_ref()).map(|r| r.counted_at).max();
+        let is_due = counted_at.is_none_or(|at| now.since(at) >= COUNT_INTERVAL);
+        if !is_due {
+            return;
+        }
+        self.told_changed = false;
+        self.has_fellows = self.sources.values().any(Source::is_active_fellow);
+        for assembly in &mut self.assemblies {
+            let length = assembly.length();
+            let fellows = self
+                .sources
+                .values()
+                .filter(|source| source.is_active_fellow() && source.claim == Some(length));
+            let random = &mut self.random;
+            let rarity = assembly.rarity.get_or_insert_with(|| Rarity::new(length, random));
+            rarity.count(now, fellows.filter_map(|source| source.told.as_ref()).map(|told| &told.has));
+        }
     }
 }
 
