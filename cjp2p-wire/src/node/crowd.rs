@@ -198,6 +198,7 @@ mod tests {
         assert!(!crowds.serves(at(1), &ID, source(99), true));
         assert!(crowds.serves(at(2), &ID, source(99), true), "the first has stopped");
         for second in 2..9 {
+            assert!(crowds.serves(at(second), &ID, source(99), true));
             assert!((1..MAX_SERVED as u16).all(|n| crowds.serves(at(second), &ID, source(n), true)));
             assert!(!crowds.serves(at(second), &ID, source(98), true));
         }
