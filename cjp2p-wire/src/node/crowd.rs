@@ -18,7 +18,7 @@ use crate::transfer::ranges::RangeSet;
 
 /// Getters that exchange a content and are served it at a time. More than a fetch exchanges parts with, so that it
 /// concerns hardly anybody but an origin.
-pub(crate) const MAX_SERVED: usize = 20;
+pub(crate) const MAX_SERVED: usize = 16;
 /// Who has not asked for so long makes room.
 pub(crate) const LAPSE: Duration = Duration::from_secs(2);
 /// While others wait, one is served for so long.
