@@ -43,7 +43,8 @@ pub(crate) const REVIEW_INTERVAL: Duration = Duration::from_secs(5);
 /// What a source said that it has.
 #[derive(Clone, Debug)]
 pub(super) struct Told {
-    /// Whole leaves. What it refused since is not in it.
+    // Invariant: whole leaves, since nothing less can be verified.
+    /// What it refused since is not in it.
     pub(super) has: RangeSet,
     /// It has everything.
     pub(super) is_whole: bool,
@@ -133,7 +134,8 @@ impl Told {
         if self.is_whole {
             self.is_busy = true;
         } else {
-            self.has.remove(range);
+            // What is left must be whole leaves.
+            self.has.remove(range.start / LEAF_LEN * LEAF_LEN..range.end.next_multiple_of(LEAF_LEN));
         }
         self.next_at = self.next_at.min(self.not_before.max(now + MIN_PAUSE));
     }
@@ -410,7 +412,7 @@ mod tests {
         let eof = 10 * LEAF;
         let mut state = Told::nothing(at(0));
         state.take(&told(0, eof, std::slice::from_ref(&(0..4 * LEAF)), Some(eof)));
-        state.refuse(at(0), LEAF..2 * LEAF);
+        state.refuse(at(0), LEAF + 957..2 * LEAF - 3);
         assert_eq!(state.has, [0..LEAF, 2 * LEAF..4 * LEAF].into_iter().collect());
         state.take(&told(0, eof, std::slice::from_ref(&(0..eof)), Some(eof)));
         state.plan(at(0), true, Duration::ZERO, Duration::ZERO);

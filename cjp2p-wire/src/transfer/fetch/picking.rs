@@ -177,6 +177,7 @@ impl Assembly {
     }
 
     fn begin(&mut self, key: Key, range: Range<u64>, now: Time, source: SocketAddr) -> Key {
+        debug_assert!(key.0 == Space::Tree || range.start.is_multiple_of(LEAF_LEN), "{range:?}");
         self.gathered += range.end - range.start;
         self.extents.insert(key, Extent::new(range, source, now));
         self.askable.insert(key);
