@@ -346,6 +346,7 @@ impl Source {
 }
 
 #[cfg(test)]
+#[allow(clippy::single_range_in_vec_init, reason = "sets of one range")]
 mod tests {
     use super::*;
     use std::ops::Range;
