@@ -25,8 +25,8 @@ pub(crate) const LAPSE: Duration = Duration::from_secs(2);
 pub(crate) const TENURE: Duration = Duration::from_secs(10);
 /// Somebody had to wait within this time: there are more than can be served.
 pub(crate) const CROWDED: Duration = Duration::from_secs(5);
-/// The end of the content is always offered: it proves the length.
-const PROOF: u64 = 16 << 10;
+/// What is offered begins and ends at multiples of this: blocks that were given cut no leaves, and little is to be told.
+const UNIT: u64 = 16 << 10;
 /// Contents of which this is remembered.
 const MAX_CONTENTS: usize = 256;
 /// Getters of one content that are remembered.
@@ -141,11 +141,13 @@ impl Crowds {
             return None;
         }
         let crowd = self.by_id.get_mut(id)?;
-        let last = length.saturating_sub(PROOF);
+        // The end is always offered: it proves the length.
+        let last = length.saturating_sub(1) / UNIT * UNIT;
         if crowd.given.contains(0..last) {
             crowd.given = RangeSet::new();
         }
-        let mut offered: RangeSet = crowd.given.gaps(0..length).collect();
+        let whole = |gap: Range<u64>| gap.start / UNIT * UNIT..gap.end.next_multiple_of(UNIT).min(length);
+        let mut offered: RangeSet = crowd.given.gaps(0..length).map(whole).collect();
         offered.insert(last..length);
         Some(Parts::of(&offered, length, from, most))
     }
@@ -211,10 +213,10 @@ mod tests {
     fn while_others_wait_what_nobody_was_given_is_offered() {
         let mut crowds = full();
         let length = 1 << 20;
-        let last = length - PROOF;
+        let last = length - UNIT;
         assert_eq!(crowds.offer(at(1), &ID, length, 0, 9).unwrap(), Parts::whole(length, 0));
         crowds.on_given(&ID, 100..last);
-        assert_eq!(crowds.offer(at(1), &ID, length, 0, 9).unwrap().ranges, [0..100, last..length]);
+        assert_eq!(crowds.offer(at(1), &ID, length, 0, 9).unwrap().ranges, [0..UNIT, last..length]);
         assert_eq!(crowds.offer(at(6), &ID, length, 0, 9), None, "nobody waits any more");
         assert!(!crowds.serves(at(1), &ID, source(99), true));
         crowds.on_given(&ID, 0..100);
