@@ -16,8 +16,8 @@ use crate::time::Time;
 use crate::transfer::blobs::Parts;
 use crate::transfer::ranges::RangeSet;
 
-/// Getters that exchange a content and are served it at a time. More than a fetch exchanges parts with, so that it
-/// concerns hardly anybody but an origin.
+/// Getters that exchange a content and are served it at a time: as many as a fetch exchanges parts with. With more, four blocks
+/// on their way to each fill the queue of a home's uplink.
 pub(crate) const MAX_SERVED: usize = 16;
 /// Who has not asked for so long makes room.
 pub(crate) const LAPSE: Duration = Duration::from_secs(2);
