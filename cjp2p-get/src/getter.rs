@@ -234,7 +234,8 @@ impl Getter {
         let Some(job) = self.jobs.get_mut(&number) else { return };
         job.resumed = resume.as_ref().map_or(0, |resume| resume.done.total());
         let now = self.event_loop.now();
-        let fetch = self.node.start_fetch(now, self.limits.spec(job.id.clone(), &self.ranges, resume));
+        let spec = self.limits.spec(job.id.clone(), &self.ranges, resume, job.paths.is_none());
+        let fetch = self.node.start_fetch(now, spec);
         job.step = Step::Fetching(fetch);
         self.store.insert(fetch, &job.id, destination);
         self.by_fetch.insert(fetch, number);

@@ -107,9 +107,22 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    /// What to fetch, within these limits.
-    pub(crate) fn spec(&self, id: ContentId, ranges: &Ranges, resume: Option<Resume>) -> Spec {
+    /// What to fetch, within these limits; in order where a reader waits for it, or the user named one.
+    pub(crate) fn spec(
+        &self,
+        id: ContentId,
+        ranges: &Ranges,
+        resume: Option<Resume>,
+        reader_waits: bool,
+    ) -> Spec {
         let ranges = ranges.specs();
-        Spec { id, ranges, resume, source_timeout: self.timeout, stall_timeout: self.stall }
+        Spec {
+            id,
+            in_order: reader_waits || !ranges.is_empty(),
+            ranges,
+            resume,
+            source_timeout: self.timeout,
+            stall_timeout: self.stall,
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::io;
 
 use cjp2p_wire::content_id::{ContentId, Hash};
 use cjp2p_wire::tool::ToolError;
-use cjp2p_wire::transfer::blobs::{JobId, Library, Read, Sink};
+use cjp2p_wire::transfer::blobs::{JobId, Library, Parts, Read, Sink};
 use cjp2p_wire::tree::{Run, TreeVerifier, Verified};
 
 use crate::sinks::{Destination, Publication};
@@ -128,6 +128,14 @@ impl Library for Store {
         match id {
             ContentId::Tree(_) => destination.read_tree(offset, length, out),
             _ => destination.read(offset, length, out),
+        }
+    }
+
+    fn parts(&mut self, id: &ContentId, from: u64, most: usize) -> Option<Parts> {
+        let destination = self.by_id.get(id).and_then(|job| self.destinations.get(job))?;
+        match id {
+            ContentId::Tree(_) => None,
+            _ => destination.parts(from, most),
         }
     }
 

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use cjp2p_wire::content_id::{ContentId, Hash};
-use cjp2p_wire::transfer::blobs::{Library, Read};
+use cjp2p_wire::transfer::blobs::{Library, Parts, Read};
 use cjp2p_wire::tree::Geometry;
 use rustix::io::{Errno, ReadWriteFlags};
 
@@ -320,6 +320,14 @@ impl Library for SharedLibrary {
             }
         }
         Read::Absent
+    }
+
+    fn parts(&mut self, id: &ContentId, from: u64, _: usize) -> Option<Parts> {
+        let (_, state, _) = self.find(id)?;
+        match id {
+            ContentId::Tree(_) => None,
+            _ => Some(Parts::whole(state.identity.size, from)),
+        }
     }
 
     fn list(&mut self, limit: usize) -> Vec<(ContentId, u64)> {

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use cjp2p_wire::content_id::{ContentId, Hash};
-use cjp2p_wire::transfer::blobs::{Library, Read, Sink};
+use cjp2p_wire::transfer::blobs::{Library, Parts, Read, Sink};
 
 use crate::events::{Event, Told, Waker};
 use crate::hash_store::HashStore;
@@ -173,6 +173,10 @@ impl Sink for Share {}
 impl Library for Share {
     fn read(&mut self, id: &ContentId, offset: u64, length: usize, out: &mut Vec<u8>) -> Read {
         self.library.read(id, offset, length, out)
+    }
+
+    fn parts(&mut self, id: &ContentId, from: u64, most: usize) -> Option<Parts> {
+        self.library.parts(id, from, most)
     }
 
     fn list(&mut self, limit: usize) -> Vec<(ContentId, u64)> {

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use serde::de::{Deserializer as _, Error as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::message::{ContentRequest, Message};
+use crate::message::{ContentRequest, Message, TheseParts};
 
 /// A datagram with more messages than this is dropped whole.
 pub const MAX_MESSAGES: usize = 256;
@@ -252,6 +252,44 @@ impl Encoder {
         self.open("Peers");
         self.raw("{\"peers\":");
         self.addresses(peers);
+        self.raw("}}");
+    }
+
+    /// Writes a `PleaseSayWhichParts`.
+    pub fn which_parts(&mut self, id: &str, offset: u64) {
+        self.open("PleaseSayWhichParts");
+        self.raw("{\"id\":");
+        self.string(id);
+        self.raw(",\"offset\":");
+        self.number(offset);
+        self.raw("}}");
+    }
+
+    /// Writes an `IHaveTheseParts`.
+    pub fn these_parts(&mut self, told: &TheseParts<'_>) {
+        self.open("IHaveTheseParts");
+        self.raw("{\"id\":");
+        self.string(&told.id);
+        self.raw(",\"offset\":");
+        self.number(told.offset);
+        self.raw(",\"until\":");
+        self.number(told.until);
+        self.raw(",\"parts\":[");
+        for (i, part) in told.parts.iter().enumerate() {
+            self.raw(if i == 0 { "[" } else { ",[" });
+            self.number(part.start);
+            self.raw(",");
+            self.number(part.end);
+            self.raw("]");
+        }
+        self.raw("]");
+        if let Some(eof) = told.eof {
+            self.raw(",\"eof\":");
+            self.number(eof);
+        }
+        if told.busy {
+            self.raw(",\"busy\":true");
+        }
         self.raw("}}");
     }
 

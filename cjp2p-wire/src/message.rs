@@ -3,12 +3,16 @@
 //! A message borrows from the datagram it came in. What a peer may write differently (key order, white space, unknown
 //! fields, missing `eof`, padding) is settled here; what is left is checked once, on entry.
 
+mod parts;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::net::SocketAddr;
 
 use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
+
+pub use parts::{MAX_PARTS, PartsRequest, TheseParts};
 
 use crate::peers::address;
 
@@ -54,6 +58,10 @@ pub enum Message<'a> {
     PleaseListIdsOfTheSameContent(Cow<'a, str>),
     /// Ids that name the same content, as the sender says.
     TheseIdsNameTheSameContent(Vec<Cow<'a, str>>),
+    /// Asks which parts of some content the receiver has.
+    PleaseSayWhichParts(PartsRequest<'a>),
+    /// Which parts of some content the sender has.
+    IHaveTheseParts(TheseParts<'a>),
     /// Asks for a list of the content shared.
     PleaseListContent,
     /// Ids and lengths in bytes of content that is shared.
@@ -169,6 +177,8 @@ impl<'a> Message<'a> {
                 let IdsFields { ids } = serde_json::from_str(text).ok()?;
                 Message::TheseIdsNameTheSameContent(ids.0)
             }
+            "PleaseSayWhichParts" => Message::PleaseSayWhichParts(parts::read_request(text)?),
+            "IHaveTheseParts" => Message::IHaveTheseParts(parts::read_told(text)?),
             "PleaseListContent" => Message::PleaseListContent,
             "ContentList" => {
                 let ListFields { results } = serde_json::from_str(text).ok()?;
@@ -246,6 +256,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for IdText<'a> {
 }
 
 /// A number within [`MAX_NUMBER`].
+#[derive(Default)]
 struct Number(u64);
 
 impl<'de> Deserialize<'de> for Number {

@@ -15,7 +15,7 @@ use std::os::unix::fs::FileExt;
 
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::tool::ToolError;
-use cjp2p_wire::transfer::blobs::Read;
+use cjp2p_wire::transfer::blobs::{Parts, Read};
 use cjp2p_wire::tree::{Run, TreeVerifier, Verified};
 use sha2::{Digest, Sha256};
 
@@ -74,6 +74,12 @@ pub(crate) trait Destination: Send {
     fn read(&mut self, offset: u64, length: usize, out: &mut Vec<u8>) -> Read {
         let _ = (offset, length, out);
         Read::Absent
+    }
+
+    /// Which parts of the content [`Destination::read`] gives now, from byte `from` on, in at most `most` ranges.
+    fn parts(&self, from: u64, most: usize) -> Option<Parts> {
+        let _ = (from, most);
+        None
     }
 
     /// Answers another peer's request for the content's tree.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::tool::{Exit, ToolError, names};
-use cjp2p_wire::transfer::blobs::{PROOF_LEN, Read};
+use cjp2p_wire::transfer::blobs::{PROOF_LEN, Parts, Read};
 use cjp2p_wire::transfer::fetch::Resume;
 use cjp2p_wire::transfer::ranges::RangeSet;
 use cjp2p_wire::tree::{GROUP_LEN, LEAF_LEN, RUN_LEVELS, Run, TreeVerifier, Verified};
@@ -355,6 +355,11 @@ impl Destination for Partial {
         let Some(bytes) = self.content(start..known) else { return Read::Absent };
         out.extend_from_slice(&bytes);
         Read::Found { eof: Some(total) }
+    }
+
+    fn parts(&self, from: u64, most: usize) -> Option<Parts> {
+        let length = self.length.filter(|_| self.may_share())?;
+        Some(Parts::of(&self.done, length, from, most))
     }
 
     fn read_tree(&mut self, offset: u64, length: usize, out: &mut Vec<u8>) -> Read {

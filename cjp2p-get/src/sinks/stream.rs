@@ -16,7 +16,7 @@ use std::thread::{self, JoinHandle};
 use cjp2p_wire::content_id::Hash;
 use cjp2p_wire::io::event_loop::Waker;
 use cjp2p_wire::tool::{Exit, ToolError, names};
-use cjp2p_wire::transfer::blobs::Read;
+use cjp2p_wire::transfer::blobs::{Parts, Read};
 use cjp2p_wire::transfer::fetch::{RangeSpec, select};
 use cjp2p_wire::transfer::ranges::RangeSet;
 use cjp2p_wire::tree::{GROUP_LEN, Run, Verified};
@@ -348,6 +348,12 @@ impl Destination for Stream {
             return Read::Absent;
         }
         Read::Found { eof: Some(total) }
+    }
+
+    fn parts(&self, from: u64, most: usize) -> Option<Parts> {
+        let length = self.length?;
+        let kept = self.kept.iter().map(|(&start, block)| start..start + block.len() as u64);
+        Some(Parts::of(&kept.collect(), length, from, most))
     }
 
     fn read_tree(&mut self, offset: u64, length: usize, out: &mut Vec<u8>) -> Read {

@@ -83,6 +83,7 @@ impl Node {
                 message,
                 Message::PleaseSendContent(_)
                     | Message::PleaseSendPeers
+                    | Message::PleaseSayWhichParts(_)
                     | Message::PleaseListContent
                     | Message::PleaseListIdsOfTheSameContent(_)
                     | Message::PleaseListSupportedMessages
@@ -156,7 +157,11 @@ impl Node {
     ) {
         for message in messages {
             match message {
-                Message::PleaseSendContent(request) => self.queue_content(from, request),
+                Message::PleaseSayWhichParts(request) => self.tell_parts(now, from, request, blobs),
+                Message::PleaseSendContent(request) if self.serves_now(now, from, request) => {
+                    self.queue_content(from, request);
+                }
+                Message::PleaseSendContent(request) => self.refer(now, from, &request.id),
                 Message::PleaseListContent if self.config.answers && self.config.lists => {
                     self.lists_wanted.insert(from);
                 }
@@ -173,7 +178,7 @@ impl Node {
     }
 
     /// Whether this proved source should be asked to return our cookie: it knows of such, and has not the present one.
-    fn wants_cookie_from(&self, from: SocketAddr) -> bool {
+    pub(super) fn wants_cookie_from(&self, from: SocketAddr) -> bool {
         self.contacts.get(from).is_some_and(|contact| contact.cookie.is_some() && !contact.has_cookie)
     }
 
@@ -285,7 +290,10 @@ impl Node {
         let Ok(id) = ContentId::parse(&request.id) else {
             return true;
         };
-        let wanted = request.length.min(MAX_ANSWER as u64) as usize;
+        let mut wanted = request.length.min(MAX_ANSWER as u64) as usize;
+        if part_will_do && self.crowds.is_crowded(now, &id) {
+            wanted = wanted.min(MIN_TASTE);
+        }
         let fits = content_that_fits(reply.budget, &request.id, MAX_NUMBER, reply.encoder.len());
         let mut data = Vec::new();
         match blobs.read(&id, request.offset, wanted.min(fits), &mut data) {
@@ -329,19 +337,29 @@ impl Node {
                     self.turns.on_sent(now, bytes.len());
                     self.counters.requests_served += 1;
                     self.counters.content_out += data.len() as u64;
+                    self.crowds.on_given(&request.id, request.offset..request.offset + data.len() as u64);
                     self.send(from, bytes);
                 }
-                Read::Absent => {
-                    let peers = self.referred_for(now, from, &request.id, MAX_REFERRED);
-                    let mut encoder = Encoder::new();
-                    self.write_cookies(now, from, self.wants_cookie_from(from), &mut encoder);
-                    encoder.referral(&request.wire_id, &peers);
-                    self.send(from, encoder.finish(0));
-                }
+                Read::Absent => self.refer(now, from, &request.wire_id),
                 Read::Later => self.turns.park(from, request),
             }
         }
         self.read_buffer = data;
+    }
+
+    /// Whether this source is one of those that are served the content now.
+    fn serves_now(&mut self, now: Time, from: SocketAddr, request: &ContentRequest<'_>) -> bool {
+        ContentId::parse(&request.id).is_ok_and(|id| self.crowds.serves(now, &id, from, true))
+    }
+
+    /// Answers that others may have what is not given here.
+    fn refer(&mut self, now: Time, from: SocketAddr, wire_id: &str) {
+        let Ok(id) = ContentId::parse(wire_id) else { return };
+        let peers = self.referred_for(now, from, &id, MAX_REFERRED);
+        let mut encoder = Encoder::new();
+        self.write_cookies(now, from, self.wants_cookie_from(from), &mut encoder);
+        encoder.referral(wire_id, &peers);
+        self.send(from, encoder.finish(0));
     }
 
     fn content_datagram(
@@ -405,12 +423,17 @@ impl Node {
             return Vec::new();
         }
         let job = self.jobs.get(id).and_then(|job| self.fetches.get(job));
-        let serving: Vec<SocketAddr> = job.map(|job| job.fetch.serving().collect()).unwrap_or_default();
+        let mut serving: Vec<SocketAddr> = job.map(|job| job.fetch.serving().collect()).unwrap_or_default();
+        serving.extend(self.crowds.served(id));
         let fit = |peer: &SocketAddr| {
             *peer != to && (to.is_ipv6() || peer.is_ipv4()) && address::may_suggest(to, *peer)
         };
-        let fitting: Vec<SocketAddr> = serving.into_iter().filter(fit).take(most).collect();
-        if fitting.is_empty() { self.peers_for(now, to, most) } else { fitting }
+        let fitting: Vec<SocketAddr> = serving.into_iter().filter(fit).collect();
+        if fitting.is_empty() {
+            self.peers_for(now, to, most)
+        } else {
+            self.random.choose_multiple(fitting, most)
+        }
     }
 }
 

@@ -38,6 +38,18 @@ impl Node {
     }
 
     pub(super) fn open_source(&mut self, now: Time, job: JobId, address: SocketAddr, suggested: bool) {
+        let Some(state) = self.fetches.get(&job) else { return };
+        if state.fetch.knows(address) {
+            return;
+        }
+        if state.fetch.has_many_sources() {
+            self.schedule.put_off(job, address, suggested);
+        } else {
+            self.open_source_now(now, job, address, suggested);
+        }
+    }
+
+    pub(super) fn open_source_now(&mut self, now: Time, job: JobId, address: SocketAddr, suggested: bool) {
         let Some(job) = self.fetches.get_mut(&job) else { return };
         if job.fetch.knows(address) || (self.asked.len() >= MAX_ASKED && !self.asked.contains(&address)) {
             return;
@@ -61,34 +73,11 @@ impl Node {
         if let Some(path) = self.contacts.get_mut(address).and_then(|contact| contact.path.as_mut()) {
             path.room = mtu.saturating_sub(headers).clamp(1200, 65_507);
             path.path.window.set_block(path.room.min(answer_length(MAX_BLOCK) as usize) as u64);
+            self.reschedule(address);
         }
     }
 
-    /// Asks each peer for as much as its path takes.
-    pub(super) fn ask_everybody(&mut self, now: Time, blobs: &mut dyn Blobs) {
-        if self.fetches.is_empty() {
-            return;
-        }
-        self.fetches.values_mut().for_each(Job::follow_hint);
-        let addresses: Vec<SocketAddr> = self.asked.iter().copied().collect();
-        self.in_flight =
-            addresses.iter().filter_map(|&a| self.path(a)).map(|p| p.path.window.in_flight()).sum();
-        for address in addresses {
-            let mut run = None;
-            let mut first = true;
-            while self.may_ask(now, address, std::mem::take(&mut first)) {
-                if !self.ask_one(now, address, blobs, &mut run) {
-                    if let Some(path) = self.path_mut(address) {
-                        path.path.window.on_nothing_to_ask();
-                    }
-                    break;
-                }
-            }
-            self.send_run(now, address, run);
-        }
-    }
-
-    fn path(&self, address: SocketAddr) -> Option<&AskedPath> {
+    pub(super) fn path(&self, address: SocketAddr) -> Option<&AskedPath> {
         self.contacts.get(address)?.path.as_ref()
     }
 
@@ -96,20 +85,8 @@ impl Node {
         self.contacts.get_mut(address)?.path.as_mut()
     }
 
-    fn may_ask(&self, now: Time, address: SocketAddr, first: bool) -> bool {
-        let Some(contact) = self.contacts.get(address) else {
-            return false;
-        };
-        let Some(path) = &contact.path else {
-            return false;
-        };
-        // A first request may always leave, or a buffer smaller than a block would stop everything.
-        let fits = self.in_flight == 0 || self.in_flight + path.room as u64 <= self.config.receive_buffer;
-        !contact.is_shunned() && fits && path.path.may_send(now, first)
-    }
-
     /// Sends one request to `address`, for whichever fetch has something to ask of it.
-    fn ask_one(
+    pub(super) fn ask_one(
         &mut self,
         now: Time,
         address: SocketAddr,
@@ -122,7 +99,8 @@ impl Node {
         let Some(path) = &contact.path else {
             return false;
         };
-        let (room, round_trip) = (path.room_now(now), path.path.rtt.smoothed());
+        let (room, round_trip, rate) =
+            (path.room_now(now), path.path.rtt.smoothed(), path.path.window.rate());
         // Our cookie comes back beside the answer, and theirs may be asked for in it.
         let mut beside = r#"{"AlwaysReturned":{"cookie":""}},"#.len() + COOKIE_LEN;
         if !contact.has_cookie && path.path.window.delivered() < ACQUAINTED {
@@ -137,7 +115,8 @@ impl Node {
             let fits = |id: &str| (content_that_fits(room, id, largest, beside) as u64).min(MAX_BLOCK);
             let block = fits(&job.wire_id);
             let tree_block = job.tree_id().map_or(block, fits);
-            let ask = job.fetch.next_ask(now, address, PathTerms { block, tree_block, round_trip }, blobs)?;
+            let ask =
+                job.fetch.next_ask(now, address, PathTerms { block, tree_block, round_trip, rate }, blobs)?;
             Some((id, ask))
         };
         let mut found = self.fetches.range_mut((turn, Unbounded)).find_map(&mut wanted);
@@ -161,7 +140,7 @@ impl Node {
     }
 
     /// Sends the request for a run of blocks.
-    fn send_run(&mut self, now: Time, address: SocketAddr, run: Option<Run>) {
+    pub(super) fn send_run(&mut self, now: Time, address: SocketAddr, run: Option<Run>) {
         let Some(Run { job, ask, block }) = run else { return };
         let mut encoder = Encoder::new();
         self.write_cookies(now, address, true, &mut encoder);
@@ -180,6 +159,12 @@ impl Node {
         };
         let length = ask.range.end - ask.range.start;
         let block = (block < length).then_some(block);
+        if ask.probe
+            && job.fetch.asks_for_parts()
+            && self.contacts.get(address).is_some_and(|c| c.cookie.is_some())
+        {
+            encoder.which_parts(&job.wire_id, 0);
+        }
         encoder.request(&ContentRequest { block, ..ContentRequest::plain(id, ask.range.start, length) });
         let pad = if ask.probe && !sparing {
             let answer = answer_length(length) as usize + if asks_hint { HINT_LEN } else { 0 };
@@ -209,7 +194,7 @@ impl Node {
         if path.narrow && answer as usize > NARROW_DATAGRAM {
             path.widen_at = now + WIDEN_INTERVAL;
         }
-        self.in_flight += answer;
+        self.recount(address);
         // Nobody watches over the rest of the earlier one any more.
         let rest = Ask { range: ask.range.end..longer.unwrap_or(0), ..ask.clone() };
         if !rest.range.is_empty()
@@ -280,6 +265,11 @@ impl Node {
                 path.places.retain(|(other, _, _), _| *other != job);
             }
         }
+        for address in self.asked.clone() {
+            self.recount(address);
+            self.reschedule(address);
+        }
+        self.schedule.forget(job);
         self.suggestions.waiting.retain(|(other, _)| *other != job);
         self.suggestions.taken.retain(|(other, _), _| *other != job);
     }

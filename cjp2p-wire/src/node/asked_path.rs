@@ -61,6 +61,10 @@ pub(super) struct AskedPath {
     /// While it is narrow, when to try a long one again.
     pub(super) widen_at: Time,
     pub(super) was_gone: bool,
+    /// Bytes on their way that are counted in the sum of all paths.
+    pub(super) counted: u64,
+    /// When it is to be looked at.
+    pub(super) looked_at: Time,
     /// The fetch that the last request was for.
     pub(super) last_job: JobId,
 }
@@ -74,6 +78,8 @@ impl AskedPath {
             narrow: false,
             widen_at: Time::ZERO,
             was_gone: false,
+            counted: 0,
+            looked_at: Time::NEVER,
             last_job: JobId(0),
         }
     }

@@ -191,11 +191,6 @@ impl Contacts {
         }
     }
 
-    pub(super) fn next_path_check(&self, now: Time, address: SocketAddr) -> Time {
-        let path = self.get(address).and_then(|contact| contact.path.as_ref());
-        path.map_or(Time::NEVER, |path| path.next_at(now))
-    }
-
     pub(super) fn acquaintances(&self) -> impl Iterator<Item = Acquaintance> + '_ {
         self.by_address.iter().filter(|(_, contact)| !contact.is_us).filter_map(|(&address, contact)| {
             let measured = contact.path.as_ref().and_then(AskedPath::round_trip);

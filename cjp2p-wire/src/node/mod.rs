@@ -11,7 +11,10 @@ mod answer;
 mod ask;
 mod asked_path;
 mod contact;
+mod crowd;
 mod inquiry;
+mod parts;
+mod schedule;
 mod schema;
 mod suggestions;
 mod take;
@@ -121,11 +124,13 @@ pub struct Node {
     random: fastrand::Rng,
     contacts: Contacts,
     turns: Turns,
+    crowds: crowd::Crowds,
     fetches: BTreeMap<JobId, Job>,
     jobs: BTreeMap<ContentId, JobId>,
     next_job: u32,
     // Addresses with a path, which are the ones that a fetch may ask.
     asked: BTreeSet<SocketAddr>,
+    schedule: schedule::Schedule,
     in_flight: u64,
     lists_wanted: BTreeSet<SocketAddr>,
     read_buffer: Vec<u8>,
@@ -179,10 +184,12 @@ impl Node {
             random: fastrand::Rng::with_seed(config.seed),
             contacts: Contacts::default(),
             turns: Turns::new(config.upload_rate),
+            crowds: crowd::Crowds::default(),
             fetches: BTreeMap::new(),
             jobs: BTreeMap::new(),
             next_job: 0,
             asked: BTreeSet::new(),
+            schedule: schedule::Schedule::default(),
             in_flight: 0,
             lists_wanted: BTreeSet::new(),
             read_buffer: Vec::new(),
@@ -219,7 +226,8 @@ impl Node {
         if let ContentId::Blake3(root) = spec.id {
             self.jobs.insert(ContentId::Tree(root), job);
         }
-        self.fetches.insert(job, Job::new(Fetch::new(now, job, spec)));
+        let fetch = Fetch::new(now, job, spec, self.random.u64(..));
+        self.fetches.insert(job, Job::new(fetch));
         job
     }
 
@@ -288,14 +296,16 @@ impl Node {
         self.answer(now, from, bytes.len(), &messages, proof, blobs);
         if self.asked.contains(&from) {
             self.detect_losses(now, from);
+            self.look_at(now, from, blobs);
         }
-        self.ask_everybody(now, blobs);
+        self.look_at_waiting(now, blobs);
     }
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Time, blobs: &mut dyn Blobs) {
         self.enter(now);
-        for address in self.asked.clone() {
+        let due = self.take_due_paths(now);
+        for &address in &due {
             self.detect_losses(now, address);
         }
         for job in self.fetches.values_mut() {
@@ -304,7 +314,10 @@ impl Node {
         self.send_inquiries(now);
         self.follow_suggestions(now);
         self.serve_turns(now, blobs);
-        self.ask_everybody(now, blobs);
+        for address in due {
+            self.look_at(now, address, blobs);
+        }
+        self.look_at_waiting(now, blobs);
     }
 
     /// The next thing to do. [`Output::Timeout`] says that there is nothing more.
@@ -347,12 +360,9 @@ impl Node {
             at = at.min(self.turns.ready_at());
         }
         for job in self.fetches.values() {
-            at = at.min(job.fetch.next_wake(now));
+            at = at.min(job.fetch.next_wake());
         }
-        for address in &self.asked {
-            at = at.min(self.contacts.next_path_check(now, *address));
-        }
-        at
+        at.min(self.schedule.next_at(now))
     }
 
     /// Begins a call: see the module's contract.

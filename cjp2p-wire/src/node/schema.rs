@@ -12,6 +12,8 @@ pub(super) const SUPPORTED_MESSAGES: &str = concat!(
     r#""PleaseSendPeers":{},"Peers":{"properties":{"peers":{"items":{"type":"string"}}}},"#,
     r#""PleaseReturnThisMessage":{},"ReturnedMessage":{},"#,
     r#""PleaseAlwaysReturnThisMessage":{},"AlwaysReturned":{},"#,
+    r#""PleaseSayWhichParts":{"properties":{"id":{"type":"string"},"offset":{"type":"integer"}}},"#,
+    r#""IHaveTheseParts":{"properties":{"id":{"type":"string"},"offset":{"type":"integer"},"until":{"type":"integer"},"parts":{"items":{"items":{"type":"integer"}}},"eof":{"type":"integer"},"busy":{"type":"boolean"}}},"#,
     r#""PleaseListContent":{},"ContentList":{"properties":{"results":{"type":"array"}}},"#,
     r#""PleaseListSupportedMessages":{},"SupportedMessages":{}}}}}"#,
 );

@@ -51,6 +51,7 @@ impl Node {
                 Message::TheseIdsNameTheSameContent(ids) if proof != Proof::None => {
                     self.take_hint(now, from, ids, blobs);
                 }
+                Message::IHaveTheseParts(told) => self.take_parts(now, from, told, proof, blobs),
                 Message::MaybeTheyHaveSome(referral) => {
                     let came =
                         messages.iter().any(|m| matches!(m, Message::Content(c) if c.id == referral.id));

@@ -1,8 +1,10 @@
 //! What the machines read from and write to. The types carry the promise: only what was verified can be written.
 
 use std::io;
+use std::ops::Range;
 
 use crate::content_id::{ContentId, Hash};
+use crate::transfer::ranges::RangeSet;
 use crate::tree::{Run, Verified};
 
 /// The answer to a [`Library::read`].
@@ -19,12 +21,46 @@ pub enum Read {
     Later,
 }
 
+/// Which parts of some content a library gives; see [`Library::parts`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Parts {
+    /// The length of the whole content in bytes, where it is known.
+    pub length: Option<u64>,
+    /// Everything from the offset asked for up to here is told by `ranges`.
+    pub until: u64,
+    /// In order, none empty, apart from each other.
+    pub ranges: Vec<Range<u64>>,
+}
+
+impl Parts {
+    /// All of content of `length` bytes, from `from` on.
+    pub fn whole(length: u64, from: u64) -> Parts {
+        let ranges = if from < length { std::iter::once(from..length).collect() } else { Vec::new() };
+        Parts { length: Some(length), until: length.max(from), ranges }
+    }
+
+    /// What is in `done`, of content of `length` bytes, from `from` on, in at most `most` ranges.
+    pub fn of(done: &RangeSet, length: u64, from: u64, most: usize) -> Parts {
+        let mut rest = done.within(from..length.max(from));
+        let ranges: Vec<_> = rest.by_ref().take(most).collect();
+        let until = rest.next().map_or(length.max(from), |next| next.start);
+        Parts { length: Some(length), until, ranges }
+    }
+}
+
 /// What a node can answer from.
 pub trait Library {
     /// Appends to `out` up to `length` bytes of the content `id`, from byte `offset` on.
     ///
     /// Gives only verified bytes of content, or bytes of finished files; a plain name gives what the file holds.
     fn read(&mut self, id: &ContentId, offset: u64, length: usize, out: &mut Vec<u8>) -> Read;
+
+    /// Which parts of the content `id` [`Library::read`] would give, from byte `from` on, in at most `most` ranges; of a
+    /// content of which nothing is here, `None`. Whoever does not say so gives it all, or refuses.
+    fn parts(&mut self, id: &ContentId, from: u64, most: usize) -> Option<Parts> {
+        let _ = (id, from, most);
+        None
+    }
 
     /// At most `limit` of the ids shared, each with its length in bytes.
     fn list(&mut self, limit: usize) -> Vec<(ContentId, u64)>;

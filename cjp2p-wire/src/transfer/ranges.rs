@@ -38,6 +38,17 @@ impl RangeSet {
         self.ranges.iter().map(|(&start, &end)| start..end)
     }
 
+    /// What of `within` is in the set, in order.
+    pub fn within(&self, within: Range<u64>) -> impl Iterator<Item = Range<u64>> + '_ {
+        let before = self.ranges.range(..within.start).next_back().map(|(&start, &end)| start..end);
+        let clip = move |range: Range<u64>| range.start.max(within.start)..range.end.min(within.end);
+        before
+            .into_iter()
+            .chain(self.ranges.range(within.start..within.end.max(within.start)).map(|(&s, &e)| s..e))
+            .map(clip)
+            .filter(|range| !range.is_empty())
+    }
+
     /// Adds `range` and returns how many numbers were new.
     pub fn insert(&mut self, range: Range<u64>) -> u64 {
         if range.is_empty() {
@@ -175,6 +186,8 @@ mod tests {
             let range = a..a + len;
             prop_assert_eq!(set.contains(range.clone()), range.clone().all(|n| model.contains(&n)));
             prop_assert_eq!(set.overlaps(range.clone()), range.clone().any(|n| model.contains(&n)));
+            let there: Vec<u64> = set.within(range.clone()).flatten().collect();
+            prop_assert_eq!(there, range.clone().filter(|n| model.contains(n)).collect::<Vec<_>>());
             let missing: Vec<u64> = set.gaps(range.clone()).flatten().collect();
             prop_assert_eq!(missing, range.filter(|n| !model.contains(n)).collect::<Vec<_>>());
         }

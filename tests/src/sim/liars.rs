@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::datagram::{self, Encoder, Padding};
-use cjp2p_wire::message::Message;
+use cjp2p_wire::message::{Message, TheseParts};
 use cjp2p_wire::time::Time;
 
 use super::memory::MemoryBlobs;
@@ -30,6 +30,10 @@ pub enum Lie {
     Garbage,
     /// Answers with blocks nobody asked for.
     Elsewhere,
+    /// Says that it has everything, and sends nothing of it.
+    Promises,
+    /// Says that it has odd parts of it, and sends nothing of them.
+    OddParts,
     /// Sends everything back.
     Echo,
     /// Says that a hash which it made up names the same content.
@@ -158,7 +162,8 @@ impl Liar {
             Some(Lie::Elsewhere) => offset += 4096,
             _ => {}
         }
-        if matches!(lie, Some(Lie::LengthThenSilence(_))) && self.answered > 1 {
+        let goes_silent = matches!(lie, Some(Lie::LengthThenSilence(_))) && self.answered > 1;
+        if goes_silent || matches!(lie, Some(Lie::Promises | Lie::OddParts)) {
             return;
         }
         encoder.content(id, offset, &data, eof, Padding::Padded);
@@ -187,6 +192,10 @@ impl Citizen for Liar {
         for message in &messages {
             if let (Message::PleaseAlwaysReturnThisMessage(value), true) = (message, self.returns_cookies) {
                 encoder.value("AlwaysReturned", value.get());
+                // Whoever gave no cookie is not asked which parts it has.
+                if matches!(self.lie, Lie::Promises | Lie::OddParts) {
+                    encoder.cookie("PleaseAlwaysReturnThisMessage", "a cookie");
+                }
                 self.cookie = Some(value.get().to_owned());
             }
         }
@@ -198,6 +207,23 @@ impl Citizen for Liar {
         }
         let before = encoder.len();
         for message in &messages {
+            if let Message::PleaseSayWhichParts(request) = message
+                && let Ok(id) = ContentId::parse(&request.id)
+                && let Some(mut parts) = self.blobs.parts(&id, 0, 1)
+            {
+                if self.lie() == Some(Lie::OddParts) {
+                    parts.ranges =
+                        (0..100).map(|n| n * 40_961 + 7).map(|start| start..start + 20_003).collect();
+                }
+                encoder.these_parts(&TheseParts {
+                    id: request.id.clone(),
+                    offset: 0,
+                    until: parts.until,
+                    parts: parts.ranges,
+                    eof: parts.length,
+                    busy: false,
+                });
+            }
             match message {
                 Message::PleaseSendContent(request) => {
                     self.answer(&request.id, request.offset, request.length, &mut encoder);

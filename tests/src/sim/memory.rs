@@ -3,19 +3,44 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
+use std::rc::Rc;
 
 use cjp2p_wire::content_id::{ContentId, Hash};
-use cjp2p_wire::transfer::blobs::{JobId, Library, Read, Sink};
+use cjp2p_wire::transfer::blobs::{JobId, Library, Parts, Read, Sink};
 use cjp2p_wire::transfer::fetch::{RangeSpec, select};
 use cjp2p_wire::transfer::ranges::RangeSet;
 use cjp2p_wire::tree::{
-    Geometry, LEAF_LEN, RUN_ENTRIES, Run, TreeBuilder, TreeSource, Verified, group_leaves, read_tree,
+    Geometry, LEAF_LEN, RUN_ENTRIES, Run, TreeBuilder, TreeSource, TreeVerifier, Verified, group_leaves,
+    read_tree,
 };
 
-struct Shared {
+/// Content with its tree, which many hosts can share.
+pub struct Original {
     bytes: Vec<u8>,
+    id: ContentId,
     geometry: Geometry,
     tree_prefix: Vec<u8>,
+}
+
+impl Original {
+    /// Content and its tree.
+    pub fn new(bytes: Vec<u8>) -> Rc<Original> {
+        let mut builder = TreeBuilder::new();
+        builder.update(&bytes);
+        let tree_prefix = builder.finish().prefix().to_vec();
+        let geometry = Geometry::new(bytes.len() as u64).expect("a length that fits memory");
+        Rc::new(Original { id: crate::content::blake3_id(&bytes), geometry, tree_prefix, bytes })
+    }
+
+    /// Its BLAKE3 id.
+    pub fn id(&self) -> &ContentId {
+        &self.id
+    }
+
+    /// Its length in bytes.
+    pub fn length(&self) -> u64 {
+        self.bytes.len() as u64
+    }
 }
 
 /// What was fetched by one job.
@@ -29,14 +54,22 @@ pub struct Fetched {
     pub runs: Vec<(u64, Run, Vec<u8>)>,
     /// How often it was begun anew.
     pub restaged: u32,
+    /// The trees known under each length claimed.
+    pub trees: BTreeMap<u64, TreeVerifier>,
+    /// The length, once it is proven.
+    pub length: Option<u64>,
 }
 
 /// A library and a destination in memory.
 #[derive(Default)]
 pub struct MemoryBlobs {
-    shared: BTreeMap<ContentId, std::rc::Rc<Shared>>,
+    shared: BTreeMap<ContentId, Rc<Original>>,
     /// BLAKE3 hashes by the SHA-256 hash of the same content.
     hints: BTreeMap<Hash, Hash>,
+    /// What each id that is fetched is fetched by: it is shared meanwhile.
+    fetching: BTreeMap<ContentId, JobId>,
+    /// What will come. Then only the right bytes are taken, and memory holds them once for all hosts.
+    pub expected: Option<Rc<Original>>,
     /// What was fetched.
     pub fetched: BTreeMap<JobId, Fetched>,
     /// What each job wants, in order; without an entry, all.
@@ -55,25 +88,33 @@ pub struct MemoryBlobs {
 impl MemoryBlobs {
     /// Shares content under both of its ids, its tree, and a name if given. Returns its BLAKE3 id.
     pub fn share(&mut self, bytes: Vec<u8>, name: Option<&str>) -> ContentId {
-        let blake3 = crate::content::blake3_id(&bytes);
         let sha256 = crate::content::sha256_id(&bytes);
-        let mut builder = TreeBuilder::new();
-        builder.update(&bytes);
-        let tree = builder.finish();
-        let geometry = Geometry::new(bytes.len() as u64).expect("a length that fits memory");
-        let shared = std::rc::Rc::new(Shared { tree_prefix: tree.prefix().to_vec(), geometry, bytes });
-        if let ContentId::Blake3(root) = blake3 {
-            self.shared.insert(ContentId::Tree(root), shared.clone());
-        }
+        let shared = Original::new(bytes);
         if let Some(name) = name {
             self.shared.insert(ContentId::parse(name).expect("a plain name"), shared.clone());
         }
-        if let (ContentId::Sha256(sha256), ContentId::Blake3(root)) = (&sha256, &blake3) {
+        if let (ContentId::Sha256(sha256), ContentId::Blake3(root)) = (&sha256, &shared.id) {
             self.hints.insert(*sha256, *root);
         }
         self.shared.insert(sha256, shared.clone());
-        self.shared.insert(blake3.clone(), shared);
-        blake3
+        self.share_original(&shared);
+        shared.id.clone()
+    }
+
+    /// Shares content under its BLAKE3 id, and its tree.
+    pub fn share_original(&mut self, original: &Rc<Original>) {
+        if let ContentId::Blake3(root) = original.id {
+            self.shared.insert(ContentId::Tree(root), original.clone());
+        }
+        self.shared.insert(original.id.clone(), original.clone());
+    }
+
+    /// Shares what `job` fetches, as far as it is verified.
+    pub fn share_fetched(&mut self, id: &ContentId, job: JobId) {
+        if let ContentId::Blake3(root) = id {
+            self.fetching.insert(ContentId::Tree(*root), job);
+            self.fetching.insert(id.clone(), job);
+        }
     }
 }
 
@@ -85,7 +126,7 @@ impl MemoryBlobs {
 }
 
 struct InMemory<'a> {
-    shared: &'a Shared,
+    shared: &'a Original,
     leaves: Vec<Hash>,
 }
 
@@ -108,7 +149,7 @@ impl TreeSource for InMemory<'_> {
 impl Library for MemoryBlobs {
     fn read(&mut self, id: &ContentId, offset: u64, length: usize, out: &mut Vec<u8>) -> Read {
         let Some(shared) = self.shared.get(id).cloned() else {
-            return Read::Absent;
+            return self.read_fetched(id, offset, length, out);
         };
         if self.later < self.cold_reads {
             self.later += 1;
@@ -133,6 +174,14 @@ impl Library for MemoryBlobs {
         Read::Found { eof: Some(total) }
     }
 
+    fn parts(&mut self, id: &ContentId, from: u64, most: usize) -> Option<Parts> {
+        if let Some(shared) = self.shared.get(id) {
+            return Some(Parts::whole(shared.length(), from));
+        }
+        let fetched = self.fetched.get(self.fetching.get(id)?)?;
+        Some(Parts::of(&fetched.done, fetched.length?, from, most))
+    }
+
     fn list(&mut self, limit: usize) -> Vec<(ContentId, u64)> {
         self.shared.iter().map(|(id, shared)| (id.clone(), shared.bytes.len() as u64)).take(limit).collect()
     }
@@ -142,7 +191,61 @@ impl Library for MemoryBlobs {
     }
 }
 
+/// The part of a tree that a fetch knows.
+struct Known<'a> {
+    tree: &'a TreeVerifier,
+    content: &'a dyn Fn(Range<u64>) -> Option<&'a [u8]>,
+    leaves: Vec<Hash>,
+}
+
+impl TreeSource for Known<'_> {
+    type Error = ();
+
+    fn prefix(&mut self, range: Range<u64>, out: &mut Vec<u8>) -> Result<(), ()> {
+        out.extend_from_slice(&self.tree.read(range).ok_or(())?);
+        Ok(())
+    }
+
+    fn leaves(&mut self, group: u64) -> Result<&[Hash], ()> {
+        if let Some(leaves) = self.tree.run(Run { level: 0, index: group }) {
+            return Ok(leaves);
+        }
+        let bytes = (self.content)(self.tree.geometry().group_range(group)).ok_or(())?;
+        self.leaves = group_leaves(group * RUN_ENTRIES, bytes);
+        Ok(&self.leaves)
+    }
+}
+
 impl MemoryBlobs {
+    fn read_fetched(&self, id: &ContentId, offset: u64, length: usize, out: &mut Vec<u8>) -> Read {
+        let Some(fetched) = self.fetching.get(id).and_then(|job| self.fetched.get(job)) else {
+            return Read::Absent;
+        };
+        let Some(total) = fetched.length else { return Read::Absent };
+        let bytes = self.expected.as_ref().map_or(&fetched.bytes, |original| &original.bytes);
+        let content = |range: Range<u64>| {
+            fetched.done.contains(range.clone()).then(|| &bytes[range.start as usize..range.end as usize])
+        };
+        let range = offset..offset.saturating_add(length as u64);
+        if let ContentId::Tree(_) = id {
+            let Some(tree) = fetched.trees.get(&total) else { return Read::Absent };
+            let before = out.len();
+            let mut known = Known { tree, content: &content, leaves: Vec::new() };
+            if read_tree(tree.geometry(), range, &mut known, out).is_err() {
+                out.truncate(before);
+                return Read::Absent;
+            }
+            return Read::Found { eof: Some(tree.geometry().tree_length()) };
+        }
+        let range = range.start.min(total)..range.end.min(total);
+        let known = fetched.done.first_gap(range.clone()).map_or(range.end, |gap| gap.start);
+        if known == range.start && !range.is_empty() {
+            return Read::Absent;
+        }
+        out.extend_from_slice(&bytes[range.start as usize..known as usize]);
+        Read::Found { eof: Some(total) }
+    }
+
     /// Whether the last read was put off.
     pub fn is_cold(&self) -> bool {
         self.later > 0
@@ -169,10 +272,14 @@ impl MemoryBlobs {
         assert!(is_first || fits, "only what proves the length may be written beyond the room there is");
         let fetched = self.fetched.entry(job).or_default();
         let end = offset as usize + bytes.len();
-        if fetched.bytes.len() < end {
-            fetched.bytes.resize(end, 0);
+        if let Some(original) = &self.expected {
+            assert!(original.bytes[offset as usize..end] == *bytes, "wrong bytes at {offset}");
+        } else {
+            if fetched.bytes.len() < end {
+                fetched.bytes.resize(end, 0);
+            }
+            fetched.bytes[offset as usize..end].copy_from_slice(bytes);
         }
-        fetched.bytes[offset as usize..end].copy_from_slice(bytes);
         let new = fetched.done.insert(offset..end as u64);
         assert!(self.repeats || new == bytes.len() as u64, "written twice");
         Ok(())
@@ -181,7 +288,10 @@ impl MemoryBlobs {
 
 impl Sink for MemoryBlobs {
     fn write(&mut self, job: JobId, block: Verified<'_>) -> io::Result<()> {
-        self.put(job, block.offset(), block.bytes())
+        self.put(job, block.offset(), block.bytes())?;
+        let fetched = self.fetched.entry(job).or_default();
+        fetched.length = fetched.length.or(block.proves_length());
+        Ok(())
     }
 
     fn stage(&mut self, job: JobId, offset: u64, bytes: &[u8]) -> io::Result<()> {
@@ -197,7 +307,17 @@ impl Sink for MemoryBlobs {
     }
 
     fn keep_run(&mut self, job: JobId, length: u64, run: Run, bytes: &[u8]) -> io::Result<()> {
-        self.fetched.entry(job).or_default().runs.push((length, run, bytes.to_vec()));
+        let root = self.fetching.iter().find_map(|(id, of)| match id {
+            ContentId::Blake3(root) if *of == job => Some(*root),
+            _ => None,
+        });
+        let fetched = self.fetched.entry(job).or_default();
+        fetched.runs.push((length, run, bytes.to_vec()));
+        if let (Some(root), Ok(geometry)) = (root, Geometry::new(length)) {
+            let tree = fetched.trees.entry(length).or_insert_with(|| TreeVerifier::new(root, geometry));
+            // What a resumed fetch had is not in it.
+            let _ = tree.insert_run(run, bytes);
+        }
         Ok(())
     }
 

@@ -6,10 +6,11 @@ pub mod liars;
 pub mod link;
 pub mod memory;
 pub mod peer;
+pub mod swarm;
 pub mod tcp;
 pub mod world;
 
 pub use link::Link;
-pub use memory::MemoryBlobs;
+pub use memory::{MemoryBlobs, Original};
 pub use peer::Peer;
 pub use world::{Citizen, Outbox, World};

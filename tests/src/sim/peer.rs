@@ -73,12 +73,14 @@ impl Peer {
         let spec = Spec {
             id: id.clone(),
             ranges,
+            in_order: false,
             resume,
             source_timeout: Duration::from_secs(30),
             stall_timeout: Duration::from_secs(10),
         };
         let job = self.node.start_fetch(now, spec);
         self.blobs.wanted.insert(job, wanted);
+        self.blobs.share_fetched(id, job);
         self.settle(now);
         for &source in sources {
             self.node.add_source(now, job, source, false);

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::extent::{Extent, Space};
 use super::range_spec::{RangeSpec, select};
+use super::rarity::Rarity;
 use crate::content_id::Hash;
 use crate::transfer::blobs::{JobId, PROOF_LEN};
 use crate::transfer::ranges::RangeSet;
@@ -46,6 +47,10 @@ pub(super) struct Terms<'a> {
     pub(super) only_claim: bool,
     pub(super) aligned: bool,
     pub(super) refused: &'a RangeSet,
+    /// What the source says that it has, where it does not have everything.
+    pub(super) has: Option<&'a RangeSet>,
+    /// What is rare comes first.
+    pub(super) rarest_first: bool,
     pub(super) round_trip: Duration,
     /// How much of what is wanted the destination takes.
     pub(super) room: u64,
@@ -97,6 +102,10 @@ pub(super) struct Assembly {
     pub(super) taken: RangeSet,
     // Invariant: the sum of the lengths of all extents.
     pub(super) gathered: u64,
+    /// Who has what, where others fetch the same.
+    pub(super) rarity: Option<Rarity>,
+    /// Sources of which all was taken that they said they have, up to this end of what the destination takes.
+    pub(super) used_up: BTreeMap<SocketAddr, u64>,
 }
 
 impl Assembly {
@@ -122,6 +131,8 @@ impl Assembly {
             taken: done.clone(),
             done,
             gathered: 0,
+            rarity: None,
+            used_up: BTreeMap::new(),
         };
         let has_last = length > 0 && assembly.done.contains(length - 1..length);
         assembly.proven = matches!(assembly.check, Check::Tree(_)) && has_last;
@@ -189,6 +200,18 @@ impl Assembly {
         self.goal[self.passed..].iter().find_map(|range| Some(self.taken.first_gap(range.clone())?.start))
     }
 
+    /// How much of this set nobody was asked for yet: at least `enough`, or exactly.
+    pub(super) fn untaken(&self, set: &RangeSet, enough: u64) -> u64 {
+        let mut untaken = 0;
+        for gap in set.iter().flat_map(|range| self.taken.gaps(range)) {
+            untaken += gap.end - gap.start;
+            if untaken >= enough {
+                break;
+            }
+        }
+        untaken
+    }
+
     pub(super) fn verifier(&self) -> Option<&TreeVerifier> {
         match &self.check {
             Check::Tree(verifier) => Some(verifier),
@@ -225,6 +248,11 @@ impl Assembly {
             };
             Some(start..end.max(start))
         })
+    }
+
+    /// Whether so much is being gathered that nothing more is begun.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.gathered >= MAX_GATHERED
     }
 
     /// Whether something is being gathered.

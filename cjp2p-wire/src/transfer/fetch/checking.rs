@@ -181,7 +181,7 @@ impl Assembly {
 }
 
 /// The run whose bytes begin at `start` of the tree file.
-fn run_at(geometry: &Geometry, start: u64) -> Option<Run> {
+pub(super) fn run_at(geometry: &Geometry, start: u64) -> Option<Run> {
     let levels = (0..=geometry.top_run_level()).step_by(RUN_LEVELS as usize);
     for level in levels {
         let offset = geometry.level_offset(level);

@@ -66,9 +66,29 @@ impl Extent {
         self.owner == Some(source) || self.helper == Some(source)
     }
 
-    /// The next range to ask for, of `block` bytes at the most, or whole blocks of `aligned` bytes where given.
-    pub(super) fn next_ask(&mut self, now: Time, block: u64, aligned: Option<u64>) -> Option<Range<u64>> {
-        let first = self.need.iter().next()?;
+    /// Whether somebody who has this much could send some of what is to be asked for.
+    pub(super) fn needs_some_of(&self, has: &RangeSet) -> bool {
+        self.need.iter().any(|range| has.overlaps(range))
+    }
+
+    /// Whether somebody who has this much could send some of what is not here.
+    pub(super) fn lacks_some_of(&self, has: &RangeSet) -> bool {
+        self.have.gaps(self.range.clone()).any(|range| has.overlaps(range))
+    }
+
+    /// The next range to ask for, of `block` bytes at the most, or whole blocks of `aligned` bytes where given; only of what
+    /// the source `has`, where that is known.
+    pub(super) fn next_ask(
+        &mut self,
+        now: Time,
+        block: u64,
+        aligned: Option<u64>,
+        has: Option<&RangeSet>,
+    ) -> Option<Range<u64>> {
+        let first = match has {
+            None => self.need.iter().next()?,
+            Some(has) => self.need.iter().find_map(|range| has.within(range).next())?,
+        };
         let ask = match aligned {
             None => first.start..first.end.min(first.start + block),
             Some(unit) => {

@@ -54,30 +54,21 @@ impl Fetch {
         if block.data.is_empty() && block.length != Some(0) {
             return false;
         }
-        let Some(source) = self.sources.get_mut(&address) else { return false };
         if let (Space::Content, Some(length)) = (block.space, block.length) {
             if block.offset + block.data.len() as u64 > length {
                 self.accuse(now, address, block.answers, "it sent bytes past the end it claims");
                 return false;
             }
-            // What was said in its name before it proved its address, somebody else may have said.
-            let replaces = source.claim.is_none() || (block.answers && !source.claim_is_its_own);
-            if source.claim != Some(length) {
-                if !replaces {
-                    self.accuse(now, address, block.answers, "it changed the length it claims");
-                    return false;
-                }
-                source.claim = Some(length);
-                source.standing = Standing::Unknown;
-            }
-            if block.answers && !source.claim_is_its_own {
-                source.claim_is_its_own = true;
-                source.strikes = 0;
+            if !self.note_claim(now, address, length, block.answers) {
+                return false;
             }
         }
+        let Some(source) = self.sources.get_mut(&address) else { return false };
         let claim = source.claim;
         let is_first = source.standing != Standing::Serving;
         source.on_serving();
+        source.fell_silent = false;
+        source.gave += block.data.len() as u64;
         if block.space == Space::Content {
             source.on_sent(block.offset..block.offset + block.data.len() as u64);
         }
@@ -92,8 +83,28 @@ impl Fetch {
         }
     }
 
+    /// Notes a length that the source claims. Returns whether it may.
+    pub(super) fn note_claim(&mut self, now: Time, address: SocketAddr, length: u64, answers: bool) -> bool {
+        let Some(source) = self.sources.get_mut(&address) else { return false };
+        // What was said in its name before it proved its address, somebody else may have said.
+        let replaces = source.claim.is_none() || (answers && !source.claim_is_its_own);
+        if source.claim != Some(length) {
+            if !replaces {
+                self.accuse(now, address, answers, "it changed the length it claims");
+                return false;
+            }
+            source.claim = Some(length);
+            source.standing = Standing::Unknown;
+        }
+        if answers && !source.claim_is_its_own {
+            source.claim_is_its_own = true;
+            source.strikes = 0;
+        }
+        true
+    }
+
     /// A source claims a length for the first time: takes it up, unless one is proven already.
-    fn begin_claim(
+    pub(super) fn begin_claim(
         &mut self,
         now: Time,
         address: SocketAddr,
@@ -142,6 +153,7 @@ impl Fetch {
             && let Some(check) = Assembly::check_for(root, length)
         {
             self.assemblies.push(Assembly::new(self.job, length, check, RangeSet::new(), &self.ranges));
+            self.told_changed = true;
         }
     }
 
@@ -158,6 +170,8 @@ impl Fetch {
         };
         let claim = source.claim;
         let Some(index) = assembly_for(&self.assemblies, claim) else { return false };
+        // Others wait where too much is being gathered.
+        self.changed |= self.assemblies[index].is_crowded();
         let taken = self.assemblies[index].on_bytes(address, block.space, block.offset, block.data, sink);
         let outcome = match taken {
             Ok(outcome) => outcome,
@@ -174,6 +188,7 @@ impl Fetch {
             }
         }
         self.wasted += (block.data.len() as u64).saturating_sub(outcome.new);
+        self.changed |= !outcome.liars.is_empty();
         for (liar, bytes) in outcome.liars {
             self.wasted += bytes;
             if self.set_aside(liar) {
@@ -186,9 +201,12 @@ impl Fetch {
     }
 
     /// Drops what is refuted or superseded.
-    fn settle_claims(&mut self, now: Time) {
+    pub(super) fn settle_claims(&mut self, now: Time) {
         if self.is_staged() || self.ended {
             return;
+        }
+        if !self.length_told {
+            self.changed = true;
         }
         if let Some(proven) = self.assemblies.iter().position(Assembly::is_proven) {
             if !self.length_told {
@@ -236,6 +254,7 @@ impl Fetch {
         } else {
             log::debug!("{address}, or somebody in its name: {why}");
             source.on_doubt(now);
+            self.wake_for(address);
         }
         self.release(address);
     }

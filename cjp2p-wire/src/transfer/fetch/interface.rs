@@ -19,6 +19,8 @@ pub struct Spec {
     /// Which bytes are wanted, those first that matter most; if empty, all. Whole leaves are fetched, and the end of the
     /// content, which proves its length. Only content with a tree can be had in part; of any other all is fetched.
     pub ranges: Vec<RangeSpec>,
+    /// A reader waits for the bytes in order. Otherwise those come first that are rare among others who fetch the same.
+    pub in_order: bool,
     /// What is here already.
     pub resume: Option<Resume>,
     /// Give up when no peer has sent a byte for so long after the start.
@@ -95,6 +97,8 @@ pub struct PathTerms {
     pub tree_block: u64,
     /// The path's round trip.
     pub round_trip: Duration,
+    /// The path's rate in bytes per second; zero while unknown.
+    pub rate: f64,
 }
 
 /// How far a fetch is.

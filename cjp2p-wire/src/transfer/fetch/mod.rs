@@ -9,6 +9,7 @@
 //! its tree serves as a hint that is right until shown to be wrong.
 
 mod assembly;
+mod availability;
 mod checking;
 mod extent;
 mod hint;
@@ -16,7 +17,9 @@ mod intake;
 mod interface;
 mod picking;
 mod range_spec;
+mod rarity;
 mod source;
+mod timing;
 mod trial;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -24,6 +27,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use assembly::{Assembly, Check, Terms};
+pub use availability::MAX_FELLOWS;
 pub use extent::Space;
 use hint::Hints;
 pub use interface::{Ask, Block, Failure, FetchEvent, PathTerms, Progress, Resume, Spec};
@@ -44,7 +48,9 @@ pub const TRIAL_PATIENCE: Duration = Duration::from_secs(3);
 /// Rust node comes to the beginning last.
 const ELSEWHERE: [u64; 4] = [64 << 10, 1 << 20, 16 << 20, 256 << 20];
 /// How often an idle source looks whether it can help a slow one.
-const HELP_INTERVAL: Duration = Duration::from_millis(20);
+pub const HELP_INTERVAL: Duration = Duration::from_millis(20);
+/// So many sources are asked as soon as they are named. Of a longer list the rest is asked little by little, if need be.
+const MANY_SOURCES: usize = 128;
 
 /// One fetch.
 #[derive(Debug)]
@@ -69,6 +75,18 @@ pub struct Fetch {
     waits_for_verdict: bool,
     length_told: bool,
     ended: bool,
+    in_order: bool,
+    random: fastrand::Rng,
+    /// What sources say that they have has changed since it was counted.
+    told_changed: bool,
+    /// Whether any source fetches as we do.
+    has_fellows: bool,
+    review_at: Time,
+    replaced_at: Time,
+    /// Not later than any time that a source waits for.
+    wake_at: Time,
+    /// Something changed that may matter to sources with nothing to ask for.
+    changed: bool,
     started: Time,
     last_news: Time,
     /// The destination held everything up, when that was last looked at.
@@ -85,7 +103,9 @@ pub struct Fetch {
 
 impl Fetch {
     /// Starts a fetch. Empty content needs no peer: it is complete at once.
-    pub fn new(now: Time, job: JobId, spec: Spec) -> Fetch {
+    ///
+    /// All random choices follow from `seed`.
+    pub fn new(now: Time, job: JobId, spec: Spec, seed: u64) -> Fetch {
         let mut fetch = Fetch {
             job,
             ranges: if matches!(spec.id, ContentId::Blake3(_)) { spec.ranges } else { Vec::new() },
@@ -101,6 +121,14 @@ impl Fetch {
             waits_for_verdict: false,
             length_told: false,
             ended: false,
+            in_order: spec.in_order,
+            random: fastrand::Rng::with_seed(seed),
+            told_changed: false,
+            has_fellows: false,
+            review_at: now,
+            replaced_at: now,
+            wake_at: Time::NEVER,
+            changed: false,
             started: now,
             last_news: now,
             held_up: false,
@@ -154,6 +182,22 @@ impl Fetch {
     /// Another peer that may have the content. `suggested`: by somebody we know nothing of, so it is asked sparingly.
     pub fn add_source(&mut self, now: Time, address: SocketAddr, suggested: bool) {
         self.sources.entry(address).or_insert_with(|| Source::new(now, suggested));
+        self.wake_for(address);
+    }
+
+    /// Whether it is over, well or not.
+    pub fn is_over(&self) -> bool {
+        self.ended
+    }
+
+    /// Whether there are so many sources that more had better wait.
+    pub fn has_many_sources(&self) -> bool {
+        self.sources.len() >= MANY_SOURCES
+    }
+
+    /// Whether more sources are of use: not with as many fellow getters as parts are exchanged with.
+    pub fn wants_sources(&self) -> bool {
+        !self.ended && !self.waits_for_verdict && self.fellows() < MAX_FELLOWS
     }
 
     /// Whether this peer was ever named as a source.
@@ -223,17 +267,26 @@ impl Fetch {
         }
         let agrees = self.sources.get(&address).is_some_and(|source| self.agrees(source));
         let has_tree = self.sources.get(&address).is_some_and(|source| self.has_tree(source));
+        if !self.in_order {
+            self.count_rarity(now);
+        }
+        let rarest_first = !self.in_order && self.has_fellows;
         let source = self.sources.get_mut(&address)?;
         match source.standing {
-            Standing::Liar => None,
+            Standing::Liar | Standing::Waiting => None,
             Standing::Unknown | Standing::Absent => {
                 if now < source.next_probe {
                     return None;
                 }
                 let again = source.was_probed();
                 let elsewhere = source.is_tried_elsewhere();
+                let told = source.told.as_ref().and_then(|told| told.has.iter().next());
                 source.on_probe(now);
-                let at = elsewhere.map_or(0, |nth| self.elsewhere(nth));
+                self.wake_for(address);
+                let at = match told {
+                    Some(range) => range.start,
+                    None => elsewhere.map_or(0, |nth| self.elsewhere(nth)),
+                };
                 Some(Ask { space: Space::Content, range: at..at + path.block, probe: true, again })
             }
             Standing::Serving => {
@@ -245,6 +298,12 @@ impl Fetch {
                     tree_block: path.tree_block,
                     only_claim: self.assemblies.len() == 1,
                     aligned: source.aligned,
+                    has: match &source.told {
+                        Some(told) if told.is_busy => Some(&nothing),
+                        Some(told) if !told.is_whole => Some(&told.has),
+                        _ => None,
+                    },
+                    rarest_first: rarest_first && self.assemblies.iter().all(|a| a.rarity.is_some()),
                     refused: if tries_refused { &nothing } else { &source.refused },
                     round_trip: path.round_trip,
                     room: sink.room(self.job),
@@ -254,7 +313,13 @@ impl Fetch {
                 if !agrees || self.only.is_some_and(|only| only != address) {
                     return None;
                 }
-                let wanted = self.assemblies[index].next_wanted(now, &terms)?;
+                let Some(wanted) = self.assemblies[index].next_wanted(now, &terms) else {
+                    if let Some(told) = &mut source.told {
+                        told.on_used_up();
+                        self.wake_for(address);
+                    }
+                    return None;
+                };
                 if tries_refused
                     && wanted.space == Space::Content
                     && source.refused.overlaps(wanted.range.clone())
@@ -276,6 +341,19 @@ impl Fetch {
             return;
         };
         match source.standing {
+            Standing::Serving if source.told.is_some() => {
+                let below = match ask.space {
+                    Space::Content => Some(ask.range.clone()),
+                    Space::Tree => assembly_for(&self.assemblies, source.claim)
+                        .and_then(|index| self.assemblies[index].verifier())
+                        .and_then(|tree| picking::content_below(tree.geometry(), ask.range.start)),
+                };
+                if let (Some(told), Some(range)) = (&mut source.told, below) {
+                    told.refuse(now, range);
+                }
+                self.told_changed = true;
+                self.wake_for(address);
+            }
             Standing::Serving => {
                 let whole_leaves = ask.range.start.is_multiple_of(assembly::ALIGNED_BLOCK)
                     && ask.range.end - ask.range.start == assembly::ALIGNED_BLOCK;
@@ -288,8 +366,9 @@ impl Fetch {
                 }
             }
             Standing::Unknown | Standing::Absent => source.on_absent(now),
-            Standing::Liar => {}
+            Standing::Liar | Standing::Waiting => {}
         }
+        self.wake_for(address);
         self.give_back(address, ask, true);
     }
 
@@ -314,6 +393,7 @@ impl Fetch {
             && matches!(source.standing, Standing::Unknown | Standing::Absent)
         {
             source.next_probe = now;
+            self.wake_for(address);
         }
     }
 
@@ -327,6 +407,8 @@ impl Fetch {
         if let Some(source) = self.sources.get_mut(&address) {
             source.on_silent(now);
         }
+        self.told_changed = true;
+        self.wake_for(address);
         self.release(address);
     }
 
@@ -334,6 +416,7 @@ impl Fetch {
         if ask.probe {
             return;
         }
+        self.changed |= release;
         let claim = self.sources.get(&address).and_then(|source| source.claim);
         if let Some(index) = assembly_for(&self.assemblies, claim) {
             self.assemblies[index].give_back(address, ask.space, ask.range.clone(), release);
@@ -341,6 +424,7 @@ impl Fetch {
     }
 
     fn release(&mut self, address: SocketAddr) {
+        self.changed = true;
         for assembly in &mut self.assemblies {
             assembly.release(address);
         }
@@ -362,59 +446,6 @@ impl Fetch {
         } else if assembly.is_proven() {
             self.complete(length);
         }
-    }
-
-    /// Looks after the limits.
-    pub fn handle_timeout(&mut self, now: Time, sink: &mut dyn Sink) {
-        if self.ended || self.waits_for_verdict {
-            self.last_news = now;
-            return;
-        }
-        let room = sink.room(self.job);
-        let held_up = self.assemblies.iter().any(|a| a.waits_for_room(room));
-        if held_up || std::mem::replace(&mut self.held_up, held_up) {
-            // The reader is slow, not the sources.
-            self.held_up = held_up;
-            self.last_news = now;
-            self.trial_since = now;
-            return;
-        }
-        self.check_hint(now, sink);
-        if self.is_staged() && now.since(self.trial_since) >= TRIAL_PATIENCE {
-            self.put_off_trial(now, sink);
-        }
-        let all_lied = self.lied_to && self.serving().next().is_none();
-        if !self.found && now.since(self.started) >= self.source_timeout {
-            self.fail(Failure::NoSource);
-        } else if self.found && now.since(self.last_news) >= self.stall_timeout {
-            self.fail(if all_lied { Failure::Mismatch } else { Failure::Stalled });
-        }
-    }
-
-    /// When [`Fetch::handle_timeout`] or [`Fetch::next_ask`] may have something to do without any datagram coming.
-    pub fn next_wake(&self, now: Time) -> Time {
-        if self.ended || self.waits_for_verdict {
-            return Time::NEVER;
-        }
-        let limit =
-            if self.found { self.last_news + self.stall_timeout } else { self.started + self.source_timeout };
-        let probe = self
-            .sources
-            .values()
-            .filter(|source| matches!(source.standing, Standing::Unknown | Standing::Absent))
-            .map(|source| source.next_probe)
-            // One that is due waits for its path, which has timers of its own.
-            .filter(|&at| at > now)
-            .min()
-            .unwrap_or(Time::NEVER);
-        let mut wake = limit.min(probe);
-        if self.assemblies.iter().any(Assembly::is_gathering) {
-            wake = wake.min(now + HELP_INTERVAL);
-        }
-        if self.is_staged() && !self.assemblies.is_empty() {
-            wake = wake.min(self.trial_since + TRIAL_PATIENCE);
-        }
-        wake
     }
 
     /// The length is proven. A range that is not there cannot be had from anybody.

@@ -5,11 +5,15 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::assembly::{
-    ALIGNED_BLOCK, Assembly, Check, Key, LARGE_BLOCK, LARGE_EXTENT, MAX_GATHERED, SMALL_EXTENT, Terms, Wanted,
+    ALIGNED_BLOCK, Assembly, Check, Key, LARGE_BLOCK, LARGE_EXTENT, SMALL_EXTENT, Terms, Wanted,
 };
+use super::checking::run_at;
 use super::extent::{Extent, Space};
 use crate::time::Time;
-use crate::tree::LEAF_LEN;
+use crate::tree::{Geometry, LEAF_LEN};
+
+/// Where neither the owner nor a helper asked for anything so long, another may help: they may not have it any more.
+const STALE: Duration = Duration::from_millis(500);
 
 impl Assembly {
     /// What to ask this source for next.
@@ -20,8 +24,11 @@ impl Assembly {
             .or_else(|| self.take_over(now, terms))?;
         let aligned = terms.aligned.then_some(ALIGNED_BLOCK);
         let extent = self.extents.get_mut(&key)?;
-        let block = if key.0 == Space::Tree { terms.tree_block } else { terms.block };
-        let range = extent.next_ask(now, block, aligned)?;
+        let (block, has) = match key.0 {
+            Space::Tree => (terms.tree_block, None),
+            Space::Content => (terms.block, terms.has),
+        };
+        let range = extent.next_ask(now, block, aligned, has)?;
         if !extent.needs_asking() {
             self.askable.remove(&key);
         }
@@ -33,8 +40,19 @@ impl Assembly {
     fn askable_by(&mut self, terms: &Terms<'_>) -> Option<Key> {
         let key = *self.askable.iter().find(|key| {
             let extent = &self.extents[key];
-            let free = extent.owner.is_none() && self.may_bring(key.0, &extent.range, terms);
-            extent.belongs_to(terms.source) || free
+            let may = extent.belongs_to(terms.source)
+                || (extent.owner.is_none() && self.may_bring(key.0, &extent.range, terms));
+            may && match terms.has {
+                None => true,
+                Some(has) if key.0 == Space::Content => {
+                    if extent.sole {
+                        has.contains(extent.range.clone())
+                    } else {
+                        extent.needs_some_of(has)
+                    }
+                }
+                Some(_) => extent.belongs_to(terms.source) || self.has_run_at(key.1, terms),
+            }
         })?;
         let extent = self.extents.get_mut(&key)?;
         if extent.owner.is_none() {
@@ -50,9 +68,15 @@ impl Assembly {
         }
     }
 
-    /// Begins the next extent in order.
+    /// Whether the source has some of the content below the run at `start` of the tree file, and so the run.
+    fn has_run_at(&self, start: u64, terms: &Terms<'_>) -> bool {
+        let (Some(has), Check::Tree(verifier)) = (terms.has, &self.check) else { return true };
+        content_below(verifier.geometry(), start).is_some_and(|content| has.overlaps(content))
+    }
+
+    /// Begins the next extent.
     fn take_fresh(&mut self, now: Time, terms: &Terms<'_>) -> Option<Key> {
-        if self.gathered >= MAX_GATHERED {
+        if self.is_crowded() {
             return None;
         }
         let mut next = None;
@@ -65,32 +89,68 @@ impl Assembly {
                 return None;
             }
         }
-        let mut stretches = self.stretches(terms.room);
-        let (space, range) =
-            next.or_else(|| stretches.find_map(|stretch| self.first_within(stretch, terms)))?;
-        drop(stretches);
+        if next.is_none() {
+            if terms.has.is_some() && self.used_up.get(&terms.source) == Some(&terms.room) {
+                return None;
+            }
+            next = if terms.rarest_first {
+                let stretches: Vec<_> = self.stretches(terms.room).collect();
+                stretches.into_iter().find_map(|stretch| self.rarest_within(stretch, terms))
+            } else {
+                self.stretches(terms.room).find_map(|stretch| self.first_within(stretch, terms))
+            };
+            if next.is_none() && terms.has.is_some() {
+                self.used_up.insert(terms.source, terms.room);
+            }
+        }
+        let (space, range) = next?;
         if space == Space::Content && !terms.has_tree {
             self.begin_runs_for(now, range.start);
         }
         Some(self.begin(space, range, now, Some(terms.source)))
     }
 
+    /// The extent in the rarest part of `within` that this source has, or the run that it needs first.
+    fn rarest_within(&mut self, within: Range<u64>, terms: &Terms<'_>) -> Option<(Space, Range<u64>)> {
+        let mut rarity = self.rarity.take()?;
+        let next = rarity.next(terms.source, &within, |piece| self.next_gap(piece, terms).is_some());
+        self.rarity = Some(rarity);
+        self.first_within(next?, terms)
+    }
+
+    /// The first stretch of `within` that nobody has begun and this source may have.
+    fn next_gap(&self, within: Range<u64>, terms: &Terms<'_>) -> Option<Range<u64>> {
+        match terms.has {
+            // Of what a source tells only whole leaves can be verified; what it tells beside those must not cut others.
+            Some(has) => has.within(within).find_map(|range| {
+                let start = range.start.next_multiple_of(LEAF_LEN);
+                let end = if range.end < self.length { range.end / LEAF_LEN * LEAF_LEN } else { self.length };
+                self.taken.first_gap(start..end.max(start))
+            }),
+            None => {
+                let mut from = within.start;
+                loop {
+                    let gap = self.taken.first_gap(from..within.end)?;
+                    let extent = self.extent_at(gap.clone(), terms);
+                    if self.may_bring(Space::Content, &extent, terms) {
+                        return Some(gap);
+                    }
+                    from = extent.end;
+                }
+            }
+        }
+    }
+
     /// The first extent of `range` that nobody has begun, or the run that it needs first.
     fn first_within(&self, range: Range<u64>, terms: &Terms<'_>) -> Option<(Space, Range<u64>)> {
-        let mut from = range.start;
-        loop {
-            let gap = self.taken.first_gap(from..range.end)?;
-            let extent = self.extent_at(gap, terms);
-            if terms.has_tree
-                && let Some(run) = self.missing_run(extent.start)
-            {
-                return Some((Space::Tree, run));
-            }
-            if self.may_bring(Space::Content, &extent, terms) {
-                return Some((Space::Content, extent));
-            }
-            from = extent.end;
+        let gap = self.next_gap(range, terms)?;
+        let extent = self.extent_at(gap, terms);
+        if terms.has_tree
+            && let Some(run) = self.missing_run(extent.start)
+        {
+            return Some((Space::Tree, run));
         }
+        Some((Space::Content, extent))
     }
 
     /// The extent that begins where `gap` does.
@@ -126,6 +186,7 @@ impl Assembly {
     }
 
     fn begin(&mut self, space: Space, range: Range<u64>, now: Time, owner: Option<SocketAddr>) -> Key {
+        debug_assert!(space == Space::Tree || range.start.is_multiple_of(LEAF_LEN), "{range:?}");
         let key = (space, range.start);
         if space == Space::Content {
             self.taken.insert(range.clone());
@@ -146,9 +207,14 @@ impl Assembly {
                 let late = extent.needs_asking() || now.since(extent.last_ask) > patience;
                 late && !extent.is_full()
                     && !extent.sole
-                    && extent.helper.is_none()
-                    && extent.owner != Some(terms.source)
+                    && (extent.helper.is_none() || now.since(extent.last_ask) > patience.max(STALE))
+                    && !extent.belongs_to(terms.source)
                     && self.may_bring(key.0, &extent.range, terms)
+                    && match terms.has {
+                        None => true,
+                        Some(has) if key.0 == Space::Content => extent.lacks_some_of(has),
+                        Some(_) => self.has_run_at(key.1, terms),
+                    }
             })?
             .0;
         let extent = self.extents.get_mut(&key)?;
@@ -159,4 +225,11 @@ impl Assembly {
         }
         Some(key)
     }
+}
+
+/// The content that the run at `start` of the tree file is about.
+pub(super) fn content_below(geometry: &Geometry, start: u64) -> Option<Range<u64>> {
+    let run = run_at(geometry, start)?;
+    let entries = geometry.run_entries(run);
+    Some((entries.start << run.level) * LEAF_LEN..(entries.end << run.level) * LEAF_LEN)
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::availability::{QUESTIONS_UNTIL_GONE, Told};
 use super::hint::SourceHint;
 use crate::time::Time;
 use crate::transfer::ranges::RangeSet;
@@ -33,6 +34,8 @@ pub(super) enum Standing {
     Serving,
     /// It said that it has nothing of it.
     Absent,
+    /// It fetches the content itself, and has nothing of it yet.
+    Waiting,
     /// It sent something wrong. It is not asked again.
     Liar,
 }
@@ -48,6 +51,17 @@ pub(super) struct Source {
     pub(super) strikes: u32,
     /// It answers whole aligned leaves only.
     pub(super) aligned: bool,
+    /// What it said that it has, if it did.
+    pub(super) told: Option<Told>,
+    /// Until it says what it has: when it is asked, and how often it was.
+    pub(super) ask_parts_at: Time,
+    pub(super) asked_parts: u32,
+    /// It fetches as we do, but there are enough others.
+    pub(super) in_reserve: bool,
+    /// Since it fell silent it sent nothing, whatever it says that it has.
+    pub(super) fell_silent: bool,
+    /// Bytes that it gave lately.
+    pub(super) gave: u64,
     /// Content ranges it did not have lately.
     pub(super) refused: RangeSet,
     pub(super) hint: SourceHint,
@@ -65,6 +79,12 @@ impl Source {
             claim_is_its_own: false,
             strikes: 0,
             aligned: false,
+            told: None,
+            ask_parts_at: now,
+            asked_parts: 0,
+            in_reserve: false,
+            fell_silent: false,
+            gave: 0,
             refused: RangeSet::new(),
             hint: SourceHint::default(),
             refused_at: now,
@@ -85,7 +105,7 @@ impl Source {
         let elsewhere = match self.standing {
             Standing::Absent => !self.probes.is_multiple_of(2),
             Standing::Unknown => self.probes >= 2 && self.probes.is_multiple_of(2),
-            Standing::Serving | Standing::Liar => false,
+            Standing::Serving | Standing::Waiting | Standing::Liar => false,
         };
         elsewhere.then(|| (self.probes - 1) / 2)
     }
@@ -115,8 +135,22 @@ impl Source {
         self.next_probe = now + ABSENCE_MEMORY;
     }
 
+    /// When there is something to ask it without any datagram coming.
+    pub(super) fn next_at(&self) -> Time {
+        match self.standing {
+            Standing::Unknown | Standing::Absent => self.next_probe,
+            Standing::Serving | Standing::Waiting => match &self.told {
+                Some(told) => told.next_at,
+                None if self.in_reserve || self.asked_parts >= QUESTIONS_UNTIL_GONE => Time::NEVER,
+                None => self.ask_parts_at,
+            },
+            Standing::Liar => Time::NEVER,
+        }
+    }
+
     /// Notes that the peer fell silent: it is asked from time to time whether it is back.
     pub(super) fn on_silent(&mut self, now: Time) {
+        self.fell_silent = true;
         if self.standing == Standing::Serving {
             self.standing = Standing::Unknown;
             self.suggested = false;

@@ -89,6 +89,7 @@ impl Fetch {
             return self.fail(Failure::Destination(error));
         }
         self.stagers.clear();
+        self.changed = true;
         self.resumed = false;
         let check = self.check_in_trial(now, length);
         // By a tree each can be told from the others.

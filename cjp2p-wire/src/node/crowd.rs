@@ -1,0 +1,238 @@
+//! Whom to serve of many who fetch the same, and exchange it among themselves.
+//!
+//! A thousand getters that ask one origin at once would each get a thousandth of its uplink: none would have anything to
+//! pass on before the origin had sent a thousand parts. So only some of them are served at a time, quickly, and the others
+//! are told so and get it from those. And while there are others, those are offered first what nobody was given yet: what
+//! leaves twice before the rest has left once is wasted. All this concerns only who asks which parts there are, since only
+//! these know of each other.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::time::Duration;
+
+use crate::content_id::ContentId;
+use crate::time::Time;
+use crate::transfer::blobs::Parts;
+use crate::transfer::ranges::RangeSet;
+
+/// Getters that exchange a content and are served it at a time: as many as a fetch exchanges parts with. With more, four blocks
+/// on their way to each fill the queue of a home's uplink.
+pub(crate) const MAX_SERVED: usize = 16;
+/// Who has not asked for so long makes room.
+pub(crate) const LAPSE: Duration = Duration::from_secs(2);
+/// While others wait, one is served for so long.
+pub(crate) const TENURE: Duration = Duration::from_secs(10);
+/// Somebody had to wait within this time: there are more than can be served.
+pub(crate) const CROWDED: Duration = Duration::from_secs(5);
+/// What is offered begins and ends at multiples of this: blocks that were given cut no leaves, and little is to be told.
+const UNIT: u64 = 16 << 10;
+/// Contents of which this is remembered.
+const MAX_CONTENTS: usize = 256;
+/// Getters of one content that are remembered.
+const MAX_GETTERS: usize = 4096;
+
+/// Those who exchange one content.
+#[derive(Debug, Default)]
+struct Crowd {
+    // Invariant: at most `MAX_SERVED`.
+    served: BTreeMap<SocketAddr, Served>,
+    /// Who asked which parts there are, and when.
+    getters: BTreeMap<SocketAddr, Time>,
+    last: Time,
+    /// What was sent to those who exchange it, since all of it was.
+    given: RangeSet,
+    /// When somebody had to wait.
+    had_to_wait: Option<Time>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Served {
+    since: Time,
+    last: Time,
+}
+
+/// See the [module](self).
+#[derive(Debug, Default)]
+pub(super) struct Crowds {
+    by_id: BTreeMap<ContentId, Crowd>,
+}
+
+impl Crowds {
+    /// Notes that this source exchanges the content with others.
+    pub(super) fn join(&mut self, now: Time, id: &ContentId, from: SocketAddr) {
+        if !self.by_id.contains_key(id) && self.by_id.len() >= MAX_CONTENTS {
+            let stalest = self.by_id.iter().min_by_key(|(_, crowd)| crowd.last).map(|(id, _)| id.clone());
+            self.by_id.remove(&stalest.unwrap_or_else(|| id.clone()));
+        }
+        let crowd = self.by_id.entry(id.clone()).or_default();
+        crowd.last = now;
+        if crowd.getters.len() >= MAX_GETTERS {
+            // They are noted again when they ask again.
+            crowd.getters.clear();
+        }
+        crowd.getters.insert(from, now);
+    }
+
+    /// Who is served this content now: the others may get it from them.
+    pub(super) fn served(&self, id: &ContentId) -> impl Iterator<Item = SocketAddr> + '_ {
+        self.by_id.get(id).into_iter().flat_map(|crowd| crowd.served.keys().copied())
+    }
+
+    /// Whether this source is served this content now. Whoever exchanges it with nobody always is. `asks`: it asks for
+    /// content, and not only which parts there are.
+    pub(super) fn serves(&mut self, now: Time, id: &ContentId, from: SocketAddr, asks: bool) -> bool {
+        let of_tree;
+        let id = match id {
+            ContentId::Tree(root) => {
+                of_tree = ContentId::Blake3(*root);
+                &of_tree
+            }
+            id => id,
+        };
+        let Some(crowd) = self.by_id.get_mut(id).filter(|crowd| crowd.getters.contains_key(&from)) else {
+            return true;
+        };
+        if let Some(served) = crowd.served.get_mut(&from) {
+            if asks {
+                served.last = now;
+            }
+            return true;
+        }
+        if crowd.served.len() >= MAX_SERVED {
+            let over = |served: &Served| now.since(served.last) >= LAPSE || now.since(served.since) >= TENURE;
+            let longest = crowd.served.iter().filter(|(_, served)| over(served)).min_by_key(|(_, s)| s.since);
+            let Some((&longest, _)) = longest else {
+                crowd.had_to_wait = Some(now);
+                return false;
+            };
+            crowd.served.remove(&longest);
+        }
+        crowd.served.insert(from, Served { since: now, last: now });
+        true
+    }
+}
+
+impl Crowds {
+    /// Notes that this part was sent to one of them.
+    pub(super) fn on_given(&mut self, id: &ContentId, part: Range<u64>) {
+        if let Some(crowd) = self.by_id.get_mut(id) {
+            crowd.given.insert(part);
+        }
+    }
+
+    /// Whether more getters exchange this content than can be served.
+    pub(super) fn is_crowded(&self, now: Time, id: &ContentId) -> bool {
+        let waited = self.by_id.get(id).and_then(|crowd| crowd.had_to_wait);
+        waited.is_some_and(|at| now.since(at) < CROWDED)
+    }
+
+    /// What to offer of content of `length` bytes of which everything is here, from byte `from` on, in at most `most` ranges:
+    /// while others wait, what nobody was given yet.
+    pub(super) fn offer(
+        &mut self,
+        now: Time,
+        id: &ContentId,
+        length: u64,
+        from: u64,
+        most: usize,
+    ) -> Option<Parts> {
+        if !self.is_crowded(now, id) {
+            return None;
+        }
+        let crowd = self.by_id.get_mut(id)?;
+        // The end is always offered: it proves the length.
+        let last = length.saturating_sub(1) / UNIT * UNIT;
+        if crowd.given.contains(0..last) {
+            crowd.given = RangeSet::new();
+        }
+        let whole = |gap: Range<u64>| gap.start / UNIT * UNIT..gap.end.next_multiple_of(UNIT).min(length);
+        let mut offered: RangeSet = crowd.given.gaps(0..length).map(whole).collect();
+        offered.insert(last..length);
+        Some(Parts::of(&offered, length, from, most))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(n: u16) -> SocketAddr {
+        SocketAddr::from(([192, 0, 2, 1], n))
+    }
+
+    fn at(seconds: u64) -> Time {
+        Time::from_millis(seconds * 1000)
+    }
+
+    const ID: ContentId = ContentId::Blake3([7; 32]);
+
+    fn full() -> Crowds {
+        let mut crowds = Crowds::default();
+        for n in 0..100 {
+            crowds.join(at(0), &ID, source(n));
+        }
+        let served = (0..100).filter(|&n| crowds.serves(at(0), &ID, source(n), true)).count();
+        assert_eq!(served, MAX_SERVED);
+        crowds
+    }
+
+    #[test]
+    fn of_many_some_are_served_and_stay_so_while_they_ask() {
+        let mut crowds = full();
+        let tree = ContentId::Tree([7; 32]);
+        for n in 0..100 {
+            assert_eq!(crowds.serves(at(1), &tree, source(n), true), usize::from(n) < MAX_SERVED, "{n}");
+        }
+    }
+
+    #[test]
+    fn who_exchanges_nothing_is_always_served() {
+        let mut crowds = full();
+        assert!((100..200).all(|n| crowds.serves(at(0), &ID, source(n), true)));
+        assert!((0..100).all(|n| crowds.serves(at(0), &ContentId::Blake3([8; 32]), source(n), true)));
+    }
+
+    #[test]
+    fn who_stops_asking_makes_room_and_nobody_stays_for_ever() {
+        let mut crowds = full();
+        assert!((1..MAX_SERVED as u16).all(|n| crowds.serves(at(1), &ID, source(n), true)));
+        assert!(!crowds.serves(at(1), &ID, source(99), true));
+        assert!(crowds.serves(at(2), &ID, source(99), true), "the first has stopped");
+        for second in 2..9 {
+            assert!(crowds.serves(at(second), &ID, source(99), true));
+            assert!((1..MAX_SERVED as u16).all(|n| crowds.serves(at(second), &ID, source(n), true)));
+            assert!(!crowds.serves(at(second), &ID, source(98), true));
+        }
+        assert!(crowds.serves(at(10), &ID, source(98), true), "they have had their turn");
+        let still = (1..MAX_SERVED as u16).filter(|&n| crowds.by_id[&ID].served.contains_key(&source(n)));
+        assert_eq!(still.count(), MAX_SERVED - 2);
+    }
+
+    #[test]
+    fn while_others_wait_what_nobody_was_given_is_offered() {
+        let mut crowds = full();
+        let length = 1 << 20;
+        let last = length - UNIT;
+        assert_eq!(crowds.offer(at(1), &ID, length, 0, 9).unwrap(), Parts::whole(length, 0));
+        crowds.on_given(&ID, 100..last);
+        assert_eq!(crowds.offer(at(1), &ID, length, 0, 9).unwrap().ranges, [0..UNIT, last..length]);
+        assert_eq!(crowds.offer(at(6), &ID, length, 0, 9), None, "nobody waits any more");
+        assert!(!crowds.serves(at(1), &ID, source(99), true));
+        crowds.on_given(&ID, 0..100);
+        assert_eq!(crowds.offer(at(1), &ID, length, 0, 9).unwrap(), Parts::whole(length, 0), "all of it was");
+    }
+
+    #[test]
+    fn a_flood_of_askers_and_contents_takes_little_memory() {
+        let mut crowds = Crowds::default();
+        for n in 0..20_000u32 {
+            let mut hash = [0; 32];
+            hash[..4].copy_from_slice(&n.to_le_bytes());
+            crowds.join(at(0), &ContentId::Blake3(hash), source(1));
+            crowds.join(at(0), &ID, SocketAddr::from((n.to_le_bytes(), 1)));
+        }
+        assert!(crowds.by_id.len() <= MAX_CONTENTS);
+        assert!(crowds.by_id.values().all(|crowd| crowd.getters.len() <= MAX_GETTERS));
+    }
+}

@@ -1,0 +1,148 @@
+//! Telling which parts of some content are here, and asking others; and knowing those who fetch the same.
+
+use std::net::SocketAddr;
+
+use super::{Node, ORDINARY_DATAGRAM};
+use crate::content_id::ContentId;
+use crate::datagram::Encoder;
+use crate::message::{PartsRequest, TheseParts};
+use crate::peers::cookie::Proof;
+use crate::time::Time;
+use crate::transfer::blobs::{Blobs, Parts};
+use crate::transfer::fetch::PathTerms;
+
+/// Ranges told in one answer at the most; as many as fit a datagram.
+const MAX_TOLD: usize = 128;
+/// Sources of a fetch at the most that made themselves known by asking us for the same.
+const MAX_ASKERS: usize = 256;
+
+impl Node {
+    /// Answers a source that has proved its address which parts of some content are here.
+    pub(super) fn tell_parts(
+        &mut self,
+        now: Time,
+        from: SocketAddr,
+        request: &PartsRequest<'_>,
+        blobs: &mut dyn Blobs,
+    ) {
+        if !self.config.answers {
+            return;
+        }
+        let Ok(id) = ContentId::parse(&request.id) else { return };
+        self.note_fellow(now, from, &id);
+        let is_fetched = self.jobs.contains_key(&id);
+        let mut parts = match blobs.parts(&id, request.offset, MAX_TOLD) {
+            Some(parts) => parts,
+            // Nothing yet: but whoever asks is to know that there will be.
+            None if is_fetched => Parts { length: None, until: request.offset, ranges: Vec::new() },
+            None => return,
+        };
+        if parts.length.is_some() {
+            self.crowds.join(now, &id, from);
+        }
+        let busy = !self.crowds.serves(now, &id, from, false);
+        if let (Some(length), false) = (parts.length, busy)
+            && parts == Parts::whole(length, request.offset)
+            && let Some(offered) = self.crowds.offer(now, &id, length, request.offset, MAX_TOLD)
+        {
+            parts = offered;
+        }
+        let mut encoder = Encoder::new();
+        self.write_cookies(now, from, self.wants_cookie_from(from), &mut encoder);
+        let offset = parts.length.map_or(request.offset, |length| request.offset.min(length));
+        let mut room = ORDINARY_DATAGRAM.saturating_sub(encoder.len() + 2 * request.id.len() + FRAME);
+        let fit = parts.ranges.iter().take_while(|range| {
+            let length = digits(range.start) + digits(range.end) + "[,],".len();
+            room = room.saturating_sub(length);
+            room > 0
+        });
+        let fit = fit.count();
+        if let Some(first_left) = parts.ranges.get(fit) {
+            parts.until = first_left.start;
+            parts.ranges.truncate(fit);
+        }
+        let until = parts.length.map_or(parts.until, |length| parts.until.min(length));
+        encoder.these_parts(&TheseParts {
+            id: request.id.clone(),
+            offset,
+            until,
+            parts: parts.ranges,
+            eof: parts.length,
+            busy,
+        });
+        self.send(from, encoder.finish(0));
+    }
+
+    /// A source that has proved its address asks for what is fetched here: it may have some of it, now or later.
+    pub(super) fn note_fellow(&mut self, now: Time, from: SocketAddr, id: &ContentId) {
+        let Some(&job) = self.jobs.get(id) else { return };
+        let Some(state) = self.fetches.get(&job).filter(|state| !state.fetch.is_over()) else { return };
+        let knows_its_cookie = self.contacts.get(from).is_some_and(|contact| contact.cookie.is_some());
+        if !state.fetch.knows(from) {
+            let askers = self.schedule.askers.entry(job).or_insert(0);
+            if *askers >= MAX_ASKERS {
+                return;
+            }
+            *askers += 1;
+            self.open_source(now, job, from, !knows_its_cookie);
+        }
+        if let Some(state) = self.fetches.get_mut(&job)
+            && knows_its_cookie
+        {
+            state.fetch.on_fellow(now, from);
+        }
+    }
+
+    /// Takes in which parts a source of ours says that it has.
+    pub(super) fn take_parts(
+        &mut self,
+        now: Time,
+        from: SocketAddr,
+        told: &TheseParts<'_>,
+        proof: Proof,
+        blobs: &mut dyn Blobs,
+    ) {
+        // Nobody shall speak for others here: what is told decides whom we ask.
+        if proof == Proof::None {
+            return;
+        }
+        let Ok(id) = ContentId::parse(&told.id) else { return };
+        let Some(&job) = self.jobs.get(&id) else { return };
+        let Some(path) = self.path(from) else { return };
+        let (round_trip, rate) = (path.path.rtt.smoothed(), path.path.window.rate());
+        let terms = PathTerms { block: 0, tree_block: 0, round_trip, rate };
+        if let Some(job) = self.fetches.get_mut(&job) {
+            job.fetch.on_told(now, from, told, terms, blobs);
+        }
+    }
+
+    /// Asks a source which parts it has, where a fetch wants to know now.
+    pub(super) fn ask_for_parts(&mut self, now: Time, address: SocketAddr) {
+        let Some(contact) = self.contacts.get(address) else { return };
+        let Some(path) = &contact.path else { return };
+        // Whoever gave us no cookie may know of no such questions.
+        if contact.cookie.is_none() || contact.is_shunned() {
+            return;
+        }
+        let round_trip = path.path.rtt.smoothed();
+        let question = |(&id, job): (&_, &mut super::Job)| {
+            Some((id, job.fetch.parts_question(now, address, round_trip)?))
+        };
+        let questions: Vec<_> = self.fetches.iter_mut().filter_map(question).collect();
+        for (job, offset) in questions {
+            let mut encoder = Encoder::new();
+            self.write_cookies(now, address, true, &mut encoder);
+            let Some(job) = self.fetches.get(&job) else { continue };
+            encoder.which_parts(&job.wire_id, offset);
+            self.send(address, encoder.finish(0));
+        }
+    }
+}
+
+/// What an `IHaveTheseParts` holds beside its id and parts, at the most.
+const FRAME: usize =
+    r#"[{"IHaveTheseParts":{"id":"","offset":,"until":,"parts":[],"eof":,"busy":true}}],"#.len() + 3 * 16;
+
+fn digits(n: u64) -> usize {
+    n.checked_ilog10().map_or(1, |digits| digits as usize + 1)
+}

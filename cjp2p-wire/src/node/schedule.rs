@@ -1,0 +1,225 @@
+//! Which paths to look at, and when: only those that may have something to do, since there can be many.
+//!
+//! A path is looked at when a datagram came over it and when a time has come that it waits for. One that had nothing to ask
+//! for is looked at again when a fetch has changed in a way that may matter to it, and one that was held back because too
+//! much is on its way to us, when less is.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
+use std::ops::Bound::{Excluded, Unbounded};
+use std::time::Duration;
+
+use super::{Job, Node};
+use crate::time::Time;
+use crate::transfer::blobs::{Blobs, JobId};
+use crate::transfer::fetch::HELP_INTERVAL;
+
+/// So many paths with nothing to ask for look at a time whether they can help.
+const HELPERS: usize = 8;
+
+/// Sources that may wait to be asked, of all fetches.
+const MAX_PUT_OFF: usize = 4096;
+/// How long after one of them the next is asked.
+const PUT_OFF_SPACING: Duration = Duration::from_millis(5);
+/// When a fetch has enough sources, it is looked at again after so long.
+const ENOUGH_PAUSE: Duration = Duration::from_secs(1);
+
+#[derive(Debug, Default)]
+pub(super) struct Schedule {
+    // Invariant: each path with a time to wait for, once, by that time.
+    due: BTreeSet<(Time, SocketAddr)>,
+    /// Paths that had nothing to ask for.
+    idle: BTreeSet<SocketAddr>,
+    /// Paths that may have asked for more, had not so much been on its way to us.
+    held: BTreeSet<SocketAddr>,
+    /// The last of the idle that was looked at: they take turns.
+    last_idle: Option<SocketAddr>,
+    /// The last of those held back that was.
+    last_held: Option<SocketAddr>,
+    /// Sources that were named where there were many already.
+    put_off: VecDeque<(JobId, SocketAddr, bool)>,
+    /// When the next of them is asked.
+    put_off_until: Time,
+    /// How many sources each fetch has that made themselves known by asking us for the same.
+    pub(super) askers: BTreeMap<JobId, usize>,
+    /// When the idle ones were last looked at.
+    idle_at: Time,
+    /// Whether they look from time to time whether they can help.
+    may_help: bool,
+}
+
+/// The one after `last`, or the first.
+fn next_after(set: &BTreeSet<SocketAddr>, last: Option<SocketAddr>) -> Option<SocketAddr> {
+    let after = last.map_or(Unbounded, Excluded);
+    set.range((after, Unbounded)).next().or_else(|| set.first()).copied()
+}
+
+impl Schedule {
+    /// Notes a source that is to be asked later. `suggested` as in [`Node::add_source`].
+    pub(super) fn put_off(&mut self, job: JobId, address: SocketAddr, suggested: bool) {
+        if self.put_off.len() < MAX_PUT_OFF {
+            self.put_off.push_back((job, address, suggested));
+        }
+    }
+
+    /// Forgets what was noted for a fetch that is over.
+    pub(super) fn forget(&mut self, job: JobId) {
+        self.askers.remove(&job);
+        self.put_off.retain(|(of, ..)| *of != job);
+    }
+
+    pub(super) fn next_at(&self, now: Time) -> Time {
+        let mut due = self.due.first().map_or(Time::NEVER, |&(at, _)| at);
+        if !self.put_off.is_empty() {
+            due = due.min(self.put_off_until);
+        }
+        if self.may_help && !self.idle.is_empty() {
+            due.min(self.idle_at + HELP_INTERVAL).max(now)
+        } else {
+            due
+        }
+    }
+}
+
+impl Node {
+    /// The paths whose time has come.
+    pub(super) fn take_due_paths(&mut self, now: Time) -> Vec<SocketAddr> {
+        let mut due = Vec::new();
+        while let Some(&(at, address)) = self.schedule.due.first()
+            && at <= now
+        {
+            self.schedule.due.pop_first();
+            if let Some(path) = self.path_mut(address) {
+                path.looked_at = Time::NEVER;
+            }
+            due.push(address);
+        }
+        due
+    }
+
+    /// Notes when the path to `address` is to be looked at next.
+    pub(super) fn reschedule(&mut self, address: SocketAddr) {
+        let now = self.now;
+        let Some(path) = self.path_mut(address) else { return };
+        let (before, at) = (path.looked_at, path.next_at(now));
+        path.looked_at = at;
+        if before != at {
+            self.schedule.due.remove(&(before, address));
+            if at != Time::NEVER {
+                self.schedule.due.insert((at, address));
+            }
+        }
+    }
+
+    /// Counts anew what is on its way from `address`.
+    pub(super) fn recount(&mut self, address: SocketAddr) {
+        let Some(path) = self.path_mut(address) else { return };
+        let in_flight = path.path.window.in_flight();
+        let before = std::mem::replace(&mut path.counted, in_flight);
+        self.in_flight = self.in_flight + in_flight - before;
+    }
+
+    /// Asks the peer at `address` for as much as its path takes.
+    pub(super) fn look_at(&mut self, now: Time, address: SocketAddr, blobs: &mut dyn Blobs) {
+        self.recount(address);
+        self.schedule.idle.remove(&address);
+        self.schedule.held.remove(&address);
+        if !self.fetches.is_empty() {
+            self.fetches.values_mut().for_each(Job::follow_hint);
+            self.ask_for_parts(now, address);
+            let mut run = None;
+            let mut first = true;
+            while self.may_ask(now, address, std::mem::take(&mut first)) {
+                if !self.ask_one(now, address, blobs, &mut run) {
+                    if let Some(path) = self.path_mut(address) {
+                        path.path.window.on_nothing_to_ask();
+                    }
+                    self.schedule.idle.insert(address);
+                    break;
+                }
+            }
+            self.send_run(now, address, run);
+        }
+        self.reschedule(address);
+    }
+
+    fn may_ask(&mut self, now: Time, address: SocketAddr, first: bool) -> bool {
+        let Some(contact) = self.contacts.get(address) else { return false };
+        let Some(path) = &contact.path else { return false };
+        if contact.is_shunned() || !path.path.may_send(now, first) {
+            return false;
+        }
+        // A first request may always leave, or a buffer smaller than a block would stop everything.
+        let fits = self.in_flight == 0 || self.in_flight + path.room as u64 <= self.config.receive_buffer;
+        if !fits {
+            self.schedule.held.insert(address);
+        }
+        fits
+    }
+
+    /// Looks at the paths that wait for something else than a time of their own.
+    pub(super) fn look_at_waiting(&mut self, now: Time, blobs: &mut dyn Blobs) {
+        self.ask_put_off(now);
+        let mut changed = false;
+        self.schedule.may_help = false;
+        let mut due = Vec::new();
+        for job in self.fetches.values_mut() {
+            changed |= job.fetch.take_changed();
+            self.schedule.may_help |= job.fetch.is_gathering();
+            due.extend(job.fetch.take_due(now));
+        }
+        for address in due {
+            self.look_at(now, address, blobs);
+        }
+        let helps = self.schedule.may_help && now >= self.schedule.idle_at + HELP_INTERVAL;
+        let idle = self.schedule.idle.len();
+        let looked = if changed { idle } else { idle.min(HELPERS) };
+        if changed || helps {
+            self.schedule.idle_at = now;
+            for _ in 0..looked {
+                let Some(address) = next_after(&self.schedule.idle, self.schedule.last_idle) else { break };
+                self.schedule.last_idle = Some(address);
+                self.look_at(now, address, blobs);
+            }
+        }
+        self.look_at_held(now, blobs);
+    }
+
+    /// Takes up the next sources of those that were put off.
+    fn ask_put_off(&mut self, now: Time) {
+        if now < self.schedule.put_off_until {
+            return;
+        }
+        let Some((job, address, suggested)) = self.schedule.put_off.pop_front() else { return };
+        self.schedule.put_off_until = now + PUT_OFF_SPACING;
+        let Some(state) = self.fetches.get(&job) else { return };
+        if state.fetch.wants_sources() {
+            self.open_source_now(now, job, address, suggested);
+        } else {
+            self.schedule.put_off.push_back((job, address, suggested));
+            self.schedule.put_off_until = now + ENOUGH_PAUSE / 8;
+        }
+    }
+
+    /// Looks at the paths that were held back, as far as there is room now.
+    fn look_at_held(&mut self, now: Time, blobs: &mut dyn Blobs) {
+        for _ in 0..self.schedule.held.len() {
+            let next = next_after(&self.schedule.held, self.schedule.last_held);
+            let Some(address) = next else { return };
+            let room = self.path(address).map_or(0, |path| path.room as u64);
+            if self.in_flight > 0 && self.in_flight + room > self.config.receive_buffer {
+                return;
+            }
+            self.schedule.last_held = Some(address);
+            self.look_at(now, address, blobs);
+        }
+    }
+
+    /// Asks each peer for as much as its path takes.
+    pub(super) fn ask_everybody(&mut self, now: Time, blobs: &mut dyn Blobs) {
+        for address in self.asked.clone() {
+            self.look_at(now, address, blobs);
+        }
+        self.look_at_waiting(now, blobs);
+    }
+}

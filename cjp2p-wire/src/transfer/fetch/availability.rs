@@ -1,0 +1,423 @@
+//! Which parts of the content each source says that it has, and when to ask it again.
+//!
+//! A source that fetches the content itself, a fellow getter, has more of it every moment. It is asked again when we soon
+//! have all that it told of, and otherwise now and then, to know which parts are rare. What it tells is a claim: nothing is
+//! believed for it, and nobody is blamed for it; it only decides whom to ask for what.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::source::{MAX_PROBE_PAUSE, Source, Standing};
+use super::{Block, Fetch, PathTerms, Space, assembly_for};
+use crate::message::{MAX_NUMBER, TheseParts};
+use crate::time::Time;
+use crate::transfer::blobs::Sink;
+use crate::transfer::ranges::RangeSet;
+use crate::tree::LEAF_LEN;
+
+/// Fellow getters that a fetch exchanges parts with at a time. Enough that what one of them has is soon everywhere, and few
+/// enough that the questions cost little.
+pub const MAX_FELLOWS: usize = 16;
+/// A fellow getter is asked again after so long at the soonest, or after a round trip.
+pub(crate) const MIN_PAUSE: Duration = Duration::from_millis(100);
+/// The pause when it tells nothing new: it doubles up to this.
+pub(crate) const MAX_PAUSE: Duration = Duration::from_secs(1);
+/// As [`MAX_PAUSE`], for one that serves others now: it may have many of us to answer.
+pub(crate) const BUSY_PAUSE: Duration = Duration::from_secs(4);
+/// How often it is asked while it has enough for us.
+pub(crate) const RARITY_INTERVAL: Duration = Duration::from_millis(500);
+/// For each range that it tells it is left alone for so long, so that long answers do not fill its link; four times as long
+/// while it has enough for us.
+pub(crate) const PAUSE_PER_RANGE: Duration = Duration::from_millis(4);
+/// An answer is waited for this long, or two round trips; then twice as long, and so on.
+pub(crate) const ANSWER_PATIENCE: Duration = Duration::from_millis(500);
+/// After so many questions in vain a source is taken for gone.
+pub(crate) const QUESTIONS_UNTIL_GONE: u32 = 4;
+/// What a source told counts as news only if it is so much more than ever before.
+const NEWS: u64 = 16 << 10;
+/// Ranges kept of what one source tells. More are of no use, and nobody shall fill our memory with them.
+const MAX_RANGES: usize = 8192;
+/// How often one fellow getter that gave nothing is exchanged for another.
+pub(crate) const REVIEW_INTERVAL: Duration = Duration::from_secs(5);
+
+/// What a source said that it has.
+#[derive(Clone, Debug)]
+pub(super) struct Told {
+    /// What it refused since is not in it.
+    pub(super) has: RangeSet,
+    /// It has everything.
+    pub(super) is_whole: bool,
+    /// It did not have everything once, so it fetches as we do.
+    pub(super) is_fellow: bool,
+    /// It serves others now.
+    pub(super) is_busy: bool,
+    /// How much it has told at the most.
+    most: u64,
+    /// Where the next question goes on.
+    cursor: u64,
+    /// When it is asked again.
+    pub(super) next_at: Time,
+    /// When it may be asked again at the soonest.
+    not_before: Time,
+    unanswered: u32,
+    pause: Duration,
+}
+
+impl Told {
+    pub(super) fn nothing(now: Time) -> Told {
+        Told {
+            has: RangeSet::new(),
+            is_whole: false,
+            is_fellow: true,
+            is_busy: false,
+            most: 0,
+            cursor: 0,
+            next_at: now,
+            not_before: now,
+            unanswered: 0,
+            pause: MIN_PAUSE,
+        }
+    }
+
+    /// Takes in what it told. Returns whether there is more than ever before.
+    fn take(&mut self, told: &TheseParts<'_>) -> bool {
+        self.has.remove(told.offset..told.until);
+        let eof = told.eof.unwrap_or(told.until);
+        for part in &told.parts {
+            self.has.insert(part.clone());
+        }
+        if self.has.pieces() > MAX_RANGES {
+            self.has = RangeSet::new();
+        }
+        let is_end = told.until >= eof;
+        if is_end {
+            self.has.remove(told.until..MAX_NUMBER);
+        }
+        self.cursor = if is_end { 0 } else { told.until };
+        self.unanswered = 0;
+        self.is_whole = eof > 0 && told.eof.is_some() && self.has.contains(0..eof);
+        self.is_busy = told.busy;
+        self.is_fellow |= is_end && !self.is_whole;
+        let is_news = self.has.total() >= self.most + NEWS || self.is_whole && self.most < eof;
+        if is_news {
+            self.most = self.has.total();
+        }
+        is_news
+    }
+
+    /// Decides when to ask again: `lasts` is for how long it has told us enough to ask for.
+    fn plan(&mut self, now: Time, is_news: bool, lasts: Duration, round_trip: Duration) {
+        if self.cursor > 0 {
+            // There is more to tell.
+            self.next_at = now;
+            self.not_before = now;
+            return;
+        }
+        let longest = if self.is_busy { BUSY_PAUSE } else { MAX_PAUSE };
+        self.pause = if is_news { MIN_PAUSE } else { (self.pause * 2).min(longest) };
+        let ranges = self.has.pieces() as u32;
+        let soonest = self.pause.max(round_trip).max(PAUSE_PER_RANGE * ranges);
+        let latest = RARITY_INTERVAL.max(PAUSE_PER_RANGE * 4 * ranges).max(soonest);
+        self.not_before = now + soonest;
+        self.next_at = match self.is_whole && !self.is_busy {
+            true => Time::NEVER,
+            false => now + lasts.saturating_sub(round_trip).clamp(soonest, latest),
+        };
+    }
+
+    /// It did not have what it told of, or is too busy to give it: it is asked again.
+    pub(super) fn refuse(&mut self, now: Time, range: std::ops::Range<u64>) {
+        if self.is_whole {
+            self.is_busy = true;
+        } else {
+            // Whole leaves, since nothing less can be verified.
+            self.has.remove(range.start / LEAF_LEN * LEAF_LEN..range.end.next_multiple_of(LEAF_LEN));
+        }
+        self.next_at = self.next_at.min(self.not_before.max(now + MIN_PAUSE));
+    }
+
+    /// We have asked for everything that it told of.
+    pub(super) fn on_used_up(&mut self) {
+        if !self.is_whole && !self.is_busy && self.unanswered == 0 {
+            self.next_at = self.next_at.min(self.not_before);
+        }
+    }
+}
+
+impl Fetch {
+    /// Takes in what a source, which has proved its address, says about the parts that it has.
+    pub fn on_told(
+        &mut self,
+        now: Time,
+        address: SocketAddr,
+        told: &TheseParts<'_>,
+        path: PathTerms,
+        sink: &mut dyn Sink,
+    ) {
+        if self.ended || self.is_staged() {
+            return;
+        }
+        let fellows = self.fellows();
+        let Some(source) = self.sources.get_mut(&address) else { return };
+        if source.standing == Standing::Liar || source.in_reserve {
+            return;
+        }
+        let state = source.told.get_or_insert_with(|| Told { is_fellow: false, ..Told::nothing(now) });
+        let was_fellow = state.is_fellow;
+        let is_news = state.take(told);
+        if state.is_fellow && !was_fellow && fellows >= MAX_FELLOWS {
+            source.put_in_reserve();
+            return;
+        }
+        let gives_nothing = state.has.is_empty() || state.is_busy;
+        self.told_changed = true;
+        if let Some(length) = told.eof
+            && !self.note_claim(now, address, length, true)
+        {
+            return;
+        }
+        if is_news {
+            self.last_news = now;
+        }
+        let Some(source) = self.sources.get_mut(&address) else { return };
+        let waits = matches!(source.standing, Standing::Unknown | Standing::Absent | Standing::Waiting);
+        if gives_nothing && waits {
+            source.standing = Standing::Waiting;
+        } else if !gives_nothing
+            && waits
+            && !source.fell_silent
+            && let Some(length) = source.claim
+        {
+            source.on_serving();
+            let nothing =
+                Block { space: Space::Content, offset: 0, data: &[], length: Some(length), answers: true };
+            self.begin_claim(now, address, length, &nothing, sink);
+            self.settle_claims(now);
+        }
+        let Some(source) = self.sources.get_mut(&address) else { return };
+        let index = assembly_for(&self.assemblies, source.claim);
+        if let Some(state) = &mut source.told {
+            let lasts = index.map_or(Duration::ZERO, |index| {
+                let assembly = &mut self.assemblies[index];
+                assembly.used_up.remove(&address);
+                let enough = (path.rate * 2.0 * RARITY_INTERVAL.as_secs_f64()) as u64;
+                let untaken = assembly.untaken(&state.has, enough.max(1));
+                Duration::from_secs_f64(untaken as f64 / path.rate.max(1.0)).min(RARITY_INTERVAL * 2)
+            });
+            state.plan(now, is_news, lasts, path.round_trip);
+            if state.is_busy && state.is_fellow && now >= self.replaced_at + MIN_PAUSE {
+                self.replaced_at = now;
+                self.replace(now, address);
+            }
+        }
+        self.wake_for(address);
+    }
+
+    /// A source that asks us for what we fetch ourselves fetches it as we do.
+    pub fn on_fellow(&mut self, now: Time, address: SocketAddr) {
+        let fellows = self.fellows();
+        if self.ended || self.is_staged() {
+            return;
+        }
+        if let Some(source) = self.sources.get_mut(&address)
+            && matches!(source.standing, Standing::Unknown | Standing::Absent)
+            && source.told.is_none()
+            && !source.in_reserve
+        {
+            if fellows >= MAX_FELLOWS {
+                source.put_in_reserve();
+                return;
+            }
+            source.told = Some(Told::nothing(now));
+            source.standing = Standing::Waiting;
+            self.told_changed = true;
+            self.wake_for(address);
+        }
+    }
+
+    /// From which byte on this source is to be asked now which parts it has, if it is. Notes that it is asked.
+    pub fn parts_question(&mut self, now: Time, address: SocketAddr, round_trip: Duration) -> Option<u64> {
+        if self.ended || self.is_staged() {
+            return None;
+        }
+        let source = self.sources.get_mut(&address)?;
+        if !matches!(source.standing, Standing::Serving | Standing::Waiting) || source.in_reserve {
+            return None;
+        }
+        let is_due = source.next_at() <= now;
+        let Some(told) = source.told.as_mut().filter(|_| is_due) else {
+            if !is_due {
+                return None;
+            }
+            // It gives something, and has not said yet what.
+            source.ask_parts_at = now + ANSWER_PATIENCE.max(round_trip * 2) * 2u32.pow(source.asked_parts);
+            source.asked_parts += 1;
+            self.wake_for(address);
+            return Some(0);
+        };
+        let cursor = told.cursor;
+        if told.unanswered >= QUESTIONS_UNTIL_GONE {
+            let was_waiting = source.standing == Standing::Waiting;
+            source.on_silent(now);
+            if was_waiting {
+                source.standing = Standing::Unknown;
+                source.next_probe = now + MAX_PROBE_PAUSE;
+            }
+            self.told_changed = true;
+            self.release(address);
+            self.wake_for(address);
+            return None;
+        }
+        let patience = ANSWER_PATIENCE.max(round_trip * 2) * 2u32.pow(told.unanswered);
+        told.unanswered += 1;
+        told.next_at = now + patience;
+        self.wake_for(address);
+        Some(cursor)
+    }
+
+    /// Whether to ask which parts this source has beside the question whether it has the content at all.
+    pub fn asks_for_parts(&self) -> bool {
+        !self.is_staged()
+    }
+
+    /// Fellow getters that parts are exchanged with.
+    pub(super) fn fellows(&self) -> usize {
+        self.sources.values().filter(|source| source.is_active_fellow()).count()
+    }
+
+    /// Exchanges one fellow getter that gave nothing for one in reserve.
+    pub(super) fn review_fellows(&mut self, now: Time) {
+        if now < self.review_at {
+            return;
+        }
+        self.review_at = now + REVIEW_INTERVAL;
+        let useless = |source: &Source| source.is_active_fellow() && source.gave == 0;
+        let useless: Vec<SocketAddr> =
+            self.sources.iter().filter(|(_, source)| useless(source)).map(|(&a, _)| a).collect();
+        for source in self.sources.values_mut() {
+            source.gave = 0;
+        }
+        if self.fellows() < MAX_FELLOWS {
+            self.call_up(now);
+        } else if !useless.is_empty() {
+            let old = useless[self.random.usize(..useless.len())];
+            self.replace(now, old);
+        }
+    }
+
+    /// Puts a fellow getter in reserve, and takes another instead, if there is one.
+    fn replace(&mut self, now: Time, old: SocketAddr) {
+        if self.call_up(now) {
+            self.release(old);
+            if let Some(source) = self.sources.get_mut(&old) {
+                source.put_in_reserve();
+            }
+        }
+    }
+
+    /// Begins to exchange parts with a fellow getter in reserve. Returns whether there is one.
+    fn call_up(&mut self, now: Time) -> bool {
+        let reserve: Vec<SocketAddr> =
+            self.sources.iter().filter(|(_, source)| source.in_reserve).map(|(&a, _)| a).collect();
+        let Some(&new) = reserve.get(self.random.usize(..reserve.len().max(1))) else { return false };
+        if let Some(source) = self.sources.get_mut(&new) {
+            source.in_reserve = false;
+            source.told = Some(Told::nothing(now));
+        }
+        self.told_changed = true;
+        self.wake_for(new);
+        true
+    }
+}
+
+impl Source {
+    /// Whether it fetches as we do, and parts are exchanged with it.
+    pub(super) fn is_active_fellow(&self) -> bool {
+        let takes_part = matches!(self.standing, Standing::Serving | Standing::Waiting) && !self.in_reserve;
+        takes_part && self.told.as_ref().is_some_and(|told| told.is_fellow)
+    }
+
+    /// There are enough others: it is left alone for now.
+    fn put_in_reserve(&mut self) {
+        self.in_reserve = true;
+        self.told = None;
+        self.standing = Standing::Waiting;
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::single_range_in_vec_init, reason = "sets of one range")]
+mod tests {
+    use super::*;
+    use std::ops::Range;
+
+    const LEAF: u64 = LEAF_LEN;
+
+    fn told(offset: u64, until: u64, parts: &[Range<u64>], eof: Option<u64>) -> TheseParts<'static> {
+        TheseParts { id: "x".into(), offset, until, parts: parts.to_vec(), eof, busy: false }
+    }
+
+    fn at(ms: u64) -> Time {
+        Time::from_millis(ms)
+    }
+
+    #[test]
+    fn what_is_told_in_several_answers_is_put_together_and_replaces_what_was() {
+        let eof = 100 * LEAF + 5;
+        let mut state = Told::nothing(at(0));
+        assert!(state.take(&told(0, 50 * LEAF, &[0..10 * LEAF], Some(eof))));
+        assert_eq!(state.cursor, 50 * LEAF);
+        state.take(&told(50 * LEAF, eof, &[99 * LEAF..eof], Some(eof)));
+        assert_eq!(state.cursor, 0);
+        assert_eq!(state.has, [0..10 * LEAF, 99 * LEAF..eof].into_iter().collect());
+        assert!(!state.take(&told(0, eof, &[3 * LEAF..4 * LEAF], Some(eof))), "less is no news");
+        assert_eq!(state.has, [3 * LEAF..4 * LEAF].into_iter().collect());
+        assert!(state.take(&told(0, eof, std::slice::from_ref(&(0..eof)), Some(eof))));
+        assert!(state.is_whole);
+    }
+
+    #[test]
+    fn who_tells_nothing_new_is_asked_more_and_more_seldom() {
+        let mut state = Told::nothing(at(0));
+        let mut pauses = Vec::new();
+        for _ in 0..6 {
+            state.take(&told(0, 0, &[], None));
+            state.plan(at(0), false, Duration::ZERO, Duration::from_millis(10));
+            pauses.push(state.next_at.since(at(0)).as_millis());
+        }
+        assert_eq!(pauses, [200, 400, 800, 1000, 1000, 1000]);
+        state.plan(at(0), true, Duration::ZERO, Duration::from_millis(10));
+        assert_eq!(state.next_at, at(100));
+        state.plan(at(0), true, Duration::from_secs(9), Duration::from_millis(10));
+        assert_eq!(state.next_at, at(500), "it has enough for us");
+        state.on_used_up();
+        assert_eq!(state.next_at, at(100), "it has not");
+        state.plan(at(0), true, Duration::ZERO, Duration::from_millis(300));
+        assert_eq!(state.next_at, at(300), "a round trip at the soonest");
+    }
+
+    #[test]
+    fn what_is_refused_is_taken_not_to_be_there_and_who_has_everything_is_busy() {
+        let eof = 10 * LEAF;
+        let mut state = Told::nothing(at(0));
+        state.take(&told(0, eof, std::slice::from_ref(&(0..4 * LEAF)), Some(eof)));
+        state.refuse(at(0), LEAF + 957..2 * LEAF - 3);
+        assert_eq!(state.has, [0..LEAF, 2 * LEAF..4 * LEAF].into_iter().collect());
+        state.take(&told(0, eof, std::slice::from_ref(&(0..eof)), Some(eof)));
+        state.plan(at(0), true, Duration::ZERO, Duration::ZERO);
+        assert_eq!(state.next_at, Time::NEVER);
+        state.refuse(at(0), 0..LEAF);
+        assert!(state.is_busy && state.next_at < Time::NEVER);
+    }
+
+    #[test]
+    fn however_much_is_told_little_is_kept() {
+        let mut state = Told::nothing(at(0));
+        for n in 0..1000 {
+            let parts: Vec<_> = (0..512).map(|m| (n * 512 + m) * 2 * LEAF).map(|s| s..s + LEAF).collect();
+            let (start, end) = (parts[0].start, parts[511].end);
+            state.take(&told(start, end, &parts, Some(1 << 50)));
+            assert!(state.has.pieces() <= MAX_RANGES + 512);
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! When a fetch has something to do without any datagram coming: limits, and times that sources wait for.
+
+use std::net::SocketAddr;
+
+use super::assembly::Assembly;
+use super::{Failure, Fetch, TRIAL_PATIENCE};
+use crate::time::Time;
+use crate::transfer::blobs::Sink;
+
+impl Fetch {
+    /// A source may have another time to wait for.
+    pub(super) fn wake_for(&mut self, address: SocketAddr) {
+        if let Some(source) = self.sources.get(&address) {
+            self.wake_at = self.wake_at.min(source.next_at());
+        }
+    }
+
+    /// Sources that have waited long enough for something.
+    pub fn take_due(&mut self, now: Time) -> Vec<SocketAddr> {
+        if self.ended || self.wake_at > now {
+            return Vec::new();
+        }
+        self.wake_at = Time::NEVER;
+        let mut due = Vec::new();
+        for (&address, source) in &self.sources {
+            let at = source.next_at();
+            if at <= now {
+                // It may wait for its path, which has timers of its own.
+                due.push(address);
+            } else {
+                self.wake_at = self.wake_at.min(at);
+            }
+        }
+        due
+    }
+
+    /// Whether something changed that may matter to sources with nothing to ask for. Says so once.
+    pub fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// Whether something is being gathered, so that a source with nothing to ask for may help another.
+    pub fn is_gathering(&self) -> bool {
+        !self.ended && self.assemblies.iter().any(Assembly::is_gathering)
+    }
+
+    /// Looks after the limits.
+    pub fn handle_timeout(&mut self, now: Time, sink: &mut dyn Sink) {
+        if self.ended || self.waits_for_verdict {
+            self.last_news = now;
+            return;
+        }
+        self.review_fellows(now);
+        let room = sink.room(self.job);
+        let held_up = self.assemblies.iter().any(|a| a.waits_for_room(room));
+        if held_up || std::mem::replace(&mut self.held_up, held_up) {
+            // The reader is slow, not the sources.
+            self.held_up = held_up;
+            self.last_news = now;
+            self.trial_since = now;
+            return;
+        }
+        self.check_hint(now, sink);
+        if self.is_staged() && now.since(self.trial_since) >= TRIAL_PATIENCE {
+            self.put_off_trial(now, sink);
+        }
+        let all_lied = self.lied_to && self.serving().next().is_none();
+        if !self.found && now.since(self.started) >= self.source_timeout {
+            self.fail(Failure::NoSource);
+        } else if self.found && now.since(self.last_news) >= self.stall_timeout {
+            self.fail(if all_lied { Failure::Mismatch } else { Failure::Stalled });
+        }
+    }
+
+    /// When [`Fetch::handle_timeout`] or [`Fetch::next_ask`] may have something to do without any datagram coming.
+    pub fn next_wake(&self) -> Time {
+        if self.ended || self.waits_for_verdict {
+            return Time::NEVER;
+        }
+        let limit =
+            if self.found { self.last_news + self.stall_timeout } else { self.started + self.source_timeout };
+        let mut wake = limit.min(self.wake_at);
+        if self.is_staged() && !self.assemblies.is_empty() {
+            wake = wake.min(self.trial_since + TRIAL_PATIENCE);
+        }
+        wake
+    }
+}
