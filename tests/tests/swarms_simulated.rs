@@ -101,6 +101,37 @@ fn who_leaves_half_way_is_not_missed() {
 }
 
 #[test]
+fn who_leaves_when_done_leaves_nobody_behind() {
+    let link = Link::rated(10, 10, 50 << 10);
+    let bytes = content::bytes(8, 4 << 20);
+    let alone = Swarm::alone(&bytes, link);
+    for seed in 20..25 {
+        let mut swarm = Swarm::new(seed, bytes.clone(), link);
+        swarm.start_all(20, |_| link, 30 * MS);
+        let mut gone = BTreeSet::new();
+        while gone.len() < swarm.getters.len() {
+            swarm.world.run_for(20 * MS);
+            for n in 0..swarm.getters.len() {
+                let (address, _, job) = swarm.getters[n];
+                assert_eq!(
+                    swarm.world.peer(address).failure(job),
+                    None,
+                    "getter {n}, seed {seed}, after {}",
+                    gone.len()
+                );
+                if swarm.time_of(n).is_some() && gone.insert(n) {
+                    swarm.world.set_up(address, false);
+                }
+            }
+            assert!(swarm.world.now().as_secs_f64() < 120.0);
+        }
+        report(&swarm, alone);
+        assert!(swarm.copies() <= 3.0, "{}", swarm.copies());
+        assert!(*swarm.times().last().unwrap() <= alone * 4);
+    }
+}
+
+#[test]
 fn liars_who_say_that_they_have_everything_do_not_stop_a_swarm() {
     let bytes = content::bytes(6, 4 << 20);
     let mut swarm = Swarm::new(6, bytes.clone(), Link::rated(20, 15, 128 << 10));
