@@ -183,6 +183,9 @@ impl Fetch {
         let waits = matches!(source.standing, Standing::Unknown | Standing::Absent | Standing::Waiting);
         if gives_nothing && waits {
             source.standing = Standing::Waiting;
+        } else if !gives_nothing && source.standing == Standing::Waiting && source.fell_silent {
+            // It has said so before, and then sent nothing: only content shows that it means it.
+            source.standing = Standing::Unknown;
         } else if !gives_nothing
             && waits
             && !source.fell_silent
