@@ -300,9 +300,12 @@ impl Fetch {
         for source in self.sources.values_mut() {
             source.gave = 0;
         }
-        if self.fellows() < MAX_FELLOWS {
-            self.call_up(now);
-        } else if !useless.is_empty() {
+        // Many may have left at once, and who is in reserve may be the last that is there.
+        let room = MAX_FELLOWS.saturating_sub(self.fellows());
+        let called = (0..room).take_while(|_| self.call_up(now)).count();
+        if called > 0 {
+            self.review_at = now + REVIEW_INTERVAL / 4;
+        } else if room == 0 && !useless.is_empty() {
             let old = useless[self.random.usize(..useless.len())];
             self.replace(now, old);
         }
