@@ -105,30 +105,20 @@ fn who_leaves_when_done_leaves_nobody_behind() {
     let link = Link::rated(10, 10, 50 << 10);
     let bytes = content::bytes(8, 4 << 20);
     let alone = Swarm::alone(&bytes, link);
-    for seed in std::env::var("SEED").map_or(20, |s| s.parse().unwrap())
-        ..std::env::var("SEEDS").map_or(25, |s| s.parse().unwrap())
-    {
+    // The last three once came to a stop: the origin was waited for, or kept in reserve, for ever.
+    for (seed, apart) in [(20, 30 * MS), (107, 30 * MS), (210, 5 * MS), (215, 5 * MS)] {
         let mut swarm = Swarm::new(seed, bytes.clone(), link);
-        swarm.start_all(20, |_| link, std::env::var("APART").map_or(30, |s| s.parse().unwrap()) * MS);
+        swarm.start_all(20, |_| link, apart);
         let mut gone = BTreeSet::new();
         while gone.len() < swarm.getters.len() {
             swarm.world.run_for(20 * MS);
-            for n in 0..swarm.getters.len() {
-                let (address, _, job) = swarm.getters[n];
-                if swarm.world.peer(address).failure(job).is_some() {
-                    println!("DUMP {:?}", swarm.world.peer(address).node.fetch(job));
-                }
-                assert_eq!(
-                    swarm.world.peer(address).failure(job),
-                    None,
-                    "getter {n}, seed {seed}, after {}",
-                    gone.len()
-                );
+            for (n, &(address, _, job)) in swarm.getters.iter().enumerate() {
+                let failure = swarm.world.peer(address).failure(job);
+                assert_eq!(failure, None, "getter {n}, seed {seed}, {} are gone", gone.len());
                 if swarm.time_of(n).is_some() && gone.insert(n) {
                     swarm.world.set_up(address, false);
                 }
             }
-            assert!(swarm.world.now().as_secs_f64() < 120.0);
         }
         report(&swarm, alone);
         assert!(*swarm.times().last().unwrap() <= alone * 4);

@@ -39,6 +39,8 @@ const NEWS: u64 = 16 << 10;
 const MAX_RANGES: usize = 8192;
 /// How often one fellow getter that gave nothing is exchanged for another.
 pub(crate) const REVIEW_INTERVAL: Duration = Duration::from_secs(5);
+/// How often the places of those that left are filled.
+pub(crate) const FILL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What a source said that it has.
 #[derive(Clone, Debug)]
@@ -288,24 +290,30 @@ impl Fetch {
         self.sources.values().filter(|source| source.is_active_fellow()).count()
     }
 
-    /// Exchanges one fellow getter that gave nothing for one in reserve.
+    /// Takes fellow getters from the reserve where others have left, and exchanges one that gave nothing.
     pub(super) fn review_fellows(&mut self, now: Time) {
         if now < self.review_at {
             return;
         }
-        self.review_at = now + REVIEW_INTERVAL;
+        self.review_at = now + FILL_INTERVAL;
+        // Many may have left at once, and who is in reserve may be the last that is there.
+        let room = MAX_FELLOWS.saturating_sub(self.fellows());
+        for _ in 0..room {
+            if !self.call_up(now) {
+                break;
+            }
+        }
+        if now < self.exchange_at {
+            return;
+        }
+        self.exchange_at = now + REVIEW_INTERVAL;
         let useless = |source: &Source| source.is_active_fellow() && source.gave == 0;
         let useless: Vec<SocketAddr> =
             self.sources.iter().filter(|(_, source)| useless(source)).map(|(&a, _)| a).collect();
         for source in self.sources.values_mut() {
             source.gave = 0;
         }
-        // Many may have left at once, and who is in reserve may be the last that is there.
-        let room = MAX_FELLOWS.saturating_sub(self.fellows());
-        let called = (0..room).take_while(|_| self.call_up(now)).count();
-        if called > 0 {
-            self.review_at = now + REVIEW_INTERVAL / 4;
-        } else if room == 0 && !useless.is_empty() {
+        if room == 0 && !useless.is_empty() {
             let old = useless[self.random.usize(..useless.len())];
             self.replace(now, old);
         }
@@ -337,10 +345,10 @@ impl Fetch {
 }
 
 impl Source {
-    /// Whether it fetches as we do, and parts are exchanged with it.
+    /// Whether it fetches as we do, parts are exchanged with it, and it seems to be there.
     pub(super) fn is_active_fellow(&self) -> bool {
         let takes_part = matches!(self.standing, Standing::Serving | Standing::Waiting) && !self.in_reserve;
-        takes_part && self.told.as_ref().is_some_and(|told| told.is_fellow)
+        takes_part && self.told.as_ref().is_some_and(|told| told.is_fellow && told.unanswered < 2)
     }
 
     /// There are enough others: it is left alone for now.

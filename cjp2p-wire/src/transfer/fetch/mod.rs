@@ -82,6 +82,7 @@ pub struct Fetch {
     /// Whether any source fetches as we do.
     has_fellows: bool,
     review_at: Time,
+    exchange_at: Time,
     replaced_at: Time,
     /// Not later than any time that a source waits for.
     wake_at: Time,
@@ -126,6 +127,7 @@ impl Fetch {
             told_changed: false,
             has_fellows: false,
             review_at: now,
+            exchange_at: now + availability::REVIEW_INTERVAL,
             replaced_at: now,
             wake_at: Time::NEVER,
             changed: false,
