@@ -136,3 +136,33 @@ fn a_hundred_files_are_fetched_side_by_side() {
     }
     assert!(world.now().as_secs_f64() < 3.0, "{:?}", world.now());
 }
+
+#[test]
+fn three_of_four_sources_that_turn_liars_half_way_do_not_stop_a_fetch() {
+    for seed in 0..std::env::var("N").map_or(6, |n| n.parse().unwrap()) {
+        let bytes = content::bytes(30, 6_000_000);
+        let turns = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let at = |n: u8| SocketAddr::from(([10, 0, 0, n], 24254));
+        let mut world = World::new(seed);
+        world.add(at(1), Link::default(), Peer::new(seed));
+        let link = |n: u64| Link::rated(25, 5 * n, 128 << 10);
+        let lies = [Lie::Content, Lie::Tree, Lie::Length(3_000_000)];
+        for (n, lie) in (2..).zip(lies) {
+            let liar = Liar::new(lie, &bytes, seed + u64::from(n)).that_turns(turns.clone());
+            world.add(at(n), link(n.into()), liar);
+        }
+        let mut honest = Peer::new(seed + 100);
+        let id = honest.blobs.share(bytes.clone(), None);
+        world.add(at(5), link(9), honest);
+        let job = world.with_peer(at(1), |peer, now| peer.fetch(now, &id, &[at(2), at(3), at(4), at(5)]));
+        let half = |world: &World| world.peer(at(1)).node.progress(job).is_some_and(|p| p.done > 3_000_000);
+        assert!(world.run_until(Duration::from_secs(30), half));
+        turns.store(true, std::sync::atomic::Ordering::Relaxed);
+        let over = world.run_until(Duration::from_secs(60), |world| world.peer(at(1)).is_over(job));
+        let peer = world.peer(at(1));
+        if std::env::var("N").is_ok() && peer.failure(job).is_some() { println!("DUMP {:?}", peer.node.fetch(job)); }
+        assert!(over && peer.failure(job).is_none(), "seed {seed}: {:?}", peer.failure(job));
+        assert!(peer.fetched(job) == bytes);
+        assert!(!peer.liars().contains(&at(5)));
+    }
+}

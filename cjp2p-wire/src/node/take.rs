@@ -169,7 +169,12 @@ impl Node {
         let answers = proof != Proof::None;
         let block = Block { space, offset: block.offset, data: &data, length: block.eof, answers };
         if !fetch.on_block(now, from, block, blobs) {
-            fetch.on_lost(from, &ask);
+            // Whoever answers with nothing would do so again, and at once.
+            if data.is_empty() && !ask.probe {
+                fetch.on_refusal(now, from, &ask);
+            } else {
+                fetch.on_lost(from, &ask);
+            }
         }
     }
 

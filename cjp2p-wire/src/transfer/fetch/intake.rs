@@ -52,6 +52,10 @@ impl Fetch {
     /// Notes the length that the source claims. Returns whether its bytes are worth a look.
     fn take_claim(&mut self, now: Time, address: SocketAddr, block: &Block<'_>, sink: &mut dyn Sink) -> bool {
         if block.data.is_empty() && block.length != Some(0) {
+            let claim = self.sources.get(&address).and_then(|source| source.claim);
+            if let (Space::Content, Some(length), Some(_)) = (block.space, block.length, claim) {
+                self.note_claim(now, address, length, block.answers);
+            }
             return false;
         }
         if let (Space::Content, Some(length)) = (block.space, block.length) {
