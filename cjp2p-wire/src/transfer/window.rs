@@ -17,6 +17,11 @@ use crate::transfer::startup::{Startup, TRAIN_BLOCKS};
 pub const STARTUP_GAIN: f64 = 2.89;
 /// The window in steady state, in products of rate and minimum round trip.
 pub const CRUISE_WINDOW: f64 = 2.0;
+/// The same where the path seems to have become longer: every answer of [`STRETCHED_AFTER`] took much longer than the
+/// shortest round trip remembered, and none was lost. Requests are paced by the rate all the same.
+pub const STRETCHED_WINDOW: f64 = 3.0;
+/// See [`STRETCHED_WINDOW`].
+pub const STRETCHED_AFTER: Duration = Duration::from_secs(1);
 /// How much faster than the estimate the path is probed, for one round.
 pub const PROBE_GAIN: f64 = 1.25;
 /// A probe that finds the rate grown by this factor is followed by more.
@@ -90,6 +95,8 @@ pub struct Window {
     round_lost: u64,
     round_delivered: u64,
     round_min_rtt: Duration,
+    long_since: Option<Time>,
+    is_stretched: bool,
     courtesy: Courtesy,
     startup: Startup,
     /// The first window in a round trip, in bytes per second; zero once the path is known better.
@@ -125,6 +132,8 @@ impl Window {
             round_lost: 0,
             round_delivered: 0,
             round_min_rtt: Duration::MAX,
+            long_since: None,
+            is_stretched: false,
             courtesy: Courtesy::default(),
             startup: Startup::default(),
             initial_rate: 0.0,
@@ -170,6 +179,7 @@ impl Window {
         let gain = match self.mode {
             Mode::Startup => STARTUP_GAIN,
             Mode::ProbeRtt { .. } => 0.5,
+            _ if self.is_stretched => STRETCHED_WINDOW,
             _ => CRUISE_WINDOW,
         };
         let floor = if self.initial_rate > 0.0 { INITIAL_BLOCKS } else { MIN_BLOCKS } * self.block;
@@ -347,6 +357,13 @@ impl Window {
         let loss = self.round_lost as f64 / sent.max(1) as f64;
         let quickest = std::mem::replace(&mut self.round_min_rtt, Duration::MAX);
         let round = Round { number: self.round, lost: self.round_lost > 0, quickest };
+        if !round.lost && quickest != Duration::MAX && quickest > path.min.mul_f64(HEAVY_LOSS_DELAY) {
+            let since = *self.long_since.get_or_insert(now);
+            self.is_stretched = now.since(since) >= STRETCHED_AFTER;
+        } else {
+            self.long_since = None;
+            self.is_stretched = false;
+        }
         self.round_lost = 0;
         self.round_delivered = 0;
         let is_heavy = loss > HEAVY_LOSS && path.latest > path.min.mul_f64(HEAVY_LOSS_DELAY);
