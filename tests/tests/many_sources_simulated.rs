@@ -160,8 +160,6 @@ fn three_of_four_sources_that_turn_liars_half_way_do_not_stop_a_fetch() {
         turns.store(true, std::sync::atomic::Ordering::Relaxed);
         let over = world.run_until(Duration::from_secs(60), |world| world.peer(at(1)).is_over(job));
         let peer = world.peer(at(1));
-            println!("DUMP {:?}", peer.node.fetch(job));
-        }
         assert!(over && peer.failure(job).is_none(), "seed {seed}: {:?}", peer.failure(job));
         assert!(peer.fetched(job) == bytes);
         assert!(!peer.liars().contains(&at(5)));
