@@ -54,7 +54,6 @@ pub const HEAVY_LOSS_DELAY: f64 = 1.5;
 pub const HEAVY_LOSS_CUT: f64 = 0.7;
 /// How long the window stays small to see the path's true round trip, at least.
 pub const PROBE_RTT_TIME: Duration = Duration::from_millis(100);
-
 /// How long it then is not made small again, whatever was seen.
 pub const PROBE_RTT_INTERVAL: Duration = Duration::from_secs(5);
 

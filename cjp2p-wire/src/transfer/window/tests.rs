@@ -55,7 +55,7 @@ impl Model {
             {
                 self.coming.pop_front();
                 self.rtt.sample(self.now, self.now.since(sent_at));
-                queueing = queueing.max(self.rtt.latest() - self.delay);
+                queueing = queueing.max(self.rtt.latest().saturating_sub(self.delay));
                 let times = PathTimes {
                     min: self.rtt.min(),
                     latest: self.rtt.latest(),
@@ -111,4 +111,14 @@ fn a_path_stays_full_and_its_queue_short_for_half_a_minute() {
         let product = Duration::from_millis(rtt_ms);
         assert!(queueing < product + Duration::from_millis(10), "{megabits} Mbit/s: {queueing:?}");
     }
+}
+
+#[test]
+fn a_path_that_became_three_times_as_long_is_full_again_within_three_seconds() {
+    let mut model = Model::new(50.0, 40);
+    model.run(Duration::from_secs(4), u64::MAX);
+    model.delay *= 3;
+    model.run(Duration::from_secs(3), u64::MAX);
+    let used = model.utilisation(Duration::from_secs(1));
+    assert!(used > 0.85, "{used}");
 }
