@@ -9,6 +9,7 @@ pub mod growth;
 pub mod namespace;
 pub mod packet;
 pub mod programs;
+pub mod scratch;
 pub mod table;
 pub mod tcp;
 pub mod wires;
