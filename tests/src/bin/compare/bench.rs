@@ -10,7 +10,7 @@ use cjp2p_tests::lab::table::Mark;
 use cjp2p_tests::lab::{Error, Programs};
 
 use crate::net::Net;
-use crate::others::Others;
+use crate::others::{Missing, Others};
 use crate::process::Sample;
 use crate::report::{Line, Memory};
 
@@ -31,7 +31,7 @@ pub(crate) struct Bench {
     /// How many files the row `restart` has.
     pub(crate) files: usize,
     pub(crate) loopback: Net,
-    veth: OnceCell<Result<Net, String>>,
+    veth: OnceCell<Result<Net, Missing>>,
     scratch: PathBuf,
     count: Cell<u64>,
     /// What the row that is being measured took of memory.
@@ -67,7 +67,7 @@ impl Bench {
     ///
     /// Why it cannot be had.
     pub(crate) fn veth(&self) -> Result<&Net, Error> {
-        let net = self.veth.get_or_init(|| Net::veth().map_err(|error| error.to_string()));
+        let net = self.veth.get_or_init(|| Net::veth().map_err(|error| Missing(error.to_string())));
         net.as_ref().map_err(|why| why.clone().into())
     }
 

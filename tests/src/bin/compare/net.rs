@@ -1,6 +1,7 @@
 //! What lies between the two ends: loopback, or a pair of virtual Ethernet interfaces.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
@@ -58,13 +59,12 @@ impl Net {
             (Net::Veth { .. }, End::Server) => SERVER,
             (Net::Veth { .. }, End::Getter) => GETTER,
         };
-        let free = match self {
-            Net::Loopback => TcpListener::bind((ip, 0))?.local_addr()?.port(),
-            Net::Veth { .. } => self
-                .run(end, move || (PORT..).find(|port| TcpListener::bind((ip, *port)).is_ok()))?
-                .ok_or("no free port")?,
+        let find = move || match ip {
+            Ipv4Addr::LOCALHOST => Ok(TcpListener::bind((ip, 0))?.local_addr()?.port()),
+            _ => (PORT..).find(|port| is_free((ip, *port).into())).ok_or(io::ErrorKind::AddrInUse.into()),
         };
-        Ok((IpAddr::V4(ip), free).into())
+        let free: io::Result<u16> = self.run(end, find)?;
+        Ok((IpAddr::V4(ip), free?).into())
     }
 
     /// Starts what [`namespace::command`] made, at one end.
@@ -95,6 +95,11 @@ impl Net {
             Net::Veth { getter, .. } => getter.run(job),
         }
     }
+}
+
+/// Whether neither TCP nor UDP has a port.
+fn is_free(address: SocketAddr) -> bool {
+    TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok()
 }
 
 /// Runs `ip` in a namespace.

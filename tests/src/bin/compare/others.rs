@@ -1,6 +1,7 @@
 //! The programs of others: which are installed, and how they are run.
 
 use std::cell::OnceCell;
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -19,6 +20,18 @@ const TORRENT: &str = include_str!("torrent.py");
 /// Where a program may lie beside the folders of `PATH`: users' shells often leave these out.
 const MORE_FOLDERS: [&str; 2] = ["/usr/sbin", "/sbin"];
 
+/// Why something cannot be measured here: nothing failed, but a program or a right is missing.
+#[derive(Clone, Debug)]
+pub(crate) struct Missing(pub(crate) String);
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Missing {}
+
 /// The programs of others that are installed.
 #[derive(Default)]
 pub(crate) struct Others {
@@ -35,7 +48,7 @@ impl Others {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let folders = std::env::split_paths(&path).chain(MORE_FOLDERS.map(PathBuf::from));
         let found = folders.map(|folder| folder.join(name)).find(|path| path.is_file());
-        found.ok_or_else(|| format!("{name} is not installed").into())
+        found.ok_or_else(|| Missing(format!("{name} is not installed")).into())
     }
 
     /// A Python that has libtorrent: the first in the path, or that of the system.
@@ -46,7 +59,7 @@ impl Others {
         };
         let all = || self.find("python3").ok().into_iter().chain([PathBuf::from("/usr/bin/python3")]);
         let found = self.python.get_or_init(|| all().find(has_it));
-        found.clone().ok_or_else(|| "no python3 has the module libtorrent".into())
+        found.clone().ok_or_else(|| Missing("no python3 has the module libtorrent".into()).into())
     }
 
     /// The versions of those that are installed, and which are not.

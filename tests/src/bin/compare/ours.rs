@@ -11,7 +11,7 @@ use std::time::Instant;
 use cjp2p_tests::lab::{Error, programs};
 use serde_json::Value;
 
-use crate::bench::Bench;
+use crate::bench::{Bench, MIB};
 use crate::net::{End, Net};
 use crate::process::{Sample, Server, run};
 
@@ -71,6 +71,8 @@ impl<'a> Serve<'a> {
             }
         }
         let seconds = begun.elapsed().as_secs_f64();
+        let memory = server.peak() / MIB;
+        eprintln!("compare: cjp2p-serve is ready after {seconds:.3} s, had {memory} MiB resident");
         let mut ids = BTreeMap::new();
         for line in printed {
             let event: Value = serde_json::from_str(&line)?;

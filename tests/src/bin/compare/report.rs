@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use cjp2p_tests::lab::Error;
 use cjp2p_tests::lab::table::{Mark, digits, median};
 
 /// What a mark is about.
@@ -87,12 +88,14 @@ pub(crate) const HEAD: &str = "\
 ";
 
 /// The lines of one row, or why there are none.
-pub(crate) fn row(title: &str, measured: &Result<Vec<Line>, String>) -> String {
+pub(crate) fn row(title: &str, measured: Result<&[Line], &Error>) -> String {
     match measured {
         Ok(lines) => {
             lines.iter().enumerate().map(|(n, line)| line.markdown(if n == 0 { title } else { "" })).collect()
         }
-        Err(why) => format!("| {title} | not measured: {} | | | | | |\n", why.replace(['\n', '|'], " ")),
+        Err(why) => {
+            format!("| {title} | not measured: {} | | | | | |\n", why.to_string().replace(['\n', '|'], " "))
+        }
     }
 }
 
