@@ -1,5 +1,7 @@
 //! Datagrams: bytes to messages, and messages to bytes.
 
+mod own_spelling;
+
 use std::fmt;
 use std::net::SocketAddr;
 
@@ -39,6 +41,14 @@ impl std::error::Error for DatagramError {}
 ///
 /// Where the datagram as a whole is not a JSON array in UTF-8.
 pub fn decode(bytes: &[u8]) -> Result<Vec<Message<'_>>, DatagramError> {
+    match own_spelling::decode(bytes) {
+        Some(messages) => Ok(messages),
+        None => decode_any(bytes),
+    }
+}
+
+/// Reads a datagram in any spelling.
+fn decode_any(bytes: &[u8]) -> Result<Vec<Message<'_>>, DatagramError> {
     struct Elements;
     impl<'de> Visitor<'de> for Elements {
         type Value = Vec<Message<'de>>;

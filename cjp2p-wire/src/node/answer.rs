@@ -116,7 +116,7 @@ impl Node {
         value: &serde_json::value::RawValue,
         beside: Proof,
     ) {
-        let Some(text) = cookie_text(value) else {
+        let Some(text) = cookie_text(value.get()) else {
             return;
         };
         let (cookie, request) = match text.split_once('.') {

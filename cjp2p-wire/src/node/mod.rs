@@ -416,7 +416,7 @@ impl Node {
             else {
                 return false;
             };
-            let cookie = inquiry::cookie_text(value);
+            let cookie = inquiry::cookie_text(value.get());
             cookie.is_some_and(|cookie| self.mint.check(now, from, &cookie) != Proof::None)
         })
     }
