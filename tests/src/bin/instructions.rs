@@ -9,9 +9,11 @@
 #![allow(clippy::print_stdout)] // It prints a table.
 
 use std::hint::black_box;
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use cjp2p_tests::lab::Error;
+use cjp2p_tests::lab::document::Output;
 use cjp2p_tests::lab::table::digits;
 use cjp2p_tests::pair::Pair;
 use cjp2p_tests::{content, sim::memory::MemoryBlobs};
@@ -31,6 +33,9 @@ struct Cli {
     /// How many MiB of content each part moves
     #[arg(long, value_name = "MIB", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..1024))]
     size: u32,
+    /// Put the table into this document too, between its lines `<!-- instructions -->` and `<!-- end of instructions -->`
+    #[arg(long, value_name = "FILE")]
+    into: Option<PathBuf>,
     /// Do the work of one part, to be counted
     #[arg(long, hide = true)]
     part: Option<Part>,
@@ -77,26 +82,31 @@ fn main() -> ExitCode {
     }
 }
 
+const HEAD: &str = "\
+| what | per datagram, MTU 1500 | per byte | per datagram, large blocks | per byte |
+|---|---|---|---|---|
+";
+
 /// Counts everything, and prints the table.
 fn table(cli: &Cli) -> Result<(), Error> {
-    println!("| what | per datagram, MTU 1500 | per byte | per datagram, large blocks | per byte |");
-    println!("|---|---|---|---|---|");
-    let print = |what: &str, of: [[f64; 2]; 2]| {
+    let mut output = Output::new(cli.into.as_deref(), "instructions")?;
+    output.print(HEAD)?;
+    let mut print = |what: &str, of: [[f64; 2]; 2]| {
         let cells = of.map(|[datagram, byte]| format!("{datagram:.0} | {}", digits(byte)));
-        println!("| {what} | {} |", cells.join(" | "));
+        output.print(&format!("| {what} | {} |\n", cells.join(" | ")))
     };
     let per = |part| -> Result<[[f64; 2]; 2], Error> {
         Ok([count(part, ETHERNET, cli.size)?, count(part, LOOPBACK, cli.size)?])
     };
-    print("encode a `Content`", per(Part::Encode)?);
-    print("decode a `Content`, to its bytes", per(Part::Decode)?);
+    print("encode a `Content`", per(Part::Encode)?)?;
+    print("decode a `Content`, to its bytes", per(Part::Decode)?)?;
     let (serve, take) = (per(Part::Serve)?, per(Part::Take)?);
-    print("serve: a node that answers", serve);
-    print("take: a node that fetches, hashing included", take);
-    print("the whole path: both nodes", [0, 1].map(|n| [0, 1].map(|m| serve[n][m] + take[n][m])));
+    print("serve: a node that answers", serve)?;
+    print("take: a node that fetches, hashing included", take)?;
+    print("the whole path: both nodes", [0, 1].map(|n| [0, 1].map(|m| serve[n][m] + take[n][m])))?;
     let [byte, _] = per(Part::Verify)?.map(|[_, byte]| byte);
-    println!("| of that, hashing, a group at a time | | {0} | | {0} |", digits(byte));
-    Ok(())
+    output.print(&format!("| of that, hashing, a group at a time | | {0} | | {0} |\n", digits(byte)))?;
+    output.finish()
 }
 
 /// The instructions of a part per datagram, and per byte of content.

@@ -4,6 +4,7 @@
 //! reaches the other hosts of its lab and nobody else. When the process ends, however it ends, the namespaces vanish and
 //! the programs in them are killed.
 
+pub mod document;
 pub mod emulator;
 pub mod growth;
 pub mod namespace;

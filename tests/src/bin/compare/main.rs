@@ -14,10 +14,10 @@ mod process;
 mod report;
 mod servers;
 
-use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use cjp2p_tests::lab::document::Output;
 use cjp2p_tests::lab::{Error, Programs, namespace, scratch};
 use clap::Parser;
 
@@ -48,6 +48,9 @@ struct Cli {
     /// How many files the row `restart` has
     #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..))]
     files: u32,
+    /// Put the tables into this document too, between its lines `<!-- compare -->` and `<!-- end of compare -->`
+    #[arg(long, value_name = "FILE")]
+    into: Option<PathBuf>,
     /// List the rows, and end
     #[arg(long)]
     list: bool,
@@ -144,13 +147,13 @@ fn run(cli: &Cli) -> Result<ExitCode, Error> {
     let room = rows.iter().map(|row| (row.room)(size, cli.files.into())).max().unwrap_or(0);
     check_room(room + SPARE)?;
     let programs = Programs::beside_this()?;
+    let mut output = Output::new(cli.into.as_deref(), "compare")?;
     let scratch = scratch::folder(Path::new(FILES), "cjp2p-compare-")?;
     let others = Others::default();
     let about = about(cli, &others);
     let bench = Bench::new(programs, others, scratch.path(), cli.runs as usize, size, cli.files as usize);
 
-    println!("{about}\n");
-    print!("{}", report::HEAD);
+    output.print(&format!("{about}\n\n{}", report::HEAD))?;
     let mut all_met = true;
     let mut memory: Vec<(&str, Memory)> = Vec::new();
     for row in rows {
@@ -163,14 +166,14 @@ fn run(cli: &Cli) -> Result<ExitCode, Error> {
                 all_met &= why.is::<Missing>();
             }
         }
-        print!("{}", report::row(&format!("`{}`: {}", row.name, row.title), measured.as_deref()));
-        std::io::stdout().flush()?;
+        output.print(&report::row(&format!("`{}`: {}", row.name, row.title), measured.as_deref()))?;
         if let Some(taken) = bench.take_memory() {
             all_met &= taken.is_met();
             memory.push((row.name, taken));
         }
     }
-    print!("{}", report::memory(&memory));
+    output.print(&report::memory(&memory))?;
+    output.finish()?;
     Ok(if all_met { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -207,8 +210,7 @@ fn about(cli: &Cli, others: &Others) -> String {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let busy = read("/proc/loadavg").split(' ').next().unwrap_or("?").to_owned();
     format!(
-        "{} runs that count, {} MiB of random bytes, files on tmpfs. {cores} cores ({}), Linux {}; load before the start \
-         {busy}. Beside: {}.",
+        "Runs that count: {}, each of {} MiB. On: {cores} cores ({}), Linux {}, load before the start {busy}. Beside: {}.",
         cli.runs,
         cli.size,
         model.unwrap_or("unknown"),
