@@ -1,7 +1,7 @@
 //! Hashing one file, ours beside what others do.
 
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::PathBuf;
 
 use cjp2p_tests::lab::table::Mark;
 use cjp2p_tests::lab::{Error, namespace};
@@ -16,7 +16,7 @@ const RATE: &str = "MB/s";
 /// A program that hashes the content, and how it is told to.
 struct Hasher<'a> {
     bench: &'a Bench,
-    program: std::path::PathBuf,
+    program: PathBuf,
     arguments: &'a [&'a str],
 }
 
@@ -29,7 +29,7 @@ impl Hasher<'_> {
         let mut command = namespace::command(&self.program)?;
         command.args(self.arguments).arg(content).stdout(File::create(&printed)?);
         let sample = run(&self.bench.loopback, End::Getter, vec![command], folder.path())?;
-        Ok((sample, digests(&printed)?))
+        Ok((sample, digests(&fs::read_to_string(printed)?)))
     }
 
     /// The same, but what is printed must hold the digests `expected`.
@@ -43,10 +43,9 @@ impl Hasher<'_> {
 }
 
 /// The digests in what was printed, one to a line.
-fn digests(printed: &Path) -> Result<String, Error> {
-    let text = fs::read_to_string(printed)?;
-    let words = text.split(|c: char| !c.is_ascii_hexdigit());
-    Ok(words.filter(|word| word.len() == 64).collect::<Vec<_>>().join("\n"))
+fn digests(printed: &str) -> String {
+    let words = printed.split(|c: char| !c.is_ascii_hexdigit());
+    words.filter(|word| word.len() == 64).collect::<Vec<_>>().join("\n")
 }
 
 fn ours<'a>(bench: &'a Bench, arguments: &'a [&'a str]) -> Hasher<'a> {
@@ -94,4 +93,23 @@ pub(crate) fn all(bench: &Bench) -> Result<Vec<Line>, Error> {
         all.iter().map(|sample| sample.seconds).collect(),
         (0..all.len()).map(slower).collect(),
     )])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digests_are_found_in_the_lines_of_all_programs() {
+        let hex = "0123456789abcdef".repeat(4);
+        for line in [
+            format!("{hex}  content\n"),
+            format!("blake3/{hex}  content\n"),
+            format!("SHA2-256(content)= {hex}\n"),
+        ] {
+            assert_eq!(digests(&line), hex, "{line}");
+        }
+        assert_eq!(digests(&format!("blake3/{hex}  content\n{hex}  content\n")), format!("{hex}\n{hex}"));
+        assert_eq!(digests(&format!("{hex}00  content\n")), "");
+    }
 }

@@ -71,11 +71,11 @@ impl Others {
             };
             let text = [said.stdout, said.stderr].concat();
             let text = String::from_utf8_lossy(&text).into_owned();
-            let is_version = |word: &&str| {
-                word.starts_with(|c: char| c.is_ascii_digit()) && word.contains('.') || word.contains("/1.")
-            };
-            let version = text.split_whitespace().find(is_version).unwrap_or("of unknown version");
-            format!("{name} {}", version.trim_start_matches("nginx/"))
+            // "nginx version: nginx/1.22.1", "curl 7.88.1 (...)"
+            let mut words = text.split_whitespace().filter_map(|word| word.rsplit('/').next());
+            let version =
+                words.find(|word| word.starts_with(|c: char| c.is_ascii_digit()) && word.contains('.'));
+            format!("{name} {}", version.unwrap_or("of unknown version"))
         };
         let torrent = self.python().ok().and_then(|python| {
             let said = Command::new(python).args(["-c", TORRENT, "version"]).output().ok()?;

@@ -151,3 +151,41 @@ impl Drop for Server {
         let _ = self.child.wait();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        command
+    }
+
+    #[test]
+    fn the_last_word_of_a_program_that_fails_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let commands = vec![shell("exit 0"), shell("echo first >&2; echo last >&2; exit 3")];
+        let why = run(&Net::Loopback, End::Getter, commands, folder.path()).unwrap_err().to_string();
+        assert!(why.contains("3: last"), "{why}");
+    }
+
+    #[test]
+    fn processor_time_and_memory_of_programs_that_end_are_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let busy = || shell("i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done");
+        let sample = run(&Net::Loopback, End::Getter, vec![busy(), busy()], folder.path()).unwrap();
+        assert!(sample.cpu > 0.01 && sample.peak > 1 << 18, "{sample:?}");
+    }
+
+    #[test]
+    fn processor_time_of_a_program_that_runs_is_counted() {
+        let server = Server::new(shell("while :; do :; done").spawn().unwrap());
+        let begun = Instant::now();
+        while server.cpu().unwrap() < 0.05 {
+            assert!(begun.elapsed() < Duration::from_secs(60), "it takes no processor time");
+            std::thread::sleep(LOOK);
+        }
+        assert!(server.peak() > 0);
+    }
+}
