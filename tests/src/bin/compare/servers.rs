@@ -96,13 +96,24 @@ fn many(bench: &Bench, net: &Net) -> Result<Vec<Line>, Error> {
         Ok(sample)
     };
     let [all, alone] = bench.in_turn([&mut all, &mut || one.get()])?;
-    let rate = |length: u64, samples: &[Sample]| {
-        samples.iter().map(|sample| length as f64 / sample.seconds / 1e6).collect()
+    let together = GETTERS as u64 * GETTERS_LENGTH;
+    let per = |length: u64, samples: &[Sample], figure: fn(f64, Sample) -> f64| {
+        samples.iter().map(|sample| figure(length as f64, *sample)).collect()
     };
-    Ok(vec![Line::ratio(
-        "MB/s of all together; of one alone",
-        Mark::AtLeast(0.7),
-        rate(GETTERS as u64 * GETTERS_LENGTH, &all),
-        rate(bench.size, &alone),
-    )])
+    let rate = |length, sample: Sample| length / sample.seconds / 1e6;
+    let cpu = |length, sample: Sample| sample.cpu / (length / (1024 * MIB) as f64);
+    Ok(vec![
+        Line::ratio(
+            "MB/s of all together; of one alone",
+            Mark::AtLeast(0.7),
+            per(together, &all, rate),
+            per(bench.size, &alone, rate),
+        ),
+        Line::ours(
+            "CPU seconds of all per GiB",
+            Mark::None,
+            per(together, &all, cpu),
+            per(bench.size, &alone, cpu),
+        ),
+    ])
 }
