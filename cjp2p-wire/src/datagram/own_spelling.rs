@@ -60,26 +60,28 @@ pub(super) fn decode<'a>(bytes: &'a [u8], room: &'a mut Vec<u8>) -> Option<Vec<M
     Some(messages)
 }
 
-/// The short text up to the closing quote, and what is after that. Only of ASCII characters that stand for themselves.
+/// The text up to the closing quote, and what is after that. Only of characters that stand for themselves.
 fn text(bytes: &[u8]) -> Option<(&str, &[u8])> {
-    let stands = |byte: u8| (0x20..0x7f).contains(&byte) && byte != b'"' && byte != b'\\';
-    let length = bytes.iter().take_while(|&&byte| stands(byte)).count();
-    let after = bytes[length..].strip_prefix(b"\"")?;
-    Some((str::from_utf8(&bytes[..length]).ok()?, after))
+    let (text, after) = bytes.split_at(memchr::memchr(b'"', bytes)?);
+    let stand_for_themselves = text.iter().fold(true, |all, &byte| all & (byte >= b' ') & (byte != b'\\'));
+    let text = str::from_utf8(text).ok().filter(|_| stand_for_themselves)?;
+    Some((text, &after[1..]))
 }
 
 /// A number as JSON writes it, without sign, fraction or exponent, and what is after it.
 fn number(bytes: &[u8]) -> Option<(u64, &[u8])> {
-    let digits = bytes.iter().take(MAX_DIGITS + 1).take_while(|byte| byte.is_ascii_digit()).count();
-    let (digits, rest) = bytes.split_at(digits);
-    let is_number = match digits {
-        [] => false,
-        [b'0', rest @ ..] => rest.is_empty(),
-        _ => digits.len() <= MAX_DIGITS,
-    };
-    let value = digits.iter().fold(0u64, |value, digit| value.wrapping_mul(10) + u64::from(digit - b'0'));
+    let mut value = 0u64;
+    let mut digits = 0;
+    while let Some(digit @ b'0'..=b'9') = bytes.get(digits)
+        && digits < MAX_DIGITS
+    {
+        value = value * 10 + u64::from(digit - b'0');
+        digits += 1;
+    }
+    let more = bytes.get(digits).is_some_and(u8::is_ascii_digit);
+    let is_number = digits == 1 || (digits > 1 && bytes[0] != b'0' && !more);
     // A fraction or an exponent may follow; what does is no concern here unless it is what we write.
-    (is_number && value <= MAX_NUMBER).then_some((value, rest))
+    (is_number && value <= MAX_NUMBER).then(|| (value, &bytes[digits..]))
 }
 
 #[cfg(test)]

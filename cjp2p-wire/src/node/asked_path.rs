@@ -32,6 +32,8 @@ pub(super) struct AskedPath {
     places: BTreeSet<(JobId, Space, u64, Sequence)>,
     // No request is for more bytes.
     longest: u64,
+    // Which was answered last: its blocks come one after another.
+    answered: Sequence,
     /// Bytes of a datagram that cross the path whole, as far as the route says.
     pub(super) room: usize,
     /// Long datagrams seem to be swallowed: ask for short ones.
@@ -53,6 +55,7 @@ impl AskedPath {
             path: Path::new(ORDINARY_DATAGRAM as u64),
             places: BTreeSet::new(),
             longest: 0,
+            answered: 0,
             room: ORDINARY_DATAGRAM,
             narrow: false,
             widen_at: Time::ZERO,
@@ -137,8 +140,9 @@ impl AskedPath {
 
     /// Notes that what was asked for came. Returns the request for that block alone, once.
     pub(super) fn on_answer(&mut self, now: Time, asked: Asked) -> Option<Flight> {
-        let Flight { job, ask } = self.path.on_answer(now, asked)?;
-        if self.path.flight(asked.request).is_none() {
+        let (Flight { job, ask }, is_last) = self.path.on_answer(now, asked)?;
+        self.answered = asked.request;
+        if is_last {
             self.places.remove(&(job, ask.space, ask.range.start, asked.request));
         }
         Some(Flight { job, ask: ask.part(asked.nth..asked.nth + 1) })
@@ -151,14 +155,19 @@ impl AskedPath {
 
     /// The block asked for that one at this place answers.
     pub(super) fn answered_by(&self, job: JobId, space: Space, offset: u64) -> Option<Asked> {
-        let first = (job, space, offset.saturating_sub(self.longest), 0);
-        let near = self.places.range(first..=(job, space, offset, Sequence::MAX)).rev();
-        near.filter_map(|&(.., request)| {
-            let ask = &self.path.flight(request)?.ask;
-            let within = ask.range.contains(&offset) || ask.range.start == offset;
-            let asked = Asked { request, nth: ((offset - ask.range.start) / ask.block.max(1)) as u32 };
-            (within && self.path.open(asked).is_some()).then_some(asked)
+        let open_in = |request| {
+            let flight = self.path.flight(request)?;
+            let ask = &flight.ask;
+            let here = ask.range.contains(&offset) || ask.range.start == offset;
+            let asked =
+                Asked { request, nth: (offset.checked_sub(ask.range.start)? / ask.block.max(1)) as u32 };
+            let same = flight.job == job && ask.space == space;
+            (same && here && self.path.is_open(asked)).then_some(asked)
+        };
+        open_in(self.answered).or_else(|| {
+            let first = (job, space, offset.saturating_sub(self.longest), 0);
+            let mut near = self.places.range(first..=(job, space, offset, Sequence::MAX)).rev();
+            near.find_map(|&(.., request)| open_in(request))
         })
-        .next()
     }
 }

@@ -1,5 +1,6 @@
 //! What is known of each address we talk with.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -118,16 +119,37 @@ pub struct Acquaintance {
 /// All contacts.
 #[derive(Debug, Default)]
 pub(super) struct Contacts {
-    by_address: BTreeMap<SocketAddr, Contact>,
+    // Invariant: the places in `contacts` that are not free, each once.
+    by_address: BTreeMap<SocketAddr, usize>,
+    contacts: Vec<Contact>,
+    free: Vec<usize>,
+    /// Who was looked for last, and is there: datagrams of a peer come in bunches.
+    last: Cell<Option<(SocketAddr, usize)>>,
 }
 
 impl Contacts {
     pub(super) fn get(&self, address: SocketAddr) -> Option<&Contact> {
-        self.by_address.get(&address)
+        self.contacts.get(self.place(address)?)
     }
 
     pub(super) fn get_mut(&mut self, address: SocketAddr) -> Option<&mut Contact> {
-        self.by_address.get_mut(&address)
+        let place = self.place(address)?;
+        self.contacts.get_mut(place)
+    }
+
+    fn place(&self, address: SocketAddr) -> Option<usize> {
+        match self.last.get() {
+            Some((last, place)) if last == address => Some(place),
+            _ => {
+                let place = *self.by_address.get(&address)?;
+                self.last.set(Some((address, place)));
+                Some(place)
+            }
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (SocketAddr, &Contact)> {
+        self.by_address.iter().map(|(&address, &place)| (address, &self.contacts[place]))
     }
 
     /// The contact at `address`, made if there is none.
@@ -135,24 +157,36 @@ impl Contacts {
         if self.by_address.len() >= MAX_CONTACTS && !self.by_address.contains_key(&address) {
             self.evict();
         }
-        self.by_address.entry(address).or_insert_with(Contact::new)
+        let place = match self.place(address) {
+            Some(place) => place,
+            None => {
+                let place = self.free.pop().unwrap_or(self.contacts.len());
+                if place == self.contacts.len() {
+                    self.contacts.push(Contact::new());
+                }
+                self.by_address.insert(address, place);
+                place
+            }
+        };
+        &mut self.contacts[place]
     }
 
     fn evict(&mut self) {
         let stalest = self
-            .by_address
             .iter()
             .filter(|(_, contact)| contact.path.is_none())
             .min_by_key(|(_, contact)| contact.last_heard)
-            .map(|(&address, _)| address);
-        if let Some(address) = stalest {
-            self.by_address.remove(&address);
+            .map(|(address, _)| address);
+        if let Some(place) = stalest.and_then(|address| self.by_address.remove(&address)) {
+            self.contacts[place] = Contact::new();
+            self.free.push(place);
+            self.last.set(None);
         }
     }
 
     /// A datagram came. Nothing is stored for a stranger that proves nothing.
     pub(super) fn on_heard(&mut self, now: Time, address: SocketAddr, proves: bool) {
-        match self.by_address.get_mut(&address) {
+        match self.get_mut(address) {
             Some(contact) if proves || !contact.returns_always => contact.last_heard = Some(now),
             _ => {}
         }
@@ -186,13 +220,13 @@ impl Contacts {
     }
 
     pub(super) fn on_round_trip(&mut self, address: SocketAddr, round_trip: Duration) {
-        if let Some(contact) = self.by_address.get_mut(&address) {
+        if let Some(contact) = self.get_mut(address) {
             contact.round_trip = Some(round_trip);
         }
     }
 
     pub(super) fn acquaintances(&self) -> impl Iterator<Item = Acquaintance> + '_ {
-        self.by_address.iter().filter(|(_, contact)| !contact.is_us).filter_map(|(&address, contact)| {
+        self.iter().filter(|(_, contact)| !contact.is_us).filter_map(|(address, contact)| {
             let measured = contact.path.as_ref().and_then(AskedPath::round_trip);
             Some(Acquaintance {
                 address,
@@ -207,12 +241,11 @@ impl Contacts {
 
     /// Peers to tell others about: proved, and heard lately.
     pub(super) fn presentable(&self, now: Time) -> impl Iterator<Item = SocketAddr> + '_ {
-        self.by_address
-            .iter()
+        self.iter()
             .filter(move |(_, contact)| {
                 let fresh = contact.last_heard.is_some_and(|at| now.since(at) < FRESH);
                 fresh && contact.is_proved() && !contact.is_shunned()
             })
-            .map(|(&address, _)| address)
+            .map(|(address, _)| address)
     }
 }

@@ -195,7 +195,7 @@ pub(super) fn cookie_text(value: &str) -> Option<Cow<'_, str>> {
     // Our own spelling, which comes with every datagram of a fetch.
     let plain = value.strip_prefix(r#"{"cookie":""#).and_then(|rest| rest.strip_suffix(r#""}"#));
     if let Some(plain) = plain
-        && !plain.contains(['"', '\\'])
+        && memchr::memchr2(b'"', b'\\', plain.as_bytes()).is_none()
     {
         return Some(Cow::Borrowed(plain));
     }

@@ -197,11 +197,11 @@ impl<T: Clone> Path<T> {
         self.flights.get(&request).map(|flight| &flight.what)
     }
 
-    /// What a request asked for, where this block of it is open: it neither came nor was asked for anew.
-    pub fn open(&self, asked: Asked) -> Option<&T> {
-        let flight = self.flights.get(&asked.request)?;
-        let is_open = asked.nth < flight.answers.blocks && flight.open & asked.bit() != 0;
-        is_open.then_some(&flight.what)
+    /// Whether this block is open: it neither came nor was asked for anew.
+    pub fn is_open(&self, asked: Asked) -> bool {
+        self.flights
+            .get(&asked.request)
+            .is_some_and(|flight| asked.nth < flight.answers.blocks && flight.open & asked.bit() != 0)
     }
 
     /// The oldest block on its way of a request for which `matches` holds.
@@ -211,17 +211,20 @@ impl<T: Clone> Path<T> {
         Some(Asked { request, nth: flight.live().trailing_zeros() })
     }
 
-    /// Notes that a block came. Returns what its request asked for, once for each block.
-    pub fn on_answer(&mut self, now: Time, asked: Asked) -> Option<T> {
-        self.open(asked)?;
+    /// Notes that a block came. Returns what its request asked for, once for each block, and whether it was the last one open.
+    pub fn on_answer(&mut self, now: Time, asked: Asked) -> Option<(T, bool)> {
         let flight = self.flights.get_mut(&asked.request)?;
+        if asked.nth >= flight.answers.blocks || flight.open & asked.bit() == 0 {
+            return None;
+        }
         let (stamp, sent_at, again) = (flight.stamp, flight.sent_at, flight.again);
         let bytes = flight.answers.of(asked.nth);
         let was_lost = flight.lost & asked.bit() != 0;
         flight.open &= !asked.bit();
         flight.lost &= !asked.bit();
         let what = flight.what.clone();
-        if flight.open == 0 {
+        let is_last = flight.open == 0;
+        if is_last {
             self.flights.remove(&asked.request);
         }
         self.silences = 0;
@@ -248,7 +251,7 @@ impl<T: Clone> Path<T> {
             };
             self.window.on_arrived(now, stamp, bytes, times);
         }
-        Some(what)
+        Some((what, is_last))
     }
 
     /// Forgets a block that is asked for anew. Returns whether it was open.
@@ -461,7 +464,7 @@ mod tests {
             path.on_answer(at(109), one(first + later));
         }
         assert_eq!(path.detect_losses(at(109)), [(0, 0..1)]);
-        assert_eq!(path.on_answer(at(110), one(first)), Some(0));
+        assert_eq!(path.on_answer(at(110), one(first)), Some((0, true)));
         // From now on six may overtake one.
         for n in 100..108 {
             path.on_sent(at(120), n, Answers::one(1000), false);
@@ -481,18 +484,18 @@ mod tests {
         assert_eq!((path.live(), path.window.in_flight()), (64, 63_100));
         let asked = |nth| Asked { request, nth };
         for nth in (0..64).filter(|nth| ![2, 3, 9, 63].contains(nth)) {
-            assert_eq!(path.on_answer(at(110), asked(nth)), Some(7));
+            assert_eq!(path.on_answer(at(110), asked(nth)), Some((7, false)));
             assert_eq!(path.on_answer(at(110), asked(nth)), None, "twice");
         }
         assert_eq!(path.detect_losses(at(110)), [(7, 2..4), (7, 9..10)]);
         assert_eq!((path.live(), path.window.in_flight()), (1, 100));
         assert!(path.supersede(asked(2)) && !path.supersede(asked(2)) && !path.supersede(asked(0)));
         assert_eq!(path.on_answer(at(111), asked(2)), None);
-        assert_eq!(path.on_answer(at(111), asked(3)), Some(7));
+        assert_eq!(path.on_answer(at(111), asked(3)), Some((7, false)));
         assert_eq!(path.oldest(|_| true), Some(asked(63)));
-        assert_eq!(path.on_answer(at(111), asked(63)), Some(7));
+        assert_eq!(path.on_answer(at(111), asked(63)), Some((7, false)));
         assert_eq!((path.live(), path.window.in_flight(), path.remembered()), (0, 0, 1));
-        assert_eq!(path.on_answer(at(111), asked(9)), Some(7));
+        assert_eq!(path.on_answer(at(111), asked(9)), Some((7, true)));
         assert_eq!(path.remembered(), 0);
     }
 }

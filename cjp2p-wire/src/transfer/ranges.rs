@@ -6,8 +6,11 @@ use std::ops::Range;
 /// A set of `u64`s, kept as disjoint half-open ranges.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RangeSet {
-    // Invariant: start -> end with start < end, and a gap of at least one between neighbours.
-    ranges: BTreeMap<u64, u64>,
+    // Most sets are a single range, and most changes are at the end of the first: it is kept apart, where that is cheap.
+    // Invariant: the first range; `None` only where the set is empty.
+    first: Option<Range<u64>>,
+    // Invariant: start -> end with start < end, and a gap of at least one between neighbours and after the first.
+    rest: BTreeMap<u64, u64>,
     // Invariant: the sum of all lengths.
     total: u64,
 }
@@ -25,28 +28,41 @@ impl RangeSet {
 
     /// Whether the set is empty.
     pub fn is_empty(&self) -> bool {
-        self.ranges.is_empty()
+        self.first.is_none()
     }
 
     /// How many separate ranges the set is made of.
     pub fn pieces(&self) -> usize {
-        self.ranges.len()
+        usize::from(self.first.is_some()) + self.rest.len()
     }
 
     /// The ranges, in order.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = Range<u64>> + '_ {
-        self.ranges.iter().map(|(&start, &end)| start..end)
+        self.first.iter().cloned().chain(self.rest.iter().map(|(&start, &end)| start..end))
     }
 
     /// What of `within` is in the set, in order.
     pub fn within(&self, within: Range<u64>) -> impl Iterator<Item = Range<u64>> + '_ {
-        let before = self.ranges.range(..within.start).next_back().map(|(&start, &end)| start..end);
+        let first = self.first.clone();
+        let before = self.before(within.start).filter(|range| Some(range) != first.as_ref());
         let clip = move |range: Range<u64>| range.start.max(within.start)..range.end.min(within.end);
-        before
+        let from = within.start;
+        first
             .into_iter()
-            .chain(self.ranges.range(within.start..within.end.max(within.start)).map(|(&s, &e)| s..e))
+            .chain(before)
+            .chain(self.rest.range(from..within.end.max(from)).map(|(&s, &e)| s..e))
             .map(clip)
             .filter(|range| !range.is_empty())
+    }
+
+    /// The last range that begins before `at`.
+    fn before(&self, at: u64) -> Option<Range<u64>> {
+        let first = self.first.as_ref().filter(|first| first.start < at)?;
+        if self.rest.is_empty() || at <= first.end {
+            return Some(first.clone());
+        }
+        let later = self.rest.range(..at).next_back().map(|(&start, &end)| start..end);
+        Some(later.unwrap_or_else(|| first.clone()))
     }
 
     /// Adds `range` and returns how many numbers were new.
@@ -54,82 +70,121 @@ impl RangeSet {
         if range.is_empty() {
             return 0;
         }
-        // What comes in order makes one range longer, in place.
-        let next = self.ranges.range(range.start + 1..).next().map_or(u64::MAX, |(&start, _)| start);
-        if range.end < next
-            && let Some((&start, end)) = self.ranges.range_mut(..=range.start).next_back()
-            && *end >= range.start
-        {
-            debug_assert!(start <= range.start);
-            let new = range.end.saturating_sub(*end);
-            *end += new;
-            self.total += new;
-            return new;
-        }
         let before = self.total;
+        match &mut self.first {
+            Some(first) if range.start > first.end => self.insert_later(range),
+            Some(first) if range.end >= first.start => {
+                let mut joined = first.start.min(range.start)..first.end.max(range.end);
+                self.total -= first.end - first.start;
+                // Swallow every range that it now reaches.
+                while let Some(next) = self.rest.first_entry()
+                    && *next.key() <= joined.end
+                {
+                    let (start, end) = next.remove_entry();
+                    self.total -= end - start;
+                    joined.end = joined.end.max(end);
+                }
+                self.total += joined.end - joined.start;
+                *first = joined;
+            }
+            Some(first) => {
+                self.total += range.end - range.start;
+                let later = std::mem::replace(first, range);
+                self.rest.insert(later.start, later.end);
+            }
+            None => {
+                self.total = range.end - range.start;
+                self.first = Some(range);
+            }
+        }
+        self.total - before
+    }
+
+    /// Adds a range that does not touch the first.
+    fn insert_later(&mut self, range: Range<u64>) {
         let (mut start, mut end) = (range.start, range.end);
         // Swallow every range that overlaps or touches: they all begin at or before `end`.
-        while let Some((&s, &e)) = self.ranges.range(..=end).next_back() {
-            if e < start {
+        while let Some((&s, e)) = self.rest.range_mut(..=end).next_back() {
+            if *e < start {
                 break;
             }
+            if s <= start && end >= *e {
+                // What comes in order makes one range longer, in place.
+                self.total += end - *e;
+                *e = end;
+                return;
+            }
             start = start.min(s);
-            end = end.max(e);
-            self.total -= e - s;
-            self.ranges.remove(&s);
+            end = end.max(*e);
+            self.total -= *e - s;
+            self.rest.remove(&s);
         }
-        self.ranges.insert(start, end);
+        self.rest.insert(start, end);
         self.total += end - start;
-        self.total - before
     }
 
     /// Removes `range` and returns how many numbers were there.
     pub fn remove(&mut self, range: Range<u64>) -> u64 {
-        if range.is_empty() {
+        let Some(first) = self.first.clone().filter(|first| !range.is_empty() && range.end > first.start)
+        else {
             return 0;
-        }
+        };
         let before = self.total;
-        while let Some((&s, &e)) = self.ranges.range(..range.end).next_back() {
+        while let Some((&s, &e)) = self.rest.range(..range.end).next_back() {
             if e <= range.start {
                 break;
             }
-            self.ranges.remove(&s);
+            self.rest.remove(&s);
             self.total -= e - s;
             if e > range.end {
-                self.ranges.insert(range.end, e);
+                self.rest.insert(range.end, e);
                 self.total += e - range.end;
             }
             if s < range.start {
-                self.ranges.insert(s, range.start);
+                self.rest.insert(s, range.start);
                 self.total += range.start - s;
                 break;
             }
+        }
+        let left = first.start..first.end.min(range.start);
+        let right = first.start.max(range.end)..first.end;
+        self.total -= first.end - first.start;
+        let mut parts = [left, right].into_iter().filter(|part| !part.is_empty()).inspect(|part| {
+            self.total += part.end - part.start;
+        });
+        let (one, other) = (parts.next(), parts.next());
+        drop(parts);
+        self.first = one.or_else(|| self.rest.pop_first().map(|(start, end)| start..end));
+        if let Some(other) = other {
+            self.rest.insert(other.start, other.end);
         }
         before - self.total
     }
 
     /// Whether all of `range` is in the set. The empty range is in every set.
     pub fn contains(&self, range: Range<u64>) -> bool {
-        range.is_empty()
-            || self.ranges.range(..=range.start).next_back().is_some_and(|(_, &end)| end >= range.end)
+        range.is_empty() || self.before(range.start + 1).is_some_and(|before| before.end >= range.end)
     }
 
     /// Whether any of `range` is in the set.
     pub fn overlaps(&self, range: Range<u64>) -> bool {
-        !range.is_empty()
-            && self.ranges.range(..range.end).next_back().is_some_and(|(_, &end)| end > range.start)
+        !range.is_empty() && self.before(range.end).is_some_and(|before| before.end > range.start)
     }
 
     /// The first stretch of `within` that is not in the set.
     pub fn first_gap(&self, within: Range<u64>) -> Option<Range<u64>> {
         let mut start = within.start;
-        if let Some((_, &end)) = self.ranges.range(..=start).next_back() {
-            start = start.max(end);
+        if let Some(before) = self.before(start.saturating_add(1)) {
+            start = start.max(before.end);
         }
         if start >= within.end {
             return None;
         }
-        let end = self.ranges.range(start..within.end).next().map_or(within.end, |(&s, _)| s);
+        let end = match &self.first {
+            Some(first) if first.start >= start => within.end.min(first.start),
+            _ if self.rest.is_empty() => within.end,
+            _ => self.rest.range(start..within.end).next().map_or(within.end, |(&s, _)| s),
+        };
         Some(start..end)
     }
 

@@ -33,6 +33,9 @@ pub(crate) const MAX_GATHERED: u64 = 16 << 20;
 /// What a node that is still downloading answers with: whole aligned leaves.
 pub(crate) const ALIGNED_BLOCK: u64 = LEAF_LEN;
 
+/// Extents whose memory is kept for the next ones.
+pub(super) const MAX_SPARE: usize = 16;
+
 /// How long an extent should be on such a path: a power of two between [`SMALL_EXTENT`] and [`LARGE_EXTENT`].
 pub(super) fn unit(path: &PathTerms) -> u64 {
     if path.block >= LARGE_BLOCK {
@@ -119,6 +122,10 @@ pub(super) struct Assembly {
     // Invariant: the sum of their lengths.
     passed_len: u64,
     pub(super) extents: BTreeMap<Key, Extent>,
+    /// Memory of extents that are done.
+    pub(super) spare: Vec<Vec<u8>>,
+    /// The extent that was filled last.
+    pub(super) filled: Key,
     // Invariant: the keys of the extents that have something to ask for.
     pub(super) askable: BTreeSet<Key>,
     // Invariant: content that is done; disjoint from every extent.
@@ -152,6 +159,8 @@ impl Assembly {
             passed: 0,
             passed_len: 0,
             extents: BTreeMap::new(),
+            spare: Vec::new(),
+            filled: (Space::Tree, 0),
             askable: BTreeSet::new(),
             taken: done.clone(),
             done,

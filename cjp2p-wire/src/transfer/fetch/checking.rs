@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use super::assembly::{Assembly, Check, Key, Outcome};
+use super::assembly::{Assembly, Check, Key, MAX_SPARE, Outcome};
 use super::extent::{Extent, Space};
 use crate::transfer::blobs::Sink;
 use crate::tree::{
@@ -22,22 +22,42 @@ impl Assembly {
         sink: &mut dyn Sink,
     ) -> io::Result<Outcome> {
         let mut outcome = Outcome::default();
-        for key in self.overlapping(space, &(offset..offset + data.len() as u64)) {
-            let Some(extent) = self.extents.get_mut(&key) else {
-                continue;
-            };
-            outcome.new += extent.fill(source, offset, data);
-            if !extent.needs_asking() {
-                self.askable.remove(&key);
-            }
-            if extent.is_full() {
-                match space {
-                    Space::Tree => self.finish_run(key, sink, &mut outcome)?,
-                    Space::Content => self.finish_content(key, sink, &mut outcome)?,
-                }
+        let range = offset..offset + data.len() as u64;
+        let last = self.filled;
+        let within = |extent: &Extent| extent.range.start <= range.start && range.end <= extent.range.end;
+        if last.0 == space && self.extents.get(&last).is_some_and(within) {
+            self.fill(last, source, offset, data, sink, &mut outcome)?;
+        } else {
+            for key in self.overlapping(space, &range) {
+                self.fill(key, source, offset, data, sink, &mut outcome)?;
             }
         }
         Ok(outcome)
+    }
+
+    fn fill(
+        &mut self,
+        key: Key,
+        source: SocketAddr,
+        offset: u64,
+        data: &[u8],
+        sink: &mut dyn Sink,
+        outcome: &mut Outcome,
+    ) -> io::Result<()> {
+        let Some(extent) = self.extents.get_mut(&key) else { return Ok(()) };
+        self.filled = key;
+        outcome.new += extent.fill(source, offset, data);
+        let (needs_asking, is_full) = (extent.needs_asking(), extent.is_full());
+        if !needs_asking {
+            self.askable.remove(&key);
+        }
+        if is_full {
+            match key.0 {
+                Space::Tree => self.finish_run(key, sink, outcome)?,
+                Space::Content => self.finish_content(key, sink, outcome)?,
+            }
+        }
+        Ok(())
     }
 
     /// A run is all here: checks it, then everything that waited for it.
@@ -161,6 +181,9 @@ impl Assembly {
         self.askable.remove(&key);
         if let Some(extent) = self.extents.remove(&key) {
             self.gathered -= extent.range.end - extent.range.start;
+            if key.0 == Space::Content && self.spare.len() < MAX_SPARE {
+                self.spare.push(extent.into_memory());
+            }
         }
     }
 

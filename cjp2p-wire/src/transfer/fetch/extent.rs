@@ -35,10 +35,11 @@ pub(super) struct Extent {
 }
 
 impl Extent {
-    pub(super) fn new(range: Range<u64>, owner: Option<SocketAddr>, now: Time) -> Extent {
-        let len = (range.end - range.start) as usize;
+    /// A stretch of which nothing is here; `bytes` is memory that may be used for it.
+    pub(super) fn new(range: Range<u64>, owner: Option<SocketAddr>, now: Time, mut bytes: Vec<u8>) -> Extent {
+        bytes.resize((range.end - range.start) as usize, 0);
         Extent {
-            bytes: vec![0; len],
+            bytes,
             have: RangeSet::new(),
             need: RangeSet::from_iter([range.clone()]),
             range,
@@ -52,6 +53,11 @@ impl Extent {
 
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// Its memory, for another.
+    pub(super) fn into_memory(self) -> Vec<u8> {
+        self.bytes
     }
 
     pub(super) fn is_full(&self) -> bool {

@@ -191,7 +191,8 @@ impl Assembly {
             self.taken.insert(range.clone());
         }
         self.gathered += range.end - range.start;
-        self.extents.insert(key, Extent::new(range, owner, now));
+        let memory = self.spare.pop().unwrap_or_default();
+        self.extents.insert(key, Extent::new(range, owner, now, memory));
         self.askable.insert(key);
         key
     }
