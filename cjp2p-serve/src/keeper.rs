@@ -6,6 +6,7 @@ mod files;
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,7 +17,7 @@ use files::Memory;
 use crate::events::Told;
 use crate::hash_store::{HashStore, Remembered};
 use crate::hasher::{Hashing, Outcome, hash_file};
-use crate::index::{FileNo, FileState, Ids, Index};
+use crate::index::{FileNo, Ids, Index};
 use crate::open::{Identity, Stamp};
 use crate::place::{Place, Source};
 use crate::tree_store::TreeStore;
@@ -26,6 +27,8 @@ use crate::workers::Workers;
 
 /// From a notice to a look at the path: what comes in between needs no look of its own.
 const QUIET: Duration = Duration::from_millis(100);
+/// Ids that are written down at once at the most. What is not written down yet is hashed again if the process is killed.
+const BATCH: usize = 1024;
 /// Files hashed side by side.
 const HASHERS: usize = 2;
 
@@ -77,7 +80,8 @@ pub struct Keeper {
 
 struct Work {
     keeper: Keeper,
-    hashers: Workers<(FileNo, Arc<FileState>)>,
+    /// They are given the number of a file, and its length.
+    hashers: Workers<(FileNo, u64)>,
     watch: Option<Watch>,
     /// Whether only regular looks at everything find all changes.
     blind: bool,
@@ -111,9 +115,20 @@ impl Keeper {
     /// The system has no room for another thread.
     pub fn run(self, tasks: &Receiver<Task>) -> io::Result<()> {
         let (hashing, results) = (self.hashing.clone(), self.tasks.clone());
-        let hash = move |(no, file): (FileNo, Arc<FileState>)| {
-            let lasting = !file.identity.is_from_the_future(Stamp::now());
-            let outcome = hash_file(&file, &hashing);
+        let index = self.index.clone();
+        let hash = move |(no, size): (FileNo, u64)| {
+            let known = index.lock().unwrap_or_else(PoisonError::into_inner).get(no);
+            let (outcome, lasting) = match known {
+                Some((file, _)) => {
+                    let lasting = !file.identity.is_from_the_future(Stamp::now());
+                    (hash_file(&file, &hashing), lasting)
+                }
+                // It has changed or gone while it was in the queue, and the keeper knows.
+                None => {
+                    hashing.total.fetch_sub(size, Ordering::Relaxed);
+                    (Outcome::Changed, false)
+                }
+            };
             // Fails only when all is about to end.
             let _ = results.send(Task::Hashed { no, outcome, lasting });
         };
@@ -343,6 +358,14 @@ impl Work {
         self.check_ready();
     }
 
+    /// Has ids remembered, a batch at a time.
+    fn remember_soon(&mut self, identity: Identity, ids: Ids) {
+        self.to_remember.push((identity, ids));
+        if self.to_remember.len() >= BATCH {
+            self.remember();
+        }
+    }
+
     /// Writes down what is to be remembered.
     fn remember(&mut self) {
         if self.to_remember.is_empty() {
@@ -355,7 +378,7 @@ impl Work {
     }
 
     fn tidy_up(&self, memory: Memory) {
-        let roots = memory.0.and_then(|remembered| remembered.roots_after_tidying());
+        let roots = memory.0.and_then(|mut remembered| remembered.roots_after_tidying());
         if let Some(roots) = roots {
             self.keeper.trees.remove_all_but(&roots);
         }
