@@ -94,6 +94,9 @@ pub struct ListEnd {
 /// The first bytes of a hash, and the slot of a file that has it. Whether it has it is seen from the file itself.
 type Key = (u64, u32);
 
+/// What [`Index::search`] finds.
+type InFolder<'a> = (&'a Arc<Path>, &'a [u32], Result<usize, usize>);
+
 /// All known files. A file is known by where it is, gets ids when it has been hashed, and loses them with any change.
 ///
 /// Invariant: the maps below hold exactly what follows from `files`.
@@ -156,7 +159,7 @@ impl Index {
         let Place { source, relative, target } = place;
         let (folder, name) = split(&relative);
         let (folder, at) = match self.search(source.number, folder, name) {
-            Some((folder, Ok(at) | Err(at))) => (folder.clone(), at),
+            Some((folder, _, Ok(at) | Err(at))) => (folder.clone(), at),
             None => (folder.into(), 0),
         };
         let folders = self.sources.entry(source.number).or_default();
@@ -183,7 +186,7 @@ impl Index {
         let ids = self.withdraw(no);
         let entry = self.entry(no)?;
         let number = entry.source.number;
-        if let Some((folder, Ok(at))) = self.search(number, &entry.folder, &entry.name)
+        if let Some((folder, _, Ok(at))) = self.search(number, &entry.folder, &entry.name)
             && let (folder, Some(folders)) = (folder.clone(), self.sources.get_mut(&number))
             && let Some(files) = folders.get_mut(&folder)
         {
@@ -246,15 +249,16 @@ impl Index {
     /// The file at a place.
     pub fn at(&self, source: u32, relative: &Path) -> Option<FileNo> {
         let (folder, name) = split(relative);
-        let (folder, found) = self.search(source, folder, name)?;
-        self.no_of(*self.sources.get(&source)?.get(folder)?.get(found.ok()?)?)
+        let (_, files, found) = self.search(source, folder, name)?;
+        self.no_of(*files.get(found.ok()?)?)
     }
 
-    /// The folder, and where in its list a file is, or would have to be.
-    fn search(&self, source: u32, folder: &Path, name: &OsStr) -> Option<(&Arc<Path>, Result<usize, usize>)> {
+    /// The folder, its files, and where among these a file is, or would have to be.
+    fn search(&self, source: u32, folder: &Path, name: &OsStr) -> Option<InFolder<'_>> {
         let (folder, files) = self.sources.get(&source)?.get_key_value(folder)?;
         let name_of = |slot: &u32| self.in_slot(*slot).map(|entry| &*entry.name);
-        Some((folder, files.binary_search_by(|slot| name_of(slot).cmp(&Some(name)))))
+        let found = files.binary_search_by(|slot| name_of(slot).cmp(&Some(name)));
+        Some((folder, files, found))
     }
 
     /// The files below `relative` of a source, itself included, that the walk numbered `walk` did not see. In the order

@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -29,6 +29,8 @@ use crate::workers::Workers;
 const QUIET: Duration = Duration::from_millis(100);
 /// Ids that are written down at once at the most. What is not written down yet is hashed again if the process is killed.
 const BATCH: usize = 1024;
+/// Results that wait for the keeper to take them, at the most: while it walks, small files are hashed faster than that.
+const UNTAKEN: usize = 4096;
 /// Files hashed side by side.
 const HASHERS: usize = 2;
 
@@ -95,6 +97,8 @@ struct Work {
     waiting: BTreeSet<(Instant, FileNo)>,
     /// Files that the hashers have or will come to.
     at_hashers: HashSet<FileNo>,
+    /// One for each result that the hashers sent and that is not taken yet.
+    results: Receiver<()>,
     /// How often files changed while they were hashed, or before they were read.
     changes: HashMap<(u32, Arc<Path>), u32>,
     /// What was there at the start and is not dealt with yet. `None` once it is.
@@ -115,6 +119,7 @@ impl Keeper {
     /// The system has no room for another thread.
     pub fn run(self, tasks: &Receiver<Task>) -> io::Result<()> {
         let (hashing, results) = (self.hashing.clone(), self.tasks.clone());
+        let (untaken, taken) = mpsc::sync_channel(UNTAKEN);
         let index = self.index.clone();
         let hash = move |(no, size): (FileNo, u64)| {
             let known = index.lock().unwrap_or_else(PoisonError::into_inner).get(no);
@@ -129,7 +134,8 @@ impl Keeper {
                     (Outcome::Changed, false)
                 }
             };
-            // Fails only when all is about to end.
+            // Waits while there are too many. This and the next fail only when all is about to end.
+            let _ = untaken.send(());
             let _ = results.send(Task::Hashed { no, outcome, lasting });
         };
         let hashers = Workers::start("hasher", HASHERS, hash)?;
@@ -149,6 +155,7 @@ impl Keeper {
             rescan_at: None,
             waiting: BTreeSet::new(),
             at_hashers: HashSet::new(),
+            results: taken,
             changes: HashMap::new(),
             at_start: Some(HashSet::new()),
             hashed: 0,
@@ -230,7 +237,11 @@ impl Work {
             Task::Notice(notice) => self.take_notice(notice),
             Task::Doubt(no) => self.take_doubt(no),
             Task::TreeLost(no) => self.hash_now(no),
-            Task::Hashed { no, outcome, lasting } => self.take_outcome(no, outcome, lasting),
+            Task::Hashed { no, outcome, lasting } => {
+                // Was sent before; makes room for another.
+                let _ = self.results.recv();
+                self.take_outcome(no, outcome, lasting);
+            }
             Task::Stop => return false,
         }
         true
