@@ -1,5 +1,7 @@
 //! Datagrams: bytes to messages, and messages to bytes.
 
+mod own_spelling;
+
 use std::fmt;
 use std::net::SocketAddr;
 
@@ -39,6 +41,14 @@ impl std::error::Error for DatagramError {}
 ///
 /// Where the datagram as a whole is not a JSON array in UTF-8.
 pub fn decode(bytes: &[u8]) -> Result<Vec<Message<'_>>, DatagramError> {
+    match own_spelling::decode(bytes) {
+        Some(messages) => Ok(messages),
+        None => decode_any(bytes),
+    }
+}
+
+/// Reads a datagram in any spelling.
+fn decode_any(bytes: &[u8]) -> Result<Vec<Message<'_>>, DatagramError> {
     struct Elements;
     impl<'de> Visitor<'de> for Elements {
         type Value = Vec<Message<'de>>;
@@ -72,10 +82,12 @@ pub enum Padding {
     Bare,
 }
 
-/// Writes one datagram.
+/// Writes a datagram, or several that go to the same address one after another.
 #[derive(Clone, Debug, Default)]
 pub struct Encoder {
     bytes: Vec<u8>,
+    /// Where the present datagram begins.
+    start: usize,
 }
 
 /// A place in a datagram being written, to go back to.
@@ -90,17 +102,17 @@ impl Encoder {
 
     /// An empty datagram with memory for `capacity` bytes.
     pub fn with_capacity(capacity: usize) -> Encoder {
-        Encoder { bytes: Vec::with_capacity(capacity) }
+        Encoder { bytes: Vec::with_capacity(capacity), start: 0 }
     }
 
     /// Whether no message was written.
     pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+        self.bytes.len() == self.start
     }
 
     /// How long the datagram would be if it were finished now, in bytes.
     pub fn len(&self) -> usize {
-        self.bytes.len() + 1
+        self.bytes.len() - self.start + 1
     }
 
     /// The present place.
@@ -115,18 +127,36 @@ impl Encoder {
 
     /// The datagram, with spaces at its end up to `pad_to` bytes.
     pub fn finish(mut self, pad_to: usize) -> Vec<u8> {
-        if self.bytes.is_empty() {
-            self.bytes.push(b'[');
-        }
-        self.bytes.push(b']');
-        if self.bytes.len() < pad_to {
-            self.bytes.resize(pad_to, b' ');
-        }
+        self.end_datagram(pad_to);
         self.bytes
     }
 
+    /// Ends a datagram, with spaces at its end up to `pad_to` bytes, and begins the next one after it.
+    pub fn end_datagram(&mut self, pad_to: usize) {
+        if self.is_empty() {
+            self.bytes.push(b'[');
+        }
+        self.bytes.push(b']');
+        if self.bytes.len() - self.start < pad_to {
+            self.bytes.resize(self.start + pad_to, b' ');
+        }
+        self.start = self.bytes.len();
+    }
+
+    /// The datagrams that were ended, one after another.
+    pub fn into_datagrams(mut self) -> Vec<u8> {
+        self.bytes.truncate(self.start);
+        self.bytes
+    }
+
+    /// Repeats the messages that were written to `other`, which is not ended.
+    pub fn repeat(&mut self, other: &Encoder) {
+        debug_assert!(self.is_empty());
+        self.bytes.extend_from_slice(&other.bytes[other.start..]);
+    }
+
     fn open(&mut self, kind: &str) {
-        self.bytes.push(if self.bytes.is_empty() { b'[' } else { b',' });
+        self.bytes.push(if self.is_empty() { b'[' } else { b',' });
         self.bytes.extend_from_slice(b"{\"");
         self.bytes.extend_from_slice(kind.as_bytes());
         self.bytes.extend_from_slice(b"\":");

@@ -50,8 +50,8 @@ pub enum Message<'a> {
     ReturnedMessage(&'a RawValue),
     /// Asks to send the value back beside every message from now on.
     PleaseAlwaysReturnThisMessage(&'a RawValue),
-    /// The value that a [`Message::PleaseAlwaysReturnThisMessage`] held.
-    AlwaysReturned(&'a RawValue),
+    /// The value that a [`Message::PleaseAlwaysReturnThisMessage`] held, as JSON text.
+    AlwaysReturned(&'a str),
     /// Says that requests may name a `block`, and how many blocks of one request are sent at the most.
     ICanSendContentInBlocks(u64),
     /// Asks by which other ids the content of this one is known.
@@ -164,7 +164,7 @@ impl<'a> Message<'a> {
             "PleaseAlwaysReturnThisMessage" if text.len() <= MAX_RETURNED_LEN => {
                 Message::PleaseAlwaysReturnThisMessage(value)
             }
-            "AlwaysReturned" if text.len() <= MAX_RETURNED_LEN => Message::AlwaysReturned(value),
+            "AlwaysReturned" if text.len() <= MAX_RETURNED_LEN => Message::AlwaysReturned(text),
             "ICanSendContentInBlocks" => {
                 let BlockFields { most } = serde_json::from_str(text).ok()?;
                 Message::ICanSendContentInBlocks(most.0)

@@ -19,8 +19,10 @@ use crate::node::{Event, Node, Output, Transmit};
 use crate::time::Time;
 use crate::transfer::blobs::Blobs;
 
-/// Datagrams kept while the system's send buffer is full; more are dropped, as a network would.
-const MAX_BACKLOG: usize = 4096;
+/// Bytes of datagrams kept while the system's send buffer is full; more are dropped, as a network would.
+const MAX_BACKLOG: usize = 4 << 20;
+/// With so many bytes of them no more answers are made.
+const HOLD_BACKLOG: usize = 64 << 10;
 /// Batches read before timers and other threads get their turn.
 const BATCHES_PER_TURN: usize = 8;
 
@@ -53,6 +55,10 @@ pub struct EventLoop {
     wakes: Arc<EventFd>,
     epoch: Instant,
     backlog: VecDeque<Transmit>,
+    /// Bytes of it.
+    backlog_len: usize,
+    /// Whether the node was told to make no answers.
+    holds: bool,
     node_timeout: Time,
 }
 
@@ -70,6 +76,8 @@ impl EventLoop {
             wakes: Arc::new(wakes),
             epoch: Instant::now(),
             backlog: VecDeque::new(),
+            backlog_len: 0,
+            holds: false,
             node_timeout: Time::ZERO,
         })
     }
@@ -117,20 +125,28 @@ impl EventLoop {
         }
     }
 
-    fn transmit(&mut self, transmit: Transmit) {
-        if self.backlog.is_empty() && self.port.send(transmit.to, &transmit.bytes) != Sent::Full {
-            return;
+    fn transmit(&mut self, mut transmit: Transmit) {
+        if self.backlog.is_empty() {
+            match self.port.send(transmit.to, &transmit.bytes, transmit.segment) {
+                Sent::Done | Sent::Dropped => return,
+                Sent::Full(sent) => drop(transmit.bytes.drain(..sent)),
+            }
         }
-        if self.backlog.len() < MAX_BACKLOG {
+        if self.backlog_len + transmit.bytes.len() <= MAX_BACKLOG {
+            self.backlog_len += transmit.bytes.len();
             self.backlog.push_back(transmit);
         }
     }
 
     fn send_backlog(&mut self) {
-        while let Some(transmit) = self.backlog.front() {
-            if self.port.send(transmit.to, &transmit.bytes) == Sent::Full {
+        while let Some(transmit) = self.backlog.front_mut() {
+            let length = transmit.bytes.len();
+            if let Sent::Full(sent) = self.port.send(transmit.to, &transmit.bytes, transmit.segment) {
+                transmit.bytes.drain(..sent);
+                self.backlog_len -= sent;
                 return;
             }
+            self.backlog_len -= length;
             self.backlog.pop_front();
         }
     }
@@ -150,6 +166,12 @@ impl EventLoop {
         let wake = self.wait(until.min(self.node_timeout))?;
         if !self.backlog.is_empty() {
             self.send_backlog();
+        }
+        let holds = self.backlog_len > HOLD_BACKLOG;
+        if holds != self.holds {
+            self.holds = holds;
+            node.hold_answers(self.now(), holds, blobs);
+            self.drain(node, events);
         }
         for _ in 0..BATCHES_PER_TURN {
             if !self.receive(node, blobs, events)? {
@@ -171,11 +193,11 @@ impl EventLoop {
         blobs: &mut dyn Blobs,
         events: &mut Vec<Event>,
     ) -> io::Result<bool> {
-        let EventLoop { port, epoch, backlog, node_timeout, .. } = self;
+        let EventLoop { port, epoch, node_timeout, .. } = self;
         let mut opened = Vec::new();
         let mut outgoing = Vec::new();
-        let count = port.receive(|from, bytes| {
-            node.handle_datagram(Time::ZERO + epoch.elapsed(), from, bytes, blobs);
+        let count = port.receive(|from, bytes, segment| {
+            node.handle_datagrams(Time::ZERO + epoch.elapsed(), from, bytes, segment, blobs);
             loop {
                 match node.poll_output() {
                     Output::Transmit(transmit) => outgoing.push(transmit),
@@ -188,7 +210,6 @@ impl EventLoop {
                 }
             }
         })?;
-        debug_assert!(backlog.len() <= MAX_BACKLOG);
         for transmit in outgoing {
             self.transmit(transmit);
         }

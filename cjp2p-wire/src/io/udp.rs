@@ -1,33 +1,49 @@
-//! A UDP socket for both address families that reads in batches.
+//! A UDP socket for both address families that reads and writes in batches.
+//!
+//! Datagrams of equal length to one address leave in one system call as one large packet, which the kernel or the network
+//! card cuts (generic segmentation offload, GSO); what arrives so, or is put together by the kernel from what comes close
+//! together, is read as one (generic receive offload, GRO). Where the kernel or a route refuses, each datagram goes alone.
 
-use std::io::{self, IoSliceMut};
+use std::collections::BTreeSet;
+use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, MultiHeaders, SockFlag, SockType, SockaddrStorage, bind, recvmmsg, setsockopt,
-    socket, sockopt,
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, SockFlag, SockType,
+    SockaddrStorage, bind, recvmmsg, sendmmsg, sendmsg, setsockopt, socket, sockopt,
 };
 
 use crate::peers::address;
 
 /// What the receive and send buffers are asked to be; the system may grant less.
 pub const BUFFER: usize = 4 << 20;
-/// Datagrams read at once.
+/// Datagrams read at once, or so many bunches of datagrams that came together.
 const BATCH: usize = 16;
+/// Addresses remembered to which no bunches can be sent.
+const MAX_ALONE: usize = 1024;
 /// No UDP datagram is longer.
 const MAX_DATAGRAM: usize = 65_536;
 
-/// What became of a datagram.
+/// What became of datagrams to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sent {
-    /// It left.
+    /// They left.
     Done,
-    /// The system's buffer is full: try again when the socket is writable.
-    Full,
-    /// It cannot be sent: there is no route, or the like. The network may lose any datagram, and so may we.
+    /// The system's buffer is full after so many bytes: try the rest again when the socket is writable.
+    Full(usize),
+    /// They cannot be sent: there is no route, or the like. The network may lose any datagram, and so may we.
     Dropped,
+}
+
+/// What came in one read: datagrams of one sender.
+#[derive(Clone, Copy, Debug)]
+struct Received {
+    from: Option<SocketAddr>,
+    length: usize,
+    /// The length of each datagram but the last.
+    segment: usize,
 }
 
 /// A bound UDP socket.
@@ -37,6 +53,8 @@ pub struct UdpPort {
     is_v6: bool,
     receive_buffer: u64,
     buffers: Vec<Box<[u8]>>,
+    /// Where datagrams are sent one by one, since the kernel refused a bunch.
+    alone: BTreeSet<SocketAddr>,
 }
 
 impl UdpPort {
@@ -73,6 +91,9 @@ impl UdpPort {
         if setsockopt(&descriptor, sockopt::SndBufForce, &BUFFER).is_err() {
             setsockopt(&descriptor, sockopt::SndBuf, &BUFFER)?;
         }
+        if let Err(errno) = setsockopt(&descriptor, sockopt::UdpGroSegment, &true) {
+            log::info!("datagrams come one by one: UDP_GRO: {errno}");
+        }
         bind(descriptor.as_raw_fd(), &SockaddrStorage::from(address))?;
         let granted = nix::sys::socket::getsockopt(&descriptor, sockopt::RcvBuf)?;
         Ok(UdpPort {
@@ -81,6 +102,7 @@ impl UdpPort {
             // Linux doubles the number for its own bookkeeping, which a datagram may need as much as its bytes.
             receive_buffer: granted as u64 / 2,
             buffers: (0..BATCH).map(|_| vec![0; MAX_DATAGRAM].into_boxed_slice()).collect(),
+            alone: BTreeSet::new(),
         })
     }
 
@@ -98,50 +120,115 @@ impl UdpPort {
         self.receive_buffer
     }
 
-    /// Reads the datagrams that are there, a batch at the most, and hands each to `each`. Returns how many.
+    /// Reads what is there, a batch at the most, and hands it to `each`: the sender, its datagrams one after another, and
+    /// the length of each of them but the last, which may be shorter. Returns how many times it did.
     ///
     /// # Errors
     ///
     /// Where the socket fails; none being there is no error.
-    pub fn receive(&mut self, mut each: impl FnMut(SocketAddr, &[u8])) -> io::Result<usize> {
+    pub fn receive(&mut self, mut each: impl FnMut(SocketAddr, &[u8], usize)) -> io::Result<usize> {
         let received = match self.receive_batch() {
             Ok(received) => received,
             Err(Errno::EAGAIN | Errno::EINTR) => return Ok(0),
             Err(errno) => return Err(errno.into()),
         };
-        for (buffer, &(from, length)) in self.buffers.iter().zip(&received) {
+        for (buffer, &Received { from, length, segment }) in self.buffers.iter().zip(&received) {
             if let Some(from) = from {
-                each(address::canonical(from), &buffer[..length]);
+                each(address::canonical(from), &buffer[..length], segment);
             }
         }
         Ok(received.len())
     }
 
-    /// Fills the first buffers; returns the sender and length of each datagram.
-    fn receive_batch(&mut self) -> nix::Result<Vec<(Option<SocketAddr>, usize)>> {
-        let mut headers = MultiHeaders::<SockaddrStorage>::preallocate(BATCH, None);
+    /// Fills the first buffers; returns what is in each.
+    fn receive_batch(&mut self) -> nix::Result<Vec<Received>> {
+        let mut headers = MultiHeaders::<SockaddrStorage>::preallocate(BATCH, Some(nix::cmsg_space!(i32)));
         let mut slices: Vec<[IoSliceMut<'_>; 1]> =
             self.buffers.iter_mut().map(|buffer| [IoSliceMut::new(buffer)]).collect();
         let descriptor = self.socket.as_raw_fd();
         let results = recvmmsg(descriptor, &mut headers, slices.iter_mut(), MsgFlags::MSG_DONTWAIT, None)?;
-        Ok(results.map(|message| (message.address.and_then(socket_address), message.bytes)).collect())
+        let received = results.map(|message| {
+            let together = message.cmsgs().ok().and_then(|mut messages| {
+                messages.find_map(|message| match message {
+                    ControlMessageOwned::UdpGroSegments(length) => usize::try_from(length).ok(),
+                    _ => None,
+                })
+            });
+            let segment = together.filter(|&segment| segment > 0).unwrap_or(message.bytes);
+            Received { from: message.address.and_then(socket_address), length: message.bytes, segment }
+        });
+        Ok(received.collect())
     }
 
-    /// Sends a datagram.
-    pub fn send(&self, to: SocketAddr, bytes: &[u8]) -> Sent {
-        let to = match (self.is_v6, to) {
+    /// Sends datagrams to one address: those in `bytes` of `segment` bytes each, the last of which may be shorter.
+    pub fn send(&mut self, to: SocketAddr, bytes: &[u8], segment: usize) -> Sent {
+        let address: SocketAddr = match (self.is_v6, to) {
             (true, SocketAddr::V4(v4)) => SocketAddrV6::new(v4.ip().to_ipv6_mapped(), v4.port(), 0, 0).into(),
             (false, SocketAddr::V6(_)) => return Sent::Dropped,
             _ => to,
         };
-        match self.socket.send_to(bytes, to) {
+        let result = match u16::try_from(segment) {
+            Ok(length) if bytes.len() > segment && !self.alone.contains(&to) => {
+                match self.send_together(address, bytes, length) {
+                    // A full buffer and a missing route are no reasons to try it otherwise.
+                    Err(
+                        Errno::EINVAL | Errno::EIO | Errno::EOPNOTSUPP | Errno::EMSGSIZE | Errno::ENOPROTOOPT,
+                    ) => {
+                        log::debug!("{to}: datagrams of {segment} bytes are sent one by one");
+                        if self.alone.len() >= MAX_ALONE {
+                            self.alone.pop_first();
+                        }
+                        self.alone.insert(to);
+                        self.send_alone(address, bytes, segment)
+                    }
+                    result => result,
+                }
+            }
+            _ if bytes.len() > segment => self.send_alone(address, bytes, segment),
+            _ => sendmsg(
+                self.socket.as_raw_fd(),
+                &[IoSlice::new(bytes)],
+                &[],
+                MsgFlags::MSG_DONTWAIT,
+                Some(&SockaddrStorage::from(address)),
+            ),
+        };
+        match result {
+            Ok(sent) if sent < bytes.len() => Sent::Full(sent),
             Ok(_) => Sent::Done,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Sent::Full,
-            Err(error) => {
-                log::debug!("{to}: cannot send {} bytes: {error}", bytes.len());
+            Err(Errno::EAGAIN | Errno::ENOBUFS | Errno::EINTR) => Sent::Full(0),
+            Err(errno) => {
+                log::debug!("{to}: cannot send {} bytes: {errno}", bytes.len());
                 Sent::Dropped
             }
         }
+    }
+
+    fn send_together(&self, to: SocketAddr, bytes: &[u8], segment: u16) -> nix::Result<usize> {
+        let control = [ControlMessage::UdpGsoSegments(&segment)];
+        let to = SockaddrStorage::from(to);
+        let slices = [IoSlice::new(bytes)];
+        sendmsg(self.socket.as_raw_fd(), &slices, &control, MsgFlags::MSG_DONTWAIT, Some(&to))
+    }
+
+    /// Returns how many bytes left.
+    fn send_alone(&self, to: SocketAddr, bytes: &[u8], segment: usize) -> nix::Result<usize> {
+        let to = SockaddrStorage::from(to);
+        let mut sent = 0;
+        while sent < bytes.len() {
+            let slices: Vec<[IoSlice<'_>; 1]> =
+                bytes[sent..].chunks(segment.max(1)).take(BATCH).map(|part| [IoSlice::new(part)]).collect();
+            let mut headers = MultiHeaders::preallocate(slices.len(), None);
+            let addresses = vec![Some(to); slices.len()];
+            let descriptor = self.socket.as_raw_fd();
+            match sendmmsg(descriptor, &mut headers, &slices, addresses, [], MsgFlags::MSG_DONTWAIT) {
+                Ok(results) => sent += results.map(|result| result.bytes).sum::<usize>(),
+                Err(errno) if sent == 0 => return Err(errno),
+                // The next try says what is wrong.
+                Err(_) => break,
+            }
+        }
+        Ok(sent)
     }
 
     /// What the route to `address` carries in one packet, as far as this machine knows. Sends nothing.
@@ -185,16 +272,58 @@ mod tests {
     #[test]
     fn datagrams_of_any_size_cross_between_families() {
         let mut both = port("[::]:0");
-        let v4 = port("127.0.0.1:0");
+        let mut v4 = port("127.0.0.1:0");
         let to = SocketAddr::from(([127, 0, 0, 1], both.local_address().unwrap().port()));
         for length in [0, 1, 1500, 65_507] {
-            assert_eq!(v4.send(to, &vec![7; length]), Sent::Done);
+            assert_eq!(v4.send(to, &vec![7; length], length), Sent::Done);
             let mut got = Vec::new();
-            both.receive(|from, bytes| got.push((from, bytes.len()))).unwrap();
+            both.receive(|from, bytes, _| got.push((from, bytes.len()))).unwrap();
             assert_eq!(got, [(v4.local_address().unwrap(), length)]);
         }
-        assert_eq!(both.send(v4.local_address().unwrap(), b"[]"), Sent::Done);
-        assert_eq!(v4.send("[::1]:9".parse().unwrap(), b"[]"), Sent::Dropped);
+        assert_eq!(both.send(v4.local_address().unwrap(), b"[]", 2), Sent::Done);
+        assert_eq!(v4.send("[::1]:9".parse().unwrap(), b"[]", 2), Sent::Dropped);
+    }
+
+    /// All datagrams that `to` has received.
+    fn drain(to: &mut UdpPort) -> Vec<Vec<u8>> {
+        let mut got = Vec::new();
+        while to.receive(|_, bytes, segment| got.extend(bytes.chunks(segment).map(<[u8]>::to_vec))).unwrap()
+            > 0
+        {}
+        got
+    }
+
+    #[test]
+    fn datagrams_sent_together_arrive_as_they_were_and_so_do_those_sent_one_by_one() {
+        let bytes: Vec<u8> = (0..40_000u32).map(|n| (n * 7 / 3) as u8).collect();
+        for (segment, at, alone) in [
+            (1000, "127.0.0.1:0", false),
+            (1472, "[::1]:0", false),
+            (1472, "127.0.0.1:0", true),
+            (30_000, "[::1]:0", true),
+        ] {
+            let mut to = port(at);
+            let mut from = port("[::]:0");
+            let address = to.local_address().unwrap();
+            if alone {
+                from.alone.insert(address);
+            }
+            assert_eq!(from.send(address, &bytes, segment), Sent::Done);
+            let expected: Vec<Vec<u8>> = bytes.chunks(segment).map(<[u8]>::to_vec).collect();
+            assert_eq!(drain(&mut to), expected, "{segment} to {at}");
+        }
+    }
+
+    #[test]
+    fn where_datagrams_cannot_be_sent_together_they_are_sent_one_by_one_from_then_on() {
+        let mut to = port("127.0.0.1:0");
+        let mut from = port("127.0.0.1:0");
+        let address = to.local_address().unwrap();
+        // So many are more than the kernel takes at once.
+        let bytes = vec![b' '; 600];
+        assert_eq!(from.send(address, &bytes, 2), Sent::Done);
+        assert!(from.alone.contains(&address));
+        assert_eq!(drain(&mut to).len(), 300);
     }
 
     #[test]

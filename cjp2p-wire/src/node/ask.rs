@@ -205,7 +205,7 @@ impl Node {
     }
 
     pub(super) fn send(&mut self, to: SocketAddr, bytes: Vec<u8>) {
-        self.outputs.push_back(Transmit { to, bytes });
+        self.outputs.push_back(Transmit { to, segment: bytes.len(), bytes });
     }
 
     /// Writes what rides beside every message to a peer: its cookie, and a request to return ours if it does not yet.

@@ -69,13 +69,22 @@ pub enum Output {
     Timeout(Time),
 }
 
-/// A datagram to send.
+/// A datagram to send, or several to the same destination.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transmit {
-    /// Its destination.
+    /// The destination.
     pub to: SocketAddr,
-    /// Its payload.
+    /// The payload of each datagram has so many bytes; the last may be shorter.
+    pub segment: usize,
+    /// The payloads, one after another.
     pub bytes: Vec<u8>,
+}
+
+impl Transmit {
+    /// The payload of each datagram.
+    pub fn datagrams(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        self.bytes.chunks(self.segment.max(1))
+    }
 }
 
 /// What a node reports.
@@ -133,6 +142,7 @@ pub struct Node {
     schedule: schedule::Schedule,
     in_flight: u64,
     lists_wanted: BTreeSet<SocketAddr>,
+    holds_answers: bool,
     read_buffer: Vec<u8>,
     suggestions: suggestions::Suggestions,
     inquiries: inquiry::Inquiries,
@@ -192,6 +202,7 @@ impl Node {
             schedule: schedule::Schedule::default(),
             in_flight: 0,
             lists_wanted: BTreeSet::new(),
+            holds_answers: false,
             read_buffer: Vec::new(),
             suggestions: suggestions::Suggestions::default(),
             inquiries: inquiry::Inquiries::default(),
@@ -275,7 +286,35 @@ impl Node {
 
     /// Takes in a datagram.
     pub fn handle_datagram(&mut self, now: Time, from: SocketAddr, bytes: &[u8], blobs: &mut dyn Blobs) {
+        self.handle_datagrams(now, from, bytes, bytes.len(), blobs);
+    }
+
+    /// Takes in datagrams that came together from one address: those in `bytes` of `segment` bytes each, the last of which
+    /// may be shorter.
+    pub fn handle_datagrams(
+        &mut self,
+        now: Time,
+        from: SocketAddr,
+        bytes: &[u8],
+        segment: usize,
+        blobs: &mut dyn Blobs,
+    ) {
         self.enter(now);
+        if bytes.is_empty() {
+            self.take_datagram(now, from, bytes, blobs);
+        }
+        for datagram in bytes.chunks(segment.max(1)) {
+            self.take_datagram(now, from, datagram, blobs);
+        }
+        self.serve_turns(now, blobs);
+        if self.asked.contains(&from) {
+            self.detect_losses(now, from);
+            self.look_at(now, from, blobs);
+        }
+        self.look_at_waiting(now, blobs);
+    }
+
+    fn take_datagram(&mut self, now: Time, from: SocketAddr, bytes: &[u8], blobs: &mut dyn Blobs) {
         self.counters.datagrams_in += 1;
         self.counters.bytes_in += bytes.len() as u64;
         let messages = match datagram::decode(bytes) {
@@ -294,11 +333,6 @@ impl Node {
         self.contacts.on_heard(now, from, proof != Proof::None);
         self.take_answers(now, from, &messages, proof, blobs);
         self.answer(now, from, bytes.len(), &messages, proof, blobs);
-        if self.asked.contains(&from) {
-            self.detect_losses(now, from);
-            self.look_at(now, from, blobs);
-        }
-        self.look_at_waiting(now, blobs);
     }
 
     /// Does what is due.
@@ -323,7 +357,7 @@ impl Node {
     /// The next thing to do. [`Output::Timeout`] says that there is nothing more.
     pub fn poll_output(&mut self) -> Output {
         if let Some(transmit) = self.outputs.pop_front() {
-            self.counters.datagrams_out += 1;
+            self.counters.datagrams_out += transmit.datagrams().len() as u64;
             self.counters.bytes_out += transmit.bytes.len() as u64;
             return Output::Transmit(transmit);
         }
@@ -356,8 +390,8 @@ impl Node {
     fn next_timeout(&self) -> Time {
         let now = self.now;
         let mut at = self.inquiries.next_at().min(self.suggestions.next_at());
-        if !self.turns.is_empty() && self.turns.ready_at() > now {
-            at = at.min(self.turns.ready_at());
+        if !self.turns.is_empty() && !self.holds_answers {
+            at = at.min(self.turns.ready_at().max(now));
         }
         for job in self.fetches.values() {
             at = at.min(job.fetch.next_wake());
@@ -382,7 +416,7 @@ impl Node {
             else {
                 return false;
             };
-            let cookie = inquiry::cookie_text(value);
+            let cookie = inquiry::cookie_text(value.get());
             cookie.is_some_and(|cookie| self.mint.check(now, from, &cookie) != Proof::None)
         })
     }

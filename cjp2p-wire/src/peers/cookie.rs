@@ -3,6 +3,7 @@
 //! Nothing is stored for a stranger: a cookie is a keyed hash of the address and of the present period, and is computed
 //! again to check it.
 
+use std::cell::Cell;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -32,12 +33,14 @@ pub enum Proof {
 #[derive(Clone)]
 pub struct CookieMint {
     secret: Hash,
+    /// What was computed last: a source's datagrams come one after another.
+    last: Cell<Option<(u64, SocketAddr, [u8; 16])>>,
 }
 
 impl CookieMint {
     /// A mint with this secret, which nobody else may know.
     pub fn new(secret: Hash) -> CookieMint {
-        CookieMint { secret }
+        CookieMint { secret, last: Cell::new(None) }
     }
 
     /// The present cookie for `address`.
@@ -64,6 +67,11 @@ impl CookieMint {
     }
 
     fn bytes(&self, period: u64, address: SocketAddr) -> [u8; 16] {
+        if let Some((of, for_whom, bytes)) = self.last.get()
+            && (of, for_whom) == (period, address)
+        {
+            return bytes;
+        }
         let mut hasher = blake3::Hasher::new_keyed(&self.secret);
         hasher.update(&period.to_le_bytes());
         match address.ip() {
@@ -73,6 +81,7 @@ impl CookieMint {
         hasher.update(&address.port().to_le_bytes());
         let mut bytes = [0; 16];
         hasher.finalize_xof().fill(&mut bytes);
+        self.last.set(Some((period, address, bytes)));
         bytes
     }
 }

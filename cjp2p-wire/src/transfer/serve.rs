@@ -19,14 +19,41 @@ pub const BURST: Duration = Duration::from_millis(20);
 /// A request for content from a source that has proved its address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// The id as it was written.
-    pub wire_id: String,
-    /// The id.
-    pub id: ContentId,
     /// The first byte wanted.
     pub offset: u64,
     /// How many bytes are wanted.
     pub length: usize,
+    /// In blocks of so many bytes, the last of which may be shorter. At least 1.
+    pub block: usize,
+    /// The id.
+    pub id: ContentId,
+    /// The id as it was written.
+    pub wire_id: String,
+}
+
+impl Request {
+    /// Takes up what `next` asks for, where it goes on with whole blocks of this one's length.
+    fn merge(&mut self, next: &Request) -> bool {
+        let goes_on = self.offset + self.length as u64 == next.offset
+            && self.length.is_multiple_of(self.block)
+            && self.block == next.block
+            && self.wire_id == next.wire_id;
+        if goes_on {
+            self.length += next.length;
+        }
+        goes_on
+    }
+
+    /// Leaves the first `blocks` blocks and returns the rest, if there is any.
+    fn split_off(&mut self, blocks: usize) -> Option<Request> {
+        let length = self.block.saturating_mul(blocks.max(1));
+        if self.length <= length {
+            return None;
+        }
+        let rest = self.length - length;
+        self.length = length;
+        Some(Request { offset: self.offset + length as u64, length: rest, ..self.clone() })
+    }
 }
 
 /// The requests that wait to be answered.
@@ -93,15 +120,27 @@ impl Turns {
         self.rate.as_ref().map_or(Time::ZERO, |rate| rate.paid_until - BURST)
     }
 
-    /// Takes the next request whose turn it is, if the rate allows an answer now.
-    pub fn pop(&mut self, now: Time) -> Option<(SocketAddr, Request)> {
+    /// Takes the next request whose turn it is, if the rate allows an answer now: as many blocks as `most` says of blocks of
+    /// such a length, of requests that go on one after another. The rest keeps its place.
+    pub fn pop(&mut self, now: Time, most: impl FnOnce(usize) -> usize) -> Option<(SocketAddr, Request)> {
         if self.ready_at() > now {
             return None;
         }
         let from = self.order.pop_front()?;
         let queue = self.waiting.get_mut(&from)?;
-        let request = queue.pop_front()?;
+        let mut request = queue.pop_front()?;
         self.total -= 1;
+        let most = most(request.block);
+        while request.length < request.block.saturating_mul(most)
+            && queue.front().is_some_and(|next| request.merge(next))
+        {
+            queue.pop_front();
+            self.total -= 1;
+        }
+        if let Some(rest) = request.split_off(most) {
+            queue.push_front(rest);
+            self.total += 1;
+        }
         if queue.is_empty() {
             self.waiting.remove(&from);
         } else {
@@ -143,7 +182,11 @@ mod tests {
 
     fn request(n: u64) -> Request {
         let id = ContentId::Sha256([1; 32]);
-        Request { wire_id: id.to_string(), id, offset: n, length: 1000 }
+        Request { offset: n, length: 1000, block: 1000, wire_id: id.to_string(), id }
+    }
+
+    fn pop(turns: &mut Turns, now: Time) -> Option<(SocketAddr, Request)> {
+        turns.pop(now, |_| 1)
     }
 
     fn source(n: u16) -> SocketAddr {
@@ -157,7 +200,7 @@ mod tests {
             assert!(turns.push(source(1), request(n)));
         }
         assert!(turns.push(source(2), request(0)));
-        let order: Vec<u16> = (0..4).map(|_| turns.pop(Time::ZERO).unwrap().0.port()).collect();
+        let order: Vec<u16> = (0..4).map(|_| pop(&mut turns, Time::ZERO).unwrap().0.port()).collect();
         assert_eq!(order, [1, 2, 1, 1]);
     }
 
@@ -186,7 +229,7 @@ mod tests {
         for ms in 0..10_000 {
             let now = Time::from_millis(ms);
             turns.push(source(1), request(ms));
-            while turns.pop(now).is_some() {
+            while pop(&mut turns, now).is_some() {
                 turns.on_sent(now, 1_500);
                 sent += 1_500;
                 turns.push(source(1), request(ms));
@@ -202,15 +245,33 @@ mod tests {
             turns.push(source(1), request(n));
         }
         turns.push(source(2), request(7));
-        let (from, first) = turns.pop(Time::ZERO).unwrap();
+        let (from, first) = pop(&mut turns, Time::ZERO).unwrap();
         turns.park(from, first);
         turns.push(source(1), request(3));
-        assert_eq!(turns.pop(Time::ZERO).unwrap().0, source(2));
-        assert_eq!(turns.pop(Time::ZERO), None);
+        assert_eq!(pop(&mut turns, Time::ZERO).unwrap().0, source(2));
+        assert_eq!(pop(&mut turns, Time::ZERO), None);
         assert_eq!(turns.len(), 4);
         turns.unpark();
-        let order: Vec<u64> = std::iter::from_fn(|| turns.pop(Time::ZERO)).map(|(_, r)| r.offset).collect();
+        let order: Vec<u64> =
+            std::iter::from_fn(|| pop(&mut turns, Time::ZERO)).map(|(_, r)| r.offset).collect();
         assert_eq!(order, [0, 1, 2, 3]);
+        assert_eq!(turns.len(), 0);
+    }
+
+    #[test]
+    fn blocks_that_go_on_one_after_another_leave_together_and_others_have_their_turn_between() {
+        let mut turns = Turns::new(None);
+        let blocks = |offset, length| Request { length, block: 100, ..request(offset) };
+        for asked in [blocks(0, 300), blocks(300, 250), blocks(550, 300), blocks(9_000, 100)] {
+            assert!(turns.push(source(1), asked));
+        }
+        turns.push(source(2), request(7));
+        let taken: Vec<(u16, u64, usize)> = std::iter::from_fn(|| turns.pop(Time::ZERO, |_| 4))
+            .map(|(from, request)| (from.port(), request.offset, request.length))
+            .collect();
+        // The shorter block at 500 ends a datagram of its own, so nothing goes on after it.
+        let expected = [(1, 0, 400), (2, 7, 1000), (1, 400, 150), (1, 550, 300), (1, 9_000, 100)];
+        assert_eq!(taken, expected);
         assert_eq!(turns.len(), 0);
     }
 }

@@ -107,7 +107,9 @@ impl Peer {
     fn take_outputs(&mut self, now: Time, out: &mut Outbox) {
         loop {
             match self.node.poll_output() {
-                Output::Transmit(transmit) => out.push((transmit.to, transmit.bytes)),
+                Output::Transmit(transmit) => {
+                    out.extend(transmit.datagrams().map(|datagram| (transmit.to, datagram.to_vec())));
+                }
                 Output::Event(Event::PathOpened(address)) => self.node.set_path_mtu(address, self.mtu),
                 Output::Event(event) => self.events.push((now, event)),
                 Output::Timeout(at) => {
