@@ -17,6 +17,8 @@ use crate::spread::spread;
 pub(crate) const BLOCK_LEN: usize = GROUP_LEN as usize;
 /// Shorter files are hashed before threads for them would have started.
 const SPREAD_FROM: u64 = 2 * GROUP_LEN;
+/// With SHA-256, which one thread does alone, there is less to gain.
+const SPREAD_SHA256_FROM: u64 = 32 * GROUP_LEN;
 /// What does not say how long it is may well be short, or empty.
 const FIRST_READ: usize = 4096;
 /// Blocks that may wait for a slow hash.
@@ -112,15 +114,17 @@ pub(crate) fn digest(
 ) -> Result<Digests, Failed> {
     match input {
         Input::File(input) => {
-            let digests = match input.expected() {
-                0 => stream(&mut &input.file, wanted, progress)?,
-                1..SPREAD_FROM => in_line(&input, wanted, progress)?,
-                SPREAD_FROM.. => {
-                    let digests = spread(&input.file, input.start, wanted, progress)?;
-                    // Reading at places of their own moved nothing, but who shares the file expects it read.
-                    (&input.file).seek(SeekFrom::Start(input.start + digests.length))?;
-                    digests
-                }
+            let expected = input.expected();
+            let spread_from = if wanted.sha256 { SPREAD_SHA256_FROM } else { SPREAD_FROM };
+            let digests = if expected == 0 {
+                stream(&mut &input.file, wanted, progress)?
+            } else if expected < spread_from {
+                in_line(&input, wanted, progress)?
+            } else {
+                let digests = spread(&input.file, input.start, wanted, progress)?;
+                // Reading at places of their own moved nothing, but who shares the file expects it read.
+                (&input.file).seek(SeekFrom::Start(input.start + digests.length))?;
+                digests
             };
             input.check_unchanged()?;
             Ok(digests)
@@ -356,8 +360,17 @@ mod tests {
 
     #[test]
     fn files_and_streams_of_any_length_hash_the_same() {
-        for length in [0, 1, 4097, BLOCK_LEN - 1, BLOCK_LEN, BLOCK_LEN + 1, 8 * BLOCK_LEN, 20 * BLOCK_LEN + 5]
-        {
+        for length in [
+            0,
+            1,
+            4097,
+            BLOCK_LEN - 1,
+            BLOCK_LEN,
+            BLOCK_LEN + 1,
+            8 * BLOCK_LEN,
+            32 * BLOCK_LEN,
+            33 * BLOCK_LEN + 5,
+        ] {
             let bytes = content(length);
             for (blake3, sha256) in [(true, false), (false, true), (true, true)] {
                 let wanted = Wanted { blake3, sha256, leaves: None };
@@ -377,7 +390,7 @@ mod tests {
             // As long as before, but written to.
             |file, _| file.set_modified(SystemTime::UNIX_EPOCH).unwrap(),
         ];
-        for length in [1, BLOCK_LEN + 1, 20 * BLOCK_LEN + 5] {
+        for length in [1, BLOCK_LEN + 1, 33 * BLOCK_LEN + 5] {
             for (blake3, sha256) in [(true, false), (false, true), (true, true)] {
                 for change in change {
                     let file = tempfile::NamedTempFile::new().unwrap();
@@ -394,7 +407,7 @@ mod tests {
 
     #[test]
     fn a_file_is_read_from_where_it_stands_to_its_end_and_stands_there_then() {
-        for length in [0, 5000, BLOCK_LEN + 100, 20 * BLOCK_LEN] {
+        for length in [0, 5000, BLOCK_LEN + 100, 20 * BLOCK_LEN, 36 * BLOCK_LEN] {
             let bytes = content(length);
             for (blake3, sha256) in [(true, false), (false, true), (true, true)] {
                 for start in [0, 77, 3 * BLOCK_LEN as u64 + 5] {
@@ -414,7 +427,7 @@ mod tests {
 
     #[test]
     fn leaves_are_written_in_order_however_they_are_computed() {
-        for length in [0, 5000, 20 * BLOCK_LEN + 5] {
+        for length in [0, 5000, 33 * BLOCK_LEN + 5] {
             let bytes = content(length);
             let expected = cjp2p_wire::tree::group_leaves(0, &bytes);
             for stream in [true, false] {
