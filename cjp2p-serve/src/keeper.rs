@@ -165,6 +165,7 @@ impl Keeper {
         work.walk_all();
         work.until_told_to_stop(tasks);
         work.remember();
+        work.keeper.told.flush();
         Ok(())
     }
 
@@ -190,6 +191,7 @@ impl Work {
             }
             // Nothing else to do just now.
             self.remember();
+            self.keeper.told.flush();
             let next = match self.next_due() {
                 Some(at) => tasks.recv_timeout(at.saturating_duration_since(Instant::now())),
                 None => tasks.recv().map_err(RecvTimeoutError::from),
