@@ -41,14 +41,6 @@ impl std::error::Error for DatagramError {}
 ///
 /// Where the datagram as a whole is not a JSON array in UTF-8.
 pub fn decode(bytes: &[u8]) -> Result<Vec<Message<'_>>, DatagramError> {
-    match own_spelling::decode(bytes) {
-        Some(messages) => Ok(messages),
-        None => decode_any(bytes),
-    }
-}
-
-/// Reads a datagram in any spelling.
-fn decode_any(bytes: &[u8]) -> Result<Vec<Message<'_>>, DatagramError> {
     struct Elements;
     impl<'de> Visitor<'de> for Elements {
         type Value = Vec<Message<'de>>;
@@ -71,6 +63,18 @@ fn decode_any(bytes: &[u8]) -> Result<Vec<Message<'_>>, DatagramError> {
     let messages = reader.deserialize_seq(Elements).map_err(DatagramError::NotArray)?;
     reader.end().map_err(DatagramError::NotArray)?;
     Ok(messages)
+}
+
+/// Does the same as [`decode`], more quickly where it is content as we write it ourselves. Its bytes are put in `room`.
+///
+/// # Errors
+///
+/// As for [`decode`].
+pub fn decode_into<'a>(bytes: &'a [u8], room: &'a mut Vec<u8>) -> Result<Vec<Message<'a>>, DatagramError> {
+    match own_spelling::decode(bytes, room) {
+        Some(messages) => Ok(messages),
+        None => decode(bytes),
+    }
 }
 
 /// Whether base64 is written with `=` at its end.

@@ -100,18 +100,16 @@ pub struct ContentBlock<'a> {
     pub id: Cow<'a, str>,
     /// Where in the content the bytes belong.
     pub offset: u64,
-    /// The bytes, in base64, padded or not.
-    pub base64: Cow<'a, str>,
+    /// The bytes.
+    pub data: Cow<'a, [u8]>,
     /// What the sender says is the length of the whole content in bytes.
     pub eof: Option<u64>,
 }
 
-impl ContentBlock<'_> {
-    /// The bytes; `None` where the text is not base64.
-    pub fn decode(&self) -> Option<Vec<u8>> {
-        let text = self.base64.trim_end_matches('=');
-        base64_simd::STANDARD_NO_PAD.decode_to_vec(text).ok()
-    }
+/// Appends the bytes that `text` says in base64, padded or not. Returns whether it is base64.
+pub(crate) fn append_base64(text: &[u8], bytes: &mut Vec<u8>) -> bool {
+    let padding = text.iter().rev().take_while(|&&byte| byte == b'=').count();
+    base64_simd::STANDARD_NO_PAD.decode_append(&text[..text.len() - padding], bytes).is_ok()
 }
 
 /// The payload of [`Message::MaybeTheyHaveSome`].
@@ -146,7 +144,11 @@ impl<'a> Message<'a> {
             "Content" => {
                 let ContentFields { id, offset, base64, eof } = serde_json::from_str(text).ok()?;
                 let eof = eof.map(|n| n.0);
-                Message::Content(ContentBlock { id: id.0, offset: offset.0, base64: base64.0, eof })
+                let mut data = Vec::new();
+                if !append_base64(base64.0.as_bytes(), &mut data) {
+                    return None;
+                }
+                Message::Content(ContentBlock { id: id.0, offset: offset.0, data: data.into(), eof })
             }
             "MaybeTheyHaveSome" => {
                 let ReferralFields { id, peers } = serde_json::from_str(text).ok()?;

@@ -4,6 +4,7 @@
 pub mod content;
 pub mod foreign;
 pub mod lab;
+pub mod pair;
 pub mod real;
 pub mod reference_tree;
 pub mod sim;

@@ -1,34 +1,33 @@
 //! Datagrams with content as our own nodes write them, read without a JSON parser: nearly all that a fetch receives.
 //!
-//! What is recognised is read exactly as [`decode_any`](super::decode_any) reads it; everything else is left to that.
+//! What is recognised is read exactly as [`decode`](super::decode) reads it; everything else is left to that.
 
 use std::borrow::Cow;
 
-use crate::message::{ContentBlock, MAX_ID_LEN, MAX_NUMBER, MAX_RETURNED_LEN, Message};
+use crate::message::{ContentBlock, MAX_ID_LEN, MAX_NUMBER, MAX_RETURNED_LEN, Message, append_base64};
 
 const RETURNED: &[u8] = br#"{"AlwaysReturned":"#;
 const COOKIE: &[u8] = br#"{"cookie":""#;
 const CONTENT: &[u8] = br#"{"Content":{"id":""#;
 const OFFSET: &[u8] = br#","offset":"#;
 const BASE64: &[u8] = br#","base64":""#;
-const EOF: &[u8] = br#","eof":"#;
+const EOF: &[u8] = br#"","eof":"#;
 /// More digits than this are more than [`MAX_NUMBER`].
 const MAX_DIGITS: usize = 16;
 
 /// The messages of a datagram that is `[{"AlwaysReturned":{"cookie":"…"}},{"Content":{…}}]`, or has the second of them only,
-/// in our own spelling; `None` of any other.
-pub(super) fn decode(bytes: &[u8]) -> Option<Vec<Message<'_>>> {
+/// in our own spelling; `None` of any other. The content's bytes are put in `room`.
+pub(super) fn decode<'a>(bytes: &'a [u8], room: &'a mut Vec<u8>) -> Option<Vec<Message<'a>>> {
     let rest = bytes.strip_prefix(b"[")?;
     let mut messages = Vec::with_capacity(2);
     let rest = match rest.strip_prefix(RETURNED) {
         Some(value) => {
-            let (cookie, after) = text(value.strip_prefix(COOKIE)?)?;
+            let (_, after) = text(value.strip_prefix(COOKIE)?)?;
             let after = after.strip_prefix(b"}")?;
             let value = &value[..value.len() - after.len()];
             if value.len() > MAX_RETURNED_LEN {
                 return None;
             }
-            debug_assert_eq!(value.len(), COOKIE.len() + cookie.len() + 2);
             messages.push(Message::AlwaysReturned(str::from_utf8(value).ok()?));
             after.strip_prefix(b"},")?
         }
@@ -39,37 +38,34 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Vec<Message<'_>>> {
         return None;
     }
     let (offset, rest) = number(rest.strip_prefix(OFFSET)?)?;
-    let (base64, rest) = text(rest.strip_prefix(BASE64)?)?;
-    let (eof, rest) = match rest.strip_prefix(EOF) {
-        Some(digits) => number(digits).map(|(eof, rest)| (Some(eof), rest))?,
-        None => (None, rest),
+    let rest = rest.strip_prefix(BASE64)?;
+    // The base64 is long: where it ends is found from the other end, and no quote or escape in it would be base64.
+    let padding = rest.iter().rev().take_while(|&&byte| byte == b' ').count();
+    let rest = rest[..rest.len() - padding].strip_suffix(b"}}]")?;
+    let digits = rest.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+    let (before, last) = rest.split_at(rest.len() - digits);
+    let (base64, eof) = match before.strip_suffix(EOF) {
+        Some(base64) => {
+            let (eof, []) = number(last)? else { return None };
+            (base64, Some(eof))
+        }
+        None => (rest.strip_suffix(b"\"")?, None),
     };
-    let padding = rest.strip_prefix(b"}}]")?;
-    if padding.iter().any(|&byte| byte != b' ') {
+    room.clear();
+    if !append_base64(base64, room) {
         return None;
     }
-    let (id, base64) = (Cow::Borrowed(id), Cow::Borrowed(base64));
-    messages.push(Message::Content(ContentBlock { id, offset, base64, eof }));
+    let (id, data) = (Cow::Borrowed(id), Cow::Borrowed(&room[..]));
+    messages.push(Message::Content(ContentBlock { id, offset, data, eof }));
     Some(messages)
 }
 
-/// The text up to the closing quote, and what is after that. Only of ASCII characters that stand for themselves.
+/// The short text up to the closing quote, and what is after that. Only of ASCII characters that stand for themselves.
 fn text(bytes: &[u8]) -> Option<(&str, &[u8])> {
-    let length = plain(bytes);
+    let stands = |byte: u8| (0x20..0x7f).contains(&byte) && byte != b'"' && byte != b'\\';
+    let length = bytes.iter().take_while(|&&byte| stands(byte)).count();
     let after = bytes[length..].strip_prefix(b"\"")?;
     Some((str::from_utf8(&bytes[..length]).ok()?, after))
-}
-
-/// How many of the first bytes stand for themselves in a JSON string.
-fn plain(bytes: &[u8]) -> usize {
-    // Whole blocks first, without a branch for each byte: the compiler makes vector instructions of it.
-    const BLOCK: usize = 64;
-    let stands = |byte: u8| (0x20..0x7f).contains(&byte) & (byte != b'"') & (byte != b'\\');
-    let (blocks, _) = bytes.as_chunks::<BLOCK>();
-    let whole =
-        blocks.iter().take_while(|block| block.iter().fold(true, |all, &byte| all & stands(byte))).count();
-    let rest = &bytes[whole * BLOCK..];
-    whole * BLOCK + rest.iter().take_while(|&&byte| stands(byte)).count()
 }
 
 /// A number as JSON writes it, without sign, fraction or exponent, and what is after it.
@@ -91,13 +87,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::datagram::{Encoder, Padding, decode_any};
+    use crate::datagram::{self, Encoder, Padding};
 
     /// Both ways of reading agree wherever the quick one reads at all; returns whether it did.
     fn agree(bytes: &[u8]) -> bool {
-        let Some(quick) = decode(bytes) else { return false };
-        let slow =
-            decode_any(bytes).unwrap_or_else(|error| panic!("{error}: {:?}", String::from_utf8_lossy(bytes)));
+        let mut room = vec![1, 2, 3];
+        let Some(quick) = decode(bytes, &mut room) else { return false };
+        let slow = datagram::decode(bytes)
+            .unwrap_or_else(|error| panic!("{error}: {:?}", String::from_utf8_lossy(bytes)));
         assert_eq!(format!("{quick:?}"), format!("{slow:?}"));
         true
     }
@@ -178,7 +175,7 @@ mod tests {
             ),
         ];
         for other in others {
-            assert!(decode(other.as_bytes()).is_none(), "{other}");
+            assert!(decode(other.as_bytes(), &mut Vec::new()).is_none(), "{other}");
         }
     }
 }

@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::ops::Bound::{Excluded, Included, Unbounded};
 
 use super::answer::MAX_BLOCKS;
-use super::asked_path::{AskedPath, Flight, NARROW_DATAGRAM, Run, SILENCES_UNTIL_NARROW, WIDEN_INTERVAL};
+use super::asked_path::{AskedPath, Flight, NARROW_DATAGRAM, SILENCES_UNTIL_NARROW, WIDEN_INTERVAL};
 use super::contact::Contact;
-use super::{Event, Job, Node, Transmit};
+use super::{Event, Job, Node, ORDINARY_DATAGRAM, Transmit};
 use crate::datagram::{Encoder, content_that_fits};
 use crate::message::{ContentRequest, MAX_NUMBER};
 use crate::peers::cookie::COOKIE_LEN;
@@ -20,6 +20,8 @@ pub(crate) const MAX_BLOCK: u64 = 32 << 10;
 pub(crate) const MAX_PROBE: usize = 1200;
 /// Bytes that a peer's first answers also hold: a request to return its cookie, and what it can do.
 const INTRODUCTION: usize = 130;
+/// No request for a part of content named by a hash is longer, in bytes; with a question for other ids beside it.
+const MAX_REQUEST: usize = 330;
 /// The length of a message that names two ids of the same content, about.
 const HINT_LEN: usize = 190;
 /// After so many bytes of answers a peer that has not introduced itself will not any more.
@@ -85,20 +87,18 @@ impl Node {
         self.contacts.get_mut(address)?.path.as_mut()
     }
 
-    /// Sends one request to `address`, for whichever fetch has something to ask of it.
-    pub(super) fn ask_one(
+    /// What to ask of `address` now, for whichever fetch has something to ask of it: answers of `allowance` bytes at the
+    /// most, or a single one. `first` of a burst.
+    pub(super) fn next_ask(
         &mut self,
         now: Time,
         address: SocketAddr,
+        allowance: u64,
+        first: bool,
         blobs: &mut dyn Blobs,
-        run: &mut Option<Run>,
-    ) -> bool {
-        let Some(contact) = self.contacts.get(address) else {
-            return false;
-        };
-        let Some(path) = &contact.path else {
-            return false;
-        };
+    ) -> Option<(JobId, Ask)> {
+        let contact = self.contacts.get(address)?;
+        let path = contact.path.as_ref()?;
         let (room, round_trip, rate) =
             (path.room_now(now), path.path.rtt.smoothed(), path.path.window.rate());
         // Our cookie comes back beside the answer, and theirs may be asked for in it.
@@ -108,40 +108,71 @@ impl Node {
         }
         // They take turns, or one that has much to ask for would keep the others waiting; each has a burst, so that its
         // requests can share a datagram.
-        let last = path.last_job;
-        let turn = if run.is_some() { Included(last) } else { Excluded(last) };
+        let (last, most) = (path.last_job, contact.blocks);
+        let turn = if first { Excluded(last) } else { Included(last) };
         let mut wanted = |(&id, job): (&JobId, &mut Job)| {
             let largest = job.fetch.claimed_length().unwrap_or(MAX_NUMBER);
             let fits = |id: &str| (content_that_fits(room, id, largest, beside) as u64).min(MAX_BLOCK);
             let block = fits(&job.wire_id);
             let tree_block = job.tree_id().map_or(block, fits);
-            let ask =
-                job.fetch.next_ask(now, address, PathTerms { block, tree_block, round_trip, rate }, blobs)?;
+            let blocks = (allowance / answer_length(block)).clamp(1, most);
+            let terms = PathTerms { block, tree_block, blocks, round_trip, rate };
+            let ask = job.fetch.next_ask(now, address, terms, blobs)?;
             Some((id, ask))
         };
         let mut found = self.fetches.range_mut((turn, Unbounded)).find_map(&mut wanted);
         if found.is_none() {
             found = self.fetches.range_mut(..=last).find_map(&mut wanted);
         }
-        let Some((job, ask)) = found else {
-            return false;
-        };
+        let (job, _) = found.as_ref()?;
+        let job = *job;
         if let Some(path) = self.path_mut(address) {
             path.last_job = job;
         }
-        self.note_flight(now, address, job, &ask);
-        let most = self.contacts.get(address).map_or(1, |contact| contact.blocks);
-        if !run.as_mut().is_some_and(|run| run.extend(job, &ask, most)) {
-            let next = Run { job, block: ask.range.end - ask.range.start, ask };
-            let full = run.replace(next);
-            self.send_run(now, address, full);
-        }
-        true
+        found
     }
 
-    /// Sends the request for a run of blocks.
-    pub(super) fn send_run(&mut self, now: Time, address: SocketAddr, run: Option<Run>) {
-        let Some(Run { job, ask, block }) = run else { return };
+    /// Asks `address`: notes it, and writes the request to `datagram`, which leaves with it or later, when it is full.
+    /// Only peers that answer every request of a datagram in datagrams of their own get more than one in it.
+    pub(super) fn ask(
+        &mut self,
+        now: Time,
+        address: SocketAddr,
+        job: JobId,
+        ask: &Ask,
+        datagram: &mut Option<Encoder>,
+    ) {
+        self.note_flight(now, address, job, ask);
+        let shares = !ask.probe && self.contacts.get(address).is_some_and(|contact| contact.blocks > 1);
+        if !shares {
+            self.send_requests(address, datagram);
+            return self.ask_alone(now, address, job, ask);
+        }
+        if datagram.as_ref().is_some_and(|written| written.len() + MAX_REQUEST > ORDINARY_DATAGRAM) {
+            self.send_requests(address, datagram);
+        }
+        let mut encoder = datagram.take().unwrap_or_else(|| {
+            let mut encoder = Encoder::with_capacity(ORDINARY_DATAGRAM);
+            self.write_cookies(now, address, true, &mut encoder);
+            encoder
+        });
+        if let Some(job) = self.fetches.get_mut(&job) {
+            if job.fetch.wants_hint(now, address) {
+                encoder.please_list_ids(&job.wire_id);
+            }
+            write_request(&mut encoder, job, ask);
+        }
+        *datagram = Some(encoder);
+    }
+
+    /// Sends the requests written so far.
+    pub(super) fn send_requests(&mut self, address: SocketAddr, datagram: &mut Option<Encoder>) {
+        if let Some(encoder) = datagram.take() {
+            self.send(address, encoder.finish(0));
+        }
+    }
+
+    fn ask_alone(&mut self, now: Time, address: SocketAddr, job: JobId, ask: &Ask) {
         let mut encoder = Encoder::new();
         self.write_cookies(now, address, true, &mut encoder);
         let Some(job) = self.fetches.get_mut(&job) else { return };
@@ -153,22 +184,17 @@ impl Node {
         if asks_hint {
             encoder.please_list_ids(&job.wire_id);
         }
-        let id = match (ask.space, job.tree_id()) {
-            (Space::Tree, Some(tree_id)) => tree_id,
-            _ => &*job.wire_id,
-        };
-        let length = ask.range.end - ask.range.start;
-        let block = (block < length).then_some(block);
         if ask.probe
             && job.fetch.asks_for_parts()
             && self.contacts.get(address).is_some_and(|c| c.cookie.is_some())
         {
             encoder.which_parts(&job.wire_id, 0);
         }
-        encoder.request(&ContentRequest { block, ..ContentRequest::plain(id, ask.range.start, length) });
+        write_request(&mut encoder, job, ask);
         let pad = if ask.probe && !sparing {
-            let answer = answer_length(length) as usize + if asks_hint { HINT_LEN } else { 0 };
-            (answer / 2 + 8).clamp(150, MAX_PROBE)
+            let answer = answer_length(ask.range.end - ask.range.start) as usize;
+            let hint = if asks_hint { HINT_LEN } else { 0 };
+            ((answer + hint) / 2 + 8).clamp(150, MAX_PROBE)
         } else {
             0
         };
@@ -182,25 +208,15 @@ impl Node {
     /// Counts what is asked for as on its way.
     fn note_flight(&mut self, now: Time, address: SocketAddr, job: JobId, ask: &Ask) {
         let Some(path) = self.path_mut(address) else { return };
-        let place = (job, ask.space, ask.range.start);
-        let answer = answer_length(ask.range.end - ask.range.start);
-        // An answer to the earlier request of the two would be taken for a quick one to this.
-        let earlier = path.places.get(&place).copied();
-        let longer = earlier.and_then(|earlier| path.path.flight(earlier)).map(|flight| flight.ask.range.end);
-        let again = earlier.is_some_and(|earlier| path.path.supersede(earlier)) || ask.again;
-        let sequence = path.path.on_sent(now, Flight { job, ask: ask.clone() }, answer, again);
-        path.places.insert(place, sequence);
-        path.forget_places();
-        if path.narrow && answer as usize > NARROW_DATAGRAM {
+        let rest = path.on_sent(now, job, ask);
+        if path.narrow && answer_length(ask.block) as usize > NARROW_DATAGRAM {
             path.widen_at = now + WIDEN_INTERVAL;
         }
         self.recount(address);
-        // Nobody watches over the rest of the earlier one any more.
-        let rest = Ask { range: ask.range.end..longer.unwrap_or(0), ..ask.clone() };
-        if !rest.range.is_empty()
-            && let Some(job) = self.fetches.get_mut(&job)
-        {
-            job.fetch.on_lost(address, &rest);
+        if let Some(job) = self.fetches.get_mut(&job) {
+            for ask in rest {
+                job.fetch.on_lost(address, &ask);
+            }
         }
     }
 
@@ -245,9 +261,9 @@ impl Node {
             path.narrow = true;
             path.widen_at = now + WIDEN_INTERVAL;
         }
-        for Flight { job, ask } in lost {
+        for (Flight { job, ask }, blocks) in lost {
             if let Some(job) = self.fetches.get_mut(&job) {
-                job.fetch.on_lost(address, &ask);
+                job.fetch.on_lost(address, &ask.part(blocks));
             }
         }
         if newly_gone {
@@ -261,8 +277,7 @@ impl Node {
     pub(super) fn withdraw(&mut self, job: JobId) {
         for &address in &self.asked {
             if let Some(path) = self.contacts.get_mut(address).and_then(|contact| contact.path.as_mut()) {
-                path.path.withdraw(|flight| flight.job == job);
-                path.places.retain(|(other, _, _), _| *other != job);
+                path.withdraw(job);
             }
         }
         for address in self.asked.clone() {
@@ -273,6 +288,16 @@ impl Node {
         self.suggestions.waiting.retain(|(other, _)| *other != job);
         self.suggestions.taken.retain(|(other, _), _| *other != job);
     }
+}
+
+fn write_request(encoder: &mut Encoder, job: &Job, ask: &Ask) {
+    let id = match (ask.space, job.tree_id()) {
+        (Space::Tree, Some(tree_id)) => tree_id,
+        _ => &*job.wire_id,
+    };
+    let length = ask.range.end - ask.range.start;
+    let block = (ask.block < length).then_some(ask.block);
+    encoder.request(&ContentRequest { block, ..ContentRequest::plain(id, ask.range.start, length) });
 }
 
 /// What a datagram with content holds beside the base64, at the most.

@@ -1,13 +1,14 @@
 //! The path to a peer that may be asked for content: what is on its way, and how long a datagram may be.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::ORDINARY_DATAGRAM;
+use super::ask::answer_length;
 use crate::time::Time;
 use crate::transfer::blobs::JobId;
 use crate::transfer::fetch::{Ask, Space};
-use crate::transfer::path::{Path, Sequence};
+use crate::transfer::path::{Answers, Asked, Path, Sequence};
 
 /// The longest datagram asked for where longer ones are swallowed: what IPv6 promises of every path, 1,280, less headers.
 pub(crate) const NARROW_DATAGRAM: usize = 1232;
@@ -23,37 +24,14 @@ pub(super) struct Flight {
     pub(super) ask: Ask,
 }
 
-/// Blocks in a row that one request asks for.
-#[derive(Debug)]
-pub(super) struct Run {
-    pub(super) job: JobId,
-    pub(super) ask: Ask,
-    /// The length of each block but the last, which may be shorter.
-    pub(super) block: u64,
-}
-
-impl Run {
-    /// Takes up `ask` too, where it is the next block and there is room for one more.
-    pub(super) fn extend(&mut self, job: JobId, ask: &Ask, most: u64) -> bool {
-        let range = &mut self.ask.range;
-        let length = range.end - range.start;
-        let next = ask.range.end - ask.range.start;
-        let fits = length.is_multiple_of(self.block) && length / self.block < most && next <= self.block;
-        let same = self.job == job && self.ask.space == ask.space && !self.ask.probe && !ask.probe;
-        let follows = range.end == ask.range.start;
-        if fits && same && follows {
-            range.end = ask.range.end;
-        }
-        fits && same && follows
-    }
-}
-
 /// The path to a peer that may be asked for content.
 #[derive(Debug)]
 pub(super) struct AskedPath {
     pub(super) path: Path<Flight>,
-    // The latest request for each place; some of them are forgotten already.
-    pub(super) places: BTreeMap<(JobId, Space, u64), Sequence>,
+    // Where requests begin; some of them are forgotten already.
+    places: BTreeSet<(JobId, Space, u64, Sequence)>,
+    // No request is for more bytes.
+    longest: u64,
     /// Bytes of a datagram that cross the path whole, as far as the route says.
     pub(super) room: usize,
     /// Long datagrams seem to be swallowed: ask for short ones.
@@ -73,7 +51,8 @@ impl AskedPath {
     pub(super) fn new() -> AskedPath {
         AskedPath {
             path: Path::new(ORDINARY_DATAGRAM as u64),
-            places: BTreeMap::new(),
+            places: BTreeSet::new(),
+            longest: 0,
             room: ORDINARY_DATAGRAM,
             narrow: false,
             widen_at: Time::ZERO,
@@ -94,12 +73,75 @@ impl AskedPath {
         if paced > now { paced.min(check) } else { check }
     }
 
+    /// Notes a request of `job`. Returns what earlier ones asked for in the same blocks beyond it: nobody watches over that
+    /// any more.
+    pub(super) fn on_sent(&mut self, now: Time, job: JobId, ask: &Ask) -> Vec<Ask> {
+        let mut again = ask.again;
+        let mut rest = Vec::new();
+        let overlapping = self.overlapping(job, ask);
+        for &(request, ref earlier) in &overlapping {
+            for nth in 0..earlier.blocks() {
+                let range = earlier.block_range(nth);
+                // An answer to the earlier request of the two would be taken for a quick one to this.
+                if range.start < ask.range.end
+                    && ask.range.start < range.end
+                    && self.path.supersede(Asked { request, nth })
+                {
+                    again = true;
+                    let before = range.start..ask.range.start.min(range.end);
+                    let after = ask.range.end.max(range.start)..range.end;
+                    let outside = [before, after].into_iter().filter(|range| !range.is_empty());
+                    rest.extend(outside.map(|range| Ask { range, ..earlier.clone() }));
+                }
+            }
+            if self.path.flight(request).is_none() {
+                self.places.remove(&(job, ask.space, earlier.range.start, request));
+            }
+        }
+        let blocks = ask.blocks();
+        let length = |range: std::ops::Range<u64>| answer_length(range.end - range.start);
+        let (bytes, last) = (length(ask.block_range(0)), length(ask.block_range(blocks - 1)));
+        let answers = Answers { blocks, bytes, last };
+        let request = self.path.on_sent(now, Flight { job, ask: ask.clone() }, answers, again);
+        self.places.insert((job, ask.space, ask.range.start, request));
+        self.longest = self.longest.max(ask.range.end - ask.range.start);
+        self.forget_places();
+        rest
+    }
+
+    /// The requests that are remembered and overlap `ask`.
+    fn overlapping(&self, job: JobId, ask: &Ask) -> Vec<(Sequence, Ask)> {
+        let first = (job, ask.space, ask.range.start.saturating_sub(self.longest), 0);
+        let end = (job, ask.space, ask.range.end, 0);
+        let near = self.places.range(first..end.max(first));
+        near.filter_map(|&(.., request)| {
+            let flight = self.path.flight(request)?;
+            (flight.ask.range.end > ask.range.start).then(|| (request, flight.ask.clone()))
+        })
+        .collect()
+    }
+
     /// Drops places of forgotten requests, once they are the most.
-    pub(super) fn forget_places(&mut self) {
+    fn forget_places(&mut self) {
         if self.places.len() > 2 * self.path.remembered() + 1024 {
             let path = &self.path;
-            self.places.retain(|_, sequence| path.flight(*sequence).is_some());
+            self.places.retain(|(.., request)| path.flight(*request).is_some());
         }
+    }
+
+    /// Forgets what was asked for this fetch.
+    pub(super) fn withdraw(&mut self, job: JobId) {
+        self.path.withdraw(|flight| flight.job == job);
+        self.places.retain(|(other, ..)| *other != job);
+    }
+
+    /// Notes that what was asked for came. Returns the request for that block alone, once.
+    pub(super) fn on_answer(&mut self, now: Time, asked: Asked) -> Option<Flight> {
+        let Flight { job, ask } = self.path.on_answer(now, asked)?;
+        if self.path.flight(asked.request).is_none() {
+            self.places.remove(&(job, ask.space, ask.range.start, asked.request));
+        }
+        Some(Flight { job, ask: ask.part(asked.nth..asked.nth + 1) })
     }
 
     /// Bytes of a datagram to ask for now.
@@ -107,18 +149,16 @@ impl AskedPath {
         if self.narrow && now < self.widen_at { self.room.min(NARROW_DATAGRAM) } else { self.room }
     }
 
-    /// The request that a block at this place answers.
-    pub(super) fn answered_by(&mut self, job: JobId, space: Space, offset: u64) -> Option<Sequence> {
-        let (&place, &sequence) = self.places.range((job, space, 0)..=(job, space, offset)).next_back()?;
-        match self.path.flight(sequence) {
-            Some(flight) if flight.ask.range.contains(&offset) || flight.ask.range.start == offset => {
-                Some(sequence)
-            }
-            Some(_) => None,
-            None => {
-                self.places.remove(&place);
-                None
-            }
-        }
+    /// The block asked for that one at this place answers.
+    pub(super) fn answered_by(&self, job: JobId, space: Space, offset: u64) -> Option<Asked> {
+        let first = (job, space, offset.saturating_sub(self.longest), 0);
+        let near = self.places.range(first..=(job, space, offset, Sequence::MAX)).rev();
+        near.filter_map(|&(.., request)| {
+            let ask = &self.path.flight(request)?.ask;
+            let within = ask.range.contains(&offset) || ask.range.start == offset;
+            let asked = Asked { request, nth: ((offset - ask.range.start) / ask.block.max(1)) as u32 };
+            (within && self.path.open(asked).is_some()).then_some(asked)
+        })
+        .next()
     }
 }

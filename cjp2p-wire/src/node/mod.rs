@@ -144,6 +144,10 @@ pub struct Node {
     lists_wanted: BTreeSet<SocketAddr>,
     holds_answers: bool,
     read_buffer: Vec<u8>,
+    /// The bytes of a block that came.
+    decoded: Vec<u8>,
+    /// The fetch that the last block was for.
+    last_taken: JobId,
     suggestions: suggestions::Suggestions,
     inquiries: inquiry::Inquiries,
     outputs: VecDeque<Transmit>,
@@ -204,6 +208,8 @@ impl Node {
             lists_wanted: BTreeSet::new(),
             holds_answers: false,
             read_buffer: Vec::new(),
+            decoded: Vec::new(),
+            last_taken: JobId(0),
             suggestions: suggestions::Suggestions::default(),
             inquiries: inquiry::Inquiries::default(),
             outputs: VecDeque::new(),
@@ -317,22 +323,33 @@ impl Node {
     fn take_datagram(&mut self, now: Time, from: SocketAddr, bytes: &[u8], blobs: &mut dyn Blobs) {
         self.counters.datagrams_in += 1;
         self.counters.bytes_in += bytes.len() as u64;
-        let messages = match datagram::decode(bytes) {
-            Ok(messages) => messages,
+        let mut room = std::mem::take(&mut self.decoded);
+        match datagram::decode_into(bytes, &mut room) {
+            Ok(messages) => self.take_messages(now, from, bytes.len(), &messages, blobs),
             Err(error) => {
                 self.counters.unreadable += 1;
                 log::debug!("{from}: {error}");
-                return;
             }
-        };
-        if self.is_own_voice(now, from, &messages) {
+        }
+        self.decoded = room;
+    }
+
+    fn take_messages(
+        &mut self,
+        now: Time,
+        from: SocketAddr,
+        received: usize,
+        messages: &[Message<'_>],
+        blobs: &mut dyn Blobs,
+    ) {
+        if self.is_own_voice(now, from, messages) {
             self.on_own_voice(now, from);
             return;
         }
-        let proof = self.read_proof(now, from, &messages);
+        let proof = self.read_proof(now, from, messages);
         self.contacts.on_heard(now, from, proof != Proof::None);
-        self.take_answers(now, from, &messages, proof, blobs);
-        self.answer(now, from, bytes.len(), &messages, proof, blobs);
+        self.take_answers(now, from, messages, proof, blobs);
+        self.answer(now, from, received, messages, proof, blobs);
     }
 
     /// Does what is due.

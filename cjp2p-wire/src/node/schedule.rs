@@ -127,34 +127,44 @@ impl Node {
         if !self.fetches.is_empty() {
             self.fetches.values_mut().for_each(Job::follow_hint);
             self.ask_for_parts(now, address);
-            let mut run = None;
+            let mut datagram = None;
             let mut first = true;
-            while self.may_ask(now, address, std::mem::take(&mut first)) {
-                if !self.ask_one(now, address, blobs, &mut run) {
+            loop {
+                let allowance = self.allowance(now, address, first);
+                if allowance == 0 {
+                    break;
+                }
+                let Some((job, ask)) = self.next_ask(now, address, allowance, first, blobs) else {
                     if let Some(path) = self.path_mut(address) {
                         path.path.window.on_nothing_to_ask();
                     }
                     self.schedule.idle.insert(address);
                     break;
-                }
+                };
+                self.ask(now, address, job, &ask, &mut datagram);
+                first = false;
             }
-            self.send_run(now, address, run);
+            self.send_requests(address, &mut datagram);
         }
         self.reschedule(address);
     }
 
-    fn may_ask(&mut self, now: Time, address: SocketAddr, first: bool) -> bool {
-        let Some(contact) = self.contacts.get(address) else { return false };
-        let Some(path) = &contact.path else { return false };
-        if contact.is_shunned() || !path.path.may_send(now, first) {
-            return false;
+    /// How many bytes of answers may be asked of `address` now; 0 where none may.
+    fn allowance(&mut self, now: Time, address: SocketAddr, first: bool) -> u64 {
+        let Some(contact) = self.contacts.get(address) else { return 0 };
+        let Some(path) = &contact.path else { return 0 };
+        let allowance = if contact.is_shunned() { 0 } else { path.path.allowance(now, first) };
+        if allowance == 0 {
+            return 0;
         }
         // A first request may always leave, or a buffer smaller than a block would stop everything.
-        let fits = self.in_flight == 0 || self.in_flight + path.room as u64 <= self.config.receive_buffer;
+        let left = self.config.receive_buffer.saturating_sub(self.in_flight);
+        let fits = self.in_flight == 0 || path.room as u64 <= left;
         if !fits {
             self.schedule.held.insert(address);
+            return 0;
         }
-        fits
+        allowance.min(left.max(1))
     }
 
     /// Looks at the paths that wait for something else than a time of their own.

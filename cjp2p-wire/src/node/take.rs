@@ -15,6 +15,7 @@ use crate::peers::cookie::Proof;
 use crate::time::Time;
 use crate::transfer::blobs::{Blobs, JobId};
 use crate::transfer::fetch::{Ask, Block, Space};
+use crate::transfer::path::Asked;
 use crate::tree::LEAF_LEN;
 
 impl Node {
@@ -125,27 +126,41 @@ impl Node {
         blobs: &mut dyn Blobs,
     ) {
         let Some((mut job_id, space)) = self.fetch_of(&block.id) else { return };
-        let hinted = if space == Space::Tree { self.hinted_by(&block.id, job_id) } else { None };
-        let Some(path) = self.path_mut(from) else {
-            return;
-        };
+        self.last_taken = job_id;
+        let Some(path) = self.path(from) else { return };
         let mut answered = path.answered_by(job_id, space, block.offset);
-        if let (None, Some(other)) = (answered, hinted) {
+        if answered.is_none()
+            && space == Space::Tree
+            && let Some(other) = self.hinted_by(&block.id, job_id)
+        {
             job_id = other;
             answered = path.answered_by(job_id, space, block.offset);
         }
         // Nothing is taken that was not asked for.
-        let Some(sequence) = answered else {
+        let Some(asked) = answered else {
             if let Some(job) = self.fetches.get_mut(&job_id) {
-                job.fetch.on_unwanted(block.base64.len() as u64 / 4 * 3);
+                job.fetch.on_unwanted(block.data.len() as u64);
             }
             return;
         };
-        let Some(data) = block.decode() else { return };
-        let Some(Flight { ask, .. }) = path.path.on_answer(now, sequence) else {
-            return;
-        };
-        path.places.remove(&(job_id, space, ask.range.start));
+        let answers = proof != Proof::None;
+        let block = Block { space, offset: block.offset, data: &block.data, length: block.eof, answers };
+        self.take_block(now, from, job_id, asked, &block, blobs);
+    }
+
+    /// Takes in a block that answers what was asked.
+    fn take_block(
+        &mut self,
+        now: Time,
+        from: SocketAddr,
+        job_id: JobId,
+        asked: Asked,
+        block: &Block<'_>,
+        blobs: &mut dyn Blobs,
+    ) {
+        let Block { space, data, .. } = *block;
+        let Some(path) = self.path_mut(from) else { return };
+        let Some(Flight { ask, .. }) = path.on_answer(now, asked) else { return };
         path.was_gone = false;
         if path.narrow && answer_length(data.len() as u64) as usize > NARROW_DATAGRAM + ANSWER_SLACK {
             path.narrow = false;
@@ -166,9 +181,7 @@ impl Node {
         if space == Space::Content && is_leaf && end > ask.range.end {
             fetch.on_whole_leaf(from);
         }
-        let answers = proof != Proof::None;
-        let block = Block { space, offset: block.offset, data: &data, length: block.eof, answers };
-        if !fetch.on_block(now, from, block, blobs) {
+        if !fetch.on_block(now, from, *block, blobs) {
             // Whoever answers with nothing would do so again, and at once.
             if data.is_empty() && !ask.probe {
                 fetch.on_refusal(now, from, &ask);
@@ -180,6 +193,12 @@ impl Node {
 
     /// What an id on the wire is a part of, where it is fetched.
     fn fetch_of(&self, wire_id: &str) -> Option<(JobId, Space)> {
+        // Most of what comes is content of the same fetch as the block before.
+        if let Some(job) = self.fetches.get(&self.last_taken)
+            && job.wire_id == wire_id
+        {
+            return Some((self.last_taken, Space::Content));
+        }
         let id = ContentId::parse(wire_id).ok()?;
         let space = if matches!(id, ContentId::Tree(_)) { Space::Tree } else { Space::Content };
         let hinted = || self.hinted_by(wire_id, JobId(u32::MAX));
@@ -210,7 +229,7 @@ impl Node {
         };
         if !content_came {
             let asked = path.path.oldest(|flight| flight.job == job_id && flight.ask.space == space);
-            let flight = asked.and_then(|sequence| path.path.on_answer(now, sequence));
+            let flight = asked.and_then(|asked| path.on_answer(now, asked));
             if let (Some(flight), Some(job)) = (flight, self.fetches.get_mut(&job_id)) {
                 job.fetch.on_refusal(now, from, &flight.ask);
             }

@@ -29,12 +29,14 @@ pub enum Proof {
     None,
 }
 
+type Text = [u8; COOKIE_LEN];
+
 /// Makes and checks cookies.
 #[derive(Clone)]
 pub struct CookieMint {
     secret: Hash,
     /// What was computed last: a source's datagrams come one after another.
-    last: Cell<Option<(u64, SocketAddr, [u8; 16])>>,
+    last: Cell<Option<(u64, SocketAddr, Text)>>,
 }
 
 impl CookieMint {
@@ -45,32 +47,27 @@ impl CookieMint {
 
     /// The present cookie for `address`.
     pub fn mint(&self, now: Time, address: SocketAddr) -> String {
-        BASE64URL_NOPAD.encode(&self.bytes(period(now), address))
+        self.text(period(now), address).iter().copied().map(char::from).collect()
     }
 
     /// What `cookie` shows when it comes from `address`.
     pub fn check(&self, now: Time, address: SocketAddr, cookie: &str) -> Proof {
-        let mut given = [0; 16];
-        if cookie.len() != COOKIE_LEN
-            || BASE64URL_NOPAD.decode_mut(cookie.as_bytes(), &mut given) != Ok(given.len())
-        {
-            return Proof::None;
-        }
+        let Ok(given) = Text::try_from(cookie.as_bytes()) else { return Proof::None };
         let period = period(now);
-        if equal(given, self.bytes(period, address)) {
+        if equal(given, self.text(period, address)) {
             Proof::Current
-        } else if period > 0 && equal(given, self.bytes(period - 1, address)) {
+        } else if period > 0 && equal(given, self.text(period - 1, address)) {
             Proof::Previous
         } else {
             Proof::None
         }
     }
 
-    fn bytes(&self, period: u64, address: SocketAddr) -> [u8; 16] {
-        if let Some((of, for_whom, bytes)) = self.last.get()
+    fn text(&self, period: u64, address: SocketAddr) -> Text {
+        if let Some((of, for_whom, text)) = self.last.get()
             && (of, for_whom) == (period, address)
         {
-            return bytes;
+            return text;
         }
         let mut hasher = blake3::Hasher::new_keyed(&self.secret);
         hasher.update(&period.to_le_bytes());
@@ -81,8 +78,10 @@ impl CookieMint {
         hasher.update(&address.port().to_le_bytes());
         let mut bytes = [0; 16];
         hasher.finalize_xof().fill(&mut bytes);
-        self.last.set(Some((period, address, bytes)));
-        bytes
+        let mut text = [0; COOKIE_LEN];
+        BASE64URL_NOPAD.encode_mut(&bytes, &mut text);
+        self.last.set(Some((period, address, text)));
+        text
     }
 }
 
@@ -91,10 +90,10 @@ fn period(now: Time) -> u64 {
 }
 
 /// Compares without telling by its time where the difference is: `blake3::Hash` promises that.
-fn equal(a: [u8; 16], b: [u8; 16]) -> bool {
-    let widen = |bytes: [u8; 16]| {
+fn equal(a: Text, b: Text) -> bool {
+    let widen = |text: Text| {
         let mut wide = [0; 32];
-        wide[..16].copy_from_slice(&bytes);
+        wide[..COOKIE_LEN].copy_from_slice(&text);
         blake3::Hash::from_bytes(wide)
     };
     widen(a) == widen(b)

@@ -3,6 +3,7 @@
 //! Loss is told as in RFC 9002: by later answers, by time, and at last by silence.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::time::Duration;
 
 use crate::time::Time;
@@ -21,18 +22,86 @@ pub const PROBES: usize = 2;
 pub const LATE: Duration = Duration::from_secs(2);
 /// How many requests a path remembers at the most, those given up included.
 pub const MAX_FLIGHTS: usize = 16_384;
+/// The most blocks of one request.
+pub const MAX_BLOCKS: u32 = u64::BITS;
 
-/// The number of a request on its path; later ones are larger.
+/// The number of a block that was asked for on its path; later ones are larger.
 pub type Sequence = u64;
+
+/// One block of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Asked {
+    /// The sequence number of the request's first block.
+    pub request: Sequence,
+    /// Which of the request's blocks.
+    pub nth: u32,
+}
+
+impl Asked {
+    fn sequence(self) -> Sequence {
+        self.request + u64::from(self.nth)
+    }
+
+    fn bit(self) -> u64 {
+        1 << self.nth
+    }
+}
+
+/// What a request will bring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answers {
+    /// So many blocks, [`MAX_BLOCKS`] at the most.
+    pub blocks: u32,
+    /// Bytes of the answer with each of them but the last.
+    pub bytes: u64,
+    /// Bytes of the answer with the last of them.
+    pub last: u64,
+}
+
+impl Answers {
+    /// A single one.
+    pub fn one(bytes: u64) -> Answers {
+        Answers { blocks: 1, bytes, last: bytes }
+    }
+
+    fn total(&self) -> u64 {
+        u64::from(self.blocks - 1) * self.bytes + self.last
+    }
+
+    fn of(&self, nth: u32) -> u64 {
+        if nth + 1 == self.blocks { self.last } else { self.bytes }
+    }
+}
 
 #[derive(Clone, Debug)]
 struct Flight<T> {
     what: T,
     stamp: Stamp,
     sent_at: Time,
-    bytes: u64,
+    answers: Answers,
     again: bool,
-    lost: bool,
+    // A bit for each block: that neither came nor was asked for anew. Invariant: not zero.
+    open: u64,
+    // Invariant: of those that are open, those that were given up.
+    lost: u64,
+}
+
+impl<T> Flight<T> {
+    fn live(&self) -> u64 {
+        self.open & !self.lost
+    }
+
+    /// Bytes of the answers to these blocks.
+    fn bytes_of(&self, blocks: u64) -> u64 {
+        let last = blocks >> (self.answers.blocks - 1) & 1;
+        let others = u64::from(blocks.count_ones()) - last;
+        others * self.answers.bytes + last * self.answers.last
+    }
+}
+
+/// A bit for each of the first `count` blocks.
+fn first_bits(count: u64) -> u64 {
+    if count >= u64::from(u64::BITS) { u64::MAX } else { (1 << count) - 1 }
 }
 
 /// One peer's path: round trip, window, and the requests on their way, each with a `T` that says what it asked for.
@@ -42,16 +111,20 @@ pub struct Path<T> {
     pub rtt: Rtt,
     /// The window.
     pub window: Window,
+    // By the sequence number of their first block.
     flights: BTreeMap<Sequence, Flight<T>>,
     next: Sequence,
-    /// The latest request that was answered.
+    /// The latest block that came.
     answered: Option<Sequence>,
     reordering: u64,
     silences: u32,
     last_answer_at: Time,
-    // Requests that may leave although the peer is silent.
+    // Blocks that may be asked for although the peer is silent.
     probes: usize,
+    // Invariant: the blocks that are open and not lost.
     live: usize,
+    /// When what was sent and received that last gave a measure of the round trip.
+    measured: (Time, Time),
 }
 
 impl<T: Clone> Path<T> {
@@ -68,19 +141,22 @@ impl<T: Clone> Path<T> {
             last_answer_at: Time::ZERO,
             probes: 0,
             live: 0,
+            measured: (Time::NEVER, Time::NEVER),
         }
     }
 
-    /// Whether another request may leave now, as the `first` of a burst or after others.
-    pub fn may_send(&self, now: Time, first: bool) -> bool {
+    /// How many bytes of answers may be asked for now, as the first of a burst or after others; 0 where none may. A single
+    /// block may be longer.
+    pub fn allowance(&self, now: Time, first: bool) -> u64 {
         if self.flights.len() >= MAX_FLIGHTS {
-            return false;
+            return 0;
         }
         // While the peer is silent, few requests ask whether it is back.
         if self.silences > 0 {
-            return self.live == 0 || (self.silences == 1 && self.probes > 0);
+            let may = self.live == 0 || (self.silences == 1 && self.probes > 0);
+            return u64::from(may);
         }
-        self.window.may_send(now, self.rtt.min(), first)
+        self.window.allowance(now, self.rtt.min(), first)
     }
 
     /// How many waits in a row ended in silence.
@@ -93,7 +169,7 @@ impl<T: Clone> Path<T> {
         self.silences >= SILENCES_UNTIL_GONE
     }
 
-    /// How many requests are on their way.
+    /// How many blocks are on their way.
     pub fn live(&self) -> usize {
         self.live
     }
@@ -103,46 +179,66 @@ impl<T: Clone> Path<T> {
         self.flights.len()
     }
 
-    /// Notes a request for `bytes`; `again` where the same bytes were asked of this peer before.
-    pub fn on_sent(&mut self, now: Time, what: T, bytes: u64, again: bool) -> Sequence {
-        let stamp = self.window.on_sent(now, bytes);
-        let sequence = self.next;
-        self.next += 1;
-        self.live += 1;
-        self.probes = self.probes.saturating_sub(1);
-        self.flights.insert(sequence, Flight { what, stamp, sent_at: now, bytes, again, lost: false });
-        sequence
+    /// Notes a request; `again` where some of the same bytes were asked of this peer before.
+    pub fn on_sent(&mut self, now: Time, what: T, answers: Answers, again: bool) -> Sequence {
+        debug_assert!((1..=MAX_BLOCKS).contains(&answers.blocks));
+        let stamp = self.window.on_sent(now, answers.total());
+        let request = self.next;
+        self.next += u64::from(answers.blocks);
+        self.live += answers.blocks as usize;
+        self.probes = self.probes.saturating_sub(answers.blocks as usize);
+        let open = first_bits(answers.blocks.into());
+        self.flights.insert(request, Flight { what, stamp, sent_at: now, answers, again, open, lost: 0 });
+        request
     }
 
-    /// What the request `sequence` asked for, while it is remembered.
-    pub fn flight(&self, sequence: Sequence) -> Option<&T> {
-        self.flights.get(&sequence).map(|flight| &flight.what)
+    /// What a request asked for, while some of it is remembered.
+    pub fn flight(&self, request: Sequence) -> Option<&T> {
+        self.flights.get(&request).map(|flight| &flight.what)
     }
 
-    /// The oldest request on its way for which `matches` holds.
-    pub fn oldest(&self, matches: impl Fn(&T) -> bool) -> Option<Sequence> {
-        self.flights
-            .iter()
-            .find(|(_, flight)| !flight.lost && matches(&flight.what))
-            .map(|(&sequence, _)| sequence)
+    /// What a request asked for, where this block of it is open: it neither came nor was asked for anew.
+    pub fn open(&self, asked: Asked) -> Option<&T> {
+        let flight = self.flights.get(&asked.request)?;
+        let is_open = asked.nth < flight.answers.blocks && flight.open & asked.bit() != 0;
+        is_open.then_some(&flight.what)
     }
 
-    /// Notes the answer to `sequence`. Returns what was asked for, once.
-    pub fn on_answer(&mut self, now: Time, sequence: Sequence) -> Option<T> {
-        let flight = self.flights.remove(&sequence)?;
+    /// The oldest block on its way of a request for which `matches` holds.
+    pub fn oldest(&self, matches: impl Fn(&T) -> bool) -> Option<Asked> {
+        let mut live = self.flights.iter().filter(|(_, flight)| flight.live() != 0);
+        let (&request, flight) = live.find(|(_, flight)| matches(&flight.what))?;
+        Some(Asked { request, nth: flight.live().trailing_zeros() })
+    }
+
+    /// Notes that a block came. Returns what its request asked for, once for each block.
+    pub fn on_answer(&mut self, now: Time, asked: Asked) -> Option<T> {
+        self.open(asked)?;
+        let flight = self.flights.get_mut(&asked.request)?;
+        let (stamp, sent_at, again) = (flight.stamp, flight.sent_at, flight.again);
+        let bytes = flight.answers.of(asked.nth);
+        let was_lost = flight.lost & asked.bit() != 0;
+        flight.open &= !asked.bit();
+        flight.lost &= !asked.bit();
+        let what = flight.what.clone();
+        if flight.open == 0 {
+            self.flights.remove(&asked.request);
+        }
         self.silences = 0;
         self.last_answer_at = now;
-        self.answered = self.answered.max(Some(sequence));
-        if !flight.again {
-            self.rtt.sample(now, now.since(flight.sent_at));
+        self.answered = self.answered.max(Some(asked.sequence()));
+        // What came together with others of the same request tells the same.
+        if !again && self.measured != (sent_at, now) {
+            self.measured = (sent_at, now);
+            self.rtt.sample(now, now.since(sent_at));
         }
-        if flight.lost {
+        if was_lost {
             // It was only late: others overtake on this path.
-            let overtaken = self.answered.map_or(0, |answered| answered.saturating_sub(sequence));
+            let overtaken = self.answered.map_or(0, |answered| answered.saturating_sub(asked.sequence()));
             self.reordering = self.reordering.max(overtaken + 1).min(MAX_REORDERING);
-        } else if flight.again {
+        } else if again {
             self.live -= 1;
-            self.window.on_arrived_unclear(now, flight.bytes);
+            self.window.on_arrived_unclear(now, bytes);
         } else {
             self.live -= 1;
             let times = PathTimes {
@@ -150,17 +246,25 @@ impl<T: Clone> Path<T> {
                 latest: self.rtt.latest(),
                 min_is_old: now.since(self.rtt.min_at()) > MIN_RTT_WINDOW * 9 / 10,
             };
-            self.window.on_arrived(now, flight.stamp, flight.bytes, times);
+            self.window.on_arrived(now, stamp, bytes, times);
         }
-        Some(flight.what)
+        Some(what)
     }
 
-    /// Forgets a request whose place a new one takes. Returns whether it was still remembered.
-    pub fn supersede(&mut self, sequence: Sequence) -> bool {
-        let Some(flight) = self.flights.remove(&sequence) else { return false };
-        if !flight.lost {
-            self.window.on_withdrawn(flight.bytes);
+    /// Forgets a block that is asked for anew. Returns whether it was open.
+    pub fn supersede(&mut self, asked: Asked) -> bool {
+        let Some(flight) = self.flights.get_mut(&asked.request) else { return false };
+        if asked.nth >= flight.answers.blocks || flight.open & asked.bit() == 0 {
+            return false;
+        }
+        if flight.lost & asked.bit() == 0 {
+            self.window.on_withdrawn(flight.answers.of(asked.nth));
             self.live -= 1;
+        }
+        flight.open &= !asked.bit();
+        flight.lost &= !asked.bit();
+        if flight.open == 0 {
+            self.flights.remove(&asked.request);
         }
         true
     }
@@ -170,47 +274,51 @@ impl<T: Clone> Path<T> {
         let (window, live) = (&mut self.window, &mut self.live);
         self.flights.retain(|_, flight| {
             let keep = !matches(&flight.what);
-            if !keep && !flight.lost {
-                window.on_withdrawn(flight.bytes);
-                *live -= 1;
+            if !keep {
+                window.on_withdrawn(flight.bytes_of(flight.live()));
+                *live -= flight.live().count_ones() as usize;
             }
             keep
         });
     }
 
-    /// Gives up what is lost by now, and returns what it asked for.
-    pub fn detect_losses(&mut self, now: Time) -> Vec<T> {
+    /// Gives up what is lost by now, and returns what it asked for: which blocks of which request.
+    pub fn detect_losses(&mut self, now: Time) -> Vec<(T, Range<u32>)> {
         let mut lost = Vec::new();
         if let Some(answered) = self.answered {
             let patience = self.patience();
-            for (&sequence, flight) in self.flights.range_mut(..answered) {
-                let overtaken = answered - sequence >= self.reordering;
-                if !flight.lost && (overtaken || now.since(flight.sent_at) >= patience) {
-                    flight.lost = true;
-                    self.live -= 1;
-                    self.window.on_lost(flight.bytes);
-                    lost.push(flight.what.clone());
+            for (&request, flight) in self.flights.range_mut(..answered) {
+                if flight.live() == 0 {
+                    continue;
                 }
+                let waited_for = if now.since(flight.sent_at) >= patience { 1 } else { self.reordering };
+                let given_up =
+                    first_bits((answered + 1).saturating_sub(request + waited_for)) & flight.live();
+                self.live -= given_up.count_ones() as usize;
+                give_up(flight, given_up, &mut self.window, &mut lost);
             }
         }
         if self.live > 0 && now >= self.timeout_at() {
             self.silences += 1;
-            // The first silence may only be a pause: two requests ask again, and the others are still waited for.
-            let given_up = if self.silences == 1 { PROBES } else { usize::MAX };
+            // The first silence may only be a pause: two blocks are asked for again, and the others are still waited for.
+            let mut left = if self.silences == 1 { PROBES } else { usize::MAX };
             self.probes = PROBES;
             if self.silences >= 2 {
                 self.window.restart();
             }
-            for flight in self.flights.values_mut().filter(|flight| !flight.lost).take(given_up) {
-                flight.lost = true;
-                self.live -= 1;
-                self.window.on_lost(flight.bytes);
-                lost.push(flight.what.clone());
+            for flight in self.flights.values_mut() {
+                let mut given_up = flight.live();
+                while given_up.count_ones() as usize > left {
+                    given_up &= !(1 << given_up.ilog2());
+                }
+                left -= given_up.count_ones() as usize;
+                self.live -= given_up.count_ones() as usize;
+                give_up(flight, given_up, &mut self.window, &mut lost);
             }
         }
         while let Some(oldest) = self.flights.first_entry() {
             let flight = oldest.get();
-            if !flight.lost || now.since(flight.sent_at) < LATE + self.rtt.smoothed() {
+            if flight.live() != 0 || now.since(flight.sent_at) < LATE + self.rtt.smoothed() {
                 break;
             }
             oldest.remove();
@@ -225,8 +333,10 @@ impl<T: Clone> Path<T> {
         }
         // One that was overtaken is lost when it has been waited for long enough.
         let overtaken = self.answered.and_then(|answered| {
-            let mut earlier = self.flights.range(..answered).map(|(_, flight)| flight);
-            earlier.find(|flight| !flight.lost).map(|flight| flight.sent_at + self.patience())
+            let mut earlier = self.flights.range(..answered);
+            let (_, flight) =
+                earlier.find(|(request, flight)| flight.live() & first_bits(answered - *request) != 0)?;
+            Some(flight.sent_at + self.patience())
         });
         self.timeout_at().min(overtaken.unwrap_or(Time::NEVER))
     }
@@ -239,10 +349,27 @@ impl<T: Clone> Path<T> {
     /// When the silence becomes a timeout: counted from the newest request, or from the last answer if that was later. An
     /// older request is judged by the answers to later ones.
     fn timeout_at(&self) -> Time {
-        let newest = self.flights.values().rev().find(|flight| !flight.lost);
+        let newest = self.flights.values().rev().find(|flight| flight.live() != 0);
         newest.map_or(Time::NEVER, |flight| {
             flight.sent_at.max(self.last_answer_at) + self.rtt.timeout(self.silences)
         })
+    }
+}
+
+/// Gives up some live blocks of a request.
+fn give_up<T: Clone>(
+    flight: &mut Flight<T>,
+    mut blocks: u64,
+    window: &mut Window,
+    lost: &mut Vec<(T, Range<u32>)>,
+) {
+    flight.lost |= blocks;
+    window.on_lost(flight.bytes_of(blocks));
+    while blocks != 0 {
+        let start = blocks.trailing_zeros();
+        let end = start + (blocks >> start).trailing_ones();
+        lost.push((flight.what.clone(), start..end));
+        blocks &= !first_bits(end.into());
     }
 }
 
@@ -254,15 +381,20 @@ mod tests {
         Time::from_millis(ms)
     }
 
+    /// A request for a single block.
+    fn one(request: Sequence) -> Asked {
+        Asked { request, nth: 0 }
+    }
+
     /// A path of 10 ms, with `count` requests numbered from 0 sent at 100 ms.
     fn path_with(count: u64) -> Path<u64> {
         let mut path = Path::new(1000);
         for n in 0..10 {
-            let sequence = path.on_sent(at(n * 10), n, 1000, false);
-            path.on_answer(at(n * 10 + 10), sequence);
+            let sequence = path.on_sent(at(n * 10), n, Answers::one(1000), false);
+            path.on_answer(at(n * 10 + 10), one(sequence));
         }
         for n in 0..count {
-            path.on_sent(at(100), n, 1000, false);
+            path.on_sent(at(100), n, Answers::one(1000), false);
         }
         path
     }
@@ -270,35 +402,35 @@ mod tests {
     #[test]
     fn a_request_is_lost_when_three_later_ones_are_answered() {
         let mut path = path_with(5);
-        let first = path.oldest(|n| *n == 0).unwrap();
-        path.on_answer(at(109), first + 1);
-        path.on_answer(at(109), first + 2);
+        let first = path.oldest(|n| *n == 0).unwrap().request;
+        path.on_answer(at(109), one(first + 1));
+        path.on_answer(at(109), one(first + 2));
         assert!(path.detect_losses(at(109)).is_empty());
-        path.on_answer(at(109), first + 3);
-        assert_eq!(path.detect_losses(at(109)), [0]);
+        path.on_answer(at(109), one(first + 3));
+        assert_eq!(path.detect_losses(at(109)), [(0, 0..1)]);
         assert_eq!(path.live(), 1);
     }
 
     #[test]
     fn a_request_that_was_overtaken_is_lost_after_a_little_more_than_a_round_trip() {
         let mut path = path_with(2);
-        let first = path.oldest(|n| *n == 0).unwrap();
-        path.on_answer(at(110), first + 1);
+        let first = path.oldest(|n| *n == 0).unwrap().request;
+        path.on_answer(at(110), one(first + 1));
         let due = path.next_check_at();
         assert!(at(111) < due && due < at(113), "{due:?}");
         assert!(path.detect_losses(at(111)).is_empty());
-        assert_eq!(path.detect_losses(due), [0]);
+        assert_eq!(path.detect_losses(due), [(0, 0..1)]);
     }
 
     #[test]
     fn answers_that_keep_coming_hold_off_the_silence() {
         let mut path = path_with(20);
-        let first = path.oldest(|n| *n == 0).unwrap();
+        let first = path.oldest(|n| *n == 0).unwrap().request;
         for n in 0..19 {
             // A source that limits its rate: ever later, but never silent.
             let now = at(110 + n * 15);
             assert!(path.detect_losses(now).is_empty(), "request {n}");
-            path.on_answer(now, first + n);
+            path.on_answer(now, one(first + n));
         }
         assert_eq!((path.silences(), path.live()), (0, 1));
     }
@@ -309,12 +441,12 @@ mod tests {
         let first = path.next_check_at();
         assert_eq!(path.detect_losses(first).len(), PROBES);
         assert_eq!((path.silences(), path.live()), (1, 20 - PROBES));
-        assert!(path.may_send(first, true));
+        assert!(path.allowance(first, true) > 0);
         let second = path.next_check_at();
         assert_eq!(path.detect_losses(second).len(), 20 - PROBES);
-        assert!(path.may_send(second, true));
-        path.on_sent(second, 99, 1000, true);
-        assert!(!path.may_send(second, true));
+        assert!(path.allowance(second, true) > 0);
+        path.on_sent(second, 99, Answers::one(1000), true);
+        assert_eq!(path.allowance(second, true), 0);
         let third = path.next_check_at();
         assert!(third.since(second) > second.since(first));
         path.detect_losses(third);
@@ -324,20 +456,43 @@ mod tests {
     #[test]
     fn a_late_answer_counts_as_reordering_and_ends_the_silence() {
         let mut path = path_with(8);
-        let first = path.oldest(|n| *n == 0).unwrap();
+        let first = path.oldest(|n| *n == 0).unwrap().request;
         for later in 1..=6 {
-            path.on_answer(at(109), first + later);
+            path.on_answer(at(109), one(first + later));
         }
-        assert_eq!(path.detect_losses(at(109)), [0]);
-        assert_eq!(path.on_answer(at(110), first), Some(0));
+        assert_eq!(path.detect_losses(at(109)), [(0, 0..1)]);
+        assert_eq!(path.on_answer(at(110), one(first)), Some(0));
         // From now on six may overtake one.
         for n in 100..108 {
-            path.on_sent(at(120), n, 1000, false);
+            path.on_sent(at(120), n, Answers::one(1000), false);
         }
-        let next = path.oldest(|n| *n == 100).unwrap();
+        let next = path.oldest(|n| *n == 100).unwrap().request;
         for later in 1..=5 {
-            path.on_answer(at(129), next + later);
+            path.on_answer(at(129), one(next + later));
         }
-        assert!(path.detect_losses(at(129)).iter().all(|n| *n != 100));
+        assert!(path.detect_losses(at(129)).iter().all(|(n, _)| *n != 100));
+    }
+
+    #[test]
+    fn blocks_of_one_request_are_answered_and_lost_each_for_itself() {
+        let mut path = path_with(0);
+        let answers = Answers { blocks: 64, bytes: 1000, last: 100 };
+        let request = path.on_sent(at(100), 7, answers, false);
+        assert_eq!((path.live(), path.window.in_flight()), (64, 63_100));
+        let asked = |nth| Asked { request, nth };
+        for nth in (0..64).filter(|nth| ![2, 3, 9, 63].contains(nth)) {
+            assert_eq!(path.on_answer(at(110), asked(nth)), Some(7));
+            assert_eq!(path.on_answer(at(110), asked(nth)), None, "twice");
+        }
+        assert_eq!(path.detect_losses(at(110)), [(7, 2..4), (7, 9..10)]);
+        assert_eq!((path.live(), path.window.in_flight()), (1, 100));
+        assert!(path.supersede(asked(2)) && !path.supersede(asked(2)) && !path.supersede(asked(0)));
+        assert_eq!(path.on_answer(at(111), asked(2)), None);
+        assert_eq!(path.on_answer(at(111), asked(3)), Some(7));
+        assert_eq!(path.oldest(|_| true), Some(asked(63)));
+        assert_eq!(path.on_answer(at(111), asked(63)), Some(7));
+        assert_eq!((path.live(), path.window.in_flight(), path.remembered()), (0, 0, 1));
+        assert_eq!(path.on_answer(at(111), asked(9)), Some(7));
+        assert_eq!(path.remembered(), 0);
     }
 }

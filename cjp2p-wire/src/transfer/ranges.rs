@@ -54,6 +54,18 @@ impl RangeSet {
         if range.is_empty() {
             return 0;
         }
+        // What comes in order makes one range longer, in place.
+        let next = self.ranges.range(range.start + 1..).next().map_or(u64::MAX, |(&start, _)| start);
+        if range.end < next
+            && let Some((&start, end)) = self.ranges.range_mut(..=range.start).next_back()
+            && *end >= range.start
+        {
+            debug_assert!(start <= range.start);
+            let new = range.end.saturating_sub(*end);
+            *end += new;
+            self.total += new;
+            return new;
+        }
         let before = self.total;
         let (mut start, mut end) = (range.start, range.end);
         // Swallow every range that overlaps or touches: they all begin at or before `end`.

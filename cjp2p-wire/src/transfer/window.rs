@@ -210,13 +210,34 @@ impl Window {
         self.estimate().max(self.initial_rate)
     }
 
-    /// Whether a request may leave now: the first of a burst only when the pace has earned the whole of it, so that
-    /// requests can share a datagram.
-    pub fn may_send(&self, now: Time, min_rtt: Duration, first: bool) -> bool {
-        let in_pace = now >= if first { self.next_send_at() } else { self.next_send_at };
+    /// How many bytes may be asked for now; 0 where none may. The first of a burst only when the pace has earned the whole
+    /// of it, so that requests can share a datagram.
+    pub fn allowance(&self, now: Time, min_rtt: Duration, first: bool) -> u64 {
         let size = self.size(min_rtt).max(self.block);
         let burst = if first { (self.pace() * self.burst().as_secs_f64()) as u64 } else { 0 };
-        in_pace && self.in_flight + burst.min(size / 4).max(self.block) <= size
+        let in_pace = now >= if first { self.next_send_at() } else { self.next_send_at };
+        if !in_pace || self.in_flight + burst.min(size / 4).max(self.block) > size {
+            return 0;
+        }
+        let window = size - self.in_flight;
+        let rate = self.pace() * self.pace_gain();
+        if rate == 0.0 {
+            return window;
+        }
+        // The pace lets a block leave at its time, and those whose time has come since.
+        let earned = rate * now.since(self.next_send_at.max(now - self.burst() * 3 / 2)).as_secs_f64();
+        window.min(earned as u64 + self.block)
+    }
+
+    /// By what the pace is multiplied.
+    fn pace_gain(&self) -> f64 {
+        match self.mode {
+            Mode::Startup => STARTUP_GAIN,
+            Mode::Drain => 1.0 / STARTUP_GAIN,
+            Mode::ProbeUp { .. } => PROBE_GAIN,
+            Mode::ProbeDown { .. } => DRAIN_GAIN,
+            Mode::Cruise | Mode::ProbeRtt { .. } => 1.0,
+        }
     }
 
     /// Says that the window has room but there was nothing to ask for: what is measured until all of the present flight
@@ -234,14 +255,7 @@ impl Window {
         self.in_flight += bytes;
         let pace = self.pace();
         if pace > 0.0 {
-            let gain = match self.mode {
-                Mode::Startup => STARTUP_GAIN,
-                Mode::Drain => 1.0 / STARTUP_GAIN,
-                Mode::ProbeUp { .. } => PROBE_GAIN,
-                Mode::ProbeDown { .. } => DRAIN_GAIN,
-                Mode::Cruise | Mode::ProbeRtt { .. } => 1.0,
-            };
-            let spacing = Duration::from_secs_f64(bytes as f64 / (pace * gain));
+            let spacing = Duration::from_secs_f64(bytes as f64 / (pace * self.pace_gain()));
             // Who comes late catches up, within half a burst more.
             self.next_send_at = self.next_send_at.max(now - self.burst() * 3 / 2) + spacing;
         }

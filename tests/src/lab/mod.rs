@@ -4,11 +4,13 @@
 //! reaches the other hosts of its lab and nobody else. When the process ends, however it ends, the namespaces vanish and
 //! the programs in them are killed.
 
+pub mod document;
 pub mod emulator;
 pub mod growth;
 pub mod namespace;
 pub mod packet;
 pub mod programs;
+pub mod scratch;
 pub mod table;
 pub mod tcp;
 pub mod wires;

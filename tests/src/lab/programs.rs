@@ -1,7 +1,7 @@
 //! The tools, as they run on the hosts of a lab.
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -14,6 +14,9 @@ use super::{Error, Growth, Lab, namespace};
 
 /// How often a waiting run looks at the file and at whether the program has ended.
 const LOOK: Duration = Duration::from_millis(2);
+
+/// How much of two files is compared at a time.
+const PIECE: u64 = 1 << 20;
 
 /// The tools' binaries.
 pub struct Programs {
@@ -29,7 +32,7 @@ impl Programs {
     pub fn beside_this() -> Result<Programs, Error> {
         let this = std::env::current_exe()?;
         let folder = this.parent().ok_or("this program lies nowhere")?.to_path_buf();
-        for name in ["cjp2p-serve", "cjp2p-get"] {
+        for name in ["cjp2p-serve", "cjp2p-get", "cjp2p-hash"] {
             if !folder.join(name).is_file() {
                 return Err(
                     format!("{}: not there: build the workspace first", folder.join(name).display()).into()
@@ -39,13 +42,18 @@ impl Programs {
         Ok(Programs { folder })
     }
 
+    /// Where a tool's binary is.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
     /// Whether `cjp2p-get` has this option.
     ///
     /// # Errors
     ///
     /// Where it does not run.
     pub fn get_knows(&self, option: &str) -> Result<bool, Error> {
-        let help = Command::new(self.folder.join("cjp2p-get")).arg("--help").output()?;
+        let help = Command::new(self.path("cjp2p-get")).arg("--help").output()?;
         Ok(String::from_utf8_lossy(&help.stdout).contains(option))
     }
 
@@ -54,8 +62,8 @@ impl Programs {
     /// # Errors
     ///
     /// Where the path of this program is not known.
-    fn command(&self, name: &str, state: &Path) -> Result<Command, Error> {
-        let mut command = namespace::command(&self.folder.join(name))?;
+    pub fn command(&self, name: &str, state: &Path) -> Result<Command, Error> {
+        let mut command = namespace::command(&self.path(name))?;
         command.env("CJP2P_BOOTSTRAP", "").env_remove("RUST_LOG").arg("--state").arg(state);
         Ok(command)
     }
@@ -283,8 +291,18 @@ impl Drop for Get {
 ///
 /// Where they are not, or cannot be read.
 pub fn compare(one: &Path, other: &Path) -> Result<(), Error> {
-    match fs::read(one)? == fs::read(other)? {
-        true => Ok(()),
-        false => Err(format!("{} is not what was shared", other.display()).into()),
+    let [mut left, mut right] = [File::open(one)?, File::open(other)?];
+    let [mut expected, mut found] = [const { Vec::new() }; 2];
+    loop {
+        expected.clear();
+        found.clear();
+        left.by_ref().take(PIECE).read_to_end(&mut expected)?;
+        right.by_ref().take(PIECE).read_to_end(&mut found)?;
+        if expected != found {
+            return Err(format!("{} is not what was shared", other.display()).into());
+        }
+        if expected.is_empty() {
+            return Ok(());
+        }
     }
 }

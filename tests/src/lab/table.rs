@@ -101,12 +101,12 @@ pub fn lines(row: &str, measured: &Measured) -> (String, bool) {
 }
 
 /// A figure with as many digits as say something.
-fn digits(value: f64) -> String {
+pub fn digits(value: f64) -> String {
     if value < 10.0 { format!("{value:.2}") } else { format!("{value:.1}") }
 }
 
 /// The one in the middle; of two in the middle, the lower. 0 of none.
-fn median(values: &[f64]) -> f64 {
+pub fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_unstable_by(f64::total_cmp);
     sorted.get(sorted.len().saturating_sub(1) / 2).copied().unwrap_or(0.0)

@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::extent::{Extent, Space};
+use super::interface::PathTerms;
 use super::range_spec::{RangeSpec, select};
 use super::rarity::Rarity;
 use crate::content_id::Hash;
@@ -21,10 +22,28 @@ pub(crate) const SMALL_EXTENT: u64 = 16 << 10;
 pub(crate) const LARGE_EXTENT: u64 = 128 << 10;
 /// A block of at least so many bytes makes a path one with large datagrams.
 pub(crate) const LARGE_BLOCK: u64 = 16 << 10;
+/// On a quick path an extent is what comes in so much time: long enough for few and large steps, and short enough that
+/// little is lost if the process dies.
+pub(crate) const EXTENT_TIME: Duration = Duration::from_millis(2);
+/// A path is quick where no more than so many bytes come in a round trip: what is missing then soon comes again, and few
+/// extents wait for it.
+pub(crate) const QUICK_PATH: f64 = (512 << 10) as f64;
 /// Bytes being gathered at the most, in all extents of a fetch.
 pub(crate) const MAX_GATHERED: u64 = 16 << 20;
 /// What a node that is still downloading answers with: whole aligned leaves.
 pub(crate) const ALIGNED_BLOCK: u64 = LEAF_LEN;
+
+/// How long an extent should be on such a path: a power of two between [`SMALL_EXTENT`] and [`LARGE_EXTENT`].
+pub(super) fn unit(path: &PathTerms) -> u64 {
+    if path.block >= LARGE_BLOCK {
+        return LARGE_EXTENT;
+    }
+    if path.rate * path.round_trip.as_secs_f64() > QUICK_PATH {
+        return SMALL_EXTENT;
+    }
+    let length = (path.rate * EXTENT_TIME.as_secs_f64()) as u64;
+    (length + 1).next_power_of_two().clamp(SMALL_EXTENT * 2, LARGE_EXTENT * 2) / 2
+}
 
 /// How content is checked.
 #[derive(Clone, Debug)]
@@ -43,6 +62,10 @@ pub(super) struct Terms<'a> {
     pub(super) source: SocketAddr,
     pub(super) block: u64,
     pub(super) tree_block: u64,
+    /// How many blocks may be asked for at once.
+    pub(super) blocks: u64,
+    /// How long an extent is, once the length is proven.
+    pub(super) unit: u64,
     /// No other length is claimed.
     pub(super) only_claim: bool,
     pub(super) aligned: bool,
@@ -63,6 +86,8 @@ pub(super) struct Terms<'a> {
 pub(super) struct Wanted {
     pub(super) space: Space,
     pub(super) range: Range<u64>,
+    /// In blocks of so many bytes.
+    pub(super) block: u64,
     /// It was asked for before.
     pub(super) again: bool,
 }

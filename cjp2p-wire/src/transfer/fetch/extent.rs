@@ -76,12 +76,12 @@ impl Extent {
         self.have.gaps(self.range.clone()).any(|range| has.overlaps(range))
     }
 
-    /// The next range to ask for, of `block` bytes at the most, or whole blocks of `aligned` bytes where given; only of what
-    /// the source `has`, where that is known.
+    /// The next range to ask for, of `most` bytes at the most, or one whole block of `aligned` bytes where given; only of
+    /// what the source `has`, where that is known.
     pub(super) fn next_ask(
         &mut self,
         now: Time,
-        block: u64,
+        most: u64,
         aligned: Option<u64>,
         has: Option<&RangeSet>,
     ) -> Option<Range<u64>> {
@@ -90,7 +90,7 @@ impl Extent {
             Some(has) => self.need.iter().find_map(|range| has.within(range).next())?,
         };
         let ask = match aligned {
-            None => first.start..first.end.min(first.start + block),
+            None => first.start..first.end.min(first.start + most),
             Some(unit) => {
                 let start = first.start / unit * unit;
                 start..start + unit
@@ -125,15 +125,12 @@ impl Extent {
         if start >= end || (self.sole && self.owner != Some(source)) {
             return 0;
         }
-        let gaps: Vec<_> = self.have.gaps(start..end).collect();
-        let mut new = 0;
-        for gap in gaps {
+        for gap in self.have.gaps(start..end) {
             let from = &data[(gap.start - offset) as usize..(gap.end - offset) as usize];
             let at = (gap.start - self.range.start) as usize;
             self.bytes[at..at + from.len()].copy_from_slice(from);
-            new += from.len() as u64;
         }
-        self.have.insert(start..end);
+        let new = self.have.insert(start..end);
         self.need.remove(start..end);
         if new > 0 && !self.contributors.contains(&source) {
             self.contributors.push(source);

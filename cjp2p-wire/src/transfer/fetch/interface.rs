@@ -82,19 +82,43 @@ pub struct Ask {
     pub space: Space,
     /// Which bytes.
     pub range: Range<u64>,
+    /// In blocks of so many bytes, the last of which may be shorter.
+    pub block: u64,
     /// It asks whether the source has the content at all.
     pub probe: bool,
     /// The same bytes were asked for before: the time of the answer tells nothing.
     pub again: bool,
 }
 
+impl Ask {
+    /// How many blocks it asks for, one at least.
+    pub fn blocks(&self) -> u32 {
+        let length = self.range.end - self.range.start;
+        u32::try_from(length.div_ceil(self.block.max(1))).unwrap_or(u32::MAX).max(1)
+    }
+
+    /// The bytes of its block `nth`.
+    pub fn block_range(&self, nth: u32) -> Range<u64> {
+        let start = self.range.start + u64::from(nth) * self.block;
+        start.min(self.range.end)..(start + self.block).min(self.range.end)
+    }
+
+    /// The request for some of its blocks, at least one.
+    pub fn part(&self, blocks: Range<u32>) -> Ask {
+        let range = self.block_range(blocks.start).start..self.block_range(blocks.end - 1).end;
+        Ask { range, ..self.clone() }
+    }
+}
+
 /// What a fetch needs to know of the path to a source.
 #[derive(Clone, Copy, Debug)]
 pub struct PathTerms {
-    /// Bytes of content to ask for at once.
+    /// Bytes of content that an answer can hold.
     pub block: u64,
-    /// Bytes of the tree to ask for at once: its id is longer.
+    /// Bytes of the tree that an answer can hold: its id is longer.
     pub tree_block: u64,
+    /// How many blocks may be asked for at once; at least 1.
+    pub blocks: u64,
     /// The path's round trip.
     pub round_trip: Duration,
     /// The path's rate in bytes per second; zero while unknown.

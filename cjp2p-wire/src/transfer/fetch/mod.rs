@@ -26,7 +26,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use assembly::{Assembly, Check, Terms};
+use assembly::{Assembly, Check, Terms, Wanted};
 pub use availability::MAX_FELLOWS;
 pub use extent::Space;
 use hint::Hints;
@@ -289,7 +289,8 @@ impl Fetch {
                     Some(range) => range.start,
                     None => elsewhere.map_or(0, |nth| self.elsewhere(nth)),
                 };
-                Some(Ask { space: Space::Content, range: at..at + path.block, probe: true, again })
+                let range = at..at + path.block;
+                Some(Ask { space: Space::Content, range, block: path.block, probe: true, again })
             }
             Standing::Serving => {
                 let tries_refused = source.may_try_refused(now);
@@ -298,6 +299,8 @@ impl Fetch {
                     source: address,
                     block: path.block,
                     tree_block: path.tree_block,
+                    blocks: path.blocks,
+                    unit: assembly::unit(&path),
                     only_claim: self.assemblies.len() == 1,
                     aligned: source.aligned,
                     has: match &source.told {
@@ -328,7 +331,8 @@ impl Fetch {
                 {
                     source.on_try_refused(now);
                 }
-                Some(Ask { space: wanted.space, range: wanted.range, probe: false, again: wanted.again })
+                let Wanted { space, range, block, again } = wanted;
+                Some(Ask { space, range, block, probe: false, again })
             }
         }
     }

@@ -4,9 +4,7 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Duration;
 
-use super::assembly::{
-    ALIGNED_BLOCK, Assembly, Check, Key, LARGE_BLOCK, LARGE_EXTENT, SMALL_EXTENT, Terms, Wanted,
-};
+use super::assembly::{ALIGNED_BLOCK, Assembly, Check, Key, SMALL_EXTENT, Terms, Wanted};
 use super::checking::run_at;
 use super::extent::{Extent, Space};
 use crate::time::Time;
@@ -28,12 +26,13 @@ impl Assembly {
             Space::Tree => (terms.tree_block, None),
             Space::Content => (terms.block, terms.has),
         };
-        let range = extent.next_ask(now, block, aligned, has)?;
+        let range = extent.next_ask(now, block * terms.blocks, aligned, has)?;
         if !extent.needs_asking() {
             self.askable.remove(&key);
         }
         let again = !extent.contributors.is_empty() && extent.helper.is_some();
-        Some(Wanted { space: key.0, range, again })
+        let block = if aligned.is_some() { ALIGNED_BLOCK } else { block };
+        Some(Wanted { space: key.0, range, block, again })
     }
 
     /// An extent that is this source's, or nobody's, and has something to ask for.
@@ -158,8 +157,8 @@ impl Assembly {
         if matches!(self.check, Check::Root(_)) {
             return 0..self.length;
         }
-        let large = terms.block >= LARGE_BLOCK && (self.proven || matches!(self.check, Check::AtTheEnd));
-        let unit = if large { LARGE_EXTENT } else { SMALL_EXTENT };
+        let known = self.proven || matches!(self.check, Check::AtTheEnd);
+        let unit = if known { terms.unit } else { SMALL_EXTENT };
         // What is done is whole leaves, so the gap begins at one; the unit divides a group.
         let end = (gap.start / unit + 1) * unit;
         gap.start..end.min(gap.end).min(self.length)

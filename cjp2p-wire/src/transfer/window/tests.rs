@@ -65,7 +65,9 @@ impl Model {
                 self.window.on_arrived(self.now, stamp, BLOCK, times);
             }
             let mut first = true;
-            while asked < most && self.window.may_send(self.now, self.rtt.min(), std::mem::take(&mut first)) {
+            while asked < most
+                && self.window.allowance(self.now, self.rtt.min(), std::mem::take(&mut first)) > 0
+            {
                 self.ask();
                 asked += 1;
             }

@@ -17,16 +17,11 @@ mod swarm;
 mod wires;
 
 use std::io::Write;
-use std::os::fd::AsFd;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use cjp2p_tests::lab::table::{self, Figure};
-use cjp2p_tests::lab::{Error, Programs, namespace};
-use cjp2p_wire::io::signals::{Signals, end_by};
+use cjp2p_tests::lab::{Error, Programs, namespace, scratch};
 use clap::Parser;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::Signal;
 
 use bench::Bench;
 
@@ -131,9 +126,7 @@ fn run(cli: &Cli) -> Result<ExitCode, Error> {
         return Err("/dev/net/tun: not there: load the kernel's module tun".into());
     }
     let programs = Programs::beside_this()?;
-    let signals = Signals::take_over(&[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP])?;
-    let scratch = tempfile::Builder::new().prefix("cjp2p-links-").tempdir()?;
-    remove_at_signal(signals, scratch.path().to_path_buf());
+    let scratch = scratch::folder(&std::env::temp_dir(), "cjp2p-links-")?;
     let bench = Bench::new(programs, scratch.path(), cli.kills);
 
     print_head(cli);
@@ -194,20 +187,3 @@ delay.
   at least 80 % of the rate before, or of half of that where the link's rate halved.
 - `kills`: after up to 2 s, KILLS times. What was on its way then does not count as fetched.
 ";
-
-/// Waits for a signal, and ends the process by it. Namespaces and programs end with the process by themselves.
-fn remove_at_signal(signals: Signals, scratch: PathBuf) {
-    std::thread::spawn(move || {
-        let mut waiting = [PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
-        loop {
-            // An interrupted wait is waited again.
-            let _ = poll(&mut waiting, PollTimeout::NONE);
-            if let Ok(Some(signal)) = signals.next() {
-                // What cannot be removed stays in the folder for temporary files.
-                let _ = std::fs::remove_dir_all(&scratch);
-                end_by(signal);
-                std::process::exit(1);
-            }
-        }
-    });
-}
