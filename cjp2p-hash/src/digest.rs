@@ -1,7 +1,7 @@
 //! Hashing a file of any size from one read, in flat memory, on all cores where that helps.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::fs::{File, Metadata};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, SyncSender};
@@ -15,8 +15,12 @@ use crate::spread::spread;
 
 /// Bytes read at once: what the tree counts as one group.
 pub(crate) const BLOCK_LEN: usize = GROUP_LEN as usize;
-/// Shorter files are not worth starting threads for one group each.
-const SPREAD_FROM: u64 = 8 * GROUP_LEN;
+/// Shorter files are hashed before threads for them would have started.
+const SPREAD_FROM: u64 = 2 * GROUP_LEN;
+/// With SHA-256, which one thread does alone, there is less to gain.
+const SPREAD_SHA256_FROM: u64 = 32 * GROUP_LEN;
+/// What does not say how long it is may well be short, or empty.
+const FIRST_READ: usize = 4096;
 /// Blocks that may wait for a slow hash.
 const WAITING_BLOCKS: usize = 8;
 
@@ -28,6 +32,13 @@ pub(crate) struct Wanted<'a> {
     pub(crate) sha256: bool,
     /// Where the values of the leaves go, each at its index; implies `blake3`.
     pub(crate) leaves: Option<&'a File>,
+}
+
+impl Wanted<'_> {
+    /// Whether groups are hashed.
+    pub(crate) fn tree(&self) -> bool {
+        self.blake3 || self.leaves.is_some()
+    }
 }
 
 /// What was computed.
@@ -58,7 +69,41 @@ pub(crate) enum Input {
     /// Read from where it stands to its end.
     Stream(Box<dyn Read>),
     /// A regular file, which can be read at several places at once.
-    File(File),
+    File(RegularFile),
+}
+
+/// An open regular file, and what it was when it was opened.
+pub(crate) struct RegularFile {
+    file: File,
+    /// Where the content to hash begins.
+    start: u64,
+    found: Metadata,
+}
+
+impl RegularFile {
+    /// `found` is the file's metadata; it is read from byte `start` on, where it must stand.
+    pub(crate) fn new(file: File, start: u64, found: Metadata) -> RegularFile {
+        RegularFile { file, start, found }
+    }
+
+    /// The bytes there are to hash, should it stay as it was found. Many files of the kernel say 0 whatever they hold.
+    fn expected(&self) -> u64 {
+        self.found.len().saturating_sub(self.start)
+    }
+
+    /// Whoever changes a file while it is read leaves bytes of two states behind, which are no content of anything.
+    fn check_unchanged(&self) -> io::Result<()> {
+        let now = self.file.metadata()?;
+        if now.len() != self.found.len() || now.modified().ok() != self.found.modified().ok() {
+            return Err(changed());
+        }
+        Ok(())
+    }
+}
+
+/// What is wrong with a file that was not the same all the time.
+pub(crate) fn changed() -> io::Error {
+    io::Error::other("it changed while it was read")
 }
 
 /// Computes what is `wanted` over all of `input`. `progress` is told the length of each part that is done.
@@ -67,24 +112,46 @@ pub(crate) fn digest(
     wanted: Wanted<'_>,
     progress: &mut dyn FnMut(u64),
 ) -> Result<Digests, Failed> {
-    let mut reader = match input {
-        Input::File(file) if !wanted.sha256 && file.metadata()?.len() >= SPREAD_FROM => {
-            let tree = spread(&file, wanted.leaves, progress)?;
-            return Ok(Digests { length: tree.length(), tree: Some(tree), sha256: None });
+    match input {
+        Input::File(input) => {
+            let expected = input.expected();
+            let spread_from = if wanted.sha256 { SPREAD_SHA256_FROM } else { SPREAD_FROM };
+            let digests = if expected == 0 {
+                stream(&mut &input.file, wanted, progress)?
+            } else if expected < spread_from {
+                in_line(&input, wanted, progress)?
+            } else {
+                let digests = spread(&input.file, input.start, wanted, progress)?;
+                // Reading at places of their own moved nothing, but who shares the file expects it read.
+                (&input.file).seek(SeekFrom::Start(input.start + digests.length))?;
+                digests
+            };
+            input.check_unchanged()?;
+            Ok(digests)
         }
-        Input::File(file) => Box::new(file),
-        Input::Stream(reader) => reader,
-    };
-    let mut first = vec![0; BLOCK_LEN];
-    let length = read_full(&mut reader, &mut first)?;
-    first.truncate(length);
-    if length < BLOCK_LEN {
-        let mut hashers = Hashers::new(wanted);
-        hashers.update(&first)?;
-        progress(length as u64);
-        return Ok(hashers.finish());
+        Input::Stream(mut reader) => stream(&mut reader, wanted, progress),
     }
-    stream(&mut reader, first, wanted, progress)
+}
+
+/// Reads as much as is expected and hashes it, all on this thread. Whether that is all is looked at afterwards.
+fn in_line(
+    input: &RegularFile,
+    wanted: Wanted<'_>,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Digests, Failed> {
+    let mut left = input.expected();
+    let mut block = vec![0; left.min(GROUP_LEN) as usize];
+    let mut hashers = Hashers::new(wanted);
+    while left > 0 {
+        block.truncate(left.min(GROUP_LEN) as usize);
+        if read_full(&mut &input.file, &mut block)? < block.len() {
+            return Err(changed().into());
+        }
+        hashers.update(&block)?;
+        progress(block.len() as u64);
+        left -= block.len() as u64;
+    }
+    Ok(hashers.finish())
 }
 
 /// Fills `block` unless the end comes first; says how far.
@@ -113,7 +180,7 @@ pub(crate) fn hash_group(index: u64, bytes: &[u8], leaves: Option<&File>) -> Res
 }
 
 /// The hashes of blocks that come in order, all of [`BLOCK_LEN`] but the last.
-struct Hashers<'a> {
+pub(crate) struct Hashers<'a> {
     length: u64,
     groups: u64,
     tree: Option<TreeBuilder>,
@@ -122,30 +189,38 @@ struct Hashers<'a> {
 }
 
 impl<'a> Hashers<'a> {
-    fn new(wanted: Wanted<'a>) -> Hashers<'a> {
-        let tree = wanted.blake3 || wanted.leaves.is_some();
+    pub(crate) fn new(wanted: Wanted<'a>) -> Hashers<'a> {
         Hashers {
             length: 0,
             groups: 0,
-            tree: tree.then(TreeBuilder::new),
+            tree: wanted.tree().then(TreeBuilder::new),
             sha256: wanted.sha256.then(Sha256::new),
             leaves: wanted.leaves,
         }
     }
 
     fn update(&mut self, block: &[u8]) -> Result<(), Failed> {
-        self.length += block.len() as u64;
-        if let Some(tree) = &mut self.tree {
-            tree.push_group(&hash_group(self.groups, block, self.leaves)?);
-        }
-        self.groups += 1;
-        if let Some(sha256) = &mut self.sha256 {
-            sha256.update(block);
-        }
+        let group = match self.tree {
+            Some(_) => Some(hash_group(self.groups, block, self.leaves)?),
+            None => None,
+        };
+        self.push(group.as_ref(), block.len(), block);
         Ok(())
     }
 
-    fn finish(self) -> Digests {
+    /// Takes the next `length` bytes: their group where there is a tree, the `bytes` themselves where there is SHA-256.
+    pub(crate) fn push(&mut self, group: Option<&Group>, length: usize, bytes: &[u8]) {
+        self.length += length as u64;
+        self.groups += 1;
+        if let (Some(tree), Some(group)) = (&mut self.tree, group) {
+            tree.push_group(group);
+        }
+        if let Some(sha256) = &mut self.sha256 {
+            sha256.update(bytes);
+        }
+    }
+
+    pub(crate) fn finish(self) -> Digests {
         Digests {
             length: self.length,
             tree: self.tree.map(TreeBuilder::finish),
@@ -154,19 +229,31 @@ impl<'a> Hashers<'a> {
     }
 }
 
-/// Reads on this thread and hashes on one for each kind of hash. `first` is a full block, already read.
+/// Reads on this thread and, if it is more than a block, hashes on one for each kind of hash.
 fn stream(
     reader: &mut dyn Read,
-    first: Vec<u8>,
     wanted: Wanted<'_>,
     progress: &mut dyn FnMut(u64),
 ) -> Result<Digests, Failed> {
+    let mut first = vec![0; FIRST_READ];
+    let mut length = read_full(reader, &mut first)?;
+    if length == FIRST_READ {
+        first.resize(BLOCK_LEN, 0);
+        length += read_full(reader, &mut first[FIRST_READ..])?;
+    }
+    first.truncate(length);
+    if length < BLOCK_LEN {
+        let mut hashers = Hashers::new(wanted);
+        hashers.update(&first)?;
+        progress(length as u64);
+        return Ok(hashers.finish());
+    }
     let blake3 = Wanted { sha256: false, ..wanted };
     let sha256 = Wanted { sha256: wanted.sha256, ..Wanted::default() };
     thread::scope(|scope| {
         let (recycle, recycled) = mpsc::channel();
         let (mut senders, mut threads) = (Vec::new(), Vec::new());
-        for (run, wanted) in [(wanted.blake3 || wanted.leaves.is_some(), blake3), (wanted.sha256, sha256)] {
+        for (run, wanted) in [(wanted.tree(), blake3), (wanted.sha256, sha256)] {
             if run {
                 let (sender, receiver) = mpsc::sync_channel(WAITING_BLOCKS);
                 let recycle = recycle.clone();
@@ -239,7 +326,9 @@ fn hash_stream(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
     use std::io::Write;
+    use std::time::SystemTime;
 
     fn content(length: usize) -> Vec<u8> {
         (0..length).map(|i| (i % 251) as u8).collect()
@@ -255,6 +344,11 @@ mod tests {
         }
     }
 
+    fn input(file: File) -> Input {
+        let found = file.metadata().unwrap();
+        Input::File(RegularFile::new(file, 0, found))
+    }
+
     fn check(input: Input, wanted: Wanted<'_>, bytes: &[u8]) {
         let mut told = 0;
         let digests = digest(input, wanted, &mut |length| told += length).unwrap();
@@ -266,33 +360,85 @@ mod tests {
 
     #[test]
     fn files_and_streams_of_any_length_hash_the_same() {
-        for length in [0, 1, 4097, BLOCK_LEN - 1, BLOCK_LEN, BLOCK_LEN + 1, 8 * BLOCK_LEN, 20 * BLOCK_LEN + 5]
-        {
+        for length in [
+            0,
+            1,
+            4097,
+            BLOCK_LEN - 1,
+            BLOCK_LEN,
+            BLOCK_LEN + 1,
+            8 * BLOCK_LEN,
+            32 * BLOCK_LEN,
+            33 * BLOCK_LEN + 5,
+        ] {
             let bytes = content(length);
             for (blake3, sha256) in [(true, false), (false, true), (true, true)] {
                 let wanted = Wanted { blake3, sha256, leaves: None };
                 check(Input::Stream(Box::new(Dribble(io::Cursor::new(bytes.clone())))), wanted, &bytes);
                 let mut file = tempfile::NamedTempFile::new().unwrap();
                 file.write_all(&bytes).unwrap();
-                check(Input::File(file.reopen().unwrap()), wanted, &bytes);
+                check(input(file.reopen().unwrap()), wanted, &bytes);
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_not_what_it_was_when_it_was_opened_has_no_ids() {
+        let change: [fn(&File, u64); 3] = [
+            |file, length| file.set_len(length - 1).unwrap(),
+            |file, length| file.write_all_at(b"more", length).unwrap(),
+            // As long as before, but written to.
+            |file, _| file.set_modified(SystemTime::UNIX_EPOCH).unwrap(),
+        ];
+        for length in [1, BLOCK_LEN + 1, 33 * BLOCK_LEN + 5] {
+            for (blake3, sha256) in [(true, false), (false, true), (true, true)] {
+                for change in change {
+                    let file = tempfile::NamedTempFile::new().unwrap();
+                    fs::write(file.path(), content(length)).unwrap();
+                    let input = input(file.reopen().unwrap());
+                    change(file.as_file(), length as u64);
+                    let result = digest(input, Wanted { blake3, sha256, leaves: None }, &mut |_| {});
+                    let Err(Failed::Reading(error)) = result else { panic!("{length} bytes were taken") };
+                    assert_eq!(error.to_string(), "it changed while it was read");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_is_read_from_where_it_stands_to_its_end_and_stands_there_then() {
+        for length in [0, 5000, BLOCK_LEN + 100, 20 * BLOCK_LEN, 36 * BLOCK_LEN] {
+            let bytes = content(length);
+            for (blake3, sha256) in [(true, false), (false, true), (true, true)] {
+                for start in [0, 77, 3 * BLOCK_LEN as u64 + 5] {
+                    let mut file = tempfile::tempfile().unwrap();
+                    file.write_all(&bytes).unwrap();
+                    file.seek(SeekFrom::Start(start)).unwrap();
+                    let found = file.metadata().unwrap();
+                    let same = file.try_clone().unwrap();
+                    let rest = bytes.get(start as usize..).unwrap_or_default();
+                    let input = Input::File(RegularFile::new(same, start, found));
+                    check(input, Wanted { blake3, sha256, leaves: None }, rest);
+                    assert_eq!(file.stream_position().unwrap(), start.max(length as u64));
+                }
             }
         }
     }
 
     #[test]
     fn leaves_are_written_in_order_however_they_are_computed() {
-        for length in [0, 5000, 20 * BLOCK_LEN + 5] {
+        for length in [0, 5000, 33 * BLOCK_LEN + 5] {
             let bytes = content(length);
             let expected = cjp2p_wire::tree::group_leaves(0, &bytes);
             for stream in [true, false] {
                 let spool = tempfile::tempfile().unwrap();
                 let mut file = tempfile::NamedTempFile::new().unwrap();
                 file.write_all(&bytes).unwrap();
-                let input = match stream {
+                let from = match stream {
                     true => Input::Stream(Box::new(io::Cursor::new(bytes.clone()))),
-                    false => Input::File(file.reopen().unwrap()),
+                    false => input(file.reopen().unwrap()),
                 };
-                check(input, Wanted { blake3: true, leaves: Some(&spool), sha256: stream }, &bytes);
+                check(from, Wanted { blake3: true, leaves: Some(&spool), sha256: stream }, &bytes);
                 let mut written = vec![0; expected.len() * 32];
                 spool.read_exact_at(&mut written, 0).unwrap();
                 assert_eq!(written, expected.as_flattened());
@@ -322,8 +468,8 @@ mod tests {
         let large = tempfile::tempfile().unwrap();
         large.set_len(99 << 20).unwrap();
         let stream = Input::Stream(Box::new(io::repeat(0).take(99 << 20)));
-        for input in [Input::File(tempfile::tempfile().unwrap()), Input::File(large), stream] {
-            assert!(matches!(digest(input, wanted, &mut |_| {}), Err(Failed::Leaves(_))));
+        for from in [input(tempfile::tempfile().unwrap()), input(large), stream] {
+            assert!(matches!(digest(from, wanted, &mut |_| {}), Err(Failed::Leaves(_))));
         }
     }
 }

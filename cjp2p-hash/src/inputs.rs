@@ -3,13 +3,15 @@
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Seek};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 use walkdir::WalkDir;
 
-use crate::digest::Input;
+use crate::digest::{BLOCK_LEN, Input, RegularFile};
 use crate::list::{Line, Lines};
 use crate::names;
 
@@ -43,15 +45,24 @@ pub(crate) fn reason(error: &io::Error) -> String {
 
 /// Opens what `name` names; `-` is standard input.
 pub(crate) fn open(name: &OsStr) -> io::Result<Input> {
-    if name == "-" {
-        return Ok(Input::Stream(Box::new(io::stdin().lock())));
-    }
-    let file = File::open(name)?;
-    let kind = file.metadata()?.file_type();
-    if kind.is_dir() {
+    // Standard input can be a regular file too, but not one to be read from its beginning.
+    let (mut file, is_new) = match name == "-" {
+        true => (File::from(io::stdin().as_fd().try_clone_to_owned()?), false),
+        false => (File::open(name)?, true),
+    };
+    let found = file.metadata()?;
+    if found.is_dir() {
         return Err(io::ErrorKind::IsADirectory.into());
     }
-    Ok(if kind.is_file() { Input::File(file) } else { Input::Stream(Box::new(file)) })
+    if found.file_type().is_fifo() {
+        // With room for a block, reader and writer wake each other less often. Where that is refused, it is only slower.
+        let _ = rustix::pipe::fcntl_setpipe_size(&file, BLOCK_LEN);
+    }
+    if !found.is_file() {
+        return Ok(Input::Stream(Box::new(file)));
+    }
+    let start = if is_new { 0 } else { file.stream_position()? };
+    Ok(Input::File(RegularFile::new(file, start, found)))
 }
 
 /// Opens a list to read; `-` is standard input.

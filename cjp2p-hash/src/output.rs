@@ -1,6 +1,6 @@
 //! What goes to standard output, and what is told beside it.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -12,7 +12,7 @@ use cjp2p_wire::tool::ToolError;
 use cjp2p_wire::tool::progress::{Progress, around_the_bar};
 use serde::Serialize;
 
-use crate::names;
+use crate::{inputs, names};
 
 /// Work that is done sooner shows no progress.
 const SHOW_PROGRESS_AFTER: Duration = Duration::from_millis(500);
@@ -24,7 +24,26 @@ pub(crate) struct Output {
     progress: Progress,
     start: Instant,
     done: u64,
-    total: Option<u64>,
+    total: Total,
+}
+
+/// How many bytes there are to hash. Found out only once that is shown: with many files it takes a while.
+pub(crate) enum Total {
+    /// The bytes of all these files.
+    Of(Vec<OsString>),
+    Known(Option<u64>),
+}
+
+impl Total {
+    fn get(&mut self) -> Option<u64> {
+        if let Total::Of(names) = self {
+            *self = Total::Known(inputs::total_length(names));
+        }
+        match self {
+            Total::Known(total) => *total,
+            Total::Of(_) => None,
+        }
+    }
 }
 
 /// A file's name in JSON.
@@ -56,8 +75,8 @@ struct JsonCheck<'a> {
 }
 
 impl Output {
-    /// Shows `progress` of `total` bytes, where that is known, once the work turns out to be long.
-    pub(crate) fn new(null: bool, progress: Progress, total: Option<u64>) -> Output {
+    /// Shows `progress` of `total` once the work turns out to be long.
+    pub(crate) fn new(null: bool, progress: Progress, total: Total) -> Output {
         Output { null, progress, start: Instant::now(), done: 0, total }
     }
 
@@ -65,7 +84,7 @@ impl Output {
     pub(crate) fn advance(&mut self, length: u64) {
         self.done += length;
         if self.start.elapsed() >= SHOW_PROGRESS_AFTER {
-            self.progress.update(self.done, self.total, 0);
+            self.progress.update(self.done, self.total.get(), 0);
         }
     }
 

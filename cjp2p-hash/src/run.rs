@@ -13,7 +13,7 @@ use crate::cli::{Algorithm, Args};
 use crate::digest::{Failed, Wanted, digest};
 use crate::inputs::{self, NameList, Trouble, reason};
 use crate::names;
-use crate::output::{Output, complain};
+use crate::output::{Output, Total, complain};
 use crate::tree_file::TreeDir;
 
 const TOOL: &str = "cjp2p-hash";
@@ -23,7 +23,7 @@ pub(crate) fn run(mut args: Args) -> Result<Exit, ToolError> {
     logging::start(TOOL, args.verbose, false);
     let files = if args.check { Vec::new() } else { std::mem::take(&mut args.files) };
     let known = !args.check && !args.recursive && args.files_from.is_none();
-    let total = if known { inputs::total_length(&files) } else { None };
+    let total = if known { Total::Of(files.clone()) } else { Total::Known(None) };
     let progress = Progress::new(TOOL, args.progress, args.status);
     take_the_bar_off_on_interrupt();
     let mut output = Output::new(args.null, progress, total);
@@ -86,6 +86,9 @@ fn hash_one(
     output: &mut Output,
 ) -> Result<io::Result<()>, ToolError> {
     let algorithm = args.algorithm.unwrap_or(Algorithm::Blake3);
+    if name == "-" && args.files_from.as_ref().is_some_and(|list| list.as_os_str() == "-") {
+        return Ok(Err(io::Error::other("standard input is the list itself")));
+    }
     let input = match inputs::open(name) {
         Ok(input) => input,
         Err(error) if error.kind() == io::ErrorKind::IsADirectory => {

@@ -3,46 +3,58 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
+use std::num::NonZero;
 use std::os::unix::fs::FileExt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{self, Receiver};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use cjp2p_wire::tree::{GROUP_LEN, Group, Tree, TreeBuilder};
+use cjp2p_wire::tree::{GROUP_LEN, Group};
 
-use crate::digest::{BLOCK_LEN, Failed, hash_group, read_full};
+use crate::digest::{BLOCK_LEN, Digests, Failed, Hashers, Wanted, changed, hash_group, read_full};
 
 /// More threads than this only wait for memory; each has a block.
 const MAX_THREADS: usize = 16;
 
-/// Reads and hashes groups of a regular file on all cores.
+/// Blocks that are read ahead of SHA-256, which has to take them in order.
+const WAITING_BLOCKS: usize = 2;
+
+/// Reads and hashes groups of a regular file, from byte `start` on, on all cores.
+///
+/// SHA-256 cannot be spread: this thread does it, and nothing else, while the others read and do the rest.
 ///
 /// The end is where a read says so, not where the file's length said it would be. Each thread goes on until it has
 /// seen the end.
 pub(crate) fn spread(
     file: &File,
-    leaves: Option<&File>,
+    start: u64,
+    wanted: Wanted<'_>,
     progress: &mut dyn FnMut(u64),
-) -> Result<Tree, Failed> {
-    let threads = thread::available_parallelism().map_or(1, |count| count.get().min(MAX_THREADS));
+) -> Result<Digests, Failed> {
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    let threads = if wanted.sha256 { cores - 1 } else { cores }.clamp(1, MAX_THREADS);
     let next = AtomicU64::new(0);
-    let stop = AtomicBool::new(false);
+    let (free, free_blocks) = mpsc::channel();
+    if wanted.sha256 {
+        // Fails only without the other end, which is right here.
+        (0..threads + WAITING_BLOCKS).for_each(|_| drop(free.send(vec![0; BLOCK_LEN])));
+    }
+    let free_blocks = Mutex::new(free_blocks);
+    let free_block = || free_blocks.lock().unwrap_or_else(PoisonError::into_inner).recv().ok();
     let work = |sender: mpsc::Sender<Result<HashedGroup, Failed>>| {
-        let mut block = vec![0; BLOCK_LEN];
-        let mut more = true;
-        while more && !stop.load(Ordering::Relaxed) {
+        // Where nobody else needs the bytes, the block stays here.
+        let mut own = (!wanted.sha256).then(|| vec![0; BLOCK_LEN]);
+        // First the block, then the number: the group that is waited for always has a block.
+        while let Some(mut block) = own.take().or_else(free_block) {
             let index = next.fetch_add(1, Ordering::Relaxed);
-            let read = read_full(&mut At { file, offset: index * GROUP_LEN }, &mut block);
-            let hashed = read.map_err(Failed::Reading).and_then(|length| {
-                // Reads past the end find nothing. Empty content has a group all the same.
-                let group = match length {
-                    0 if index > 0 => None,
-                    _ => Some(hash_group(index, &block[..length], leaves)?),
-                };
-                Ok(HashedGroup { index, length, group })
-            });
-            more = hashed.as_ref().is_ok_and(|hashed| hashed.length == BLOCK_LEN);
-            if sender.send(hashed).is_err() {
+            let mut hashed = hash_at(file, start, index, &mut block, wanted);
+            let more = hashed.as_ref().is_ok_and(|hashed| hashed.length == BLOCK_LEN);
+            match &mut hashed {
+                Ok(hashed) if wanted.sha256 => hashed.block = block,
+                _ => own = Some(block),
+            }
+            if sender.send(hashed).is_err() || !more {
                 return;
             }
         }
@@ -54,43 +66,63 @@ pub(crate) fn spread(
             scope.spawn(|| work(sender));
         }
         drop(sender);
-        let tree = collect(&receiver, progress);
-        stop.store(true, Ordering::Relaxed);
-        tree
+        collect(receiver, free, wanted, progress)
     })
+}
+
+/// Reads the group numbered `index` into `block` and hashes it, apart from its SHA-256.
+fn hash_at(
+    file: &File,
+    start: u64,
+    index: u64,
+    block: &mut [u8],
+    wanted: Wanted<'_>,
+) -> Result<HashedGroup, Failed> {
+    let length = read_full(&mut At { file, offset: start + index * GROUP_LEN }, block)?;
+    // Reads past the end find nothing. Empty content has a group all the same.
+    let is_group = wanted.tree() && (length > 0 || index == 0);
+    let group = is_group.then(|| hash_group(index, &block[..length], wanted.leaves)).transpose()?;
+    Ok(HashedGroup { index, length, group, block: Vec::new() })
 }
 
 struct HashedGroup {
     index: u64,
     length: usize,
+    /// `None` where BLAKE3 is not wanted, and past the end.
     group: Option<Group>,
+    /// The bytes, where SHA-256 is wanted.
+    block: Vec<u8>,
 }
 
-/// Puts groups in order.
+/// Puts groups in order and gives the blocks of those that are done back to be read into. Ends the threads, by dropping
+/// its ends of the channels.
 fn collect(
-    groups: &Receiver<Result<HashedGroup, Failed>>,
+    groups: Receiver<Result<HashedGroup, Failed>>,
+    free: Sender<Vec<u8>>,
+    wanted: Wanted<'_>,
     progress: &mut dyn FnMut(u64),
-) -> Result<Tree, Failed> {
-    let mut builder = TreeBuilder::new();
+) -> Result<Digests, Failed> {
+    let mut hashers = Hashers::new(wanted);
     let mut early = BTreeMap::new();
     let mut next = 0;
     let mut ended = false;
     for hashed in groups {
         let hashed = hashed?;
-        progress(hashed.length as u64);
         early.insert(hashed.index, hashed);
         while let Some(hashed) = early.remove(&next) {
             if ended && hashed.length > 0 {
-                return Err(io::Error::other("it changed while it was read").into());
+                return Err(changed().into());
             }
-            if let Some(group) = hashed.group {
-                builder.push_group(&group);
-            }
+            let bytes = hashed.block.get(..hashed.length).unwrap_or_default();
+            hashers.push(hashed.group.as_ref(), hashed.length, bytes);
+            progress(hashed.length as u64);
             ended |= hashed.length < BLOCK_LEN;
             next += 1;
+            // Fails once all threads have seen the end.
+            let _ = free.send(hashed.block);
         }
     }
-    Ok(builder.finish())
+    Ok(hashers.finish())
 }
 
 /// Reads a file from a place of its own, as several threads can do at once.
@@ -115,11 +147,16 @@ mod tests {
     fn a_file_that_grows_after_its_end_was_seen_is_an_error() {
         let (sender, receiver) = mpsc::channel();
         for (index, length) in [(2, 9), (0, BLOCK_LEN), (1, 5)] {
-            let group = Some(Group::hash(index, &vec![7; length]));
-            sender.send(Ok(HashedGroup { index, length, group })).unwrap();
+            let block = vec![7; length];
+            let group = Some(Group::hash(index, &block));
+            sender.send(Ok(HashedGroup { index, length, group, block })).unwrap();
         }
         drop(sender);
-        let Err(Failed::Reading(error)) = collect(&receiver, &mut |_| {}) else { panic!("it was taken") };
+        let (free, _blocks) = mpsc::channel();
+        let wanted = Wanted { blake3: true, ..Wanted::default() };
+        let Err(Failed::Reading(error)) = collect(receiver, free, wanted, &mut |_| {}) else {
+            panic!("it was taken")
+        };
         assert_eq!(error.to_string(), "it changed while it was read");
     }
 }

@@ -178,6 +178,11 @@ fn names_come_from_a_list_too() {
     let expected = format!("{}{}", blake3_line(b"a", "a"), blake3_line(b"new\nline", "new\nline"));
     let output = stdout(&pipe(command, b"a\0new\nline\0"));
     assert_eq!(output, expected.replace("  a\n", "  a\0").replace("line\n", "line\0"));
+    let mut command = tool(folder.path());
+    command.args(["--files-from", "-"]);
+    let own = pipe(command, b"-\n");
+    assert_eq!(own.status.code(), Some(1));
+    assert_eq!(complaint(&own), "-: standard input is the list itself");
     let missing = run(folder.path(), &["--files-from", "no-list"]);
     assert_eq!(
         (missing.status.code(), complaint(&missing)),

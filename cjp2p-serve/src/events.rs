@@ -1,8 +1,10 @@
 //! What happens to the shared files, as told to whoever prints it.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError};
+use std::time::{Duration, Instant};
 
 use crate::index::{FileNo, FileState, Ids};
 
@@ -73,27 +75,96 @@ impl Waker {
     }
 }
 
-/// The way that events go.
+/// Events are told at least so often while there are any. Waking the other thread for each of many would cost more than
+/// the event.
+const TELL_EVERY: Duration = Duration::from_millis(10);
+
+/// The way that events go. Has to be [flushed](Told::flush) after the last one.
 #[derive(Clone)]
 pub struct Told {
     events: SyncSender<Event>,
     waker: Waker,
+    /// When the waker was last called.
+    woke: Cell<Instant>,
+    /// Whether there are events since.
+    untold: Cell<bool>,
 }
 
 impl Told {
     /// Events go to `events`, and `waker` says that they are there.
     pub fn new(events: SyncSender<Event>, waker: Waker) -> Told {
-        Told { events, waker }
+        Told { events, waker, woke: Cell::new(Instant::now()), untold: Cell::new(false) }
     }
 
-    /// Tells an event. Waits while too many are on the way.
+    /// Tells an event, soon. Waits while too many are on the way.
     pub fn tell(&self, event: Event) {
         let result = self.events.try_send(event);
-        self.waker.wake();
+        self.untold.set(true);
         if let Err(TrySendError::Full(event)) = result {
+            self.flush();
             // Fails only when nobody is there any more to be told.
             let _ = self.events.send(event);
-            self.waker.wake();
+            self.untold.set(true);
         }
+        if self.woke.get().elapsed() >= TELL_EVERY {
+            self.flush();
+        }
+    }
+
+    /// Makes sure that all events so far are looked at.
+    pub fn flush(&self) {
+        if self.untold.take() {
+            self.waker.wake();
+            self.woke.set(Instant::now());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicUsize;
+    use std::sync::mpsc;
+
+    #[test]
+    fn many_events_wake_seldom_and_all_are_told() {
+        let wakes = Arc::new(AtomicUsize::new(0));
+        let (counted, (sender, events)) = (wakes.clone(), mpsc::sync_channel(2_000));
+        let waker = Waker::new(Arc::new(move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+        }));
+        let told = Told::new(sender, waker.clone());
+        let start = Instant::now();
+        for files in 0..1_000 {
+            told.tell(Event::Ready { files, bytes: 0, hashed: 0 });
+            waker.looking();
+        }
+        told.flush();
+        let most = start.elapsed().as_millis() / TELL_EVERY.as_millis() + 1;
+        assert!((1..=most).contains(&(wakes.load(Ordering::Relaxed) as u128)));
+        assert_eq!(events.try_iter().count(), 1_000);
+        waker.looking();
+        told.flush();
+        assert!(wakes.load(Ordering::Relaxed) as u128 <= most, "nothing to tell, but it woke");
+    }
+
+    #[test]
+    fn a_full_channel_wakes_whoever_has_to_empty_it() {
+        let (sender, events) = mpsc::sync_channel(1);
+        let (wake, wakes) = mpsc::channel();
+        let wake = std::sync::Mutex::new(wake);
+        let waker = Waker::new(Arc::new(move || {
+            let _ = wake.lock().map(|wake| wake.send(()));
+        }));
+        let told = Told::new(sender, waker);
+        let teller = std::thread::spawn(move || {
+            for files in 0..2 {
+                told.tell(Event::Ready { files, bytes: 0, hashed: 0 });
+            }
+        });
+        wakes.recv_timeout(Duration::from_secs(20)).expect("nobody was woken");
+        assert!(events.recv().is_ok());
+        assert!(events.recv().is_ok());
+        teller.join().unwrap();
     }
 }

@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -25,6 +25,8 @@ const KEEP_DAYS: u32 = 180;
 const REFRESH_DAYS: u32 = 30;
 /// Dead lines that are tolerated whatever the size of the file.
 const DEAD_LINES: usize = 1_000;
+/// Read at once where single lines are read again.
+const WINDOW_LEN: usize = 64 << 10;
 /// Longer than any line can be: what has no line end within this is damaged.
 const LINE_LIMIT: u64 = 512;
 
@@ -37,16 +39,25 @@ pub struct HashStore {
     lock: PathBuf,
 }
 
-/// What was in the store when it was loaded.
+/// What was in the store when it was loaded. In memory is only where in the file each line is: there may be very many.
 #[derive(Debug, Default)]
 pub struct Remembered {
-    by_inode: HashMap<(u64, u64), Line>,
+    /// The last line of each device and inode.
+    by_inode: HashMap<(u64, u64), Spot>,
+    file: Option<LineReader>,
     /// Lines that could not be read, apart from a last one that was cut short.
     damaged: usize,
     lines: usize,
     today: u32,
     /// Whether the file was written anew.
     tidied: bool,
+}
+
+/// Where a line is, and its day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Spot {
+    offset: u64,
+    day: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +91,7 @@ impl HashStore {
             file => file?,
         };
         let mut found = Remembered { today, ..Remembered::default() };
-        found.read(BufReader::with_capacity(1 << 18, file))?;
+        found.read(BufReader::with_capacity(1 << 18, &file))?;
         if found.damaged > 0 {
             log::warn!(
                 "{}: {} damaged lines; their files are hashed again",
@@ -88,9 +99,20 @@ impl HashStore {
                 found.damaged
             );
         }
-        let useful = found.by_inode.values().filter(|line| !line.is_old(today)).count();
-        if found.damaged > 0 || found.lines > 2 * useful + DEAD_LINES {
-            atomic_replace(&self.path, found.to_text().as_bytes())?;
+        // Another process may replace the file, and leaves this one as it is.
+        let reader = found.file.insert(LineReader::new(file));
+        let mut useful: Vec<u64> =
+            (found.by_inode.values()).filter(|spot| !spot.is_old(today)).map(|spot| spot.offset).collect();
+        if found.damaged > 0 || found.lines > 2 * useful.len() + DEAD_LINES {
+            // In the order they were in, which is about the one in which they will be wanted.
+            useful.sort_unstable();
+            let mut text = String::from(HEADING);
+            for offset in useful {
+                if let Some(line) = reader.line_at(offset) {
+                    line.append_to(&mut text);
+                }
+            }
+            atomic_replace(&self.path, text.as_bytes())?;
             found.tidied = true;
         }
         Ok(found)
@@ -115,31 +137,32 @@ impl HashStore {
 }
 
 impl Remembered {
-    /// The ids of the file with this identity.
-    pub fn get(&self, identity: &Identity) -> Option<Ids> {
-        self.line(identity).map(|line| line.ids)
-    }
-
-    /// Whether a line that was of use should be [appended](HashStore::append) again, lest it be dropped as old.
-    pub fn needs_refresh(&self, identity: &Identity) -> bool {
-        self.line(identity).is_some_and(|line| line.day.abs_diff(self.today) > REFRESH_DAYS)
+    /// The ids of the file with this identity, and whether they should be [appended](HashStore::append) again, lest
+    /// they be dropped as old.
+    pub fn find(&mut self, identity: &Identity) -> Option<(Ids, bool)> {
+        let spot = self.by_inode.get(&(identity.device, identity.inode))?;
+        let line = self.file.as_mut()?.line_at(spot.offset).filter(|line| line.identity == *identity)?;
+        Some((line.ids, line.day.abs_diff(self.today) > REFRESH_DAYS))
     }
 
     /// All BLAKE3 hashes there are, if the store has just been tidied: what belongs to none of them can go.
-    pub fn roots_after_tidying(&self) -> Option<HashSet<Hash>> {
-        (self.tidied).then(|| self.by_inode.values().map(|line| line.ids.blake3).collect())
-    }
-
-    fn line(&self, identity: &Identity) -> Option<&Line> {
-        (self.by_inode.get(&(identity.device, identity.inode))).filter(|line| line.identity == *identity)
+    pub fn roots_after_tidying(&mut self) -> Option<HashSet<Hash>> {
+        let reader = self.file.as_mut().filter(|_| self.tidied)?;
+        let mut offsets: Vec<u64> = self.by_inode.values().map(|spot| spot.offset).collect();
+        offsets.sort_unstable();
+        // Where a line cannot be read again, it is not known what can go.
+        offsets.into_iter().map(|offset| reader.line_at(offset).map(|line| line.ids.blake3)).collect()
     }
 
     fn read(&mut self, mut file: impl BufRead) -> io::Result<()> {
         let mut bytes = Vec::new();
         let mut last_was_cut = false;
+        let mut end = 0;
         loop {
             bytes.clear();
-            if file.by_ref().take(LINE_LIMIT).read_until(b'\n', &mut bytes)? == 0 {
+            let offset = end;
+            end += file.by_ref().take(LINE_LIMIT).read_until(b'\n', &mut bytes)? as u64;
+            if end == offset {
                 break;
             }
             let whole = bytes.pop_if(|byte| *byte == b'\n').is_some();
@@ -152,7 +175,7 @@ impl Remembered {
             match line {
                 Some(line) => {
                     let key = (line.identity.device, line.identity.inode);
-                    self.by_inode.insert(key, line);
+                    self.by_inode.insert(key, Spot { offset, day: line.day });
                 }
                 None => self.damaged += 1,
             }
@@ -163,21 +186,51 @@ impl Remembered {
         }
         Ok(())
     }
+}
 
-    fn to_text(&self) -> String {
-        let mut text = String::from(HEADING);
-        for line in self.by_inode.values().filter(|line| !line.is_old(self.today)) {
-            line.append_to(&mut text);
-        }
-        text
+impl Spot {
+    fn is_old(&self, today: u32) -> bool {
+        today.saturating_sub(self.day) > KEEP_DAYS
+    }
+}
+
+/// Reads lines that are wanted in about the order in which they are in the file.
+#[derive(Debug)]
+struct LineReader {
+    file: File,
+    /// What was read last, and where it is from.
+    window: Vec<u8>,
+    start: u64,
+}
+
+impl LineReader {
+    fn new(file: File) -> LineReader {
+        LineReader { file, window: Vec::new(), start: 0 }
+    }
+
+    /// The line at this offset. `None` where it can no longer be read.
+    fn line_at(&mut self, offset: u64) -> Option<Line> {
+        let line = match self.in_window(offset) {
+            Some(line) => line,
+            None => {
+                self.window.resize(WINDOW_LEN, 0);
+                let length = self.file.read_at(&mut self.window, offset).unwrap_or(0);
+                self.window.truncate(length);
+                self.start = offset;
+                // The last line may have no end.
+                self.in_window(offset).unwrap_or(&self.window)
+            }
+        };
+        Line::parse(std::str::from_utf8(line).ok()?)
+    }
+
+    fn in_window(&self, offset: u64) -> Option<&[u8]> {
+        let at = usize::try_from(offset.checked_sub(self.start)?).ok()?;
+        self.window.get(at..)?.split_inclusive(|byte| *byte == b'\n').next()?.strip_suffix(b"\n")
     }
 }
 
 impl Line {
-    fn is_old(&self, today: u32) -> bool {
-        today.saturating_sub(self.day) > KEEP_DAYS
-    }
-
     fn append_to(&self, text: &mut String) {
         let Identity { device, inode, size, modified, changed } = self.identity;
         let mut line = format!(
@@ -243,6 +296,12 @@ mod tests {
         (identity, Ids { blake3: hash, sha256: hash.map(|byte| !byte) })
     }
 
+    impl Remembered {
+        fn ids(&mut self, identity: &Identity) -> Option<Ids> {
+            self.find(identity).map(|(ids, _)| ids)
+        }
+    }
+
     fn store() -> (HashStore, tempfile::TempDir) {
         let folder = tempfile::tempdir().unwrap();
         (HashStore::new(folder.path()), folder)
@@ -251,15 +310,46 @@ mod tests {
     #[test]
     fn what_was_appended_is_there_after_loading() {
         let (store, _keep) = store();
-        assert!(store.load().unwrap().get(&file(1).0).is_none());
+        assert!(store.load().unwrap().ids(&file(1).0).is_none());
         store.append(&[file(1), file(2)]).unwrap();
         store.append(&[file(3)]).unwrap();
-        let found = store.load().unwrap();
+        let mut found = store.load().unwrap();
         for number in 1..=3 {
-            assert_eq!(found.get(&file(number).0), Some(file(number).1));
+            assert_eq!(found.ids(&file(number).0), Some(file(number).1));
         }
-        assert!(found.get(&file(4).0).is_none());
+        assert!(found.ids(&file(4).0).is_none());
         assert_eq!((found.damaged, found.lines), (0, 3));
+    }
+
+    #[test]
+    fn lines_are_found_in_any_order_also_after_the_file_was_replaced() {
+        let (store, _keep) = store();
+        let many: Vec<_> = (0..2_000).map(file).collect();
+        store.append(&many).unwrap();
+        assert!(fs::metadata(&store.path).unwrap().len() > 4 * WINDOW_LEN as u64);
+        let mut found = store.load().unwrap();
+        for (at, (identity, ids)) in many.iter().enumerate() {
+            assert_eq!(found.ids(identity), Some(*ids), "forward, {at}");
+            let (identity, ids) = &many[at * 777 % many.len()];
+            assert_eq!(found.ids(identity), Some(*ids), "anywhere, {at}");
+        }
+        atomic_replace(&store.path, b"nothing left").unwrap();
+        assert!(many.iter().rev().all(|(identity, ids)| found.ids(identity) == Some(*ids)));
+    }
+
+    #[test]
+    fn a_tidied_store_keeps_its_order_and_names_its_roots() {
+        let (store, _keep) = store();
+        let many: Vec<_> = (0..DEAD_LINES as u64).map(file).collect();
+        for _ in 0..4 {
+            store.append(&many).unwrap();
+        }
+        let roots = store.load().unwrap().roots_after_tidying();
+        assert_eq!(roots, Some(many.iter().map(|(_, ids)| ids.blake3).collect()));
+        let text = fs::read_to_string(&store.path).unwrap();
+        let lines: Vec<_> = text.lines().skip(1).map(|line| Line::parse(line).unwrap()).collect();
+        assert_eq!(lines.iter().map(|line| (line.identity, line.ids)).collect::<Vec<_>>(), many);
+        assert_eq!(store.load().unwrap().roots_after_tidying(), None, "it was not tidied again");
     }
 
     #[test]
@@ -267,7 +357,7 @@ mod tests {
         let (store, _keep) = store();
         let (identity, ids) = file(9);
         store.append(&[(identity, ids)]).unwrap();
-        let found = store.load().unwrap();
+        let mut found = store.load().unwrap();
         let later = |stamp: Stamp| Stamp { nanos: stamp.nanos + 1, ..stamp };
         for other in [
             Identity { device: 2, ..identity },
@@ -276,9 +366,9 @@ mod tests {
             Identity { modified: later(identity.modified), ..identity },
             Identity { changed: later(identity.changed), ..identity },
         ] {
-            assert_eq!(found.get(&other), None);
+            assert_eq!(found.ids(&other), None);
         }
-        assert_eq!(found.get(&identity), Some(ids));
+        assert_eq!(found.ids(&identity), Some(ids));
     }
 
     #[test]
@@ -287,12 +377,12 @@ mod tests {
         store.append(&[file(1), file(2)]).unwrap();
         let bytes = fs::read(&store.path).unwrap();
         fs::write(&store.path, &bytes[..bytes.len() - 40]).unwrap();
-        let found = store.load().unwrap();
-        assert_eq!((found.damaged, found.get(&file(2).0)), (0, None));
+        let mut found = store.load().unwrap();
+        assert_eq!((found.damaged, found.ids(&file(2).0)), (0, None));
         store.append(&[file(3)]).unwrap();
-        let found = store.load().unwrap();
-        assert_eq!(found.get(&file(1).0), Some(file(1).1));
-        assert_eq!(found.get(&file(3).0), Some(file(3).1));
+        let mut found = store.load().unwrap();
+        assert_eq!(found.ids(&file(1).0), Some(file(1).1));
+        assert_eq!(found.ids(&file(3).0), Some(file(3).1));
     }
 
     #[test]
@@ -303,7 +393,7 @@ mod tests {
         assert!(store.load().unwrap().by_inode.is_empty());
         assert_eq!(fs::read_to_string(&store.path).unwrap(), HEADING);
         store.append(&[file(1)]).unwrap();
-        assert_eq!(store.load().unwrap().get(&file(1).0), Some(file(1).1));
+        assert_eq!(store.load().unwrap().ids(&file(1).0), Some(file(1).1));
     }
 
     #[test]
@@ -315,8 +405,8 @@ mod tests {
         assert_eq!(store.load().unwrap().lines, DEAD_LINES + 2);
         store.append(&[file(1), file(1)]).unwrap();
         store.load().unwrap();
-        let after = store.load().unwrap();
-        assert_eq!((after.lines, after.get(&file(1).0)), (1, Some(file(1).1)));
+        let mut after = store.load().unwrap();
+        assert_eq!((after.lines, after.ids(&file(1).0)), (1, Some(file(1).1)));
     }
 
     #[test]
@@ -324,9 +414,9 @@ mod tests {
         let (store, _keep) = store();
         let many: Vec<_> = (0..DEAD_LINES as u64 + 1).map(file).collect();
         store.append(&many).unwrap();
-        let later = store.load_on(today() + KEEP_DAYS).unwrap();
-        assert!(later.needs_refresh(&file(1).0));
-        assert!(!store.load().unwrap().needs_refresh(&file(1).0));
+        let mut later = store.load_on(today() + KEEP_DAYS).unwrap();
+        assert!(later.find(&file(1).0).unwrap().1);
+        assert!(!store.load().unwrap().find(&file(1).0).unwrap().1);
         assert_eq!(store.load_on(today() + KEEP_DAYS).unwrap().lines, many.len());
         store.load_on(today() + KEEP_DAYS + 1).unwrap();
         assert_eq!(store.load().unwrap().lines, 0);
@@ -346,8 +436,8 @@ mod tests {
                 });
             }
         });
-        let found = store.load().unwrap();
-        assert!((0..200).all(|number| found.get(&file(number).0).is_some()));
+        let mut found = store.load().unwrap();
+        assert!((0..200).all(|number| found.ids(&file(number).0).is_some()));
     }
 
     proptest! {

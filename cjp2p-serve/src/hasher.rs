@@ -19,7 +19,7 @@ pub enum Outcome {
     Hashed {
         /// The ids of the content.
         ids: Ids,
-        /// The part of its tree to keep.
+        /// The part of its tree to keep; empty for small content, which needs none.
         tree_prefix: Vec<u8>,
     },
     /// It was changed or replaced, before or meanwhile.
@@ -98,7 +98,9 @@ fn hash_open_file(
     }
     let tree = tree.finish();
     let ids = Ids { blake3: *tree.root(), sha256: sha256.finalize().into() };
-    Ok(Outcome::Hashed { ids, tree_prefix: tree.into_prefix() })
+    // Not even an empty tree for each of very many small files: the keeper may take a while to come to them.
+    let tree_prefix = if groups > 1 { tree.into_prefix() } else { Vec::new() };
+    Ok(Outcome::Hashed { ids, tree_prefix })
 }
 
 #[cfg(test)]
@@ -132,7 +134,8 @@ mod tests {
             assert_eq!(ids.sha256, <[u8; 32]>::from(Sha256::digest(&content)));
             let mut tree = TreeBuilder::new();
             tree.update(&content);
-            assert_eq!(tree_prefix, tree.finish().prefix());
+            let prefix = if length > GROUP_LEN { tree.finish().into_prefix() } else { Vec::new() };
+            assert_eq!(tree_prefix, prefix);
             assert_eq!(hashing.done.into_inner(), length);
         }
     }

@@ -6,7 +6,8 @@ mod files;
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ use files::Memory;
 use crate::events::Told;
 use crate::hash_store::{HashStore, Remembered};
 use crate::hasher::{Hashing, Outcome, hash_file};
-use crate::index::{FileNo, FileState, Ids, Index};
+use crate::index::{FileNo, Ids, Index};
 use crate::open::{Identity, Stamp};
 use crate::place::{Place, Source};
 use crate::tree_store::TreeStore;
@@ -26,6 +27,10 @@ use crate::workers::Workers;
 
 /// From a notice to a look at the path: what comes in between needs no look of its own.
 const QUIET: Duration = Duration::from_millis(100);
+/// Ids that are written down at once at the most. What is not written down yet is hashed again if the process is killed.
+const BATCH: usize = 1024;
+/// Results that wait for the keeper to take them, at the most: while it walks, small files are hashed faster than that.
+const UNTAKEN: usize = 4096;
 /// Files hashed side by side.
 const HASHERS: usize = 2;
 
@@ -77,7 +82,8 @@ pub struct Keeper {
 
 struct Work {
     keeper: Keeper,
-    hashers: Workers<(FileNo, Arc<FileState>)>,
+    /// They are given the number of a file, and its length.
+    hashers: Workers<(FileNo, u64)>,
     watch: Option<Watch>,
     /// Whether only regular looks at everything find all changes.
     blind: bool,
@@ -91,6 +97,8 @@ struct Work {
     waiting: BTreeSet<(Instant, FileNo)>,
     /// Files that the hashers have or will come to.
     at_hashers: HashSet<FileNo>,
+    /// One for each result that the hashers sent and that is not taken yet.
+    results: Receiver<()>,
     /// How often files changed while they were hashed, or before they were read.
     changes: HashMap<(u32, Arc<Path>), u32>,
     /// What was there at the start and is not dealt with yet. `None` once it is.
@@ -111,10 +119,23 @@ impl Keeper {
     /// The system has no room for another thread.
     pub fn run(self, tasks: &Receiver<Task>) -> io::Result<()> {
         let (hashing, results) = (self.hashing.clone(), self.tasks.clone());
-        let hash = move |(no, file): (FileNo, Arc<FileState>)| {
-            let lasting = !file.identity.is_from_the_future(Stamp::now());
-            let outcome = hash_file(&file, &hashing);
-            // Fails only when all is about to end.
+        let (untaken, taken) = mpsc::sync_channel(UNTAKEN);
+        let index = self.index.clone();
+        let hash = move |(no, size): (FileNo, u64)| {
+            let known = index.lock().unwrap_or_else(PoisonError::into_inner).get(no);
+            let (outcome, lasting) = match known {
+                Some((file, _)) => {
+                    let lasting = !file.identity.is_from_the_future(Stamp::now());
+                    (hash_file(&file, &hashing), lasting)
+                }
+                // It has changed or gone while it was in the queue, and the keeper knows.
+                None => {
+                    hashing.total.fetch_sub(size, Ordering::Relaxed);
+                    (Outcome::Changed, false)
+                }
+            };
+            // Waits while there are too many. This and the next fail only when all is about to end.
+            let _ = untaken.send(());
             let _ = results.send(Task::Hashed { no, outcome, lasting });
         };
         let hashers = Workers::start("hasher", HASHERS, hash)?;
@@ -134,6 +155,7 @@ impl Keeper {
             rescan_at: None,
             waiting: BTreeSet::new(),
             at_hashers: HashSet::new(),
+            results: taken,
             changes: HashMap::new(),
             at_start: Some(HashSet::new()),
             hashed: 0,
@@ -143,6 +165,7 @@ impl Keeper {
         work.walk_all();
         work.until_told_to_stop(tasks);
         work.remember();
+        work.keeper.told.flush();
         Ok(())
     }
 
@@ -168,6 +191,7 @@ impl Work {
             }
             // Nothing else to do just now.
             self.remember();
+            self.keeper.told.flush();
             let next = match self.next_due() {
                 Some(at) => tasks.recv_timeout(at.saturating_duration_since(Instant::now())),
                 None => tasks.recv().map_err(RecvTimeoutError::from),
@@ -215,7 +239,11 @@ impl Work {
             Task::Notice(notice) => self.take_notice(notice),
             Task::Doubt(no) => self.take_doubt(no),
             Task::TreeLost(no) => self.hash_now(no),
-            Task::Hashed { no, outcome, lasting } => self.take_outcome(no, outcome, lasting),
+            Task::Hashed { no, outcome, lasting } => {
+                // Was sent before; makes room for another.
+                let _ = self.results.recv();
+                self.take_outcome(no, outcome, lasting);
+            }
             Task::Stop => return false,
         }
         true
@@ -343,6 +371,14 @@ impl Work {
         self.check_ready();
     }
 
+    /// Has ids remembered, a batch at a time.
+    fn remember_soon(&mut self, identity: Identity, ids: Ids) {
+        self.to_remember.push((identity, ids));
+        if self.to_remember.len() >= BATCH {
+            self.remember();
+        }
+    }
+
     /// Writes down what is to be remembered.
     fn remember(&mut self) {
         if self.to_remember.is_empty() {
@@ -355,7 +391,7 @@ impl Work {
     }
 
     fn tidy_up(&self, memory: Memory) {
-        let roots = memory.0.and_then(|remembered| remembered.roots_after_tidying());
+        let roots = memory.0.and_then(|mut remembered| remembered.roots_after_tidying());
         if let Some(roots) = roots {
             self.keeper.trees.remove_all_but(&roots);
         }

@@ -130,7 +130,7 @@ impl SharedLibrary {
 
     fn knows(&self, no: FileNo) -> bool {
         let index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
-        index.get(no).is_some()
+        index.look(no).is_some()
     }
 
     fn keep_open(&mut self, no: FileNo, file: File) {
@@ -155,21 +155,28 @@ impl SharedLibrary {
         }
     }
 
-    fn find(&self, id: &ContentId) -> Option<(FileNo, Arc<FileState>, Hash)> {
+    fn find(&self, id: &ContentId) -> Option<(FileNo, Identity, Hash)> {
         let index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
         let no = index.find(id).find(|no| !self.doubted.contains(no))?;
-        let (file, ids) = index.get(no)?;
-        Some((no, file.clone(), ids?.blake3))
+        let (identity, ids) = index.look(no)?;
+        Some((no, identity, ids?.blake3))
     }
 
-    fn open_file(&mut self, no: FileNo, state: &Arc<FileState>) -> Result<OpenFile, Refusal> {
+    /// Where a file is. Not needed as long as it is open.
+    fn state(&self, no: FileNo) -> Result<Arc<FileState>, Refusal> {
+        let index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+        index.get(no).map(|(file, _)| file).ok_or(Refusal::Gone)
+    }
+
+    fn open_file(&mut self, no: FileNo) -> Result<OpenFile, Refusal> {
         if let Some(open) = self.open.get(&no) {
             return Ok(open.clone());
         }
+        let state = self.state(no)?;
         match state.place.open(Patience::InMemoryOnly) {
             Ok((file, identity)) if identity == state.identity => self.keep_open(no, file),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                return Err(self.ask(Job::Open(no, state.clone())));
+                return Err(self.ask(Job::Open(no, state)));
             }
             _ => return Err(Refusal::Gone),
         }
@@ -180,11 +187,11 @@ impl SharedLibrary {
     fn fill(
         &mut self,
         no: FileNo,
-        state: &Arc<FileState>,
+        identity: &Identity,
         offset: u64,
         buffer: &mut [u8],
     ) -> Result<(), Refusal> {
-        let open = self.open_file(no, state)?;
+        let open = self.open_file(no)?;
         let mut filled = 0;
         while filled < buffer.len() {
             let (at, rest) = (offset + filled as u64, &mut buffer[filled..]);
@@ -210,13 +217,13 @@ impl SharedLibrary {
                 Err(error) if is_not_supported(&error) && open.can_refuse => {
                     let open = OpenFile { can_refuse: false, ..open };
                     self.open.insert(no, open);
-                    return self.fill(no, state, offset, buffer);
+                    return self.fill(no, identity, offset, buffer);
                 }
                 Err(_) => return Err(Refusal::Gone),
             }
         }
         match Identity::of_file(&open.file) {
-            Ok(Some(identity)) if identity == state.identity => Ok(()),
+            Ok(Some(now)) if now == *identity => Ok(()),
             _ => Err(Refusal::Gone),
         }
     }
@@ -224,17 +231,17 @@ impl SharedLibrary {
     fn read_content(
         &mut self,
         no: FileNo,
-        state: &Arc<FileState>,
+        identity: &Identity,
         offset: u64,
         length: usize,
         out: &mut Vec<u8>,
     ) -> Result<u64, Refusal> {
-        let size = state.identity.size;
+        let size = identity.size;
         let length = size.saturating_sub(offset).min(length as u64) as usize;
         let start = out.len();
         if length >= PIECE / 2 {
             out.resize(start + length, 0);
-            self.fill(no, state, offset, &mut out[start..])?;
+            self.fill(no, identity, offset, &mut out[start..])?;
             return Ok(size);
         }
         while out.len() - start < length {
@@ -243,7 +250,7 @@ impl SharedLibrary {
             if self.pieces.get(&(no, piece)).is_none() {
                 let begin = piece * PIECE as u64;
                 let mut bytes = vec![0; (size - begin).min(PIECE as u64) as usize];
-                self.fill(no, state, begin, &mut bytes)?;
+                self.fill(no, identity, begin, &mut bytes)?;
                 self.pieces.insert((no, piece), bytes);
             }
             let bytes = self.pieces.get(&(no, piece)).ok_or(Refusal::Later)?;
@@ -257,13 +264,13 @@ impl SharedLibrary {
     fn read_tree(
         &mut self,
         no: FileNo,
-        state: &Arc<FileState>,
+        identity: &Identity,
         root: Hash,
         offset: u64,
         length: usize,
         out: &mut Vec<u8>,
     ) -> Result<u64, Refusal> {
-        let size = Geometry::new(state.identity.size).map_err(|_| Refusal::Gone)?.tree_length();
+        let size = Geometry::new(identity.size).map_err(|_| Refusal::Gone)?.tree_length();
         let first = offset / TREE_BLOCK;
         let end = offset.saturating_add(length as u64).min(size);
         let end = end.min((first + TREE_BLOCKS_AT_ONCE).saturating_mul(TREE_BLOCK));
@@ -278,7 +285,8 @@ impl SharedLibrary {
                 if lost {
                     return Err(Refusal::NoTree);
                 }
-                self.ask(Job::Tree(no, state.clone(), root, block));
+                let state = self.state(no)?;
+                self.ask(Job::Tree(no, state, root, block));
                 missing = true;
             }
         }
@@ -302,10 +310,10 @@ impl Library for SharedLibrary {
             self.collect();
         }
         let start = out.len();
-        while let Some((no, state, root)) = self.find(id) {
+        while let Some((no, identity, root)) = self.find(id) {
             let result = match id {
-                ContentId::Tree(_) => self.read_tree(no, &state, root, offset, length, out),
-                _ => self.read_content(no, &state, offset, length, out),
+                ContentId::Tree(_) => self.read_tree(no, &identity, root, offset, length, out),
+                _ => self.read_content(no, &identity, offset, length, out),
             };
             match result {
                 Ok(eof) => return Read::Found { eof: Some(eof) },
@@ -323,10 +331,10 @@ impl Library for SharedLibrary {
     }
 
     fn parts(&mut self, id: &ContentId, from: u64, _: usize) -> Option<Parts> {
-        let (_, state, _) = self.find(id)?;
+        let (_, identity, _) = self.find(id)?;
         match id {
             ContentId::Tree(_) => None,
-            _ => Some(Parts::whole(state.identity.size, from)),
+            _ => Some(Parts::whole(identity.size, from)),
         }
     }
 

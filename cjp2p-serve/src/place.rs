@@ -7,8 +7,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use cjp2p_wire::content_id::PlainName;
-
 use crate::open::{Identity, Patience, Root};
 
 /// One argument of the command line: a folder, or a single file of one.
@@ -53,6 +51,12 @@ impl Source {
         }
     }
 
+    /// What the file called `name` in some folder is called by those who see only the argument: an argument that is a
+    /// link has a name of its own.
+    pub fn name_of<'a>(&'a self, name: &'a OsStr) -> Option<&'a OsStr> {
+        if self.only.is_some() { self.shown.file_name() } else { Some(name) }
+    }
+
     /// How to show people the file or folder `relative` to the root.
     pub fn show(&self, relative: &Path) -> PathBuf {
         if self.only.is_some() || relative.as_os_str().is_empty() {
@@ -70,6 +74,17 @@ pub struct Target {
     pub root: Arc<Root>,
     /// The path from there, free of links.
     pub path: PathBuf,
+}
+
+impl Target {
+    /// Whether the two lead to the same file: they differ once a link leads elsewhere or a folder was replaced.
+    pub fn is_same(one: Option<&Target>, other: Option<&Target>) -> bool {
+        match (one, other) {
+            (None, None) => true,
+            (Some(one), Some(other)) => one.path == other.path && one.root.is_same_folder(&other.root),
+            _ => false,
+        }
+    }
 }
 
 /// Where one shared file is.
@@ -99,25 +114,6 @@ impl Place {
     /// The file's path as people are shown it: it begins with the argument as given.
     pub fn shown(&self) -> PathBuf {
         self.source.show(&self.relative)
-    }
-
-    /// The name under which the file could be asked for: its own, where that is a [`PlainName`].
-    pub fn name(&self) -> Option<PlainName> {
-        let shown = match &self.source.only {
-            Some(_) => &self.source.shown,
-            None => &*self.relative,
-        };
-        shown.file_name().and_then(OsStr::to_str).and_then(|name| PlainName::new(name).ok())
-    }
-
-    /// Whether the two are opened in the same way: they differ once a link leads elsewhere or a folder was replaced.
-    pub fn is_opened_like(&self, other: &Place) -> bool {
-        let same_target = match (&self.target, &other.target) {
-            (None, None) => true,
-            (Some(a), Some(b)) => a.path == b.path && a.root.is_same_folder(&b.root),
-            _ => false,
-        };
-        same_target && Arc::ptr_eq(&self.source, &other.source) && self.relative == other.relative
     }
 }
 

@@ -2,6 +2,7 @@ use super::*;
 use crate::open::Stamp;
 use crate::place::Source;
 use proptest::prelude::*;
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 fn source() -> Arc<Source> {
@@ -103,6 +104,38 @@ fn a_list_in_parts_holds_everything_once() {
     }
 }
 
+#[test]
+fn hashes_and_names_that_begin_alike_are_told_apart() {
+    let (source, mut index) = (source(), Index::new(true));
+    let alike = |last: u8| {
+        let mut hash = [7; 32];
+        hash[31] = last;
+        hash
+    };
+    let share = |index: &mut Index, path: &str, last| {
+        let Seen::New(no) = index.see(place(&source, path), version(1), 1) else { panic!() };
+        index.share(no, Ids { blake3: alike(last), sha256: alike(!last) });
+        no
+    };
+    let (a, b) = (share(&mut index, "a", 1), share(&mut index, "b", 2));
+    for (no, last) in [(a, 1), (b, 2)] {
+        assert_eq!(index.find(&ContentId::Blake3(alike(last))).collect::<Vec<_>>(), [no]);
+        assert_eq!(index.find(&ContentId::Tree(alike(last))).collect::<Vec<_>>(), [no]);
+        assert_eq!(index.find(&ContentId::Sha256(alike(!last))).collect::<Vec<_>>(), [no]);
+    }
+    assert_eq!(index.find(&ContentId::Blake3(alike(3))).count(), 0);
+    assert_eq!(index.list(None, 9).0.len(), 4);
+    // Two names with one hash are as good as never met, so one is made up.
+    let key = index.name_keys.hash_one("a");
+    index.names.insert((key, b.slot));
+    assert_eq!(index.find(&name("a")).collect::<Vec<_>>(), [a]);
+}
+
+#[test]
+fn a_file_takes_little_memory() {
+    assert!(size_of::<Option<Entry>>() <= 184, "{} bytes", size_of::<Option<Entry>>());
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     See { path: usize, version: u8 },
@@ -131,6 +164,7 @@ proptest! {
     fn agrees_with_a_list_of_files(steps in prop::collection::vec(any_step(), 0..60)) {
         let (source, mut index) = (source(), Index::new(true));
         let mut model: Vec<(&str, u8, Option<u8>)> = Vec::new();
+        let mut numbers = HashSet::new();
         for (walk, step) in steps.into_iter().enumerate() {
             let walk = walk as u64 + 1;
             match step {
@@ -139,13 +173,19 @@ proptest! {
                     let seen = index.see(place(&source, path), version(number), walk);
                     match model.iter_mut().find(|file| file.0 == path) {
                         None => {
-                            prop_assert!(matches!(seen, Seen::New(_)));
+                            let Seen::New(no) = seen else { return Err(TestCaseError::fail("not new")) };
+                            prop_assert!(numbers.insert(no), "a number was given twice");
                             model.push((path, number, None));
                         }
                         Some(file) if file.1 == number => prop_assert!(matches!(seen, Seen::Same(_))),
                         Some(file) => {
-                            let Seen::Changed { ids: lost, .. } = seen else { return Err(TestCaseError::fail("not changed")) };
+                            let Seen::Changed { old, ids: lost, new, .. } = seen else {
+                                return Err(TestCaseError::fail("not changed"))
+                            };
                             prop_assert_eq!(lost, file.2.map(ids));
+                            prop_assert!(numbers.insert(new), "a number was given twice");
+                            prop_assert!(index.get(old).is_none() && index.look(old).is_none());
+                            prop_assert!(index.share(old, ids(9)).is_none() && index.remove(old).is_none());
                             *file = (path, number, None);
                         }
                     }

@@ -40,7 +40,7 @@ impl Work {
         match memory.ids(&identity, &self.keeper.hashes) {
             Some((ids, refresh)) => {
                 if refresh {
-                    self.to_remember.push((identity, ids));
+                    self.remember_soon(identity, ids);
                 }
                 self.share(no, ids);
             }
@@ -55,11 +55,14 @@ impl Work {
 
     /// Has a file hashed once its time stamps will show any further change.
     fn hash_when_settled(&mut self, no: FileNo) {
-        let Some((key, identity)) = self.key_of(no) else {
+        let known = self.keeper.index().look(no);
+        let Some((identity, _)) = known else {
             return;
         };
         let settles_in = identity.settles_in(Stamp::now());
-        let retry = match self.changes.get(&key) {
+        // With many files, finding out where each of them is takes a while.
+        let key = if self.changes.is_empty() { None } else { self.key_of(no) };
+        let retry = match key.and_then(|key| self.changes.get(&key)) {
             Some(changes) => (FIRST_RETRY * (1 << (changes - 1).min(16))).min(LAST_RETRY),
             None => Duration::ZERO,
         };
@@ -72,20 +75,20 @@ impl Work {
     }
 
     pub(super) fn hash_now(&mut self, no: FileNo) {
-        let file = self.keeper.index().get(no).map(|(file, _)| file.clone());
+        let known = self.keeper.index().look(no);
         // If it changed or went away while it waited, what is there now was queued on its own.
-        let Some(file) = file else {
+        let Some((identity, _)) = known else {
             return;
         };
         if self.at_hashers.insert(no) {
-            self.keeper.hashing.total.fetch_add(file.identity.size, Ordering::Relaxed);
-            self.hashers.send((no, file));
+            self.keeper.hashing.total.fetch_add(identity.size, Ordering::Relaxed);
+            self.hashers.send((no, identity.size));
         }
     }
 
     pub(super) fn take_outcome(&mut self, no: FileNo, outcome: Outcome, lasting: bool) {
         self.at_hashers.remove(&no);
-        let known = self.keeper.index().get(no).map(|(file, ids)| (file.clone(), ids));
+        let known = self.keeper.index().get(no);
         let Some((file, shared_as)) = known else {
             return;
         };
@@ -94,7 +97,7 @@ impl Work {
                 self.hashed += 1;
                 self.changes.remove(&key(&file));
                 match self.keeper.trees.keep(&ids.blake3, tree_prefix) {
-                    Ok(()) if lasting => self.to_remember.push((file.identity, ids)),
+                    Ok(()) if lasting => self.remember_soon(file.identity, ids),
                     Ok(()) => {}
                     Err(error) => self.warn(PathBuf::from("state folder"), &error),
                 }
@@ -116,7 +119,7 @@ impl Work {
                 *self.changes.entry(key(&file)).or_default() += 1;
                 let place = &file.place;
                 self.look_at(place.source.number, &place.relative);
-                let still_same = self.keeper.index().get(no).is_some_and(|(_, ids)| ids.is_none());
+                let still_same = self.keeper.index().look(no).is_some_and(|(_, ids)| ids.is_none());
                 if still_same {
                     self.hash_when_settled(no);
                 }
@@ -147,7 +150,7 @@ impl Work {
     }
 
     pub(super) fn take_doubt(&mut self, no: FileNo) {
-        let Some((key, _)) = self.key_of(no) else {
+        let Some(key) = self.key_of(no) else {
             return;
         };
         *self.changes.entry(key.clone()).or_default() += 1;
@@ -178,13 +181,12 @@ impl Work {
         }
     }
 
-    fn key_of(&self, no: FileNo) -> Option<((u32, Arc<Path>), Identity)> {
-        self.keeper.index().get(no).map(|(file, _)| (key(file), file.identity))
+    fn key_of(&self, no: FileNo) -> Option<(u32, Arc<Path>)> {
+        self.keeper.index().get(no).map(|(file, _)| key(&file))
     }
 
     fn is_restless(&self, no: FileNo) -> bool {
-        let key = self.key_of(no).map(|(key, _)| key);
-        key.and_then(|key| self.changes.get(&key)).is_some_and(|changes| *changes >= RESTLESS)
+        self.key_of(no).and_then(|key| self.changes.get(&key)).is_some_and(|changes| *changes >= RESTLESS)
     }
 
     fn take_off_start_list(&mut self, no: FileNo) -> bool {
@@ -210,7 +212,7 @@ impl Memory {
                 Remembered::default()
             })
         });
-        Some((remembered.get(identity)?, remembered.needs_refresh(identity)))
+        remembered.find(identity)
     }
 }
 
