@@ -392,7 +392,14 @@ impl Node {
 
     /// Whether this source is one of those that are served the content now.
     fn serves_now(&mut self, now: Time, from: SocketAddr, request: &ContentRequest<'_>) -> bool {
-        ContentId::parse(&request.id).is_ok_and(|id| self.crowds.serves(now, &id, from, true))
+        let Ok(id) = ContentId::parse(&request.id) else { return false };
+        // Whoever knows of requests for several blocks knows of exchanging parts. A tree may also be wanted by one that
+        // fetches by another id, and exchanges nothing.
+        let exchanges = self.contacts.get(from).is_some_and(|contact| contact.blocks > 1);
+        if exchanges && matches!(id, ContentId::Blake3(_)) {
+            self.crowds.expect(now, &id, from);
+        }
+        self.crowds.serves(now, &id, from, true)
     }
 
     /// Answers that others may have what is not given here.
