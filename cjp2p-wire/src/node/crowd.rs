@@ -20,7 +20,7 @@ use crate::transfer::ranges::RangeSet;
 /// on their way to each fill the queue of a home's uplink.
 pub(crate) const MAX_SERVED: usize = 16;
 /// So many at first, then one more after each [`ONE_MORE_AFTER`]. Each looks for the rate of its path when it begins: all at
-/// once ask for far more than the uplink carries, and the half of it is lost.
+/// once ask for far more than the uplink carries, and half of it is lost.
 pub(crate) const SERVED_AT_FIRST: usize = 8;
 /// See [`SERVED_AT_FIRST`].
 pub(crate) const ONE_MORE_AFTER: Duration = Duration::from_millis(250);
