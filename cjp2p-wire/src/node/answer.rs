@@ -390,18 +390,6 @@ impl Node {
         sent
     }
 
-    /// Whether this source is one of those that are served the content now.
-    fn serves_now(&mut self, now: Time, from: SocketAddr, request: &ContentRequest<'_>) -> bool {
-        let Ok(id) = ContentId::parse(&request.id) else { return false };
-        // Whoever knows of requests for several blocks knows of exchanging parts. A tree may also be wanted by one that
-        // fetches by another id, and exchanges nothing.
-        let exchanges = self.contacts.get(from).is_some_and(|contact| contact.blocks > 1);
-        if exchanges && matches!(id, ContentId::Blake3(_)) {
-            self.crowds.expect(now, &id, from);
-        }
-        self.crowds.serves(now, &id, from, true)
-    }
-
     /// Answers that others may have what is not given here.
     fn refer(&mut self, now: Time, from: SocketAddr, wire_id: &str) {
         let Ok(id) = ContentId::parse(wire_id) else { return };
