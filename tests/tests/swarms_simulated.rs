@@ -67,6 +67,20 @@ fn twenty_that_know_each_other_share_what_leaves_the_origin_about_once() {
 }
 
 #[test]
+fn an_origin_that_a_hundred_begin_to_ask_at_once_sends_hardly_more_than_its_uplink_carries() {
+    // Most first questions are lost where all ask everybody at once, also those that show who exchanges parts.
+    let mut swarm = Swarm::new(101, content::bytes(9, 8 << 20), Link::rated(20, 15, 128 << 10));
+    swarm.start_all(100, home, Duration::ZERO);
+    let time = 1500 * MS;
+    swarm.run(time);
+    report(&swarm, Duration::ZERO);
+    let carried = time.as_secs_f64() * 20e6 / 8.0;
+    let sent = swarm.world.traffic(ORIGIN).bytes_out as f64;
+    assert!(sent < 1.5 * carried, "{sent} bytes over a link that carries {carried}");
+    assert!(sent > 0.5 * carried, "{sent} bytes over a link that carries {carried}");
+}
+
+#[test]
 fn twenty_of_which_each_knows_the_origin_and_two_more_do_as_well() {
     let bytes = content::bytes(4, 4 << 20);
     let alone = Swarm::alone(&bytes, Link::rated(20, 15, 128 << 10));

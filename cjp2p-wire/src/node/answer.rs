@@ -390,11 +390,6 @@ impl Node {
         sent
     }
 
-    /// Whether this source is one of those that are served the content now.
-    fn serves_now(&mut self, now: Time, from: SocketAddr, request: &ContentRequest<'_>) -> bool {
-        ContentId::parse(&request.id).is_ok_and(|id| self.crowds.serves(now, &id, from, true))
-    }
-
     /// Answers that others may have what is not given here.
     fn refer(&mut self, now: Time, from: SocketAddr, wire_id: &str) {
         let Ok(id) = ContentId::parse(wire_id) else { return };

@@ -19,6 +19,11 @@ use crate::transfer::ranges::RangeSet;
 /// Getters that exchange a content and are served it at a time: as many as a fetch exchanges parts with. With more, four blocks
 /// on their way to each fill the queue of a home's uplink.
 pub(crate) const MAX_SERVED: usize = 16;
+/// So many at first, then one more after each [`ONE_MORE_AFTER`]. Each looks for the rate of its path when it begins: all at
+/// once ask for far more than the uplink carries, and half of it is lost.
+pub(crate) const SERVED_AT_FIRST: usize = 8;
+/// See [`SERVED_AT_FIRST`].
+pub(crate) const ONE_MORE_AFTER: Duration = Duration::from_millis(250);
 /// Who has not asked for so long makes room.
 pub(crate) const LAPSE: Duration = Duration::from_secs(2);
 /// While others wait, one is served for so long.
@@ -40,10 +45,20 @@ struct Crowd {
     /// Who asked which parts there are, and when.
     getters: BTreeMap<SocketAddr, Time>,
     last: Time,
+    /// When the first of them came, after nobody did for [`CROWDED`].
+    began: Time,
     /// What was sent to those who exchange it, since all of it was.
     given: RangeSet,
     /// When somebody had to wait.
     had_to_wait: Option<Time>,
+}
+
+impl Crowd {
+    /// How many may be served now.
+    fn room(&self, now: Time) -> usize {
+        let more = now.since(self.began).as_millis() / ONE_MORE_AFTER.as_millis();
+        MAX_SERVED.min(SERVED_AT_FIRST.saturating_add(more as usize))
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -66,12 +81,23 @@ impl Crowds {
             self.by_id.remove(&stalest.unwrap_or_else(|| id.clone()));
         }
         let crowd = self.by_id.entry(id.clone()).or_default();
+        if crowd.getters.is_empty() || now.since(crowd.last) >= CROWDED {
+            crowd.began = now;
+        }
         crowd.last = now;
         if crowd.getters.len() >= MAX_GETTERS {
             // They are noted again when they ask again.
             crowd.getters.clear();
         }
         crowd.getters.insert(from, now);
+    }
+
+    /// Notes that this source, which could exchange the content, asks for some of it. Where others exchange it, so will this
+    /// one: its question which parts there are is lost or on its way. Where a thousand begin at once most of those are.
+    pub(super) fn expect(&mut self, now: Time, id: &ContentId, from: SocketAddr) {
+        if self.by_id.get(id).is_some_and(|crowd| !crowd.getters.contains_key(&from)) {
+            self.join(now, id, from);
+        }
     }
 
     /// Who is served this content now: the others may get it from them.
@@ -99,7 +125,7 @@ impl Crowds {
             }
             return true;
         }
-        if crowd.served.len() >= MAX_SERVED {
+        if crowd.served.len() >= crowd.room(now) {
             let over = |served: &Served| now.since(served.last) >= LAPSE || now.since(served.since) >= TENURE;
             let longest = crowd.served.iter().filter(|(_, served)| over(served)).min_by_key(|(_, s)| s.since);
             let Some((&longest, _)) = longest else {
@@ -161,8 +187,9 @@ mod tests {
         SocketAddr::from(([192, 0, 2, 1], n))
     }
 
+    /// So long after enough time for as many to be served as ever are.
     fn at(seconds: u64) -> Time {
-        Time::from_millis(seconds * 1000)
+        Time::from_millis(10_000 + seconds * 1000)
     }
 
     const ID: ContentId = ContentId::Blake3([7; 32]);
@@ -170,7 +197,7 @@ mod tests {
     fn full() -> Crowds {
         let mut crowds = Crowds::default();
         for n in 0..100 {
-            crowds.join(at(0), &ID, source(n));
+            crowds.join(Time::ZERO, &ID, source(n));
         }
         let served = (0..100).filter(|&n| crowds.serves(at(0), &ID, source(n), true)).count();
         assert_eq!(served, MAX_SERVED);
@@ -184,6 +211,31 @@ mod tests {
         for n in 0..100 {
             assert_eq!(crowds.serves(at(1), &tree, source(n), true), usize::from(n) < MAX_SERVED, "{n}");
         }
+    }
+
+    #[test]
+    fn few_are_served_at_first_and_then_more_and_more() {
+        let mut crowds = Crowds::default();
+        for n in 0..100 {
+            crowds.join(at(0), &ID, source(n));
+        }
+        for (ms, most) in
+            [(0, SERVED_AT_FIRST), (250, SERVED_AT_FIRST + 1), (1500, 14), (1999, 15), (9000, MAX_SERVED)]
+        {
+            let now = at(0) + Duration::from_millis(ms);
+            assert_eq!((0..100).filter(|&n| crowds.serves(now, &ID, source(n), true)).count(), most, "{ms}");
+        }
+    }
+
+    #[test]
+    fn who_asks_like_the_others_is_one_of_them_before_it_says_so() {
+        let mut crowds = full();
+        crowds.expect(at(0), &ID, source(100));
+        assert!(!crowds.serves(at(0), &ID, source(100), true));
+        assert!(!crowds.serves(at(0), &ContentId::Tree([7; 32]), source(100), true));
+        let nobodys = ContentId::Blake3([8; 32]);
+        crowds.expect(at(0), &nobodys, source(100));
+        assert!(!crowds.by_id.contains_key(&nobodys), "nobody exchanges this");
     }
 
     #[test]

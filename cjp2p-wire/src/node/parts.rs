@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use super::{Node, ORDINARY_DATAGRAM};
 use crate::content_id::ContentId;
 use crate::datagram::Encoder;
-use crate::message::{PartsRequest, TheseParts};
+use crate::message::{ContentRequest, PartsRequest, TheseParts};
 use crate::peers::cookie::Proof;
 use crate::time::Time;
 use crate::transfer::blobs::{Blobs, Parts};
@@ -71,6 +71,18 @@ impl Node {
             busy,
         });
         self.send(from, encoder.finish(0));
+    }
+
+    /// Whether this source is one of those that are served the content now.
+    pub(super) fn serves_now(&mut self, now: Time, from: SocketAddr, request: &ContentRequest<'_>) -> bool {
+        let Ok(id) = ContentId::parse(&request.id) else { return false };
+        // Whoever knows of requests for several blocks knows of exchanging parts. A tree may also be wanted by one that
+        // fetches by another id, and exchanges nothing.
+        let exchanges = self.contacts.get(from).is_some_and(|contact| contact.blocks > 1);
+        if exchanges && matches!(id, ContentId::Blake3(_)) {
+            self.crowds.expect(now, &id, from);
+        }
+        self.crowds.serves(now, &id, from, true)
     }
 
     /// A source that has proved its address asks for what is fetched here: it may have some of it, now or later.
