@@ -175,10 +175,13 @@ impl Node {
             }
         }
         let mut reply = Reply { encoder: Encoder::new(), budget: ORDINARY_DATAGRAM, says_something: false };
-        self.write_cookies(now, from, self.wants_cookie_from(from), &mut reply.encoder);
+        let asks = self.write_cookies_unsent(now, from, self.wants_cookie_from(from), &mut reply.encoder);
         self.name_the_same(messages, &mut reply, blobs);
         self.answer_small(now, from, messages, MAX_PEERS_TOLD, &mut reply);
         if reply.says_something {
+            if asks {
+                self.contacts.on_asked(from);
+            }
             self.send(from, reply.encoder.finish(0));
         }
     }

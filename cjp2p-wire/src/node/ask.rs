@@ -224,7 +224,8 @@ impl Node {
         self.outputs.push_back(Transmit { to, segment: bytes.len(), bytes });
     }
 
-    /// Writes what rides beside every message to a peer: its cookie, and a request to return ours if it does not yet.
+    /// Writes what rides beside every message to a peer, in a datagram that is sent: its cookie, and a request to return ours
+    /// if it does not yet.
     pub(super) fn write_cookies(
         &mut self,
         now: Time,
@@ -232,20 +233,32 @@ impl Node {
         ask_for_ours: bool,
         encoder: &mut Encoder,
     ) {
-        let contact = self.contacts.get_mut(to);
-        if let Some(cookie) = contact.as_ref().and_then(|contact| contact.cookie.as_ref()) {
+        if self.write_cookies_unsent(now, to, ask_for_ours, encoder) {
+            self.contacts.on_asked(to);
+        }
+    }
+
+    /// The same in a datagram that may not be sent. Returns whether it asks for the return of our cookie: if it is sent after
+    /// all, that must be noted.
+    pub(super) fn write_cookies_unsent(
+        &self,
+        now: Time,
+        to: SocketAddr,
+        ask_for_ours: bool,
+        encoder: &mut Encoder,
+    ) -> bool {
+        let contact = self.contacts.get(to);
+        if let Some(cookie) = contact.and_then(|contact| contact.cookie.as_ref()) {
             encoder.value("AlwaysReturned", cookie);
         }
-        if !ask_for_ours || contact.as_ref().is_some_and(|c| c.has_good_cookie(now) || c.ignores_cookies()) {
-            return;
+        if !ask_for_ours || contact.is_some_and(|c| c.has_good_cookie(now) || c.ignores_cookies()) {
+            return false;
         }
         encoder.cookie("PleaseAlwaysReturnThisMessage", &self.mint.mint(now, to));
-        if contact.as_ref().is_some_and(|contact| contact.cookie.is_some()) {
+        if contact.is_some_and(|contact| contact.cookie.is_some()) {
             encoder.can_send_blocks(MAX_BLOCKS);
         }
-        if let Some(contact) = contact {
-            contact.was_asked |= contact.cookie.is_some();
-        }
+        true
     }
 
     /// Gives up what is lost on the path to `address`.

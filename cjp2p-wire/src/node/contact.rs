@@ -192,6 +192,13 @@ impl Contacts {
         }
     }
 
+    /// It was asked for the return of our cookie. That tells something only where it wants one returned itself.
+    pub(super) fn on_asked(&mut self, address: SocketAddr) {
+        if let Some(contact) = self.get_mut(address) {
+            contact.was_asked |= contact.cookie.is_some();
+        }
+    }
+
     /// It returned our cookie beside a message.
     pub(super) fn on_always_returned(&mut self, now: Time, address: SocketAddr, current: bool) {
         let contact = self.entry(address);
