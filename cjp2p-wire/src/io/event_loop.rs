@@ -14,7 +14,7 @@ use nix::sys::signal::Signal;
 use nix::sys::time::TimeSpec;
 
 use super::signals::Signals;
-use super::udp::{Sent, UdpPort};
+use super::udp::{BATCH, Sent, UdpPort};
 use crate::node::{Event, Node, Output, Transmit};
 use crate::time::Time;
 use crate::transfer::blobs::Blobs;
@@ -216,7 +216,7 @@ impl EventLoop {
         for address in opened {
             self.tell_mtu(node, address);
         }
-        Ok(count > 0)
+        Ok(count == BATCH)
     }
 
     fn wait(&mut self, until: Time) -> io::Result<Wake> {
@@ -234,17 +234,22 @@ impl EventLoop {
             descriptors.push(PollFd::new(signals.as_fd(), PollFlags::POLLIN));
         }
         match ppoll(&mut descriptors, timeout.map(TimeSpec::from_duration), None) {
-            Ok(_) | Err(Errno::EINTR) => {}
+            Ok(0) | Err(Errno::EINTR) => return Ok(Wake::default()),
+            Ok(_) => {}
             Err(errno) => return Err(errno.into()),
         }
-        let woken = match self.wakes.read() {
-            Ok(count) => count > 0,
-            Err(Errno::EAGAIN | Errno::EINTR) => false,
-            Err(errno) => return Err(errno.into()),
-        };
+        let is_ready =
+            |nth: usize| descriptors.get(nth).is_some_and(|descriptor| descriptor.any() != Some(false));
+        let (is_woken, is_signalled) = (is_ready(1), is_ready(2));
+        let woken = is_woken
+            && match self.wakes.read() {
+                Ok(count) => count > 0,
+                Err(Errno::EAGAIN | Errno::EINTR) => false,
+                Err(errno) => return Err(errno.into()),
+            };
         let signal = match &self.signals {
-            Some(signals) => signals.next()?,
-            None => None,
+            Some(signals) if is_signalled => signals.next()?,
+            _ => None,
         };
         Ok(Wake { woken, signal })
     }

@@ -20,7 +20,7 @@ use crate::peers::address;
 /// What the receive and send buffers are asked to be; the system may grant less.
 pub const BUFFER: usize = 4 << 20;
 /// Datagrams read at once, or so many bunches of datagrams that came together.
-const BATCH: usize = 16;
+pub(super) const BATCH: usize = 16;
 /// Addresses remembered to which no bunches can be sent.
 const MAX_ALONE: usize = 1024;
 /// No UDP datagram is longer.

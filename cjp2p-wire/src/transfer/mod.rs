@@ -9,5 +9,6 @@ pub mod path;
 pub mod ranges;
 pub mod rtt;
 pub mod serve;
+pub mod slack;
 pub mod startup;
 pub mod window;

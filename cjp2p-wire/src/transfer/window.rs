@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::time::Time;
 use crate::transfer::courtesy::{Courtesy, RECOVERY_INTERVAL, Round};
+use crate::transfer::slack::Slack;
 use crate::transfer::startup::{Startup, TRAIN_BLOCKS};
 
 /// Growth per round while the path's rate is still being found: 2/ln 2, the least that doubles the rate each round,
@@ -41,11 +42,6 @@ pub const FULL_ROUNDS: u32 = 3;
 pub const INITIAL_BLOCKS: u64 = 32;
 /// The window never falls below this many blocks.
 pub const MIN_BLOCKS: u64 = 4;
-/// What both ends need to wake up, read and answer; it matters only where the round trip is shorter.
-pub const SCHEDULING_SLACK: Duration = Duration::from_millis(2);
-/// So much time's worth of requests leaves at once, or two blocks: less would need a datagram for each request, and more
-/// would not fit the short queues of some paths.
-pub const BURST: Duration = Duration::from_micros(250);
 /// A round that lost more than this share, while the delay rose too, met a full queue.
 pub const HEAVY_LOSS: f64 = 0.2;
 /// Risen to so many times the shortest round trip.
@@ -98,6 +94,7 @@ pub struct Window {
     is_stretched: bool,
     courtesy: Courtesy,
     startup: Startup,
+    slack: Slack,
     /// The first window in a round trip, in bytes per second; zero once the path is known better.
     initial_rate: f64,
     full_rate: f64,
@@ -135,6 +132,7 @@ impl Window {
             is_stretched: false,
             courtesy: Courtesy::default(),
             startup: Startup::default(),
+            slack: Slack::default(),
             initial_rate: 0.0,
             full_rate: 0.0,
             full_rounds: 0,
@@ -182,7 +180,7 @@ impl Window {
             _ => CRUISE_WINDOW,
         };
         let floor = if self.initial_rate > 0.0 { INITIAL_BLOCKS } else { MIN_BLOCKS } * self.block;
-        let size = gain * product + rate * SCHEDULING_SLACK.as_secs_f64();
+        let size = gain * product + self.slack.bytes(rate);
         (size as u64).max(floor)
     }
 
@@ -197,11 +195,12 @@ impl Window {
         self.next_send_at + self.burst()
     }
 
-    /// How much time's worth may leave at once.
+    /// How much time's worth may leave at once, two blocks at least: less would need a datagram for each request, and much
+    /// more would not fit the short queues of some paths.
     fn burst(&self) -> Duration {
         let pace = self.pace();
         let two_blocks = if pace > 0.0 { 2.0 * self.block as f64 / pace } else { 0.0 };
-        BURST.max(Duration::from_secs_f64(two_blocks))
+        self.slack.burst().max(Duration::from_secs_f64(two_blocks))
     }
 
     /// What requests are paced by, before any gain, in bytes per second; zero while nothing is known. What little was
@@ -377,6 +376,7 @@ impl Window {
             self.long_since = None;
             self.is_stretched = false;
         }
+        self.slack.on_round(now, round.lost, path.min);
         self.round_lost = 0;
         self.round_delivered = 0;
         let is_heavy = loss > HEAVY_LOSS && path.latest > path.min.mul_f64(HEAVY_LOSS_DELAY);
@@ -412,7 +412,8 @@ impl Window {
     }
 
     fn change_mode(&mut self, now: Time, path: PathTimes) {
-        let product = (self.rate() * (path.min + SCHEDULING_SLACK).as_secs_f64()) as u64;
+        let rate = self.rate();
+        let product = (rate * path.min.as_secs_f64() + self.slack.bytes(rate)) as u64;
         match self.mode {
             Mode::Drain if self.in_flight <= product.max(MIN_BLOCKS * self.block) => {
                 self.cruise(now);
