@@ -99,8 +99,8 @@ impl Node {
     ) -> Option<(JobId, Ask)> {
         let contact = self.contacts.get(address)?;
         let path = contact.path.as_ref()?;
-        let (room, round_trip, rate) =
-            (path.room_now(now), path.path.rtt.smoothed(), path.path.window.rate());
+        let (room, rtt, rate) = (path.room_now(now), &path.path.rtt, path.path.window.rate());
+        let (round_trip, shortest) = (rtt.smoothed(), rtt.min());
         // Our cookie comes back beside the answer, and theirs may be asked for in it.
         let mut beside = r#"{"AlwaysReturned":{"cookie":""}},"#.len() + COOKIE_LEN;
         if !contact.has_cookie && path.path.window.delivered() < ACQUAINTED {
@@ -116,7 +116,7 @@ impl Node {
             let block = fits(&job.wire_id);
             let tree_block = job.tree_id().map_or(block, fits);
             let blocks = (allowance / answer_length(block)).clamp(1, most);
-            let terms = PathTerms { block, tree_block, blocks, round_trip, rate };
+            let terms = PathTerms { block, tree_block, blocks, round_trip, shortest, rate };
             let ask = job.fetch.next_ask(now, address, terms, blobs)?;
             Some((id, ask))
         };

@@ -12,7 +12,8 @@ use super::rarity::Rarity;
 use crate::content_id::Hash;
 use crate::transfer::blobs::{JobId, PROOF_LEN};
 use crate::transfer::ranges::RangeSet;
-use crate::tree::{Geometry, LEAF_LEN, TreeVerifier};
+use crate::transfer::slack::SHORT_PATH;
+use crate::tree::{GROUP_LEN, Geometry, LEAF_LEN, TreeVerifier};
 
 /// Content up to this length is gathered whole and checked against its root at once, without its tree.
 pub(crate) const SMALL_LEN: u64 = PROOF_LEN;
@@ -22,30 +23,24 @@ pub(crate) const SMALL_EXTENT: u64 = 16 << 10;
 pub(crate) const LARGE_EXTENT: u64 = 128 << 10;
 /// A block of at least so many bytes makes a path one with large datagrams.
 pub(crate) const LARGE_BLOCK: u64 = 16 << 10;
-/// On a quick path an extent is what comes in so much time: long enough for few and large steps, and short enough that
-/// little is lost if the process dies.
-pub(crate) const EXTENT_TIME: Duration = Duration::from_millis(2);
-/// A path is quick where no more than so many bytes come in a round trip: what is missing then soon comes again, and few
-/// extents wait for it.
-pub(crate) const QUICK_PATH: f64 = (512 << 10) as f64;
+/// On a short path an extent is what comes in so much time, up to a whole group: that is checked by what is above its leaves,
+/// so that those need not be fetched, nor computed by the source.
+pub(crate) const EXTENT_TIME: Duration = Duration::from_millis(100);
 /// Bytes being gathered at the most, in all extents of a fetch.
 pub(crate) const MAX_GATHERED: u64 = 16 << 20;
 /// What a node that is still downloading answers with: whole aligned leaves.
 pub(crate) const ALIGNED_BLOCK: u64 = LEAF_LEN;
-
 /// Extents whose memory is kept for the next ones.
 pub(super) const MAX_SPARE: usize = 16;
 
-/// How long an extent should be on such a path: a power of two between [`SMALL_EXTENT`] and [`LARGE_EXTENT`].
+/// How long an extent should be on such a path: a power of two between [`SMALL_EXTENT`] and a group. On a long path many
+/// extents wait for what was lost, and little is lost with them if the process dies.
 pub(super) fn unit(path: &PathTerms) -> u64 {
-    if path.block >= LARGE_BLOCK {
-        return LARGE_EXTENT;
-    }
-    if path.rate * path.round_trip.as_secs_f64() > QUICK_PATH {
-        return SMALL_EXTENT;
+    if path.shortest > SHORT_PATH {
+        return if path.block >= LARGE_BLOCK { LARGE_EXTENT } else { SMALL_EXTENT };
     }
     let length = (path.rate * EXTENT_TIME.as_secs_f64()) as u64;
-    (length + 1).next_power_of_two().clamp(SMALL_EXTENT * 2, LARGE_EXTENT * 2) / 2
+    (length + 1).next_power_of_two().clamp(SMALL_EXTENT * 2, GROUP_LEN * 2) / 2
 }
 
 /// How content is checked.
@@ -102,6 +97,8 @@ pub(super) type Key = (Space, u64);
 pub(super) struct Outcome {
     /// Bytes that were new.
     pub(super) new: u64,
+    /// What came from here on cannot be checked without the runs above it.
+    pub(super) lacks_runs: Option<u64>,
     /// Sources that sent wrong bytes, and how many bytes were spoilt by it.
     pub(super) liars: Vec<(SocketAddr, u64)>,
 }

@@ -151,7 +151,11 @@ impl Assembly {
                     }
                     self.proven |= block.proves_length().is_some();
                 }
-                Err(VerifyError::RunUnknown(_)) => return Ok(()),
+                Err(VerifyError::RunUnknown(_)) => {
+                    // It is on its way; or of a whole group that is wrong somewhere, it shows where.
+                    outcome.lacks_runs = Some(range.start);
+                    return Ok(());
+                }
                 Err(_) => {
                     self.blame(key, outcome);
                     return Ok(());

@@ -184,6 +184,10 @@ impl Fetch {
                 return false;
             }
         };
+        if let Some(offset) = outcome.lacks_runs {
+            self.assemblies[index].begin_runs_for(now, offset);
+            self.changed = true;
+        }
         if outcome.new > 0 {
             self.last_news = now;
             if self.is_staged() {

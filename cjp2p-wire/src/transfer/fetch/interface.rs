@@ -121,6 +121,8 @@ pub struct PathTerms {
     pub blocks: u64,
     /// The path's round trip.
     pub round_trip: Duration,
+    /// The shortest round trip seen lately.
+    pub shortest: Duration,
     /// The path's rate in bytes per second; zero while unknown.
     pub rate: f64,
 }

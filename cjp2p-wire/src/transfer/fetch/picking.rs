@@ -8,7 +8,7 @@ use super::assembly::{ALIGNED_BLOCK, Assembly, Check, Key, SMALL_EXTENT, Terms, 
 use super::checking::run_at;
 use super::extent::{Extent, Space};
 use crate::time::Time;
-use crate::tree::{Geometry, LEAF_LEN};
+use crate::tree::{GROUP_LEN, Geometry, LEAF_LEN};
 
 /// Where neither the owner nor a helper asked for anything so long, another may help: they may not have it any more.
 const STALE: Duration = Duration::from_millis(500);
@@ -145,7 +145,7 @@ impl Assembly {
         let gap = self.next_gap(range, terms)?;
         let extent = self.extent_at(gap, terms);
         if terms.has_tree
-            && let Some(run) = self.missing_run(extent.start)
+            && let Some(run) = self.missing_run(extent.start, self.is_whole_group(&extent))
         {
             return Some((Space::Tree, run));
         }
@@ -164,22 +164,28 @@ impl Assembly {
         gap.start..end.min(gap.end).min(self.length)
     }
 
-    /// Where the first run lies that is neither here nor being gathered, of those that prove the leaf at `offset`.
-    fn missing_run(&self, offset: u64) -> Option<Range<u64>> {
+    fn is_whole_group(&self, extent: &Range<u64>) -> bool {
+        let ends = extent.end.is_multiple_of(GROUP_LEN) || extent.end == self.length;
+        extent.start.is_multiple_of(GROUP_LEN) && ends
+    }
+
+    /// Where the first run lies that is neither here nor being gathered, of those that prove the leaf at `offset`; or, as long
+    /// as nothing in it is wrong, the whole group that begins there.
+    fn missing_run(&self, offset: u64, whole_group: bool) -> Option<Range<u64>> {
         let Check::Tree(verifier) = &self.check else {
             return None;
         };
         let geometry = verifier.geometry();
         let path = geometry.path_to_leaf(offset / LEAF_LEN);
         path.into_iter()
-            .filter(|&run| !verifier.has_run(run))
+            .filter(|&run| !verifier.has_run(run) && !(whole_group && run.level == 0))
             .map(|run| geometry.run_bytes(run))
             .find(|bytes| !self.extents.contains_key(&(Space::Tree, bytes.start)))
     }
 
     /// Begins the runs that prove the leaf at `offset`, for whoever has the tree.
     pub(super) fn begin_runs_for(&mut self, now: Time, offset: u64) {
-        while let Some(run) = self.missing_run(offset) {
+        while let Some(run) = self.missing_run(offset, false) {
             self.begin(Space::Tree, run, now, None);
         }
     }
