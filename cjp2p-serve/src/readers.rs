@@ -89,8 +89,12 @@ pub fn start(
     trees: Arc<TreeStore>,
     tell: impl Fn(JobKey, Answer) + Send + Sync + 'static,
 ) -> io::Result<Workers<Job>> {
-    let reader =
-        TreeReader { trees, prefixes: Mutex::new(Lru::new(PREFIXES)), leaves: Mutex::new(Lru::new(GROUPS)) };
+    let reader = TreeReader {
+        trees,
+        prefixes: Mutex::new(Lru::new(PREFIXES)),
+        leaves: Mutex::new(Lru::new(GROUPS)),
+        spare: Mutex::default(),
+    };
     Workers::start("reader", THREADS, move |job: Job| {
         let key = job.key();
         let answer = match job {
@@ -137,6 +141,8 @@ struct TreeReader {
     trees: Arc<TreeStore>,
     prefixes: Mutex<Lru<Hash, Prefix>>,
     leaves: Mutex<Lru<(FileNo, u64), Leaves>>,
+    /// Memory for the content of a group, of threads that are not hashing one.
+    spare: Mutex<Vec<Vec<u8>>>,
 }
 
 impl TreeReader {
@@ -210,7 +216,9 @@ impl BlockSource<'_> {
         };
         let range = self.geometry.group_range(group);
         let size = usize::try_from(range.end - range.start).unwrap_or(0);
-        let mut content = vec![0; size];
+        let spare = || self.reader.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut content = spare().pop().unwrap_or_default();
+        content.resize(size, 0);
         file.read_exact_at(&mut content, range.start)?;
         // Looked at after reading: had it changed before, this would tell.
         if Identity::of_file(&file)? != Some(self.state.identity) {
@@ -218,6 +226,8 @@ impl BlockSource<'_> {
         }
         self.open = Some(file);
         let first = self.geometry.leaves_of(range).start;
-        Ok(group_leaves(first, &content))
+        let leaves = group_leaves(first, &content);
+        spare().push(content);
+        Ok(leaves)
     }
 }

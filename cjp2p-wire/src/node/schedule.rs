@@ -17,6 +17,9 @@ use crate::transfer::fetch::HELP_INTERVAL;
 /// So many paths with nothing to ask for look at a time whether they can help.
 const HELPERS: usize = 8;
 
+/// What is asked for at once where nothing but the buffer of the socket limits it: so large a part of the buffer.
+const BURST_SHARE: u64 = 8;
+
 /// Sources that may wait to be asked, of all fetches.
 const MAX_PUT_OFF: usize = 4096;
 /// How long after one of them the next is asked.
@@ -159,7 +162,9 @@ impl Node {
         }
         // A first request may always leave, or a buffer smaller than a block would stop everything.
         let left = self.config.receive_buffer.saturating_sub(self.in_flight);
-        let fits = self.in_flight == 0 || path.room as u64 <= left;
+        // After that a burst leaves only when there is room for much, so that requests can share a datagram.
+        let much = if first { self.config.receive_buffer / BURST_SHARE } else { 0 };
+        let fits = self.in_flight == 0 || left >= much.max(path.room as u64);
         if !fits {
             self.schedule.held.insert(address);
             return 0;
@@ -217,6 +222,7 @@ impl Node {
             let next = next_after(&self.schedule.held, self.schedule.last_held);
             let Some(address) = next else { return };
             let room = self.path(address).map_or(0, |path| path.room as u64);
+            let room = room.max(self.config.receive_buffer / BURST_SHARE);
             if self.in_flight > 0 && self.in_flight + room > self.config.receive_buffer {
                 return;
             }

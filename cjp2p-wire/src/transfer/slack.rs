@@ -11,17 +11,22 @@ use crate::time::Time;
 /// What there always is. Many times the round trip of loopback, and little beside that of a path which leaves the building.
 pub const LEAST_SLACK: Duration = Duration::from_millis(2);
 /// It grows up to this: less than the queueing delay that a fetch may cause.
-pub const MOST_SLACK: Duration = Duration::from_millis(16);
+pub const MOST_SLACK: Duration = Duration::from_millis(50);
 /// And up to so many bytes, or what comes in [`LEAST_SLACK`].
 pub const MOST_SLACK_BYTES: f64 = (256 << 10) as f64;
 /// It grows only where the round trip is no longer than this.
 pub const SHORT_PATH: Duration = Duration::from_millis(2);
-/// It doubles after so many rounds without loss.
-pub const ROUNDS_WITHOUT_LOSS: u32 = 8;
+/// It doubles after so many rounds that lost no more than [`MUCH_LOSS`].
+pub const ROUNDS_WITHOUT_LOSS: u32 = 2;
+/// Less than this share of a round is no sign of a full queue: within a machine, what is sent by two processors overtakes.
+pub const MUCH_LOSS: f64 = 0.02;
 /// After a loss it does not grow for so long.
 pub const PAUSE_AFTER_LOSS: Duration = Duration::from_secs(1);
-/// Requests leave in bursts of so large a part of it.
-pub const BURSTS: u32 = 8;
+/// So much time's worth of requests leaves at once where there is no more slack than the least: more would not fit the short
+/// queues of some paths.
+pub const LEAST_BURST: Duration = Duration::from_micros(250);
+/// Where there is more, so large a part of it.
+pub const BURSTS: u32 = 4;
 
 /// The slack of one path.
 #[derive(Clone, Debug)]
@@ -45,14 +50,15 @@ impl Slack {
         (rate * self.span.as_secs_f64()).min(least.max(MOST_SLACK_BYTES))
     }
 
-    /// How much time's worth of requests leaves at once.
-    pub fn burst(&self) -> Duration {
-        self.span / BURSTS
+    /// How much time's worth of requests leaves at once, at `rate` bytes per second.
+    pub fn burst(&self, rate: f64) -> Duration {
+        let most = Duration::from_secs_f64(MOST_SLACK_BYTES / f64::from(BURSTS) / rate.max(1.0));
+        LEAST_BURST.max(((self.span - LEAST_SLACK) / BURSTS).min(most))
     }
 
-    /// A round of a path with this shortest round trip ended, in which something was lost or not.
-    pub fn on_round(&mut self, now: Time, lost: bool, min_rtt: Duration) {
-        if lost || min_rtt > SHORT_PATH {
+    /// A round of a path with this shortest round trip ended, of which this share was lost.
+    pub fn on_round(&mut self, now: Time, loss: f64, min_rtt: Duration) {
+        if loss > MUCH_LOSS || min_rtt > SHORT_PATH {
             self.span = LEAST_SLACK.max(self.span / 2);
             self.grows_at = now + PAUSE_AFTER_LOSS;
             self.rounds = 0;
@@ -75,17 +81,17 @@ mod tests {
     #[test]
     fn it_grows_on_a_short_path_until_something_is_lost() {
         let mut slack = Slack::default();
-        assert_eq!((slack.burst(), slack.bytes(1e6)), (MS / 4, 2_000.0));
+        assert_eq!((slack.burst(1e6), slack.bytes(1e6)), (MS / 4, 2_000.0));
         for n in 0..100 {
-            slack.on_round(Time::from_millis(n), false, MS);
+            slack.on_round(Time::from_millis(n), 0.01, MS);
         }
-        assert_eq!((slack.burst(), slack.bytes(1e6)), (MS * 2, 16_000.0));
-        slack.on_round(Time::from_millis(100), true, MS);
-        assert_eq!(slack.bytes(1e6), 8_000.0);
+        assert_eq!((slack.burst(1e6), slack.bytes(1e6)), (MS * 12, 50_000.0));
+        slack.on_round(Time::from_millis(100), 0.1, MS);
+        assert_eq!(slack.bytes(1e6), 25_000.0);
         for n in 100..1100 {
-            slack.on_round(Time::from_millis(n), false, MS);
+            slack.on_round(Time::from_millis(n), 0.01, MS);
         }
-        assert_eq!(slack.bytes(1e6), 8_000.0);
+        assert_eq!(slack.bytes(1e6), 25_000.0);
     }
 
     #[test]
@@ -93,11 +99,12 @@ mod tests {
         let mut long = Slack::default();
         let mut short = Slack::default();
         for n in 0..100 {
-            long.on_round(Time::from_millis(n * 20), false, MS * 20);
-            short.on_round(Time::from_millis(n * 20), false, MS / 10);
+            long.on_round(Time::from_millis(n * 20), 0.0, MS * 20);
+            short.on_round(Time::from_millis(n * 20), 0.0, MS / 10);
         }
         assert_eq!(long.bytes(1e7), 20_000.0);
         assert_eq!(short.bytes(1e8), MOST_SLACK_BYTES);
         assert_eq!(short.bytes(1e9), 2e6);
+        assert_eq!(short.burst(1e9), MS / 4);
     }
 }

@@ -200,7 +200,7 @@ impl Window {
     fn burst(&self) -> Duration {
         let pace = self.pace();
         let two_blocks = if pace > 0.0 { 2.0 * self.block as f64 / pace } else { 0.0 };
-        self.slack.burst().max(Duration::from_secs_f64(two_blocks))
+        self.slack.burst(pace).max(Duration::from_secs_f64(two_blocks))
     }
 
     /// What requests are paced by, before any gain, in bytes per second; zero while nothing is known. What little was
@@ -376,7 +376,7 @@ impl Window {
             self.long_since = None;
             self.is_stretched = false;
         }
-        self.slack.on_round(now, round.lost, path.min);
+        self.slack.on_round(now, loss, path.min);
         self.round_lost = 0;
         self.round_delivered = 0;
         let is_heavy = loss > HEAVY_LOSS && path.latest > path.min.mul_f64(HEAVY_LOSS_DELAY);

@@ -25,7 +25,7 @@ pub(crate) const LARGE_EXTENT: u64 = 128 << 10;
 pub(crate) const LARGE_BLOCK: u64 = 16 << 10;
 /// On a short path an extent is what comes in so much time, up to a whole group: that is checked by what is above its leaves,
 /// so that those need not be fetched, nor computed by the source.
-pub(crate) const EXTENT_TIME: Duration = Duration::from_millis(100);
+pub(crate) const EXTENT_TIME: Duration = Duration::from_millis(250);
 /// Bytes being gathered at the most, in all extents of a fetch.
 pub(crate) const MAX_GATHERED: u64 = 16 << 20;
 /// What a node that is still downloading answers with: whole aligned leaves.
