@@ -233,6 +233,7 @@ impl Getter {
     fn begin_fetch(&mut self, number: u64, destination: Box<dyn Destination>, resume: Option<Resume>) {
         let Some(job) = self.jobs.get_mut(&number) else { return };
         job.resumed = resume.as_ref().map_or(0, |resume| resume.done.total());
+        self.progress.add_there(job.resumed);
         let now = self.event_loop.now();
         let spec = self.limits.spec(job.id.clone(), &self.ranges, resume, job.paths.is_none());
         let fetch = self.node.start_fetch(now, spec);

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use cjp2p_tests::content::{self, blake3_id, sha256_id};
 use cjp2p_tests::sim::liars::{Liar, Lie};
-use support::{Bench, Ended, Host, assert_content, wait_until};
+use support::{Bench, Ended, Host, assert_content, wait_until, written};
 
 #[test]
 fn wrong_arguments_are_a_usage_error() {
@@ -97,7 +97,7 @@ fn a_source_that_falls_silent_is_a_stall_and_what_came_is_kept() {
     let host = Host::limited(&[&bytes], Some(8 << 20));
     let (bench, id) = (Bench::new(), blake3_id(&bytes).to_string());
     let child = bench.begin(&[&host], &[&*id, "-o", "file", "--stall", "1s"]);
-    wait_until(|| fs::metadata(bench.path("file.cjp2p-resume")).is_ok_and(|found| found.len() > 20_000));
+    wait_until(|| written(&bench, "file.cjp2p-part", &bytes) > 2 << 20);
     drop(host);
     let ended = Ended::of(child.wait_with_output().unwrap());
     ended.failed(4, "nothing new came for 1.0s; what came is kept in file.cjp2p-part");

@@ -239,3 +239,42 @@ fn forged_content_in_an_honest_sources_name_neither_harms_nor_frames_it() {
     assert!(peer.fetched(job) == bytes);
     assert_eq!(peer.liars(), []);
 }
+
+/// What the server answers to datagrams that came together, all of the same length.
+fn answers(server: &mut Peer, at: Time, from: SocketAddr, datagrams: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    let segment = datagrams[0].len();
+    assert!(datagrams.iter().all(|datagram| datagram.len() == segment));
+    server.node.handle_datagrams(at, from, &datagrams.concat(), segment, &mut server.blobs);
+    let mut out = Outbox::new();
+    server.drain(at, &mut out);
+    out.into_iter().map(|(_, bytes)| bytes).collect()
+}
+
+#[test]
+fn who_proves_its_address_in_datagrams_that_come_together_is_told_what_the_node_can_do() {
+    let mut server = server(&[content::bytes(3, 100_000)]);
+    let from: SocketAddr = "10.0.0.9:1000".parse().unwrap();
+    let ask = |cookie: Option<&str>, offset: u64| {
+        let mut encoder = Encoder::new();
+        if let Some(cookie) = cookie {
+            encoder.value("AlwaysReturned", cookie);
+        }
+        encoder.cookie("PleaseAlwaysReturnThisMessage", "what it wants returned");
+        encoder.request(&ContentRequest::plain("file0", offset, 900));
+        encoder.finish(300)
+    };
+    let first = answers(&mut server, Time::from_millis(1), from, &[ask(None, 0)]);
+    let cookie = datagram::decode(&first[0]).unwrap().into_iter().find_map(|message| match message {
+        Message::PleaseAlwaysReturnThisMessage(value) => Some(value.get().to_owned()),
+        _ => None,
+    });
+    let cookie = cookie.expect("a stranger is asked to return a cookie");
+    let together = [ask(Some(&cookie), 900), ask(Some(&cookie), 1800)];
+    let answers = answers(&mut server, Time::from_millis(2), from, &together);
+    assert_eq!(answers.len(), 2);
+    let tells = |bytes: &Vec<u8>| {
+        let messages = datagram::decode(bytes).unwrap();
+        messages.iter().any(|message| matches!(message, Message::ICanSendContentInBlocks(_)))
+    };
+    assert!(answers.iter().any(tells), "nobody would ever ask it for more than a block at a time");
+}

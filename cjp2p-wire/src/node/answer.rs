@@ -7,11 +7,10 @@
 
 use std::net::SocketAddr;
 
-use super::ask::answer_length;
-use super::contact::Contact;
 use super::inquiry::cookie_text;
 use super::schema::SUPPORTED_MESSAGES;
-use super::{AMPLIFICATION, Node, ORDINARY_DATAGRAM, Transmit};
+use super::serving::MAX_ANSWER;
+use super::{AMPLIFICATION, Node, ORDINARY_DATAGRAM};
 use crate::content_id::ContentId;
 use crate::datagram::{Encoder, Padding, content_that_fits};
 use crate::message::{ContentRequest, MAX_ID_LEN, MAX_NUMBER, Message};
@@ -19,18 +18,7 @@ use crate::peers::address;
 use crate::peers::cookie::Proof;
 use crate::time::Time;
 use crate::transfer::blobs::{Blobs, Read};
-use crate::transfer::serve::Request;
 
-/// The most bytes of content in one answer; longer requests are cut to it, as other nodes do.
-pub(crate) const MAX_ANSWER: usize = 40_960;
-/// Blocks sent for one request that names their length.
-pub(crate) const MAX_BLOCKS: u64 = 64;
-/// Datagrams that leave together are so many at the most (the kernel's `UDP_MAX_SEGMENTS`).
-const MAX_TOGETHER: usize = 64;
-/// And so many bytes in all: a little less than the longest IP packet.
-const MAX_TOGETHER_LEN: usize = 64_000;
-/// So many bytes of answers are made before others have their turn: datagrams to read, and those that send.
-const SERVED_AT_ONCE: usize = 256 << 10;
 /// Addresses told in one answer at the most, to a source that proved its own.
 pub(crate) const MAX_PEERS_TOLD: usize = 30;
 /// Addresses told in one referral at the most.
@@ -130,28 +118,6 @@ impl Node {
         if let Some(request) = request.and_then(parse_carried_request) {
             self.queue_content(from, &request);
         }
-    }
-
-    fn queue_content(&mut self, from: SocketAddr, request: &ContentRequest<'_>) {
-        if !self.config.answers {
-            return;
-        }
-        let Ok(id) = ContentId::parse(&request.id) else {
-            return;
-        };
-        let (length, block) = match request.block.filter(|&block| block > 0 && block < request.length) {
-            Some(block) => {
-                let block = block.min(MAX_ANSWER as u64);
-                (request.length.min(block * MAX_BLOCKS), block)
-            }
-            None => {
-                let length = request.length.min(MAX_ANSWER as u64);
-                (length, length)
-            }
-        };
-        let (length, block) = (length as usize, block.max(1) as usize);
-        let wire_id = request.id.to_string();
-        self.turns.push(from, Request { offset: request.offset, length, block, id, wire_id });
     }
 
     fn answer_proved(
@@ -332,69 +298,8 @@ impl Node {
         }
     }
 
-    /// Answers the requests whose turn it is.
-    pub(super) fn serve_turns(&mut self, now: Time, blobs: &mut dyn Blobs) {
-        for from in std::mem::take(&mut self.lists_wanted) {
-            self.send_list(now, from, blobs);
-        }
-        let mut served = 0;
-        while served < SERVED_AT_ONCE && !self.holds_answers {
-            let most = |block| (MAX_TOGETHER_LEN / answer_length(block as u64) as usize).min(MAX_TOGETHER);
-            let Some((from, request)) = self.turns.pop(now, most) else { return };
-            served += self.serve(now, from, request, blobs);
-        }
-    }
-
-    /// Has no answers made while they could not leave anyway.
-    pub fn hold_answers(&mut self, now: Time, hold: bool, blobs: &mut dyn Blobs) {
-        self.enter(now);
-        self.holds_answers = hold;
-        self.serve_turns(now, blobs);
-    }
-
-    /// Answers a request; returns how long the answers are in bytes.
-    fn serve(&mut self, now: Time, from: SocketAddr, mut request: Request, blobs: &mut dyn Blobs) -> usize {
-        let mut data = std::mem::take(&mut self.read_buffer);
-        let mut sent = 0;
-        loop {
-            data.clear();
-            match blobs.read(&request.id, request.offset, request.length, &mut data) {
-                Read::Found { eof } => {
-                    let transmit = self.content_datagrams(now, from, &request, &data, eof);
-                    sent += transmit.bytes.len();
-                    self.turns.on_sent(now, transmit.bytes.len());
-                    self.counters.requests_served += 1;
-                    self.counters.content_out += data.len() as u64;
-                    self.crowds.on_given(&request.id, request.offset..request.offset + data.len() as u64);
-                    self.outputs.push_back(transmit);
-                    let end = request.offset + data.len() as u64;
-                    if data.is_empty() || eof.is_some_and(|eof| end >= eof) {
-                        break;
-                    }
-                }
-                Read::Absent => {
-                    self.refer(now, from, &request.wire_id);
-                    data.resize(1, 0);
-                }
-                Read::Later => {
-                    self.turns.park(from, request);
-                    break;
-                }
-            }
-            // What is not here ends what can be read at once; there may be more behind it.
-            let done = data.len().next_multiple_of(request.block);
-            if done >= request.length {
-                break;
-            }
-            request.offset += done as u64;
-            request.length -= done;
-        }
-        self.read_buffer = data;
-        sent
-    }
-
     /// Answers that others may have what is not given here.
-    fn refer(&mut self, now: Time, from: SocketAddr, wire_id: &str) {
+    pub(super) fn refer(&mut self, now: Time, from: SocketAddr, wire_id: &str) {
         let Ok(id) = ContentId::parse(wire_id) else { return };
         let peers = self.referred_for(now, from, &id, MAX_REFERRED);
         let mut encoder = Encoder::new();
@@ -403,43 +308,8 @@ impl Node {
         self.send(from, encoder.finish(0));
     }
 
-    /// Answers with `data`, in datagrams of equal length, the last of which may be shorter.
-    fn content_datagrams(
-        &mut self,
-        now: Time,
-        to: SocketAddr,
-        request: &Request,
-        data: &[u8],
-        eof: Option<u64>,
-    ) -> Transmit {
-        let mut beside = Encoder::new();
-        self.write_cookies(now, to, self.wants_cookie_from(to), &mut beside);
-        // The oldest nodes die of padding.
-        let may_be_old = self.contacts.get(to).is_none_or(Contact::may_be_old);
-        let padding = if may_be_old { Padding::Bare } else { Padding::Padded };
-        let count = data.len().div_ceil(request.block).max(1);
-        let first = &data[..data.len().min(request.block)];
-        let mut encoder =
-            Encoder::with_capacity(count * answer_length(first.len() as u64) as usize + MAX_ID_LEN);
-        encoder.repeat(&beside);
-        encoder.content(&request.wire_id, request.offset, first, eof, padding);
-        // Later ones are longer by the digits of their offsets.
-        let digits = |n: u64| n.checked_ilog10().unwrap_or(0) as usize;
-        let last = request.offset + data.len() as u64;
-        let length = encoder.len() + digits(last) - digits(request.offset);
-        let pad = if count > 1 { length } else { 0 };
-        encoder.end_datagram(pad);
-        for (n, part) in data.chunks(request.block).enumerate().skip(1) {
-            let offset = request.offset + (n * request.block) as u64;
-            encoder.repeat(&beside);
-            encoder.content(&request.wire_id, offset, part, eof, padding);
-            encoder.end_datagram(if n + 1 < count { pad } else { 0 });
-        }
-        Transmit { to, segment: length, bytes: encoder.into_datagrams() }
-    }
-
     /// Sends the list of what is shared, in datagrams that cross any path whole.
-    fn send_list(&mut self, now: Time, to: SocketAddr, blobs: &mut dyn Blobs) {
+    pub(super) fn send_list(&mut self, now: Time, to: SocketAddr, blobs: &mut dyn Blobs) {
         let list: Vec<(String, u64)> =
             blobs.list(MAX_LIST).into_iter().map(|(id, length)| (id.to_string(), length)).collect();
         let mut rest = &list[..];

@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 use std::ops::Bound::{Excluded, Included, Unbounded};
 
-use super::answer::MAX_BLOCKS;
 use super::asked_path::{AskedPath, Flight, NARROW_DATAGRAM, SILENCES_UNTIL_NARROW, WIDEN_INTERVAL};
 use super::contact::Contact;
+use super::serving::MAX_BLOCKS;
 use super::{Event, Job, Node, ORDINARY_DATAGRAM, Transmit};
 use crate::datagram::{Encoder, content_that_fits};
 use crate::message::{ContentRequest, MAX_NUMBER};

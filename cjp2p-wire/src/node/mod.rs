@@ -16,6 +16,7 @@ mod inquiry;
 mod parts;
 mod schedule;
 mod schema;
+mod serving;
 mod suggestions;
 mod take;
 

@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 use std::net::SocketAddr;
 
-use super::answer::MAX_BLOCKS;
 use super::ask::{ANSWER_SLACK, answer_length};
 use super::asked_path::{Flight, NARROW_DATAGRAM};
+use super::serving::MAX_BLOCKS;
 use super::suggestions::{MAX_SUGGESTIONS, MAX_SUGGESTIONS_EACH};
 use super::{Event, Job, Node};
 use crate::content_id::ContentId;

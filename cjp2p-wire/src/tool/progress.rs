@@ -57,8 +57,8 @@ enum Output {
 
 #[derive(Clone, Copy, Debug, Default)]
 struct State {
-    /// Where the first update was: what a resumed download had already.
-    first: Option<u64>,
+    /// What was there before, as a resumed download has it.
+    there: u64,
     done: u64,
     total: Option<u64>,
     sources: usize,
@@ -86,6 +86,11 @@ impl Progress {
         }
     }
 
+    /// Notes that so much of what will be done was there before.
+    pub fn add_there(&mut self, bytes: u64) {
+        self.state.there += bytes;
+    }
+
     /// Says that `done` bytes are done, of `total` where that is known, and from how many peers they come just now (0 where
     /// there is no such thing). Cheap, so it may be called for every block; also to be called when nothing
     /// moves, so that the rate falls.
@@ -94,7 +99,7 @@ impl Progress {
             return;
         }
         let now = self.start.elapsed();
-        self.state = State { first: self.state.first.or(Some(done)), done, total, sources };
+        self.state = State { there: self.state.there, done, total, sources };
         self.rate.sample(now, done);
         let (every, at_once) = match self.output {
             Output::Nothing => return,
@@ -217,7 +222,7 @@ impl State {
     }
 
     fn summary(&self, elapsed: Duration) -> String {
-        let moved = self.done - self.first.unwrap_or(0).min(self.done);
+        let moved = self.done - self.there.min(self.done);
         let rate = (moved as f64 / elapsed.as_secs_f64().max(0.001)) as u64;
         let all = size::human(self.done);
         match moved {
@@ -270,7 +275,7 @@ fn write_line(line: &str) {
 mod tests {
     use super::*;
 
-    const HALF: State = State { first: Some(0), done: 5 << 20, total: Some(10 << 20), sources: 3 };
+    const HALF: State = State { there: 0, done: 5 << 20, total: Some(10 << 20), sources: 3 };
 
     #[test]
     fn a_line_tells_percent_rate_time_left_and_sources() {
@@ -298,7 +303,7 @@ mod tests {
 
     #[test]
     fn the_summary_does_not_count_what_was_there_before() {
-        let resumed = State { first: Some(4 << 20), ..HALF };
+        let resumed = State { there: 4 << 20, ..HALF };
         assert_eq!(
             resumed.summary(Duration::from_secs(2)),
             "1.0 MiB in 2.0s, 512.0 KiB/s; 5.0 MiB with what was there"

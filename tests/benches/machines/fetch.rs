@@ -53,7 +53,9 @@ impl Source {
         for address in &addresses {
             fetch.add_source(now, *address, false);
         }
-        let path = PathTerms { block, tree_block: block, round_trip: Duration::from_millis(10), rate: 1e8 };
+        let round_trip = Duration::from_millis(20);
+        let path =
+            PathTerms { block, tree_block: block, blocks: 1, round_trip, shortest: round_trip, rate: 1e8 };
         let mut asks = 0;
         while !fetch.is_over() {
             for address in &addresses {

@@ -178,7 +178,8 @@ impl Assembly {
         let geometry = verifier.geometry();
         let path = geometry.path_to_leaf(offset / LEAF_LEN);
         path.into_iter()
-            .filter(|&run| !verifier.has_run(run) && !(whole_group && run.level == 0))
+            .filter(|&run| !verifier.has_run(run))
+            .filter(|run| run.level > 0 || !whole_group)
             .map(|run| geometry.run_bytes(run))
             .find(|bytes| !self.extents.contains_key(&(Space::Tree, bytes.start)))
     }
