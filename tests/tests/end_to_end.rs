@@ -198,7 +198,8 @@ fn by_its_sha256_hash_content_is_checked_while_it_comes_by_the_tree_that_the_ser
     assert!(told.contains(&format!("{sha256}: checked while it comes by the tree of {blake3}")), "{told}");
     let complete: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one line of JSON");
     let tree = complete["received"].as_u64().expect("a number") - bytes.len() as u64;
-    assert!((23_000..200_000).contains(&tree), "{complete}");
+    // All of the tree would be 24 KB; groups that come whole need only what is above their leaves.
+    assert!((4_000..200_000).contains(&tree), "{complete}");
     assert!(fs::read(bench.path("copy")).expect("the copy") == bytes);
 }
 

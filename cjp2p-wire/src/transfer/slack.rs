@@ -15,7 +15,7 @@ pub const MOST_SLACK: Duration = Duration::from_millis(50);
 /// And up to so many bytes, or what comes in [`LEAST_SLACK`].
 pub const MOST_SLACK_BYTES: f64 = (256 << 10) as f64;
 /// It grows only where the round trip is no longer than this.
-pub const SHORT_PATH: Duration = Duration::from_millis(10);
+pub const SHORT_PATH: Duration = Duration::from_millis(2);
 /// It doubles after so many rounds that lost no more than [`MUCH_LOSS`].
 pub const ROUNDS_WITHOUT_LOSS: u32 = 2;
 /// Less than this share of a round is no sign of a full queue: within a machine, what is sent by two processors overtakes.
