@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::time::Duration;
 
 use crate::content_id::ContentId;
 use crate::time::Time;
+use crate::transfer::ranges::RangeSet;
 
 /// Requests of one source that may wait; more are dropped, which the source sees as loss.
 pub const MAX_WAITING_PER_SOURCE: usize = 512;
@@ -32,6 +34,10 @@ pub struct Request {
 }
 
 impl Request {
+    fn range(&self) -> Range<u64> {
+        self.offset..self.offset.saturating_add(self.length as u64)
+    }
+
     /// Takes up what `next` asks for, where it goes on with whole blocks of this one's length.
     fn merge(&mut self, next: &Request) -> bool {
         let goes_on = self.offset + self.length as u64 == next.offset
@@ -85,14 +91,29 @@ impl Turns {
     }
 
     /// Puts a request in its source's queue. Returns whether there was room.
+    ///
+    /// Who asks again for what waits already wants one answer, not two: only the rest of it is queued. A source that is slow
+    /// would otherwise be ever more busy with what nobody waits for any more.
     pub fn push(&mut self, from: SocketAddr, request: Request) -> bool {
+        let waiting = self.waiting.get(&from).or_else(|| self.parked.get(&from));
+        let same = waiting.into_iter().flatten().filter(|other| other.wire_id == request.wire_id);
+        let known: RangeSet = same.map(Request::range).collect();
+        if !known.overlaps(request.range()) {
+            return self.push_new(from, request);
+        }
+        let rest: Vec<_> = known.gaps(request.range()).collect();
+        rest.into_iter().all(|gap| {
+            let length = (gap.end - gap.start) as usize;
+            self.push_new(from, Request { offset: gap.start, length, ..request.clone() })
+        })
+    }
+
+    fn push_new(&mut self, from: SocketAddr, request: Request) -> bool {
         if self.total >= MAX_WAITING {
             return false;
         }
         let sources = self.waiting.len() + self.parked.len();
         match self.waiting.get_mut(&from).or_else(|| self.parked.get_mut(&from)) {
-            // Who asks again while the first request waits wants one answer, not two.
-            Some(queue) if queue.contains(&request) => return true,
             Some(queue) if queue.len() >= MAX_WAITING_PER_SOURCE => return false,
             Some(queue) => queue.push_back(request),
             None if sources >= MAX_WAITING_SOURCES => return false,
@@ -197,7 +218,7 @@ mod tests {
     fn a_source_with_many_requests_does_not_keep_others_waiting() {
         let mut turns = Turns::new(None);
         for n in 0..100 {
-            assert!(turns.push(source(1), request(n)));
+            assert!(turns.push(source(1), request(n * 1000)));
         }
         assert!(turns.push(source(2), request(0)));
         let order: Vec<u16> = (0..4).map(|_| pop(&mut turns, Time::ZERO).unwrap().0.port()).collect();
@@ -213,9 +234,22 @@ mod tests {
     }
 
     #[test]
+    fn of_a_request_that_waits_in_part_only_the_rest_is_queued() {
+        let mut turns = Turns::new(None);
+        let blocks = |offset, length| Request { length, block: 100, ..request(offset) };
+        for asked in [blocks(0, 300), blocks(500, 100), blocks(100, 600), blocks(0, 700)] {
+            assert!(turns.push(source(1), asked));
+        }
+        let taken: Vec<(u64, usize)> = std::iter::from_fn(|| turns.pop(Time::ZERO, |_| 9))
+            .map(|(_, request)| (request.offset, request.length))
+            .collect();
+        assert_eq!(taken, [(0, 300), (500, 100), (300, 200), (600, 100)]);
+    }
+
+    #[test]
     fn requests_beyond_the_bounds_are_dropped() {
         let mut turns = Turns::new(None);
-        let taken = (0..1000).filter(|&n| turns.push(source(1), request(n))).count();
+        let taken = (0..1000).filter(|&n| turns.push(source(1), request(n * 1000))).count();
         assert_eq!(taken, MAX_WAITING_PER_SOURCE);
         let sources = (2..5000).filter(|&n| turns.push(source(n), request(0))).count();
         assert_eq!(sources, MAX_WAITING_SOURCES - 1);
@@ -228,11 +262,11 @@ mod tests {
         let mut sent = 0;
         for ms in 0..10_000 {
             let now = Time::from_millis(ms);
-            turns.push(source(1), request(ms));
+            turns.push(source(1), request(ms * 1000));
             while pop(&mut turns, now).is_some() {
                 turns.on_sent(now, 1_500);
                 sent += 1_500;
-                turns.push(source(1), request(ms));
+                turns.push(source(1), request(ms * 1000));
             }
         }
         assert!((1_000_000..1_010_000).contains(&sent), "{sent}");
@@ -242,19 +276,19 @@ mod tests {
     fn a_source_whose_request_is_put_back_waits_with_all_of_them_and_in_order() {
         let mut turns = Turns::new(None);
         for n in 0..3 {
-            turns.push(source(1), request(n));
+            turns.push(source(1), request(n * 1000));
         }
         turns.push(source(2), request(7));
         let (from, first) = pop(&mut turns, Time::ZERO).unwrap();
         turns.park(from, first);
-        turns.push(source(1), request(3));
+        turns.push(source(1), request(3000));
         assert_eq!(pop(&mut turns, Time::ZERO).unwrap().0, source(2));
         assert_eq!(pop(&mut turns, Time::ZERO), None);
         assert_eq!(turns.len(), 4);
         turns.unpark();
         let order: Vec<u64> =
             std::iter::from_fn(|| pop(&mut turns, Time::ZERO)).map(|(_, r)| r.offset).collect();
-        assert_eq!(order, [0, 1, 2, 3]);
+        assert_eq!(order, [0, 1000, 2000, 3000]);
         assert_eq!(turns.len(), 0);
     }
 
