@@ -13,6 +13,7 @@ use crate::peers::cookie::COOKIE_LEN;
 use crate::time::Time;
 use crate::transfer::blobs::{Blobs, JobId};
 use crate::transfer::fetch::{Ask, PathTerms, Space};
+use crate::transfer::slack::SHORT_PATH;
 
 /// The largest block asked for: what today's nodes cut an answer to is a little more, and two fill 64 KiB.
 pub(crate) const MAX_BLOCK: u64 = 32 << 10;
@@ -20,6 +21,8 @@ pub(crate) const MAX_BLOCK: u64 = 32 << 10;
 pub(crate) const MAX_PROBE: usize = 1200;
 /// Bytes that a peer's first answers also hold: a request to return its cookie, and what it can do.
 const INTRODUCTION: usize = 130;
+/// Blocks asked for in one request where the path is not short.
+const MAX_BLOCKS_FAR: u64 = 16;
 /// No request for a part of content named by a hash is longer, in bytes; with a question for other ids beside it.
 const MAX_REQUEST: usize = 330;
 /// The length of a message that names two ids of the same content, about.
@@ -108,7 +111,9 @@ impl Node {
         }
         // They take turns, or one that has much to ask for would keep the others waiting; each has a burst, so that its
         // requests can share a datagram.
-        let (last, most) = (path.last_job, contact.blocks);
+        // On a long path a request that is lost should not take too much with it.
+        let most = if shortest > SHORT_PATH { contact.blocks.min(MAX_BLOCKS_FAR) } else { contact.blocks };
+        let last = path.last_job;
         let turn = if first { Excluded(last) } else { Included(last) };
         let mut wanted = |(&id, job): (&JobId, &mut Job)| {
             let largest = job.fetch.claimed_length().unwrap_or(MAX_NUMBER);
