@@ -21,6 +21,8 @@ pub const CRUISE_WINDOW: f64 = 2.0;
 /// The same where the path seems to have become longer: every answer of [`STRETCHED_AFTER`] took much longer than the
 /// shortest round trip remembered, and none was lost. Requests are paced by the rate all the same.
 pub const STRETCHED_WINDOW: f64 = 3.0;
+/// See [`STRETCHED_WINDOW`]: longer than this many times the shortest. Our own window makes up to [`CRUISE_WINDOW`] times.
+pub const STRETCHED_DELAY: f64 = 2.5;
 /// See [`STRETCHED_WINDOW`].
 pub const STRETCHED_AFTER: Duration = Duration::from_secs(1);
 /// How much faster than the estimate the path is probed, for one round.
@@ -369,7 +371,7 @@ impl Window {
         let loss = self.round_lost as f64 / sent.max(1) as f64;
         let quickest = std::mem::replace(&mut self.round_min_rtt, Duration::MAX);
         let round = Round { number: self.round, lost: self.round_lost > 0, quickest };
-        if !round.lost && quickest != Duration::MAX && quickest > path.min.mul_f64(HEAVY_LOSS_DELAY) {
+        if !round.lost && quickest != Duration::MAX && quickest > path.min.mul_f64(STRETCHED_DELAY) {
             let since = *self.long_since.get_or_insert(now);
             self.is_stretched = now.since(since) >= STRETCHED_AFTER;
         } else {
