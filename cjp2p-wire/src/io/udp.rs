@@ -196,7 +196,7 @@ impl UdpPort {
         match result {
             Ok(sent) if sent < bytes.len() => Sent::Full(sent),
             Ok(_) => Sent::Done,
-            Err(Errno::EAGAIN | Errno::ENOBUFS | Errno::EINTR) => Sent::Full(0),
+            Err(Errno::EAGAIN | Errno::EINTR) => Sent::Full(0),
             Err(errno) => {
                 log::debug!("{to}: cannot send {} bytes: {errno}", bytes.len());
                 Sent::Dropped

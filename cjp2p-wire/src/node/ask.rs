@@ -7,6 +7,7 @@ use super::asked_path::{AskedPath, Flight, NARROW_DATAGRAM, SILENCES_UNTIL_NARRO
 use super::contact::Contact;
 use super::serving::MAX_BLOCKS;
 use super::{Event, Job, Node, ORDINARY_DATAGRAM, Transmit};
+use crate::content_id::ContentId;
 use crate::datagram::{Encoder, content_that_fits};
 use crate::message::{ContentRequest, MAX_NUMBER};
 use crate::peers::cookie::COOKIE_LEN;
@@ -148,7 +149,11 @@ impl Node {
         datagram: &mut Option<Encoder>,
     ) {
         self.note_flight(now, address, job, ask);
-        let shares = !ask.probe && self.contacts.get(address).is_some_and(|contact| contact.blocks > 1);
+        // Names can be long.
+        let is_name = |job: &Job| matches!(job.fetch.id(), ContentId::Name(_));
+        let shares = !ask.probe
+            && !self.fetches.get(&job).is_some_and(is_name)
+            && self.contacts.get(address).is_some_and(|contact| contact.blocks > 1);
         if !shares {
             self.send_requests(address, datagram);
             return self.ask_alone(now, address, job, ask);

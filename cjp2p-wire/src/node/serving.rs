@@ -10,12 +10,13 @@ use crate::datagram::{Encoder, Padding};
 use crate::message::{ContentRequest, MAX_ID_LEN};
 use crate::time::Time;
 use crate::transfer::blobs::{Blobs, Read};
+use crate::transfer::path;
 use crate::transfer::serve::Request;
 
 /// The most bytes of content in one answer; longer requests are cut to it, as other nodes do.
 pub(crate) const MAX_ANSWER: usize = 40_960;
 /// Blocks sent for one request that names their length.
-pub(crate) const MAX_BLOCKS: u64 = 64;
+pub(crate) const MAX_BLOCKS: u64 = path::MAX_BLOCKS as u64;
 /// Datagrams that leave together are so many at the most (the kernel's `UDP_MAX_SEGMENTS`).
 const MAX_TOGETHER: usize = 64;
 /// And so many bytes in all: a little less than the longest IP packet.
@@ -73,31 +74,31 @@ impl Node {
         let mut sent = 0;
         loop {
             data.clear();
-            match blobs.read(&request.id, request.offset, request.length, &mut data) {
+            let done = match blobs.read(&request.id, request.offset, request.length, &mut data) {
                 Read::Found { eof } => {
                     let transmit = self.content_datagrams(now, from, &request, &data, eof);
                     sent += transmit.bytes.len();
                     self.turns.on_sent(now, transmit.bytes.len());
                     self.counters.requests_served += 1;
                     self.counters.content_out += data.len() as u64;
-                    self.crowds.on_given(&request.id, request.offset..request.offset + data.len() as u64);
-                    self.outputs.push_back(transmit);
                     let end = request.offset + data.len() as u64;
+                    self.crowds.on_given(&request.id, request.offset..end);
+                    self.outputs.push_back(transmit);
                     if data.is_empty() || eof.is_some_and(|eof| end >= eof) {
                         break;
                     }
+                    // What is not here ends what can be read at once; there may be more behind it.
+                    data.len().next_multiple_of(request.block)
                 }
                 Read::Absent => {
                     self.refer(now, from, &request.wire_id);
-                    data.resize(1, 0);
+                    request.block
                 }
                 Read::Later => {
                     self.turns.park(from, request);
                     break;
                 }
-            }
-            // What is not here ends what can be read at once; there may be more behind it.
-            let done = data.len().next_multiple_of(request.block);
+            };
             if done >= request.length {
                 break;
             }

@@ -96,6 +96,9 @@ impl Turns {
     /// would otherwise be ever more busy with what nobody waits for any more.
     pub fn push(&mut self, from: SocketAddr, request: Request) -> bool {
         let waiting = self.waiting.get(&from).or_else(|| self.parked.get(&from));
+        if waiting.is_some_and(|queue| queue.len() >= MAX_WAITING_PER_SOURCE) {
+            return false;
+        }
         let same = waiting.into_iter().flatten().filter(|other| other.wire_id == request.wire_id);
         let known: RangeSet = same.map(Request::range).collect();
         if !known.overlaps(request.range()) {

@@ -31,7 +31,7 @@ pub(crate) const MAX_GATHERED: u64 = 16 << 20;
 /// What a node that is still downloading answers with: whole aligned leaves.
 pub(crate) const ALIGNED_BLOCK: u64 = LEAF_LEN;
 /// Extents whose memory is kept for the next ones.
-pub(super) const MAX_SPARE: usize = 16;
+pub(super) const MAX_SPARE: usize = 4;
 
 /// How long an extent should be on such a path: a power of two between [`SMALL_EXTENT`] and a group. On a long path many
 /// extents wait for what was lost, and little is lost with them if the process dies.
