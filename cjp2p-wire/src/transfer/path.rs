@@ -355,7 +355,8 @@ impl<T: Clone> Path<T> {
                 let given_up =
                     first_bits((answered + 1).saturating_sub(request + waited_for)) & flight.live();
                 self.live -= given_up.count_ones() as usize;
-                give_up(flight, given_up, &mut self.window, &mut lost);
+                self.window.on_lost(flight.bytes_of(given_up));
+                give_up(flight, given_up, &mut lost);
             }
         }
         if self.live > 0 && now >= self.timeout_at() {
@@ -375,7 +376,9 @@ impl<T: Clone> Path<T> {
                 }
                 left -= given_up.count_ones() as usize;
                 self.live -= given_up.count_ones() as usize;
-                give_up(flight, given_up, &mut self.window, &mut lost);
+                // Whether it is lost, is not known: it is asked for again to find out (RFC 9002, section 6.2).
+                self.window.on_withdrawn(flight.bytes_of(given_up));
+                give_up(flight, given_up, &mut lost);
             }
         }
         while let Some(oldest) = self.flights.first_entry() {
@@ -419,14 +422,8 @@ impl<T: Clone> Path<T> {
 }
 
 /// Gives up some live blocks of a request.
-fn give_up<T: Clone>(
-    flight: &mut Flight<T>,
-    mut blocks: u64,
-    window: &mut Window,
-    lost: &mut Vec<(T, Range<u32>)>,
-) {
+fn give_up<T: Clone>(flight: &mut Flight<T>, mut blocks: u64, lost: &mut Vec<(T, Range<u32>)>) {
     flight.lost |= blocks;
-    window.on_lost(flight.bytes_of(blocks));
     while blocks != 0 {
         let start = blocks.trailing_zeros();
         let end = start + (blocks >> start).trailing_ones();

@@ -11,8 +11,8 @@ pub const INITIAL_RTT: Duration = Duration::from_millis(333);
 pub const MIN_RTT_WINDOW: Duration = Duration::from_secs(10);
 /// The minimum of each such span is kept.
 const MIN_RTT_SPAN: Duration = Duration::from_secs(1);
-/// The shortest wait for an answer.
-pub const MIN_TIMEOUT: Duration = Duration::from_millis(20);
+/// The shortest wait for an answer: on a busy machine a process has its turn after tens of milliseconds.
+pub const MIN_TIMEOUT: Duration = Duration::from_millis(50);
 /// The longest wait for an answer.
 pub const MAX_TIMEOUT: Duration = Duration::from_secs(8);
 
