@@ -56,6 +56,8 @@ pub(crate) struct Getter {
     jobs: BTreeMap<u64, Job>,
     by_fetch: BTreeMap<JobId, u64>,
     tasks: Tasks<Outcome>,
+    /// Threads for what is staged alone. They may have much to do for long, and what others wait for is short.
+    hashing: Tasks<Outcome>,
     peers: Peers,
     places: Places,
     output: Option<Output>,
@@ -107,6 +109,7 @@ impl Getter {
             jobs: BTreeMap::new(),
             by_fetch: BTreeMap::new(),
             tasks: Tasks::start(&waker).map_err(failed("threads"))?,
+            hashing: Tasks::start(&waker).map_err(failed("threads"))?,
             peers: Peers::new(state.map(PeerFile::new), cli.peers, waker.clone()),
             places,
             output,
@@ -256,7 +259,7 @@ impl Getter {
 
     /// Another thread has something to tell.
     fn on_woken(&mut self) -> Result<(), ToolError> {
-        while let Some(outcome) = self.tasks.outcome() {
+        while let Some(outcome) = self.tasks.outcome().or_else(|| self.hashing.outcome()) {
             self.take_outcome(outcome)?;
         }
         let fetches: Vec<(u64, JobId)> =
@@ -302,7 +305,7 @@ impl Getter {
     /// Has threads hash what was staged, as far as it can be hashed yet.
     fn hash_staged(&mut self) {
         for (fetch, file, piece) in self.store.pieces() {
-            self.tasks.run(move || Outcome::Hashed(fetch, file.and_then(|file| piece.hash(&file))));
+            self.hashing.run(move || Outcome::Hashed(fetch, file.and_then(|file| piece.hash(&file))));
         }
     }
 

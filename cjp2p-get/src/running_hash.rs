@@ -11,10 +11,11 @@ use sha2::{Digest, Sha256};
 
 use crate::sinks::read_through;
 
-/// Less than this is hashed only when nothing more comes, in bytes: each piece costs a turn of two threads.
+/// Less than this is hashed only when nothing more comes, in bytes: each piece has two threads wake each other.
 const LEAST: u64 = 1 << 20;
-/// More than this is hashed in several pieces, in bytes. Between them the thread does what else is waiting.
-const MOST: u64 = 16 << 20;
+/// More than this is hashed in several pieces, in bytes, so that other content has its turn. It is much more than what
+/// comes before the network's thread gives out the next.
+const MOST: u64 = 64 << 20;
 
 /// See the [module](self). It touches no file: what it gives out is to be hashed elsewhere, and handed in again.
 pub(crate) struct RunningHash {
