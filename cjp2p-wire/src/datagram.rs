@@ -109,6 +109,13 @@ impl Encoder {
         Encoder { bytes: Vec::with_capacity(capacity), start: 0 }
     }
 
+    /// The same in memory that was used before.
+    pub fn reusing(mut memory: Vec<u8>, capacity: usize) -> Encoder {
+        memory.clear();
+        memory.reserve(capacity);
+        Encoder { bytes: memory, start: 0 }
+    }
+
     /// Whether no message was written.
     pub fn is_empty(&self) -> bool {
         self.bytes.len() == self.start

@@ -108,7 +108,11 @@ impl EventLoop {
     pub fn drain(&mut self, node: &mut Node, events: &mut Vec<Event>) {
         loop {
             match node.poll_output() {
-                Output::Transmit(transmit) => self.transmit(transmit),
+                Output::Transmit(transmit) => {
+                    if let Some(memory) = self.transmit(transmit) {
+                        node.reuse(memory);
+                    }
+                }
                 Output::Event(Event::PathOpened(address)) => self.tell_mtu(node, address),
                 Output::Event(event) => events.push(event),
                 Output::Timeout(at) => {
@@ -125,17 +129,20 @@ impl EventLoop {
         }
     }
 
-    fn transmit(&mut self, mut transmit: Transmit) {
+    /// Sends what can be sent now and keeps the rest. Returns the memory of what need not be kept.
+    fn transmit(&mut self, mut transmit: Transmit) -> Option<Vec<u8>> {
         if self.backlog.is_empty() {
             match self.port.send(transmit.to, &transmit.bytes, transmit.segment) {
-                Sent::Done | Sent::Dropped => return,
+                Sent::Done | Sent::Dropped => return Some(transmit.bytes),
                 Sent::Full(sent) => drop(transmit.bytes.drain(..sent)),
             }
         }
-        if self.backlog_len + transmit.bytes.len() <= MAX_BACKLOG {
-            self.backlog_len += transmit.bytes.len();
-            self.backlog.push_back(transmit);
+        if self.backlog_len + transmit.bytes.len() > MAX_BACKLOG {
+            return Some(transmit.bytes);
         }
+        self.backlog_len += transmit.bytes.len();
+        self.backlog.push_back(transmit);
+        None
     }
 
     fn send_backlog(&mut self) {
@@ -193,28 +200,13 @@ impl EventLoop {
         blobs: &mut dyn Blobs,
         events: &mut Vec<Event>,
     ) -> io::Result<bool> {
-        let EventLoop { port, epoch, node_timeout, .. } = self;
-        let mut opened = Vec::new();
-        let mut outgoing = Vec::new();
-        let count = port.receive(|from, bytes, segment| {
-            node.handle_datagrams(Time::ZERO + epoch.elapsed(), from, bytes, segment, blobs);
-            loop {
-                match node.poll_output() {
-                    Output::Transmit(transmit) => outgoing.push(transmit),
-                    Output::Event(Event::PathOpened(address)) => opened.push(address),
-                    Output::Event(event) => events.push(event),
-                    Output::Timeout(at) => {
-                        *node_timeout = at;
-                        break;
-                    }
-                }
+        let count = self.port.receive()?;
+        for nth in 0..count {
+            let now = self.now();
+            if let Some((from, bytes, segment)) = self.port.received(nth) {
+                node.handle_datagrams(now, from, bytes, segment, blobs);
+                self.drain(node, events);
             }
-        })?;
-        for transmit in outgoing {
-            self.transmit(transmit);
-        }
-        for address in opened {
-            self.tell_mtu(node, address);
         }
         Ok(count == BATCH)
     }

@@ -53,6 +53,8 @@ pub struct UdpPort {
     is_v6: bool,
     receive_buffer: u64,
     buffers: Vec<Box<[u8]>>,
+    /// What the last read put in each of the first buffers.
+    received: Vec<Received>,
     /// Where datagrams are sent one by one, since the kernel refused a bunch.
     alone: BTreeSet<SocketAddr>,
 }
@@ -102,6 +104,7 @@ impl UdpPort {
             // Linux doubles the number for its own bookkeeping, which a datagram may need as much as its bytes.
             receive_buffer: granted as u64 / 2,
             buffers: (0..BATCH).map(|_| vec![0; MAX_DATAGRAM].into_boxed_slice()).collect(),
+            received: Vec::new(),
             alone: BTreeSet::new(),
         })
     }
@@ -120,34 +123,36 @@ impl UdpPort {
         self.receive_buffer
     }
 
-    /// Reads what is there, a batch at the most, and hands it to `each`: the sender, its datagrams one after another, and
-    /// the length of each of them but the last, which may be shorter. Returns how many times it did.
+    /// Reads what is there, a batch at the most. Returns how many bunches [`UdpPort::received`] has now.
     ///
     /// # Errors
     ///
     /// Where the socket fails; none being there is no error.
-    pub fn receive(&mut self, mut each: impl FnMut(SocketAddr, &[u8], usize)) -> io::Result<usize> {
-        let received = match self.receive_batch() {
-            Ok(received) => received,
-            Err(Errno::EAGAIN | Errno::EINTR) => return Ok(0),
-            Err(errno) => return Err(errno.into()),
-        };
-        for (buffer, &Received { from, length, segment }) in self.buffers.iter().zip(&received) {
-            if let Some(from) = from {
-                each(address::canonical(from), &buffer[..length], segment);
-            }
+    pub fn receive(&mut self) -> io::Result<usize> {
+        self.received.clear();
+        match self.receive_batch() {
+            Ok(()) => Ok(self.received.len()),
+            Err(Errno::EAGAIN | Errno::EINTR) => Ok(0),
+            Err(errno) => Err(errno.into()),
         }
-        Ok(received.len())
     }
 
-    /// Fills the first buffers; returns what is in each.
-    fn receive_batch(&mut self) -> nix::Result<Vec<Received>> {
+    /// A bunch that was read last: the sender, its datagrams one after another, and the length of each of them but the last,
+    /// which may be shorter. `None` where the system did not name the sender.
+    pub fn received(&self, nth: usize) -> Option<(SocketAddr, &[u8], usize)> {
+        let (buffer, received) = (self.buffers.get(nth)?, self.received.get(nth)?);
+        let from = address::canonical(received.from?);
+        Some((from, &buffer[..received.length], received.segment))
+    }
+
+    /// Fills the first buffers, and notes what is in each.
+    fn receive_batch(&mut self) -> nix::Result<()> {
         let mut headers = MultiHeaders::<SockaddrStorage>::preallocate(BATCH, Some(nix::cmsg_space!(i32)));
         let mut slices: Vec<[IoSliceMut<'_>; 1]> =
             self.buffers.iter_mut().map(|buffer| [IoSliceMut::new(buffer)]).collect();
         let descriptor = self.socket.as_raw_fd();
         let results = recvmmsg(descriptor, &mut headers, slices.iter_mut(), MsgFlags::MSG_DONTWAIT, None)?;
-        let received = results.map(|message| {
+        self.received.extend(results.map(|message| {
             let together = message.cmsgs().ok().and_then(|mut messages| {
                 messages.find_map(|message| match message {
                     ControlMessageOwned::UdpGroSegments(length) => usize::try_from(length).ok(),
@@ -156,8 +161,8 @@ impl UdpPort {
             });
             let segment = together.filter(|&segment| segment > 0).unwrap_or(message.bytes);
             Received { from: message.address.and_then(socket_address), length: message.bytes, segment }
-        });
-        Ok(received.collect())
+        }));
+        Ok(())
     }
 
     /// Sends datagrams to one address: those in `bytes` of `segment` bytes each, the last of which may be shorter.
@@ -276,9 +281,9 @@ mod tests {
         let to = SocketAddr::from(([127, 0, 0, 1], both.local_address().unwrap().port()));
         for length in [0, 1, 1500, 65_507] {
             assert_eq!(v4.send(to, &vec![7; length], length), Sent::Done);
-            let mut got = Vec::new();
-            both.receive(|from, bytes, _| got.push((from, bytes.len()))).unwrap();
-            assert_eq!(got, [(v4.local_address().unwrap(), length)]);
+            assert_eq!(both.receive().unwrap(), 1);
+            let (from, bytes, _) = both.received(0).unwrap();
+            assert_eq!((from, bytes.len()), (v4.local_address().unwrap(), length));
         }
         assert_eq!(both.send(v4.local_address().unwrap(), b"[]", 2), Sent::Done);
         assert_eq!(v4.send("[::1]:9".parse().unwrap(), b"[]", 2), Sent::Dropped);
@@ -287,9 +292,12 @@ mod tests {
     /// All datagrams that `to` has received.
     fn drain(to: &mut UdpPort) -> Vec<Vec<u8>> {
         let mut got = Vec::new();
-        while to.receive(|_, bytes, segment| got.extend(bytes.chunks(segment).map(<[u8]>::to_vec))).unwrap()
-            > 0
-        {}
+        while let count @ 1.. = to.receive().unwrap() {
+            for nth in 0..count {
+                let (_, bytes, segment) = to.received(nth).unwrap();
+                got.extend(bytes.chunks(segment).map(<[u8]>::to_vec));
+            }
+        }
         got
     }
 

@@ -14,10 +14,11 @@ use crate::peers::cookie::COOKIE_LEN;
 use crate::time::Time;
 use crate::transfer::blobs::{Blobs, JobId};
 use crate::transfer::fetch::{Ask, PathTerms, Space};
-use crate::transfer::slack::SHORT_PATH;
 
 /// The largest block asked for: what today's nodes cut an answer to is a little more, and two fill 64 KiB.
-pub(crate) const MAX_BLOCK: u64 = 32 << 10;
+pub(crate) const MAX_BLOCK: u64 = 40 << 10;
+/// Only a device that leads back into the machine carries such long packets.
+const LEAST_INSIDE_MTU: usize = 32 << 10;
 /// A first question to a peer that the user named is padded to this size at the most, so that the answer may be useful.
 pub(crate) const MAX_PROBE: usize = 1200;
 /// Bytes that a peer's first answers also hold: a request to return its cookie, and what it can do.
@@ -77,6 +78,7 @@ impl Node {
     pub fn set_path_mtu(&mut self, address: SocketAddr, mtu: usize) {
         let headers = if address.is_ipv6() { 48 } else { 28 };
         if let Some(path) = self.contacts.get_mut(address).and_then(|contact| contact.path.as_mut()) {
+            path.path.window.set_inside(mtu >= LEAST_INSIDE_MTU);
             path.room = mtu.saturating_sub(headers).clamp(1200, 65_507);
             path.path.window.set_block(path.room.min(answer_length(MAX_BLOCK) as usize) as u64);
             self.reschedule(address);
@@ -103,8 +105,8 @@ impl Node {
     ) -> Option<(JobId, Ask)> {
         let contact = self.contacts.get(address)?;
         let path = contact.path.as_ref()?;
-        let (room, rtt, rate) = (path.room_now(now), &path.path.rtt, path.path.window.rate());
-        let (round_trip, shortest) = (rtt.smoothed(), rtt.min());
+        let (room, rate) = (path.room_now(now), path.path.window.rate());
+        let (round_trip, is_short) = (path.path.rtt.smoothed(), path.path.is_short());
         // Our cookie comes back beside the answer, and theirs may be asked for in it.
         let mut beside = r#"{"AlwaysReturned":{"cookie":""}},"#.len() + COOKIE_LEN;
         if !contact.has_cookie && path.path.window.delivered() < ACQUAINTED {
@@ -113,7 +115,7 @@ impl Node {
         // They take turns, or one that has much to ask for would keep the others waiting; each has a burst, so that its
         // requests can share a datagram.
         // On a long path a request that is lost should not take too much with it.
-        let most = if shortest > SHORT_PATH { contact.blocks.min(MAX_BLOCKS_FAR) } else { contact.blocks };
+        let most = if is_short { contact.blocks } else { contact.blocks.min(MAX_BLOCKS_FAR) };
         let last = path.last_job;
         let turn = if first { Excluded(last) } else { Included(last) };
         let mut wanted = |(&id, job): (&JobId, &mut Job)| {
@@ -122,7 +124,7 @@ impl Node {
             let block = fits(&job.wire_id);
             let tree_block = job.tree_id().map_or(block, fits);
             let blocks = (allowance / answer_length(block)).clamp(1, most);
-            let terms = PathTerms { block, tree_block, blocks, round_trip, shortest, rate };
+            let terms = PathTerms { block, tree_block, blocks, round_trip, is_short, rate };
             let ask = job.fetch.next_ask(now, address, terms, blobs)?;
             Some((id, ask))
         };
@@ -276,7 +278,17 @@ impl Node {
         let Some(path) = self.path_mut(address) else {
             return;
         };
+        let silences = path.path.silences();
         let lost = path.path.detect_losses(now);
+        if !lost.is_empty() || path.path.silences() > silences {
+            log::trace!(
+                "{now:?} {address}: {} given up, {} silences, {} live, {:?}",
+                lost.len(),
+                path.path.silences(),
+                path.path.live(),
+                path.path.rtt
+            );
+        }
         let gone = path.path.is_gone();
         let newly_gone = gone && !path.was_gone;
         path.was_gone = gone;

@@ -1,6 +1,7 @@
 //! The path to a peer that may be asked for content: what is on its way, and how long a datagram may be.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::time::Duration;
 
 use super::ORDINARY_DATAGRAM;
@@ -8,7 +9,7 @@ use super::ask::answer_length;
 use crate::time::Time;
 use crate::transfer::blobs::JobId;
 use crate::transfer::fetch::{Ask, Space};
-use crate::transfer::path::{Answers, Asked, Path, Sequence};
+use crate::transfer::path::{Again, Answers, Asked, Path, Sequence};
 
 /// The longest datagram asked for where longer ones are swallowed: what IPv6 promises of every path, 1,280, less headers.
 pub(crate) const NARROW_DATAGRAM: usize = 1232;
@@ -79,7 +80,7 @@ impl AskedPath {
     /// Notes a request of `job`. Returns what earlier ones asked for in the same blocks beyond it: nobody watches over that
     /// any more.
     pub(super) fn on_sent(&mut self, now: Time, job: JobId, ask: &Ask) -> Vec<Ask> {
-        let mut again = ask.again;
+        let mut again = if ask.again { Again::Yes } else { Again::No };
         let mut rest = Vec::new();
         let overlapping = self.overlapping(job, ask);
         for &(request, ref earlier) in &overlapping {
@@ -88,9 +89,9 @@ impl AskedPath {
                 // An answer to the earlier request of the two would be taken for a quick one to this.
                 if range.start < ask.range.end
                     && ask.range.start < range.end
-                    && self.path.supersede(Asked { request, nth })
+                    && let Some(earlier_again) = self.path.supersede(Asked { request, nth })
                 {
-                    again = true;
+                    again = again.or(earlier_again);
                     let before = range.start..ask.range.start.min(range.end);
                     let after = ask.range.end.max(range.start)..range.end;
                     let outside = [before, after].into_iter().filter(|range| !range.is_empty());
@@ -102,7 +103,7 @@ impl AskedPath {
             }
         }
         let blocks = ask.blocks();
-        let length = |range: std::ops::Range<u64>| answer_length(range.end - range.start);
+        let length = |range: Range<u64>| answer_length(range.end - range.start);
         let (bytes, last) = (length(ask.block_range(0)), length(ask.block_range(blocks - 1)));
         let answers = Answers { blocks, bytes, last };
         let request = self.path.on_sent(now, Flight { job, ask: ask.clone() }, answers, again);
@@ -138,9 +139,11 @@ impl AskedPath {
         self.places.retain(|(other, ..)| *other != job);
     }
 
-    /// Notes that what was asked for came. Returns the request for that block alone, once.
-    pub(super) fn on_answer(&mut self, now: Time, asked: Asked) -> Option<Flight> {
-        let (Flight { job, ask }, is_last) = self.path.on_answer(now, asked)?;
+    /// Notes that what was asked for came: the bytes `came` of it, or a refusal. Returns the request for that block alone, once.
+    pub(super) fn on_answer(&mut self, now: Time, asked: Asked, came: Option<Range<u64>>) -> Option<Flight> {
+        let flight = self.path.flight(asked.request)?;
+        let is_exact = came.is_none_or(|came| flight.ask.block_range(asked.nth) == came);
+        let (Flight { job, ask }, is_last) = self.path.on_answer(now, asked, is_exact)?;
         self.answered = asked.request;
         if is_last {
             self.places.remove(&(job, ask.space, ask.range.start, asked.request));

@@ -42,6 +42,11 @@ pub const AMPLIFICATION: usize = 2;
 /// The longest datagram of ours that is not an answer to a request for a large block: 1,500 less IPv6 and UDP headers.
 pub const ORDINARY_DATAGRAM: usize = 1452;
 
+/// Pieces of memory kept for answers: what is made of them before they are sent.
+const MAX_SPARE: usize = 8;
+/// What is shorter is not worth keeping.
+const MIN_SPARE: usize = 16 << 10;
+
 /// What a node is to be like.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -152,6 +157,8 @@ pub struct Node {
     suggestions: suggestions::Suggestions,
     inquiries: inquiry::Inquiries,
     outputs: VecDeque<Transmit>,
+    /// Memory for answers: to get it from the system each time costs as much as to fill it.
+    spare: Vec<Vec<u8>>,
     events: VecDeque<Event>,
     counters: Counters,
     now: Time,
@@ -214,6 +221,7 @@ impl Node {
             suggestions: suggestions::Suggestions::default(),
             inquiries: inquiry::Inquiries::default(),
             outputs: VecDeque::new(),
+            spare: Vec::new(),
             events: VecDeque::new(),
             counters: Counters::default(),
             now: Time::ZERO,
@@ -384,6 +392,13 @@ impl Node {
         }
         self.drained = true;
         Output::Timeout(self.next_timeout())
+    }
+
+    /// Takes back the memory of a datagram that was sent, for others. May be called at any time.
+    pub fn reuse(&mut self, memory: Vec<u8>) {
+        if memory.capacity() >= MIN_SPARE && self.spare.len() < MAX_SPARE {
+            self.spare.push(memory);
+        }
     }
 
     fn next_event(&mut self) -> Option<Event> {

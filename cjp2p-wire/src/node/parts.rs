@@ -121,9 +121,9 @@ impl Node {
         let Ok(id) = ContentId::parse(&told.id) else { return };
         let Some(&job) = self.jobs.get(&id) else { return };
         let Some(path) = self.path(from) else { return };
-        let (round_trip, shortest) = (path.path.rtt.smoothed(), path.path.rtt.min());
+        let (round_trip, is_short) = (path.path.rtt.smoothed(), path.path.is_short());
         let rate = path.path.window.rate();
-        let terms = PathTerms { block: 0, tree_block: 0, blocks: 1, round_trip, shortest, rate };
+        let terms = PathTerms { block: 0, tree_block: 0, blocks: 1, round_trip, is_short, rate };
         if let Some(job) = self.fetches.get_mut(&job) {
             job.fetch.on_told(now, from, told, terms, blobs);
         }

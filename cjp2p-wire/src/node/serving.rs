@@ -125,8 +125,9 @@ impl Node {
         let padding = if may_be_old { Padding::Bare } else { Padding::Padded };
         let count = data.len().div_ceil(request.block).max(1);
         let first = &data[..data.len().min(request.block)];
+        let memory = self.spare.pop().unwrap_or_default();
         let mut encoder =
-            Encoder::with_capacity(count * answer_length(first.len() as u64) as usize + MAX_ID_LEN);
+            Encoder::reusing(memory, count * answer_length(first.len() as u64) as usize + MAX_ID_LEN);
         encoder.repeat(&beside);
         encoder.content(&request.wire_id, request.offset, first, eof, padding);
         // Later ones are longer by the digits of their offsets.

@@ -159,8 +159,9 @@ impl Node {
         blobs: &mut dyn Blobs,
     ) {
         let Block { space, data, .. } = *block;
+        let came = block.offset..block.offset + data.len() as u64;
         let Some(path) = self.path_mut(from) else { return };
-        let Some(Flight { ask, .. }) = path.on_answer(now, asked) else { return };
+        let Some(Flight { ask, .. }) = path.on_answer(now, asked, Some(came)) else { return };
         path.was_gone = false;
         if path.narrow && answer_length(data.len() as u64) as usize > NARROW_DATAGRAM + ANSWER_SLACK {
             path.narrow = false;
@@ -229,7 +230,7 @@ impl Node {
         };
         if !content_came {
             let asked = path.path.oldest(|flight| flight.job == job_id && flight.ask.space == space);
-            let flight = asked.and_then(|asked| path.on_answer(now, asked));
+            let flight = asked.and_then(|asked| path.on_answer(now, asked, None));
             if let (Some(flight), Some(job)) = (flight, self.fetches.get_mut(&job_id)) {
                 job.fetch.on_refusal(now, from, &flight.ask);
             }

@@ -113,10 +113,10 @@ impl Courtesy {
     }
 
     /// More was tried, up to `gain` times the bound, and the queue did not run over. What the path carries at the most is
-    /// `rate` bytes per second, as far as known: beyond that no bound is needed.
+    /// `rate` bytes per second, as far as known: beyond that no bound is needed, nor where it has run over before.
     pub fn on_more_worked(&mut self, gain: f64, rate: f64) {
         self.bound *= gain;
-        if self.bound > rate {
+        if self.bound > rate || self.bound >= self.cut_from {
             self.bound = f64::INFINITY;
         }
     }

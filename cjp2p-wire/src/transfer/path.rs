@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::time::Time;
 use crate::transfer::rtt::{MIN_RTT_WINDOW, Rtt};
+use crate::transfer::slack::SHORT_PATH;
 use crate::transfer::window::{PathTimes, Stamp, Window};
 
 /// A request is lost when so many later ones were answered (RFC 9002, kPacketThreshold).
@@ -16,7 +17,7 @@ pub const REORDERING: u64 = 3;
 pub const MAX_REORDERING: u64 = 128;
 /// After so many silent timeouts in a row the peer is taken for gone.
 pub const SILENCES_UNTIL_GONE: u32 = 3;
-/// Requests that ask again after the first silence (RFC 9002, section 6.2.4).
+/// Requests that ask again after a silence (RFC 9002, section 6.2.4).
 pub const PROBES: usize = 2;
 /// A request given up is remembered for so long, since its answer may come late.
 pub const LATE: Duration = Duration::from_secs(2);
@@ -73,13 +74,36 @@ impl Answers {
     }
 }
 
+/// Whether some of the same bytes were asked of the same peer before: then nobody knows which request an answer is to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Again {
+    /// They were not.
+    No,
+    /// They were, so long ago that it is not remembered when.
+    Yes,
+    /// They were, at this time for the first time.
+    Since(Time),
+}
+
+impl Again {
+    /// The same of a request for what two earlier ones asked for.
+    pub fn or(self, other: Again) -> Again {
+        match (self, other) {
+            (Again::Since(one), Again::Since(other)) => Again::Since(one.min(other)),
+            (Again::Since(time), _) | (_, Again::Since(time)) => Again::Since(time),
+            (Again::Yes, _) | (_, Again::Yes) => Again::Yes,
+            (Again::No, Again::No) => Again::No,
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 struct Flight<T> {
     what: T,
     stamp: Stamp,
     sent_at: Time,
     answers: Answers,
-    again: bool,
+    again: Again,
     // A bit for each block: that neither came nor was asked for anew. Invariant: not zero.
     open: u64,
     // Invariant: of those that are open, those that were given up.
@@ -118,6 +142,8 @@ pub struct Path<T> {
     answered: Option<Sequence>,
     reordering: u64,
     silences: u32,
+    // By how many doublings the wait for an answer is longer than what was measured says.
+    backoff: u32,
     last_answer_at: Time,
     // Blocks that may be asked for although the peer is silent.
     probes: usize,
@@ -138,6 +164,7 @@ impl<T: Clone> Path<T> {
             answered: None,
             reordering: REORDERING,
             silences: 0,
+            backoff: 0,
             last_answer_at: Time::ZERO,
             probes: 0,
             live: 0,
@@ -153,10 +180,15 @@ impl<T: Clone> Path<T> {
         }
         // While the peer is silent, few requests ask whether it is back.
         if self.silences > 0 {
-            let may = self.live == 0 || (self.silences == 1 && self.probes > 0);
+            let may = self.live == 0 || self.probes > 0;
             return u64::from(may);
         }
         self.window.allowance(now, self.rtt.min(), first)
+    }
+
+    /// Whether it is so short that how soon both ends have their turn matters more than its length.
+    pub fn is_short(&self) -> bool {
+        self.window.is_inside() || self.rtt.min() <= SHORT_PATH
     }
 
     /// How many waits in a row ended in silence.
@@ -179,8 +211,8 @@ impl<T: Clone> Path<T> {
         self.flights.len()
     }
 
-    /// Notes a request; `again` where some of the same bytes were asked of this peer before.
-    pub fn on_sent(&mut self, now: Time, what: T, answers: Answers, again: bool) -> Sequence {
+    /// Notes a request.
+    pub fn on_sent(&mut self, now: Time, what: T, answers: Answers, again: Again) -> Sequence {
         debug_assert!((1..=MAX_BLOCKS).contains(&answers.blocks));
         let stamp = self.window.on_sent(now, answers.total());
         let request = self.next;
@@ -211,13 +243,16 @@ impl<T: Clone> Path<T> {
         Some(Asked { request, nth: flight.live().trailing_zeros() })
     }
 
-    /// Notes that a block came. Returns what its request asked for, once for each block, and whether it was the last one open.
-    pub fn on_answer(&mut self, now: Time, asked: Asked) -> Option<(T, bool)> {
+    /// Notes that a block came, just as it was asked for or not quite. Returns what its request asked for, once for each block,
+    /// and whether it was the last one open.
+    pub fn on_answer(&mut self, now: Time, asked: Asked, is_exact: bool) -> Option<(T, bool)> {
         let flight = self.flights.get_mut(&asked.request)?;
         if asked.nth >= flight.answers.blocks || flight.open & asked.bit() == 0 {
             return None;
         }
-        let (stamp, sent_at, again) = (flight.stamp, flight.sent_at, flight.again);
+        let (stamp, sent_at) = (flight.stamp, flight.sent_at);
+        // What was cut otherwise was asked for otherwise: it answers an earlier request, which is forgotten.
+        let again = if is_exact || !self.rtt.is_known() { flight.again } else { flight.again.or(Again::Yes) };
         let bytes = flight.answers.of(asked.nth);
         let was_lost = flight.lost & asked.bit() != 0;
         flight.open &= !asked.bit();
@@ -229,17 +264,34 @@ impl<T: Clone> Path<T> {
         }
         self.silences = 0;
         self.last_answer_at = now;
-        self.answered = self.answered.max(Some(asked.sequence()));
+        // Sooner than the path can be crossed: it is the answer to an earlier request, which was only late (as in RFC 8985,
+        // section 6.2, step 2).
+        let waited = now.since(sent_at);
+        let is_early = again != Again::No && waited < self.rtt.min();
+        if is_early {
+            self.reordering = (self.reordering * 2).min(MAX_REORDERING);
+        } else if is_exact {
+            self.answered = self.answered.max(Some(asked.sequence()));
+        }
+        // So is, most likely, one that comes after a silence and took much longer than expected. If it went unnoticed that the
+        // path is slower than it was, what is on its way would be asked for again and again, and never measured.
+        let is_late = self.backoff > 0 && waited > self.rtt.timeout(0);
+        let asked_at = match again {
+            Again::No => Some(sent_at),
+            Again::Since(first) => (is_early || is_late).then_some(first),
+            Again::Yes => None,
+        };
         // What came together with others of the same request tells the same.
-        if !again && self.measured != (sent_at, now) {
-            self.measured = (sent_at, now);
-            self.rtt.sample(now, now.since(sent_at));
+        if let Some(asked_at) = asked_at.filter(|&asked_at| self.measured != (asked_at, now)) {
+            self.measured = (asked_at, now);
+            self.rtt.sample(now, now.since(asked_at));
+            self.backoff = 0;
         }
         if was_lost {
             // It was only late: others overtake on this path.
             let overtaken = self.answered.map_or(0, |answered| answered.saturating_sub(asked.sequence()));
             self.reordering = self.reordering.max(overtaken + 1).min(MAX_REORDERING);
-        } else if again {
+        } else if again != Again::No {
             self.live -= 1;
             self.window.on_arrived_unclear(now, bytes);
         } else {
@@ -248,18 +300,23 @@ impl<T: Clone> Path<T> {
                 min: self.rtt.min(),
                 latest: self.rtt.latest(),
                 min_is_old: now.since(self.rtt.min_at()) > MIN_RTT_WINDOW * 9 / 10,
+                is_short: self.is_short(),
             };
             self.window.on_arrived(now, stamp, bytes, times);
         }
         Some((what, is_last))
     }
 
-    /// Forgets a block that is asked for anew. Returns whether it was open.
-    pub fn supersede(&mut self, asked: Asked) -> bool {
-        let Some(flight) = self.flights.get_mut(&asked.request) else { return false };
+    /// Forgets a block that is asked for anew. Returns when it was asked for first, if it was open.
+    pub fn supersede(&mut self, asked: Asked) -> Option<Again> {
+        let flight = self.flights.get_mut(&asked.request)?;
         if asked.nth >= flight.answers.blocks || flight.open & asked.bit() == 0 {
-            return false;
+            return None;
         }
+        let first = match flight.again {
+            Again::No => Again::Since(flight.sent_at),
+            earlier => earlier,
+        };
         if flight.lost & asked.bit() == 0 {
             self.window.on_withdrawn(flight.answers.of(asked.nth));
             self.live -= 1;
@@ -269,7 +326,7 @@ impl<T: Clone> Path<T> {
         if flight.open == 0 {
             self.flights.remove(&asked.request);
         }
-        true
+        Some(first)
     }
 
     /// Forgets the requests for which `matches` holds: their answers are of no use any more.
@@ -303,11 +360,13 @@ impl<T: Clone> Path<T> {
         }
         if self.live > 0 && now >= self.timeout_at() {
             self.silences += 1;
-            // The first silence may only be a pause: two blocks are asked for again, and the others are still waited for.
-            let mut left = if self.silences == 1 { PROBES } else { usize::MAX };
+            self.backoff += 1;
+            // It may only be a pause: two blocks are asked for again, and the others are still waited for. If they are lost,
+            // the answers to those two tell.
+            let mut left = if self.silences < SILENCES_UNTIL_GONE { PROBES } else { usize::MAX };
             self.probes = PROBES;
             if self.silences >= 2 {
-                self.window.restart();
+                self.window.restart(now);
             }
             for flight in self.flights.values_mut() {
                 let mut given_up = flight.live();
@@ -354,7 +413,7 @@ impl<T: Clone> Path<T> {
     fn timeout_at(&self) -> Time {
         let newest = self.flights.values().rev().find(|flight| flight.live() != 0);
         newest.map_or(Time::NEVER, |flight| {
-            flight.sent_at.max(self.last_answer_at) + self.rtt.timeout(self.silences)
+            flight.sent_at.max(self.last_answer_at) + self.rtt.timeout(self.backoff)
         })
     }
 }
@@ -378,6 +437,8 @@ fn give_up<T: Clone>(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+
     use super::*;
 
     fn at(ms: u64) -> Time {
@@ -393,11 +454,11 @@ mod tests {
     fn path_with(count: u64) -> Path<u64> {
         let mut path = Path::new(1000);
         for n in 0..10 {
-            let sequence = path.on_sent(at(n * 10), n, Answers::one(1000), false);
-            path.on_answer(at(n * 10 + 10), one(sequence));
+            let sequence = path.on_sent(at(n * 10), n, Answers::one(1000), Again::No);
+            path.on_answer(at(n * 10 + 10), one(sequence), true);
         }
         for n in 0..count {
-            path.on_sent(at(100), n, Answers::one(1000), false);
+            path.on_sent(at(100), n, Answers::one(1000), Again::No);
         }
         path
     }
@@ -406,10 +467,10 @@ mod tests {
     fn a_request_is_lost_when_three_later_ones_are_answered() {
         let mut path = path_with(5);
         let first = path.oldest(|n| *n == 0).unwrap().request;
-        path.on_answer(at(109), one(first + 1));
-        path.on_answer(at(109), one(first + 2));
+        path.on_answer(at(109), one(first + 1), true);
+        path.on_answer(at(109), one(first + 2), true);
         assert!(path.detect_losses(at(109)).is_empty());
-        path.on_answer(at(109), one(first + 3));
+        path.on_answer(at(109), one(first + 3), true);
         assert_eq!(path.detect_losses(at(109)), [(0, 0..1)]);
         assert_eq!(path.live(), 1);
     }
@@ -418,7 +479,7 @@ mod tests {
     fn a_request_that_was_overtaken_is_lost_after_a_little_more_than_a_round_trip() {
         let mut path = path_with(2);
         let first = path.oldest(|n| *n == 0).unwrap().request;
-        path.on_answer(at(110), one(first + 1));
+        path.on_answer(at(110), one(first + 1), true);
         let due = path.next_check_at();
         assert!(at(111) < due && due < at(113), "{due:?}");
         assert!(path.detect_losses(at(111)).is_empty());
@@ -433,27 +494,74 @@ mod tests {
             // A source that limits its rate: ever later, but never silent.
             let now = at(110 + n * 15);
             assert!(path.detect_losses(now).is_empty(), "request {n}");
-            path.on_answer(now, one(first + n));
+            path.on_answer(now, one(first + n), true);
         }
         assert_eq!((path.silences(), path.live()), (0, 1));
     }
 
     #[test]
-    fn the_first_silence_asks_again_for_little_and_the_third_gives_up() {
+    fn a_silence_asks_again_for_little_and_the_third_gives_up() {
         let mut path = path_with(20);
         let first = path.next_check_at();
         assert_eq!(path.detect_losses(first).len(), PROBES);
         assert_eq!((path.silences(), path.live()), (1, 20 - PROBES));
-        assert!(path.allowance(first, true) > 0);
+        for _ in 0..PROBES {
+            assert!(path.allowance(first, true) > 0);
+            path.on_sent(first, 99, Answers::one(1000), Again::Since(at(100)));
+        }
+        assert_eq!(path.allowance(first, true), 0);
         let second = path.next_check_at();
-        assert_eq!(path.detect_losses(second).len(), 20 - PROBES);
+        assert_eq!(path.detect_losses(second).len(), PROBES);
         assert!(path.allowance(second, true) > 0);
-        path.on_sent(second, 99, Answers::one(1000), true);
-        assert_eq!(path.allowance(second, true), 0);
         let third = path.next_check_at();
-        assert!(third.since(second) > second.since(first));
-        path.detect_losses(third);
-        assert!(path.is_gone());
+        assert!(third.since(first) > second.since(first));
+        assert_eq!(path.detect_losses(third).len(), 20 - PROBES);
+        assert!(path.is_gone() && path.live() == 0);
+        assert!(path.allowance(third, true) > 0);
+    }
+
+    #[test]
+    fn a_silence_is_no_measure_of_the_rate() {
+        let mut path = path_with(20);
+        let oldest = path.oldest(|_| true).unwrap();
+        for _ in 0..2 {
+            path.detect_losses(path.next_check_at());
+        }
+        let now = path.next_check_at();
+        assert!(path.on_answer(now, oldest, true).is_some());
+        assert_eq!((path.silences(), path.window.rate()), (0, 0.0));
+        assert!(path.allowance(now, true) > 0);
+    }
+
+    #[test]
+    fn a_path_that_became_much_slower_is_measured_anew_and_nothing_is_asked_for_twice_after_that() {
+        let mut path = path_with(20);
+        let round_trip = Duration::from_millis(100);
+        let mut again = 0;
+        // When each request came to the peer, which answers in that order.
+        let mut coming: VecDeque<(Time, u64)> = (0..20).map(|n| (at(100), n)).collect();
+        let mut in_request: BTreeMap<u64, Asked> =
+            (0..20).map(|n| (n, path.oldest(|other| *other == n).unwrap())).collect();
+        let mut now = at(100);
+        while now < at(2000) {
+            now += Duration::from_millis(1);
+            while coming.front().is_some_and(|(sent, _)| *sent + round_trip <= now) {
+                let (_, n) = coming.pop_front().unwrap();
+                if let Some(asked) = in_request.remove(&n) {
+                    path.on_answer(now, asked, true);
+                }
+                let request = path.on_sent(now, n + 20, Answers::one(1000), Again::No);
+                in_request.insert(n + 20, one(request));
+                coming.push_back((now, n + 20));
+            }
+            for (n, _) in path.detect_losses(now) {
+                again += 1;
+                let first = path.supersede(in_request[&n]).unwrap();
+                in_request.insert(n, one(path.on_sent(now, n, Answers::one(1000), first)));
+            }
+        }
+        assert!(again <= 3 * PROBES, "{again}");
+        assert!(path.rtt.smoothed() > round_trip * 3 / 4);
     }
 
     #[test]
@@ -461,17 +569,17 @@ mod tests {
         let mut path = path_with(8);
         let first = path.oldest(|n| *n == 0).unwrap().request;
         for later in 1..=6 {
-            path.on_answer(at(109), one(first + later));
+            path.on_answer(at(109), one(first + later), true);
         }
         assert_eq!(path.detect_losses(at(109)), [(0, 0..1)]);
-        assert_eq!(path.on_answer(at(110), one(first)), Some((0, true)));
+        assert_eq!(path.on_answer(at(110), one(first), true), Some((0, true)));
         // From now on six may overtake one.
         for n in 100..108 {
-            path.on_sent(at(120), n, Answers::one(1000), false);
+            path.on_sent(at(120), n, Answers::one(1000), Again::No);
         }
         let next = path.oldest(|n| *n == 100).unwrap().request;
         for later in 1..=5 {
-            path.on_answer(at(129), one(next + later));
+            path.on_answer(at(129), one(next + later), true);
         }
         assert!(path.detect_losses(at(129)).iter().all(|(n, _)| *n != 100));
     }
@@ -480,22 +588,23 @@ mod tests {
     fn blocks_of_one_request_are_answered_and_lost_each_for_itself() {
         let mut path = path_with(0);
         let answers = Answers { blocks: 64, bytes: 1000, last: 100 };
-        let request = path.on_sent(at(100), 7, answers, false);
+        let request = path.on_sent(at(100), 7, answers, Again::No);
         assert_eq!((path.live(), path.window.in_flight()), (64, 63_100));
         let asked = |nth| Asked { request, nth };
         for nth in (0..64).filter(|nth| ![2, 3, 9, 63].contains(nth)) {
-            assert_eq!(path.on_answer(at(110), asked(nth)), Some((7, false)));
-            assert_eq!(path.on_answer(at(110), asked(nth)), None, "twice");
+            assert_eq!(path.on_answer(at(110), asked(nth), true), Some((7, false)));
+            assert_eq!(path.on_answer(at(110), asked(nth), true), None, "twice");
         }
         assert_eq!(path.detect_losses(at(110)), [(7, 2..4), (7, 9..10)]);
         assert_eq!((path.live(), path.window.in_flight()), (1, 100));
-        assert!(path.supersede(asked(2)) && !path.supersede(asked(2)) && !path.supersede(asked(0)));
-        assert_eq!(path.on_answer(at(111), asked(2)), None);
-        assert_eq!(path.on_answer(at(111), asked(3)), Some((7, false)));
+        assert_eq!(path.supersede(asked(2)), Some(Again::Since(at(100))));
+        assert_eq!((path.supersede(asked(2)), path.supersede(asked(0))), (None, None));
+        assert_eq!(path.on_answer(at(111), asked(2), true), None);
+        assert_eq!(path.on_answer(at(111), asked(3), true), Some((7, false)));
         assert_eq!(path.oldest(|_| true), Some(asked(63)));
-        assert_eq!(path.on_answer(at(111), asked(63)), Some((7, false)));
+        assert_eq!(path.on_answer(at(111), asked(63), true), Some((7, false)));
         assert_eq!((path.live(), path.window.in_flight(), path.remembered()), (0, 0, 1));
-        assert_eq!(path.on_answer(at(111), asked(9)), Some((7, true)));
+        assert_eq!(path.on_answer(at(111), asked(9), true), Some((7, true)));
         assert_eq!(path.remembered(), 0);
     }
 }

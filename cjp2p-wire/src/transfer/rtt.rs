@@ -108,10 +108,10 @@ impl Rtt {
         self.min.at
     }
 
-    /// How long to wait for an answer after `silences` waits in vain.
-    pub fn timeout(&self, silences: u32) -> Duration {
+    /// How long to wait for an answer, doubled so many times.
+    pub fn timeout(&self, doublings: u32) -> Duration {
         let wait = self.smoothed() + (self.variation * 4).max(Duration::from_millis(1));
-        (wait.max(MIN_TIMEOUT) * 2u32.saturating_pow(silences.min(16))).min(MAX_TIMEOUT)
+        (wait.max(MIN_TIMEOUT) * 2u32.saturating_pow(doublings.min(16))).min(MAX_TIMEOUT)
     }
 }
 

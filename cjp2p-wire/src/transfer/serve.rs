@@ -15,6 +15,8 @@ pub const MAX_WAITING_PER_SOURCE: usize = 512;
 pub const MAX_WAITING_SOURCES: usize = 1024;
 /// Requests that may wait in all.
 pub const MAX_WAITING: usize = 16_384;
+/// A source's turn lasts for so many bytes of content, where no rate is set: each turn wakes a getter up.
+pub const QUANTUM: usize = 128 << 10;
 /// The rate limit lets so much time's worth go at once.
 pub const BURST: Duration = Duration::from_millis(20);
 
@@ -73,6 +75,8 @@ pub struct Turns {
     parked: BTreeMap<SocketAddr, VecDeque<Request>>,
     // Invariant: the sum of the lengths of the queues, and of what is parked.
     total: usize,
+    /// Bytes that the source which is next in `order` was given in its present turn.
+    given: usize,
     rate: Option<Rate>,
 }
 
@@ -165,10 +169,16 @@ impl Turns {
             queue.push_front(rest);
             self.total += 1;
         }
+        self.given += request.length;
+        let ends = self.given >= QUANTUM || self.rate.is_some();
         if queue.is_empty() {
             self.waiting.remove(&from);
-        } else {
+            self.given = 0;
+        } else if ends {
             self.order.push_back(from);
+            self.given = 0;
+        } else {
+            self.order.push_front(from);
         }
         Some((from, request))
     }
@@ -177,6 +187,7 @@ impl Turns {
     /// look like loss. They count as waiting.
     pub fn park(&mut self, from: SocketAddr, request: Request) {
         self.total += 1;
+        self.given = 0;
         self.order.retain(|other| *other != from);
         let mut queue = self.waiting.remove(&from).unwrap_or_default();
         queue.push_front(request);
@@ -221,11 +232,11 @@ mod tests {
     fn a_source_with_many_requests_does_not_keep_others_waiting() {
         let mut turns = Turns::new(None);
         for n in 0..100 {
-            assert!(turns.push(source(1), request(n * 1000)));
+            assert!(turns.push(source(1), Request { length: QUANTUM / 2, ..request(n * QUANTUM as u64) }));
         }
         assert!(turns.push(source(2), request(0)));
-        let order: Vec<u16> = (0..4).map(|_| pop(&mut turns, Time::ZERO).unwrap().0.port()).collect();
-        assert_eq!(order, [1, 2, 1, 1]);
+        let order: Vec<u16> = (0..5).map(|_| turns.pop(Time::ZERO, |_| 1000).unwrap().0.port()).collect();
+        assert_eq!(order, [1, 1, 2, 1, 1]);
     }
 
     #[test]
@@ -298,16 +309,22 @@ mod tests {
     #[test]
     fn blocks_that_go_on_one_after_another_leave_together_and_others_have_their_turn_between() {
         let mut turns = Turns::new(None);
-        let blocks = |offset, length| Request { length, block: 100, ..request(offset) };
-        for asked in [blocks(0, 300), blocks(300, 250), blocks(550, 300), blocks(9_000, 100)] {
+        // Four of them are a turn's worth.
+        const BLOCK: usize = QUANTUM / 4;
+        let blocks = |offset, halves| {
+            let offset = (offset * BLOCK / 2) as u64;
+            Request { length: halves * BLOCK / 2, block: BLOCK, ..request(offset) }
+        };
+        for asked in [blocks(0, 6), blocks(6, 5), blocks(11, 6), blocks(100, 2)] {
             assert!(turns.push(source(1), asked));
         }
         turns.push(source(2), request(7));
-        let taken: Vec<(u16, u64, usize)> = std::iter::from_fn(|| turns.pop(Time::ZERO, |_| 4))
-            .map(|(from, request)| (from.port(), request.offset, request.length))
+        let halves = |bytes| bytes / (BLOCK / 2);
+        let taken: Vec<(u16, usize, usize)> = std::iter::from_fn(|| turns.pop(Time::ZERO, |_| 4))
+            .map(|(from, request)| (from.port(), halves(request.offset as usize), halves(request.length)))
             .collect();
-        // The shorter block at 500 ends a datagram of its own, so nothing goes on after it.
-        let expected = [(1, 0, 400), (2, 7, 1000), (1, 400, 150), (1, 550, 300), (1, 9_000, 100)];
+        // The shorter block at the end of the second request ends a datagram of its own, so nothing goes on after it.
+        let expected = [(1, 0, 8), (2, 0, 0), (1, 8, 3), (1, 11, 6), (1, 100, 2)];
         assert_eq!(taken, expected);
         assert_eq!(turns.len(), 0);
     }

@@ -14,7 +14,9 @@ pub const LEAST_SLACK: Duration = Duration::from_millis(2);
 pub const MOST_SLACK: Duration = Duration::from_millis(50);
 /// And up to so many bytes, or what comes in [`LEAST_SLACK`].
 pub const MOST_SLACK_BYTES: f64 = (256 << 10) as f64;
-/// It grows only where the round trip is no longer than this.
+/// The same within a machine, where no queue but the receiver's can overflow.
+pub const MOST_SLACK_INSIDE: f64 = (512 << 10) as f64;
+/// A path with a round trip no longer than this is a short one. It grows only there.
 pub const SHORT_PATH: Duration = Duration::from_millis(2);
 /// It doubles after so many rounds that lost no more than [`MUCH_LOSS`].
 pub const ROUNDS_WITHOUT_LOSS: u32 = 2;
@@ -27,38 +29,43 @@ pub const PAUSE_AFTER_LOSS: Duration = Duration::from_secs(1);
 pub const LEAST_BURST: Duration = Duration::from_micros(250);
 /// Where there is more, so large a part of it.
 pub const BURSTS: u32 = 4;
+/// Within a machine. Each burst wakes both ends up.
+pub const BURSTS_INSIDE: u32 = 2;
 
 /// The slack of one path.
 #[derive(Clone, Debug)]
 pub struct Slack {
     // Invariant: between the least and the most.
     span: Duration,
+    most_bytes: f64,
+    bursts: u32,
     rounds: u32,
     grows_at: Time,
 }
 
-impl Default for Slack {
-    fn default() -> Slack {
-        Slack { span: LEAST_SLACK, rounds: 0, grows_at: Time::ZERO }
-    }
-}
-
 impl Slack {
+    /// The least, on a path that stays within the machine or does not.
+    pub fn new(is_inside: bool) -> Slack {
+        let (most_bytes, bursts) =
+            if is_inside { (MOST_SLACK_INSIDE, BURSTS_INSIDE) } else { (MOST_SLACK_BYTES, BURSTS) };
+        Slack { span: LEAST_SLACK, most_bytes, bursts, rounds: 0, grows_at: Time::ZERO }
+    }
+
     /// Bytes on their way beyond what the path holds, at `rate` bytes per second.
     pub fn bytes(&self, rate: f64) -> f64 {
         let least = rate * LEAST_SLACK.as_secs_f64();
-        (rate * self.span.as_secs_f64()).min(least.max(MOST_SLACK_BYTES))
+        (rate * self.span.as_secs_f64()).min(least.max(self.most_bytes))
     }
 
     /// How much time's worth of requests leaves at once, at `rate` bytes per second.
     pub fn burst(&self, rate: f64) -> Duration {
-        let most = Duration::from_secs_f64(MOST_SLACK_BYTES / f64::from(BURSTS) / rate.max(1.0));
-        LEAST_BURST.max(((self.span - LEAST_SLACK) / BURSTS).min(most))
+        let most = Duration::from_secs_f64(self.most_bytes / f64::from(self.bursts) / rate.max(1.0));
+        LEAST_BURST.max(((self.span - LEAST_SLACK) / self.bursts).min(most))
     }
 
-    /// A round of a path with this shortest round trip ended, of which this share was lost.
-    pub fn on_round(&mut self, now: Time, loss: f64, min_rtt: Duration) {
-        if loss > MUCH_LOSS || min_rtt > SHORT_PATH {
+    /// A round ended, of which this share was lost, on a path that is short or is not.
+    pub fn on_round(&mut self, now: Time, loss: f64, is_short: bool) {
+        if loss > MUCH_LOSS || !is_short {
             self.span = LEAST_SLACK.max(self.span / 2);
             self.grows_at = now + PAUSE_AFTER_LOSS;
             self.rounds = 0;
@@ -80,30 +87,32 @@ mod tests {
 
     #[test]
     fn it_grows_on_a_short_path_until_something_is_lost() {
-        let mut slack = Slack::default();
+        let mut slack = Slack::new(false);
         assert_eq!((slack.burst(1e6), slack.bytes(1e6)), (MS / 4, 2_000.0));
         for n in 0..100 {
-            slack.on_round(Time::from_millis(n), 0.01, MS);
+            slack.on_round(Time::from_millis(n), 0.01, true);
         }
         assert_eq!((slack.burst(1e6), slack.bytes(1e6)), (MS * 12, 50_000.0));
-        slack.on_round(Time::from_millis(100), 0.1, MS);
+        slack.on_round(Time::from_millis(100), 0.1, true);
         assert_eq!(slack.bytes(1e6), 25_000.0);
         for n in 100..1100 {
-            slack.on_round(Time::from_millis(n), 0.01, MS);
+            slack.on_round(Time::from_millis(n), 0.01, true);
         }
         assert_eq!(slack.bytes(1e6), 25_000.0);
     }
 
     #[test]
     fn it_does_not_grow_on_a_long_path_nor_beyond_what_buffers_take() {
-        let mut long = Slack::default();
-        let mut short = Slack::default();
+        let mut long = Slack::new(false);
+        let mut short = Slack::new(false);
+        let mut inside = Slack::new(true);
         for n in 0..100 {
-            long.on_round(Time::from_millis(n * 20), 0.0, MS * 20);
-            short.on_round(Time::from_millis(n * 20), 0.0, MS / 10);
+            long.on_round(Time::from_millis(n * 20), 0.0, false);
+            short.on_round(Time::from_millis(n * 20), 0.0, true);
+            inside.on_round(Time::from_millis(n * 20), 0.0, true);
         }
         assert_eq!(long.bytes(1e7), 20_000.0);
-        assert_eq!(short.bytes(1e8), MOST_SLACK_BYTES);
+        assert_eq!((short.bytes(1e8), inside.bytes(1e8)), (MOST_SLACK_BYTES, MOST_SLACK_INSIDE));
         assert_eq!(short.bytes(1e9), 2e6);
         assert_eq!(short.burst(1e9), MS / 4);
     }

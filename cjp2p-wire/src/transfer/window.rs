@@ -42,6 +42,8 @@ pub const FULL_ROUNDS: u32 = 3;
 /// The window before anything is known, in blocks. More than the ten of RFC 6928: doubling gets from those to these in two
 /// rounds, and on a long path each is felt.
 pub const INITIAL_BLOCKS: u64 = 32;
+/// And in bytes, where blocks are long. Many getters may begin at once on one machine.
+pub const MOST_INITIAL: u64 = 256 << 10;
 /// The window never falls below this many blocks.
 pub const MIN_BLOCKS: u64 = 4;
 /// A round that lost more than this share, while the delay rose too, met a full queue.
@@ -80,10 +82,12 @@ enum Mode {
 pub struct Window {
     mode: Mode,
     block: u64,
+    is_inside: bool,
     in_flight: u64,
     delivered: u64,
     delivered_at: Time,
     first_sent_at: Time,
+    restarted_at: Time,
     app_limited_until: u64,
     // Invariant: rates fall and rounds rise from front to back; the front is the maximum.
     rates: VecDeque<RateSample>,
@@ -119,10 +123,12 @@ impl Window {
         Window {
             mode: Mode::Startup,
             block,
+            is_inside: false,
             in_flight: 0,
             delivered: 0,
             delivered_at: Time::ZERO,
             first_sent_at: Time::ZERO,
+            restarted_at: Time::ZERO,
             app_limited_until: 0,
             rates: VecDeque::new(),
             round: 0,
@@ -134,7 +140,7 @@ impl Window {
             is_stretched: false,
             courtesy: Courtesy::default(),
             startup: Startup::default(),
-            slack: Slack::default(),
+            slack: Slack::new(false),
             initial_rate: 0.0,
             full_rate: 0.0,
             full_rounds: 0,
@@ -147,6 +153,18 @@ impl Window {
     /// Sets the size of an answer, when the path's is found out.
     pub fn set_block(&mut self, block: u64) {
         self.block = block;
+    }
+
+    /// Says whether the path stays within the machine. There is no queue then to be shared with others, and what seems to be
+    /// one are processes that wait for their turn.
+    pub fn set_inside(&mut self, is_inside: bool) {
+        self.is_inside = is_inside;
+        self.slack = Slack::new(is_inside);
+    }
+
+    /// See [`Window::set_inside`].
+    pub fn is_inside(&self) -> bool {
+        self.is_inside
     }
 
     /// Bytes asked for and neither arrived nor lost.
@@ -172,7 +190,7 @@ impl Window {
     pub fn size(&self, min_rtt: Duration) -> u64 {
         let rate = self.estimate();
         if rate == 0.0 {
-            return INITIAL_BLOCKS * self.block;
+            return self.first_window();
         }
         let product = rate * min_rtt.as_secs_f64();
         let gain = match self.mode {
@@ -181,9 +199,15 @@ impl Window {
             _ if self.is_stretched => STRETCHED_WINDOW,
             _ => CRUISE_WINDOW,
         };
-        let floor = if self.initial_rate > 0.0 { INITIAL_BLOCKS } else { MIN_BLOCKS } * self.block;
-        let size = gain * product + self.slack.bytes(rate);
+        let floor = if self.initial_rate > 0.0 { self.first_window() } else { MIN_BLOCKS * self.block };
+        // Nothing but the path itself shows its length.
+        let slack = if matches!(self.mode, Mode::ProbeRtt { .. }) { 0.0 } else { self.slack.bytes(rate) };
+        let size = gain * product + slack;
         (size as u64).max(floor)
+    }
+
+    fn first_window(&self) -> u64 {
+        (INITIAL_BLOCKS * self.block).min(MOST_INITIAL.max(MIN_BLOCKS * self.block))
     }
 
     /// The rate by which the window is sized. While it is still being found, what a part of a round trip brought counts
@@ -297,7 +321,7 @@ impl Window {
         self.round_delivered += bytes;
         self.round_min_rtt = self.round_min_rtt.min(path.latest);
         if self.rates.is_empty() {
-            self.initial_rate = (INITIAL_BLOCKS * self.block) as f64 / path.min.as_secs_f64().max(1e-6);
+            self.initial_rate = self.first_window() as f64 / path.min.as_secs_f64().max(1e-6);
         }
 
         let new_round = stamp.delivered >= self.round_ends_at;
@@ -308,7 +332,7 @@ impl Window {
         // The sending side may have been the slower one: take the longer of the two spans.
         let span = now.since(stamp.delivered_at).max(stamp.sent_at.since(stamp.first_sent_at));
         // A span shorter than the round trip is an artefact of batching.
-        if span >= path.min && !span.is_zero() {
+        if span >= path.min && !span.is_zero() && stamp.sent_at >= self.restarted_at {
             let rate = (self.delivered - stamp.delivered) as f64 / span.as_secs_f64();
             if !stamp.app_limited || rate > self.rate() {
                 self.note_rate(now, rate);
@@ -335,11 +359,17 @@ impl Window {
         }
     }
 
-    /// Forgets the path's rate, as after silence: it may be another path now.
-    pub fn restart(&mut self) {
+    /// Forgets the path's rate, as after silence: it may be another path now. What is on its way measures the silence too, and
+    /// so nothing of the path.
+    pub fn restart(&mut self, now: Time) {
         *self = Window {
+            is_inside: self.is_inside,
+            slack: Slack::new(self.is_inside),
             in_flight: self.in_flight,
             delivered: self.delivered,
+            delivered_at: now,
+            first_sent_at: now,
+            restarted_at: now,
             round_ends_at: self.delivered,
             ..Window::new(self.block)
         };
@@ -378,7 +408,7 @@ impl Window {
             self.long_since = None;
             self.is_stretched = false;
         }
-        self.slack.on_round(now, loss, path.min);
+        self.slack.on_round(now, loss, path.is_short);
         self.round_lost = 0;
         self.round_delivered = 0;
         let is_heavy = loss > HEAVY_LOSS && path.latest > path.min.mul_f64(HEAVY_LOSS_DELAY);
@@ -387,7 +417,7 @@ impl Window {
             Mode::Startup | Mode::Drain => {}
             _ => {
                 let rate = self.rate();
-                if self.courtesy.on_round(now, round, path.min, rate) {
+                if !self.is_inside && self.courtesy.on_round(now, round, path.min, rate) {
                     log::trace!("{now:?} cut from {rate:.0} bytes/s: the queue ran over");
                     self.cruise(now);
                 } else if is_heavy && !self.courtesy.holds_back() {
@@ -460,6 +490,8 @@ pub struct PathTimes {
     pub latest: Duration,
     /// Whether the smallest was measured so long ago that it should be measured anew.
     pub min_is_old: bool,
+    /// Whether the path is a short one: see [`SHORT_PATH`](crate::transfer::slack::SHORT_PATH).
+    pub is_short: bool,
 }
 
 #[cfg(test)]

@@ -12,7 +12,6 @@ use super::rarity::Rarity;
 use crate::content_id::Hash;
 use crate::transfer::blobs::{JobId, PROOF_LEN};
 use crate::transfer::ranges::RangeSet;
-use crate::transfer::slack::SHORT_PATH;
 use crate::tree::{GROUP_LEN, Geometry, LEAF_LEN, TreeVerifier};
 
 /// Content up to this length is gathered whole and checked against its root at once, without its tree.
@@ -36,7 +35,7 @@ pub(super) const MAX_SPARE: usize = 4;
 /// How long an extent should be on such a path: a power of two between [`SMALL_EXTENT`] and a group. On a long path many
 /// extents wait for what was lost, and little is lost with them if the process dies.
 pub(super) fn unit(path: &PathTerms) -> u64 {
-    if path.shortest > SHORT_PATH {
+    if !path.is_short {
         return if path.block >= LARGE_BLOCK { LARGE_EXTENT } else { SMALL_EXTENT };
     }
     let length = (path.rate * EXTENT_TIME.as_secs_f64()) as u64;

@@ -121,8 +121,8 @@ pub struct PathTerms {
     pub blocks: u64,
     /// The path's round trip.
     pub round_trip: Duration,
-    /// The shortest round trip seen lately.
-    pub shortest: Duration,
+    /// Whether it is a short one: see [`SHORT_PATH`](crate::transfer::slack::SHORT_PATH).
+    pub is_short: bool,
     /// The path's rate in bytes per second; zero while unknown.
     pub rate: f64,
 }

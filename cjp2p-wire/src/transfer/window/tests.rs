@@ -2,6 +2,7 @@ use std::collections::VecDeque;
 
 use super::*;
 use crate::transfer::rtt::{MIN_RTT_WINDOW, Rtt};
+use crate::transfer::slack::SHORT_PATH;
 
 const BLOCK: u64 = 1500;
 const STEP: Duration = Duration::from_micros(100);
@@ -60,6 +61,7 @@ impl Model {
                     min: self.rtt.min(),
                     latest: self.rtt.latest(),
                     min_is_old: self.now.since(self.rtt.min_at()) > MIN_RTT_WINDOW * 9 / 10,
+                    is_short: self.delay <= SHORT_PATH,
                 };
                 self.delivered += BLOCK;
                 self.window.on_arrived(self.now, stamp, BLOCK, times);
