@@ -28,10 +28,10 @@ use crate::peers::Peers;
 use crate::place::Places;
 use crate::ranges::Ranges;
 use crate::report::{Effort, Report};
+use crate::sinks::Destination;
 use crate::sinks::partial::{Prepared, prepare};
 use crate::sinks::stream::{Output, Stream};
 use crate::sinks::temporary::Temporary;
-use crate::sinks::{Destination, judge};
 use crate::store::Store;
 use crate::tasks::Tasks;
 
@@ -56,6 +56,8 @@ pub(crate) struct Getter {
     jobs: BTreeMap<u64, Job>,
     by_fetch: BTreeMap<JobId, u64>,
     tasks: Tasks<Outcome>,
+    /// Threads for what is staged alone. They may have much to do for long, and what others wait for is short.
+    hashing: Tasks<Outcome>,
     peers: Peers,
     places: Places,
     output: Option<Output>,
@@ -107,6 +109,7 @@ impl Getter {
             jobs: BTreeMap::new(),
             by_fetch: BTreeMap::new(),
             tasks: Tasks::start(&waker).map_err(failed("threads"))?,
+            hashing: Tasks::start(&waker).map_err(failed("threads"))?,
             peers: Peers::new(state.map(PeerFile::new), cli.peers, waker.clone()),
             places,
             output,
@@ -138,6 +141,7 @@ impl Getter {
                 self.show_progress();
                 return Ok(None);
             }
+            self.hash_staged();
             let until = self.event_loop.now() + LOOK_EVERY;
             let wake = self
                 .event_loop
@@ -232,13 +236,14 @@ impl Getter {
 
     fn begin_fetch(&mut self, number: u64, destination: Box<dyn Destination>, resume: Option<Resume>) {
         let Some(job) = self.jobs.get_mut(&number) else { return };
-        job.resumed = resume.as_ref().map_or(0, |resume| resume.done.total());
+        let done = resume.as_ref().map(|resume| resume.done.clone()).unwrap_or_default();
+        job.resumed = done.total();
         self.progress.add_there(job.resumed);
         let now = self.event_loop.now();
         let spec = self.limits.spec(job.id.clone(), &self.ranges, resume, job.paths.is_none());
         let fetch = self.node.start_fetch(now, spec);
         job.step = Step::Fetching(fetch);
-        self.store.insert(fetch, &job.id, destination);
+        self.store.insert(fetch, &job.id, destination, done);
         self.by_fetch.insert(fetch, number);
         self.event_loop.drain(&mut self.node, &mut self.events);
         let peers: Vec<_> = self.peers.iter().map(|(address, peer)| (address, peer.suggested)).collect();
@@ -254,7 +259,7 @@ impl Getter {
 
     /// Another thread has something to tell.
     fn on_woken(&mut self) -> Result<(), ToolError> {
-        while let Some(outcome) = self.tasks.outcome() {
+        while let Some(outcome) = self.tasks.outcome().or_else(|| self.hashing.outcome()) {
             self.take_outcome(outcome)?;
         }
         let fetches: Vec<(u64, JobId)> =
@@ -278,20 +283,14 @@ impl Getter {
         match outcome {
             Outcome::Prepared(number, Ok(prepared)) => self.on_prepared(number, prepared),
             Outcome::Prepared(number, Err(error)) => self.fail(number, &error),
-            Outcome::Judged(number, right) => {
-                let Some(fetch) = self.jobs.get(&number).and_then(Job::fetch) else { return Ok(()) };
-                match right {
-                    Ok(right) => {
-                        self.set_step(number, Step::Fetching(fetch));
-                        self.node.on_verdict(self.event_loop.now(), fetch, right, &mut self.store);
-                        self.event_loop.drain(&mut self.node, &mut self.events);
-                        Ok(())
-                    }
-                    Err(error) => {
-                        let error = self.store.failure(fetch, error);
-                        self.fail(number, &error)
-                    }
+            Outcome::Hashed(fetch, piece) => {
+                let Some(&number) = self.by_fetch.get(&fetch) else { return Ok(()) };
+                if let Err(error) = self.store.on_hashed(fetch, piece) {
+                    let error = self.store.failure(fetch, error);
+                    return self.fail(number, &error);
                 }
+                self.judge(number);
+                Ok(())
             }
             Outcome::Published(number, Ok(())) => {
                 if let Some(fetch) = self.jobs.get(&number).and_then(Job::fetch) {
@@ -300,6 +299,24 @@ impl Getter {
                 self.complete(number, false)
             }
             Outcome::Published(number, Err(error)) => self.fail(number, &error),
+        }
+    }
+
+    /// Has threads hash what was staged, as far as it can be hashed yet.
+    fn hash_staged(&mut self) {
+        for (fetch, file, piece) in self.store.pieces() {
+            self.hashing.run(move || Outcome::Hashed(fetch, file.and_then(|file| piece.hash(&file))));
+        }
+    }
+
+    /// Tells the fetch whether what was staged is right, once all is staged and hashed.
+    fn judge(&mut self, number: u64) {
+        let Some(Job { id, step: Step::Judging(fetch), .. }) = self.jobs.get(&number) else { return };
+        let fetch = *fetch;
+        if let Some(right) = self.store.verdict(fetch, id) {
+            self.set_step(number, Step::Fetching(fetch));
+            self.node.on_verdict(self.event_loop.now(), fetch, right, &mut self.store);
+            self.event_loop.drain(&mut self.node, &mut self.events);
         }
     }
 
@@ -352,12 +369,9 @@ impl Getter {
         match event {
             FetchEvent::Length(length) => self.store.on_length(fetch, length),
             FetchEvent::Staged(length) => {
-                let staged = self.store.staged(fetch);
-                let Some(job) = self.jobs.get_mut(&number) else { return Ok(()) };
-                job.step = Step::Judging(fetch);
-                let id = job.id.clone();
-                self.tasks
-                    .run(move || Outcome::Judged(number, staged.and_then(|file| judge(&id, &file, length))));
+                self.store.on_all_staged(fetch, length);
+                self.set_step(number, Step::Judging(fetch));
+                self.judge(number);
             }
             FetchEvent::Complete(length) => {
                 let Some(job) = self.jobs.get_mut(&number) else { return Ok(()) };

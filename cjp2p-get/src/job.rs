@@ -11,6 +11,7 @@ use cjp2p_wire::transfer::fetch::{Failure, Progress, Resume, Spec};
 
 use crate::place::Paths;
 use crate::ranges::Ranges;
+use crate::running_hash::Piece;
 use crate::sinks::partial::Prepared;
 
 /// What is being done for an id.
@@ -38,7 +39,7 @@ pub(crate) enum Step {
     Locked(Time),
     /// It is fetched.
     Fetching(JobId),
-    /// A thread hashes what was staged.
+    /// All is staged, and threads hash the rest of it.
     Judging(JobId),
     /// A thread does the last step.
     Publishing(JobId),
@@ -47,7 +48,8 @@ pub(crate) enum Step {
 /// What a thread brought to an end for the id of this number.
 pub(crate) enum Outcome {
     Prepared(u64, Result<Prepared, ToolError>),
-    Judged(u64, io::Result<bool>),
+    /// Of what this fetch staged.
+    Hashed(JobId, io::Result<Piece>),
     Published(u64, Result<(), ToolError>),
 }
 

@@ -11,6 +11,7 @@ mod place;
 mod ranges;
 mod report;
 mod run;
+mod running_hash;
 mod sinks;
 mod store;
 mod tasks;

@@ -7,8 +7,10 @@ use std::io;
 use cjp2p_wire::content_id::{ContentId, Hash};
 use cjp2p_wire::tool::ToolError;
 use cjp2p_wire::transfer::blobs::{JobId, Library, Parts, Read, Sink};
+use cjp2p_wire::transfer::ranges::RangeSet;
 use cjp2p_wire::tree::{Run, TreeVerifier, Verified};
 
+use crate::running_hash::{Piece, RunningHash};
 use crate::sinks::{Destination, Publication};
 
 /// Finished contents that stay shared. Each is an open file, of which a process has only so many.
@@ -19,6 +21,8 @@ const MAX_FINISHED: usize = 128;
 pub(crate) struct Store {
     destinations: BTreeMap<JobId, Box<dyn Destination>>,
     by_id: BTreeMap<ContentId, JobId>,
+    /// Of what is staged and has to have a SHA-256 hash in the end.
+    hashes: BTreeMap<JobId, RunningHash>,
     /// BLAKE3 hashes by the SHA-256 hash of the same content, of what is here whole and right.
     hints: BTreeMap<Hash, (Hash, JobId)>,
     /// The longest finished first.
@@ -26,8 +30,17 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// Has what `job` fetches go to `destination`.
-    pub(crate) fn insert(&mut self, job: JobId, id: &ContentId, destination: Box<dyn Destination>) {
+    /// Has what `job` fetches go to `destination`, which has the bytes `done` already.
+    pub(crate) fn insert(
+        &mut self,
+        job: JobId,
+        id: &ContentId,
+        destination: Box<dyn Destination>,
+        done: RangeSet,
+    ) {
+        if let ContentId::Sha256(hash) = id {
+            self.hashes.insert(job, RunningHash::new(*hash, done));
+        }
         self.destinations.insert(job, destination);
         self.by_id.insert(id.clone(), job);
         if let ContentId::Blake3(root) = id {
@@ -49,9 +62,37 @@ impl Store {
         }
     }
 
-    /// What is staged, to be hashed.
-    pub(crate) fn staged(&mut self, job: JobId) -> io::Result<File> {
-        self.get(job)?.staged()
+    /// What can be hashed now of what is staged, each with the file that it is in.
+    pub(crate) fn pieces(&mut self) -> Vec<(JobId, io::Result<File>, Piece)> {
+        let pieces = self.hashes.iter_mut().filter_map(|(&job, hash)| Some((job, hash.next_piece()?)));
+        let pieces: Vec<_> = pieces.collect();
+        let with_file =
+            |(job, piece)| (job, self.get(job).and_then(|destination| destination.staged()), piece);
+        pieces.into_iter().map(with_file).collect()
+    }
+
+    /// A piece is hashed.
+    pub(crate) fn on_hashed(&mut self, job: JobId, piece: io::Result<Piece>) -> io::Result<()> {
+        match self.hashes.get_mut(&job) {
+            Some(hash) => hash.on_hashed(piece),
+            // The fetch ended meanwhile.
+            None => Ok(()),
+        }
+    }
+
+    /// All of the content is staged.
+    pub(crate) fn on_all_staged(&mut self, job: JobId, length: u64) {
+        if let Some(hash) = self.hashes.get_mut(&job) {
+            hash.on_end(length);
+        }
+    }
+
+    /// Whether all that is staged is the content `id`, once that is known. Of a plain name nobody can tell.
+    pub(crate) fn verdict(&mut self, job: JobId, id: &ContentId) -> Option<bool> {
+        match id {
+            ContentId::Name(_) => Some(true),
+            _ => self.hashes.get_mut(&job)?.verdict(),
+        }
     }
 
     /// Why nothing more can be written, where that is known.
@@ -83,6 +124,7 @@ impl Store {
 
     /// Everything is here and right: the last step.
     pub(crate) fn publish(&mut self, job: JobId, length: u64) -> Option<Publication> {
+        self.hashes.remove(&job);
         self.destinations.get_mut(&job).map(|destination| destination.publish(length))
     }
 
@@ -115,6 +157,7 @@ impl Store {
 
     fn remove(&mut self, job: JobId) {
         self.destinations.remove(&job);
+        self.hashes.remove(&job);
         self.by_id.retain(|_, other| *other != job);
         self.hints.retain(|_, (_, other)| *other != job);
     }
@@ -158,11 +201,19 @@ impl Sink for Store {
     }
 
     fn stage(&mut self, job: JobId, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.get(job)?.stage(offset, bytes)
+        self.get(job)?.stage(offset, bytes)?;
+        if let Some(hash) = self.hashes.get_mut(&job) {
+            hash.on_staged(offset..offset + bytes.len() as u64);
+        }
+        Ok(())
     }
 
     fn restage(&mut self, job: JobId) -> io::Result<()> {
-        self.get(job)?.restage()
+        self.get(job)?.restage()?;
+        if let Some(hash) = self.hashes.get_mut(&job) {
+            hash.on_restaged();
+        }
+        Ok(())
     }
 
     fn keep_run(&mut self, job: JobId, length: u64, run: Run, bytes: &[u8]) -> io::Result<()> {
@@ -171,5 +222,47 @@ impl Sink for Store {
 
     fn room(&self, job: JobId) -> u64 {
         self.destinations.get(&job).map_or(0, |destination| destination.room())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use sha2::{Digest, Sha256};
+
+    use super::*;
+    use crate::sinks::stream::Output;
+    use crate::sinks::temporary::Temporary;
+
+    const MEBIBYTE: u64 = 1 << 20;
+
+    fn hash_all(store: &mut Store) {
+        for (job, file, piece) in store.pieces() {
+            let piece = file.and_then(|file| piece.hash(&file));
+            store.on_hashed(job, piece).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_is_staged_is_hashed_while_it_comes_and_again_where_it_was_wrong() {
+        let folder = tempfile::tempdir().unwrap();
+        let output = Output::device(Path::new("/dev/null")).unwrap();
+        let bytes = vec![7; 2 * MEBIBYTE as usize];
+        let (job, id) = (JobId(3), ContentId::Sha256(Sha256::digest(&bytes).into()));
+        let mut store = Store::default();
+        let destination = Temporary::new(folder.path(), output).unwrap();
+        store.insert(job, &id, Box::new(destination), RangeSet::new());
+        for (byte, right) in [(8, false), (7, true)] {
+            store.stage(job, MEBIBYTE, &bytes[..MEBIBYTE as usize]).unwrap();
+            assert!(store.pieces().is_empty());
+            store.stage(job, 1, &bytes[1..MEBIBYTE as usize]).unwrap();
+            store.stage(job, 0, &[byte]).unwrap();
+            hash_all(&mut store);
+            assert_eq!(store.verdict(job, &id), None);
+            store.on_all_staged(job, 2 * MEBIBYTE);
+            assert_eq!(store.verdict(job, &id), Some(right), "all was hashed before");
+            store.restage(job).unwrap();
+        }
     }
 }

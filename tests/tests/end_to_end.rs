@@ -1,8 +1,11 @@
 //! The tools together, as a person uses them: a folder shared, and files fetched from it.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::process::{Output, Stdio};
+use std::thread;
+use std::time::Duration;
 
 use cjp2p_tests::content;
 use cjp2p_tests::real::host::Host;
@@ -201,6 +204,61 @@ fn by_its_sha256_hash_content_is_checked_while_it_comes_by_the_tree_that_the_ser
     // All of the tree would be 24 KB; groups that come whole need only what is above their leaves.
     assert!((4_000..200_000).contains(&tree), "{complete}");
     assert!(fs::read(bench.path("copy")).expect("the copy") == bytes);
+}
+
+/// Kills a fetch of this id to `copy` when so many bytes have come, or nearly.
+fn kill_a_fetch(bench: &Bench, server: &Server, id: &str, at: u64) {
+    let mut child = tool("cjp2p-get", &bench.path("get-state"))
+        .args(["--quiet", "--peer", &server.address.to_string(), "-o", "copy", id])
+        .current_dir(bench.folder.path())
+        .spawn()
+        .expect("cjp2p-get starts");
+    let blocks = || fs::metadata(bench.path("copy.cjp2p-part")).map_or(0, |found| found.blocks());
+    while blocks() * 512 < at {
+        assert!(child.try_wait().expect("a child").is_none(), "it ended before it was killed");
+        thread::sleep(Duration::from_millis(5));
+    }
+    child.kill().expect("it is killed");
+    child.wait().expect("it ended");
+}
+
+#[test]
+fn a_fetch_by_sha256_that_was_killed_is_hashed_from_its_beginning_when_it_goes_on() {
+    const MIB: u64 = 1 << 20;
+    let bench = Bench::new();
+    // Several times what is hashed at a time.
+    let bytes = content::bytes(9, 41 * MIB as usize + 5);
+    bench.share("file", &bytes);
+    let slow = bench.serve(&["--rate", "24M"]);
+    let id = slow.ids("file")[1].clone();
+    let get = |server: &Server| {
+        let output = tool("cjp2p-get", &bench.path("get-state"))
+            .args(["--quiet", "--json", "--peer", &server.address.to_string(), "-o", "copy", &id])
+            .current_dir(bench.folder.path())
+            .output()
+            .expect("cjp2p-get runs");
+        assert_done(&output);
+        assert!(fs::read(bench.path("copy")).expect("the copy") == bytes);
+        fs::remove_file(bench.path("copy")).expect("the copy is removed");
+        let line: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one line of JSON");
+        ["resumed", "received"].map(|key| line[key].as_u64().expect("a number"))
+    };
+
+    kill_a_fetch(&bench, &slow, &id, 20 * MIB);
+    let [resumed, received] = get(&slow);
+    assert!(resumed > 18 * MIB && received < 30 * MIB, "{resumed} was there, {received} came");
+
+    // What was hashed while the rest came turns out wrong, and is fetched and hashed anew.
+    kill_a_fetch(&bench, &slow, &id, 20 * MIB);
+    drop(slow);
+    let server = bench.serve(&[]);
+    let partial = OpenOptions::new().write(true).open(bench.path("copy.cjp2p-part")).expect("the partial");
+    partial.write_all_at(&[!bytes[9 << 20]], 9 << 20).expect("a byte is changed");
+    let [_, received] = get(&server);
+    assert!(received > 41 * MIB, "{received} came");
+
+    // To a pipe it goes by another file.
+    assert!(bench.get(&server.address.to_string(), &[&id]).stdout == bytes);
 }
 
 #[test]

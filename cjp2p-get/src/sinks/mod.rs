@@ -11,6 +11,7 @@ pub(crate) mod temporary;
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
 use cjp2p_wire::content_id::ContentId;
@@ -113,17 +114,17 @@ pub(crate) trait Destination: Send {
     fn failure(&self, error: io::Error) -> ToolError;
 }
 
-/// Whether a staged file of `length` bytes is the content `id`. Of a plain name nobody can tell.
+/// Whether a file of `length` bytes is the content `id`. Of a plain name nobody can tell.
 pub(crate) fn judge(id: &ContentId, file: &File, length: u64) -> io::Result<bool> {
     match id {
         ContentId::Sha256(hash) => {
             let mut hasher = Sha256::new();
-            read_through(file, length, |bytes| hasher.update(bytes))?;
+            read_through(file, 0..length, |bytes| hasher.update(bytes))?;
             Ok(hasher.finalize()[..] == hash[..])
         }
         ContentId::Blake3(hash) => {
             let mut hasher = blake3::Hasher::new();
-            read_through(file, length, |bytes| {
+            read_through(file, 0..length, |bytes| {
                 hasher.update(bytes);
             })?;
             Ok(hasher.finalize().as_bytes() == hash)
@@ -132,15 +133,18 @@ pub(crate) fn judge(id: &ContentId, file: &File, length: u64) -> io::Result<bool
     }
 }
 
-/// Hands the first `length` bytes of a file to `each`, piece by piece.
-fn read_through(file: &File, length: u64, mut each: impl FnMut(&[u8])) -> io::Result<()> {
-    let mut buffer = vec![0; 256 << 10];
-    let mut offset = 0;
-    while offset < length {
-        let part = buffer.len().min(usize::try_from(length - offset).unwrap_or(usize::MAX));
-        file.read_exact_at(&mut buffer[..part], offset)?;
-        each(&buffer[..part]);
-        offset += part as u64;
+/// Bytes that are read at once.
+const BUFFER: u64 = 256 << 10;
+
+/// Hands these bytes of a file to `each`, piece by piece.
+pub(crate) fn read_through(file: &File, range: Range<u64>, mut each: impl FnMut(&[u8])) -> io::Result<()> {
+    let mut offset = range.start;
+    let mut buffer = vec![0; BUFFER as usize];
+    while offset < range.end {
+        let part = &mut buffer[..BUFFER.min(range.end - offset) as usize];
+        file.read_exact_at(part, offset)?;
+        each(part);
+        offset += part.len() as u64;
     }
     Ok(())
 }

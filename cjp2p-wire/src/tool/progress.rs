@@ -226,7 +226,7 @@ impl State {
         let rate = (moved as f64 / elapsed.as_secs_f64().max(0.001)) as u64;
         let all = size::human(self.done);
         match moved {
-            0 => format!("{all}, all of it there already"),
+            0 if self.there > 0 => format!("{all}, all of it there already"),
             _ if moved == self.done => {
                 format!("{all} in {}, {}/s", duration::human(elapsed), size::human(rate))
             }
@@ -308,6 +308,16 @@ mod tests {
             resumed.summary(Duration::from_secs(2)),
             "1.0 MiB in 2.0s, 512.0 KiB/s; 5.0 MiB with what was there"
         );
+    }
+
+    #[test]
+    fn where_nothing_was_there_the_summary_is_of_all_even_of_nothing() {
+        let all = State { done: 10 << 20, ..HALF };
+        assert_eq!(all.summary(Duration::from_secs(4)), "10.0 MiB in 4.0s, 2.5 MiB/s");
+        let nothing = State { done: 0, total: Some(0), ..HALF };
+        assert_eq!(nothing.summary(Duration::from_secs(1)), "0 B in 1.0s, 0 B/s");
+        let resumed = State { there: 5 << 20, ..HALF };
+        assert_eq!(resumed.summary(Duration::from_secs(1)), "5.0 MiB, all of it there already");
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub mod growth;
 pub mod namespace;
 pub mod packet;
 pub mod programs;
+pub mod rows;
 pub mod scratch;
 pub mod table;
 pub mod tcp;

@@ -1,7 +1,6 @@
 //! The wires between the hosts of a lab: the links of the simulation, for whole packets, with time as an argument.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use cjp2p_wire::time::Time;
 
 use super::packet::{self, End};
 use crate::sim::Link;
+use crate::sim::agenda::Agenda;
 use crate::sim::link::Wire;
 
 /// How many hosts there can be.
@@ -74,29 +74,10 @@ impl Router {
 
 /// A packet on its way.
 struct Flight {
-    at: Time,
-    order: u64,
     to: usize,
     /// Whether it has passed the receiver's own link too.
     arrives: bool,
     packet: Vec<u8>,
-}
-
-impl PartialEq for Flight {
-    fn eq(&self, other: &Self) -> bool {
-        (self.at, self.order) == (other.at, other.order)
-    }
-}
-impl Eq for Flight {}
-impl PartialOrd for Flight {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Flight {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.at, self.order).cmp(&(other.at, other.order))
-    }
 }
 
 /// A star of hosts. A packet passes the uplink of its sender, then the downlink of its receiver.
@@ -104,8 +85,7 @@ impl Ord for Flight {
 /// Each direction of each link has a queue of its own. What changes holds for packets that come after.
 pub struct Wires {
     hosts: Vec<Host>,
-    flights: BinaryHeap<Reverse<Flight>>,
-    order: u64,
+    flights: Agenda<Flight>,
     apart: BTreeSet<(usize, usize)>,
     random: fastrand::Rng,
 }
@@ -124,8 +104,7 @@ impl Wires {
         };
         Wires {
             hosts: links.iter().map(host).collect(),
-            flights: BinaryHeap::new(),
-            order: 0,
+            flights: Agenda::default(),
             apart: BTreeSet::new(),
             random: fastrand::Rng::with_seed(seed),
         }
@@ -199,10 +178,7 @@ impl Wires {
 
     /// The next packet that has arrived by now, and the host to give it to. Ask until there is none.
     pub fn receive(&mut self, now: Time) -> Option<(usize, Vec<u8>)> {
-        while self.next_due().is_some_and(|at| at <= now) {
-            let Some(Reverse(mut flight)) = self.flights.pop() else {
-                break;
-            };
+        while let Some((at, mut flight)) = self.flights.take(now) {
             let host = &mut self.hosts[flight.to];
             if !host.is_up {
                 continue;
@@ -210,7 +186,7 @@ impl Wires {
             let bytes = flight.packet.len();
             if !flight.arrives {
                 if !host.link.loses_packet(bytes, &mut self.random)
-                    && let Some(through) = host.down.send_bytes(flight.at, bytes, &host.link)
+                    && let Some(through) = host.down.send_bytes(at, bytes, &host.link)
                 {
                     let at = through + host.link.delay;
                     self.fly(at, flight.to, true, flight.packet);
@@ -234,12 +210,11 @@ impl Wires {
 
     /// When [`Wires::receive`] is to be asked next.
     pub fn next_due(&self) -> Option<Time> {
-        self.flights.peek().map(|Reverse(flight)| flight.at)
+        self.flights.next_time()
     }
 
     fn fly(&mut self, at: Time, to: usize, arrives: bool, packet: Vec<u8>) {
-        self.order += 1;
-        self.flights.push(Reverse(Flight { at, order: self.order, to, arrives, packet }));
+        self.flights.add(at, Flight { to, arrives, packet });
     }
 }
 

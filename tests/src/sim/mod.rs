@@ -2,6 +2,7 @@
 //!
 //! Everything that happens follows from the seed. Time is jumped over, so hours pass in seconds.
 
+pub mod agenda;
 pub mod liars;
 pub mod link;
 pub mod memory;

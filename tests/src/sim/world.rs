@@ -1,12 +1,12 @@
 //! The network and its clock.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use cjp2p_wire::time::Time;
 
+use super::agenda::Agenda;
 use super::link::{Link, Wire};
 use super::peer::Peer;
 
@@ -70,29 +70,6 @@ enum What {
     },
 }
 
-struct Scheduled {
-    at: Time,
-    order: u64,
-    what: What,
-}
-
-impl PartialEq for Scheduled {
-    fn eq(&self, other: &Self) -> bool {
-        (self.at, self.order) == (other.at, other.order)
-    }
-}
-impl Eq for Scheduled {}
-impl PartialOrd for Scheduled {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Scheduled {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.at, self.order).cmp(&(other.at, other.order))
-    }
-}
-
 /// A network of hosts.
 pub struct World {
     now: Time,
@@ -100,8 +77,7 @@ pub struct World {
     hosts: BTreeMap<SocketAddr, Host>,
     /// Hosts whose link is that of another.
     behind: BTreeMap<SocketAddr, SocketAddr>,
-    agenda: BinaryHeap<Reverse<Scheduled>>,
-    order: u64,
+    agenda: Agenda<What>,
     /// Everything that leaves a host passes here first: (time, from, to, payload).
     watch: Option<Watch>,
 }
@@ -116,8 +92,7 @@ impl World {
             random: fastrand::Rng::with_seed(seed),
             hosts: BTreeMap::new(),
             behind: BTreeMap::new(),
-            agenda: BinaryHeap::new(),
-            order: 0,
+            agenda: Agenda::default(),
             watch: None,
         }
     }
@@ -232,12 +207,7 @@ impl World {
 
     /// Sends a datagram with any source address, as a forger may.
     pub fn inject(&mut self, from: SocketAddr, to: SocketAddr, bytes: Vec<u8>) {
-        self.schedule(self.now, What::Downlink { to, from, bytes });
-    }
-
-    fn schedule(&mut self, at: Time, what: What) {
-        self.order += 1;
-        self.agenda.push(Reverse(Scheduled { at, order: self.order, what }));
+        self.agenda.add(self.now, What::Downlink { to, from, bytes });
     }
 
     fn reschedule(&mut self, address: SocketAddr) {
@@ -249,7 +219,7 @@ impl World {
         if at != Time::NEVER && (at < host.wake_at || host.wake_at <= now) {
             host.wake_at = at.max(now);
             let at = host.wake_at;
-            self.schedule(at, What::Timeout { host: address });
+            self.agenda.add(at, What::Timeout { host: address });
         }
     }
 
@@ -274,21 +244,15 @@ impl World {
             }
             let at = left + host.link.delay(&mut self.random);
             if self.random.f64() < host.link.duplication {
-                self.schedule(at, What::Downlink { to, from, bytes: bytes.clone() });
+                self.agenda.add(at, What::Downlink { to, from, bytes: bytes.clone() });
             }
-            self.schedule(at, What::Downlink { to, from, bytes });
+            self.agenda.add(at, What::Downlink { to, from, bytes });
         }
     }
 
     /// Does the next thing; `false` where nothing is left or it lies after `until`.
     fn step(&mut self, until: Time) -> bool {
-        match self.agenda.peek() {
-            Some(Reverse(next)) if next.at <= until => {}
-            _ => return false,
-        }
-        let Some(Reverse(Scheduled { at, what, .. })) = self.agenda.pop() else {
-            return false;
-        };
+        let Some((at, what)) = self.agenda.take(until) else { return false };
         self.now = at;
         match what {
             What::Downlink { to, from, bytes } => {
@@ -300,7 +264,7 @@ impl World {
                 }
                 if let Some(through) = host.down.send(at, bytes.len(), &host.link) {
                     let at = through + host.link.delay;
-                    self.schedule(at, What::Arrival { to, from, bytes });
+                    self.agenda.add(at, What::Arrival { to, from, bytes });
                 }
             }
             What::Arrival { to, from, bytes } => {

@@ -2,8 +2,6 @@
 //!
 //! `cargo build --release --workspace && sudo target/release/compare`
 
-#![allow(clippy::print_stdout)] // It prints tables.
-
 mod bench;
 mod gets;
 mod hashes;
@@ -18,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use cjp2p_tests::lab::document::Output;
-use cjp2p_tests::lab::{Error, Programs, namespace, scratch};
+use cjp2p_tests::lab::{Error, Programs, rows, scratch};
 use clap::Parser;
 
 use bench::{Bench, MIB};
@@ -37,8 +35,8 @@ const SPARE: u64 = 512 * MIB;
 /// wrong. What needs a program or a right that is not here is told, and counts for nothing.
 #[derive(Parser)]
 struct Cli {
-    /// Only these rows
-    rows: Vec<String>,
+    #[command(flatten)]
+    rows: rows::Chosen,
     /// Runs of each row that count; there is one before them that does not
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
@@ -51,9 +49,6 @@ struct Cli {
     /// Put the tables into this document too, between its lines `<!-- compare -->` and `<!-- end of compare -->`
     #[arg(long, value_name = "FILE")]
     into: Option<PathBuf>,
-    /// List the rows, and end
-    #[arg(long)]
-    list: bool,
 }
 
 /// One row of the table.
@@ -118,31 +113,14 @@ const ROWS: &[Row] = &[
 ];
 
 fn main() -> ExitCode {
-    let mut arguments = std::env::args_os().skip(1);
-    if arguments.next().is_some_and(|first| first == namespace::EXEC) {
-        eprintln!("compare: {}", namespace::become_program(arguments));
-        return ExitCode::FAILURE;
-    }
-    match run(&Cli::parse()) {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("compare: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    rows::main("compare", || run(&Cli::parse()))
 }
 
 fn run(cli: &Cli) -> Result<ExitCode, Error> {
-    if cli.list {
-        ROWS.iter().for_each(|row| println!("{:13} {}", row.name, row.title));
-        return Ok(ExitCode::SUCCESS);
-    }
-    if let Some(unknown) = cli.rows.iter().find(|name| ROWS.iter().all(|row| row.name != **name)) {
-        eprintln!("compare: {unknown}: no such row; --list shows them");
-        return Ok(ExitCode::from(2));
-    }
-    let is_wanted = |row: &&Row| cli.rows.is_empty() || cli.rows.iter().any(|name| name == row.name);
-    let rows: Vec<&Row> = ROWS.iter().filter(is_wanted).collect();
+    let rows = match cli.rows.of("compare", ROWS, |row| (row.name, row.title)) {
+        Ok(rows) => rows,
+        Err(end) => return Ok(end),
+    };
     let size = cli.size * MIB;
     let room = rows.iter().map(|row| (row.room)(size, cli.files.into())).max().unwrap_or(0);
     check_room(room + SPARE)?;

@@ -20,7 +20,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use cjp2p_tests::lab::table::{self, Figure};
-use cjp2p_tests::lab::{Error, Programs, namespace, scratch};
+use cjp2p_tests::lab::{Error, Programs, rows, scratch};
 use clap::Parser;
 
 use bench::Bench;
@@ -30,17 +30,14 @@ use bench::Bench;
 /// Exit status: 0 if every mark is met, 1 if one is missed or something failed, 2 if the command line is wrong.
 #[derive(Parser)]
 struct Cli {
-    /// Only these rows
-    rows: Vec<String>,
+    #[command(flatten)]
+    rows: rows::Chosen,
     /// Runs of each row, of which the table has the median
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
     /// How often the row `kills` kills
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     kills: u32,
-    /// List the rows, and end
-    #[arg(long)]
-    list: bool,
 }
 
 /// One row of the table.
@@ -96,29 +93,14 @@ const ROWS: &[Row] = &[
 ];
 
 fn main() -> ExitCode {
-    let mut arguments = std::env::args_os().skip(1);
-    if arguments.next().is_some_and(|first| first == namespace::EXEC) {
-        eprintln!("links: {}", namespace::become_program(arguments));
-        return ExitCode::FAILURE;
-    }
-    match run(&Cli::parse()) {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("links: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    rows::main("links", || run(&Cli::parse()))
 }
 
 fn run(cli: &Cli) -> Result<ExitCode, Error> {
-    if cli.list {
-        ROWS.iter().for_each(|row| println!("{:13} {}", row.name, row.title));
-        return Ok(ExitCode::SUCCESS);
-    }
-    if let Some(unknown) = cli.rows.iter().find(|name| ROWS.iter().all(|row| row.name != **name)) {
-        eprintln!("links: {unknown}: no such row; --list shows them");
-        return Ok(ExitCode::from(2));
-    }
+    let rows = match cli.rows.of("links", ROWS, |row| (row.name, row.title)) {
+        Ok(rows) => rows,
+        Err(end) => return Ok(end),
+    };
     if !nix::unistd::geteuid().is_root() {
         return Err("network namespaces and TUN interfaces need root".into());
     }
@@ -131,7 +113,7 @@ fn run(cli: &Cli) -> Result<ExitCode, Error> {
 
     print_head(cli);
     let mut all_met = true;
-    for row in ROWS.iter().filter(|row| cli.rows.is_empty() || cli.rows.iter().any(|name| name == row.name)) {
+    for row in rows {
         let runs = if row.once { 1 } else { cli.runs };
         let one = |run| {
             eprintln!("links: {}: run {} of {runs}", row.name, run + 1);
