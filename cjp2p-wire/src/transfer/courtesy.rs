@@ -24,6 +24,8 @@ pub const MAX_CONCESSIONS: u32 = 2;
 pub const HASTY: Duration = Duration::from_secs(1);
 /// For how long it is then not tried.
 pub const STUBBORN: Duration = Duration::from_secs(8);
+/// Twice as long each time that it did not help again, up to this.
+pub const MOST_STUBBORN: Duration = Duration::from_secs(32);
 
 /// What is noted of one round trip.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +36,17 @@ pub struct Round {
     pub lost: bool,
     /// The time its quickest answer took.
     pub quickest: Duration,
+}
+
+/// What to do after a round.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Reaction {
+    /// Go on as before.
+    None,
+    /// The queue ran over: be slower.
+    Slower,
+    /// To be slower did not help: go as fast again as before that, in bytes per second.
+    Regain(f64),
 }
 
 /// How far we hold back.
@@ -47,6 +60,7 @@ pub struct Courtesy {
     // The rate before the first of them.
     conceded_from: f64,
     stubborn_until: Time,
+    stubborn_for: Duration,
 }
 
 impl Default for Courtesy {
@@ -59,6 +73,7 @@ impl Default for Courtesy {
             concessions: 0,
             conceded_from: 0.0,
             stubborn_until: Time::ZERO,
+            stubborn_for: STUBBORN,
         }
     }
 }
@@ -81,15 +96,15 @@ impl Courtesy {
     }
 
     /// Looks at a round that ended, on a path whose shortest round trip is `shortest`, while going at `rate` bytes per
-    /// second. Returns whether the rate is cut.
-    pub fn on_round(&mut self, now: Time, round: Round, shortest: Duration, rate: f64) -> bool {
+    /// second.
+    pub fn on_round(&mut self, now: Time, round: Round, shortest: Duration, rate: f64) -> Reaction {
         let ran_over = round.lost
             && round.quickest != Duration::MAX
             && round.quickest > shortest.mul_f64(STANDING_QUEUE);
         // What was on its way when the rate was cut may still be lost.
         let too_early = round.number <= self.cut_in_round + 1;
         if !ran_over || too_early || now < self.stubborn_until {
-            return false;
+            return Reaction::None;
         }
         if rate < self.cut_from * REGAINED {
             let hasty = now.since(self.cut_at) < HASTY;
@@ -97,19 +112,24 @@ impl Courtesy {
         } else {
             self.concessions = 0;
             self.conceded_from = rate;
+            // It helped the last time, or that was long ago.
+            if now.since(self.stubborn_until) > HASTY {
+                self.stubborn_for = STUBBORN;
+            }
         }
         if self.concessions > MAX_CONCESSIONS {
             self.bound = f64::INFINITY;
             self.concessions = 0;
             self.cut_from = 0.0;
-            self.stubborn_until = now + STUBBORN;
-            return false;
+            self.stubborn_until = now + self.stubborn_for;
+            self.stubborn_for = (self.stubborn_for * 2).min(MOST_STUBBORN);
+            return Reaction::Regain(self.conceded_from);
         }
         self.bound = rate * CUT;
         self.cut_from = rate;
         self.cut_at = now;
         self.cut_in_round = round.number;
-        true
+        Reaction::Slower
     }
 
     /// More was tried, up to `gain` times the bound, and the queue did not run over. What the path carries at the most is
@@ -139,16 +159,16 @@ mod tests {
     #[test]
     fn loss_without_a_standing_queue_is_no_reason_to_slow_down() {
         let mut courtesy = Courtesy::default();
-        assert!(!courtesy.on_round(at(1000), round(10, true, 49), RTT, 100.0));
-        assert!(!courtesy.on_round(at(1040), round(11, false, 80), RTT, 100.0));
+        assert_eq!(courtesy.on_round(at(1000), round(10, true, 49), RTT, 100.0), Reaction::None);
+        assert_eq!(courtesy.on_round(at(1040), round(11, false, 80), RTT, 100.0), Reaction::None);
         assert!(!courtesy.holds_back());
     }
 
     #[test]
     fn a_queue_that_ran_over_is_answered_once_and_made_up_for_in_steps() {
         let mut courtesy = Courtesy::default();
-        assert!(courtesy.on_round(at(1000), round(10, true, 80), RTT, 100.0));
-        assert!(!courtesy.on_round(at(1080), round(11, true, 80), RTT, 70.0));
+        assert_eq!(courtesy.on_round(at(1000), round(10, true, 80), RTT, 100.0), Reaction::Slower);
+        assert_eq!(courtesy.on_round(at(1080), round(11, true, 80), RTT, 70.0), Reaction::None);
         assert_eq!(courtesy.bound(), 70.0);
         courtesy.on_more_worked(1.25, 100.0);
         assert_eq!(courtesy.bound(), 87.5);
@@ -157,7 +177,7 @@ mod tests {
     }
 
     /// The queue runs over at these times, in milliseconds, 80 ms a round, at these rates.
-    fn run_over(courtesy: &mut Courtesy, times_and_rates: &[(u64, f64)]) -> Vec<bool> {
+    fn run_over(courtesy: &mut Courtesy, times_and_rates: &[(u64, f64)]) -> Vec<Reaction> {
         let cut = |&(ms, rate): &(u64, f64)| courtesy.on_round(at(ms), round(ms / 80, true, 80), RTT, rate);
         times_and_rates.iter().map(cut).collect()
     }
@@ -168,23 +188,47 @@ mod tests {
         // At once, again and again.
         assert_eq!(
             run_over(&mut courtesy, &[(1000, 100.0), (1300, 70.0), (1600, 49.0)]),
-            [true, true, false]
+            [Reaction::Slower, Reaction::Slower, Reaction::Regain(100.0)]
         );
         assert!(!courtesy.holds_back() && courtesy.is_behind(at(1700), 60.0));
         // Or slowly, each time before we are back.
         let mut courtesy = Courtesy::default();
         let slowly = [(1000, 100.0), (3000, 87.0), (5000, 76.0), (7000, 66.0)];
-        assert_eq!(run_over(&mut courtesy, &slowly), [true, true, true, false]);
+        let given_up = [Reaction::Slower, Reaction::Slower, Reaction::Slower, Reaction::Regain(100.0)];
+        assert_eq!(run_over(&mut courtesy, &slowly), given_up);
         assert!(!courtesy.is_behind(at(7000), 100.0));
         // Later it is tried again.
-        assert_eq!(run_over(&mut courtesy, &[(14_900, 100.0), (15_100, 100.0)]), [false, true]);
+        assert_eq!(
+            run_over(&mut courtesy, &[(14_900, 100.0), (15_100, 100.0)]),
+            [Reaction::None, Reaction::Slower]
+        );
     }
 
     #[test]
     fn who_gives_way_is_given_way_to_again_and_again() {
         let mut courtesy = Courtesy::default();
         for n in 1..100 {
-            assert!(courtesy.on_round(at(n * 1500), round(n * 20, true, 80), RTT, 100.0), "{n}");
+            let reaction = courtesy.on_round(at(n * 1500), round(n * 20, true, 80), RTT, 100.0);
+            assert_eq!(reaction, Reaction::Slower, "{n}");
         }
+    }
+
+    #[test]
+    fn it_is_tried_ever_more_rarely_with_who_never_gives_way() {
+        let mut courtesy = Courtesy::default();
+        let mut given_up = Vec::new();
+        for n in 0..1000 {
+            let now = at(n * 100);
+            let rate = courtesy.bound().min(100.0);
+            if let Reaction::Regain(_) = courtesy.on_round(now, round(n * 5, true, 80), RTT, rate) {
+                given_up.push(now);
+            }
+        }
+        let pauses: Vec<u64> = given_up.windows(2).map(|two| two[1].since(two[0]).as_secs()).collect();
+        assert_eq!(pauses, [8, 16, 32, 32]);
+        // Who gives way after all is given way to as at first.
+        let later = at(200_000);
+        assert_eq!(courtesy.on_round(later, round(9000, true, 80), RTT, 100.0), Reaction::Slower);
+        assert_eq!(courtesy.stubborn_for, STUBBORN);
     }
 }

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::time::Time;
-use crate::transfer::courtesy::{Courtesy, RECOVERY_INTERVAL, Round};
+use crate::transfer::courtesy::{Courtesy, RECOVERY_INTERVAL, Reaction, Round};
 use crate::transfer::slack::Slack;
 use crate::transfer::startup::{Startup, TRAIN_BLOCKS};
 
@@ -417,13 +417,25 @@ impl Window {
             Mode::Startup | Mode::Drain => {}
             _ => {
                 let rate = self.rate();
-                if !self.is_inside && self.courtesy.on_round(now, round, path.min, rate) {
-                    log::trace!("{now:?} cut from {rate:.0} bytes/s: the queue ran over");
-                    self.cruise(now);
-                } else if is_heavy && !self.courtesy.holds_back() {
-                    for sample in &mut self.rates {
-                        sample.rate *= HEAVY_LOSS_CUT;
+                let reaction = match self.is_inside {
+                    true => Reaction::None,
+                    false => self.courtesy.on_round(now, round, path.min, rate),
+                };
+                match reaction {
+                    Reaction::Slower => {
+                        log::trace!("{now:?} cut from {rate:.0} bytes/s: the queue ran over");
+                        self.cruise(now);
                     }
+                    Reaction::Regain(rate) => {
+                        log::trace!("{now:?} back to {rate:.0} bytes/s: others do not give way");
+                        self.note_rate(now, rate);
+                    }
+                    Reaction::None if is_heavy && !self.courtesy.holds_back() => {
+                        for sample in &mut self.rates {
+                            sample.rate *= HEAVY_LOSS_CUT;
+                        }
+                    }
+                    Reaction::None => {}
                 }
             }
         }
