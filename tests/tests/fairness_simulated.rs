@@ -57,9 +57,7 @@ fn beside_tcp(megabits: u64, rtt_ms: u64, queue_products: f64) -> f64 {
 fn a_fetch_and_a_long_tcp_flow_each_get_a_fair_part_of_a_path() {
     for (megabits, rtt_ms, queue) in [(50, 40, 1.0), (50, 40, 2.0), (100, 20, 1.0), (50, 40, 4.0)] {
         let share = beside_tcp(megabits, rtt_ms, queue);
-        // In a queue of two products we take 70.5 %, which is a little more than is fair.
-        let most = if queue > 1.0 { 0.75 } else { 0.7 };
-        assert!((0.3..most).contains(&share), "{megabits} Mbit/s, {rtt_ms} ms, {queue} of queue: {share}");
+        assert!((0.3..0.7).contains(&share), "{megabits} Mbit/s, {rtt_ms} ms, {queue} of queue: {share}");
     }
 }
 
@@ -79,16 +77,8 @@ fn beside_another(megabits: u64, rtt_ms: u64, queue: f64) -> f64 {
 
 #[test]
 fn two_fetches_each_get_a_fair_part_of_a_path() {
-    for (megabits, rtt_ms, queue) in [(50, 40, 1.0), (50, 40, 4.0)] {
+    for (megabits, rtt_ms, queue) in [(50, 40, 1.0), (50, 40, 4.0), (20, 20, 1.0), (100, 20, 2.0)] {
         let share = beside_another(megabits, rtt_ms, queue);
         assert!((0.3..0.7).contains(&share), "{megabits} Mbit/s, {rtt_ms} ms, {queue} of queue: {share}");
     }
-}
-
-/// On this path the later one loses nearly everything that is lost, gives way each time, and ends with a sixth.
-#[test]
-#[ignore = "known: on some paths whose queue is as short as this, the later of two fetches gets far less than its part"]
-fn two_fetches_each_get_a_fair_part_of_a_short_queue() {
-    let share = beside_another(20, 20, 1.0);
-    assert!((0.3..0.7).contains(&share), "{share}");
 }
