@@ -1,12 +1,13 @@
 //! The transfer machines: asking for content, answering for it, and what both need.
 //!
-//! [`ranges`], [`rtt`], [`startup`], [`courtesy`], [`window`] and [`path`] know nothing of JSON or BLAKE3.
+//! [`ranges`], [`rtt`], [`rates`], [`slack`], [`startup`], [`courtesy`], [`window`] and [`path`] know nothing of JSON or BLAKE3.
 
 pub mod blobs;
 pub mod courtesy;
 pub mod fetch;
 pub mod path;
 pub mod ranges;
+pub mod rates;
 pub mod rtt;
 pub mod serve;
 pub mod slack;

@@ -5,11 +5,11 @@
 //! lately, the path's length is the smallest round trip seen lately, and the window is a small multiple of their
 //! product. Since the getter asks, it is the requests that are paced, each counted as the bytes it will bring.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::time::Time;
 use crate::transfer::courtesy::{Courtesy, RECOVERY_INTERVAL, Reaction, Round};
+use crate::transfer::rates::Rates;
 use crate::transfer::slack::Slack;
 use crate::transfer::startup::{Startup, TRAIN_BLOCKS};
 
@@ -33,10 +33,6 @@ pub const PROBE_FOUND_MORE: f64 = 1.15;
 pub const DRAIN_GAIN: f64 = 0.75;
 /// Time between probes for more rate.
 pub const PROBE_INTERVAL: Duration = Duration::from_millis(2_500);
-/// A delivery rate is remembered for so long, and for [`RATE_ROUNDS`] rounds at least.
-pub const RATE_MEMORY: Duration = Duration::from_secs(3);
-/// See [`RATE_MEMORY`].
-pub const RATE_ROUNDS: u64 = 10;
 /// Startup ends after this many rounds without 25 % more rate.
 pub const FULL_ROUNDS: u32 = 3;
 /// The window before anything is known, in blocks. More than the ten of RFC 6928: doubling gets from those to these in two
@@ -89,8 +85,7 @@ pub struct Window {
     first_sent_at: Time,
     restarted_at: Time,
     app_limited_until: u64,
-    // Invariant: rates fall and rounds rise from front to back; the front is the maximum.
-    rates: VecDeque<RateSample>,
+    rates: Rates,
     round: u64,
     round_ends_at: u64,
     round_lost: u64,
@@ -110,13 +105,6 @@ pub struct Window {
     next_send_at: Time,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct RateSample {
-    round: u64,
-    at: Time,
-    rate: f64,
-}
-
 impl Window {
     /// The window of a path about which nothing is known, for answers of `block` bytes.
     pub fn new(block: u64) -> Window {
@@ -130,7 +118,7 @@ impl Window {
             first_sent_at: Time::ZERO,
             restarted_at: Time::ZERO,
             app_limited_until: 0,
-            rates: VecDeque::new(),
+            rates: Rates::default(),
             round: 0,
             round_ends_at: 0,
             round_lost: 0,
@@ -183,7 +171,7 @@ impl Window {
     }
 
     fn largest_rate(&self) -> f64 {
-        self.rates.front().map_or(0.0, |sample| sample.rate)
+        self.rates.largest()
     }
 
     /// How many bytes may be in flight.
@@ -335,7 +323,7 @@ impl Window {
         if span >= path.min && !span.is_zero() && stamp.sent_at >= self.restarted_at {
             let rate = (self.delivered - stamp.delivered) as f64 / span.as_secs_f64();
             if !stamp.app_limited || rate > self.rate() {
-                self.note_rate(now, rate);
+                self.rates.note(now, self.round, rate);
             }
         }
         let before = self.mode;
@@ -373,19 +361,6 @@ impl Window {
             round_ends_at: self.delivered,
             ..Window::new(self.block)
         };
-    }
-
-    fn note_rate(&mut self, now: Time, rate: f64) {
-        while self.rates.back().is_some_and(|sample| sample.rate <= rate) {
-            self.rates.pop_back();
-        }
-        self.rates.push_back(RateSample { round: self.round, at: now, rate });
-        while self.rates.len() > 1
-            && self.rates[0].round + RATE_ROUNDS < self.round
-            && now.since(self.rates[0].at) > RATE_MEMORY
-        {
-            self.rates.pop_front();
-        }
     }
 
     /// Looks for the rate anew.
@@ -428,12 +403,10 @@ impl Window {
                     }
                     Reaction::Regain(rate) => {
                         log::trace!("{now:?} back to {rate:.0} bytes/s: others do not give way");
-                        self.note_rate(now, rate);
+                        self.rates.note(now, self.round, rate);
                     }
                     Reaction::None if is_heavy && !self.courtesy.holds_back() => {
-                        for sample in &mut self.rates {
-                            sample.rate *= HEAVY_LOSS_CUT;
-                        }
+                        self.rates.scale(HEAVY_LOSS_CUT);
                     }
                     Reaction::None => {}
                 }
