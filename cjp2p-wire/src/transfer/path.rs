@@ -268,14 +268,16 @@ impl<T: Clone> Path<T> {
         // section 6.2, step 2).
         let waited = now.since(sent_at);
         let is_early = again != Again::No && waited < self.rtt.min();
-        if is_early {
-            self.reordering = (self.reordering * 2).min(MAX_REORDERING);
-        } else if is_exact {
+        if is_exact && !is_early {
             self.answered = self.answered.max(Some(asked.sequence()));
         }
         // So is, most likely, one that comes after a silence and took much longer than expected. If it went unnoticed that the
         // path is slower than it was, what is on its way would be asked for again and again, and never measured.
         let is_late = self.backoff > 0 && waited > self.rtt.timeout(0);
+        if !is_early && !is_late {
+            // As soon as expected: the path is what it was.
+            self.backoff = 0;
+        }
         let asked_at = match again {
             Again::No => Some(sent_at),
             Again::Since(first) => (is_early || is_late).then_some(first),
