@@ -15,9 +15,9 @@ use crate::time::Time;
 use crate::transfer::blobs::{Blobs, JobId};
 use crate::transfer::fetch::{Ask, PathTerms, Space};
 
-/// The largest block asked for: what today's nodes cut an answer to is a little more, and two fill 64 KiB.
+/// The largest block asked for: what today's nodes cut an answer to.
 pub(crate) const MAX_BLOCK: u64 = 40 << 10;
-/// Only a device that leads back into the machine carries such long packets.
+/// A route that carries such long packets is taken for one that leads back into the machine, as loopback does. Few others do.
 const LEAST_INSIDE_MTU: usize = 32 << 10;
 /// A first question to a peer that the user named is padded to this size at the most, so that the answer may be useful.
 pub(crate) const MAX_PROBE: usize = 1200;

@@ -25,6 +25,13 @@ pub(super) struct Flight {
     pub(super) ask: Ask,
 }
 
+/// Which bytes came.
+pub(super) struct Came {
+    pub(super) range: Range<u64>,
+    /// There are none after them.
+    pub(super) is_end: bool,
+}
+
 /// The path to a peer that may be asked for content.
 #[derive(Debug)]
 pub(super) struct AskedPath {
@@ -139,10 +146,13 @@ impl AskedPath {
         self.places.retain(|(other, ..)| *other != job);
     }
 
-    /// Notes that what was asked for came: the bytes `came` of it, or a refusal. Returns the request for that block alone, once.
-    pub(super) fn on_answer(&mut self, now: Time, asked: Asked, came: Option<Range<u64>>) -> Option<Flight> {
-        let flight = self.path.flight(asked.request)?;
-        let is_exact = came.is_none_or(|came| flight.ask.block_range(asked.nth) == came);
+    /// Notes that what was asked for came: the bytes `came` of it, up to the end or not, or a refusal. Returns the request for
+    /// that block alone, once.
+    pub(super) fn on_answer(&mut self, now: Time, asked: Asked, came: Option<Came>) -> Option<Flight> {
+        let block = self.path.flight(asked.request)?.ask.block_range(asked.nth);
+        let is_exact = came.is_none_or(|came| {
+            came.range.start == block.start && (came.range.end == block.end || came.is_end)
+        });
         let (Flight { job, ask }, is_last) = self.path.on_answer(now, asked, is_exact)?;
         self.answered = asked.request;
         if is_last {

@@ -164,7 +164,8 @@ impl Node {
         let left = self.config.receive_buffer.saturating_sub(self.in_flight);
         // After that a burst leaves only when there is room for much, so that requests can share a datagram.
         let much = if first { self.config.receive_buffer / BURST_SHARE } else { 0 };
-        let fits = self.in_flight == 0 || left >= much.max(path.room as u64);
+        // And what asks whether a silent peer is back: what it holds of the room is lost, most likely.
+        let fits = self.in_flight == 0 || path.path.silences() > 0 || left >= much.max(path.room as u64);
         if !fits {
             self.schedule.held.insert(address);
             return 0;

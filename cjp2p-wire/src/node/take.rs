@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::net::SocketAddr;
 
 use super::ask::{ANSWER_SLACK, answer_length};
-use super::asked_path::{Flight, NARROW_DATAGRAM};
+use super::asked_path::{Came, Flight, NARROW_DATAGRAM};
 use super::serving::MAX_BLOCKS;
 use super::suggestions::{MAX_SUGGESTIONS, MAX_SUGGESTIONS_EACH};
 use super::{Event, Job, Node};
@@ -159,7 +159,8 @@ impl Node {
         blobs: &mut dyn Blobs,
     ) {
         let Block { space, data, .. } = *block;
-        let came = block.offset..block.offset + data.len() as u64;
+        let range = block.offset..block.offset + data.len() as u64;
+        let came = Came { is_end: block.length == Some(range.end), range };
         let Some(path) = self.path_mut(from) else { return };
         let Some(Flight { ask, .. }) = path.on_answer(now, asked, Some(came)) else { return };
         path.was_gone = false;

@@ -20,6 +20,8 @@ pub const RECOVERY_INTERVAL: Duration = Duration::from_millis(750);
 pub const REGAINED: f64 = 0.9;
 /// So many times in a row it need not be: he who has too much must come down. After more, giving way does not help.
 pub const MAX_CONCESSIONS: u32 = 3;
+/// After so long a concession is forgotten: the path may have changed.
+pub const CONCESSION_AGE: Duration = Duration::from_secs(10);
 /// Nor does it help where the queue runs over again so soon.
 pub const HASTY: Duration = Duration::from_secs(1);
 /// For how long it is then not tried.
@@ -106,7 +108,7 @@ impl Courtesy {
         if !ran_over || too_early || now < self.stubborn_until {
             return Reaction::None;
         }
-        if rate < self.cut_from * REGAINED {
+        if rate < self.cut_from * REGAINED && now.since(self.cut_at) < CONCESSION_AGE {
             let hasty = now.since(self.cut_at) < HASTY;
             self.concessions += if hasty { 2 } else { 1 };
         } else {
@@ -170,9 +172,9 @@ mod tests {
         assert_eq!(courtesy.on_round(at(1000), round(10, true, 80), RTT, 100.0), Reaction::Slower);
         assert_eq!(courtesy.on_round(at(1080), round(11, true, 80), RTT, 70.0), Reaction::None);
         assert_eq!(courtesy.bound(), 70.0);
-        courtesy.on_more_worked(1.25, 100.0);
+        courtesy.on_more_worked(1.25, 200.0);
         assert_eq!(courtesy.bound(), 87.5);
-        courtesy.on_more_worked(1.25, 100.0);
+        courtesy.on_more_worked(1.25, 200.0);
         assert!(!courtesy.holds_back());
     }
 

@@ -145,7 +145,7 @@ pub struct Path<T> {
     // By how many doublings the wait for an answer is longer than what was measured says.
     backoff: u32,
     last_answer_at: Time,
-    // Blocks that may be asked for although the peer is silent.
+    // Blocks that may be asked for although the peer is silent, or was and what came since says little.
     probes: usize,
     // Invariant: the blocks that are open and not lost.
     live: usize,
@@ -183,7 +183,9 @@ impl<T: Clone> Path<T> {
             let may = self.live == 0 || self.probes > 0;
             return u64::from(may);
         }
-        self.window.allowance(now, self.rtt.min(), first)
+        // A new block tells what an old one cannot, of which nobody knows when it was asked for.
+        let tests = u64::from(self.probes > 0 && self.window.in_flight() > 0);
+        self.window.allowance(now, self.rtt.min(), first).max(tests)
     }
 
     /// Whether it is so short that how soon both ends have their turn matters more than its length.
@@ -262,13 +264,16 @@ impl<T: Clone> Path<T> {
         if is_last {
             self.flights.remove(&asked.request);
         }
-        self.silences = 0;
+        let was_silent = std::mem::take(&mut self.silences) > 0;
         self.last_answer_at = now;
         // Sooner than the path can be crossed: it is the answer to an earlier request, which was only late (as in RFC 8985,
         // section 6.2, step 2).
         let waited = now.since(sent_at);
-        let is_early = again != Again::No && waited < self.rtt.min();
-        if is_exact && !is_early {
+        let is_early = again != Again::No && self.rtt.is_known() && waited < self.rtt.min();
+        if is_early {
+            self.probes = if was_silent { PROBES } else { self.probes };
+        } else {
+            self.probes = 0;
             self.answered = self.answered.max(Some(asked.sequence()));
         }
         // So is, most likely, one that comes after a silence and took much longer than expected. If it went unnoticed that the
@@ -286,7 +291,10 @@ impl<T: Clone> Path<T> {
         // What came together with others of the same request tells the same.
         if let Some(asked_at) = asked_at.filter(|&asked_at| self.measured != (asked_at, now)) {
             self.measured = (asked_at, now);
-            self.rtt.sample(now, now.since(asked_at));
+            // Whatever was asked for in between may have been answered instead.
+            let most = self.rtt.timeout(self.backoff + 1);
+            let measured = now.since(asked_at);
+            self.rtt.sample(now, if again == Again::No { measured } else { measured.min(most) });
             self.backoff = 0;
         }
         if was_lost {

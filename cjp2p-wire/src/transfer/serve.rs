@@ -15,8 +15,10 @@ pub const MAX_WAITING_PER_SOURCE: usize = 512;
 pub const MAX_WAITING_SOURCES: usize = 1024;
 /// Requests that may wait in all.
 pub const MAX_WAITING: usize = 16_384;
-/// A source's turn lasts for so many bytes of content, where no rate is set: each turn wakes a getter up.
+/// A source's turn lasts for so many bytes, where no rate is set: each turn wakes a getter up.
 pub const QUANTUM: usize = 128 << 10;
+/// A block counts for so many bytes more than it holds: about what is around it in its datagram.
+pub const BLOCK_COST: usize = 260;
 /// The rate limit lets so much time's worth go at once.
 pub const BURST: Duration = Duration::from_millis(20);
 
@@ -169,7 +171,7 @@ impl Turns {
             queue.push_front(rest);
             self.total += 1;
         }
-        self.given += request.length;
+        self.given += request.length + request.length.div_ceil(request.block).max(1) * BLOCK_COST;
         let ends = self.given >= QUANTUM || self.rate.is_some();
         if queue.is_empty() {
             self.waiting.remove(&from);

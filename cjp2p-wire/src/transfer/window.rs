@@ -392,7 +392,8 @@ impl Window {
             Mode::Startup | Mode::Drain => {}
             _ => {
                 let rate = self.rate();
-                let reaction = match self.is_inside {
+                // Of a path of which nothing is known yet, nothing can be conceded.
+                let reaction = match self.is_inside || self.rates.is_empty() {
                     true => Reaction::None,
                     false => self.courtesy.on_round(now, round, path.min, rate),
                 };
@@ -404,6 +405,7 @@ impl Window {
                     Reaction::Regain(rate) => {
                         log::trace!("{now:?} back to {rate:.0} bytes/s: others do not give way");
                         self.rates.note(now, self.round, rate);
+                        self.cruise(now);
                     }
                     Reaction::None if is_heavy && !self.courtesy.holds_back() => {
                         self.rates.scale(HEAVY_LOSS_CUT);

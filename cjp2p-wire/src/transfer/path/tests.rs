@@ -84,14 +84,51 @@ fn a_silence_asks_again_for_little_and_the_third_gives_up() {
 #[test]
 fn a_silence_is_no_measure_of_the_rate() {
     let mut path = path_with(20);
-    let oldest = path.oldest(|_| true).unwrap();
+    let newest = path.oldest(|n| *n == 19).unwrap();
     for _ in 0..2 {
         path.detect_losses(path.next_check_at());
     }
     let now = path.next_check_at();
-    assert!(path.on_answer(now, oldest, true).is_some());
+    assert!(path.on_answer(now, newest, true).is_some());
     assert_eq!((path.silences(), path.window.rate()), (0, 0.0));
     assert!(path.allowance(now, true) > 0);
+}
+
+#[test]
+fn after_an_outage_in_which_all_was_lost_everything_is_asked_for_anew_soon() {
+    // The queue stood as long as anything was measured, so later answers come sooner than seems possible.
+    let mut path = Path::new(1000);
+    for n in 0..200 {
+        let sequence = path.on_sent(at(n * 10), n, Answers::one(1000), Again::No);
+        path.on_answer(at(n * 10 + 80), one(sequence), true);
+    }
+    let asked = at(2100);
+    let mut open: BTreeMap<u64, Asked> =
+        (0..300).map(|n| (n, one(path.on_sent(asked, n, Answers::one(1000), Again::No)))).collect();
+    let round_trip = Duration::from_millis(40);
+    let mut coming: VecDeque<(Time, u64)> = VecDeque::new();
+    let (mut now, mut lost, mut next) = (asked, VecDeque::new(), 300);
+    while open.keys().any(|n| *n < 300) {
+        now += Duration::from_millis(1);
+        assert!(now < at(6000), "{} of them are still missing", open.range(..300).count());
+        while coming.front().is_some_and(|(sent, _)| *sent + round_trip <= now) {
+            let (_, n) = coming.pop_front().unwrap();
+            if let Some(asked) = open.remove(&n) {
+                path.on_answer(now, asked, true);
+            }
+        }
+        lost.extend(path.detect_losses(now).into_iter().map(|(n, _)| n));
+        while path.allowance(now, false) > 0 {
+            let n = lost.pop_front().unwrap_or(next);
+            next += u64::from(n == next);
+            let again = open.get(&n).map_or(Again::No, |earlier| path.supersede(*earlier).unwrap());
+            open.insert(n, one(path.on_sent(now, n, Answers::one(1000), again)));
+            // The outage lasts for 250 ms.
+            if now > asked + Duration::from_millis(250) {
+                coming.push_back((now, n));
+            }
+        }
+    }
 }
 
 #[test]
