@@ -19,7 +19,7 @@ pub const RECOVERY_INTERVAL: Duration = Duration::from_millis(750);
 /// So much of the rate before a cut should be regained before the queue runs over again.
 pub const REGAINED: f64 = 0.9;
 /// So many times in a row it need not be: he who has too much must come down. After more, giving way does not help.
-pub const MAX_CONCESSIONS: u32 = 3;
+pub const MAX_CONCESSIONS: u32 = 2;
 /// After so long a concession is forgotten: the path may have changed.
 pub const CONCESSION_AGE: Duration = Duration::from_secs(10);
 /// Nor does it help where the queue runs over again so soon.
@@ -195,14 +195,14 @@ mod tests {
         assert!(!courtesy.holds_back() && courtesy.is_behind(at(1700), 60.0));
         // Or slowly, each time before we are back.
         let mut courtesy = Courtesy::default();
-        let slowly = [(1000, 100.0), (3000, 87.0), (5000, 76.0), (7000, 66.0), (9000, 58.0)];
-        let mut given_up = vec![Reaction::Slower; 4];
+        let slowly = [(1000, 100.0), (3000, 87.0), (5000, 76.0), (7000, 66.0)];
+        let mut given_up = vec![Reaction::Slower; 3];
         given_up.push(Reaction::Regain(100.0));
         assert_eq!(run_over(&mut courtesy, &slowly), given_up);
-        assert!(!courtesy.is_behind(at(9000), 100.0));
+        assert!(!courtesy.is_behind(at(7000), 100.0));
         // Later it is tried again.
         assert_eq!(
-            run_over(&mut courtesy, &[(16_900, 100.0), (17_100, 100.0)]),
+            run_over(&mut courtesy, &[(14_900, 100.0), (15_100, 100.0)]),
             [Reaction::None, Reaction::Slower]
         );
     }
