@@ -34,7 +34,7 @@ pub(crate) fn edit(
             let mut edited = table.clone();
             change(&mut edited).map(|()| *table = edited)
         })
-        .map_err(|error| ToolError::failure(format!("nothing was changed: {error}")))?;
+        .map_err(|error| ToolError::failure(format!("the peer table cannot be changed: {error}")))?;
     if let Some(warning) = warning {
         log::warn!("{warning}");
     }

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use cjp2p_wire::content_id::Hash;
-use cjp2p_wire::io::state_dir::{FileLock, atomic_replace};
+use cjp2p_wire::io::state_dir::{FileLock, about, atomic_replace};
 use data_encoding::HEXLOWER;
 
 use crate::index::Ids;
@@ -88,10 +88,10 @@ impl HashStore {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Ok(Remembered { today, ..Remembered::default() });
             }
-            file => file?,
+            file => file.map_err(|error| about(&self.path, error))?,
         };
         let mut found = Remembered { today, ..Remembered::default() };
-        found.read(BufReader::with_capacity(1 << 18, &file))?;
+        found.read(BufReader::with_capacity(1 << 18, &file)).map_err(|error| about(&self.path, error))?;
         if found.damaged > 0 {
             log::warn!(
                 "{}: {} damaged lines; their files are hashed again",
@@ -112,8 +112,11 @@ impl HashStore {
                     line.append_to(&mut text);
                 }
             }
-            atomic_replace(&self.path, text.as_bytes())?;
-            found.tidied = true;
+            match atomic_replace(&self.path, text.as_bytes()) {
+                Ok(()) => found.tidied = true,
+                // What was read is none the worse for it.
+                Err(error) => log::warn!("{error}; out of date ids stay in it"),
+            }
         }
         Ok(found)
     }
@@ -131,8 +134,8 @@ impl HashStore {
             Line { identity, ids, day }.append_to(&mut text);
         }
         let _lock = FileLock::acquire(&self.lock)?;
-        let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(&self.path)?;
-        file.write_all(text.as_bytes())
+        let file = OpenOptions::new().append(true).create(true).mode(0o600).open(&self.path);
+        file.and_then(|mut file| file.write_all(text.as_bytes())).map_err(|error| about(&self.path, error))
     }
 }
 

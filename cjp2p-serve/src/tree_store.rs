@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use blake3::hazmat::{self, Mode};
 use cjp2p_wire::content_id::Hash;
+use cjp2p_wire::io::state_dir::{about, replace_lightly};
 use cjp2p_wire::tree::{ENTRY_LEN, GROUP_LEN, Geometry, HEADER_LEN, RUN_LEVELS, header};
 use data_encoding::HEXLOWER;
 
@@ -92,11 +93,8 @@ impl TreeStore {
 
     /// Without forcing it to disk: what a crash of the machine leaves half-written is found out when it is read.
     fn write(&self, root: &Hash, prefix: &[u8]) -> io::Result<()> {
-        fs::create_dir_all(&self.folder)?;
-        let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
-        file.write_all(prefix)?;
-        file.persist(self.path(root))?;
-        Ok(())
+        fs::create_dir_all(&self.folder).map_err(|error| about(&self.folder, error))?;
+        replace_lightly(&self.path(root), prefix)
     }
 
     /// The prefix of the tree over `geometry` with this root, checked. Reads all of it.

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use cjp2p_wire::content_id::ContentId;
+use cjp2p_wire::io::state_dir::folder_of;
 use cjp2p_wire::tool::{Exit, ToolError, names};
 use cjp2p_wire::transfer::blobs::{PROOF_LEN, Parts, Read};
 use cjp2p_wire::transfer::fetch::Resume;
@@ -16,7 +17,7 @@ use cjp2p_wire::tree::{GROUP_LEN, LEAF_LEN, RUN_LEVELS, Run, TreeVerifier, Verif
 use rustix::fs::OFlags;
 
 use super::known_tree::KnownTree;
-use super::publish::{Excerpt, LastStep, SOMETHING_ELSE, folder_of};
+use super::publish::{Excerpt, LastStep, SOMETHING_ELSE};
 use super::record::Record;
 use super::{Destination, Publication, judge, resume};
 use crate::place::Paths;
@@ -62,6 +63,10 @@ pub(crate) fn prepare(
     force: bool,
 ) -> Result<Prepared, ToolError> {
     if let Some(there) = look(id, &ranges, &paths, force)? {
+        if fs::symlink_metadata(&paths.partial).is_err() {
+            // A fetch that was killed at its very end, or whose disk failed, may have left it.
+            let _ = fs::remove_file(&paths.record);
+        }
         return Ok(Prepared::There(there));
     }
     let failed = |path: &Path, error: io::Error| unwritable(path, &error);

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cjp2p_wire::io::partial_name::PART_SUFFIX;
+use cjp2p_wire::io::state_dir::{folder_of, sync_folder};
 use cjp2p_wire::tool::{Exit, ToolError, names};
 use cjp2p_wire::transfer::ranges::RangeSet;
-use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::fs::{Advice, CWD, RenameFlags, fadvise, renameat_with};
 use rustix::io::Errno;
 
 use super::excerpt;
@@ -69,7 +70,7 @@ impl LastStep {
         publish(&self.file, &self.paths.partial, &self.paths.target, self.force)?;
         // Without the partial it is of no effect.
         let _ = fs::remove_file(&self.paths.record);
-        Ok(())
+        on_disk(&self.paths.target)
     }
 
     fn publish_excerpt(&self, excerpt: &Excerpt) -> io::Result<()> {
@@ -79,12 +80,15 @@ impl LastStep {
         let written = excerpt::write(&self.file, &excerpt.ranges, &temporary)
             .and_then(|file| publish(&file, &temporary, &self.paths.target, self.force));
         match written {
-            Ok(()) => self.remove_partial(excerpt),
-            Err(_) => {
+            Ok(()) => {
+                self.remove_partial(excerpt);
+                on_disk(&self.paths.target)
+            }
+            Err(error) => {
                 let _ = fs::remove_file(&temporary);
+                Err(error)
             }
         }
-        written
     }
 
     /// A file was there before. By the id nobody can tell whether it holds these ranges, but now they are here.
@@ -113,14 +117,20 @@ impl LastStep {
 /// Brings `file`, which is `partial`, to the disk and renames it to `target`. What is there already is replaced only
 /// with `force`; otherwise that is an error of the kind `AlreadyExists`.
 fn publish(file: &File, partial: &Path, target: &Path, force: bool) -> io::Result<()> {
-    file.sync_all()?;
-    if force {
-        fs::rename(partial, target)?;
-    } else {
-        rename_to_free_name(partial, target)?;
+    if let Err(error) = file.sync_all() {
+        // The kernel says so once, and then takes what it has in memory for written. Whoever goes on from here shall find what
+        // is really on the disk; without this hint he may not.
+        let _ = fadvise(file, 0, None, Advice::DontNeed);
+        return Err(error);
     }
-    // Without this the rename may be lost with the power.
-    File::open(folder_of(target))?.sync_all()
+    if force { fs::rename(partial, target) } else { rename_to_free_name(partial, target) }
+}
+
+/// Brings the file's new name to the disk.
+fn on_disk(target: &Path) -> io::Result<()> {
+    sync_folder(folder_of(target)).map_err(|error| {
+        io::Error::new(error.kind(), format!("complete and right, but may not be on the disk: {error}"))
+    })
 }
 
 fn rename_to_free_name(partial: &Path, target: &Path) -> io::Result<()> {
@@ -133,12 +143,5 @@ fn rename_to_free_name(partial: &Path, target: &Path) -> io::Result<()> {
             fs::rename(partial, target)
         }
         renamed => renamed.map_err(io::Error::from),
-    }
-}
-
-pub(super) fn folder_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
     }
 }

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use crate::node::Node;
 use crate::peers::peer::Origin;
 use crate::peers::table::PeerTable;
 use crate::time::Time;
+use crate::tool::names::shown;
 
 /// A larger file is no peer table: full, the table has a tenth of this.
 pub const MAX_BYTES: u64 = 16 << 20;
@@ -77,7 +79,7 @@ impl PeerFile {
                     0 => String::new(),
                     count => format!("; {count} of its peers could be read and are kept"),
                 };
-                (table, Some(format!("{problem}: set aside as {}{kept}", aside.display())))
+                (table, Some(format!("{problem}: set aside as {}{kept}", shown(&aside))))
             }
         };
         let before = table.clone();
@@ -124,16 +126,25 @@ impl PeerFile {
         Ok(warning)
     }
 
-    /// Renames the file to the first free name. The lock is held, so nobody else takes that name meanwhile.
+    /// Gives the damaged file a second, free name. Under its own it stays until the new table takes its place: were it renamed,
+    /// what can be read of it would be in no table if that failed. The lock is held, so nobody else takes that name meanwhile.
     fn set_aside(&self) -> io::Result<PathBuf> {
+        let damaged = fs::metadata(&self.path).map_err(|error| about(&self.path, error))?;
         for n in 1u32.. {
             let mut name = self.path.clone().into_os_string();
             name.push(format!(".damaged-{n}"));
             let aside = PathBuf::from(name);
-            if fs::symlink_metadata(&aside).is_err() {
-                fs::rename(&self.path, &aside).map_err(|error| about(&self.path, error))?;
-                return Ok(aside);
+            match fs::symlink_metadata(&aside) {
+                // Whoever did that did not come to write a new table.
+                Ok(there) if (there.dev(), there.ino()) == (damaged.dev(), damaged.ino()) => {
+                    return Ok(aside);
+                }
+                Ok(_) => continue,
+                Err(_) => {}
             }
+            // Some file systems know no second names.
+            let named = fs::hard_link(&self.path, &aside).or_else(|_| fs::rename(&self.path, &aside));
+            return named.map(|()| aside).map_err(|error| about(&self.path, error));
         }
         Err(about(&self.path, io::Error::other("too many damaged files beside it")))
     }
@@ -161,7 +172,7 @@ fn read(path: &Path) -> io::Result<Content> {
         Err(error) => return Err(about(path, error)),
     };
     file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|error| about(path, error))?;
-    let damaged = |table, what: String| Ok(Content::Damaged(table, format!("{}: {what}", path.display())));
+    let damaged = |table, what: String| Ok(Content::Damaged(table, format!("{}: {what}", shown(path))));
     if bytes.len() as u64 > MAX_BYTES {
         return damaged(PeerTable::new(), format!("larger than {} MiB", MAX_BYTES >> 20));
     }

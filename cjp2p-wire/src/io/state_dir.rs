@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::tool::names::shown;
+
 /// The state folder, which exists.
 #[derive(Clone, Debug)]
 pub struct StateDir {
@@ -69,30 +71,74 @@ fn locate(
 ///
 /// # Errors
 ///
-/// Where writing fails: the old file is then unchanged.
+/// Where writing fails: the old file is then unchanged. Only if the folder cannot be brought to the disk is the new one
+/// there already, and the message says so.
 pub fn atomic_replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace(path, bytes, File::sync_all)?;
+    // Without this the rename itself may be lost with the power.
+    sync_folder(folder_of(path)).map_err(|error| {
+        io::Error::new(
+            error.kind(),
+            format!("{error}; {} is written, but may not be on the disk", shown(path)),
+        )
+    })
+}
+
+/// The same for what can be told from damaged bytes when it is read: nothing is forced to the disk, which takes a while. So a
+/// crash of the machine may leave a damaged file; a killed process does not.
+///
+/// # Errors
+///
+/// Where writing fails: the old file is then unchanged.
+pub fn replace_lightly(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace(path, bytes, |_| Ok(()))
+}
+
+fn replace(path: &Path, bytes: &[u8], bring_to_disk: fn(&File) -> io::Result<()>) -> io::Result<()> {
     let name = path.file_name().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
-    let folder = match path.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    };
     let mut temporary = OsString::from(".");
     temporary.push(name);
     temporary.push(".tmp");
-    let temporary = folder.join(temporary);
+    let temporary = folder_of(path).join(temporary);
     let mut file = lock_temporary(&temporary)?;
     let written = file
         .set_len(0)
         .and_then(|()| file.write_all(bytes))
-        .and_then(|()| file.sync_all())
+        .and_then(|()| bring_to_disk(&file))
         .and_then(|()| fs::rename(&temporary, path));
-    if let Err(error) = written {
+    written.map_err(|error| {
         // What is left there is no harm, only untidy.
         let _ = fs::remove_file(&temporary);
-        return Err(about(path, error));
+        about(path, error)
+    })
+}
+
+/// Brings the names in a folder to the disk: until then a file may lose a name that it was given, with the power.
+///
+/// # Errors
+///
+/// What the disk says, with the folder's name. Where the file system cannot do this, or we may not list the folder, there is
+/// nothing to be done, and that is no error.
+pub fn sync_folder(folder: &Path) -> io::Result<()> {
+    match File::open(folder).and_then(|folder| folder.sync_all()) {
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied
+            ) =>
+        {
+            Ok(())
+        }
+        result => result.map_err(|error| about(folder, error)),
     }
-    // Without this the rename itself may be lost with the power.
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| about(folder, error))
+}
+
+/// The folder in which `path` is.
+pub fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    }
 }
 
 /// Opens the temporary file so that nobody else writes it at the same time.
@@ -107,7 +153,7 @@ fn lock_temporary(path: &Path) -> io::Result<File> {
             .map_err(|error| about(path, error))?;
         file.lock().map_err(|error| about(path, error))?;
         // Whoever held the lock before us has probably renamed or removed the file that we opened.
-        let ours = file.metadata()?;
+        let ours = file.metadata().map_err(|error| about(path, error))?;
         match fs::symlink_metadata(path) {
             Ok(there) if (there.dev(), there.ino()) == (ours.dev(), ours.ino()) => return Ok(file),
             _ => continue,
@@ -180,8 +226,8 @@ fn open_lock(path: &Path) -> io::Result<File> {
 }
 
 /// An error that says which file it is about.
-pub(crate) fn about(path: &Path, error: io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+pub fn about(path: &Path, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", shown(path)))
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
+use nix::sys::signal::{SigSet, Signal};
 
 use super::exit::Exit;
 
@@ -58,6 +59,9 @@ impl std::error::Error for ToolError {}
 /// The tool never ends the process itself. What it leaves in the buffer of standard output is flushed here. Rust
 /// programs ignore SIGPIPE, so a closed reader arrives as an error ([`ToolError::output`]), not as a signal.
 pub fn run_tool<A: Parser>(run: impl FnOnce(A) -> Result<Exit, ToolError>) -> ExitCode {
+    // Where the size of files is limited, going beyond is an error like a full disk, and not the end by a signal. Blocked and not
+    // ignored, because that takes no unsafe code. It cannot fail.
+    let _ = SigSet::from(Signal::SIGXFSZ).thread_block();
     end::<A>(started(std::env::args_os(), run))
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// The folder with the tools' binaries, built in the same profile as the tests.
+/// The folder with the tools' binaries, built in the same profile as the tests. A program finds them beside itself.
 ///
 /// # Panics
 ///
@@ -15,9 +15,13 @@ use std::sync::OnceLock;
 pub fn binaries() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
-        // target/<profile>/deps/<test>
-        let test = std::env::current_exe().expect("the test has a path");
-        let folder = test.ancestors().nth(2).expect("it lies below target").to_path_buf();
+        // target/<profile>/deps/<test>, or target/<profile>/<program>
+        let this = std::env::current_exe().expect("it has a path");
+        let beside = this.parent().expect("it lies in a folder").to_path_buf();
+        if !beside.ends_with("deps") {
+            return beside;
+        }
+        let folder = beside.parent().expect("it lies below target").to_path_buf();
         // Cargo builds other packages' binaries only for their own tests; this is quick where they are fresh.
         let mut build = Command::new(env!("CARGO"));
         build.args(["build", "--quiet", "--workspace", "--bins"]).current_dir(env!("CARGO_MANIFEST_DIR"));
