@@ -7,6 +7,7 @@ mod support;
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::process::{Child, Command};
+use std::time::{Duration, Instant};
 
 use cjp2p_tests::content::{self, blake3_id, sha256_id};
 use cjp2p_wire::content_id::ContentId;
@@ -165,6 +166,30 @@ fn a_record_that_is_torn_garbled_or_false_costs_no_more_than_what_it_was_about()
         println!("{n}");
         finish(&bench, &host, &id, &bytes);
     }
+}
+
+#[test]
+fn a_record_of_100_mb_costs_little_time_and_no_harm() {
+    let bytes = content::bytes(49, 4 << 20);
+    let host = Host::limited(&[&bytes], Some(8 << 20));
+    let (bench, id) = (Bench::new(), blake3_id(&bytes));
+    interrupt(&bench, &host, &id, "-KILL");
+    let path = bench.path("file.cjp2p-resume");
+    let sound = fs::read(&path).unwrap();
+    let begun = Instant::now();
+    for line in
+        [&b"\0"[..], b"{\"run\":[0,18446744073709551615],\"base64\":\"AAAA\"}\n", b"{\"done\":[0,1]}\n"]
+    {
+        fs::write(&path, [&sound, &line.repeat(100_000_000 / line.len())[..]].concat()).unwrap();
+        let child = bench.begin(&[&host], &[&*id.to_string(), "-o", "file"]);
+        // Begun anew, the record is short again.
+        wait_until(|| record_len(&bench) < 1 << 20);
+        kill(&child, "-KILL");
+        child.wait_with_output().unwrap();
+    }
+    assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
+    let (_, resumed) = finish(&bench, &host, &id, &bytes);
+    assert!(resumed > 0);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! File names in lists: a name that would break its line is escaped, as sha256sum and b3sum do it.
 
-pub(crate) use cjp2p_wire::tool::names::{escape, shown};
+pub(crate) use cjp2p_wire::tool::names::{escape, lines_for, shown};
 
 /// The name that `escaped` stands for. `None` where it is not what [`escape`] makes.
 pub(crate) fn unescape(escaped: &[u8]) -> Option<Vec<u8>> {

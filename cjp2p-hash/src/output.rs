@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -173,7 +173,9 @@ fn json_line(value: &impl Serialize) -> Result<(), ToolError> {
 }
 
 fn write(line: &[u8]) -> Result<(), ToolError> {
-    around_the_bar(|| io::stdout().write_all(line)).map_err(ToolError::output)
+    let mut out = io::stdout();
+    let line = names::lines_for(out.is_terminal(), line);
+    around_the_bar(|| out.write_all(&line)).map_err(ToolError::output)
 }
 
 /// One line on standard error. Where that is closed there is nobody to tell.

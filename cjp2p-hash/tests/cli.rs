@@ -286,3 +286,21 @@ fn memory_stays_flat_however_long_the_content() {
         assert!(peak > 0 && peak <= 48 * 1024, "{args:?}: {peak} KiB");
     }
 }
+
+#[test]
+fn a_name_with_terminal_escapes_does_not_reach_a_terminal_and_a_pipe_gets_it_as_it_is() {
+    let folder = folder();
+    fs::write(folder.path().join("a\x1b[2Jb"), "hi").unwrap();
+    assert_eq!(stdout(&run(folder.path(), &["a\x1b[2Jb"])), format!("blake3/{HI_BLAKE3}  a\x1b[2Jb\n"));
+    // `script` gives the tool a terminal.
+    let program = Command::cargo_bin("cjp2p-hash").unwrap();
+    let line = format!("'{}' -r .", program.get_program().to_str().unwrap());
+    let output = Command::new("script")
+        .args(["-qec", &line, "/dev/null"])
+        .current_dir(folder.path())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let shown = text(&output.stdout);
+    assert!(shown.contains(&format!("blake3/{HI_BLAKE3}  ./a\\u{{1b}}[2Jb")), "{shown:?}");
+}

@@ -14,6 +14,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use cjp2p_wire::content_id::Hash;
 use cjp2p_wire::io::state_dir::{FileLock, about, atomic_replace};
+use cjp2p_wire::tool::names;
 use data_encoding::HEXLOWER;
 
 use crate::index::Ids;
@@ -95,7 +96,7 @@ impl HashStore {
         if found.damaged > 0 {
             log::warn!(
                 "{}: {} damaged lines; their files are hashed again",
-                self.path.display(),
+                names::shown(&self.path),
                 found.damaged
             );
         }

@@ -1,6 +1,6 @@
 //! What is printed: on standard output ids and paths, or JSON, and on standard error what a person wants to know.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -216,7 +216,7 @@ fn print_json(lines: &[Line]) -> Result<(), ToolError> {
 fn print(text: &[u8]) -> Result<(), ToolError> {
     let write = || {
         let mut out = io::stdout().lock();
-        out.write_all(text)?;
+        out.write_all(&names::lines_for(out.is_terminal(), text))?;
         out.flush()
     };
     around_the_bar(write).map_err(ToolError::output)

@@ -300,3 +300,30 @@ fn what_is_shared_in_secret_is_not_listed_nor_named() {
     assert!(server.content(shared["ids"][0].as_str().unwrap()).is_some());
     assert_eq!(server.ask(json!({ "PleaseListContent": {} })), None);
 }
+
+#[test]
+fn whatever_a_file_is_called_it_is_one_line_and_nothing_that_a_terminal_acts_on() {
+    let bench = Bench::new();
+    bench.write("a\nb\x1b]0;c\x07", "x");
+    let listed = "\\share/a\\nb\x1b]0;c\x07\n";
+    assert_eq!(text(&bench.run(&["--dry-run", "share"]).stdout), listed);
+    // `script` gives the tool a terminal.
+    let line = format!("'{}' --dry-run share", env!("CARGO_BIN_EXE_cjp2p-serve"));
+    let output = Command::new("script")
+        .args(["-qec", &line, "/dev/null"])
+        .current_dir(bench.base.path())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert_eq!(text(&output.stdout), "\\share/a\\nb\\u{1b}]0;c\\u{7}\r\n");
+}
+
+#[test]
+fn a_name_that_cannot_be_shown_as_it_is_stays_one_line_in_warnings_too() {
+    let bench = Bench::new();
+    symlink("nowhere", bench.share().join("line\nbreak\x1b[2J")).unwrap();
+    let output = bench.run(&["--dry-run", "--follow", "share"]);
+    let told = text(&output.stderr);
+    assert_eq!(told.lines().count(), 1, "{told}");
+    assert!(told.starts_with("cjp2p-serve: warning: share/line\\nbreak\\u{1b}[2J: "), "{told}");
+}

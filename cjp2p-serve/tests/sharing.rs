@@ -296,6 +296,34 @@ fn damaged_lines_in_the_store_only_cost_hashing_again() {
 }
 
 #[test]
+fn a_store_that_is_empty_foreign_or_100_mb_of_nothing_only_costs_hashing_again() {
+    let bench = Bench::new();
+    for number in 0..10 {
+        bench.write(&format!("file-{number}"), format!("content {number}"));
+    }
+    drop(bench.ready());
+    let path = bench.state().join("hashes-1");
+    let spoil: [fn(&fs::File); 3] = [
+        |file| file.set_len(0).unwrap(),
+        |mut file| {
+            use std::io::Write;
+            file.set_len(0).unwrap();
+            file.write_all(b"# cjp2p hashes 99: quite different\n{\"files\":[1,2,3]}\n").unwrap();
+        },
+        |file| {
+            file.set_len(0).unwrap();
+            file.set_len(100_000_000).unwrap();
+        },
+    ];
+    for spoil in spoil {
+        spoil(&fs::File::options().write(true).open(&path).unwrap());
+        assert_eq!(bench.start().until_ready(), (10, 10));
+        assert_eq!(bench.start().until_ready(), (10, 0));
+        assert!(fs::metadata(&path).unwrap().len() < 10_000, "nothing of it is kept");
+    }
+}
+
+#[test]
 fn links_out_of_the_share_are_followed_only_on_request_and_then_kept_up_with() {
     let bench = Bench::new();
     fs::create_dir(bench.outside("away")).unwrap();

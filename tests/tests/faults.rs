@@ -14,7 +14,7 @@ const SMALL: usize = 2_500_000;
 /// Another one each time: it is shown where a test fails.
 fn seed() -> u64 {
     let seed = fastrand::u64(..1 << 32);
-    println!("seed {seed}");
+    eprintln!("seed {seed}");
     seed
 }
 
@@ -91,5 +91,17 @@ fn a_full_disk_is_a_message_and_no_harm() {
         for (name, room) in chosen.into_iter().map(|nth| rooms(SMALL)[nth]) {
             full::run(&bench, job, room).unwrap_or_else(|what| panic!("{}, {name}: {what}", job.name));
         }
+    }
+}
+
+#[test]
+fn a_network_that_is_gone_for_a_while_ends_no_fetch() {
+    if let Some(why) = writes::unavailable() {
+        eprintln!("skipped, since no call can be made to fail here: {why}");
+        return;
+    }
+    let bench = Bench::new(SMALL, None).expect("a bench");
+    for error in ["ENETUNREACH", "ENETDOWN", "EHOSTUNREACH", "EPERM", "ENOBUFS", "ECONNREFUSED"] {
+        writes::fail_sending(&bench, &JOBS[0], error).unwrap_or_else(|what| panic!("{error}: {what}"));
     }
 }

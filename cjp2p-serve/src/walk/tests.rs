@@ -111,6 +111,38 @@ fn what_is_no_file_is_passed_over_without_opening_it() {
 }
 
 #[test]
+fn devices_are_passed_over_too() {
+    let folder = share(&["a"]);
+    let handle = fs::File::open(folder.path()).unwrap();
+    let null = rustix::fs::makedev(1, 3);
+    for (name, kind) in [("character", FileType::CharacterDevice), ("block", FileType::BlockDevice)] {
+        if rustix::fs::mknodat(&handle, name, kind, rustix::fs::Mode::from(0o600), null).is_err() {
+            eprintln!("skipped: only root may make devices, and not everywhere");
+            return;
+        }
+    }
+    let walked = walked(&folder, PLAIN);
+    assert_eq!((walked.files.len(), walked.problems.len()), (1, 0));
+}
+
+#[test]
+fn a_folder_of_100_000_files_is_walked_in_order() {
+    let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+    let names: Vec<String> = (0..100_000).map(|n| format!("{n:06}")).collect();
+    for name in &names {
+        fs::File::create(folder.path().join(name)).unwrap();
+    }
+    let source = Arc::new(Source::open(0, folder.path()).unwrap());
+    let mut found = Vec::new();
+    walk(&source, PLAIN, &mut |step| match step {
+        Step::File(place, _) => found.push(place.relative.to_str().unwrap().to_owned()),
+        Step::Folder { .. } => {}
+        Step::Problem { path, error } => panic!("{}: {error}", path.display()),
+    });
+    assert!(found == names);
+}
+
+#[test]
 fn links_are_passed_over_unless_followed() {
     let folder = share(&["real/a", ".store/object"]);
     let outside = share(&["b", "deep/c"]);

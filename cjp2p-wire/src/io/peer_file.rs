@@ -218,23 +218,25 @@ mod tests {
     }
 
     #[test]
-    fn updates_from_many_threads_are_never_lost() {
-        let (_folder, file) = setup();
+    fn of_a_thousand_updates_at_once_none_is_lost() {
+        // In memory where there is such a place: a thousand times to the disk takes long.
+        let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+        let file = PeerFile::new(&StateDir::open(Some(folder.path())).unwrap());
         thread::scope(|scope| {
             for writer in 0..8u16 {
                 let file = file.clone();
                 scope.spawn(move || {
-                    for n in 0..12 {
-                        file.update(|table| table.heard(peer(writer * 100 + n), 1, None, Origin::Incoming))
+                    for n in 0..125 {
+                        file.update(|table| table.heard(peer(writer * 125 + n), 1, None, Origin::Incoming))
                             .unwrap();
                         let (table, warning) = file.load();
                         assert_eq!(warning, None);
-                        assert!(table.get(peer(writer * 100 + n)).is_some());
+                        assert!(table.get(peer(writer * 125 + n)).is_some());
                     }
                 });
             }
         });
-        assert_eq!(file.load().0.len(), 8 * 12);
+        assert_eq!(file.load().0.len(), 8 * 125);
     }
 
     #[test]
@@ -272,6 +274,24 @@ mod tests {
         assert!(warning.contains("damaged-1; 1 of its peers"), "{warning}");
         assert_eq!(file.load(), (table, None));
         assert!(names(&folder).contains(&"peers.json.damaged-1".into()));
+    }
+
+    #[test]
+    fn what_can_be_read_of_a_damaged_file_is_not_lost_where_no_new_one_can_be_written() {
+        let (folder, file) = setup();
+        let damaged = r#"[{"address":"127.0.0.1:1001"},{"address":"nowhere"}]"#;
+        fs::write(file.path(), damaged).unwrap();
+        let in_the_way = folder.path().join(".peers.json.tmp");
+        fs::create_dir(&in_the_way).unwrap();
+        for _ in 0..2 {
+            assert!(file.update(|table| table.suggest(peer(2), Origin::Added)).is_err());
+            assert_eq!(fs::read_to_string(file.path()).unwrap(), damaged);
+            assert_eq!(file.load().0.len(), 1);
+        }
+        fs::remove_dir(in_the_way).unwrap();
+        file.update(|table| table.suggest(peer(2), Origin::Added)).unwrap();
+        assert_eq!(file.load().0.len(), 2);
+        assert_eq!(names(&folder), ["peers.json", "peers.json.damaged-1", "peers.json.lock"]);
     }
 
     #[test]

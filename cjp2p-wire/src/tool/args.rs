@@ -264,7 +264,8 @@ impl LockMode {
             Some(lock) => Ok(Some(lock)),
             None if self == LockMode::Skip => Ok(None),
             None => {
-                let message = format!("another process does this already and holds {}", path.display());
+                let message =
+                    format!("another process does this already and holds {}", super::names::shown(path));
                 Err(ToolError::new(Exit::Busy, message))
             }
         }

@@ -36,6 +36,21 @@ pub fn shown(name: impl AsRef<OsStr>) -> String {
     shown
 }
 
+/// Lines of a list as they go to standard output. For a program they stay as they are; to a terminal no control characters
+/// get through but the ends of lines, be they line feeds or NUL: a file's name shall not move the cursor or change what is typed.
+pub fn lines_for(is_terminal: bool, lines: &[u8]) -> Cow<'_, [u8]> {
+    let text = String::from_utf8_lossy(lines);
+    let acts = |c: char| c.is_control() && !matches!(c, '\n' | '\0');
+    if !is_terminal || !text.contains(acts) {
+        return Cow::Borrowed(lines);
+    }
+    let mut harmless = String::with_capacity(lines.len() + 16);
+    for c in text.chars() {
+        if acts(c) { harmless.extend(c.escape_default()) } else { harmless.push(c) }
+    }
+    Cow::Owned(harmless.into_bytes())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -48,6 +63,14 @@ mod tests {
         };
         assert_eq!(escaped(b"a b "), ("a b ".into(), false));
         assert_eq!(escaped(b"a\nb\\\r"), ("a\\nb\\\\\\r".into(), true));
+    }
+
+    #[test]
+    fn lines_for_a_terminal_have_no_control_characters_and_others_stay_as_they_are() {
+        let lines = b"id  plain\nid  \x1b[2J\x07\xc2\x9b\n";
+        assert_eq!(lines_for(true, lines)[..], b"id  plain\nid  \\u{1b}[2J\\u{7}\\u{9b}\n"[..]);
+        assert_eq!(lines_for(false, lines)[..], lines[..]);
+        assert_eq!(lines_for(true, b"a\xff\0")[..], b"a\xff\0"[..]);
     }
 
     #[test]

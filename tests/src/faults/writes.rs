@@ -111,6 +111,27 @@ pub fn fail_each(bench: &Bench, job: &Job, most: Option<usize>, seed: u64) -> Re
     Ok(tally)
 }
 
+/// Runs a job whose second to ninth datagrams cannot be sent, for this reason, and looks whether it comes to a good end all the
+/// same.
+///
+/// # Errors
+///
+/// Says what is wrong.
+pub fn fail_sending(bench: &Bench, job: &Job, error: &str) -> Result<(), Error> {
+    let folder = bench.fresh()?;
+    (job.prepare)(bench, folder.path())?;
+    let trace = bench.beside("trace");
+    let mut command = strace(&trace);
+    command.arg("-e").arg(format!("inject=sendmsg,sendmmsg:error={error}:when=2..9"));
+    let ended = bench.run(under(&mut command, &(job.command)(bench, folder.path())))?;
+    let failed = fs::read_to_string(&trace)?.matches("(INJECTED)").count();
+    if failed < 3 {
+        return Err(format!("only {failed} datagrams could not be sent").into());
+    }
+    ended.is_proper(job.tool, &[0]).and_then(|()| (job.again)(bench, folder.path(), &ended))?;
+    Ok(())
+}
+
 /// Stands for the folder of a case, which is another one each time.
 const PLACE: &str = "/PLACE";
 
