@@ -122,6 +122,7 @@ pub fn fail_sending(bench: &Bench, job: &Job, error: &str) -> Result<(), Error> 
     (job.prepare)(bench, folder.path())?;
     let trace = bench.beside("trace");
     let mut command = strace(&trace);
+    command.args(["-e", "trace=sendmsg,sendmmsg"]);
     command.arg("-e").arg(format!("inject=sendmsg,sendmmsg:error={error}:when=2..9"));
     let ended = bench.run(under(&mut command, &(job.command)(bench, folder.path())))?;
     let failed = fs::read_to_string(&trace)?.matches("(INJECTED)").count();
