@@ -87,6 +87,7 @@ impl Getter {
             secret: random::secret().map_err(failed("random numbers"))?,
             seed: random::seed().map_err(failed("random numbers"))?,
             upload_rate: None,
+            upload_rate_per_host: None,
             answers: !cli.no_share,
             lists: false,
             receive_buffer: event_loop.port().receive_buffer(),

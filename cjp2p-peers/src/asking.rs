@@ -140,6 +140,7 @@ impl Network {
             secret: random::secret().map_err(random)?,
             seed: random::seed().map_err(random)?,
             upload_rate: None,
+            upload_rate_per_host: None,
             answers: false,
             lists: false,
             receive_buffer: event_loop.port().receive_buffer(),

@@ -55,6 +55,7 @@ impl NodePeer {
             secret: [address.port() as u8; 32],
             seed: u64::from(address.port()),
             upload_rate: None,
+            upload_rate_per_host: None,
             answers: true,
             lists: true,
             receive_buffer: 1 << 20,

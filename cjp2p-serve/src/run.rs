@@ -180,6 +180,7 @@ impl Server {
             secret: random::secret().map_err(failed("random numbers"))?,
             seed: random::seed().map_err(failed("random numbers"))?,
             upload_rate: cli.rate,
+            upload_rate_per_host: cli.rate_per_host,
             answers: true,
             lists: !cli.no_list,
             receive_buffer: event_loop.port().receive_buffer(),

@@ -20,11 +20,11 @@ use crate::time::Time;
 use crate::transfer::blobs::{Blobs, Read};
 
 /// Addresses told in one answer at the most, to a source that proved its own.
-pub(crate) const MAX_PEERS_TOLD: usize = 30;
+pub const MAX_PEERS_TOLD: usize = 30;
 /// Addresses told in one referral at the most.
 pub(crate) const MAX_REFERRED: usize = 6;
 /// Entries of the content list told at the most.
-pub(crate) const MAX_LIST: usize = 256;
+pub const MAX_LIST: usize = 256;
 /// Content shorter than this is not worth sending to a source that has to ask again anyway.
 const MIN_TASTE: usize = 30;
 /// Some nodes drop messages from their answer to keep it as short as our datagram.

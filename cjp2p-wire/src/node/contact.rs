@@ -10,7 +10,7 @@ use crate::peers::cookie::{PERIOD, Proof};
 use crate::time::Time;
 
 /// Addresses remembered at the most. Those with a path are never dropped; of the others the one silent longest is.
-pub(crate) const MAX_CONTACTS: usize = 4096;
+pub const MAX_CONTACTS: usize = 4096;
 /// For how long an address that returned our cookie once, and cannot return it always, counts as proved.
 pub(crate) const PROOF_LIFETIME: Duration = Duration::from_secs(600);
 /// A foreign cookie longer than this, in bytes of JSON, is not stored.

@@ -24,8 +24,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-pub use contact::Acquaintance;
+pub use answer::{MAX_LIST, MAX_PEERS_TOLD};
 use contact::Contacts;
+pub use contact::{Acquaintance, MAX_CONTACTS};
 pub use inquiry::{Answer, Question};
 
 use crate::content_id::{ContentId, Hash};
@@ -56,6 +57,8 @@ pub struct Config {
     pub seed: u64,
     /// Bytes of datagrams with content that may leave in a second.
     pub upload_rate: Option<u64>,
+    /// The same for those that go to one [host](crate::transfer::serve::host_of).
+    pub upload_rate_per_host: Option<u64>,
     /// Whether to answer requests for content and peers at all.
     pub answers: bool,
     /// Whether to tell which content is shared.
@@ -205,7 +208,7 @@ impl Node {
             mint: CookieMint::new(config.secret),
             random: fastrand::Rng::with_seed(config.seed),
             contacts: Contacts::default(),
-            turns: Turns::new(config.upload_rate),
+            turns: Turns::new(config.upload_rate, config.upload_rate_per_host),
             crowds: crowd::Crowds::default(),
             fetches: BTreeMap::new(),
             jobs: BTreeMap::new(),
