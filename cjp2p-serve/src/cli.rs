@@ -4,7 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use cjp2p_wire::io::event_loop::MAX_BACKLOG;
-use cjp2p_wire::node::{AMPLIFICATION, MAX_CONTACTS, MAX_LIST, MAX_PEERS_TOLD};
+use cjp2p_wire::node::{
+    AMPLIFICATION, MAX_CONTACTS, MAX_LIST, MAX_PEERS_TOLD, STRANGERS_ANSWERED_AT_ONCE,
+    STRANGERS_ANSWERED_PER_SECOND,
+};
 use cjp2p_wire::tool::args::{ListenArgs, LockMode, LogArgs, PeerArgs, ProgressArgs, SandboxArgs, StateArgs};
 use cjp2p_wire::tool::{duration, size};
 use cjp2p_wire::transfer::serve::{
@@ -121,7 +124,8 @@ fn limits() -> String {
 Limits, always on:
   upload            as --rate and --rate-per-host say; without them, turns of {} KiB, first between addresses
                     (of IPv6, networks of 64 bits), then between the ports of each
-  not proved yet    {AMPLIFICATION} times the bytes that came, in one datagram, and nothing remembered
+  not proved yet    {AMPLIFICATION} times the bytes that came, in one datagram, and nothing remembered;
+                    {STRANGERS_ANSWERED_PER_SECOND} answers in a second to an address, {STRANGERS_ANSWERED_AT_ONCE} at once
   requests waiting  {MAX_WAITING_PER_SOURCE} of a port, {MAX_WAITING_PER_HOST} of an address, {MAX_WAITING} in all;
                     of {MAX_SOURCES_PER_HOST} ports of an address, {MAX_WAITING_SOURCES} in all
   peers             {MAX_CONTACTS} that proved their addresses; {MAX_PEERS_TOLD} are told in an answer

@@ -138,7 +138,7 @@ impl Drop for Running {
 }
 
 /// A program, and what it says on both ways out, line by line.
-fn start(command: &mut Command) -> (Running, Receiver<String>) {
+fn start(command: &mut Command) -> (Running, Said) {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let (sender, lines) = mpsc::channel();
     let errors = sender.clone();
@@ -149,7 +149,7 @@ fn start(command: &mut Command) -> (Running, Receiver<String>) {
     thread::spawn(move || {
         BufReader::new(stderr).lines().map_while(Result::ok).try_for_each(|line| errors.send(line))
     });
-    (Running(child), lines)
+    (Running(child), Said { lines, seen: Vec::new() })
 }
 
 fn serve(state: &Path) -> Command {
@@ -158,12 +158,21 @@ fn serve(state: &Path) -> Command {
     command
 }
 
-fn wait_for(lines: &Receiver<String>, words: &str) -> String {
-    loop {
-        let line =
-            lines.recv_timeout(Duration::from_secs(60)).unwrap_or_else(|_| panic!("{words:?} was not said"));
-        if line.contains(words) {
-            return line;
+/// What a program says, on two ways: one may overtake the other.
+struct Said {
+    lines: Receiver<String>,
+    seen: Vec<String>,
+}
+
+impl Said {
+    /// Takes out the first line with these words in it.
+    fn wait_for(&mut self, words: &str) -> String {
+        loop {
+            if let Some(at) = self.seen.iter().position(|line| line.contains(words)) {
+                return self.seen.remove(at);
+            }
+            let line = self.lines.recv_timeout(Duration::from_secs(60));
+            self.seen.push(line.unwrap_or_else(|_| panic!("{words:?} was not said: {:?}", self.seen)));
         }
     }
 }
@@ -179,10 +188,10 @@ fn replace(file: &Path) {
 fn a_server_is_confined_with_all_its_threads_and_to_what_it_says() {
     let base = folders();
     let (file, state) = (base.path().join("share/file"), base.path().join("state"));
-    let (server, lines) = start(serve(&state).arg(&file));
-    let told = wait_for(&lines, "sandbox: ");
-    let listening: serde_json::Value = serde_json::from_str(&wait_for(&lines, "listening")).unwrap();
-    wait_for(&lines, "ready");
+    let (server, mut said) = start(serve(&state).arg(&file));
+    let told = said.wait_for("sandbox: ");
+    let listening: serde_json::Value = serde_json::from_str(&said.wait_for("listening")).unwrap();
+    said.wait_for("ready");
     let refused = listening["refused"].as_array().unwrap();
     if told.contains("seccomp") {
         assert!(all_are(server.0.id(), "Seccomp:", "2") && all_are(server.0.id(), "NoNewPrivs:", "1"));
@@ -193,7 +202,7 @@ fn a_server_is_confined_with_all_its_threads_and_to_what_it_says() {
     if refused.contains(&"files".into()) {
         assert!(told.contains(&format!("reads {file:?}; reads and writes {state:?}")), "{told}");
         replace(&file);
-        wait_for(&lines, "ermission denied");
+        said.wait_for("ermission denied");
     }
 }
 
@@ -202,19 +211,20 @@ fn without_a_sandbox_nothing_is_given_up() {
     for by_variable in [false, true] {
         let base = folders();
         let (file, state) = (base.path().join("share/file"), base.path().join("state"));
-        let (server, lines) = if by_variable {
+        let (server, mut said) = if by_variable {
             start(serve(&state).env("CJP2P_NO_SANDBOX", "1").arg(&file))
         } else {
             start(serve(&state).arg("--no-sandbox").arg(&file))
         };
-        wait_for(&lines, "sandbox: none");
-        assert!(wait_for(&lines, "listening").contains(r#""refused":[]"#));
-        wait_for(&lines, "ready");
+        said.wait_for("sandbox: none");
+        assert!(said.wait_for("listening").contains(r#""refused":[]"#));
+        said.wait_for(r#""event":"shared""#);
+        said.wait_for("ready");
         // What the test itself runs under is inherited.
         let seccomp = &of_threads(std::process::id(), "Seccomp:")[0];
         assert!(all_are(server.0.id(), "Seccomp:", seccomp));
         replace(&file);
-        wait_for(&lines, r#""event":"shared""#);
+        said.wait_for(r#""event":"shared""#);
     }
 }
 
@@ -235,8 +245,8 @@ fn a_getter_and_cjp2p_peers_are_confined_too() {
     for (mut command, writes) in
         [(get, format!("{:?}, {state:?}", output.parent().unwrap())), (ping, format!("{state:?}"))]
     {
-        let (process, lines) = start(&mut command);
-        let told = wait_for(&lines, "sandbox: ");
+        let (process, mut said) = start(&mut command);
+        let told = said.wait_for("sandbox: ");
         silent.recv_from(&mut [0; 2000]).unwrap();
         if told.contains("seccomp") {
             assert!(all_are(process.0.id(), "Seccomp:", "2") && all_are(process.0.id(), "NoNewPrivs:", "1"));

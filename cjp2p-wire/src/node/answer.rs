@@ -89,7 +89,7 @@ impl Node {
             let known = self.contacts.get(from).is_some_and(|contact| contact.is_trusted(now));
             if proof != Proof::None || known {
                 self.answer_proved(now, from, messages, blobs);
-            } else {
+            } else if self.strangers.may_be_answered(now, from, &self.config.secret) {
                 self.answer_stranger(now, from, received, messages, asks, blobs);
             }
         }

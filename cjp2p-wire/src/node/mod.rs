@@ -17,6 +17,7 @@ mod parts;
 mod schedule;
 mod schema;
 mod serving;
+mod strangers;
 mod suggestions;
 mod take;
 
@@ -28,6 +29,7 @@ pub use answer::{MAX_LIST, MAX_PEERS_TOLD};
 use contact::Contacts;
 pub use contact::{Acquaintance, MAX_CONTACTS};
 pub use inquiry::{Answer, Question};
+pub use strangers::{STRANGERS_ANSWERED_AT_ONCE, STRANGERS_ANSWERED_PER_SECOND};
 
 use crate::content_id::{ContentId, Hash};
 use crate::datagram;
@@ -142,6 +144,7 @@ pub struct Node {
     random: fastrand::Rng,
     contacts: Contacts,
     turns: Turns,
+    strangers: strangers::Strangers,
     crowds: crowd::Crowds,
     fetches: BTreeMap<JobId, Job>,
     jobs: BTreeMap<ContentId, JobId>,
@@ -208,6 +211,7 @@ impl Node {
             mint: CookieMint::new(config.secret),
             random: fastrand::Rng::with_seed(config.seed),
             contacts: Contacts::default(),
+            strangers: strangers::Strangers::default(),
             turns: Turns::new(config.upload_rate, config.upload_rate_per_host),
             crowds: crowd::Crowds::default(),
             fetches: BTreeMap::new(),
