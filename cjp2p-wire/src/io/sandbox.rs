@@ -1,7 +1,7 @@
 //! Confinement: a process gives up what it does not need, for good, so that a hole in it is of little use to others.
 //!
 //! Two means of Linux, each of which any user may use. Landlock says which files can be read and written, and refuses TCP.
-//! A filter of system calls (seccomp, see [`calls`]) refuses what Landlock does not know: programs, other processes, sockets
+//! A filter of system calls (seccomp) refuses what Landlock does not know: programs, other processes, sockets
 //! but for UDP, and the parts of the kernel that exploits like. What the kernel has not is left out, and told.
 
 mod calls;
