@@ -16,10 +16,10 @@ fn corpus_folder() -> PathBuf {
 fn corpus(target: &Target) -> Vec<(PathBuf, Vec<u8>)> {
     let folder = corpus_folder().join(target.name);
     let entries = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
-    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("it can be listed").path()).collect();
     paths.sort();
     assert!(!paths.is_empty(), "{} is empty", folder.display());
-    paths.into_iter().map(|path| (path.clone(), fs::read(path).unwrap())).collect()
+    paths.into_iter().map(|path| (path.clone(), fs::read(path).expect("it can be read"))).collect()
 }
 
 /// Says which input it was, where a body panics.
