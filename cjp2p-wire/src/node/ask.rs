@@ -5,7 +5,7 @@ use std::ops::Bound::{Excluded, Included, Unbounded};
 
 use super::asked_path::{AskedPath, Flight, NARROW_DATAGRAM, SILENCES_UNTIL_NARROW, WIDEN_INTERVAL};
 use super::contact::Contact;
-use super::serving::MAX_BLOCKS;
+use super::serving::{MAX_ANSWER, MAX_BLOCKS};
 use super::{Event, Job, Node, ORDINARY_DATAGRAM, Transmit};
 use crate::content_id::ContentId;
 use crate::datagram::{Encoder, content_that_fits};
@@ -14,9 +14,10 @@ use crate::peers::cookie::COOKIE_LEN;
 use crate::time::Time;
 use crate::transfer::blobs::{Blobs, JobId};
 use crate::transfer::fetch::{Ask, PathTerms, Space};
+use crate::transfer::serve::BLOCK_COST;
 
 /// The largest block asked for: what today's nodes cut an answer to.
-pub(crate) const MAX_BLOCK: u64 = 40 << 10;
+pub(crate) const MAX_BLOCK: u64 = MAX_ANSWER as u64;
 /// A route that carries such long packets is taken for one that leads back into the machine, as loopback does. Few others do.
 const LEAST_INSIDE_MTU: usize = 32 << 10;
 /// A first question to a peer that the user named is padded to this size at the most, so that the answer may be useful.
@@ -336,7 +337,7 @@ fn write_request(encoder: &mut Encoder, job: &Job, ask: &Ask) {
 }
 
 /// What a datagram with content holds beside the base64, at the most.
-pub(super) const ANSWER_SLACK: usize = 260;
+pub(super) const ANSWER_SLACK: usize = BLOCK_COST;
 
 /// About how long a datagram is that answers with `length` bytes of content, IP and UDP headers included.
 pub(super) fn answer_length(length: u64) -> u64 {
