@@ -48,7 +48,10 @@ pub(super) fn body(bytes: &[u8]) {
     }
     // What is left comes to its end.
     talk.pass(Duration::from_secs(120));
-    assert!(talk.node.acquaintances().count() <= ADDRESSES.len() + talk.named, "strangers are remembered");
+    for peer in talk.node.acquaintances() {
+        let met = talk.met.get(&peer.address).is_some_and(|met| met.named || met.proved);
+        assert!(met, "a stranger is remembered: {}", peer.address);
+    }
 }
 
 /// The node, the world as it sees it, and what is known of both.
@@ -58,8 +61,6 @@ struct Talk {
     now: Time,
     next: Time,
     met: BTreeMap<SocketAddr, Met>,
-    /// How many addresses were named to the node.
-    named: usize,
     jobs: BTreeMap<JobId, &'static Sample>,
     last_from: SocketAddr,
 }
@@ -82,7 +83,7 @@ impl Talk {
         let met = BTreeMap::new();
         let jobs = BTreeMap::new();
         let last_from = SocketAddr::from(ADDRESSES[0]);
-        let mut talk = Talk { node, blobs, now, next: now, met, named: 0, jobs, last_from };
+        let mut talk = Talk { node, blobs, now, next: now, met, jobs, last_from };
         talk.drain(None);
         talk
     }

@@ -152,9 +152,7 @@ impl Talk {
             }
         }
         for address in named {
-            let met = self.met.entry(address::canonical(address)).or_default();
-            self.named += usize::from(!met.named);
-            met.named = true;
+            self.met.entry(address::canonical(address)).or_default().named = true;
         }
         self.met.entry(from).or_default().proved |= proves;
     }
