@@ -4,8 +4,8 @@ mod excerpt;
 mod known_tree;
 pub(crate) mod partial;
 mod publish;
-mod record;
-mod resume;
+pub mod record;
+pub mod resume;
 pub(crate) mod stream;
 pub(crate) mod temporary;
 
