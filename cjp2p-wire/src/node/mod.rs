@@ -25,7 +25,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 pub use contact::Acquaintance;
-use contact::Contacts;
+use contact::{Contact, Contacts};
 pub use inquiry::{Answer, Question};
 
 use crate::content_id::{ContentId, Hash};
@@ -355,8 +355,14 @@ impl Node {
             self.on_own_voice(now, from);
             return;
         }
+        let only_suggested = |node: &Node| node.contacts.get(from).is_some_and(Contact::is_only_suggested);
+        let was_only_suggested = only_suggested(self);
         let proof = self.read_proof(now, from, messages);
         self.contacts.on_heard(now, from, proof != Proof::None);
+        self.take_returned(now, from, messages, proof);
+        if was_only_suggested && !only_suggested(self) {
+            self.probe_again(now, from);
+        }
         self.take_answers(now, from, messages, proof, blobs);
         self.answer(now, from, received, messages, proof, blobs);
     }

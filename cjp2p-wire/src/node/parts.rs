@@ -134,7 +134,7 @@ impl Node {
         let Some(contact) = self.contacts.get(address) else { return };
         let Some(path) = &contact.path else { return };
         // Whoever gave us no cookie may know of no such questions.
-        if contact.cookie.is_none() || contact.is_shunned() {
+        if contact.cookie.is_none() || contact.is_shunned() || contact.is_only_suggested() {
             return;
         }
         let round_trip = path.path.rtt.smoothed();
