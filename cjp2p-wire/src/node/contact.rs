@@ -173,6 +173,11 @@ impl Contacts {
         self.by_address.iter().map(|(&address, &place)| (address, &self.contacts[place]))
     }
 
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.by_address.len()
+    }
+
     /// The contact at `address`, made if there is none.
     pub(super) fn entry(&mut self, address: SocketAddr) -> &mut Contact {
         if self.by_address.len() >= MAX_CONTACTS && !self.by_address.contains_key(&address) {

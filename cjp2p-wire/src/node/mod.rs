@@ -17,6 +17,7 @@ mod parts;
 mod schedule;
 mod schema;
 mod serving;
+mod sizes;
 mod suggestions;
 mod take;
 
@@ -27,6 +28,7 @@ use std::time::Duration;
 pub use contact::Acquaintance;
 use contact::{Contact, Contacts};
 pub use inquiry::{Answer, Question};
+pub use sizes::Sizes;
 
 use crate::content_id::{ContentId, Hash};
 use crate::datagram;

@@ -65,6 +65,11 @@ impl Suggestions {
         self.wake_at = self.wake_at.min(self.may_try_at(address));
     }
 
+    /// How many have not proved themselves, and how many wait.
+    pub(super) fn lengths(&self) -> (usize, usize) {
+        (self.unproved.len(), self.waiting.len())
+    }
+
     /// Forgets what was suggested for a fetch that is over.
     pub(super) fn forget(&mut self, job: JobId) {
         self.waiting.retain(|(of, _)| *of != job);
