@@ -3,6 +3,7 @@
 //! Everything that happens follows from the seed. Time is jumped over, so hours pass in seconds.
 
 pub mod agenda;
+pub mod corpus;
 pub mod hostile;
 pub mod liars;
 pub mod link;
