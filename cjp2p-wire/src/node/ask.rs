@@ -72,7 +72,8 @@ impl Node {
             return;
         }
         let contact = self.contacts.entry(address);
-        let is_spent = suggested && !contact.is_proved() && contact.unproved_datagrams >= MAX_UNPROVED_DATAGRAMS;
+        let is_spent =
+            suggested && !contact.is_proved() && contact.unproved_datagrams >= MAX_UNPROVED_DATAGRAMS;
         if contact.is_shunned() || is_spent {
             return;
         }

@@ -165,8 +165,7 @@ impl Node {
         let Some(contact) = self.contacts.get(address) else { return 0 };
         let Some(path) = &contact.path else { return 0 };
         let is_spent = contact.is_only_suggested() && contact.unproved_datagrams >= MAX_UNPROVED_DATAGRAMS;
-        let allowance =
-            if contact.is_shunned() || is_spent { 0 } else { path.path.allowance(now, first) };
+        let allowance = if contact.is_shunned() || is_spent { 0 } else { path.path.allowance(now, first) };
         if allowance == 0 {
             return 0;
         }

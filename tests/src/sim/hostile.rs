@@ -113,7 +113,8 @@ impl Watcher {
         }
         let messages = datagram::decode(bytes).unwrap_or_default();
         if messages.is_empty() {
-            self.violations.push(format!("{from} sent what cannot be read: {}", String::from_utf8_lossy(bytes)));
+            self.violations
+                .push(format!("{from} sent what cannot be read: {}", String::from_utf8_lossy(bytes)));
         }
         for message in &messages {
             match message {
@@ -121,9 +122,11 @@ impl Watcher {
                     let mut right = Vec::new();
                     let id = ContentId::parse(&block.id);
                     let read = id.map(|id| self.truth.read(&id, block.offset, block.data.len(), &mut right));
-                    let is_true = matches!(read, Ok(Read::Found { eof }) if right == *block.data && block.eof == eof);
+                    let is_true =
+                        matches!(read, Ok(Read::Found { eof }) if right == *block.data && block.eof == eof);
                     if !is_true {
-                        self.violations.push(format!("{from} served what is not so: {} at {}", block.id, block.offset));
+                        self.violations
+                            .push(format!("{from} served what is not so: {} at {}", block.id, block.offset));
                     }
                 }
                 Message::Peers(peers) => self.check_told(from, peers),
@@ -330,7 +333,9 @@ fn tell(scene: &mut Scene) -> Result<Story, String> {
             return Err(format!("not done: {:?}, {questions} questions", getter.node.progress(job)));
         }
     }
-    if scene.world.peer(GETTER).fetched(job) != scene.bytes && scene.world.peer(GETTER).blobs.expected.is_none() {
+    if scene.world.peer(GETTER).fetched(job) != scene.bytes
+        && scene.world.peer(GETTER).blobs.expected.is_none()
+    {
         return Err("the getter has other bytes".into());
     }
     let liars = scene.world.peer(GETTER).liars();

@@ -204,8 +204,10 @@ impl Fetch {
                 continue;
             }
             // What was sent in its name somebody else may have sent.
-            let certain =
-                self.sources.get(&liar).is_some_and(|source| source.claim_is_its_own && !source.gave_unproved);
+            let certain = self
+                .sources
+                .get(&liar)
+                .is_some_and(|source| source.claim_is_its_own && !source.gave_unproved);
             self.accuse(now, liar, certain, "it sent bytes that are not of this content");
         }
         true

@@ -17,6 +17,8 @@ const SOURCES: usize = 250;
 const EACH: usize = 80;
 /// So many may wait to be read: more would be lost in the socket's buffer and test nothing.
 const TOGETHER: usize = 1000;
+/// No datagram can be longer.
+const LONGEST: usize = 65_507;
 /// An answer that has not come by then does not come.
 const QUIET: Duration = Duration::from_millis(20);
 /// The marks.
@@ -37,6 +39,8 @@ pub(crate) struct Flood {
 /// One source, and what passed.
 struct Source {
     socket: UdpSocket,
+    /// What it says again and again, if it does.
+    always: Option<Vec<u8>>,
     sent: u64,
     received: u64,
 }
@@ -62,13 +66,20 @@ impl Flood {
         let said: Vec<Vec<u8>> = conversation(100_000).into_iter().filter(|d| d.len() > 2).collect();
         // Once, so that buffers and caches are what they are in use.
         bench.rate(1)?;
+        for id in bench.small.iter().chain([&bench.large[1]]) {
+            bench.getter(id)?.wait()?;
+        }
         let rate_before = bench.rate(5)?;
         let memory_before = resident_memory(pid);
         let begun = Instant::now();
         let mut random = fastrand::Rng::with_seed(self.seed);
         let mut sum = Sum::default();
+        let mut early = None;
         while sum.datagrams < self.datagrams {
             round(&mut random, bench.server.address, &ids, &said, &mut sum)?;
+            if sum.datagrams >= self.datagrams / 10 {
+                early.get_or_insert_with(|| resident_memory(pid));
+            }
             if sum.sources.is_multiple_of(50 * SOURCES as u64) {
                 eprintln!("strangers: {} datagrams, {:.0} s", sum.datagrams, begun.elapsed().as_secs_f64());
             }
@@ -83,11 +94,17 @@ impl Flood {
         println!("| datagrams sent, none with a cookie of the server's | | {} |", sum.datagrams);
         println!("| from so many addresses and ports of 127.0.0.0/8 | | {} |", sum.sources);
         println!("| lost in the server's socket buffer | | {dropped} |");
-        println!("| sent, MiB; answered, MiB in datagrams | | {:.0}; {:.0} in {} |",
-            mib(sum.bytes as f64), mib(sum.answer_bytes as f64), sum.answers);
+        println!(
+            "| sent, MiB; answered, MiB in datagrams | | {:.0}; {:.0} in {} |",
+            mib(sum.bytes as f64),
+            mib(sum.answer_bytes as f64),
+            sum.answers
+        );
         println!("| worst ratio for one source, UDP payload | ≤ {AMPLIFICATION}.000 | {:.3} |", sum.worst);
         println!("| rate of a fetch after it, by that before | ≥ {LEAST_RATE} | {ratio:.2} |");
         println!("| memory before, MiB | | {:.1} |", mib(memory_before as f64));
+        let early = early.unwrap_or(memory_after) as i64 - memory_before as i64;
+        println!("| memory more after a tenth of them, MiB | | {:.1} |", mib(early as f64));
         println!("| memory more after it, MiB | ≤ 8 | {:.1} |", mib(grown as f64));
         println!("| seconds | | {seconds:.0} |");
         Ok(sum.worst <= AMPLIFICATION as f64
@@ -99,6 +116,12 @@ impl Flood {
 
 /// What a stranger may send: what our own nodes say, that with changes, and what nobody should say.
 fn says(random: &mut fastrand::Rng, ids: &[String], said: &[Vec<u8>]) -> Vec<u8> {
+    let mut datagram = any(random, ids, said);
+    datagram.truncate(LONGEST);
+    datagram
+}
+
+fn any(random: &mut fastrand::Rng, ids: &[String], said: &[Vec<u8>]) -> Vec<u8> {
     let id = &ids[random.usize(0..ids.len())];
     match random.u16(0..1000) {
         0..500 => odd::question(random, ids),
@@ -130,13 +153,14 @@ fn round(
         let address = Ipv4Addr::new(127, random.u8(1..255), random.u8(..), random.u8(1..255));
         let socket = UdpSocket::bind((address, 0))?;
         socket.set_nonblocking(true)?;
-        sources.push(Source { socket, sent: 0, received: 0 });
+        let always = random.bool().then(|| says(random, ids, said));
+        sources.push(Source { socket, always, sent: 0, received: 0 });
     }
     let mut buffer = vec![0; 65_536];
     let mut waiting = 0;
     for _ in 0..EACH {
         for source in &mut sources {
-            let datagram = says(random, ids, said);
+            let datagram = source.always.clone().unwrap_or_else(|| says(random, ids, said));
             source.socket.send_to(&datagram, server)?;
             source.sent += datagram.len() as u64;
             sum.datagrams += 1;
@@ -197,7 +221,8 @@ fn queue(server: SocketAddr) -> Result<(u64, u64), Error> {
         line.split_whitespace().nth(1).is_some_and(|address| address == format!("0100007F{local}"))
     });
     let fields: Vec<&str> = line.ok_or("the server's socket is gone")?.split_whitespace().collect();
-    let waiting = fields.get(4).and_then(|queues| queues.split(':').nth(1)).ok_or("no queue in /proc/net/udp")?;
+    let waiting =
+        fields.get(4).and_then(|queues| queues.split(':').nth(1)).ok_or("no queue in /proc/net/udp")?;
     let dropped = fields.last().ok_or("no drops in /proc/net/udp")?;
     Ok((u64::from_str_radix(waiting, 16)?, dropped.parse()?))
 }

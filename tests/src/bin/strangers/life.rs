@@ -132,7 +132,9 @@ fn report(looks: &[Look], warm: u64, seconds: u64, [done, killed, failed]: [u64;
     let bytes = last.file_bytes.saturating_sub(base.file_bytes);
     println!("| what | promised | measured |\n|---|---|---|");
     println!("| seconds under load | | {seconds} |");
-    println!("| fetches that ended; getters killed; fetches that failed | 0 failed | {done}; {killed}; {failed} |");
+    println!(
+        "| fetches that ended; getters killed; fetches that failed | 0 failed | {done}; {killed}; {failed} |"
+    );
     println!("| memory at the start, MiB | | {:.1} |", mib(first.memory as f64));
     println!("| memory after {warm} s, MiB | | {:.1} |", mib(base.memory as f64));
     println!("| the most it grew after that, MiB | ≤ 1 | {:.2} |", mib(grown as f64));
