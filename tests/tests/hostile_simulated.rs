@@ -7,10 +7,9 @@ use cjp2p_tests::sim::hostile::play;
 /// Worlds looked at by the ordinary suite. Program `hostile-worlds` looks at more.
 const WORLDS: u64 = 300;
 
-/// Worlds in which the getter gives up though an honest source is there. In the first three somebody speaks in the names
-/// of its sources from the beginning, before these have shown who they are, and 10 s pass without anything new. In the last
-/// a source gives an endless stream for a SHA-256 id, which nothing tells from content before it ends.
-const KNOWN_TO_FAIL: [u64; 4] = [60, 144, 155, 290];
+/// Worlds in which the getter gives up though an honest source is there: somebody speaks in the names of its sources from
+/// the beginning, before these have shown who they are, and 10 s pass without anything new.
+const KNOWN_TO_FAIL: [u64; 3] = [60, 144, 155];
 
 fn look_at(seed: u64) -> Result<Duration, String> {
     let story = std::panic::catch_unwind(|| play(seed)).unwrap_or_else(|_| Err("it panicked".to_owned()));

@@ -44,7 +44,6 @@ fn too_slow(mixes: &[Vec<Lie>]) -> Vec<String> {
     let mut missed = Vec::new();
     for lies in mixes {
         let share = seconds(&bytes, lies).map_or(0.0, |seconds| alone / seconds);
-        println!("{share:.2} of its rate beside {lies:?}");
         if share < 0.8 {
             missed.push(format!("{share:.2} beside {lies:?}"));
         }

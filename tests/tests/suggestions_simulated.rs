@@ -16,7 +16,7 @@ const GETTER: &str = "10.0.0.1:24254";
 const VICTIM: &str = "203.0.113.9:24254";
 
 fn a(text: &str) -> SocketAddr {
-    text.parse().unwrap()
+    text.parse().expect("an address")
 }
 
 /// Answers each request by naming the same victims, from an address of its own.
