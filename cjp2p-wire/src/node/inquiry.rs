@@ -185,7 +185,7 @@ impl Node {
         self.send_inquiries(now);
     }
 
-    fn is_our_cookie(&self, now: Time, from: SocketAddr, value: &RawValue) -> bool {
+    pub(super) fn is_our_cookie(&self, now: Time, from: SocketAddr, value: &RawValue) -> bool {
         cookie_text(value.get()).is_some_and(|cookie| self.mint.check(now, from, &cookie) != Proof::None)
     }
 }

@@ -17,6 +17,7 @@ mod parts;
 mod schedule;
 mod schema;
 mod serving;
+mod sizes;
 mod strangers;
 mod suggestions;
 mod take;
@@ -26,9 +27,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 pub use answer::{MAX_LIST, MAX_PEERS_TOLD};
-use contact::Contacts;
 pub use contact::{Acquaintance, MAX_CONTACTS};
+use contact::{Contact, Contacts};
 pub use inquiry::{Answer, Question};
+pub use sizes::Sizes;
 pub use strangers::{STRANGERS_ANSWERED_AT_ONCE, STRANGERS_ANSWERED_PER_SECOND};
 
 use crate::content_id::{ContentId, Hash};
@@ -362,8 +364,14 @@ impl Node {
             self.on_own_voice(now, from);
             return;
         }
+        let only_suggested = |node: &Node| node.contacts.get(from).is_some_and(Contact::is_only_suggested);
+        let was_only_suggested = only_suggested(self);
         let proof = self.read_proof(now, from, messages);
         self.contacts.on_heard(now, from, proof != Proof::None);
+        self.take_returned(now, from, messages, proof);
+        if was_only_suggested && !only_suggested(self) {
+            self.probe_again(now, from);
+        }
         self.take_answers(now, from, messages, proof, blobs);
         self.answer(now, from, received, messages, proof, blobs);
     }
