@@ -1,17 +1,12 @@
 //! Sees ids to their end: starts fetches, drives the node, and takes what threads and the node report.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::env;
 use std::io;
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::io::event_loop::{EventLoop, Waker};
-use cjp2p_wire::io::peer_file::PeerFile;
 use cjp2p_wire::io::random;
-use cjp2p_wire::io::state_dir::StateDir;
 use cjp2p_wire::node::{Config, Event, Node};
 use cjp2p_wire::time::Time;
 use cjp2p_wire::tool::args::LockMode;
@@ -28,10 +23,9 @@ use crate::peers::Peers;
 use crate::place::Places;
 use crate::ranges::Ranges;
 use crate::report::{Effort, Report};
-use crate::sinks::Destination;
 use crate::sinks::partial::{Prepared, prepare};
-use crate::sinks::stream::{Output, Stream};
-use crate::sinks::temporary::Temporary;
+use crate::sinks::stream::Stream;
+use crate::sinks::{Destination, Outlet};
 use crate::store::Store;
 use crate::tasks::Tasks;
 
@@ -60,7 +54,7 @@ pub(crate) struct Getter {
     hashing: Tasks<Outcome>,
     peers: Peers,
     places: Places,
-    output: Option<Output>,
+    outlet: Option<Outlet>,
     report: Report,
     progress: Progress,
     shown_at: Time,
@@ -70,12 +64,11 @@ pub(crate) struct Getter {
     ranges: Ranges,
     force: bool,
     lock: LockMode,
-    temp_dir: PathBuf,
     waker: Waker,
 }
 
 impl Getter {
-    /// Starts the threads, and begins to look up peers.
+    /// Starts the threads.
     ///
     /// # Errors
     ///
@@ -83,9 +76,9 @@ impl Getter {
     pub(crate) fn start(
         cli: Cli,
         places: Places,
-        output: Option<Output>,
+        outlet: Option<Outlet>,
         ids: Ids,
-        state: Option<&StateDir>,
+        peers: Peers,
         event_loop: EventLoop,
     ) -> Result<Getter, ToolError> {
         let failed =
@@ -94,6 +87,7 @@ impl Getter {
             secret: random::secret().map_err(failed("random numbers"))?,
             seed: random::seed().map_err(failed("random numbers"))?,
             upload_rate: None,
+            upload_rate_per_host: None,
             answers: !cli.no_share,
             lists: false,
             receive_buffer: event_loop.port().receive_buffer(),
@@ -110,9 +104,9 @@ impl Getter {
             by_fetch: BTreeMap::new(),
             tasks: Tasks::start(&waker).map_err(failed("threads"))?,
             hashing: Tasks::start(&waker).map_err(failed("threads"))?,
-            peers: Peers::new(state.map(PeerFile::new), cli.peers, waker.clone()),
+            peers,
             places,
-            output,
+            outlet,
             report: Report::new(cli.json),
             progress: cli.progress.start(TOOL, &cli.log),
             shown_at: Time::ZERO,
@@ -121,7 +115,6 @@ impl Getter {
             ranges: Ranges::new(cli.ranges),
             force: cli.force,
             lock: cli.lock.unwrap_or_default(),
-            temp_dir: cli.temp_dir.unwrap_or_else(env::temp_dir),
             event_loop,
             waker,
         })
@@ -204,13 +197,13 @@ impl Getter {
             return Ok(());
         }
         // There is one output, and one id that goes to it.
-        let Some(output) = self.output.take() else { return Ok(()) };
-        let destination: Box<dyn Destination> = match &id {
-            ContentId::Blake3(root) => {
+        let destination: Box<dyn Destination> = match (self.outlet.take(), &id) {
+            (Some(Outlet::Stream(output)), ContentId::Blake3(root)) => {
                 let stream = Stream::start(*root, self.ranges.specs(), output, self.waker.clone());
                 Box::new(stream.map_err(|error| ToolError::failure(format!("threads: {error}")))?)
             }
-            _ => Box::new(Temporary::new(&self.temp_dir, output)?),
+            (Some(Outlet::Whole(temporary)), _) => Box::new(temporary),
+            _ => return Ok(()),
         };
         self.begin_fetch(number, destination, None);
         Ok(())
@@ -248,13 +241,9 @@ impl Getter {
         self.event_loop.drain(&mut self.node, &mut self.events);
         let peers: Vec<_> = self.peers.iter().map(|(address, peer)| (address, peer.suggested)).collect();
         for (address, suggested) in peers {
-            self.add_source(fetch, address, suggested);
+            self.node.add_source(self.event_loop.now(), fetch, address, suggested);
+            self.event_loop.drain(&mut self.node, &mut self.events);
         }
-    }
-
-    fn add_source(&mut self, fetch: JobId, address: SocketAddr, suggested: bool) {
-        self.node.add_source(self.event_loop.now(), fetch, address, suggested);
-        self.event_loop.drain(&mut self.node, &mut self.events);
     }
 
     /// Another thread has something to tell.
@@ -264,11 +253,6 @@ impl Getter {
         }
         let fetches: Vec<(u64, JobId)> =
             self.jobs.iter().filter_map(|(&number, job)| Some((number, job.fetch()?))).collect();
-        for address in self.peers.take_looked_up(self.event_loop.now()) {
-            for &(_, fetch) in &fetches {
-                self.add_source(fetch, address, false);
-            }
-        }
         for (number, fetch) in fetches {
             if let Some(error) = self.store.problem(fetch) {
                 self.fail(number, &error)?;

@@ -4,6 +4,7 @@
 pub mod content;
 pub mod faults;
 pub mod foreign;
+pub mod fuzz;
 pub mod lab;
 pub mod pair;
 pub mod real;

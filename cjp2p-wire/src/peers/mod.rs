@@ -2,5 +2,6 @@
 
 pub mod address;
 pub mod cookie;
+pub mod neighbourhoods;
 pub mod peer;
 pub mod table;

@@ -8,12 +8,15 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use clap::builder::FalseyValueParser;
 use clap::{Args, ValueEnum};
+use nix::unistd::Uid;
 
 use super::exit::Exit;
 use super::progress::{Progress, ProgressMode};
 use super::start::ToolError;
 use super::{logging, progress};
+use crate::io::sandbox::{Confinement, Sandbox};
 use crate::io::state_dir::{FileLock, StateDir};
 use crate::peers::address::{self, DEFAULT_PORT, Scope};
 use crate::peers::peer::Origin;
@@ -199,6 +202,37 @@ impl StateArgs {
     pub fn open(&self) -> Result<StateDir, ToolError> {
         StateDir::open(self.state.as_deref())
             .map_err(|error| ToolError::failure(format!("state folder: {error}")))
+    }
+}
+
+/// What root is told.
+pub const AS_ROOT: &str = "running as root, of which nothing is needed: an ordinary user is safer";
+
+/// Whether to give up what is not needed.
+#[derive(Args, Clone, Debug, Default)]
+pub struct SandboxArgs {
+    /// Keep all rights of the user, instead of giving up those to other files, to programs and to TCP after the start
+    #[arg(long, env = "CJP2P_NO_SANDBOX", hide_env_values = true, value_parser = FalseyValueParser::new())]
+    pub no_sandbox: bool,
+}
+
+impl SandboxArgs {
+    /// Confines the process to what is in `sandbox`, unless it shall not be, and logs what came of it: what is confined with
+    /// `-v`, what the kernel would not do as a warning. To be called before the first thread is started.
+    pub fn confine(&self, sandbox: Sandbox) -> Option<Confinement> {
+        if Uid::effective().is_root() {
+            log::warn!("{AS_ROOT}");
+        }
+        if self.no_sandbox {
+            log::info!("sandbox: none, as asked for");
+            return None;
+        }
+        let confinement = sandbox.confine();
+        log::info!("sandbox: {confinement}");
+        if let Some(missing) = confinement.missing() {
+            log::warn!("sandbox: {missing}; --no-sandbox if that is fine");
+        }
+        Some(confinement)
     }
 }
 

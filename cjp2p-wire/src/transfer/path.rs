@@ -254,7 +254,7 @@ impl<T: Clone> Path<T> {
         }
         let (stamp, sent_at) = (flight.stamp, flight.sent_at);
         // What was cut otherwise was asked for otherwise: it answers an earlier request, which is forgotten.
-        let again = if is_exact || !self.rtt.is_known() { flight.again } else { flight.again.or(Again::Yes) };
+        let again = if is_exact || !self.rtt.is_known() { flight.again } else { Again::Yes };
         let bytes = flight.answers.of(asked.nth);
         let was_lost = flight.lost & asked.bit() != 0;
         flight.open &= !asked.bit();

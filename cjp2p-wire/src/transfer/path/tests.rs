@@ -123,8 +123,8 @@ fn after_an_outage_in_which_all_was_lost_everything_is_asked_for_anew_soon() {
             next += u64::from(n == next);
             let again = open.get(&n).map_or(Again::No, |earlier| path.supersede(*earlier).unwrap());
             open.insert(n, one(path.on_sent(now, n, Answers::one(1000), again)));
-            // The outage lasts for 250 ms.
-            if now > asked + Duration::from_millis(250) {
+            // The outage lasts for 200 ms.
+            if now > asked + Duration::from_millis(200) {
                 coming.push_back((now, n));
             }
         }

@@ -5,7 +5,7 @@ use cjp2p_tests::lab::table::Mark;
 
 use crate::bench::{Bench, processor_time, rates};
 use crate::net::Net;
-use crate::others::{Torrent, Web};
+use crate::others::{Settings, Torrent, Web};
 use crate::ours::{Output, Serve};
 use crate::report::Line;
 
@@ -44,12 +44,20 @@ pub(crate) fn aria2(bench: &Bench) -> Result<Vec<Line>, Error> {
 }
 
 pub(crate) fn torrent(bench: &Bench) -> Result<Vec<Line>, Error> {
+    beside_torrent(bench, Settings::Defaults, Mark::AtLeast(2.2))
+}
+
+pub(crate) fn tuned_torrent(bench: &Bench) -> Result<Vec<Line>, Error> {
+    beside_torrent(bench, Settings::Tuned, Mark::None)
+}
+
+fn beside_torrent(bench: &Bench, settings: Settings, mark: Mark) -> Result<Vec<Line>, Error> {
     let net = bench.veth()?;
-    let torrent = Torrent::start(bench, net)?;
+    let torrent = Torrent::start(bench, net, settings)?;
     let serve = Serve::of_shared(bench, net)?;
     let [ours, other] = bench.in_turn([&mut || serve.get(), &mut || torrent.fetch()])?;
     Ok(vec![
-        rates(RATE, Mark::AtLeast(2.2), bench.size, &ours, &other),
+        rates(RATE, mark, bench.size, &ours, &other),
         processor_time(CPU, Mark::None, bench.size, &ours, &other),
     ])
 }

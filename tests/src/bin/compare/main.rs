@@ -93,7 +93,13 @@ fn small_files(_size: u64, files: u64) -> u64 {
 
 const ROWS: &[Row] = &[
     row("veth", "cjp2p-get -o over veth; nginx to curl -o", twice, gets::veth),
-    row("torrent", "cjp2p-get -o over veth; libtorrent over TCP", twice, gets::torrent),
+    row("torrent", "cjp2p-get -o over veth; libtorrent over TCP, as it comes", twice, gets::torrent),
+    row(
+        "torrent-tuned",
+        "cjp2p-get -o over veth; libtorrent over TCP, set up for high performance",
+        twice,
+        gets::tuned_torrent,
+    ),
     row("aria2", "cjp2p-get -o over veth; nginx to aria2c", twice, gets::aria2),
     row("loopback", "cjp2p-get -o over loopback; nginx to curl -o", twice, gets::loopback),
     row("pipe", "cjp2p-get to standard output over loopback; cjp2p-get -o", twice, gets::pipe),

@@ -169,10 +169,30 @@ impl<'a> Web<'a> {
     }
 }
 
+/// How libtorrent is set up, at both ends.
+#[derive(Clone, Copy)]
+pub(crate) enum Settings {
+    /// As it comes.
+    Defaults,
+    /// What it has for high performance.
+    Tuned,
+}
+
+impl Settings {
+    /// As the script names it.
+    const fn name(self) -> &'static str {
+        match self {
+            Settings::Defaults => "defaults",
+            Settings::Tuned => "tuned",
+        }
+    }
+}
+
 /// A running seed, and what fetches from it.
 pub(crate) struct Torrent<'a> {
     bench: &'a Bench,
     net: &'a Net,
+    settings: Settings,
     server: Server,
     address: SocketAddr,
     shared: PathBuf,
@@ -182,7 +202,7 @@ pub(crate) struct Torrent<'a> {
 
 impl<'a> Torrent<'a> {
     /// Seeds the content that all share by libtorrent.
-    pub(crate) fn start(bench: &'a Bench, net: &'a Net) -> Result<Torrent<'a>, Error> {
+    pub(crate) fn start(bench: &'a Bench, net: &'a Net, settings: Settings) -> Result<Torrent<'a>, Error> {
         let python = bench.others.python()?;
         let shared = bench.shared()?;
         let folder = bench.folder()?;
@@ -194,7 +214,7 @@ impl<'a> Torrent<'a> {
         }
         let address = net.listen(End::Server)?;
         let mut seed = namespace::command(&python)?;
-        seed.args(["-c", TORRENT, "seed", &address.to_string()]).arg(&torrent).arg(&shared);
+        seed.args(["-c", TORRENT, "seed", settings.name(), &address.to_string()]).arg(&torrent).arg(&shared);
         seed.stdout(Stdio::piped());
         let mut child = net.spawn(End::Server, seed)?;
         let stdout = child.stdout.take();
@@ -204,14 +224,14 @@ impl<'a> Torrent<'a> {
         if line.trim() != "ready" {
             return Err("libtorrent did not start to seed".into());
         }
-        Ok(Torrent { bench, net, server, address, shared, folder })
+        Ok(Torrent { bench, net, settings, server, address, shared, folder })
     }
 
     /// Fetches by libtorrent. Its own word counts for the time, so that the start of Python does not.
     pub(crate) fn fetch(&self) -> Result<Sample, Error> {
         let folder = self.bench.folder()?;
         let mut get = namespace::command(&self.bench.others.python()?)?;
-        get.args(["-c", TORRENT, "get", &self.net.listen(End::Getter)?.to_string()]);
+        get.args(["-c", TORRENT, "get", self.settings.name(), &self.net.listen(End::Getter)?.to_string()]);
         get.arg(self.folder.path().join("torrent")).arg(folder.path());
         get.args([self.address.ip().to_string(), self.address.port().to_string()]);
         get.stdout(File::create(folder.path().join("stdout"))?);

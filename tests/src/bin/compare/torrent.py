@@ -2,8 +2,10 @@
 
 torrent.py version
 torrent.py make FILE TORRENT
-torrent.py seed ADDRESS:PORT TORRENT FOLDER     prints "ready", then serves until it is killed
-torrent.py get ADDRESS:PORT TORRENT FOLDER SEED_ADDRESS SEED_PORT     prints the seconds it took
+torrent.py seed SETTINGS ADDRESS:PORT TORRENT FOLDER     prints "ready", then serves until it is killed
+torrent.py get SETTINGS ADDRESS:PORT TORRENT FOLDER SEED_ADDRESS SEED_PORT     prints the seconds it took
+
+SETTINGS is "defaults", or "tuned" for what libtorrent itself sets for high performance.
 """
 
 import sys
@@ -25,9 +27,8 @@ def make(path, torrent):
         out.write(lt.bencode(made.generate()))
 
 
-def session(listen):
-    # libtorrent's own settings for speed: about half as fast again as its defaults.
-    settings = lt.high_performance_seed()
+def session(settings, listen):
+    settings = {"defaults": lt.default_settings, "tuned": lt.high_performance_seed}[settings]()
     settings.update(
         {
             "listen_interfaces": listen,
@@ -53,16 +54,16 @@ def add(on, torrent, folder, flags):
     return on.add_torrent(wanted)
 
 
-def seed(listen, torrent, folder):
-    on = session(listen)
+def seed(settings, listen, torrent, folder):
+    on = session(settings, listen)
     add(on, torrent, folder, lt.torrent_flags.seed_mode | lt.torrent_flags.upload_mode)
     print("ready", flush=True)
     while True:
         time.sleep(3600)
 
 
-def get(listen, torrent, folder, address, port):
-    on = session(listen)
+def get(settings, listen, torrent, folder, address, port):
+    on = session(settings, listen)
     begun = time.monotonic()
     handle = add(on, torrent, folder, lt.torrent_flags.update_subscribe)
     handle.connect_peer((address, int(port)))
