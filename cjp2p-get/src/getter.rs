@@ -14,7 +14,7 @@ use cjp2p_wire::io::random;
 use cjp2p_wire::io::state_dir::StateDir;
 use cjp2p_wire::node::{Config, Event, Node};
 use cjp2p_wire::time::Time;
-use cjp2p_wire::tool::args::LockMode;
+use cjp2p_wire::tool::args::{Listen, LockMode};
 use cjp2p_wire::tool::progress::Progress;
 use cjp2p_wire::tool::{Exit, ToolError};
 use cjp2p_wire::transfer::blobs::JobId;
@@ -28,6 +28,7 @@ use crate::peers::Peers;
 use crate::place::Places;
 use crate::ranges::Ranges;
 use crate::report::{Effort, Report};
+use crate::search::Search;
 use crate::sinks::Destination;
 use crate::sinks::partial::{Prepared, prepare};
 use crate::sinks::stream::{Output, Stream};
@@ -59,6 +60,7 @@ pub(crate) struct Getter {
     /// Threads for what is staged alone. They may have much to do for long, and what others wait for is short.
     hashing: Tasks<Outcome>,
     peers: Peers,
+    search: Search,
     places: Places,
     output: Option<Output>,
     report: Report,
@@ -99,7 +101,10 @@ impl Getter {
             receive_buffer: event_loop.port().receive_buffer(),
         });
         let waker = event_loop.waker();
+        let listen = cli.listen.listen.unwrap_or(Listen::Everywhere { port: 0 });
+        let dht = cli.dht.join(listen, waker.clone()).map_err(failed("threads"))?;
         Ok(Getter {
+            search: Search::new(dht),
             node,
             events: Vec::new(),
             store: Store::default(),
@@ -155,6 +160,8 @@ impl Getter {
                 self.on_woken()?;
             }
             self.retry_locks();
+            let waits = !self.peers.is_nobody();
+            self.search.turn(self.event_loop.now(), &self.node, self.jobs.values(), waits);
             self.show_progress_sometimes();
             self.peers.save_sometimes(&self.event_loop, &self.node);
         }
@@ -268,6 +275,10 @@ impl Getter {
             for &(_, fetch) in &fetches {
                 self.add_source(fetch, address, false);
             }
+        }
+        for (fetch, address) in self.search.found() {
+            self.peers.add_found(address, self.event_loop.now());
+            self.add_source(fetch, address, true);
         }
         for (number, fetch) in fetches {
             if let Some(error) = self.store.problem(fetch) {
@@ -404,6 +415,7 @@ impl Getter {
 
     fn end_fetch(&mut self, fetch: JobId) {
         self.node.end_fetch(self.event_loop.now(), fetch);
+        self.search.forget(fetch);
         self.event_loop.drain(&mut self.node, &mut self.events);
     }
 
@@ -446,7 +458,7 @@ impl Getter {
 
     /// To wait makes no sense where there is nobody who could answer.
     fn fail_without_peers(&mut self) -> Result<(), ToolError> {
-        if !self.peers.is_nobody() {
+        if !self.peers.is_nobody() || self.search.is_on() {
             return Ok(());
         }
         let waiting = self.jobs.iter().filter(|(_, job)| matches!(job.step, Step::Fetching(_)));

@@ -12,6 +12,7 @@ mod ranges;
 mod report;
 mod run;
 mod running_hash;
+mod search;
 mod sinks;
 mod store;
 mod tasks;

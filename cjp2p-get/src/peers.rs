@@ -77,6 +77,12 @@ impl Peers {
         self.known.is_empty() && self.looked_up.is_none()
     }
 
+    /// Takes in a peer that somebody in the DHT named.
+    pub(crate) fn add_found(&mut self, address: SocketAddr, now: Time) {
+        let peer = Peer { origin: Origin::Dht, suggested: true, since: now };
+        self.known.entry(address).or_insert(peer);
+    }
+
     /// Takes in the names that were looked up. Returns the addresses that are new.
     pub(crate) fn take_looked_up(&mut self, now: Time) -> Vec<SocketAddr> {
         let Some(names) = &self.looked_up else { return Vec::new() };

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use cjp2p_wire::tool::args::{ListenArgs, LockMode, LogArgs, PeerArgs, ProgressArgs, StateArgs};
+use cjp2p_wire::tool::args::{DhtArgs, ListenArgs, LockMode, LogArgs, PeerArgs, ProgressArgs, StateArgs};
 use cjp2p_wire::tool::{duration, size};
 use clap::Parser;
 
@@ -81,6 +81,9 @@ pub(crate) struct Cli {
 
     #[command(flatten)]
     pub(crate) peers: PeerArgs,
+
+    #[command(flatten)]
+    pub(crate) dht: DhtArgs,
 
     #[command(flatten)]
     pub(crate) state: StateArgs,

@@ -23,6 +23,7 @@ use cjp2p_wire::tool::{Exit, ToolError, names};
 use data_encoding::HEXLOWER;
 use nix::sys::signal::{SigSet, Signal};
 
+use crate::announcer::Announcer;
 use crate::cli::{Cli, TOOL};
 use crate::events::Event;
 use crate::neighbours::Neighbours;
@@ -138,6 +139,7 @@ struct Server {
     share: Share,
     report: Report,
     neighbours: Neighbours,
+    announcer: Announcer,
     /// Until everything there at the start is hashed.
     progress: Option<Progress>,
     end_at: Time,
@@ -175,7 +177,9 @@ impl Server {
             .map_err(failed("threads"))?;
         let now = event_loop.now();
         let neighbours = Neighbours::new(PeerFile::new(state), cli.peers, now, event_loop.waker());
+        let dht = cli.dht.join(listen, event_loop.waker()).map_err(failed("threads"))?;
         Ok(Server {
+            announcer: Announcer::new(dht, address.port()),
             node,
             share,
             report,
@@ -216,21 +220,24 @@ impl Server {
             for event in events.drain(..) {
                 self.neighbours.take_event(&event);
             }
+            self.announcer.turn(self.event_loop.now());
             self.show_progress();
             if self.event_loop.now() >= self.summary_at {
                 self.summary_at = self.event_loop.now() + SUMMARY_EVERY;
                 self.report.served(self.node.counters())?;
+                self.announcer.look_at_use(&self.share);
             }
         }
     }
 
     fn next_due(&self, now: Time) -> Time {
         let bar = self.progress.as_ref().map_or(Time::NEVER, |_| now + BAR_EVERY);
-        self.end_at.min(self.summary_at).min(self.neighbours.due()).min(bar)
+        self.end_at.min(self.summary_at).min(self.neighbours.due()).min(self.announcer.due()).min(bar)
     }
 
     fn take_share_events(&mut self) -> Result<(), ToolError> {
         let events = self.share.poll();
+        self.announcer.take_events(&events, &self.share);
         for event in &events {
             if let Event::Ready { files, bytes, .. } = event {
                 self.show_progress();

@@ -3,7 +3,10 @@
 
 use std::collections::BTreeSet;
 use std::env;
+#[cfg(feature = "dht")]
+use std::ffi::OsString;
 use std::fmt;
+use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -14,6 +17,8 @@ use super::exit::Exit;
 use super::progress::{Progress, ProgressMode};
 use super::start::ToolError;
 use super::{logging, progress};
+use crate::io::event_loop::Waker;
+use crate::io::mainline::Mainline;
 use crate::io::state_dir::{FileLock, StateDir};
 use crate::peers::address::{self, DEFAULT_PORT, Scope};
 use crate::peers::peer::Origin;
@@ -180,6 +185,46 @@ fn parse_listen(text: &str) -> Result<Listen, String> {
     text.parse().map(Listen::At).map_err(|_| {
         format!("{text:?} is not a port, or an address with a port such as 127.0.0.1:{DEFAULT_PORT}")
     })
+}
+
+/// Whether to use the Mainline DHT.
+#[derive(Args, Clone, Debug, Default)]
+pub struct DhtArgs {
+    /// Use the BitTorrent Mainline DHT too: strangers then see this machine's address, and which ids it shares or looks for
+    /// [env: CJP2P_DHT=1]
+    #[cfg(feature = "dht")]
+    #[arg(long)]
+    pub dht: bool,
+}
+
+impl DhtArgs {
+    /// Joins the DHT if that is asked for, from the address that `listen` names. `waker` is used when something was found.
+    ///
+    /// # Errors
+    ///
+    /// Where the system has no thread left.
+    #[cfg(feature = "dht")]
+    pub fn join(&self, listen: Listen, waker: Waker) -> io::Result<Option<Mainline>> {
+        let asked = |value: OsString| !matches!(value.to_str(), Some("" | "0"));
+        if !self.dht && !env::var_os("CJP2P_DHT").is_some_and(asked) {
+            return Ok(None);
+        }
+        let bind = match listen {
+            Listen::At(SocketAddr::V4(address)) => *address.ip(),
+            Listen::At(_) | Listen::Everywhere { .. } => Ipv4Addr::UNSPECIFIED,
+        };
+        Mainline::start(bind, waker).map(Some)
+    }
+
+    /// This was built without the DHT.
+    ///
+    /// # Errors
+    ///
+    /// Never.
+    #[cfg(not(feature = "dht"))]
+    pub fn join(&self, _: Listen, _: Waker) -> io::Result<Option<Mainline>> {
+        Ok(None)
+    }
 }
 
 /// Where things are remembered.
