@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use cjp2p_wire::tool::args::{DhtArgs, ListenArgs, LockMode, LogArgs, PeerArgs, ProgressArgs, StateArgs};
+use cjp2p_wire::tool::args::{
+    DhtArgs, ListenArgs, LockMode, LogArgs, PeerArgs, ProgressArgs, SandboxArgs, StateArgs,
+};
 use cjp2p_wire::tool::duration;
 use clap::Parser;
 
@@ -98,6 +100,9 @@ pub(crate) struct Cli {
 
     #[command(flatten)]
     pub(crate) state: StateArgs,
+
+    #[command(flatten)]
+    pub(crate) sandbox: SandboxArgs,
 
     #[command(flatten)]
     pub(crate) progress: ProgressArgs,

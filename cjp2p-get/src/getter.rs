@@ -1,20 +1,15 @@
 //! Sees ids to their end: starts fetches, drives the node, and takes what threads and the node report.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::env;
 use std::io;
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::io::event_loop::{EventLoop, Waker};
-use cjp2p_wire::io::peer_file::PeerFile;
 use cjp2p_wire::io::random;
-use cjp2p_wire::io::state_dir::StateDir;
 use cjp2p_wire::node::{Config, Event, Node};
 use cjp2p_wire::time::Time;
-use cjp2p_wire::tool::args::{Listen, LockMode};
+use cjp2p_wire::tool::args::LockMode;
 use cjp2p_wire::tool::progress::Progress;
 use cjp2p_wire::tool::{Exit, ToolError};
 use cjp2p_wire::transfer::blobs::JobId;
@@ -29,10 +24,9 @@ use crate::place::Places;
 use crate::ranges::Ranges;
 use crate::report::{Effort, Report};
 use crate::search::Search;
-use crate::sinks::Destination;
 use crate::sinks::partial::{Prepared, prepare};
-use crate::sinks::stream::{Output, Stream};
-use crate::sinks::temporary::Temporary;
+use crate::sinks::stream::Stream;
+use crate::sinks::{Destination, Outlet};
 use crate::store::Store;
 use crate::tasks::Tasks;
 
@@ -62,7 +56,7 @@ pub(crate) struct Getter {
     peers: Peers,
     search: Search,
     places: Places,
-    output: Option<Output>,
+    outlet: Option<Outlet>,
     report: Report,
     progress: Progress,
     shown_at: Time,
@@ -72,12 +66,11 @@ pub(crate) struct Getter {
     ranges: Ranges,
     force: bool,
     lock: LockMode,
-    temp_dir: PathBuf,
     waker: Waker,
 }
 
 impl Getter {
-    /// Starts the threads, and begins to look up peers.
+    /// Starts the threads.
     ///
     /// # Errors
     ///
@@ -85,9 +78,9 @@ impl Getter {
     pub(crate) fn start(
         cli: Cli,
         places: Places,
-        output: Option<Output>,
+        outlet: Option<Outlet>,
         ids: Ids,
-        state: Option<&StateDir>,
+        (peers, search): (Peers, Search),
         event_loop: EventLoop,
     ) -> Result<Getter, ToolError> {
         let failed =
@@ -96,15 +89,14 @@ impl Getter {
             secret: random::secret().map_err(failed("random numbers"))?,
             seed: random::seed().map_err(failed("random numbers"))?,
             upload_rate: None,
+            upload_rate_per_host: None,
             answers: !cli.no_share,
             lists: false,
             receive_buffer: event_loop.port().receive_buffer(),
         });
         let waker = event_loop.waker();
-        let listen = cli.listen.listen.unwrap_or(Listen::Everywhere { port: 0 });
-        let dht = cli.dht.join(listen, waker.clone()).map_err(failed("threads"))?;
         Ok(Getter {
-            search: Search::new(dht),
+            search,
             node,
             events: Vec::new(),
             store: Store::default(),
@@ -115,9 +107,9 @@ impl Getter {
             by_fetch: BTreeMap::new(),
             tasks: Tasks::start(&waker).map_err(failed("threads"))?,
             hashing: Tasks::start(&waker).map_err(failed("threads"))?,
-            peers: Peers::new(state.map(PeerFile::new), cli.peers, waker.clone()),
+            peers,
             places,
-            output,
+            outlet,
             report: Report::new(cli.json),
             progress: cli.progress.start(TOOL, &cli.log),
             shown_at: Time::ZERO,
@@ -126,7 +118,6 @@ impl Getter {
             ranges: Ranges::new(cli.ranges),
             force: cli.force,
             lock: cli.lock.unwrap_or_default(),
-            temp_dir: cli.temp_dir.unwrap_or_else(env::temp_dir),
             event_loop,
             waker,
         })
@@ -211,13 +202,13 @@ impl Getter {
             return Ok(());
         }
         // There is one output, and one id that goes to it.
-        let Some(output) = self.output.take() else { return Ok(()) };
-        let destination: Box<dyn Destination> = match &id {
-            ContentId::Blake3(root) => {
+        let destination: Box<dyn Destination> = match (self.outlet.take(), &id) {
+            (Some(Outlet::Stream(output)), ContentId::Blake3(root)) => {
                 let stream = Stream::start(*root, self.ranges.specs(), output, self.waker.clone());
                 Box::new(stream.map_err(|error| ToolError::failure(format!("threads: {error}")))?)
             }
-            _ => Box::new(Temporary::new(&self.temp_dir, output)?),
+            (Some(Outlet::Whole(temporary)), _) => Box::new(temporary),
+            _ => return Ok(()),
         };
         self.begin_fetch(number, destination, None);
         Ok(())
@@ -255,13 +246,9 @@ impl Getter {
         self.event_loop.drain(&mut self.node, &mut self.events);
         let peers: Vec<_> = self.peers.iter().map(|(address, peer)| (address, peer.suggested)).collect();
         for (address, suggested) in peers {
-            self.add_source(fetch, address, suggested);
+            self.node.add_source(self.event_loop.now(), fetch, address, suggested);
+            self.event_loop.drain(&mut self.node, &mut self.events);
         }
-    }
-
-    fn add_source(&mut self, fetch: JobId, address: SocketAddr, suggested: bool) {
-        self.node.add_source(self.event_loop.now(), fetch, address, suggested);
-        self.event_loop.drain(&mut self.node, &mut self.events);
     }
 
     /// Another thread has something to tell.
@@ -271,14 +258,10 @@ impl Getter {
         }
         let fetches: Vec<(u64, JobId)> =
             self.jobs.iter().filter_map(|(&number, job)| Some((number, job.fetch()?))).collect();
-        for address in self.peers.take_looked_up(self.event_loop.now()) {
-            for &(_, fetch) in &fetches {
-                self.add_source(fetch, address, false);
-            }
-        }
         for (fetch, address) in self.search.found() {
             self.peers.add_found(address, self.event_loop.now());
-            self.add_source(fetch, address, true);
+            self.node.add_source(self.event_loop.now(), fetch, address, true);
+            self.event_loop.drain(&mut self.node, &mut self.events);
         }
         for (number, fetch) in fetches {
             if let Some(error) = self.store.problem(fetch) {

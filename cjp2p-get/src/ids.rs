@@ -67,6 +67,11 @@ impl Ids {
         Ok(Ids { arguments, accept, input: None, seen: BTreeSet::new() })
     }
 
+    /// Whether the first is one that can be verified only as a whole.
+    pub(crate) fn first_is_whole(&self) -> bool {
+        matches!(self.arguments.front(), Some(Argument::Id(ContentId::Sha256(_) | ContentId::Name(_))))
+    }
+
     /// What to do next. `waker` is woken when more came from standard input.
     pub(crate) fn next(&mut self, waker: &Waker) -> Next {
         loop {

@@ -2,16 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::mpsc::{self, Receiver, TryRecvError};
-use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use cjp2p_wire::io::event_loop::{EventLoop, Waker};
+use cjp2p_wire::io::event_loop::EventLoop;
 use cjp2p_wire::io::peer_file::PeerFile;
 use cjp2p_wire::node::Node;
 use cjp2p_wire::peers::peer::Origin;
 use cjp2p_wire::time::Time;
-use cjp2p_wire::tool::args::PeerArgs;
 
 /// Peers of the table that are asked.
 const FROM_TABLE: usize = 64;
@@ -34,21 +31,17 @@ pub(crate) struct Peers {
     /// `None` where there is no state folder.
     file: Option<PeerFile>,
     known: BTreeMap<SocketAddr, Peer>,
-    looked_up: Option<Receiver<Vec<(SocketAddr, Origin)>>>,
     saved_at: Time,
 }
 
 impl Peers {
-    /// Reads the table, and looks up names in the background: the name service may take long.
-    pub(crate) fn new(file: Option<PeerFile>, named: PeerArgs, waker: Waker) -> Peers {
-        let (found, looked_up) = mpsc::channel();
-        thread::spawn(move || {
-            let _ = found.send(named.resolve());
-            waker.wake();
-        });
-        let mut peers =
-            Peers { file, known: BTreeMap::new(), looked_up: Some(looked_up), saved_at: Time::ZERO };
+    /// Those that were named, and those of the table.
+    pub(crate) fn new(file: Option<PeerFile>, named: Vec<(SocketAddr, Origin)>) -> Peers {
+        let mut peers = Peers { file, known: BTreeMap::new(), saved_at: Time::ZERO };
         peers.read_table();
+        for (address, origin) in named {
+            peers.known.insert(address, Peer { origin, suggested: false, since: Time::ZERO });
+        }
         peers
     }
 
@@ -72,34 +65,15 @@ impl Peers {
         self.known.iter().map(|(&address, peer)| (address, peer))
     }
 
-    /// Whether there is nobody, and nobody will come.
+    /// Whether there is nobody.
     pub(crate) fn is_nobody(&self) -> bool {
-        self.known.is_empty() && self.looked_up.is_none()
+        self.known.is_empty()
     }
 
     /// Takes in a peer that somebody in the DHT named.
     pub(crate) fn add_found(&mut self, address: SocketAddr, now: Time) {
         let peer = Peer { origin: Origin::Dht, suggested: true, since: now };
         self.known.entry(address).or_insert(peer);
-    }
-
-    /// Takes in the names that were looked up. Returns the addresses that are new.
-    pub(crate) fn take_looked_up(&mut self, now: Time) -> Vec<SocketAddr> {
-        let Some(names) = &self.looked_up else { return Vec::new() };
-        let found = match names.try_recv() {
-            Ok(found) => found,
-            Err(TryRecvError::Empty) => return Vec::new(),
-            Err(TryRecvError::Disconnected) => Vec::new(),
-        };
-        self.looked_up = None;
-        let mut new = Vec::new();
-        for (address, origin) in found {
-            let peer = Peer { origin, suggested: false, since: now };
-            if self.known.insert(address, peer).is_none_or(|before| before.suggested) {
-                new.push(address);
-            }
-        }
-        new
     }
 
     /// Writes whom we met into the table, from time to time.

@@ -8,7 +8,7 @@ use cjp2p_wire::transfer::ranges::RangeSet;
 
 /// One range of the command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct RangeArg {
+pub struct RangeArg {
     text: String,
     spec: RangeSpec,
     priority: u8,
@@ -20,7 +20,7 @@ impl RangeArg {
     /// # Errors
     ///
     /// Where the text is something else, or a range of no bytes. The message is for the user.
-    pub(crate) fn parse(text: &str) -> Result<RangeArg, String> {
+    pub fn parse(text: &str) -> Result<RangeArg, String> {
         let (range, priority) = match text.split_once(':') {
             Some((range, priority)) => (range, Some(priority)),
             None => (text, None),
@@ -36,7 +36,7 @@ impl RangeArg {
     }
 
     /// How it was written.
-    pub(crate) fn text(&self) -> &str {
+    pub fn text(&self) -> &str {
         &self.text
     }
 }
@@ -66,42 +66,42 @@ fn parse_spec(text: &str) -> Result<RangeSpec, String> {
 
 /// All ranges of the command line, in the order in which they are fetched. None stands for all of the content.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Ranges(Vec<RangeArg>);
+pub struct Ranges(Vec<RangeArg>);
 
 impl Ranges {
     /// Orders the ranges: higher priorities first, equal ones as they were given.
-    pub(crate) fn new(mut ranges: Vec<RangeArg>) -> Ranges {
+    pub fn new(mut ranges: Vec<RangeArg>) -> Ranges {
         ranges.sort_by_key(|range| std::cmp::Reverse(range.priority));
         Ranges(ranges)
     }
 
     /// Whether there is none.
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// The ranges as the fetch knows them.
-    pub(crate) fn specs(&self) -> Vec<RangeSpec> {
+    pub fn specs(&self) -> Vec<RangeSpec> {
         self.0.iter().map(|range| range.spec.clone()).collect()
     }
 
     /// How a range was written.
-    pub(crate) fn text(&self, nth: usize) -> &str {
+    pub fn text(&self, nth: usize) -> &str {
         self.0.get(nth).map_or("", RangeArg::text)
     }
 
     /// The bytes that they select of content of `length` bytes.
-    pub(crate) fn select(&self, length: u64) -> Vec<Range<u64>> {
+    pub fn select(&self, length: u64) -> Vec<Range<u64>> {
         select(&self.specs(), length)
     }
 
     /// The same, in the order of their offsets.
-    pub(crate) fn set(&self, length: u64) -> RangeSet {
+    pub fn set(&self, length: u64) -> RangeSet {
         self.select(length).into_iter().collect()
     }
 
     /// Whether they are all of content of `length` bytes.
-    pub(crate) fn are_all(&self, length: u64) -> bool {
+    pub fn are_all(&self, length: u64) -> bool {
         let fit = self.0.iter().all(|range| !range.spec.is_past_the_end(length));
         fit && self.set(length).total() == length
     }

@@ -1,22 +1,30 @@
 //! Runs the command: takes the locks and signals, and starts what does the work.
 
+use std::env;
 use std::fs;
 use std::io;
 
 use cjp2p_wire::io::event_loop::EventLoop;
+use cjp2p_wire::io::mainline::Mainline;
+use cjp2p_wire::io::peer_file::PeerFile;
+use cjp2p_wire::io::sandbox::Sandbox;
 use cjp2p_wire::io::signals::{Signals, end_by};
 use cjp2p_wire::io::state_dir::{FileLock, StateDir};
 use cjp2p_wire::io::udp::UdpPort;
 use cjp2p_wire::tool::args::Listen;
-use cjp2p_wire::tool::{Exit, ToolError};
+use cjp2p_wire::tool::{Exit, ToolError, names};
 use nix::sys::signal::{SigSet, Signal};
 
 use crate::cli::{Cli, TOOL};
 use crate::getter::Getter;
 use crate::ids::{Accept, Ids};
-use crate::place::Places;
+use crate::peers::Peers;
+use crate::place::{Places, folder_of};
 use crate::ranges::RangeArg;
+use crate::search::Search;
+use crate::sinks::Outlet;
 use crate::sinks::stream::Output;
+use crate::sinks::temporary::Temporary;
 
 /// Runs the command.
 pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
@@ -33,12 +41,31 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
         Places::Device(path) => Some(Output::device(path)?),
         Places::File(_) | Places::Folder { .. } => None,
     };
+    let outlet = match output {
+        // Made now, for nothing can be written beside it later.
+        Some(output) if ids.first_is_whole() => {
+            let folder = cli.temp_dir.clone().unwrap_or_else(env::temp_dir);
+            Some(Outlet::Whole(Temporary::new(&folder, output)?))
+        }
+        output => output.map(Outlet::Stream),
+    };
+    // Before it is confined: how names are looked up is the system's affair, and may need whatever it likes.
+    let named = cli.peers.resolve();
+    let listen = cli.listen.listen.unwrap_or(Listen::Everywhere { port: 0 });
+    let dht = cli.dht.entry(listen);
+    cli.sandbox.confine(needs(&places, state.as_ref())?);
     // From here on signals are read, not suffered; before the first thread, for threads inherit that.
     let signals = take_over_signals().map_err(|error| ToolError::failure(format!("signals: {error}")))?;
-    let port = bind(cli.listen.listen.unwrap_or(Listen::Everywhere { port: 0 }))?;
+    let port = bind(listen)?;
     let event_loop = EventLoop::new(port, Some(signals))
         .map_err(|error| ToolError::failure(format!("event loop: {error}")))?;
-    let mut getter = Getter::start(cli, places, output, ids, state.as_ref(), event_loop)?;
+    let peers = Peers::new(state.as_ref().map(PeerFile::new), named);
+    let dht = dht
+        .map(|entry| Mainline::start(entry, event_loop.waker()))
+        .transpose()
+        .map_err(|error| ToolError::failure(format!("threads: {error}")))?;
+    let sources = (peers, Search::new(dht));
+    let mut getter = Getter::start(cli, places, outlet, ids, sources, event_loop)?;
     let ended = getter.run();
     if let Ok(Some(_)) = ended {
         // From here on a second signal ends the process at once. Should that fail, it is simply not heard.
@@ -52,6 +79,28 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
     end_by(signal);
     // Who started it had that signal ignored.
     Ok(if signal == Signal::SIGINT { Exit::Interrupted } else { Exit::Terminated })
+}
+
+/// The files that are needed from now on: those of the output, and the state.
+fn needs(places: &Places, state: Option<&StateDir>) -> Result<Sandbox, ToolError> {
+    let sandbox = match places {
+        Places::Stdout | Places::Device(_) => Sandbox::new(),
+        // Where a link leads is looked at, though never written.
+        Places::File(target) => Sandbox::new().write(folder_of(target)).read(target),
+        Places::Folder { folder, unfinished } => {
+            for folder in [folder, unfinished] {
+                // Only what is there can be named.
+                fs::create_dir_all(folder).map_err(|error| {
+                    ToolError::new(Exit::Destination, format!("{}: {error}", names::shown(folder)))
+                })?;
+            }
+            Sandbox::new().write(folder).write(unfinished)
+        }
+    };
+    Ok(match state {
+        Some(state) => sandbox.write(state.path()),
+        None => sandbox,
+    })
 }
 
 /// The state folder; it can be done without unless it was asked for.

@@ -79,7 +79,7 @@ fn check_lines(
 ) -> Result<(), Stopped> {
     let mut lines = Lines::new(inputs::open_list(list)?, args.null);
     let mut number = 0u64;
-    while let Some(line) = lines.next()? {
+    while let Some(line) = lines.next_line()? {
         number += 1;
         let parsed = match line {
             // Comments, and empty lines, are for people. Lists that went through Windows have a carriage return.

@@ -115,7 +115,7 @@ impl Iterator for NameList {
 
     fn next(&mut self) -> Option<io::Result<OsString>> {
         loop {
-            return match self.0.next() {
+            return match self.0.next_line() {
                 Ok(Some(Line::Whole(b""))) => continue,
                 Ok(Some(Line::Whole(name))) => Some(Ok(OsString::from_vec(name.to_vec()))),
                 Ok(Some(Line::TooLong)) => Some(Err(io::ErrorKind::InvalidFilename.into())),

@@ -12,7 +12,7 @@ const MAX_LINE_LEN: u64 = 64 * 1024;
 
 /// What a file in a list should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Expected {
+pub enum Expected {
     /// The content with this BLAKE3 hash.
     Blake3(Hash),
     /// The content with this SHA-256 hash.
@@ -23,14 +23,15 @@ pub(crate) enum Expected {
 
 /// A line of a list.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Listed {
-    pub(crate) expected: Expected,
+pub struct Listed {
+    /// What it should be.
+    pub expected: Expected,
     /// The file's name as it is in the file system.
-    pub(crate) name: Vec<u8>,
+    pub name: Vec<u8>,
 }
 
 /// Reads a line without its end. With `escapes`, a backslash at its beginning says that the name is escaped.
-pub(crate) fn parse(line: &[u8], escapes: bool) -> Option<Listed> {
+pub fn parse(line: &[u8], escapes: bool) -> Option<Listed> {
     let line = line.trim_ascii_start();
     let (line, escaped) = match line.strip_prefix(b"\\") {
         Some(rest) if escapes => (rest, true),
@@ -79,7 +80,7 @@ fn parse_tagged(line: &[u8]) -> Option<(Expected, &[u8])> {
 }
 
 /// Reads lines of bounded length.
-pub(crate) struct Lines<R> {
+pub struct Lines<R> {
     reader: R,
     end: u8,
     line: Vec<u8>,
@@ -87,7 +88,7 @@ pub(crate) struct Lines<R> {
 
 /// A line of a file.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Line<'a> {
+pub enum Line<'a> {
     /// All of it, without its end.
     Whole(&'a [u8]),
     /// Longer than any line of a list can be.
@@ -96,12 +97,16 @@ pub(crate) enum Line<'a> {
 
 impl<R: BufRead> Lines<R> {
     /// Lines that end with NUL, or else with a line feed.
-    pub(crate) fn new(reader: R, nul: bool) -> Lines<R> {
+    pub fn new(reader: R, nul: bool) -> Lines<R> {
         Lines { reader, end: if nul { 0 } else { b'\n' }, line: Vec::new() }
     }
 
     /// The next line; the last one needs no end.
-    pub(crate) fn next(&mut self) -> io::Result<Option<Line<'_>>> {
+    ///
+    /// # Errors
+    ///
+    /// The reader's.
+    pub fn next_line(&mut self) -> io::Result<Option<Line<'_>>> {
         self.line.clear();
         if self.reader.by_ref().take(MAX_LINE_LEN).read_until(self.end, &mut self.line)? == 0 {
             return Ok(None);
@@ -225,13 +230,13 @@ mod tests {
             Line::Whole(&long.as_bytes()[1..]),
             Line::Whole(b"last"),
         ] {
-            assert_eq!(lines.next().unwrap(), Some(expected));
+            assert_eq!(lines.next_line().unwrap(), Some(expected));
         }
-        assert_eq!(lines.next().unwrap(), None);
+        assert_eq!(lines.next_line().unwrap(), None);
 
         let mut lines = Lines::new(&b"a\nb\0c\0"[..], true);
-        assert_eq!(lines.next().unwrap(), Some(Line::Whole(b"a\nb")));
-        assert_eq!(lines.next().unwrap(), Some(Line::Whole(b"c")));
-        assert_eq!(lines.next().unwrap(), None);
+        assert_eq!(lines.next_line().unwrap(), Some(Line::Whole(b"a\nb")));
+        assert_eq!(lines.next_line().unwrap(), Some(Line::Whole(b"c")));
+        assert_eq!(lines.next_line().unwrap(), None);
     }
 }

@@ -1,16 +1,7 @@
 //! Computes and checks CJP2P content ids.
 
-mod check;
-mod cli;
-mod digest;
-mod inputs;
-mod list;
-mod names;
-mod output;
-mod run;
-mod spread;
-mod tree_file;
+use std::process::ExitCode;
 
-fn main() -> std::process::ExitCode {
-    cjp2p_wire::tool::run_tool(run::run)
+fn main() -> ExitCode {
+    cjp2p_hash::main()
 }

@@ -2,12 +2,14 @@
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::io::event_loop::EventLoop;
 use cjp2p_wire::io::peer_file::PeerFile;
 use cjp2p_wire::io::random;
+use cjp2p_wire::io::sandbox::Sandbox;
 use cjp2p_wire::io::signals::{Signals, end_by};
 use cjp2p_wire::io::udp::UdpPort;
 use cjp2p_wire::node::{Answer, Config, Event, Node, Question};
@@ -86,6 +88,8 @@ pub(crate) fn ask(
         let message = "nobody to ask: the table is empty, and no peer that was named has an address";
         return Err(ToolError::new(Exit::NoSource, message));
     }
+    let folder = file.path().parent().unwrap_or(Path::new("."));
+    network.sandbox.confine(Sandbox::new().write(folder));
     let mut network = Network::start(network)?;
     let end = limit.map_or(Time::NEVER, |limit| network.event_loop.now() + limit);
     let outcome = network.run(&mut round, question, end, &mut each);
@@ -136,6 +140,7 @@ impl Network {
             secret: random::secret().map_err(random)?,
             seed: random::seed().map_err(random)?,
             upload_rate: None,
+            upload_rate_per_host: None,
             answers: false,
             lists: false,
             receive_buffer: event_loop.port().receive_buffer(),

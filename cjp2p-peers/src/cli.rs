@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use cjp2p_wire::tool::args::{ListenArgs, LogArgs, PeerArgs, PeerName, StateArgs};
+use cjp2p_wire::tool::args::{ListenArgs, LogArgs, PeerArgs, PeerName, SandboxArgs, StateArgs};
 use cjp2p_wire::tool::duration;
 use clap::{Args, Parser, Subcommand};
 
@@ -117,4 +117,7 @@ pub(crate) struct NetworkArgs {
 
     #[command(flatten)]
     pub(crate) listen: ListenArgs,
+
+    #[command(flatten)]
+    pub(crate) sandbox: SandboxArgs,
 }

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use cjp2p_wire::peers::address::{Prefix, Scope, referred};
+use cjp2p_wire::peers::address::referred;
+use cjp2p_wire::peers::neighbourhoods::Neighbourhoods;
 use cjp2p_wire::peers::peer::Origin;
 use cjp2p_wire::time::Time;
 
@@ -12,9 +13,6 @@ use cjp2p_wire::time::Time;
 const FRIENDS_PAUSE: Duration = Duration::from_millis(15);
 /// The pause between two addresses that only strangers named: 8 a second.
 const STRANGERS_PAUSE: Duration = Duration::from_millis(125);
-/// The pause between two of those in one IPv4 /24 or IPv6 /48. Whoever sends us to a victim's network cannot make us a nuisance
-/// there. Networks of our own are excepted.
-const NEIGHBOURS_PAUSE: Duration = Duration::from_secs(1);
 /// Suggestions taken from one peer.
 const MAX_SUGGESTED: usize = 64;
 /// Addresses asked in one round: an end to it, however many a liar invents.
@@ -30,8 +28,7 @@ pub(crate) struct Round {
     strangers: VecDeque<SocketAddr>,
     next_friend_at: Time,
     next_stranger_at: Time,
-    /// When a neighbourhood may be disturbed again. Invariant: none is an own network; few times have passed.
-    quiet_until: BTreeMap<Prefix, Time>,
+    neighbourhoods: Neighbourhoods,
     /// Who has made suggestions, and how many.
     suggested: BTreeMap<SocketAddr, usize>,
 }
@@ -113,23 +110,15 @@ impl Round {
 
     /// Takes out the first stranger whose neighbourhood may be disturbed.
     fn next_stranger(&mut self, now: Time) -> Option<SocketAddr> {
-        let position = self.strangers.iter().position(|address| self.open_at(*address) <= now)?;
+        let is_open = |address: &SocketAddr| self.neighbourhoods.open_at(*address) <= now;
+        let position = self.strangers.iter().position(is_open)?;
         let address = self.strangers.remove(position)?;
-        self.quiet_until.retain(|_, until| *until > now);
-        if Scope::of(address) == Scope::Public {
-            self.quiet_until.insert(Prefix::narrow(address.ip()), now + NEIGHBOURS_PAUSE);
-        }
+        self.neighbourhoods.disturb(now, address);
         Some(address)
     }
 
-    /// When the neighbourhood of an address may be disturbed.
-    fn open_at(&self, address: SocketAddr) -> Time {
-        let quiet_until = self.quiet_until.get(&Prefix::narrow(address.ip()));
-        quiet_until.copied().unwrap_or(Time::ZERO)
-    }
-
     fn next_at(&self) -> Time {
-        let stranger = self.strangers.iter().map(|address| self.open_at(*address)).min();
+        let stranger = self.strangers.iter().map(|address| self.neighbourhoods.open_at(*address)).min();
         let stranger = stranger.map_or(Time::NEVER, |open_at| open_at.max(self.next_stranger_at));
         match self.friends.is_empty() {
             true => stranger,

@@ -3,9 +3,23 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use cjp2p_wire::tool::args::{DhtArgs, ListenArgs, LockMode, LogArgs, PeerArgs, ProgressArgs, StateArgs};
+use cjp2p_wire::io::event_loop::MAX_BACKLOG;
+use cjp2p_wire::node::{
+    AMPLIFICATION, MAX_CONTACTS, MAX_LIST, MAX_PEERS_TOLD, STRANGERS_ANSWERED_AT_ONCE,
+    STRANGERS_ANSWERED_PER_SECOND,
+};
+use cjp2p_wire::tool::args::{
+    DhtArgs, ListenArgs, LockMode, LogArgs, PeerArgs, ProgressArgs, SandboxArgs, StateArgs,
+};
 use cjp2p_wire::tool::{duration, size};
+use cjp2p_wire::transfer::serve::{
+    MAX_SOURCES_PER_HOST, MAX_WAITING, MAX_WAITING_PER_HOST, MAX_WAITING_PER_SOURCE, MAX_WAITING_SOURCES,
+    QUANTUM,
+};
 use clap::Parser;
+
+use crate::library::{OPEN_FILES, PIECE, PIECES, TREE_BLOCKS};
+use crate::readers::TREE_BLOCK;
 
 /// The tool's name, before each line on standard error.
 pub(crate) const TOOL: &str = "cjp2p-serve";
@@ -34,7 +48,7 @@ Exit status: 0 done (--for is over, --dry-run, --lock skip), 1 failed, 2 wrong c
 /// remembered, so the next start hashes only what is new. Dot-files, downloads in progress and symbolic links are not
 /// shared.
 #[derive(Parser, Debug)]
-#[command(name = TOOL, version, after_help = EXAMPLES, max_term_width = 100)]
+#[command(name = TOOL, version, after_help = after_help(), max_term_width = 100)]
 pub(crate) struct Cli {
     /// What to share [default: ./cjp2p, made if missing]
     #[arg(value_name = "DIR|FILE")]
@@ -64,6 +78,10 @@ pub(crate) struct Cli {
     #[arg(long, value_name = "SIZE", value_parser = parse_rate)]
     pub(crate) rate: Option<u64>,
 
+    /// Send at most so much in a second to one address (of IPv6, to one /64), as in 500K or 10M
+    #[arg(long, value_name = "SIZE", value_parser = parse_rate)]
+    pub(crate) rate_per_host: Option<u64>,
+
     /// End after this time, as in 30m or 6h
     #[arg(long = "for", value_name = "TIME", value_parser = duration::parse)]
     pub(crate) duration: Option<Duration>,
@@ -89,15 +107,45 @@ pub(crate) struct Cli {
     pub(crate) state: StateArgs,
 
     #[command(flatten)]
+    pub(crate) sandbox: SandboxArgs,
+
+    #[command(flatten)]
     pub(crate) progress: ProgressArgs,
 
     #[command(flatten)]
     pub(crate) log: LogArgs,
 }
 
+fn after_help() -> String {
+    format!("{EXAMPLES}\n\n{}", limits())
+}
+
+/// The limits as they are in force, from the constants themselves.
+fn limits() -> String {
+    let caches = PIECE * PIECES + TREE_BLOCK as usize * TREE_BLOCKS;
+    let mib = |bytes: usize| bytes >> 20;
+    format!(
+        "\
+Limits, always on:
+  upload            as --rate and --rate-per-host say; without them, turns of {} KiB, first between addresses
+                    (of IPv6, networks of 64 bits), then between the ports of each
+  not proved yet    {AMPLIFICATION} times the bytes that came, in one datagram, and nothing remembered;
+                    {STRANGERS_ANSWERED_PER_SECOND} answers in a second to an address, {STRANGERS_ANSWERED_AT_ONCE} at once
+  requests waiting  {MAX_WAITING_PER_SOURCE} of a port, {MAX_WAITING_PER_HOST} of an address, {MAX_WAITING} in all;
+                    of {MAX_SOURCES_PER_HOST} ports of an address, {MAX_WAITING_SOURCES} in all
+  peers             {MAX_CONTACTS} that proved their addresses; {MAX_PEERS_TOLD} are told in an answer
+  list of contents  {MAX_LIST} entries in an answer
+  open files        {OPEN_FILES} of those that are shared
+  memory            {} MiB of content and trees, {} MiB of answers that wait for the network",
+        QUANTUM >> 10,
+        mib(caches),
+        mib(MAX_BACKLOG),
+    )
+}
+
 fn parse_rate(text: &str) -> Result<u64, String> {
     match size::parse(text)? {
-        0 => Err("nothing could ever be sent; leave --rate away for no limit".into()),
+        0 => Err("nothing could ever be sent; leave the option away for no limit".into()),
         rate => Ok(rate),
     }
 }
@@ -110,6 +158,14 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_manual_tells_the_limits_that_help_tells() {
+        let manual: Vec<&str> = include_str!("../../docs/cjp2p-serve.md").lines().map(str::trim).collect();
+        for line in limits().lines().skip(1) {
+            assert!(manual.contains(&line.trim()), "the manual lacks {line:?}");
+        }
     }
 
     #[test]

@@ -29,13 +29,13 @@ use crate::readers::{Answer, Job, JobKey, TREE_BLOCK, WINDOW};
 use crate::workers::Workers;
 
 /// Files held open.
-const OPEN_FILES: usize = 64;
+pub(crate) const OPEN_FILES: usize = 64;
 /// Small reads take a piece of this many bytes into memory and are answered from it.
-const PIECE: usize = 32 << 10;
+pub(crate) const PIECE: usize = 32 << 10;
 /// Pieces kept in memory.
-const PIECES: usize = 256;
+pub(crate) const PIECES: usize = 256;
 /// Blocks of trees kept in memory, [`TREE_BLOCK`] bytes each.
-const TREE_BLOCKS: usize = 512;
+pub(crate) const TREE_BLOCKS: usize = 512;
 /// Blocks of a tree given in one answer.
 const TREE_BLOCKS_AT_ONCE: u64 = 4;
 /// Jobs that the readers may have to do at a time.

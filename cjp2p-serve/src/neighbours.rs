@@ -1,16 +1,13 @@
 //! The peers that this node makes itself known to, and the table of those that it met.
 
 use std::net::SocketAddr;
-use std::sync::mpsc::{self, Receiver};
-use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use cjp2p_wire::io::event_loop::{EventLoop, Waker};
+use cjp2p_wire::io::event_loop::EventLoop;
 use cjp2p_wire::io::peer_file::PeerFile;
 use cjp2p_wire::node::{Event, Node, Question};
 use cjp2p_wire::peers::peer::Origin;
 use cjp2p_wire::time::Time;
-use cjp2p_wire::tool::args::PeerArgs;
 
 /// How many of the peers in the table are greeted.
 const GREETED: usize = 20;
@@ -22,31 +19,17 @@ const SAVE_EVERY: Duration = Duration::from_secs(60);
 /// See the [module](self).
 pub(crate) struct Neighbours {
     file: PeerFile,
-    /// Addresses from the command line and the bootstrap list, once they have been looked up.
+    /// Addresses from the command line and the bootstrap list.
     named: Vec<(SocketAddr, Origin)>,
-    looked_up: Option<Receiver<Vec<(SocketAddr, Origin)>>>,
     unanswered: Vec<SocketAddr>,
     greet_at: Time,
     save_at: Time,
 }
 
 impl Neighbours {
-    /// Looks up the names in `peers` in the background, and wakes by `waker` when that is done.
-    pub(crate) fn new(file: PeerFile, peers: PeerArgs, now: Time, waker: Waker) -> Neighbours {
-        let (found, looked_up) = mpsc::channel();
-        // Asking the name service can take many seconds, and nobody is served meanwhile on the thread that does it.
-        thread::spawn(move || {
-            let _ = found.send(peers.resolve());
-            waker.wake();
-        });
-        Neighbours {
-            file,
-            named: Vec::new(),
-            looked_up: Some(looked_up),
-            unanswered: Vec::new(),
-            greet_at: Time::NEVER,
-            save_at: now + SAVE_EVERY,
-        }
+    /// Those that were `named`, and those in the table.
+    pub(crate) fn new(file: PeerFile, named: Vec<(SocketAddr, Origin)>, now: Time) -> Neighbours {
+        Neighbours { file, named, unanswered: Vec::new(), greet_at: now, save_at: now + SAVE_EVERY }
     }
 
     /// When there is something to do.
@@ -57,11 +40,6 @@ impl Neighbours {
     /// Does what is due.
     pub(crate) fn turn(&mut self, event_loop: &mut EventLoop, node: &mut Node, events: &mut Vec<Event>) {
         let now = event_loop.now();
-        if let Some(named) = self.looked_up.as_ref().and_then(|names| names.try_recv().ok()) {
-            self.named = named;
-            self.looked_up = None;
-            self.greet_at = now;
-        }
         if self.greet_at <= now {
             self.greet_at = now + GREET_EVERY;
             for address in self.to_greet() {

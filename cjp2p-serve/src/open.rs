@@ -151,6 +151,11 @@ impl Root {
         &self.path
     }
 
+    /// The handle of the folder, with which it can neither be listed nor read.
+    pub(crate) fn handle(&self) -> &OwnedFd {
+        &self.directory
+    }
+
     /// Whether the two are handles of the same folder on disk.
     pub fn is_same_folder(&self, other: &Root) -> bool {
         (self.device, self.inode) == (other.device, other.inode)

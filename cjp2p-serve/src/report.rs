@@ -35,6 +35,8 @@ enum Line {
     },
     Listening {
         address: SocketAddr,
+        /// What a hole in this program could not be used for.
+        refused: Vec<&'static str>,
     },
     Shared(JsonFile),
     Changed(JsonFile),
@@ -87,14 +89,14 @@ impl Report {
         print(&line)
     }
 
-    /// The socket is bound.
+    /// The socket is bound, and what is in `refused` is refused to this process.
     ///
     /// # Errors
     ///
     /// Standard output cannot be written.
-    pub(crate) fn listening(&self, address: SocketAddr) -> Result<(), ToolError> {
+    pub(crate) fn listening(&self, address: SocketAddr, refused: Vec<&'static str>) -> Result<(), ToolError> {
         if self.json {
-            return print_json(&[Line::Listening { address }]);
+            return print_json(&[Line::Listening { address, refused }]);
         }
         self.say(&format!("listening at {address}"));
         Ok(())
@@ -257,8 +259,8 @@ mod tests {
             )
         );
         let address = "[::1]:24254".parse().unwrap();
-        let line = Line::Listening { address };
-        assert_eq!(json(&line), r#"{"event":"listening","address":"[::1]:24254"}"#);
+        let line = Line::Listening { address, refused: vec!["tcp"] };
+        assert_eq!(json(&line), r#"{"event":"listening","address":"[::1]:24254","refused":["tcp"]}"#);
         let line = Line::Ready { files: 2, bytes: 9, hashed: 1 };
         assert_eq!(json(&line), r#"{"event":"ready","files":2,"bytes":9,"hashed":1}"#);
         let line = Line::Found { path: JsonPath::of(Path::new("a\nb")), length: 3 };

@@ -9,13 +9,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cjp2p_wire::io::event_loop::EventLoop;
+use cjp2p_wire::io::mainline::{Entry, Mainline};
 use cjp2p_wire::io::peer_file::PeerFile;
 use cjp2p_wire::io::random;
+use cjp2p_wire::io::sandbox::{Confinement, Sandbox};
 use cjp2p_wire::io::signals::{Signals, end_by};
 use cjp2p_wire::io::state_dir::{FileLock, StateDir};
 use cjp2p_wire::io::udp::UdpPort;
 use cjp2p_wire::node::{Config, Node};
 use cjp2p_wire::peers::address::DEFAULT_PORT;
+use cjp2p_wire::peers::peer::Origin;
 use cjp2p_wire::time::Time;
 use cjp2p_wire::tool::args::{Listen, LockMode};
 use cjp2p_wire::tool::progress::Progress;
@@ -53,10 +56,13 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
     let Some(_lock) = lock(&state, &sources, cli.lock)? else {
         return Ok(Exit::Done);
     };
+    // Before it is confined: how names are looked up is the system's affair, and may need whatever it likes.
+    let contacts = Contacts { named: cli.peers.resolve(), dht: cli.dht.entry(listen(&cli)) };
+    let confinement = cli.sandbox.confine(needs(&sources, rules, &state));
     // From here on signals are read, not suffered; before the first thread, for threads inherit that.
     let signals = Signals::take_over(&[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP])
         .map_err(|error| ToolError::failure(format!("signals: {error}")))?;
-    let mut server = Server::start(cli, sources, rules, &state, signals)?;
+    let mut server = Server::start(cli, contacts, sources, rules, &state, signals, confinement.as_ref())?;
     let ended = server.run()?;
     server.save()?;
     let Some(signal) = ended else {
@@ -65,6 +71,17 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
     end_by(signal);
     // Who started it had that signal ignored.
     Ok(if signal == Signal::SIGINT { Exit::Interrupted } else { Exit::Terminated })
+}
+
+/// By whom this node is to be known, found out while any file may be read.
+struct Contacts {
+    named: Vec<(SocketAddr, Origin)>,
+    /// `None` where the DHT is not to be used.
+    dht: Option<Entry>,
+}
+
+fn listen(cli: &Cli) -> Listen {
+    cli.listen.listen.unwrap_or(Listen::Everywhere { port: DEFAULT_PORT })
 }
 
 fn arguments(cli: &Cli) -> Result<Vec<PathBuf>, ToolError> {
@@ -133,6 +150,16 @@ fn lock(
     }
 }
 
+/// The files that are needed from now on: what is shared, and the state.
+fn needs(sources: &[Arc<Source>], rules: Rules, state: &StateDir) -> Sandbox {
+    let sandbox = Sandbox::new().write(state.path());
+    if rules.follow {
+        // Where a link leads that somebody will make tomorrow, nobody knows.
+        return sandbox.read("/");
+    }
+    sources.iter().fold(sandbox, |sandbox, source| sandbox.read(source.path()))
+}
+
 struct Server {
     event_loop: EventLoop,
     node: Node,
@@ -150,34 +177,37 @@ struct Server {
 impl Server {
     fn start(
         cli: Cli,
+        contacts: Contacts,
         sources: Vec<Arc<Source>>,
         rules: Rules,
         state: &StateDir,
         signals: Signals,
+        confinement: Option<&Confinement>,
     ) -> Result<Server, ToolError> {
         let failed =
             |what: &'static str| move |error: io::Error| ToolError::failure(format!("{what}: {error}"));
-        let listen = cli.listen.listen.unwrap_or(Listen::Everywhere { port: DEFAULT_PORT });
-        let port = bind(listen)?;
+        let port = bind(listen(&cli))?;
         let address = port.local_address().map_err(failed("socket"))?;
         let event_loop = EventLoop::new(port, Some(signals)).map_err(failed("event loop"))?;
         let node = Node::new(Config {
             secret: random::secret().map_err(failed("random numbers"))?,
             seed: random::seed().map_err(failed("random numbers"))?,
             upload_rate: cli.rate,
+            upload_rate_per_host: cli.rate_per_host,
             answers: true,
             lists: !cli.no_list,
             receive_buffer: event_loop.port().receive_buffer(),
         });
         let report = Report::new(cli.json, cli.log.quiet);
-        report.listening(address)?;
+        report.listening(address, confinement.map(Confinement::refused).unwrap_or_default())?;
         let options = Options { rules, names: !cli.no_names, ..Options::default() };
         let waker = event_loop.waker();
         let share = Share::start(sources, &options, state.path(), Arc::new(move || waker.wake()))
             .map_err(failed("threads"))?;
         let now = event_loop.now();
-        let neighbours = Neighbours::new(PeerFile::new(state), cli.peers, now, event_loop.waker());
-        let dht = cli.dht.join(listen, event_loop.waker()).map_err(failed("threads"))?;
+        let neighbours = Neighbours::new(PeerFile::new(state), contacts.named, now);
+        let dht = contacts.dht.map(|entry| Mainline::start(entry, event_loop.waker())).transpose();
+        let dht = dht.map_err(failed("threads"))?;
         Ok(Server {
             announcer: Announcer::new(dht, address.port()),
             node,

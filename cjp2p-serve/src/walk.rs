@@ -91,16 +91,12 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     fn file_argument(&mut self, name: &OsStr) {
-        let folder = match self.source.root.open_folder(Path::new("")) {
-            Ok(folder) => folder,
-            Err(error) => return self.problem(Path::new(""), error),
-        };
         self.announce(&Spot { relative: PathBuf::new(), target: None });
         if is_partial(name) {
             let error = io::Error::other("a download in progress is not shared");
             return self.problem(Path::new(name), error);
         }
-        if let Ok(Found::File(identity)) = look(&folder, name) {
+        if let Ok(Found::File(identity)) = look(self.source.root.handle(), name) {
             self.file(&Spot { relative: name.into(), target: None }, identity);
         }
     }

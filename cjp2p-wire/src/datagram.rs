@@ -49,13 +49,15 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<Message<'_>>, DatagramError> {
         }
         fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
             let mut messages = Vec::new();
-            for _ in 0..MAX_MESSAGES {
-                match seq.next_element::<&RawValue>()? {
-                    Some(element) => messages.extend(Message::from_element(element)),
-                    None => return Ok(messages),
+            let mut elements = 0;
+            while let Some(element) = seq.next_element::<&RawValue>()? {
+                elements += 1;
+                if elements > MAX_MESSAGES {
+                    return Err(A::Error::custom(format_args!("more than {MAX_MESSAGES} messages")));
                 }
+                messages.extend(Message::from_element(element));
             }
-            Err(A::Error::custom(format_args!("more than {MAX_MESSAGES} messages")))
+            Ok(messages)
         }
     }
     let text = std::str::from_utf8(bytes).map_err(DatagramError::NotText)?;

@@ -3,6 +3,7 @@
 
 pub mod content;
 pub mod foreign;
+pub mod fuzz;
 pub mod lab;
 pub mod pair;
 pub mod real;

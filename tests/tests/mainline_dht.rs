@@ -19,13 +19,18 @@ fn what_nobody_known_has_is_found_through_the_dht() {
     fs::create_dir(path("share")).expect("a folder");
     let bytes = content::bytes(6, 1 << 20);
     fs::write(path("share").join("a"), &bytes).expect("a file");
-    let _lock = env_of_all(&dht.bootstrap[..3].join(","));
-    let server = Server::start(&path("share"), &path("serve-state"), &["--dht"]);
+    let tool = |name: &str, state: &str| {
+        let mut command = tool(name, &path(state));
+        command.env("CJP2P_DHT_BOOTSTRAP", dht.bootstrap[..3].join(","));
+        command
+    };
+    let serve = tool("cjp2p-serve", "serve-state");
+    let server = Server::run(serve, "127.0.0.1:0", &path("share"), &["--dht"]);
     for (nth, id) in server.ids("a").iter().enumerate() {
         let begun = Instant::now();
         // It is announced some time after it is shared, so the first attempts may be too early.
         let found = loop {
-            let mut get = tool("cjp2p-get", &path(&format!("get-state-{nth}")));
+            let mut get = tool("cjp2p-get", &format!("get-state-{nth}"));
             get.args(["--quiet", "--dht", "--listen", "127.0.0.1:0", "--timeout", "8s", id.as_str()]);
             let asked = Instant::now();
             let output = get.output().expect("cjp2p-get runs");
@@ -40,7 +45,7 @@ fn what_nobody_known_has_is_found_through_the_dht() {
         assert!(found == bytes);
     }
     // Who did not ask for the DHT is not told by it.
-    let mut get = tool("cjp2p-get", &path("other-state"));
+    let mut get = tool("cjp2p-get", "other-state");
     let output = get.args(["--quiet", "--timeout", "3s", &server.ids("a")[0]]).output().expect("it runs");
     assert_eq!(output.status.code(), Some(3));
 }

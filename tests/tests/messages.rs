@@ -120,6 +120,14 @@ fn what_is_no_array_of_json_is_an_error() {
 }
 
 #[test]
+fn as_many_messages_as_are_allowed_are_read_and_with_one_more_none() {
+    let datagram = |count| format!("[{}]", vec![r#"{"PleaseSendPeers":{}}"#; count].join(","));
+    let most = datagram::MAX_MESSAGES;
+    assert_eq!(datagram::decode(datagram(most).as_bytes()).expect("an array").len(), most);
+    assert!(datagram::decode(datagram(most + 1).as_bytes()).is_err());
+}
+
+#[test]
 fn escapes_in_ids_are_understood() {
     let messages =
         datagram::decode(br#"[{"PleaseSendContent":{"id":"a\"\u00e4","offset":0,"length":1}}]"#).unwrap();

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use cjp2p_tests::content;
-use cjp2p_tests::sim::liars::{Liar, Lie};
+use cjp2p_tests::sim::liars::{Liar, Lie, odd};
 use cjp2p_tests::sim::peer::config;
 use cjp2p_tests::sim::{Citizen, Link, Outbox, Peer, World};
 use cjp2p_wire::datagram::{self, Encoder, Padding};
@@ -23,38 +23,6 @@ fn server(files: &[Vec<u8>]) -> Peer {
         peer.blobs.share(file.clone(), Some(&format!("file{n}")));
     }
     peer
-}
-
-/// One of the datagrams that a stranger may send, without a cookie of ours.
-fn stranger_says(random: &mut fastrand::Rng, ids: &[String]) -> Vec<u8> {
-    let mut encoder = Encoder::new();
-    for _ in 0..random.usize(0..6) {
-        let id = &ids[random.usize(0..ids.len())];
-        match random.u8(0..13) {
-            0..4 => encoder.request(&ContentRequest::plain(
-                id,
-                if random.bool() { 0 } else { random.u64(0..2_000_000) },
-                [0, 1, 32, 960, 4096, 40_960, 1 << 53][random.usize(0..7)],
-            )),
-            4 => encoder.bare("PleaseSendPeers"),
-            5 => encoder.bare("PleaseListContent"),
-            6 => encoder.bare("PleaseListSupportedMessages"),
-            7 => encoder
-                .value("PleaseReturnThisMessage", &format!("\"{}\"", "x".repeat(random.usize(0..1200)))),
-            8 => encoder.cookie("PleaseAlwaysReturnThisMessage", &"y".repeat(random.usize(0..300))),
-            9 => encoder.cookie("AlwaysReturned", "no cookie of anybody"),
-            10 => encoder.cookie("ReturnedMessage", &format!("{}.0.40960.{id}", "A".repeat(22))),
-            11 => encoder.please_list_ids(id),
-            _ => encoder.content(id, 0, &[1; 100], Some(100), Padding::Padded),
-        }
-    }
-    let pad = if random.u8(0..4) == 0 { random.usize(0..1500) } else { 0 };
-    let mut bytes = encoder.finish(pad);
-    if random.u8(0..4) == 0 && !bytes.is_empty() {
-        let at = random.usize(0..bytes.len());
-        bytes[at] = random.u8(..);
-    }
-    bytes
 }
 
 #[test]
@@ -73,7 +41,7 @@ fn a_stranger_never_gets_more_than_twice_what_it_sent() {
     let mut answered = 0u32;
     for n in 0..200_000u32 {
         let from = SocketAddr::from(([198, 51, 100, random.u8(1..255)], random.u16(1..)));
-        let bytes = stranger_says(&mut random, &ids);
+        let bytes = odd::question(&mut random, &ids);
         let mut out = Outbox::new();
         peer.handle_datagram(Time::from_millis(u64::from(n)), from, &bytes, &mut out);
         let sent: usize = out.iter().map(|(_, bytes)| bytes.len()).sum();

@@ -4,8 +4,8 @@ mod excerpt;
 mod known_tree;
 pub(crate) mod partial;
 mod publish;
-mod record;
-mod resume;
+pub mod record;
+pub mod resume;
 pub(crate) mod stream;
 pub(crate) mod temporary;
 
@@ -19,6 +19,9 @@ use cjp2p_wire::tool::ToolError;
 use cjp2p_wire::transfer::blobs::{Parts, Read};
 use cjp2p_wire::tree::{Run, TreeVerifier, Verified};
 use sha2::{Digest, Sha256};
+
+use stream::Output;
+use temporary::Temporary;
 
 /// The last step, which may take long and is done on another thread.
 pub(crate) type Publication = Box<dyn FnOnce() -> Result<(), ToolError> + Send>;
@@ -112,6 +115,14 @@ pub(crate) trait Destination: Send {
 
     /// What to tell where writing fails.
     fn failure(&self, error: io::Error) -> ToolError;
+}
+
+/// The way to standard output or a device, for the one content that goes there.
+pub(crate) enum Outlet {
+    /// As it comes, verified.
+    Stream(Output),
+    /// By a file without a name.
+    Whole(Temporary),
 }
 
 /// Whether a file of `length` bytes is the content `id`. Of a plain name nobody can tell.

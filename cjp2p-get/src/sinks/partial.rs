@@ -16,10 +16,10 @@ use cjp2p_wire::tree::{GROUP_LEN, LEAF_LEN, RUN_LEVELS, Run, TreeVerifier, Verif
 use rustix::fs::OFlags;
 
 use super::known_tree::KnownTree;
-use super::publish::{Excerpt, LastStep, SOMETHING_ELSE, folder_of};
+use super::publish::{Excerpt, LastStep, SOMETHING_ELSE};
 use super::record::Record;
 use super::{Destination, Publication, judge, resume};
-use crate::place::Paths;
+use crate::place::{Paths, folder_of};
 use crate::ranges::Ranges;
 
 /// What a look at the files of a download brought.

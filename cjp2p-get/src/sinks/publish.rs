@@ -13,7 +13,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
 use super::excerpt;
-use crate::place::Paths;
+use crate::place::{Paths, folder_of};
 
 /// What to tell of a file that is in the way.
 pub(super) const SOMETHING_ELSE: &str = "is there already and something else";
@@ -133,12 +133,5 @@ fn rename_to_free_name(partial: &Path, target: &Path) -> io::Result<()> {
             fs::rename(partial, target)
         }
         renamed => renamed.map_err(io::Error::from),
-    }
-}
-
-pub(super) fn folder_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
     }
 }

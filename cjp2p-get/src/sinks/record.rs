@@ -42,15 +42,21 @@ enum Line {
 
 /// What a record says. All of it may be wrong.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Found {
-    pub(crate) length: u64,
+pub struct Found {
+    /// The length of the content in bytes.
+    pub length: u64,
     /// Sorted with the highest level first, so that each comes after those that prove it.
-    pub(crate) runs: Vec<(Run, Vec<u8>)>,
-    pub(crate) done: RangeSet,
+    pub runs: Vec<(Run, Vec<u8>)>,
+    /// Bytes of content that are in the partial.
+    pub done: RangeSet,
 }
 
 /// Reads the record at `path`; `None` where there is none of the content `id`.
-pub(crate) fn read(path: &Path, id: &ContentId) -> io::Result<Option<Found>> {
+///
+/// # Errors
+///
+/// It is there and cannot be read. A damaged one can.
+pub fn read(path: &Path, id: &ContentId) -> io::Result<Option<Found>> {
     // Somebody else may have put a link or a pipe there.
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
     let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
@@ -97,7 +103,7 @@ fn read_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
 
 /// Writes a record. Nothing is written before [`Record::begin`].
 #[derive(Debug)]
-pub(crate) struct Record {
+pub struct Record {
     path: PathBuf,
     file: Option<File>,
     /// Lines not written yet, but for `done`.
@@ -110,18 +116,22 @@ pub(crate) struct Record {
 
 impl Record {
     /// The record at `path`, left as it is for now.
-    pub(crate) fn new(path: PathBuf) -> Record {
+    pub fn new(path: PathBuf) -> Record {
         let (pending, done) = (Vec::new(), RangeSet::new());
         Record { path, file: None, pending, done, length: 0, first_length: 0 }
     }
 
     /// Whether it was begun.
-    pub(crate) fn is_begun(&self) -> bool {
+    pub fn is_begun(&self) -> bool {
         self.file.is_some()
     }
 
     /// Writes it from the start, replacing what is there: a kill in between leaves the one or the other.
-    pub(crate) fn begin<'a>(
+    ///
+    /// # Errors
+    ///
+    /// It could not be written in full. What was there is then left as it was.
+    pub fn begin<'a>(
         &mut self,
         id: &ContentId,
         length: u64,
@@ -149,7 +159,7 @@ impl Record {
     }
 
     /// Notes a run of the tree.
-    pub(crate) fn run(&mut self, run: Run, bytes: &[u8]) {
+    pub fn run(&mut self, run: Run, bytes: &[u8]) {
         push_line(
             &mut self.pending,
             &Line::Run { run: (run.level, run.index), base64: BASE64.encode(bytes) },
@@ -157,13 +167,21 @@ impl Record {
     }
 
     /// Notes content that was written to the partial, and now and then writes all of that down.
-    pub(crate) fn done(&mut self, range: Range<u64>) -> io::Result<()> {
+    ///
+    /// # Errors
+    ///
+    /// It could not be written down in full.
+    pub fn done(&mut self, range: Range<u64>) -> io::Result<()> {
         self.done.insert(range);
         if self.done.total() >= FLUSH_EVERY { self.flush() } else { Ok(()) }
     }
 
     /// Writes down what was noted.
-    pub(crate) fn flush(&mut self) -> io::Result<()> {
+    ///
+    /// # Errors
+    ///
+    /// It could not be written in full.
+    pub fn flush(&mut self) -> io::Result<()> {
         let Some(file) = &mut self.file else { return Ok(()) };
         for range in self.done.iter() {
             push_line(&mut self.pending, &Line::Done { done: (range.start, range.end) });
@@ -179,12 +197,12 @@ impl Record {
     }
 
     /// Whether so much of it is out of date that it should be written anew.
-    pub(crate) fn is_bloated(&self) -> bool {
+    pub fn is_bloated(&self) -> bool {
         self.length > 2 * self.first_length + GROWTH
     }
 
     /// Removes it.
-    pub(crate) fn remove(&mut self) {
+    pub fn remove(&mut self) {
         *self = Record::new(std::mem::take(&mut self.path));
         // One that stays behind without its partial is of no effect.
         let _ = fs::remove_file(&self.path);

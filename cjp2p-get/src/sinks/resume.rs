@@ -16,7 +16,11 @@ use super::record;
 /// What the partial in `file` has of the content `id`, by the record at `path`; `None` where nothing is of use.
 ///
 /// Content that is verified by its tree is read and verified again. What was staged is verified at the end anyway.
-pub(super) fn load(file: &File, path: &Path, id: &ContentId) -> io::Result<Option<Resume>> {
+///
+/// # Errors
+///
+/// The record or the partial cannot be read. Damaged ones can.
+pub fn load(file: &File, path: &Path, id: &ContentId) -> io::Result<Option<Resume>> {
     let Some(found) = record::read(path, id)? else { return Ok(None) };
     let Ok(geometry) = Geometry::new(found.length) else { return Ok(None) };
     let there = whole_leaves(&found.done, file.metadata()?.len(), &geometry);

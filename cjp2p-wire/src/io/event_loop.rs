@@ -20,7 +20,7 @@ use crate::time::Time;
 use crate::transfer::blobs::Blobs;
 
 /// Bytes of datagrams kept while the system's send buffer is full; more are dropped, as a network would.
-const MAX_BACKLOG: usize = 4 << 20;
+pub const MAX_BACKLOG: usize = 4 << 20;
 /// With so many bytes of them no more answers are made.
 const HOLD_BACKLOG: usize = 64 << 10;
 /// Batches read before timers and other threads get their turn.

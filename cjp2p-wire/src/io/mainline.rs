@@ -5,14 +5,14 @@
 
 use std::env;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, ToSocketAddrs};
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use futures_lite::{StreamExt, future};
 use mainline::async_dht::AsyncDht;
-use mainline::{Dht, Id};
+use mainline::{DEFAULT_BOOTSTRAP_NODES, Dht, Id};
 
 use super::event_loop::Waker;
 use crate::content_id::ContentId;
@@ -49,6 +49,32 @@ pub struct Found {
     pub address: SocketAddr,
 }
 
+/// Where to join the DHT.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// The address of this machine to use.
+    bind: Ipv4Addr,
+    nodes: Vec<SocketAddrV4>,
+}
+
+impl Entry {
+    /// By the nodes that `CJP2P_DHT_BOOTSTRAP` names, separated by commas; by well-known ones where it is not set. A name that
+    /// cannot be resolved is a warning: the others may do. Waits for the name service.
+    pub fn look_up(bind: Ipv4Addr) -> Entry {
+        let mut nodes = Vec::new();
+        for name in bootstrap(|name| env::var(name).ok()) {
+            match name.to_socket_addrs() {
+                Ok(addresses) => nodes.extend(addresses.filter_map(|address| match address {
+                    SocketAddr::V4(address) => Some(address),
+                    SocketAddr::V6(_) => None,
+                })),
+                Err(error) => log::warn!("DHT: {name}: {error}"),
+            }
+        }
+        Entry { bind, nodes }
+    }
+}
+
 /// A node of the DHT. See the [module](self).
 #[derive(Debug)]
 pub struct Mainline {
@@ -58,19 +84,18 @@ pub struct Mainline {
 }
 
 impl Mainline {
-    /// Joins the DHT in the background, through `CJP2P_DHT_BOOTSTRAP`, nodes separated by commas; through well-known ones where
-    /// that is not set. `bind` is the address of this machine to use. `waker` is used whenever [`Mainline::found`] has
-    /// something. Should it not work, that is logged, and nothing is ever found.
+    /// Joins the DHT in the background. `waker` is used whenever [`Mainline::found`] has something. Should it not work, that is
+    /// logged, and nothing is ever found.
     ///
     /// # Errors
     ///
     /// Where there is no thread to be had.
-    pub fn start(bind: Ipv4Addr, waker: Waker) -> io::Result<Mainline> {
+    pub fn start(entry: Entry, waker: Waker) -> io::Result<Mainline> {
         let (announcements, to_announce) = mpsc::sync_channel(ANNOUNCERS);
         let (lookups, to_look_up) = mpsc::channel();
         let (sender, found) = mpsc::channel();
         let run = move || {
-            let result = join(bind).and_then(|dht| {
+            let result = join(&entry).and_then(|dht| {
                 let (to_announce, to_look_up) = (Mutex::new(to_announce), Mutex::new(to_look_up));
                 let dht = &dht;
                 thread::scope(|scope| {
@@ -82,7 +107,7 @@ impl Mainline {
                     for _ in 0..LOOKUPS {
                         let (keys, sender, waker) = (&to_look_up, sender.clone(), &waker);
                         let thread = thread::Builder::new().name("look up".into());
-                        thread.spawn_scoped(scope, move || look_up(dht, bind, keys, &sender, waker))?;
+                        thread.spawn_scoped(scope, move || look_up(dht, entry.bind, keys, &sender, waker))?;
                     }
                     Ok(())
                 })
@@ -113,22 +138,20 @@ impl Mainline {
     }
 }
 
-/// Where to join, if not where the crate does by itself. An empty `CJP2P_BOOTSTRAP` switches off all built-in peers, and these are
-/// some.
-fn bootstrap(variable: impl Fn(&str) -> Option<String>) -> Option<Vec<String>> {
-    let named = variable("CJP2P_DHT_BOOTSTRAP");
-    let none = || variable("CJP2P_BOOTSTRAP").filter(|text| text.trim().is_empty());
-    let text = named.or_else(none)?;
-    Some(text.split(',').map(str::trim).filter(|node| !node.is_empty()).map(str::to_owned).collect())
+/// The nodes to join by. An empty `CJP2P_BOOTSTRAP` switches off all built-in peers, and the crate's are some.
+fn bootstrap(variable: impl Fn(&str) -> Option<String>) -> Vec<String> {
+    if let Some(nodes) = variable("CJP2P_DHT_BOOTSTRAP") {
+        return nodes.split(',').map(str::trim).filter(|node| !node.is_empty()).map(str::to_owned).collect();
+    }
+    match variable("CJP2P_BOOTSTRAP") {
+        Some(peers) if peers.trim().is_empty() => Vec::new(),
+        _ => DEFAULT_BOOTSTRAP_NODES.map(str::to_owned).to_vec(),
+    }
 }
 
-/// Waits for the name service.
-fn join(bind: Ipv4Addr) -> io::Result<AsyncDht> {
+fn join(entry: &Entry) -> io::Result<AsyncDht> {
     let mut builder = Dht::builder();
-    builder.bind_address(bind);
-    if let Some(nodes) = bootstrap(|name| env::var(name).ok()) {
-        builder.bootstrap(&nodes);
-    }
+    builder.bind_address(entry.bind).bootstrap(&entry.nodes);
     Ok(builder.build()?.as_async())
 }
 
@@ -154,7 +177,7 @@ fn look_up(
     waker: &Waker,
 ) {
     // The DHT counts as being where it is entered: on the internet, unless this machine's address for it says otherwise.
-    let dht_at = SocketAddr::from((bind, 0));
+    let dht_at = SocketAddr::from((bind, 1));
     while let Some(key) = next(keys) {
         let mut answers = dht.get_peers(Id::from(key));
         let mut left = MOST_FOUND;
@@ -171,6 +194,7 @@ fn look_up(
                 break;
             }
         }
+        log::debug!("DHT: {} addresses found", MOST_FOUND - left);
     }
 }
 
@@ -196,11 +220,11 @@ mod tests {
         let with = |dht: Option<&'static str>, peers: Option<&'static str>| {
             bootstrap(move |name| if name == "CJP2P_BOOTSTRAP" { peers } else { dht }.map(str::to_owned))
         };
-        assert_eq!(with(None, None), None);
-        assert_eq!(with(None, Some("127.0.0.1:1")), None);
-        assert_eq!(with(None, Some("")), Some(vec![]));
-        assert_eq!(with(Some(""), None), Some(vec![]));
-        let named = Some(vec!["127.0.0.1:7".to_owned(), "example.org:6881".to_owned()]);
+        assert_eq!(with(None, None), DEFAULT_BOOTSTRAP_NODES);
+        assert_eq!(with(None, Some("127.0.0.1:1")), DEFAULT_BOOTSTRAP_NODES);
+        assert!(with(None, Some("")).is_empty());
+        assert!(with(Some(""), None).is_empty());
+        let named = ["127.0.0.1:7", "example.org:6881"];
         assert_eq!(with(Some("127.0.0.1:7, example.org:6881"), Some("")), named);
     }
 }

@@ -6,6 +6,7 @@ pub mod mainline;
 pub mod partial_name;
 pub mod peer_file;
 pub mod random;
+pub mod sandbox;
 pub mod signals;
 pub mod state_dir;
 pub mod udp;

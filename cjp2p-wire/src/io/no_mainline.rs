@@ -1,7 +1,9 @@
 //! What stands in for the module of this name where the feature `dht` is off: there is no DHT to be joined.
 
+use std::io;
 use std::net::SocketAddr;
 
+use super::event_loop::Waker;
 use crate::content_id::ContentId;
 use crate::peers::announcements::Key;
 
@@ -9,6 +11,10 @@ use crate::peers::announcements::Key;
 pub fn key(_: &ContentId) -> Option<Key> {
     None
 }
+
+/// Never made.
+#[derive(Clone, Debug)]
+pub enum Entry {}
 
 /// Never made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +30,15 @@ pub struct Found {
 pub enum Mainline {}
 
 impl Mainline {
+    /// Never called.
+    ///
+    /// # Errors
+    ///
+    /// Never.
+    pub fn start(entry: Entry, _: Waker) -> io::Result<Mainline> {
+        match entry {}
+    }
+
     /// Never called.
     pub fn announce(&self, _: Key, _: u16) -> bool {
         match *self {}

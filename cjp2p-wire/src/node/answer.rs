@@ -5,6 +5,7 @@
 //! `PleaseAlwaysReturnThisMessage` is sent that; any other gets a `PleaseReturnThisMessage` whose cookie carries the
 //! request itself, so that nothing need be remembered: when it comes back, the request is answered.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use super::inquiry::cookie_text;
@@ -14,17 +15,20 @@ use super::{AMPLIFICATION, Node, ORDINARY_DATAGRAM};
 use crate::content_id::ContentId;
 use crate::datagram::{Encoder, Padding, content_that_fits};
 use crate::message::{ContentRequest, MAX_ID_LEN, MAX_NUMBER, Message};
-use crate::peers::address;
+use crate::peers::address::{self, Prefix, Scope};
 use crate::peers::cookie::Proof;
 use crate::time::Time;
 use crate::transfer::blobs::{Blobs, Read};
 
 /// Addresses told in one answer at the most, to a source that proved its own.
-pub(crate) const MAX_PEERS_TOLD: usize = 30;
+pub const MAX_PEERS_TOLD: usize = 30;
+/// Of these, so many of one IPv4 /24 or IPv6 /48 where that is public: who has many addresses or ports shall not be all that
+/// others hear of.
+pub(crate) const MAX_TOLD_OF_NEIGHBOURS: usize = 8;
 /// Addresses told in one referral at the most.
 pub(crate) const MAX_REFERRED: usize = 6;
 /// Entries of the content list told at the most.
-pub(crate) const MAX_LIST: usize = 256;
+pub const MAX_LIST: usize = 256;
 /// Content shorter than this is not worth sending to a source that has to ask again anyway.
 const MIN_TASTE: usize = 30;
 /// Some nodes drop messages from their answer to keep it as short as our datagram.
@@ -68,11 +72,6 @@ impl Node {
         proof: Proof,
         blobs: &mut dyn Blobs,
     ) {
-        for message in messages {
-            if let Message::ReturnedMessage(value) = message {
-                self.take_returned(now, from, value, proof);
-            }
-        }
         let asks = messages.iter().any(|message| {
             matches!(
                 message,
@@ -89,34 +88,35 @@ impl Node {
             let known = self.contacts.get(from).is_some_and(|contact| contact.is_trusted(now));
             if proof != Proof::None || known {
                 self.answer_proved(now, from, messages, blobs);
-            } else {
+            } else if self.strangers.may_be_answered(now, from, &self.config.secret) {
                 self.answer_stranger(now, from, received, messages, asks, blobs);
             }
         }
     }
 
-    /// A value came back, beside what proves `beside`. If it is a cookie of ours the address is proved, and the request it
-    /// carries is answered.
-    fn take_returned(
+    /// Takes in values that came back, beside what proves `beside`. If one is a cookie of ours the address is proved, and the
+    /// request it carries is answered.
+    pub(super) fn take_returned(
         &mut self,
         now: Time,
         from: SocketAddr,
-        value: &serde_json::value::RawValue,
+        messages: &[Message<'_>],
         beside: Proof,
     ) {
-        let Some(text) = cookie_text(value.get()) else {
-            return;
-        };
-        let (cookie, request) = match text.split_once('.') {
-            Some((cookie, request)) => (cookie, Some(request)),
-            None => (&*text, None),
-        };
-        if self.mint.check(now, from, cookie) == Proof::None {
-            return;
-        }
-        self.contacts.on_returned(now, from, beside);
-        if let Some(request) = request.and_then(parse_carried_request) {
-            self.queue_content(from, &request);
+        for message in messages {
+            let Message::ReturnedMessage(value) = message else { continue };
+            let Some(text) = cookie_text(value.get()) else { continue };
+            let (cookie, request) = match text.split_once('.') {
+                Some((cookie, request)) => (cookie, Some(request)),
+                None => (&*text, None),
+            };
+            if self.mint.check(now, from, cookie) == Proof::None {
+                continue;
+            }
+            self.contacts.on_returned(now, from, beside);
+            if let Some(request) = request.and_then(parse_carried_request) {
+                self.queue_content(from, &request);
+            }
         }
     }
 
@@ -342,8 +342,16 @@ impl Node {
         let fit = |peer: &SocketAddr| {
             *peer != to && (to.is_ipv6() || peer.is_ipv4()) && address::may_suggest(to, *peer)
         };
-        let fitting: Vec<SocketAddr> = self.contacts.presentable(now).filter(fit).collect();
-        self.random.choose_multiple(fitting, most)
+        let mut fitting: Vec<SocketAddr> = self.contacts.presentable(now).filter(fit).collect();
+        self.random.shuffle(&mut fitting);
+        let mut told: BTreeMap<Prefix, usize> = BTreeMap::new();
+        fitting.retain(|peer| {
+            let told = told.entry(Prefix::narrow(peer.ip())).or_insert(0);
+            *told += 1;
+            *told <= MAX_TOLD_OF_NEIGHBOURS || Scope::of(*peer) != Scope::Public
+        });
+        fitting.truncate(most);
+        fitting
     }
 
     /// Who else may have `id`: those we fetch it from, or else peers at random.
@@ -355,7 +363,10 @@ impl Node {
         let mut serving: Vec<SocketAddr> = job.map(|job| job.fetch.serving().collect()).unwrap_or_default();
         serving.extend(self.crowds.served(id));
         let fit = |peer: &SocketAddr| {
-            *peer != to && (to.is_ipv6() || peer.is_ipv4()) && address::may_suggest(to, *peer)
+            *peer != to
+                && (to.is_ipv6() || peer.is_ipv4())
+                && address::may_suggest(to, *peer)
+                && self.contacts.get(*peer).is_some_and(|contact| contact.is_presentable(now))
         };
         let fitting: Vec<SocketAddr> = serving.into_iter().filter(fit).collect();
         if fitting.is_empty() {

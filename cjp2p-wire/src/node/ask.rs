@@ -6,6 +6,7 @@ use std::ops::Bound::{Excluded, Included, Unbounded};
 use super::asked_path::{AskedPath, Flight, NARROW_DATAGRAM, SILENCES_UNTIL_NARROW, WIDEN_INTERVAL};
 use super::contact::Contact;
 use super::serving::{MAX_ANSWER, MAX_BLOCKS};
+use super::suggestions::MAX_UNPROVED_DATAGRAMS;
 use super::{Event, Job, Node, ORDINARY_DATAGRAM, Transmit};
 use crate::content_id::ContentId;
 use crate::datagram::{Encoder, content_that_fits};
@@ -39,10 +40,15 @@ pub(crate) const MAX_ASKED: usize = 1024;
 
 impl Node {
     /// Adds a peer that may have what `job` fetches. `suggested`: nobody vouches for the address, so it is asked
-    /// sparingly.
+    /// when its turn comes among others of that kind, and sparingly.
     pub fn add_source(&mut self, now: Time, job: JobId, address: SocketAddr, suggested: bool) {
         self.enter(now);
-        self.open_source(now, job, address, suggested);
+        if suggested {
+            self.suggestions.add(job, None, address);
+            self.follow_suggestions(now);
+        } else {
+            self.open_source(now, job, address, false);
+        }
     }
 
     pub(super) fn open_source(&mut self, now: Time, job: JobId, address: SocketAddr, suggested: bool) {
@@ -58,21 +64,33 @@ impl Node {
     }
 
     pub(super) fn open_source_now(&mut self, now: Time, job: JobId, address: SocketAddr, suggested: bool) {
+        let is_new = !self.asked.contains(&address);
+        if is_new && suggested && !self.has_room_for_unproved(now) {
+            return;
+        }
         let Some(job) = self.fetches.get_mut(&job) else { return };
-        if job.fetch.knows(address) || (self.asked.len() >= MAX_ASKED && !self.asked.contains(&address)) {
+        if job.fetch.knows(address) || (self.asked.len() >= MAX_ASKED && is_new) {
             return;
         }
         let contact = self.contacts.entry(address);
-        if contact.is_shunned() {
+        let is_spent =
+            suggested && !contact.is_proved() && contact.unproved_datagrams >= MAX_UNPROVED_DATAGRAMS;
+        if contact.is_shunned() || is_spent {
             return;
         }
+        if !suggested {
+            contact.suggested = false;
+        }
+        job.fetch.add_source(now, address, suggested);
         if contact.path.is_none() {
             contact.path = Some(AskedPath::new());
             contact.suggested = suggested && !contact.is_proved();
+            if contact.suggested {
+                self.note_unproved(address);
+            }
             self.asked.insert(address);
             self.events.push_back(Event::PathOpened(address));
         }
-        job.fetch.add_source(now, address, suggested);
     }
 
     /// Says what the route to a peer carries in one IP packet, in bytes.
@@ -156,7 +174,7 @@ impl Node {
         let is_name = |job: &Job| matches!(job.fetch.id(), ContentId::Name(_));
         let shares = !ask.probe
             && !self.fetches.get(&job).is_some_and(is_name)
-            && self.contacts.get(address).is_some_and(|contact| contact.blocks > 1);
+            && self.contacts.get(address).is_some_and(|c| c.blocks > 1 && !c.is_only_suggested());
         if !shares {
             self.send_requests(address, datagram);
             return self.ask_alone(now, address, job, ask);
@@ -190,14 +208,19 @@ impl Node {
         self.write_cookies(now, address, true, &mut encoder);
         let Some(job) = self.fetches.get_mut(&job) else { return };
         let contact = self.contacts.get(address);
-        let sparing = contact.is_some_and(|contact| contact.suggested);
+        let sparing = contact.is_some_and(Contact::is_only_suggested);
         // Without cookies it is too old to know the question.
         let too_old = contact.is_some_and(Contact::ignores_cookies);
-        let asks_hint = !too_old && (!sparing || !ask.probe) && job.fetch.wants_hint(now, address);
+        if sparing && too_old {
+            // It can prove itself only so.
+            encoder.cookie("PleaseReturnThisMessage", &self.mint.mint(now, address));
+        }
+        let asks_hint = !too_old && !sparing && job.fetch.wants_hint(now, address);
         if asks_hint {
             encoder.please_list_ids(&job.wire_id);
         }
         if ask.probe
+            && !sparing
             && job.fetch.asks_for_parts()
             && self.contacts.get(address).is_some_and(|c| c.cookie.is_some())
         {
@@ -213,7 +236,7 @@ impl Node {
         };
         let bytes = encoder.finish(pad);
         // A long name does not fit what a mere suggestion is worth: such a peer is not asked for it.
-        if !(sparing && ask.probe && bytes.len() > MAX_SUGGESTED_PROBE) {
+        if !sparing || (self.may_disturb(now, address) && bytes.len() <= MAX_SUGGESTED_PROBE) {
             self.send(address, bytes);
         }
     }
@@ -231,6 +254,17 @@ impl Node {
                 job.fetch.on_lost(address, &ask);
             }
         }
+    }
+
+    /// Whether one more datagram may go to an address that was only suggested; if so, counts it.
+    fn may_disturb(&mut self, now: Time, address: SocketAddr) -> bool {
+        let Some(contact) = self.contacts.get_mut(address) else { return false };
+        let may = contact.unproved_datagrams < MAX_UNPROVED_DATAGRAMS;
+        if may {
+            contact.unproved_datagrams += 1;
+            contact.disturbed_at = now;
+        }
+        may
     }
 
     pub(super) fn send(&mut self, to: SocketAddr, bytes: Vec<u8>) {
@@ -321,8 +355,7 @@ impl Node {
             self.reschedule(address);
         }
         self.schedule.forget(job);
-        self.suggestions.waiting.retain(|(other, _)| *other != job);
-        self.suggestions.taken.retain(|(other, _), _| *other != job);
+        self.suggestions.forget(job);
     }
 }
 

@@ -10,7 +10,7 @@ use crate::peers::cookie::{PERIOD, Proof};
 use crate::time::Time;
 
 /// Addresses remembered at the most. Those with a path are never dropped; of the others the one silent longest is.
-pub(crate) const MAX_CONTACTS: usize = 4096;
+pub const MAX_CONTACTS: usize = 4096;
 /// For how long an address that returned our cookie once, and cannot return it always, counts as proved.
 pub(crate) const PROOF_LIFETIME: Duration = Duration::from_secs(600);
 /// A foreign cookie longer than this, in bytes of JSON, is not stored.
@@ -43,6 +43,9 @@ pub(super) struct Contact {
     pub(super) is_us: bool,
     /// Named by a stranger, not by the user: asked sparingly until it proves itself.
     pub(super) suggested: bool,
+    /// Datagrams sent to it while it was only suggested, and when the last of them was.
+    pub(super) unproved_datagrams: u32,
+    pub(super) disturbed_at: Time,
     pub(super) path: Option<AskedPath>,
     round_trip: Option<Duration>,
 }
@@ -62,6 +65,8 @@ impl Contact {
             banned: false,
             is_us: false,
             suggested: false,
+            unproved_datagrams: 0,
+            disturbed_at: Time::ZERO,
             path: None,
             round_trip: None,
         }
@@ -91,6 +96,22 @@ impl Contact {
     /// Whether it is of no use to ask it or to name it.
     pub(super) fn is_shunned(&self) -> bool {
         self.banned || self.is_us
+    }
+
+    /// Whether nobody but a stranger says that somebody is there.
+    pub(super) fn is_only_suggested(&self) -> bool {
+        self.suggested && !self.is_proved()
+    }
+
+    /// Whether it had all of its `most` datagrams in vain, the last of them `patience` ago or longer.
+    pub(super) fn is_spent(&self, now: Time, most: u32, patience: Duration) -> bool {
+        self.unproved_datagrams >= most && now.since(self.disturbed_at) >= patience
+    }
+
+    /// Whether others may be told of it.
+    pub(super) fn is_presentable(&self, now: Time) -> bool {
+        let fresh = self.last_heard.is_some_and(|at| now.since(at) < FRESH);
+        fresh && self.is_proved() && !self.is_shunned()
     }
 
     /// Whether it ever proved its address.
@@ -150,6 +171,11 @@ impl Contacts {
 
     fn iter(&self) -> impl Iterator<Item = (SocketAddr, &Contact)> {
         self.by_address.iter().map(|(&address, &place)| (address, &self.contacts[place]))
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.by_address.len()
     }
 
     /// The contact at `address`, made if there is none.
@@ -248,11 +274,6 @@ impl Contacts {
 
     /// Peers to tell others about: proved, and heard lately.
     pub(super) fn presentable(&self, now: Time) -> impl Iterator<Item = SocketAddr> + '_ {
-        self.iter()
-            .filter(move |(_, contact)| {
-                let fresh = contact.last_heard.is_some_and(|at| now.since(at) < FRESH);
-                fresh && contact.is_proved() && !contact.is_shunned()
-            })
-            .map(|(address, _)| address)
+        self.iter().filter(move |(_, contact)| contact.is_presentable(now)).map(|(address, _)| address)
     }
 }

@@ -185,7 +185,7 @@ impl Node {
         self.send_inquiries(now);
     }
 
-    fn is_our_cookie(&self, now: Time, from: SocketAddr, value: &RawValue) -> bool {
+    pub(super) fn is_our_cookie(&self, now: Time, from: SocketAddr, value: &RawValue) -> bool {
         cookie_text(value.get()).is_some_and(|cookie| self.mint.check(now, from, &cookie) != Proof::None)
     }
 }
@@ -233,6 +233,7 @@ mod tests {
             secret: [3; 32],
             seed: 1,
             upload_rate: None,
+            upload_rate_per_host: None,
             answers: false,
             lists: false,
             receive_buffer: 1 << 20,
@@ -332,6 +333,7 @@ mod tests {
             secret: [4; 32],
             seed: 2,
             upload_rate: None,
+            upload_rate_per_host: None,
             answers: true,
             lists: true,
             receive_buffer: 1 << 20,

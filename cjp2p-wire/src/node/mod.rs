@@ -17,6 +17,8 @@ mod parts;
 mod schedule;
 mod schema;
 mod serving;
+mod sizes;
+mod strangers;
 mod suggestions;
 mod take;
 
@@ -24,9 +26,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-pub use contact::Acquaintance;
-use contact::Contacts;
+pub use answer::{MAX_LIST, MAX_PEERS_TOLD};
+pub use contact::{Acquaintance, MAX_CONTACTS};
+use contact::{Contact, Contacts};
 pub use inquiry::{Answer, Question};
+pub use sizes::Sizes;
+pub use strangers::{STRANGERS_ANSWERED_AT_ONCE, STRANGERS_ANSWERED_PER_SECOND};
 
 use crate::content_id::{ContentId, Hash};
 use crate::datagram;
@@ -56,6 +61,8 @@ pub struct Config {
     pub seed: u64,
     /// Bytes of datagrams with content that may leave in a second.
     pub upload_rate: Option<u64>,
+    /// The same for those that go to one [host](crate::transfer::serve::host_of).
+    pub upload_rate_per_host: Option<u64>,
     /// Whether to answer requests for content and peers at all.
     pub answers: bool,
     /// Whether to tell which content is shared.
@@ -139,6 +146,7 @@ pub struct Node {
     random: fastrand::Rng,
     contacts: Contacts,
     turns: Turns,
+    strangers: strangers::Strangers,
     crowds: crowd::Crowds,
     fetches: BTreeMap<JobId, Job>,
     jobs: BTreeMap<ContentId, JobId>,
@@ -205,7 +213,8 @@ impl Node {
             mint: CookieMint::new(config.secret),
             random: fastrand::Rng::with_seed(config.seed),
             contacts: Contacts::default(),
-            turns: Turns::new(config.upload_rate),
+            strangers: strangers::Strangers::default(),
+            turns: Turns::new(config.upload_rate, config.upload_rate_per_host),
             crowds: crowd::Crowds::default(),
             fetches: BTreeMap::new(),
             jobs: BTreeMap::new(),
@@ -355,8 +364,14 @@ impl Node {
             self.on_own_voice(now, from);
             return;
         }
+        let only_suggested = |node: &Node| node.contacts.get(from).is_some_and(Contact::is_only_suggested);
+        let was_only_suggested = only_suggested(self);
         let proof = self.read_proof(now, from, messages);
         self.contacts.on_heard(now, from, proof != Proof::None);
+        self.take_returned(now, from, messages, proof);
+        if was_only_suggested && !only_suggested(self) {
+            self.probe_again(now, from);
+        }
         self.take_answers(now, from, messages, proof, blobs);
         self.answer(now, from, received, messages, proof, blobs);
     }

@@ -134,7 +134,10 @@ impl Node {
         let Some(contact) = self.contacts.get(address) else { return };
         let Some(path) = &contact.path else { return };
         // Whoever gave us no cookie may know of no such questions.
-        if contact.cookie.is_none() || contact.is_shunned() {
+        if contact.cookie.is_none() || contact.is_shunned() || contact.is_only_suggested() {
+            for job in self.fetches.values_mut() {
+                job.fetch.put_off_parts_question(now, address);
+            }
             return;
         }
         let round_trip = path.path.rtt.smoothed();

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::ops::Bound::{Excluded, Unbounded};
 use std::time::Duration;
 
+use super::suggestions::MAX_UNPROVED_DATAGRAMS;
 use super::{Job, Node};
 use crate::time::Time;
 use crate::transfer::blobs::{Blobs, JobId};
@@ -69,6 +70,13 @@ impl Schedule {
     pub(super) fn forget(&mut self, job: JobId) {
         self.askers.remove(&job);
         self.put_off.retain(|(of, ..)| *of != job);
+    }
+
+    /// Forgets a path that was to be looked at at this time.
+    pub(super) fn forget_path(&mut self, looked_at: Time, address: SocketAddr) {
+        self.due.remove(&(looked_at, address));
+        self.idle.remove(&address);
+        self.held.remove(&address);
     }
 
     pub(super) fn next_at(&self, now: Time) -> Time {
@@ -156,7 +164,8 @@ impl Node {
     fn allowance(&mut self, now: Time, address: SocketAddr, first: bool) -> u64 {
         let Some(contact) = self.contacts.get(address) else { return 0 };
         let Some(path) = &contact.path else { return 0 };
-        let allowance = if contact.is_shunned() { 0 } else { path.path.allowance(now, first) };
+        let is_spent = contact.is_only_suggested() && contact.unproved_datagrams >= MAX_UNPROVED_DATAGRAMS;
+        let allowance = if contact.is_shunned() || is_spent { 0 } else { path.path.allowance(now, first) };
         if allowance == 0 {
             return 0;
         }

@@ -78,7 +78,7 @@ impl Node {
                 Read::Found { eof } => {
                     let transmit = self.content_datagrams(now, from, &request, &data, eof);
                     sent += transmit.bytes.len();
-                    self.turns.on_sent(now, transmit.bytes.len());
+                    self.turns.on_sent(now, from, transmit.bytes.len());
                     self.counters.requests_served += 1;
                     self.counters.content_out += data.len() as u64;
                     let end = request.offset + data.len() as u64;

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 
 use super::ask::{ANSWER_SLACK, answer_length};
 use super::asked_path::{Came, Flight, NARROW_DATAGRAM};
+use super::contact::Contact;
 use super::serving::MAX_BLOCKS;
-use super::suggestions::{MAX_SUGGESTIONS, MAX_SUGGESTIONS_EACH};
 use super::{Event, Job, Node};
 use crate::content_id::ContentId;
 use crate::message::{ContentBlock, Message, Referral};
@@ -46,6 +46,15 @@ impl Node {
                 contact.blocks = (*most).clamp(1, MAX_BLOCKS);
             }
         }
+        // Of an address that nobody vouches for nothing is believed before it proves itself: who names a victim to us may
+        // answer in its name too, and would have us ask it for all that we want.
+        if self.contacts.get(from).is_some_and(Contact::is_only_suggested) {
+            if is_first_cookie || messages.iter().any(|m| matches!(m, Message::Content(_))) {
+                self.ask_again(now, from);
+            }
+            self.take_inquiry_answers(now, from, messages);
+            return;
+        }
         for message in messages {
             match message {
                 Message::Content(block) => self.take_content(now, from, block, proof, blobs),
@@ -63,12 +72,22 @@ impl Node {
         }
         if is_first_cookie {
             // What it held back until it knew us can be asked for again at once.
-            self.inquiries.ask_again(now, from);
-            for job in self.fetches.values_mut() {
-                job.fetch.probe_again(now, from);
-            }
+            self.ask_again(now, from);
         }
         self.take_inquiry_answers(now, from, messages);
+    }
+
+    /// Asks a peer again at once that has not told yet what it knows.
+    fn ask_again(&mut self, now: Time, from: SocketAddr) {
+        self.inquiries.ask_again(now, from);
+        self.probe_again(now, from);
+    }
+
+    /// Has all fetches ask a source at once that has not given anything yet.
+    pub(super) fn probe_again(&mut self, now: Time, from: SocketAddr) {
+        for job in self.fetches.values_mut() {
+            job.fetch.probe_again(now, from);
+        }
     }
 
     /// Keeps the cookie that a peer of ours wants returned. Returns whether it is the first.
@@ -86,9 +105,16 @@ impl Node {
             return false;
         };
         let asked = self.inquiries.has(from);
+        let returns = messages.iter().any(
+            |message| matches!(message, Message::ReturnedMessage(value) if self.is_our_cookie(now, from, value)),
+        );
         let Some(contact) = self.contacts.get_mut(from) else {
             return false;
         };
+        // Who has proved itself can do so again. Anybody else would have us send it what it cannot know us by.
+        if contact.cookie.is_some() && contact.is_proved() && proof == Proof::None && !returns {
+            return false;
+        }
         let ours = contact.path.is_some() || asked || proof != Proof::None || contact.is_trusted(now);
         if !ours
             || value.len() > super::contact::MAX_FOREIGN_COOKIE
@@ -237,13 +263,8 @@ impl Node {
             }
         }
         for &peer in &referral.peers {
-            let taken = self.suggestions.taken.entry((job_id, from)).or_insert(0);
-            if *taken >= MAX_SUGGESTIONS_EACH || self.suggestions.waiting.len() >= MAX_SUGGESTIONS {
-                break;
-            }
-            if address::may_suggest(from, peer) {
-                *taken += 1;
-                self.suggestions.waiting.push_back((job_id, peer));
+            if let Some(peer) = address::referred(from, peer) {
+                self.suggestions.add(job_id, Some(from), peer);
             }
         }
         self.follow_suggestions(now);

@@ -3,5 +3,6 @@
 pub mod address;
 pub mod announcements;
 pub mod cookie;
+pub mod neighbourhoods;
 pub mod peer;
 pub mod table;

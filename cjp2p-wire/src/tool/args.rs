@@ -6,19 +6,20 @@ use std::env;
 #[cfg(feature = "dht")]
 use std::ffi::OsString;
 use std::fmt;
-use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use clap::builder::FalseyValueParser;
 use clap::{Args, ValueEnum};
+use nix::unistd::Uid;
 
 use super::exit::Exit;
 use super::progress::{Progress, ProgressMode};
 use super::start::ToolError;
 use super::{logging, progress};
-use crate::io::event_loop::Waker;
-use crate::io::mainline::Mainline;
+use crate::io::mainline::Entry;
+use crate::io::sandbox::{Confinement, Sandbox};
 use crate::io::state_dir::{FileLock, StateDir};
 use crate::peers::address::{self, DEFAULT_PORT, Scope};
 use crate::peers::peer::Origin;
@@ -198,32 +199,24 @@ pub struct DhtArgs {
 }
 
 impl DhtArgs {
-    /// Joins the DHT if that is asked for, from the address that `listen` names. `waker` is used when something was found.
-    ///
-    /// # Errors
-    ///
-    /// Where the system has no thread left.
+    /// Where to join the DHT, if that is asked for, from the address that `listen` names. Waits for the name service.
     #[cfg(feature = "dht")]
-    pub fn join(&self, listen: Listen, waker: Waker) -> io::Result<Option<Mainline>> {
+    pub fn entry(&self, listen: Listen) -> Option<Entry> {
         let asked = |value: OsString| !matches!(value.to_str(), Some("" | "0"));
         if !self.dht && !env::var_os("CJP2P_DHT").is_some_and(asked) {
-            return Ok(None);
+            return None;
         }
         let bind = match listen {
             Listen::At(SocketAddr::V4(address)) => *address.ip(),
             Listen::At(_) | Listen::Everywhere { .. } => Ipv4Addr::UNSPECIFIED,
         };
-        Mainline::start(bind, waker).map(Some)
+        Some(Entry::look_up(bind))
     }
 
     /// This was built without the DHT.
-    ///
-    /// # Errors
-    ///
-    /// Never.
     #[cfg(not(feature = "dht"))]
-    pub fn join(&self, _: Listen, _: Waker) -> io::Result<Option<Mainline>> {
-        Ok(None)
+    pub fn entry(&self, _: Listen) -> Option<Entry> {
+        None
     }
 }
 
@@ -244,6 +237,37 @@ impl StateArgs {
     pub fn open(&self) -> Result<StateDir, ToolError> {
         StateDir::open(self.state.as_deref())
             .map_err(|error| ToolError::failure(format!("state folder: {error}")))
+    }
+}
+
+/// What root is told.
+pub const AS_ROOT: &str = "running as root, of which nothing is needed: an ordinary user is safer";
+
+/// Whether to give up what is not needed.
+#[derive(Args, Clone, Debug, Default)]
+pub struct SandboxArgs {
+    /// Keep all rights of the user, instead of giving up those to other files, to programs and to TCP after the start
+    #[arg(long, env = "CJP2P_NO_SANDBOX", hide_env_values = true, value_parser = FalseyValueParser::new())]
+    pub no_sandbox: bool,
+}
+
+impl SandboxArgs {
+    /// Confines the process to what is in `sandbox`, unless it shall not be, and logs what came of it: what is confined with
+    /// `-v`, what the kernel would not do as a warning. To be called before the first thread is started.
+    pub fn confine(&self, sandbox: Sandbox) -> Option<Confinement> {
+        if Uid::effective().is_root() {
+            log::warn!("{AS_ROOT}");
+        }
+        if self.no_sandbox {
+            log::info!("sandbox: none, as asked for");
+            return None;
+        }
+        let confinement = sandbox.confine();
+        log::info!("sandbox: {confinement}");
+        if let Some(missing) = confinement.missing() {
+            log::warn!("sandbox: {missing}; --no-sandbox if that is fine");
+        }
+        Some(confinement)
     }
 }
 

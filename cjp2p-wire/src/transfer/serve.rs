@@ -1,7 +1,10 @@
-//! Whose turn it is to be sent content: round robin between sources, within a rate.
+//! Whose turn it is to be sent content: round robin between hosts, and between the sources of each, within rates.
+//!
+//! A source is an address and port. Whoever wants more than a fair part can open as many ports as there are, but has not
+//! so many addresses: so turns go round between [hosts](host_of).
 
-use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::ops::Range;
 use std::time::Duration;
 
@@ -15,7 +18,11 @@ pub const MAX_WAITING_PER_SOURCE: usize = 512;
 pub const MAX_WAITING_SOURCES: usize = 1024;
 /// Requests that may wait in all.
 pub const MAX_WAITING: usize = 16_384;
-/// A source's turn lasts for so many bytes, where no rate is set: each turn wakes a getter up.
+/// Sources of one host that may have requests waiting: one host cannot keep out all others.
+pub const MAX_SOURCES_PER_HOST: usize = MAX_WAITING_SOURCES / 2;
+/// Requests of one host that may wait.
+pub const MAX_WAITING_PER_HOST: usize = MAX_WAITING / 2;
+/// A turn of a source, and of a host where others wait, lasts for so many bytes, where no rate is set: each turn wakes a getter up.
 pub const QUANTUM: usize = 128 << 10;
 /// A block counts for so many bytes more than it holds: about what is around it in its datagram.
 pub const BLOCK_COST: usize = 260;
@@ -66,20 +73,46 @@ impl Request {
     }
 }
 
+/// What counts as one host: an IPv4 address, or the 64 bits of an IPv6 address that name a network, all other bits of
+/// which whoever has that network can choose.
+pub fn host_of(source: SocketAddr) -> IpAddr {
+    match source.ip() {
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),
+        ip => ip,
+    }
+}
+
 /// The requests that wait to be answered.
 #[derive(Debug, Default)]
 pub struct Turns {
-    // Invariant: the keys of `waiting`, each once, next first.
+    // Invariant: the hosts with a source that is not parked, each once, next first.
+    order: VecDeque<IpAddr>,
+    // Invariant: none is without sources.
+    hosts: BTreeMap<IpAddr, Host>,
+    // Invariant: sources of `hosts`, none of them in the order of its host.
+    parked: BTreeSet<SocketAddr>,
+    // Invariant: of the sources of all hosts.
+    sources: usize,
+    // Invariant: the sum of those of the hosts.
+    total: usize,
+    /// Bytes that the source which is next was given in its present turn.
+    given: usize,
+    /// And its host.
+    given_to_host: usize,
+    rate: Option<Rate>,
+    host_rate: Option<u64>,
+    /// The time up to which hosts have used up their rate, where that is not over.
+    paid: BTreeMap<IpAddr, Time>,
+}
+
+#[derive(Debug, Default)]
+struct Host {
+    // Invariant: its sources, each once, next first, but for those that are parked.
     order: VecDeque<SocketAddr>,
     // Invariant: no queue is empty.
     waiting: BTreeMap<SocketAddr, VecDeque<Request>>,
-    // Invariant: no source is both here and in `waiting`, and no queue is empty.
-    parked: BTreeMap<SocketAddr, VecDeque<Request>>,
-    // Invariant: the sum of the lengths of the queues, and of what is parked.
+    // Invariant: the sum of the lengths of the queues.
     total: usize,
-    /// Bytes that the source which is next in `order` was given in its present turn.
-    given: usize,
-    rate: Option<Rate>,
 }
 
 #[derive(Debug)]
@@ -90,10 +123,10 @@ struct Rate {
 }
 
 impl Turns {
-    /// No requests; answers limited to `rate` bytes per second where given.
-    pub fn new(rate: Option<u64>) -> Turns {
+    /// No requests; answers limited to `rate` bytes per second where given, and those to each host to `host_rate`.
+    pub fn new(rate: Option<u64>, host_rate: Option<u64>) -> Turns {
         let rate = rate.map(|n| Rate { bytes_per_second: n.max(1), paid_until: Time::ZERO });
-        Turns { rate, ..Turns::default() }
+        Turns { rate, host_rate: host_rate.map(|n| n.max(1)), ..Turns::default() }
     }
 
     /// Puts a request in its source's queue. Returns whether there was room.
@@ -101,7 +134,7 @@ impl Turns {
     /// Who asks again for what waits already wants one answer, not two: only the rest of it is queued. A source that is slow
     /// would otherwise be ever more busy with what nobody waits for any more.
     pub fn push(&mut self, from: SocketAddr, request: Request) -> bool {
-        let waiting = self.waiting.get(&from).or_else(|| self.parked.get(&from));
+        let waiting = self.hosts.get(&host_of(from)).and_then(|host| host.waiting.get(&from));
         if waiting.is_some_and(|queue| queue.len() >= MAX_WAITING_PER_SOURCE) {
             return false;
         }
@@ -118,21 +151,41 @@ impl Turns {
     }
 
     fn push_new(&mut self, from: SocketAddr, request: Request) -> bool {
-        if self.total >= MAX_WAITING {
+        let host = host_of(from);
+        let found = self.hosts.get(&host);
+        let queue = found.and_then(|host| host.waiting.get(&from));
+        let is_full = self.total >= MAX_WAITING
+            || found.is_some_and(|host| host.total >= MAX_WAITING_PER_HOST)
+            || match queue {
+                Some(queue) => queue.len() >= MAX_WAITING_PER_SOURCE,
+                None => {
+                    self.sources >= MAX_WAITING_SOURCES
+                        || found.is_some_and(|host| host.waiting.len() >= MAX_SOURCES_PER_HOST)
+                }
+            };
+        if is_full {
             return false;
         }
-        let sources = self.waiting.len() + self.parked.len();
-        match self.waiting.get_mut(&from).or_else(|| self.parked.get_mut(&from)) {
-            Some(queue) if queue.len() >= MAX_WAITING_PER_SOURCE => return false,
-            Some(queue) => queue.push_back(request),
-            None if sources >= MAX_WAITING_SOURCES => return false,
-            None => {
-                self.waiting.insert(from, VecDeque::from([request]));
-                self.order.push_back(from);
-            }
-        }
+        let is_new = queue.is_none();
+        let sources = self.hosts.entry(host).or_default();
+        sources.waiting.entry(from).or_default().push_back(request);
+        sources.total += 1;
         self.total += 1;
+        if is_new {
+            self.sources += 1;
+            self.line_up(from);
+        }
         true
+    }
+
+    /// Puts a source that has no turn coming at the end of its host's line.
+    fn line_up(&mut self, from: SocketAddr) {
+        let host = host_of(from);
+        let Some(sources) = self.hosts.get_mut(&host) else { return };
+        if sources.order.is_empty() {
+            self.order.push_back(host);
+        }
+        sources.order.push_back(from);
     }
 
     /// How many requests wait.
@@ -145,42 +198,84 @@ impl Turns {
         self.order.is_empty()
     }
 
-    /// When the rate allows the next answer.
+    /// When the rates allow the next answer.
     pub fn ready_at(&self) -> Time {
-        self.rate.as_ref().map_or(Time::ZERO, |rate| rate.paid_until - BURST)
+        let all = self.rate.as_ref().map_or(Time::ZERO, |rate| rate.paid_until - BURST);
+        if self.paid.is_empty() {
+            return all;
+        }
+        let first = self.order.iter().map(|host| self.host_ready_at(host)).min();
+        all.max(first.unwrap_or(Time::ZERO))
     }
 
-    /// Takes the next request whose turn it is, if the rate allows an answer now: as many blocks as `most` says of blocks of
+    fn host_ready_at(&self, host: &IpAddr) -> Time {
+        self.paid.get(host).map_or(Time::ZERO, |paid_until| *paid_until - BURST)
+    }
+
+    /// Has a host begin its turn that has not used up its rate.
+    fn pass_over_hosts(&mut self, now: Time) -> Option<()> {
+        let at = self.order.iter().position(|host| self.host_ready_at(host) <= now)?;
+        if at > 0 {
+            let host = self.order.remove(at)?;
+            self.order.push_front(host);
+            (self.given, self.given_to_host) = (0, 0);
+        }
+        Some(())
+    }
+
+    /// Takes the next request whose turn it is, if the rates allow an answer now: as many blocks as `most` says of blocks of
     /// such a length, of requests that go on one after another. The rest keeps its place.
     pub fn pop(&mut self, now: Time, most: impl FnOnce(usize) -> usize) -> Option<(SocketAddr, Request)> {
         if self.ready_at() > now {
             return None;
         }
-        let from = self.order.pop_front()?;
-        let queue = self.waiting.get_mut(&from)?;
+        self.pass_over_hosts(now)?;
+        let address = *self.order.front()?;
+        let host = self.hosts.get_mut(&address)?;
+        let from = *host.order.front()?;
+        let queue = host.waiting.get_mut(&from)?;
+        let before = queue.len();
         let mut request = queue.pop_front()?;
-        self.total -= 1;
         let most = most(request.block);
         while request.length < request.block.saturating_mul(most)
             && queue.front().is_some_and(|next| request.merge(next))
         {
             queue.pop_front();
-            self.total -= 1;
         }
         if let Some(rest) = request.split_off(most) {
             queue.push_front(rest);
-            self.total += 1;
         }
-        self.given += request.length + request.length.div_ceil(request.block).max(1) * BLOCK_COST;
-        let ends = self.given >= QUANTUM || self.rate.is_some();
-        if queue.is_empty() {
-            self.waiting.remove(&from);
+        let taken = before - queue.len();
+        let is_done = queue.is_empty();
+        host.total -= taken;
+        self.total -= taken;
+        let cost = request.length + request.length.div_ceil(request.block).max(1) * BLOCK_COST;
+        self.given += cost;
+        self.given_to_host += cost;
+        // Each datagram counts where there are few.
+        let is_limited = self.rate.is_some() || self.host_rate.is_some();
+        let is_alone = self.order.len() == 1;
+        let host_ends = is_limited || (self.given_to_host >= QUANTUM && !is_alone);
+        if is_done || host_ends || self.given >= QUANTUM {
             self.given = 0;
-        } else if ends {
-            self.order.push_back(from);
-            self.given = 0;
-        } else {
-            self.order.push_front(from);
+            host.order.pop_front();
+            if is_done {
+                host.waiting.remove(&from);
+                self.sources -= 1;
+            } else {
+                host.order.push_back(from);
+            }
+        }
+        if host.order.is_empty() {
+            self.order.pop_front();
+        } else if host_ends {
+            self.order.rotate_left(1);
+        }
+        if host.order.is_empty() || host_ends || is_alone {
+            self.given_to_host = 0;
+        }
+        if host.waiting.is_empty() {
+            self.hosts.remove(&address);
         }
         Some((from, request))
     }
@@ -188,146 +283,45 @@ impl Turns {
     /// Puts back a request that cannot be answered yet, and its source's later ones with it: answers out of order would
     /// look like loss. They count as waiting.
     pub fn park(&mut self, from: SocketAddr, request: Request) {
+        let address = host_of(from);
+        let host = self.hosts.entry(address).or_default();
+        let queue = host.waiting.entry(from).or_default();
+        if queue.is_empty() {
+            self.sources += 1;
+        }
+        queue.push_front(request);
+        host.total += 1;
         self.total += 1;
         self.given = 0;
-        self.order.retain(|other| *other != from);
-        let mut queue = self.waiting.remove(&from).unwrap_or_default();
-        queue.push_front(request);
-        self.parked.insert(from, queue);
+        host.order.retain(|other| *other != from);
+        if host.order.is_empty() {
+            self.order.retain(|other| *other != address);
+            self.given_to_host = 0;
+        }
+        self.parked.insert(from);
     }
 
     /// What was parked may be answered now.
     pub fn unpark(&mut self) {
-        for (from, queue) in std::mem::take(&mut self.parked) {
-            self.waiting.insert(from, queue);
-            self.order.push_back(from);
+        for from in std::mem::take(&mut self.parked) {
+            self.line_up(from);
         }
     }
 
     /// Notes that `bytes` were sent.
-    pub fn on_sent(&mut self, now: Time, bytes: usize) {
+    pub fn on_sent(&mut self, now: Time, to: SocketAddr, bytes: usize) {
+        let time_for = |rate: u64| Duration::from_secs_f64(bytes as f64 / rate as f64);
         if let Some(rate) = &mut self.rate {
-            let spent = Duration::from_secs_f64(bytes as f64 / rate.bytes_per_second as f64);
-            rate.paid_until = rate.paid_until.max(now) + spent;
+            rate.paid_until = rate.paid_until.max(now) + time_for(rate.bytes_per_second);
+        }
+        if let Some(rate) = self.host_rate {
+            // Who owes nothing need not be remembered, and nobody owes for long: so there are few.
+            self.paid.retain(|_, paid_until| *paid_until > now);
+            let paid_until = self.paid.entry(host_of(to)).or_insert(now);
+            *paid_until += time_for(rate);
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn request(n: u64) -> Request {
-        let id = ContentId::Sha256([1; 32]);
-        Request { offset: n, length: 1000, block: 1000, wire_id: id.to_string(), id }
-    }
-
-    fn pop(turns: &mut Turns, now: Time) -> Option<(SocketAddr, Request)> {
-        turns.pop(now, |_| 1)
-    }
-
-    fn source(n: u16) -> SocketAddr {
-        SocketAddr::from(([192, 0, 2, 1], n))
-    }
-
-    #[test]
-    fn a_source_with_many_requests_does_not_keep_others_waiting() {
-        let mut turns = Turns::new(None);
-        for n in 0..100 {
-            assert!(turns.push(source(1), Request { length: QUANTUM / 2, ..request(n * QUANTUM as u64) }));
-        }
-        assert!(turns.push(source(2), request(0)));
-        let order: Vec<u16> = (0..5).map(|_| turns.pop(Time::ZERO, |_| 1000).unwrap().0.port()).collect();
-        assert_eq!(order, [1, 1, 2, 1, 1]);
-    }
-
-    #[test]
-    fn a_request_that_waits_already_is_not_answered_twice() {
-        let mut turns = Turns::new(None);
-        assert!(turns.push(source(1), request(1)) && turns.push(source(1), request(1)));
-        assert!(turns.push(source(2), request(1)));
-        assert_eq!(turns.len(), 2);
-    }
-
-    #[test]
-    fn of_a_request_that_waits_in_part_only_the_rest_is_queued() {
-        let mut turns = Turns::new(None);
-        let blocks = |offset, length| Request { length, block: 100, ..request(offset) };
-        for asked in [blocks(0, 300), blocks(500, 100), blocks(100, 600), blocks(0, 700)] {
-            assert!(turns.push(source(1), asked));
-        }
-        let taken: Vec<(u64, usize)> = std::iter::from_fn(|| turns.pop(Time::ZERO, |_| 9))
-            .map(|(_, request)| (request.offset, request.length))
-            .collect();
-        assert_eq!(taken, [(0, 300), (500, 100), (300, 200), (600, 100)]);
-    }
-
-    #[test]
-    fn requests_beyond_the_bounds_are_dropped() {
-        let mut turns = Turns::new(None);
-        let taken = (0..1000).filter(|&n| turns.push(source(1), request(n * 1000))).count();
-        assert_eq!(taken, MAX_WAITING_PER_SOURCE);
-        let sources = (2..5000).filter(|&n| turns.push(source(n), request(0))).count();
-        assert_eq!(sources, MAX_WAITING_SOURCES - 1);
-        assert_eq!(turns.len(), taken + sources);
-    }
-
-    #[test]
-    fn the_rate_is_kept_over_time() {
-        let mut turns = Turns::new(Some(100_000));
-        let mut sent = 0;
-        for ms in 0..10_000 {
-            let now = Time::from_millis(ms);
-            turns.push(source(1), request(ms * 1000));
-            while pop(&mut turns, now).is_some() {
-                turns.on_sent(now, 1_500);
-                sent += 1_500;
-                turns.push(source(1), request(ms * 1000));
-            }
-        }
-        assert!((1_000_000..1_010_000).contains(&sent), "{sent}");
-    }
-
-    #[test]
-    fn a_source_whose_request_is_put_back_waits_with_all_of_them_and_in_order() {
-        let mut turns = Turns::new(None);
-        for n in 0..3 {
-            turns.push(source(1), request(n * 1000));
-        }
-        turns.push(source(2), request(7));
-        let (from, first) = pop(&mut turns, Time::ZERO).unwrap();
-        turns.park(from, first);
-        turns.push(source(1), request(3000));
-        assert_eq!(pop(&mut turns, Time::ZERO).unwrap().0, source(2));
-        assert_eq!(pop(&mut turns, Time::ZERO), None);
-        assert_eq!(turns.len(), 4);
-        turns.unpark();
-        let order: Vec<u64> =
-            std::iter::from_fn(|| pop(&mut turns, Time::ZERO)).map(|(_, r)| r.offset).collect();
-        assert_eq!(order, [0, 1000, 2000, 3000]);
-        assert_eq!(turns.len(), 0);
-    }
-
-    #[test]
-    fn blocks_that_go_on_one_after_another_leave_together_and_others_have_their_turn_between() {
-        let mut turns = Turns::new(None);
-        // Four of them are a turn's worth.
-        const BLOCK: usize = QUANTUM / 4;
-        let blocks = |offset, halves| {
-            let offset = (offset * BLOCK / 2) as u64;
-            Request { length: halves * BLOCK / 2, block: BLOCK, ..request(offset) }
-        };
-        for asked in [blocks(0, 6), blocks(6, 5), blocks(11, 6), blocks(100, 2)] {
-            assert!(turns.push(source(1), asked));
-        }
-        turns.push(source(2), request(7));
-        let halves = |bytes| bytes / (BLOCK / 2);
-        let taken: Vec<(u16, usize, usize)> = std::iter::from_fn(|| turns.pop(Time::ZERO, |_| 4))
-            .map(|(from, request)| (from.port(), halves(request.offset as usize), halves(request.length)))
-            .collect();
-        // The shorter block at the end of the second request ends a datagram of its own, so nothing goes on after it.
-        let expected = [(1, 0, 8), (2, 0, 0), (1, 8, 3), (1, 11, 6), (1, 100, 2)];
-        assert_eq!(taken, expected);
-        assert_eq!(turns.len(), 0);
-    }
-}
+mod tests;

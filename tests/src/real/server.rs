@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, ChildStdout, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use serde_json::Value;
 
@@ -26,8 +26,17 @@ impl Server {
     ///
     /// Where it does not start.
     pub fn start(folder: &Path, state: &Path, arguments: &[&str]) -> Server {
-        let mut child = tool("cjp2p-serve", state)
-            .args(["--json", "--quiet", "--listen", "127.0.0.1:0"])
+        Server::run(tool("cjp2p-serve", state), "127.0.0.1:0", folder, arguments)
+    }
+
+    /// The same with this command, which runs cjp2p-serve, at this address.
+    ///
+    /// # Panics
+    ///
+    /// Where it does not start.
+    pub fn run(mut command: Command, listen: &str, folder: &Path, arguments: &[&str]) -> Server {
+        let mut child = command
+            .args(["--json", "--quiet", "--listen", listen])
             .args(arguments)
             .arg(folder)
             .stdout(Stdio::piped())
@@ -90,6 +99,19 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The memory that a process has resident now, in bytes; 0 once it is gone.
+pub fn resident_memory(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kilobytes = line.and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<u64>().ok());
+    kilobytes.unwrap_or(0) * 1024
+}
+
+/// How many descriptors a process has open; 0 once it is gone.
+pub fn descriptors(pid: u32) -> usize {
+    std::fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
 }
 
 /// The most memory that a process ever had resident, in bytes; 0 once it is gone.

@@ -3,6 +3,8 @@
 //! Everything that happens follows from the seed. Time is jumped over, so hours pass in seconds.
 
 pub mod agenda;
+pub mod corpus;
+pub mod hostile;
 pub mod liars;
 pub mod link;
 pub mod memory;

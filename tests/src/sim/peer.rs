@@ -212,6 +212,7 @@ pub fn config(seed: u64) -> Config {
         secret: *blake3::hash(&seed.to_le_bytes()).as_bytes(),
         seed,
         upload_rate: None,
+        upload_rate_per_host: None,
         answers: true,
         lists: true,
         receive_buffer: 4 << 20,

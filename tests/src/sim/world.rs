@@ -23,6 +23,11 @@ pub trait Citizen: std::any::Any {
         let _ = (now, out);
     }
 
+    /// What it wants sent in the name of others: from, to, payload. Taken after each call.
+    fn take_forged(&mut self) -> Vec<(SocketAddr, SocketAddr, Vec<u8>)> {
+        Vec::new()
+    }
+
     /// When to be woken next, or [`Time::NEVER`].
     fn next_timeout(&self) -> Time {
         Time::NEVER
@@ -80,6 +85,9 @@ pub struct World {
     agenda: Agenda<What>,
     /// Everything that leaves a host passes here first: (time, from, to, payload).
     watch: Option<Watch>,
+    /// The same for what arrives at a host.
+    watch_arrivals: Option<Watch>,
+    last: Option<(SocketAddr, &'static str)>,
 }
 
 type Watch = Box<dyn FnMut(Time, SocketAddr, SocketAddr, &[u8])>;
@@ -94,6 +102,8 @@ impl World {
             behind: BTreeMap::new(),
             agenda: Agenda::default(),
             watch: None,
+            watch_arrivals: None,
+            last: None,
         }
     }
 
@@ -110,6 +120,11 @@ impl World {
     /// Shows every datagram that leaves a host to `watch`.
     pub fn watch(&mut self, watch: impl FnMut(Time, SocketAddr, SocketAddr, &[u8]) + 'static) {
         self.watch = Some(Box::new(watch));
+    }
+
+    /// Shows every datagram that arrives at a host to `watch`, before the host has it.
+    pub fn watch_arrivals(&mut self, watch: impl FnMut(Time, SocketAddr, SocketAddr, &[u8]) + 'static) {
+        self.watch_arrivals = Some(Box::new(watch));
     }
 
     /// Adds a host.
@@ -210,6 +225,12 @@ impl World {
         self.agenda.add(self.now, What::Downlink { to, from, bytes });
     }
 
+    fn inject_all(&mut self, forged: Vec<(SocketAddr, SocketAddr, Vec<u8>)>) {
+        for (from, to, bytes) in forged {
+            self.inject(from, to, bytes);
+        }
+    }
+
     fn reschedule(&mut self, address: SocketAddr) {
         let now = self.now;
         let Some(host) = self.hosts.get_mut(&address) else {
@@ -271,17 +292,24 @@ impl World {
                 let Some(host) = self.hosts.get_mut(&to) else {
                     return true;
                 };
+                if let Some(watch) = &mut self.watch_arrivals {
+                    watch(at, from, to, &bytes);
+                }
+                self.last = Some((to, "arrival"));
                 host.traffic.datagrams_in += 1;
                 host.traffic.bytes_in += bytes.len() as u64;
                 let mut out = Outbox::new();
                 host.citizen.handle_datagram(at, from, &bytes, &mut out);
+                let forged = host.citizen.take_forged();
                 self.dispatch(to, out);
+                self.inject_all(forged);
                 self.reschedule(to);
             }
             What::Timeout { host: address } => {
                 let Some(host) = self.hosts.get_mut(&address) else {
                     return true;
                 };
+                self.last = Some((address, "timeout"));
                 if host.wake_at != at {
                     return true;
                 }
@@ -290,7 +318,9 @@ impl World {
                 if host.citizen.next_timeout() <= at {
                     host.citizen.handle_timeout(at, &mut out);
                 }
+                let forged = host.citizen.take_forged();
                 self.dispatch(address, out);
+                self.inject_all(forged);
                 self.reschedule(address);
             }
         }
@@ -310,7 +340,7 @@ impl World {
                 return done(self);
             }
             steps = if steps.0 == self.now { (self.now, steps.1 + 1) } else { (self.now, 0) };
-            assert!(steps.1 < 100_000, "time stands still at {:?}", self.now);
+            assert!(steps.1 < 100_000, "time stands still at {:?}, the last at {:?}", self.now, self.last);
         }
     }
 

@@ -250,6 +250,16 @@ fn objects_one_after_the_other_are_a_table_too() {
 }
 
 #[test]
+fn round_trips_and_unknown_numbers_read_back_to_the_last_digit() {
+    let mut table = PeerTable::new();
+    table.heard(a("20.1.0.1:24254"), 1, Some(2_251_799_813_685_239.2), Origin::Incoming);
+    let text = table.to_json().replace("\"origin\"", "\"later\":2251799813685239.2,\"origin\"");
+    let parsed = PeerTable::parse(&text).table;
+    assert_eq!(parsed.get(a("20.1.0.1:24254")).and_then(Peer::round_trip_ms), Some(2_251_799_813_685_239.2));
+    assert_eq!(parsed.to_json().matches("2251799813685239.2").count(), 2, "{}", parsed.to_json());
+}
+
+#[test]
 fn what_cannot_be_read_is_told_with_its_place_and_the_rest_is_kept() {
     let text = "[\n{\"address\":\"20.1.0.1:24254\"},\n\n{\"address\":\"20.1.0.1\"},\n{\"verified\":true},17,\
                 {\"address\":\"0.0.0.0:1\"},{\"address\":\"20.1.0.2:24254\",\"round_trip_ms\":-1}]";

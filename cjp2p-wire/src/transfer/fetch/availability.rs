@@ -280,6 +280,22 @@ impl Fetch {
         Some(cursor)
     }
 
+    /// This source cannot be asked now which parts it has: looks again later, if it was to be asked.
+    pub fn put_off_parts_question(&mut self, now: Time, address: SocketAddr) {
+        let Some(source) = self.sources.get_mut(&address) else { return };
+        let asks = matches!(source.standing, Standing::Serving | Standing::Waiting);
+        if !asks || source.next_at() > now {
+            return;
+        }
+        let later = now + MAX_PAUSE;
+        source.ask_parts_at = later;
+        if let Some(told) = &mut source.told {
+            told.next_at = later;
+            told.not_before = later;
+        }
+        self.wake_for(address);
+    }
+
     /// Whether to ask which parts this source has beside the question whether it has the content at all.
     pub fn asks_for_parts(&self) -> bool {
         !self.is_staged()

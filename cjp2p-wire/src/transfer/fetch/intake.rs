@@ -73,6 +73,7 @@ impl Fetch {
         source.on_serving();
         source.fell_silent = false;
         source.gave += block.data.len() as u64;
+        source.gave_unproved |= !block.answers;
         if block.space == Space::Content {
             source.on_sent(block.offset..block.offset + block.data.len() as u64);
         }
@@ -202,7 +203,11 @@ impl Fetch {
             if self.set_aside(liar) {
                 continue;
             }
-            let certain = self.sources.get(&liar).is_some_and(|source| source.claim_is_its_own);
+            // What was sent in its name somebody else may have sent.
+            let certain = self
+                .sources
+                .get(&liar)
+                .is_some_and(|source| source.claim_is_its_own && !source.gave_unproved);
             self.accuse(now, liar, certain, "it sent bytes that are not of this content");
         }
         true

@@ -185,6 +185,13 @@ impl Fetch {
         self.wake_for(address);
     }
 
+    /// Forgets a source that never answered.
+    pub fn forget_source(&mut self, address: SocketAddr) {
+        if self.sources.remove(&address).is_some() {
+            self.release(address);
+        }
+    }
+
     /// Whether it is over, well or not.
     pub fn is_over(&self) -> bool {
         self.ended

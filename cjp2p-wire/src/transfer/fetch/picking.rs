@@ -12,6 +12,8 @@ use crate::tree::{GROUP_LEN, Geometry, LEAF_LEN};
 
 /// Where neither the owner nor a helper asked for anything so long, another may help: they may not have it any more.
 const STALE: Duration = Duration::from_millis(500);
+/// The same where all must come from one.
+const STALE_ALONE: Duration = Duration::from_secs(2);
 
 impl Assembly {
     /// What to ask this source for next.
@@ -212,10 +214,18 @@ impl Assembly {
             .iter()
             .find(|(key, extent)| {
                 let late = extent.needs_asking() || now.since(extent.last_ask) > patience;
-                late && !extent.is_full()
-                    && !extent.sole
-                    && (extent.helper.is_none() || now.since(extent.last_ask) > patience.max(STALE))
-                    && !extent.belongs_to(terms.source)
+                let stale = now.since(extent.last_ask) > patience.max(STALE);
+                // A helper that is silent keeps what it was asked for until it is given up, which takes ever longer: the owner
+                // takes that back.
+                let may = match extent.owner == Some(terms.source) {
+                    true => extent.helper.is_some_and(|helper| helper != terms.source) && stale,
+                    false => extent.helper != Some(terms.source) && (extent.helper.is_none() || stale),
+                };
+                let may_alone = now.since(extent.last_ask) > patience.max(STALE_ALONE)
+                    && extent.owner != Some(terms.source)
+                    && terms.has.is_none_or(|has| has.contains(extent.range.clone()));
+                late && (if extent.sole { may_alone } else { may })
+                    && !extent.is_full()
                     && self.may_bring(key.0, &extent.range, terms)
                     && match terms.has {
                         None => true,
@@ -225,7 +235,14 @@ impl Assembly {
             })?
             .0;
         let extent = self.extents.get_mut(&key)?;
-        extent.helper = Some(terms.source);
+        if extent.sole {
+            // All of it must come from one: the next begins anew.
+            extent.start_over();
+            extent.owner = Some(terms.source);
+            self.askable.insert(key);
+            return Some(key);
+        }
+        extent.helper = (extent.owner != Some(terms.source)).then_some(terms.source);
         if !extent.needs_asking() {
             extent.ask_missing_again();
             self.askable.insert(key);

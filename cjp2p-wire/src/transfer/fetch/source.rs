@@ -47,6 +47,8 @@ pub(super) struct Source {
     pub(super) claim: Option<u64>,
     /// The claim came from an address that has proved itself: nobody else can have made it.
     pub(super) claim_is_its_own: bool,
+    /// Some of what it gave under its claim came without proof that it was from there.
+    pub(super) gave_unproved: bool,
     /// Faults that may be its own.
     pub(super) strikes: u32,
     /// It answers whole aligned leaves only.
@@ -77,6 +79,7 @@ impl Source {
             standing: Standing::Unknown,
             claim: None,
             claim_is_its_own: false,
+            gave_unproved: false,
             strikes: 0,
             aligned: false,
             told: None,
@@ -164,6 +167,7 @@ impl Source {
         self.on_silent(now);
         self.claim = None;
         self.claim_is_its_own = false;
+        self.gave_unproved = false;
         if let Some(more) = self.strikes.checked_sub(MAX_STRIKES) {
             let pause = (FIRST_DOUBT_PAUSE * 2u32.pow(more.min(8))).min(MAX_DOUBT_PAUSE);
             self.next_probe = self.next_probe.max(now + pause);

@@ -1,0 +1,22 @@
+//! Fetches content by id over CJP2P, to standard output or a file. A library with a program, so that what reads files that
+//! anybody may have damaged can be tested from outside.
+
+mod cli;
+mod getter;
+mod ids;
+mod job;
+mod peers;
+mod place;
+pub mod ranges;
+mod report;
+mod run;
+mod running_hash;
+mod search;
+pub mod sinks;
+mod store;
+mod tasks;
+
+/// The tool.
+pub fn main() -> std::process::ExitCode {
+    cjp2p_wire::tool::run_tool(run::run)
+}

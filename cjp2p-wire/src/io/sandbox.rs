@@ -1,0 +1,217 @@
+//! Confinement: a process gives up what it does not need, for good, so that a hole in it is of little use to others.
+//!
+//! Two means of Linux, each of which any user may use. Landlock says which files can be read and written, and refuses TCP.
+//! A filter of system calls (seccomp) refuses what Landlock does not know: programs, other processes, sockets
+//! but for UDP, and the parts of the kernel that exploits like. What the kernel has not is left out, and told.
+
+mod calls;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use landlock::{
+    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, LandlockStatus, PathBeneath, PathFd,
+    RestrictionStatus, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
+    make_bitflags,
+};
+
+/// The newest Landlock that this code was written for and tested with.
+const KNOWN: ABI = ABI::V7;
+
+/// What may be done with files below a folder that is only read. Not to run them.
+const READ: BitFlags<AccessFs> = make_bitflags!(AccessFs::{ReadFile | ReadDir});
+
+/// What may be done below a folder that is written to: files and folders, but no devices, links, pipes and sockets.
+const WRITE: BitFlags<AccessFs> = make_bitflags!(AccessFs::{
+    ReadFile | ReadDir | WriteFile | Truncate | MakeReg | MakeDir | RemoveFile | RemoveDir | Refer
+});
+
+/// Those of them that a file by itself can have.
+const OF_FILES: BitFlags<AccessFs> = make_bitflags!(AccessFs::{ReadFile | WriteFile | Truncate});
+
+/// What a process needs after its start. All else is refused from [`Sandbox::confine`] on.
+///
+/// What is open already stays open: files, standard output, sockets.
+#[derive(Clone, Debug, Default)]
+pub struct Sandbox {
+    readable: Vec<PathBuf>,
+    writable: Vec<PathBuf>,
+}
+
+impl Sandbox {
+    /// Needs nothing but what is open.
+    pub fn new() -> Sandbox {
+        Sandbox::default()
+    }
+
+    /// Needs to read this file, or all that is below this folder. What is not there gives no right.
+    ///
+    /// The right is to the file or folder that has this name now, not to the name.
+    #[must_use]
+    pub fn read(mut self, path: impl Into<PathBuf>) -> Sandbox {
+        self.readable.push(path.into());
+        self
+    }
+
+    /// Needs to read, write, make, rename and remove files and folders below this folder. As for [`Sandbox::read`].
+    #[must_use]
+    pub fn write(mut self, path: impl Into<PathBuf>) -> Sandbox {
+        self.writable.push(path.into());
+        self
+    }
+
+    /// Confines the calling thread, and all that it will start, for good. To be called before the first thread is started:
+    /// those that run already are not confined.
+    ///
+    /// Never fails: what the kernel refuses is left out, and told.
+    pub fn confine(self) -> Confinement {
+        let (files, tcp) = match self.restrict_files() {
+            Ok(status) => outcome(&status),
+            Err(error) => (Files::Free(innermost(&error)), false),
+        };
+        // After Landlock, whose system calls it may refuse.
+        let calls = calls::refuse();
+        Confinement { sandbox: self, files, tcp, calls }
+    }
+
+    fn restrict_files(&self) -> Result<RestrictionStatus, RulesetError> {
+        let mut ruleset = Ruleset::default()
+            // The first Landlock refuses every renaming from one folder to another: none is better then.
+            .set_compatibility(CompatLevel::SoftRequirement)
+            .handle_access(AccessFs::Refer)?
+            .set_compatibility(CompatLevel::BestEffort)
+            .handle_access(AccessFs::from_all(KNOWN))?
+            .handle_access(AccessNet::from_all(KNOWN))?
+            .scope(Scope::from_all(KNOWN))?
+            .create()?;
+        for (paths, rights) in [(&self.readable, READ), (&self.writable, WRITE)] {
+            for path in paths {
+                let Ok(opened) = PathFd::new(path) else {
+                    log::debug!("sandbox: {}: not there", path.display());
+                    continue;
+                };
+                let rights = if path.is_dir() { rights } else { rights & OF_FILES };
+                ruleset = ruleset.add_rule(PathBeneath::new(opened, rights))?;
+            }
+        }
+        ruleset.restrict_self()
+    }
+}
+
+fn outcome(status: &RestrictionStatus) -> (Files, bool) {
+    match (&status.ruleset, status.landlock) {
+        (RulesetStatus::NotEnforced, LandlockStatus::NotEnabled) => {
+            (Files::Free("Landlock is not switched on in this kernel".into()), false)
+        }
+        (RulesetStatus::NotEnforced, LandlockStatus::Available { .. }) => (
+            Files::Free("the Landlock of this kernel cannot tell renaming apart (Linux 5.19 can)".into()),
+            false,
+        ),
+        (RulesetStatus::NotEnforced, _) => (Files::Free("this kernel has no Landlock".into()), false),
+        (_, LandlockStatus::Available { effective_abi, .. }) => {
+            let version = effective_abi as i32;
+            let files =
+                if effective_abi >= ABI::V3 { Files::Confined(version) } else { Files::NoTruncate(version) };
+            (files, effective_abi >= ABI::V4)
+        }
+        (_, _) => (Files::Free("Landlock does not say what it does".into()), false),
+    }
+}
+
+/// The error that the others are about: it says what the system said.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    format!("Landlock: {error}")
+}
+
+/// How far files are confined.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Files {
+    /// By this version of Landlock.
+    Confined(i32),
+    /// The same, but files elsewhere, if the user may write them, can still be cut to a length.
+    NoTruncate(i32),
+    /// Not at all, and why.
+    Free(String),
+}
+
+/// What the kernel confined.
+#[derive(Clone, Debug)]
+pub struct Confinement {
+    sandbox: Sandbox,
+    files: Files,
+    tcp: bool,
+    calls: Result<(), String>,
+}
+
+impl Confinement {
+    /// What is refused from now on, in one word each: `files` outside of what was named, `tcp` connections, `programs`.
+    pub fn refused(&self) -> Vec<&'static str> {
+        let files = (!matches!(self.files, Files::Free(_))).then_some("files");
+        // The filter refuses any TCP socket.
+        let tcp = (self.tcp || self.calls.is_ok()).then_some("tcp");
+        // Landlock refuses to run any file.
+        let programs = (files.is_some() || self.calls.is_ok()).then_some("programs");
+        files.into_iter().chain(tcp).chain(programs).collect()
+    }
+
+    /// What the kernel would not do, if anything, as one line for the user.
+    pub fn missing(&self) -> Option<String> {
+        let files = match &self.files {
+            Files::Free(why) => Some(format!("files are not confined: {why}")),
+            Files::Confined(_) | Files::NoTruncate(_) => None,
+        };
+        let calls = self.calls.as_ref().err().map(|why| format!("system calls are not confined: {why}"));
+        match (files, calls) {
+            (Some(files), Some(calls)) => Some(format!("{files}; {calls}")),
+            (files, calls) => files.or(calls),
+        }
+    }
+}
+
+impl fmt::Display for Confinement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.files {
+            Files::Free(_) => write!(f, "files are not confined")?,
+            Files::Confined(version) | Files::NoTruncate(version) => {
+                write!(f, "reads {}; ", Paths(&self.sandbox.readable))?;
+                write!(f, "reads and writes {}", Paths(&self.sandbox.writable))?;
+                write!(f, " (Landlock {version}")?;
+                if matches!(self.files, Files::NoTruncate(_)) {
+                    write!(f, ", which lets files elsewhere be cut")?;
+                }
+                write!(f, ")")?;
+            }
+        }
+        let by = match (&self.calls, self.tcp) {
+            (Ok(()), true) => {
+                "no TCP (Landlock, seccomp); no programs (Landlock, seccomp); no new privileges"
+            }
+            (Ok(()), false) => "no TCP, no programs (seccomp); no new privileges",
+            (Err(_), true) => {
+                "no TCP, no programs (Landlock); no new privileges; system calls are not confined"
+            }
+            (Err(_), false) => "system calls are not confined",
+        };
+        write!(f, "; {by}")
+    }
+}
+
+struct Paths<'a>(&'a [PathBuf]);
+
+impl fmt::Display for Paths<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("nothing");
+        }
+        for (nth, path) in self.0.iter().enumerate() {
+            let shown: &Path = path;
+            // Debug spelling: a name can have a line end in it.
+            write!(f, "{}{shown:?}", if nth > 0 { ", " } else { "" })?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,57 @@
+//! How much a node holds: what strangers can make grow has a limit, which tests watch.
+
+use super::Node;
+use super::ask::MAX_ASKED;
+use super::contact::MAX_CONTACTS;
+use super::suggestions::{MAX_SUGGESTIONS, MAX_UNPROVED};
+use crate::transfer::serve::MAX_WAITING;
+
+/// Entries in a node's tables.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sizes {
+    /// Addresses of which anything is known.
+    pub contacts: usize,
+    /// Of these, those that may be asked for content.
+    pub asked: usize,
+    /// Of these, those that were only suggested and have not proved themselves; some of them have since.
+    pub unproved: usize,
+    /// Suggested addresses that wait to be tried.
+    pub suggestions: usize,
+    /// Requests that wait to be answered.
+    pub requests: usize,
+}
+
+impl Sizes {
+    /// What none of them exceeds, whatever comes.
+    pub const LIMITS: Sizes = Sizes {
+        contacts: MAX_CONTACTS,
+        asked: MAX_ASKED,
+        unproved: MAX_UNPROVED,
+        suggestions: MAX_SUGGESTIONS,
+        requests: MAX_WAITING,
+    };
+
+    /// Whether all are within [`Sizes::LIMITS`].
+    pub fn are_within_limits(&self) -> bool {
+        let limits = Sizes::LIMITS;
+        self.contacts <= limits.contacts
+            && self.asked <= limits.asked
+            && self.unproved <= limits.unproved
+            && self.suggestions <= limits.suggestions
+            && self.requests <= limits.requests
+    }
+}
+
+impl Node {
+    /// How much it holds at present.
+    pub fn sizes(&self) -> Sizes {
+        let (unproved, suggestions) = self.suggestions.lengths();
+        Sizes {
+            contacts: self.contacts.len(),
+            asked: self.asked.len(),
+            unproved,
+            suggestions,
+            requests: self.turns.len(),
+        }
+    }
+}

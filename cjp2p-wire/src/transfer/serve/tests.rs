@@ -1,0 +1,183 @@
+use super::*;
+
+fn request(n: u64) -> Request {
+    let id = ContentId::Sha256([1; 32]);
+    Request { offset: n, length: 1000, block: 1000, wire_id: id.to_string(), id }
+}
+
+fn pop(turns: &mut Turns, now: Time) -> Option<(SocketAddr, Request)> {
+    turns.pop(now, |_| 1)
+}
+
+fn source(n: u16) -> SocketAddr {
+    SocketAddr::from(([192, 0, 2, 1], n))
+}
+
+#[test]
+fn a_source_with_many_requests_does_not_keep_others_waiting() {
+    let mut turns = Turns::new(None, None);
+    for n in 0..100 {
+        assert!(turns.push(source(1), Request { length: QUANTUM / 2, ..request(n * QUANTUM as u64) }));
+    }
+    assert!(turns.push(source(2), request(0)));
+    let order: Vec<u16> = (0..5).map(|_| turns.pop(Time::ZERO, |_| 1000).unwrap().0.port()).collect();
+    assert_eq!(order, [1, 1, 2, 1, 1]);
+}
+
+/// Whom the next bytes go to, by the last byte of the address, for so many turns.
+fn shares(turns: &mut Turns, count: usize) -> BTreeMap<u8, usize> {
+    let mut shares = BTreeMap::new();
+    for _ in 0..count {
+        let (from, request) = turns.pop(Time::ZERO, |_| 1000).unwrap();
+        let IpAddr::V4(ip) = from.ip() else { panic!("{from}") };
+        *shares.entry(ip.octets()[3]).or_insert(0) += request.length;
+        assert!(turns.push(from, Request { offset: request.offset + (1 << 40), ..request }));
+    }
+    shares
+}
+
+#[test]
+fn a_host_with_a_hundred_ports_gets_no_more_than_one_with_one() {
+    let mut turns = Turns::new(None, None);
+    let honest = SocketAddr::from(([192, 0, 2, 2], 1));
+    for n in 0..400 {
+        let length = if n % 3 == 0 { 1000 } else { QUANTUM / 3 };
+        assert!(turns.push(source(n % 100), Request { length, ..request(u64::from(n) << 20) }));
+        if n < 8 {
+            assert!(turns.push(honest, Request { length: QUANTUM / 4, ..request(u64::from(n) << 20) }));
+        }
+    }
+    let shares = shares(&mut turns, 5000);
+    let ratio = shares[&2] as f64 / shares[&1] as f64;
+    assert!((0.8..1.25).contains(&ratio), "{ratio}");
+}
+
+#[test]
+fn a_host_with_many_ports_does_not_keep_others_out() {
+    let mut turns = Turns::new(None, None);
+    let sources = (0..5000).filter(|&n| turns.push(source(n), request(0))).count();
+    assert_eq!(sources, MAX_SOURCES_PER_HOST);
+    for n in 0..u64::from(u16::MAX) {
+        turns.push(source((n % 400) as u16), request(n * 1000));
+    }
+    assert_eq!(turns.len(), MAX_WAITING_PER_HOST);
+    assert!(turns.push(SocketAddr::from(([192, 0, 2, 2], 1)), request(0)));
+}
+
+#[test]
+fn all_of_a_network_of_64_bits_is_one_host() {
+    let host = |text: &str| host_of(text.parse().unwrap());
+    assert_eq!(host("[2001:db8:1:2:3::4]:1"), host("[2001:db8:1:2:ffff::]:2"));
+    assert_ne!(host("[2001:db8:1:2::]:1"), host("[2001:db8:1:3::]:1"));
+    assert_eq!(host("192.0.2.1:1"), host("192.0.2.1:2"));
+    assert_ne!(host("192.0.2.1:1"), host("192.0.2.2:1"));
+}
+
+#[test]
+fn the_rate_of_each_host_is_kept_and_the_others_do_not_wait_for_it() {
+    let mut turns = Turns::new(None, Some(100_000));
+    let other = SocketAddr::from(([192, 0, 2, 2], 1));
+    let mut sent = BTreeMap::new();
+    for ms in 0..5_000 {
+        let now = Time::from_millis(ms);
+        for from in [source(1), source(2), other] {
+            turns.push(from, request(ms * 1000));
+        }
+        while let Some((from, _)) = pop(&mut turns, now) {
+            turns.on_sent(now, from, 1_500);
+            *sent.entry(host_of(from)).or_insert(0) += 1_500;
+        }
+    }
+    assert_eq!(sent.len(), 2);
+    assert!(sent.values().all(|sent| (500_000..510_000).contains(sent)), "{sent:?}");
+}
+
+#[test]
+fn a_request_that_waits_already_is_not_answered_twice() {
+    let mut turns = Turns::new(None, None);
+    assert!(turns.push(source(1), request(1)) && turns.push(source(1), request(1)));
+    assert!(turns.push(source(2), request(1)));
+    assert_eq!(turns.len(), 2);
+}
+
+#[test]
+fn of_a_request_that_waits_in_part_only_the_rest_is_queued() {
+    let mut turns = Turns::new(None, None);
+    let blocks = |offset, length| Request { length, block: 100, ..request(offset) };
+    for asked in [blocks(0, 300), blocks(500, 100), blocks(100, 600), blocks(0, 700)] {
+        assert!(turns.push(source(1), asked));
+    }
+    let taken: Vec<(u64, usize)> = std::iter::from_fn(|| turns.pop(Time::ZERO, |_| 9))
+        .map(|(_, request)| (request.offset, request.length))
+        .collect();
+    assert_eq!(taken, [(0, 300), (500, 100), (300, 200), (600, 100)]);
+}
+
+#[test]
+fn requests_beyond_the_bounds_are_dropped() {
+    let mut turns = Turns::new(None, None);
+    let taken = (0..1000).filter(|&n| turns.push(source(1), request(n * 1000))).count();
+    assert_eq!(taken, MAX_WAITING_PER_SOURCE);
+    let elsewhere = |n: u16| SocketAddr::from(([192, 0, 3, (n % 4) as u8], n));
+    let sources = (2..5000).filter(|&n| turns.push(elsewhere(n), request(0))).count();
+    assert_eq!(sources, MAX_WAITING_SOURCES - 1);
+    assert_eq!(turns.len(), taken + sources);
+}
+
+#[test]
+fn the_rate_is_kept_over_time() {
+    let mut turns = Turns::new(Some(100_000), None);
+    let mut sent = 0;
+    for ms in 0..10_000 {
+        let now = Time::from_millis(ms);
+        turns.push(source(1), request(ms * 1000));
+        while pop(&mut turns, now).is_some() {
+            turns.on_sent(now, source(1), 1_500);
+            sent += 1_500;
+            turns.push(source(1), request(ms * 1000));
+        }
+    }
+    assert!((1_000_000..1_010_000).contains(&sent), "{sent}");
+}
+
+#[test]
+fn a_source_whose_request_is_put_back_waits_with_all_of_them_and_in_order() {
+    let mut turns = Turns::new(None, None);
+    for n in 0..3 {
+        turns.push(source(1), request(n * 1000));
+    }
+    turns.push(source(2), request(7));
+    let (from, first) = pop(&mut turns, Time::ZERO).unwrap();
+    turns.park(from, first);
+    turns.push(source(1), request(3000));
+    assert_eq!(pop(&mut turns, Time::ZERO).unwrap().0, source(2));
+    assert_eq!(pop(&mut turns, Time::ZERO), None);
+    assert_eq!(turns.len(), 4);
+    turns.unpark();
+    let order: Vec<u64> = std::iter::from_fn(|| pop(&mut turns, Time::ZERO)).map(|(_, r)| r.offset).collect();
+    assert_eq!(order, [0, 1000, 2000, 3000]);
+    assert_eq!(turns.len(), 0);
+}
+
+#[test]
+fn blocks_that_go_on_one_after_another_leave_together_and_others_have_their_turn_between() {
+    let mut turns = Turns::new(None, None);
+    // Four of them are a turn's worth.
+    const BLOCK: usize = QUANTUM / 4;
+    let blocks = |offset, halves| {
+        let offset = (offset * BLOCK / 2) as u64;
+        Request { length: halves * BLOCK / 2, block: BLOCK, ..request(offset) }
+    };
+    for asked in [blocks(0, 6), blocks(6, 5), blocks(11, 6), blocks(100, 2)] {
+        assert!(turns.push(source(1), asked));
+    }
+    turns.push(source(2), request(7));
+    let halves = |bytes| bytes / (BLOCK / 2);
+    let taken: Vec<(u16, usize, usize)> = std::iter::from_fn(|| turns.pop(Time::ZERO, |_| 4))
+        .map(|(from, request)| (from.port(), halves(request.offset as usize), halves(request.length)))
+        .collect();
+    // The shorter block at the end of the second request ends a datagram of its own, so nothing goes on after it.
+    let expected = [(1, 0, 8), (2, 0, 0), (1, 8, 3), (1, 11, 6), (1, 100, 2)];
+    assert_eq!(taken, expected);
+    assert_eq!(turns.len(), 0);
+}

@@ -1,0 +1,100 @@
+//! A server with something to fetch, and getters.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use cjp2p_tests::content;
+use cjp2p_tests::lab::{Error, Programs, scratch};
+use cjp2p_tests::real::server::Server;
+use tempfile::TempDir;
+
+/// A running server, which shares one large file and some small ones.
+pub(crate) struct Bench {
+    programs: Programs,
+    folder: TempDir,
+    pub(crate) server: Server,
+    /// Both ids of the large file.
+    pub(crate) large: [String; 2],
+    /// The BLAKE3 ids of the others.
+    pub(crate) small: Vec<String>,
+    length: u64,
+}
+
+impl Bench {
+    /// Starts it, with a large file of so many MiB.
+    pub(crate) fn start(mib: u64) -> Result<Bench, Error> {
+        let programs = Programs::beside_this()?;
+        let folder = scratch::folder(&std::env::temp_dir(), "cjp2p-strangers-")?;
+        let share = folder.path().join("share");
+        std::fs::create_dir(&share)?;
+        let length = mib << 20;
+        std::fs::write(share.join("large"), content::bytes(1, length as usize))?;
+        for n in 0..20u64 {
+            std::fs::write(share.join(format!("small{n}")), content::bytes(n, 1000 * n as usize + 1))?;
+        }
+        let command = command(&programs, folder.path(), "cjp2p-serve");
+        let server = Server::run(command, "127.0.0.1:0", &share, &[]);
+        let large = server.ids("large");
+        let small = (0..20).map(|n| server.ids(&format!("small{n}"))[0].clone()).collect();
+        Ok(Bench { programs, folder, server, large, small, length })
+    }
+
+    /// Where the server keeps what it remembers.
+    pub(crate) fn state(&self) -> std::path::PathBuf {
+        self.folder.path().join("state")
+    }
+
+    /// A getter of `id` that throws away what it gets.
+    pub(crate) fn getter(&self, id: &str) -> Result<Child, Error> {
+        let mut command = command(&self.programs, &self.folder.path().join("getters"), "cjp2p-get");
+        command.arg("--peer").arg(self.server.address.to_string()).args(["--quiet", id]);
+        Ok(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?)
+    }
+
+    /// The rate of a fetch of the large file, in bytes per second: the median of `runs`.
+    pub(crate) fn rate(&self, runs: usize) -> Result<f64, Error> {
+        let mut rates = Vec::new();
+        for _ in 0..runs {
+            let begun = Instant::now();
+            let status = self.getter(&self.large[0])?.wait()?;
+            if !status.success() {
+                return Err(format!("cjp2p-get: {status}").into());
+            }
+            rates.push(self.length as f64 / begun.elapsed().as_secs_f64());
+        }
+        rates.sort_by(f64::total_cmp);
+        Ok(rates[rates.len() / 2])
+    }
+}
+
+fn command(programs: &Programs, folder: &Path, name: &str) -> Command {
+    let mut command = Command::new(programs.path(name));
+    command
+        .env("CJP2P_BOOTSTRAP", "")
+        .env("CJP2P_STATE_DIR", folder.join("state"))
+        .env_remove("RUST_LOG")
+        .stdin(Stdio::null());
+    command
+}
+
+/// Kills a getter.
+pub(crate) fn kill(mut getter: Child) -> Result<(), Error> {
+    // It may have ended by itself.
+    let _ = getter.kill();
+    getter.wait()?;
+    Ok(())
+}
+
+/// Waits for a getter, and kills it if it takes too long; returns whether it did what it should.
+pub(crate) fn wait(mut getter: Child, limit: Duration) -> Result<bool, Error> {
+    let begun = Instant::now();
+    while begun.elapsed() < limit {
+        if let Some(status) = getter.try_wait()? {
+            return Ok(status.success());
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    kill(getter)?;
+    Ok(false)
+}

@@ -1,0 +1,149 @@
+//! A server's life with getters that come and go.
+
+use std::path::Path;
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+use cjp2p_tests::lab::Error;
+use cjp2p_tests::real::server::{descriptors, resident_memory};
+use clap::Args;
+
+use crate::bench::{Bench, kill, wait};
+
+/// How often memory, descriptors and files are looked at.
+const LOOK: Duration = Duration::from_secs(2);
+/// Getters at a time.
+const GETTERS: usize = 4;
+/// One of so many getters is killed before it is done.
+const KILLED: u32 = 3;
+/// No getter may take longer.
+const LIMIT: Duration = Duration::from_secs(60);
+/// So much of the time, and at least this, until memory has to be what it will be.
+const WARM_UP_SHARE: u32 = 5;
+const MOST_WARM_UP: Duration = Duration::from_secs(300);
+/// The mark.
+const MOST_GROWTH: i64 = 1 << 20;
+
+/// See the help.
+#[derive(Args)]
+pub(crate) struct Life {
+    /// For how many seconds
+    #[arg(long, default_value_t = 1800)]
+    seconds: u64,
+    /// Where the choice of what is fetched and killed follows from
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+/// What the server holds at one time.
+#[derive(Clone, Copy, Debug)]
+struct Look {
+    second: u64,
+    memory: u64,
+    descriptors: usize,
+    files: usize,
+    file_bytes: u64,
+}
+
+fn look(bench: &Bench, begun: Instant) -> Result<Look, Error> {
+    let (files, file_bytes) = sizes(&bench.state())?;
+    let pid = bench.server.pid();
+    let second = begun.elapsed().as_secs();
+    Ok(Look { second, memory: resident_memory(pid), descriptors: descriptors(pid), files, file_bytes })
+}
+
+/// How many files there are below a folder, and their bytes.
+fn sizes(folder: &Path) -> Result<(usize, u64), Error> {
+    let mut sum = (0, 0);
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let data = entry.metadata()?;
+        let (files, bytes) = if data.is_dir() { sizes(&entry.path())? } else { (1, data.len()) };
+        sum = (sum.0 + files, sum.1 + bytes);
+    }
+    Ok(sum)
+}
+
+impl Life {
+    pub(crate) fn run(&self) -> Result<bool, Error> {
+        let bench = Bench::start(64)?;
+        let mut random = fastrand::Rng::with_seed(self.seed);
+        let (begun, length) = (Instant::now(), Duration::from_secs(self.seconds));
+        // Every file was open once, and so was every tree.
+        for id in bench.small.iter().chain(&bench.large) {
+            bench.getter(id)?.wait()?;
+        }
+        let mut looks = vec![look(&bench, begun)?];
+        let mut looked = begun;
+        let mut running: Vec<(Child, Instant, Option<Duration>)> = Vec::new();
+        let (mut done, mut killed, mut failed) = (0u64, 0u64, 0u64);
+        while begun.elapsed() < length {
+            while running.len() < GETTERS {
+                let id = match random.u8(0..4) {
+                    0 => &bench.small[random.usize(0..bench.small.len())],
+                    n => &bench.large[usize::from(n == 1)],
+                };
+                let dies = random.u32(0..KILLED) == 0;
+                let after = dies.then(|| Duration::from_millis(random.u64(1..300)));
+                running.push((bench.getter(id)?, Instant::now(), after));
+            }
+            let mut left = Vec::new();
+            for (mut getter, since, after) in running {
+                if let Some(status) = getter.try_wait()? {
+                    done += 1;
+                    failed += u64::from(!status.success());
+                } else if after.is_some_and(|after| since.elapsed() >= after) {
+                    kill(getter)?;
+                    killed += 1;
+                } else if since.elapsed() > LIMIT {
+                    kill(getter)?;
+                    failed += 1;
+                } else {
+                    left.push((getter, since, after));
+                }
+            }
+            running = left;
+            if looked.elapsed() >= LOOK {
+                looked = Instant::now();
+                looks.push(look(&bench, begun)?);
+                if bench.server.pid() == 0 || looks.last().is_some_and(|look| look.memory == 0) {
+                    return Err("the server is gone".into());
+                }
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        for (getter, ..) in running {
+            failed += u64::from(!wait(getter, LIMIT)?);
+            done += 1;
+        }
+        // What getters held is closed a little later than they end.
+        std::thread::sleep(Duration::from_secs(3));
+        looks.push(look(&bench, begun)?);
+        let warm = (length / WARM_UP_SHARE).min(MOST_WARM_UP).as_secs();
+        Ok(report(&looks, warm, self.seconds, [done, killed, failed]))
+    }
+}
+
+fn report(looks: &[Look], warm: u64, seconds: u64, [done, killed, failed]: [u64; 3]) -> bool {
+    let mib = |bytes: f64| bytes / (1 << 20) as f64;
+    let (Some(first), Some(last)) = (looks.first(), looks.last()) else { return false };
+    let after = || looks.iter().filter(|look| look.second >= warm);
+    let Some(base) = after().next() else { return false };
+    let most = after().map(|look| look.memory).max().unwrap_or(0);
+    let grown = most as i64 - base.memory as i64;
+    let growth = last.descriptors.saturating_sub(first.descriptors);
+    let files = last.files.saturating_sub(base.files);
+    let bytes = last.file_bytes.saturating_sub(base.file_bytes);
+    println!("| what | promised | measured |\n|---|---|---|");
+    println!("| seconds under load | | {seconds} |");
+    println!(
+        "| fetches that ended; getters killed; fetches that failed | 0 failed | {done}; {killed}; {failed} |"
+    );
+    println!("| memory at the start, MiB | | {:.1} |", mib(first.memory as f64));
+    println!("| memory after {warm} s, MiB | | {:.1} |", mib(base.memory as f64));
+    println!("| the most it grew after that, MiB | ≤ 1 | {:.2} |", mib(grown as f64));
+    println!("| descriptors at the start, and more at the end | 0 more | {}, {growth} |", first.descriptors);
+    println!("| state files after {warm} s, and more at the end | 0 more | {}, {files} |", base.files);
+    println!("| bytes in them, and more at the end | 0 more | {}, {bytes} |", base.file_bytes);
+    grown <= MOST_GROWTH && growth == 0 && files == 0 && bytes == 0 && failed == 0
+}

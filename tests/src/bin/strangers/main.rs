@@ -1,0 +1,45 @@
+//! Lets strangers loose on a running cjp2p-serve, on loopback, and prints what it did as Markdown tables.
+//!
+//! `cargo build --release --workspace && target/release/strangers flood && target/release/strangers life`
+
+#![allow(clippy::print_stdout)] // It prints tables.
+
+mod bench;
+mod flood;
+mod life;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Lets strangers loose on a running cjp2p-serve, on loopback, and prints what it did as a Markdown table.
+///
+/// Exit status: 0 if every mark is met, 1 if one is missed or something failed, 2 if the command line is wrong.
+#[derive(Parser)]
+struct Cli {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Sends datagrams of strangers, real ones, changed ones and made-up ones, and counts what is answered
+    Flood(flood::Flood),
+    /// Lets getters come and go, some of them killed, and watches memory, descriptors and files of the server
+    Life(life::Life),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().what {
+        What::Flood(flood) => flood.run(),
+        What::Life(life) => life.run(),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("strangers: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

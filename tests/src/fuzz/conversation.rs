@@ -1,0 +1,249 @@
+//! Whole conversations: a node that serves and fetches, and a script of what arrives, from whom, and when. It never
+//! fails, gives strangers no more than twice what they sent, and neither writes nor serves a wrong byte.
+
+mod checks;
+mod script;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use cjp2p_wire::content_id::ContentId;
+use cjp2p_wire::node::{Event, Node, Output, Question};
+use cjp2p_wire::time::Time;
+use cjp2p_wire::transfer::blobs::JobId;
+use cjp2p_wire::transfer::fetch::{FetchEvent, Spec};
+
+use self::checks::{Checked, Met};
+use super::input::Input;
+use super::sample::{SAMPLES, Sample};
+use crate::content;
+use crate::sim::peer::config;
+
+/// Which of the samples the node shares, and which it fetches; the last of these by its SHA-256 id.
+const SHARED: [usize; 2] = [6, 11];
+const WANTED: [usize; 3] = [7, 10, 4];
+/// Where messages come from: the first four are never asked for anything unless somebody names them.
+const ADDRESSES: [([u8; 4], u16); 8] = [
+    ([198, 51, 100, 1], 4000),
+    ([198, 51, 100, 2], 53),
+    ([203, 0, 113, 9], 24254),
+    ([10, 7, 7, 7], 5000),
+    ([10, 0, 0, 1], 24254),
+    ([10, 0, 0, 2], 24254),
+    ([81, 2, 69, 1], 24254),
+    ([81, 2, 69, 2], 1024),
+];
+/// The most that a node may want done after one call; it is far from any honest figure.
+const MAX_OUTPUTS: usize = 20_000;
+
+pub(super) fn body(bytes: &[u8]) {
+    let mut input = Input::new(bytes);
+    let mut talk = Talk::new();
+    for _ in 0..200 {
+        if input.is_empty() {
+            break;
+        }
+        talk.step(&mut input);
+    }
+    // What is left comes to its end.
+    talk.pass(Duration::from_secs(120));
+    for peer in talk.node.acquaintances() {
+        let met = talk.met.get(&peer.address).is_some_and(|met| met.named || met.proved);
+        assert!(met, "a stranger is remembered: {}", peer.address);
+    }
+}
+
+/// The node, the world as it sees it, and what is known of both.
+struct Talk {
+    node: Node,
+    blobs: Checked,
+    now: Time,
+    next: Time,
+    met: BTreeMap<SocketAddr, Met>,
+    jobs: BTreeMap<JobId, &'static Sample>,
+    last_from: SocketAddr,
+}
+
+fn wanted(which: usize) -> (ContentId, &'static Sample) {
+    let sample = &SAMPLES[WANTED[which % WANTED.len()]];
+    let id = match which % WANTED.len() {
+        2 => content::sha256_id(&sample.content),
+        _ => ContentId::Blake3(sample.root),
+    };
+    (id, sample)
+}
+
+impl Talk {
+    fn new() -> Talk {
+        let now = Time::from_millis(1_000_000);
+        let mut node = Node::new(config(1));
+        let mut blobs = Checked::new();
+        node.handle_timeout(now, &mut blobs);
+        let met = BTreeMap::new();
+        let jobs = BTreeMap::new();
+        let last_from = SocketAddr::from(ADDRESSES[0]);
+        let mut talk = Talk { node, blobs, now, next: now, met, jobs, last_from };
+        talk.drain(None);
+        talk
+    }
+
+    fn step(&mut self, input: &mut Input<'_>) {
+        match input.byte() % 16 {
+            0..7 => {
+                let from = self.address(input);
+                let datagram = self.compose(from, input);
+                self.deliver(from, &datagram, datagram.len());
+            }
+            7 | 8 => {
+                let from = self.address(input);
+                let datagram = self.honest_answer(from, input);
+                self.deliver(from, &datagram, datagram.len());
+            }
+            9 => {
+                let from = self.address(input);
+                let datagram = input.counted().to_vec();
+                let segment = input.byte().max(1).into();
+                self.deliver(from, &datagram, segment);
+            }
+            10 | 11 => {
+                let ms = input.number() % 700_000;
+                self.pass(Duration::from_millis(ms));
+            }
+            12 => self.fetch(input),
+            13 => {
+                let job = JobId(input.byte().into());
+                self.node.end_fetch(self.now, job);
+                self.jobs.remove(&job);
+                self.drain(None);
+            }
+            14 => {
+                let address = self.address(input);
+                let question = *input.choose(&[Question::Ping, Question::Peers, Question::List]);
+                self.met.entry(address).or_default().named = true;
+                self.node.inquire(self.now, address, question, input.byte() & 1 != 0);
+                self.drain(None);
+            }
+            _ => {
+                self.node.handle_room(self.now, &mut self.blobs);
+                self.drain(None);
+            }
+        }
+    }
+
+    fn address(&mut self, input: &mut Input<'_>) -> SocketAddr {
+        // Mostly the one that spoke last.
+        let byte = input.byte();
+        if byte < 128 {
+            self.last_from = ADDRESSES[usize::from(byte) % ADDRESSES.len()].into();
+        }
+        self.last_from
+    }
+
+    fn fetch(&mut self, input: &mut Input<'_>) {
+        let (id, sample) = wanted(input.byte().into());
+        let kind = input.byte();
+        let spec = Spec {
+            id: id.clone(),
+            ranges: Vec::new(),
+            in_order: kind & 1 != 0,
+            resume: None,
+            source_timeout: Duration::from_secs(30),
+            stall_timeout: Duration::from_secs(10),
+        };
+        let job = self.node.start_fetch(self.now, spec);
+        self.blobs.expect(job, &id, sample);
+        self.jobs.insert(job, sample);
+        self.drain(None);
+        for address in ADDRESSES.into_iter().skip(4).take(usize::from(kind >> 1 & 3) + 1) {
+            let address = SocketAddr::from(address);
+            self.met.entry(address).or_default().named = true;
+            self.node.add_source(self.now, job, address, kind & 8 != 0);
+            self.drain(None);
+        }
+        self.node.handle_room(self.now, &mut self.blobs);
+        self.drain(None);
+    }
+
+    /// What `datagrams` say arrives.
+    fn deliver(&mut self, from: SocketAddr, datagrams: &[u8], segment: usize) {
+        for datagram in datagrams.chunks(segment.max(1)) {
+            self.note_arrival(from, datagram);
+        }
+        self.node.handle_datagrams(self.now, from, datagrams, segment, &mut self.blobs);
+        self.drain(Some((from, datagrams.len())));
+    }
+
+    /// Time passes, and what is due is done.
+    fn pass(&mut self, time: Duration) {
+        let end = self.now + time;
+        for _ in 0..2_000 {
+            if self.next > end {
+                break;
+            }
+            self.now = self.now.max(self.next);
+            self.node.handle_timeout(self.now, &mut self.blobs);
+            self.drain(None);
+        }
+        self.now = self.now.max(end);
+    }
+
+    /// Looks at all that the node wants done, after a datagram from this address of so many bytes, if it was one.
+    fn drain(&mut self, after: Option<(SocketAddr, usize)>) {
+        let mut to_sender = 0;
+        for _ in 0..MAX_OUTPUTS {
+            match self.node.poll_output() {
+                Output::Transmit(transmit) => {
+                    for datagram in transmit.datagrams() {
+                        self.check_sent(transmit.to, datagram);
+                        let met = self.met.entry(transmit.to).or_default();
+                        if !met.named && !met.proved {
+                            assert_eq!(
+                                after.map(|(from, _)| from),
+                                Some(transmit.to),
+                                "a stranger is bothered"
+                            );
+                            to_sender += datagram.len();
+                        }
+                    }
+                }
+                Output::Event(Event::PathOpened(address)) => {
+                    // Over a long one few answers are enough for a whole content.
+                    let mtu = if address.port() == 24254 { 65_536 } else { 1500 };
+                    self.node.set_path_mtu(address, mtu);
+                }
+                Output::Event(Event::Fetch(job, event)) => self.on_fetch(job, &event),
+                Output::Event(_) => {}
+                Output::Timeout(at) => {
+                    self.next = at;
+                    let received = after.map_or(0, |(_, received)| received);
+                    assert!(to_sender <= 2 * received, "{to_sender} bytes for {received} of a stranger");
+                    return self.give_verdicts();
+                }
+            }
+        }
+        panic!("the node always wants something more");
+    }
+
+    fn on_fetch(&mut self, job: JobId, event: &FetchEvent) {
+        match event {
+            FetchEvent::Complete(length) => {
+                let sample = self.jobs.get(&job).expect("only what was wanted is fetched");
+                assert_eq!(*length, sample.content.len() as u64);
+                assert!(self.blobs.fetched(job) == sample.content, "what is complete is not what was wanted");
+            }
+            FetchEvent::Staged(_) => self.blobs.to_judge.push(job),
+            FetchEvent::Length(_) | FetchEvent::Misbehaved(..) | FetchEvent::Failed(_) => {}
+        }
+    }
+
+    /// Judges what was staged, as a tool does that hashes the file.
+    fn give_verdicts(&mut self) {
+        while let Some(job) = self.blobs.to_judge.pop() {
+            let Some(fetch) = self.node.fetch(job) else { continue };
+            let is_right = content::sha256_id(self.blobs.fetched(job)) == *fetch.id();
+            self.node.on_verdict(self.now, job, is_right, &mut self.blobs);
+            self.drain(None);
+        }
+    }
+}

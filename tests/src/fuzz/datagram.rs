@@ -1,0 +1,142 @@
+//! Datagrams of any bytes: what is read keeps to the limits, and written again it reads the same.
+
+use std::fmt::Write as _;
+
+use cjp2p_wire::datagram::{self, Encoder, Padding};
+use cjp2p_wire::message::{
+    MAX_DEPTH, MAX_ID_LEN, MAX_IDS, MAX_LISTED, MAX_NUMBER, MAX_PARTS, MAX_PEERS, MAX_RETURNED_LEN, Message,
+};
+use serde_json::value::RawValue;
+
+pub(super) fn body(bytes: &[u8]) {
+    let elements = serde_json::from_slice::<Vec<&RawValue>>(bytes).ok();
+    let Ok(messages) = datagram::decode(bytes) else {
+        let few = elements.is_some_and(|elements| elements.len() <= datagram::MAX_MESSAGES);
+        assert!(!few, "an array of few elements was refused");
+        return;
+    };
+    let elements = elements.expect("only an array is read");
+    assert!(messages.len() <= elements.len() && elements.len() <= datagram::MAX_MESSAGES);
+    let mut encoder = Encoder::new();
+    for message in &messages {
+        check(message, bytes.len());
+        write(message, &mut encoder);
+    }
+    let again = encoder.finish(0);
+    let read = datagram::decode(&again).expect("what we write can be read");
+    assert_eq!(said(&messages), said(&read));
+}
+
+/// All that messages say, to be compared: of raw values the text, and of borrowed ones the bytes.
+pub(super) fn said(messages: &[Message<'_>]) -> String {
+    messages.iter().fold(String::new(), |mut text, message| {
+        writeln!(text, "{message:?}").expect("writing to a string cannot fail");
+        text
+    })
+}
+
+fn check(message: &Message<'_>, datagram: usize) {
+    let id = |id: &str| assert!(id.len() <= MAX_ID_LEN, "an id of {} bytes", id.len());
+    let number = |n: u64| assert!(n <= MAX_NUMBER, "{n} is above the limit");
+    let returned = |text: &str| {
+        assert!(text.len() <= MAX_RETURNED_LEN);
+        shallow(text);
+    };
+    match message {
+        Message::PleaseSendContent(request) => {
+            id(&request.id);
+            [request.offset, request.length, request.block.unwrap_or(0)].into_iter().for_each(number);
+        }
+        Message::Content(block) => {
+            id(&block.id);
+            [block.offset, block.eof.unwrap_or(0)].into_iter().for_each(number);
+            assert!(block.data.len() <= datagram / 4 * 3, "more content than its base64 can say");
+        }
+        Message::MaybeTheyHaveSome(referral) => {
+            id(&referral.id);
+            assert!(referral.peers.len() <= MAX_PEERS);
+        }
+        Message::Peers(peers) => assert!(peers.len() <= MAX_PEERS),
+        Message::PleaseReturnThisMessage(value)
+        | Message::ReturnedMessage(value)
+        | Message::PleaseAlwaysReturnThisMessage(value) => returned(value.get()),
+        Message::AlwaysReturned(text) => returned(text),
+        Message::SupportedMessages(value) => shallow(value.get()),
+        Message::ICanSendContentInBlocks(most) => number(*most),
+        Message::PleaseListIdsOfTheSameContent(of) => id(of),
+        Message::TheseIdsNameTheSameContent(ids) => {
+            assert!(ids.len() <= MAX_IDS);
+            ids.iter().for_each(|named| id(named));
+        }
+        Message::PleaseSayWhichParts(request) => {
+            id(&request.id);
+            number(request.offset);
+        }
+        Message::IHaveTheseParts(told) => {
+            id(&told.id);
+            [told.offset, told.until, told.eof.unwrap_or(0)].into_iter().for_each(number);
+            assert!(told.parts.len() <= MAX_PARTS);
+            let end = told.parts.iter().fold(told.offset, |end, part| {
+                assert!(end <= part.start && part.start < part.end, "{part:?} after {end}");
+                part.end
+            });
+            assert!(end <= told.until && told.until <= told.eof.unwrap_or(MAX_NUMBER));
+        }
+        Message::ContentList(results) => {
+            assert!(results.len() <= MAX_LISTED);
+            for (listed, length) in results {
+                id(listed);
+                number(*length);
+            }
+        }
+        Message::PleaseSendPeers | Message::PleaseListContent | Message::PleaseListSupportedMessages => {}
+    }
+}
+
+/// Counts nesting in another way than the library: in what serde_json makes of it.
+fn shallow(json: &str) {
+    fn depth(value: &serde_json::Value) -> usize {
+        match value {
+            serde_json::Value::Array(elements) => 1 + elements.iter().map(depth).max().unwrap_or(0),
+            serde_json::Value::Object(fields) => 1 + fields.values().map(depth).max().unwrap_or(0),
+            _ => 0,
+        }
+    }
+    // A number that no f64 holds is legal JSON, and not for serde_json's values.
+    if let Ok(value) = serde_json::from_str(json) {
+        assert!(depth(&value) <= MAX_DEPTH, "nested deeper than {MAX_DEPTH}: {json}");
+    }
+}
+
+fn write(message: &Message<'_>, encoder: &mut Encoder) {
+    match message {
+        Message::PleaseSendContent(request) => encoder.request(request),
+        Message::Content(block) => {
+            encoder.content(&block.id, block.offset, &block.data, block.eof, Padding::Padded);
+        }
+        Message::MaybeTheyHaveSome(referral) => encoder.referral(&referral.id, &referral.peers),
+        Message::PleaseSendPeers => encoder.bare("PleaseSendPeers"),
+        Message::Peers(peers) => encoder.peers(peers),
+        Message::PleaseReturnThisMessage(value) => encoder.value("PleaseReturnThisMessage", value.get()),
+        Message::ReturnedMessage(value) => encoder.value("ReturnedMessage", value.get()),
+        Message::PleaseAlwaysReturnThisMessage(value) => {
+            encoder.value("PleaseAlwaysReturnThisMessage", value.get());
+        }
+        Message::AlwaysReturned(text) => encoder.value("AlwaysReturned", text),
+        Message::ICanSendContentInBlocks(most) => encoder.can_send_blocks(*most),
+        Message::PleaseListIdsOfTheSameContent(id) => encoder.please_list_ids(id),
+        Message::TheseIdsNameTheSameContent(ids) => match &ids[..] {
+            [one, other] => encoder.same_content([one, other]),
+            // We never write other than two.
+            _ => encoder.value("TheseIdsNameTheSameContent", &serde_json::json!({ "ids": ids }).to_string()),
+        },
+        Message::PleaseSayWhichParts(request) => encoder.which_parts(&request.id, request.offset),
+        Message::IHaveTheseParts(told) => encoder.these_parts(told),
+        Message::PleaseListContent => encoder.bare("PleaseListContent"),
+        Message::ContentList(results) => {
+            encoder.content_list(results.iter().map(|(id, length)| (&**id, *length)));
+        }
+        Message::PleaseListSupportedMessages => encoder.bare("PleaseListSupportedMessages"),
+        Message::SupportedMessages(value) => encoder.value("SupportedMessages", value.get()),
+    }
+}

@@ -1,0 +1,47 @@
+//! Fuzz bodies: each takes any bytes and panics where a promise does not hold. The ordinary tests call them over the
+//! corpus in `tests/fuzz/corpus` and changed copies of it; `tests/fuzz/run` runs them under libFuzzer.
+
+mod content_id;
+mod conversation;
+mod datagram;
+mod geometry;
+mod hash_store;
+pub mod input;
+mod list;
+pub mod mutate;
+mod own_spelling;
+mod peer_table;
+mod ranges;
+mod resume;
+mod sample;
+mod tree;
+mod tree_store;
+
+/// Something that reads what others wrote.
+pub struct Target {
+    /// Its name, and that of the folder with its corpus.
+    pub name: &'static str,
+    /// Panics where a promise does not hold.
+    pub body: fn(&[u8]),
+}
+
+/// All targets.
+pub const TARGETS: &[Target] = &[
+    Target { name: "content-id", body: content_id::body },
+    Target { name: "conversation", body: conversation::body },
+    Target { name: "datagram", body: datagram::body },
+    Target { name: "geometry", body: geometry::body },
+    Target { name: "hash-store", body: hash_store::body },
+    Target { name: "list", body: list::body },
+    Target { name: "own-spelling", body: own_spelling::body },
+    Target { name: "peer-table", body: peer_table::body },
+    Target { name: "ranges", body: ranges::body },
+    Target { name: "resume", body: resume::body },
+    Target { name: "tree", body: tree::body },
+    Target { name: "tree-store", body: tree_store::body },
+];
+
+/// A folder for one input, in memory where the system has one there: what is tested flushes to the disk.
+fn scratch() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a scratch folder can be made")
+}

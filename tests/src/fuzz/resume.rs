@@ -1,0 +1,108 @@
+//! What an interrupted fetch left: whatever its record says, only what is right in the partial counts.
+
+use std::fs::{self, File};
+use std::path::Path;
+
+use cjp2p_get::sinks::{record, record::Record, resume};
+use cjp2p_wire::content_id::ContentId;
+use cjp2p_wire::transfer::ranges::RangeSet;
+use cjp2p_wire::tree::{LEAF_LEN, RUN_ENTRIES, Run};
+
+use super::input::Input;
+use super::mutate::edit;
+use super::sample::{SAMPLES, Sample};
+use super::scratch;
+use crate::content;
+
+pub(super) fn body(bytes: &[u8]) {
+    let mut input = Input::new(bytes);
+    let folder = scratch();
+    let (path, partial) = (folder.path().join("a.cjp2p-resume"), folder.path().join("a.cjp2p-partial"));
+    let kind = input.byte();
+    let sample = input.choose(&SAMPLES);
+    let id = match kind & 1 {
+        0 => ContentId::Blake3(sample.root),
+        _ => content::sha256_id(&sample.content),
+    };
+    match kind >> 1 & 3 {
+        0 => fs::write(&path, input.rest()).expect("the scratch folder can be written"),
+        _ => write_record(&path, sample, &id, &mut input),
+    }
+    let mut staged = sample.content.clone();
+    edit(&mut staged, &mut Input::new(input.take(8)));
+    fs::write(&partial, &staged).expect("the scratch folder can be written");
+    if kind >> 1 & 3 > 1 {
+        let mut text = fs::read(&path).expect("the record is there");
+        edit(&mut text, &mut input);
+        fs::write(&path, text).expect("the scratch folder can be written");
+    }
+    check(&path, &partial, sample, &id, &staged);
+}
+
+/// A record as the getter writes it, with what may be true or not.
+fn write_record(path: &Path, sample: &Sample, id: &ContentId, input: &mut Input<'_>) {
+    let length = match input.byte() {
+        0..200 => sample.content.len() as u64,
+        _ => input.number(),
+    };
+    let mut runs: Vec<(Run, Vec<u8>)> = Vec::new();
+    let mut done = RangeSet::new();
+    for level in [7, 0] {
+        for index in 0..sample.geometry.level_entries(level).div_ceil(RUN_ENTRIES) {
+            let run = Run { level, index };
+            let span = sample.geometry.run_bytes(run);
+            let mut bytes = sample.file[span.start as usize..span.end as usize].to_vec();
+            let choice = input.byte();
+            if choice >= 200 {
+                edit(&mut bytes, &mut Input::new(input.take(4)));
+            }
+            if choice < 230 && !bytes.is_empty() {
+                runs.push((run, bytes));
+            }
+        }
+    }
+    for _ in 0..input.below(8) {
+        let start = input.number();
+        let start = if input.byte() < 200 { start.wrapping_mul(LEAF_LEN) } else { start };
+        done.insert(start..start.saturating_add(input.below(1 << 20)));
+    }
+    let mut written = Record::new(path.to_owned());
+    let all = runs.iter().map(|(run, bytes)| (*run, &bytes[..]));
+    written.begin(id, length, all, &done).expect("the scratch folder can be written");
+    let found = record::read(path, id).expect("it can be read").expect("it is of this content");
+    assert_eq!((found.length, &found.done), (length, &done));
+    runs.sort_by_key(|(run, _)| std::cmp::Reverse(*run));
+    assert_eq!(found.runs, runs);
+    let other = ContentId::Blake3([7; 32]);
+    assert_eq!(record::read(path, &other).expect("it can be read"), None, "it is of other content");
+}
+
+fn check(path: &Path, partial: &Path, sample: &Sample, id: &ContentId, staged: &[u8]) {
+    let file = File::open(partial).expect("the partial is there");
+    let Some(resume) = resume::load(&file, path, id).expect("both files can be read") else { return };
+    assert!(!resume.done.is_empty());
+    let is_true = resume.length == sample.content.len() as u64;
+    for range in resume.done.iter() {
+        assert!(range.end <= resume.length && range.end <= staged.len() as u64, "{range:?} is not there");
+        assert!(range.start.is_multiple_of(LEAF_LEN));
+        assert!(range.end.is_multiple_of(LEAF_LEN) || range.end == resume.length, "{range:?}");
+        if let ContentId::Blake3(_) = id {
+            let span = range.start as usize..range.end as usize;
+            assert!(
+                sample.content.get(span.clone()) == Some(&staged[span]),
+                "wrong bytes at {range:?} count as done"
+            );
+        }
+    }
+    let tree = match id {
+        ContentId::Blake3(_) => resume.verifier.expect("such content is gone on with by its tree"),
+        _ => return assert!(resume.verifier.is_none()),
+    };
+    if is_true {
+        for (run, entries) in tree.runs() {
+            let span = sample.geometry.run_bytes(run);
+            let expected = &sample.file[span.start as usize..span.end as usize];
+            assert!(entries.as_flattened() == expected, "a wrong {run:?} was believed");
+        }
+    }
+}
