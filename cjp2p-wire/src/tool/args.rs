@@ -3,8 +3,6 @@
 
 use std::collections::BTreeSet;
 use std::env;
-#[cfg(feature = "dht")]
-use std::ffi::OsString;
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
@@ -192,9 +190,8 @@ fn parse_listen(text: &str) -> Result<Listen, String> {
 #[derive(Args, Clone, Debug, Default)]
 pub struct DhtArgs {
     /// Use the BitTorrent Mainline DHT too: strangers then see this machine's address, and which ids it shares or looks for
-    /// [env: CJP2P_DHT=1]
     #[cfg(feature = "dht")]
-    #[arg(long)]
+    #[arg(long, env = "CJP2P_DHT", hide_env_values = true, value_parser = FalseyValueParser::new())]
     pub dht: bool,
 }
 
@@ -202,8 +199,7 @@ impl DhtArgs {
     /// Where to join the DHT, if that is asked for, from the address that `listen` names. Waits for the name service.
     #[cfg(feature = "dht")]
     pub fn entry(&self, listen: Listen) -> Option<Entry> {
-        let asked = |value: OsString| !matches!(value.to_str(), Some("" | "0"));
-        if !self.dht && !env::var_os("CJP2P_DHT").is_some_and(asked) {
+        if !self.dht {
             return None;
         }
         let bind = match listen {
