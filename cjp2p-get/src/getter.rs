@@ -23,6 +23,7 @@ use crate::peers::Peers;
 use crate::place::Places;
 use crate::ranges::Ranges;
 use crate::report::{Effort, Report};
+use crate::search::Search;
 use crate::sinks::partial::{Prepared, prepare};
 use crate::sinks::stream::Stream;
 use crate::sinks::{Destination, Outlet};
@@ -53,6 +54,7 @@ pub(crate) struct Getter {
     /// Threads for what is staged alone. They may have much to do for long, and what others wait for is short.
     hashing: Tasks<Outcome>,
     peers: Peers,
+    search: Search,
     places: Places,
     outlet: Option<Outlet>,
     report: Report,
@@ -78,7 +80,7 @@ impl Getter {
         places: Places,
         outlet: Option<Outlet>,
         ids: Ids,
-        peers: Peers,
+        (peers, search): (Peers, Search),
         event_loop: EventLoop,
     ) -> Result<Getter, ToolError> {
         let failed =
@@ -94,6 +96,7 @@ impl Getter {
         });
         let waker = event_loop.waker();
         Ok(Getter {
+            search,
             node,
             events: Vec::new(),
             store: Store::default(),
@@ -148,6 +151,8 @@ impl Getter {
                 self.on_woken()?;
             }
             self.retry_locks();
+            let waits = !self.peers.is_nobody();
+            self.search.turn(self.event_loop.now(), &self.node, self.jobs.values(), waits);
             self.show_progress_sometimes();
             self.peers.save_sometimes(&self.event_loop, &self.node);
         }
@@ -253,6 +258,11 @@ impl Getter {
         }
         let fetches: Vec<(u64, JobId)> =
             self.jobs.iter().filter_map(|(&number, job)| Some((number, job.fetch()?))).collect();
+        for (fetch, address) in self.search.found() {
+            self.peers.add_found(address, self.event_loop.now());
+            self.node.add_source(self.event_loop.now(), fetch, address, true);
+            self.event_loop.drain(&mut self.node, &mut self.events);
+        }
         for (number, fetch) in fetches {
             if let Some(error) = self.store.problem(fetch) {
                 self.fail(number, &error)?;
@@ -388,6 +398,7 @@ impl Getter {
 
     fn end_fetch(&mut self, fetch: JobId) {
         self.node.end_fetch(self.event_loop.now(), fetch);
+        self.search.forget(fetch);
         self.event_loop.drain(&mut self.node, &mut self.events);
     }
 
@@ -430,7 +441,7 @@ impl Getter {
 
     /// To wait makes no sense where there is nobody who could answer.
     fn fail_without_peers(&mut self) -> Result<(), ToolError> {
-        if !self.peers.is_nobody() {
+        if !self.peers.is_nobody() || self.search.is_on() {
             return Ok(());
         }
         let waiting = self.jobs.iter().filter(|(_, job)| matches!(job.step, Step::Fetching(_)));

@@ -11,6 +11,7 @@ pub mod ranges;
 mod report;
 mod run;
 mod running_hash;
+mod search;
 pub mod sinks;
 mod store;
 mod tasks;

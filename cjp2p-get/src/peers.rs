@@ -70,6 +70,12 @@ impl Peers {
         self.known.is_empty()
     }
 
+    /// Takes in a peer that somebody in the DHT named.
+    pub(crate) fn add_found(&mut self, address: SocketAddr, now: Time) {
+        let peer = Peer { origin: Origin::Dht, suggested: true, since: now };
+        self.known.entry(address).or_insert(peer);
+    }
+
     /// Writes whom we met into the table, from time to time.
     pub(crate) fn save_sometimes(&mut self, event_loop: &EventLoop, node: &Node) {
         if event_loop.now().since(self.saved_at) >= SAVE_EVERY {

@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 
 use cjp2p_wire::io::event_loop::EventLoop;
+use cjp2p_wire::io::mainline::Mainline;
 use cjp2p_wire::io::peer_file::PeerFile;
 use cjp2p_wire::io::sandbox::Sandbox;
 use cjp2p_wire::io::signals::{Signals, end_by};
@@ -20,6 +21,7 @@ use crate::ids::{Accept, Ids};
 use crate::peers::Peers;
 use crate::place::{Places, folder_of};
 use crate::ranges::RangeArg;
+use crate::search::Search;
 use crate::sinks::Outlet;
 use crate::sinks::stream::Output;
 use crate::sinks::temporary::Temporary;
@@ -49,14 +51,21 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
     };
     // Before it is confined: how names are looked up is the system's affair, and may need whatever it likes.
     let named = cli.peers.resolve();
+    let listen = cli.listen.listen.unwrap_or(Listen::Everywhere { port: 0 });
+    let dht = cli.dht.entry(listen);
     cli.sandbox.confine(needs(&places, state.as_ref())?);
     // From here on signals are read, not suffered; before the first thread, for threads inherit that.
     let signals = take_over_signals().map_err(|error| ToolError::failure(format!("signals: {error}")))?;
-    let port = bind(cli.listen.listen.unwrap_or(Listen::Everywhere { port: 0 }))?;
+    let port = bind(listen)?;
     let event_loop = EventLoop::new(port, Some(signals))
         .map_err(|error| ToolError::failure(format!("event loop: {error}")))?;
     let peers = Peers::new(state.as_ref().map(PeerFile::new), named);
-    let mut getter = Getter::start(cli, places, outlet, ids, peers, event_loop)?;
+    let dht = dht
+        .map(|entry| Mainline::start(entry, event_loop.waker()))
+        .transpose()
+        .map_err(|error| ToolError::failure(format!("threads: {error}")))?;
+    let sources = (peers, Search::new(dht));
+    let mut getter = Getter::start(cli, places, outlet, ids, sources, event_loop)?;
     let ended = getter.run();
     if let Ok(Some(_)) = ended {
         // From here on a second signal ends the process at once. Should that fail, it is simply not heard.

@@ -8,7 +8,9 @@ use cjp2p_wire::node::{
     AMPLIFICATION, MAX_CONTACTS, MAX_LIST, MAX_PEERS_TOLD, STRANGERS_ANSWERED_AT_ONCE,
     STRANGERS_ANSWERED_PER_SECOND,
 };
-use cjp2p_wire::tool::args::{ListenArgs, LockMode, LogArgs, PeerArgs, ProgressArgs, SandboxArgs, StateArgs};
+use cjp2p_wire::tool::args::{
+    DhtArgs, ListenArgs, LockMode, LogArgs, PeerArgs, ProgressArgs, SandboxArgs, StateArgs,
+};
 use cjp2p_wire::tool::{duration, size};
 use cjp2p_wire::transfer::serve::{
     MAX_SOURCES_PER_HOST, MAX_WAITING, MAX_WAITING_PER_HOST, MAX_WAITING_PER_SOURCE, MAX_WAITING_SOURCES,
@@ -97,6 +99,9 @@ pub(crate) struct Cli {
 
     #[command(flatten)]
     pub(crate) peers: PeerArgs,
+
+    #[command(flatten)]
+    pub(crate) dht: DhtArgs,
 
     #[command(flatten)]
     pub(crate) state: StateArgs,

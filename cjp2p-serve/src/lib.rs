@@ -1,6 +1,7 @@
 //! Shares directories over CJP2P. The tool is thin: [`share::Share`] keeps track of files and reads them by id, the
 //! node of `cjp2p-wire` answers requests from that, and `run` puts both together.
 
+mod announcer;
 mod cli;
 pub mod events;
 pub mod hash_store;

@@ -21,7 +21,7 @@ use cjp2p_wire::transfer::blobs::{Library, Parts, Read};
 use cjp2p_wire::tree::Geometry;
 use rustix::io::{Errno, ReadWriteFlags};
 
-use crate::index::{FileNo, FileState, Index, ListEnd};
+use crate::index::{FileNo, FileState, Ids, Index, ListEnd};
 use crate::keeper::Task;
 use crate::lru::Lru;
 use crate::open::{Identity, Patience};
@@ -100,6 +100,18 @@ impl SharedLibrary {
             warmed: Lru::new(OPEN_FILES),
             doubted: HashSet::new(),
         }
+    }
+
+    /// The ids of the files that are open: of what was asked for lately.
+    pub fn in_use(&self) -> Vec<Ids> {
+        let index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+        self.open.keys().filter_map(|no| index.look(*no)?.1).collect()
+    }
+
+    /// Whether any file is shared by these ids.
+    pub fn has(&self, ids: &Ids) -> bool {
+        let index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+        index.find(&ContentId::Blake3(ids.blake3)).next().is_some()
     }
 
     /// Closes what is open of a file that is shared no more.

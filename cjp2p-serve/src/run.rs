@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cjp2p_wire::io::event_loop::EventLoop;
+use cjp2p_wire::io::mainline::{Entry, Mainline};
 use cjp2p_wire::io::peer_file::PeerFile;
 use cjp2p_wire::io::random;
 use cjp2p_wire::io::sandbox::{Confinement, Sandbox};
@@ -25,6 +26,7 @@ use cjp2p_wire::tool::{Exit, ToolError, names};
 use data_encoding::HEXLOWER;
 use nix::sys::signal::{SigSet, Signal};
 
+use crate::announcer::Announcer;
 use crate::cli::{Cli, TOOL};
 use crate::events::Event;
 use crate::neighbours::Neighbours;
@@ -55,12 +57,12 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
         return Ok(Exit::Done);
     };
     // Before it is confined: how names are looked up is the system's affair, and may need whatever it likes.
-    let named = cli.peers.resolve();
+    let contacts = Contacts { named: cli.peers.resolve(), dht: cli.dht.entry(listen(&cli)) };
     let confinement = cli.sandbox.confine(needs(&sources, rules, &state));
     // From here on signals are read, not suffered; before the first thread, for threads inherit that.
     let signals = Signals::take_over(&[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP])
         .map_err(|error| ToolError::failure(format!("signals: {error}")))?;
-    let mut server = Server::start(cli, named, sources, rules, &state, signals, confinement.as_ref())?;
+    let mut server = Server::start(cli, contacts, sources, rules, &state, signals, confinement.as_ref())?;
     let ended = server.run()?;
     server.save()?;
     let Some(signal) = ended else {
@@ -69,6 +71,17 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
     end_by(signal);
     // Who started it had that signal ignored.
     Ok(if signal == Signal::SIGINT { Exit::Interrupted } else { Exit::Terminated })
+}
+
+/// By whom this node is to be known, found out while any file may be read.
+struct Contacts {
+    named: Vec<(SocketAddr, Origin)>,
+    /// `None` where the DHT is not to be used.
+    dht: Option<Entry>,
+}
+
+fn listen(cli: &Cli) -> Listen {
+    cli.listen.listen.unwrap_or(Listen::Everywhere { port: DEFAULT_PORT })
 }
 
 fn arguments(cli: &Cli) -> Result<Vec<PathBuf>, ToolError> {
@@ -153,6 +166,7 @@ struct Server {
     share: Share,
     report: Report,
     neighbours: Neighbours,
+    announcer: Announcer,
     /// Until everything there at the start is hashed.
     progress: Option<Progress>,
     end_at: Time,
@@ -163,7 +177,7 @@ struct Server {
 impl Server {
     fn start(
         cli: Cli,
-        named: Vec<(SocketAddr, Origin)>,
+        contacts: Contacts,
         sources: Vec<Arc<Source>>,
         rules: Rules,
         state: &StateDir,
@@ -172,8 +186,7 @@ impl Server {
     ) -> Result<Server, ToolError> {
         let failed =
             |what: &'static str| move |error: io::Error| ToolError::failure(format!("{what}: {error}"));
-        let listen = cli.listen.listen.unwrap_or(Listen::Everywhere { port: DEFAULT_PORT });
-        let port = bind(listen)?;
+        let port = bind(listen(&cli))?;
         let address = port.local_address().map_err(failed("socket"))?;
         let event_loop = EventLoop::new(port, Some(signals)).map_err(failed("event loop"))?;
         let node = Node::new(Config {
@@ -192,8 +205,11 @@ impl Server {
         let share = Share::start(sources, &options, state.path(), Arc::new(move || waker.wake()))
             .map_err(failed("threads"))?;
         let now = event_loop.now();
-        let neighbours = Neighbours::new(PeerFile::new(state), named, now);
+        let neighbours = Neighbours::new(PeerFile::new(state), contacts.named, now);
+        let dht = contacts.dht.map(|entry| Mainline::start(entry, event_loop.waker())).transpose();
+        let dht = dht.map_err(failed("threads"))?;
         Ok(Server {
+            announcer: Announcer::new(dht, address.port()),
             node,
             share,
             report,
@@ -234,21 +250,24 @@ impl Server {
             for event in events.drain(..) {
                 self.neighbours.take_event(&event);
             }
+            self.announcer.turn(self.event_loop.now());
             self.show_progress();
             if self.event_loop.now() >= self.summary_at {
                 self.summary_at = self.event_loop.now() + SUMMARY_EVERY;
                 self.report.served(self.node.counters())?;
+                self.announcer.look_at_use(&self.share);
             }
         }
     }
 
     fn next_due(&self, now: Time) -> Time {
         let bar = self.progress.as_ref().map_or(Time::NEVER, |_| now + BAR_EVERY);
-        self.end_at.min(self.summary_at).min(self.neighbours.due()).min(bar)
+        self.end_at.min(self.summary_at).min(self.neighbours.due()).min(self.announcer.due()).min(bar)
     }
 
     fn take_share_events(&mut self) -> Result<(), ToolError> {
         let events = self.share.poll();
+        self.announcer.take_events(&events, &self.share);
         for event in &events {
             if let Event::Ready { files, bytes, .. } = event {
                 self.show_progress();

@@ -14,7 +14,7 @@ use cjp2p_wire::transfer::blobs::{Library, Parts, Read, Sink};
 use crate::events::{Event, Told, Waker};
 use crate::hash_store::HashStore;
 use crate::hasher::Hashing;
-use crate::index::Index;
+use crate::index::{Ids, Index};
 use crate::keeper::{Keeper, Task};
 use crate::library::SharedLibrary;
 use crate::place::Source;
@@ -151,6 +151,16 @@ impl Share {
     pub fn rescan(&self) {
         // Fails only if the keeper could not start, which was said.
         let _ = self.tasks.send(Task::Rescan);
+    }
+
+    /// The ids of what was asked for lately.
+    pub fn in_use(&self) -> Vec<Ids> {
+        self.library.in_use()
+    }
+
+    /// Whether any file is shared by these ids.
+    pub fn has(&self, ids: &Ids) -> bool {
+        self.library.has(ids)
     }
 
     /// How far hashing is: bytes done, and bytes of all files that were or are to be hashed.

@@ -1,6 +1,7 @@
 //! Who we know: addresses, the bounded table of peers behind them, and the cookies by which an address proves itself.
 
 pub mod address;
+pub mod announcements;
 pub mod cookie;
 pub mod neighbourhoods;
 pub mod peer;

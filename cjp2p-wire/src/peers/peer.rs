@@ -21,6 +21,8 @@ pub enum Origin {
     Bootstrap,
     /// It sent us a message of its own accord.
     Incoming,
+    /// Somebody in the Mainline DHT named it.
+    Dht,
     /// The peer at this address named it.
     Referral(SocketAddr),
     /// Something that a later version wrote; kept as it stands.
@@ -41,6 +43,7 @@ impl fmt::Display for Origin {
             Origin::CommandLine => f.write_str("command line"),
             Origin::Bootstrap => f.write_str("bootstrap"),
             Origin::Incoming => f.write_str("incoming"),
+            Origin::Dht => f.write_str("dht"),
             Origin::Referral(by) => write!(f, "referral {by}"),
             Origin::Other(text) => f.write_str(text),
         }
@@ -54,6 +57,7 @@ impl From<String> for Origin {
             "command line" => Origin::CommandLine,
             "bootstrap" => Origin::Bootstrap,
             "incoming" => Origin::Incoming,
+            "dht" => Origin::Dht,
             _ => match text.strip_prefix("referral ").map(address::parse) {
                 Some(Ok(by)) => Origin::Referral(by),
                 _ => Origin::Other(text),

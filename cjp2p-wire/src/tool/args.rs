@@ -16,6 +16,7 @@ use super::exit::Exit;
 use super::progress::{Progress, ProgressMode};
 use super::start::ToolError;
 use super::{logging, progress};
+use crate::io::mainline::Entry;
 use crate::io::sandbox::{Confinement, Sandbox};
 use crate::io::state_dir::{FileLock, StateDir};
 use crate::peers::address::{self, DEFAULT_PORT, Scope};
@@ -183,6 +184,36 @@ fn parse_listen(text: &str) -> Result<Listen, String> {
     text.parse().map(Listen::At).map_err(|_| {
         format!("{text:?} is not a port, or an address with a port such as 127.0.0.1:{DEFAULT_PORT}")
     })
+}
+
+/// Whether to use the Mainline DHT.
+#[derive(Args, Clone, Debug, Default)]
+pub struct DhtArgs {
+    /// Use the BitTorrent Mainline DHT too: strangers then see this machine's address, and which ids it shares or looks for
+    #[cfg(feature = "dht")]
+    #[arg(long, env = "CJP2P_DHT", hide_env_values = true, value_parser = FalseyValueParser::new())]
+    pub dht: bool,
+}
+
+impl DhtArgs {
+    /// Where to join the DHT, if that is asked for, from the address that `listen` names. Waits for the name service.
+    #[cfg(feature = "dht")]
+    pub fn entry(&self, listen: Listen) -> Option<Entry> {
+        if !self.dht {
+            return None;
+        }
+        let bind = match listen {
+            Listen::At(SocketAddr::V4(address)) => *address.ip(),
+            Listen::At(_) | Listen::Everywhere { .. } => Ipv4Addr::UNSPECIFIED,
+        };
+        Some(Entry::look_up(bind))
+    }
+
+    /// This was built without the DHT.
+    #[cfg(not(feature = "dht"))]
+    pub fn entry(&self, _: Listen) -> Option<Entry> {
+        None
+    }
 }
 
 /// Where things are remembered.

@@ -1,0 +1,83 @@
+//! Looking in the Mainline DHT for who has what nobody known offers.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use cjp2p_wire::content_id::ContentId;
+use cjp2p_wire::io::mainline::{Mainline, key};
+use cjp2p_wire::node::Node;
+use cjp2p_wire::peers::announcements::Key;
+use cjp2p_wire::time::Time;
+use cjp2p_wire::transfer::blobs::JobId;
+
+use crate::job::{Job, Step};
+
+/// Known peers have so much time to offer it before strangers are asked.
+const AFTER: Duration = Duration::from_secs(2);
+/// While still nobody has it, it is looked up again after this time.
+const AGAIN_AFTER: Duration = Duration::from_secs(60);
+
+/// See the [module](self).
+pub(crate) struct Search {
+    /// `None` where the DHT is not to be used.
+    dht: Option<Mainline>,
+    /// What was looked up, for which fetch, and when.
+    asked: BTreeMap<Key, (JobId, Time)>,
+}
+
+impl Search {
+    /// Looks by this node of the DHT.
+    pub(crate) fn new(dht: Option<Mainline>) -> Search {
+        Search { dht, asked: BTreeMap::new() }
+    }
+
+    /// Whether it could find anybody at all.
+    pub(crate) fn is_on(&self) -> bool {
+        self.dht.is_some()
+    }
+
+    /// Looks for those of `jobs` to which nobody has offered anything. `waits` is whether anybody known may yet.
+    pub(crate) fn turn<'a>(
+        &mut self,
+        now: Time,
+        node: &Node,
+        jobs: impl Iterator<Item = &'a Job>,
+        waits: bool,
+    ) {
+        if !self.is_on() {
+            return;
+        }
+        for job in jobs {
+            let Step::Fetching(fetch) = job.step else { continue };
+            if node.fetch(fetch).is_some_and(|fetch| fetch.serving().next().is_none()) {
+                self.look(now, fetch, &job.id, job.started, waits);
+            }
+        }
+    }
+
+    fn look(&mut self, now: Time, fetch: JobId, id: &ContentId, started: Time, waits: bool) {
+        let Some((dht, key)) = self.dht.as_ref().zip(key(id)) else { return };
+        if waits && now.since(started) < AFTER {
+            return;
+        }
+        let again =
+            self.asked.get(&key).is_none_or(|(before, at)| *before != fetch || now.since(*at) >= AGAIN_AFTER);
+        if again {
+            log::info!("{id}: looking in the DHT");
+            self.asked.insert(key, (fetch, now));
+            dht.look_up(key);
+        }
+    }
+
+    /// The fetch has ended.
+    pub(crate) fn forget(&mut self, fetch: JobId) {
+        self.asked.retain(|_, (other, _)| *other != fetch);
+    }
+
+    /// Who was found since, and for which fetch.
+    pub(crate) fn found(&self) -> Vec<(JobId, SocketAddr)> {
+        let Some(dht) = &self.dht else { return Vec::new() };
+        dht.found().filter_map(|found| Some((self.asked.get(&found.key)?.0, found.address))).collect()
+    }
+}

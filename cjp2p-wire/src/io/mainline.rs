@@ -1,0 +1,230 @@
+//! The BitTorrent Mainline DHT, by which strangers anywhere find who has some content.
+//!
+//! The crate `mainline` is the node of it, with a socket and a thread of its own. Here is what our tools need of that: the key
+//! that stands for an id, announcing, and looking up, each on threads that may wait.
+
+use std::env;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, ToSocketAddrs};
+use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use futures_lite::{StreamExt, future};
+use mainline::async_dht::AsyncDht;
+use mainline::{DEFAULT_BOOTSTRAP_NODES, Dht, Id};
+
+use super::event_loop::Waker;
+use crate::content_id::ContentId;
+use crate::peers::address;
+use crate::peers::announcements::Key;
+
+/// What is hashed before an id to get its key. Ours alone, so that no torrent has the same.
+const PREFIX: &[u8] = b"CJP2P content 1\0";
+/// Lookups that go on at a time; more wait for their turn.
+const LOOKUPS: usize = 4;
+/// Addresses taken from one lookup.
+const MOST_FOUND: usize = 64;
+/// Announcements that are made at a time: each takes some seconds.
+const ANNOUNCERS: usize = 4;
+
+/// The key that stands for `id` in the DHT: the first 20 bytes of the BLAKE3 hash of a prefix and the id as the wire spells
+/// it. Plain names have none: they are not unique, and nobody else's business.
+pub fn key(id: &ContentId) -> Option<Key> {
+    if !matches!(id, ContentId::Blake3(_) | ContentId::Sha256(_)) {
+        return None;
+    }
+    let hash = blake3::Hasher::new().update(PREFIX).update(id.to_string().as_bytes()).finalize();
+    let mut key = Key::default();
+    key.copy_from_slice(&hash.as_bytes()[..20]);
+    Some(key)
+}
+
+/// Who has something, as somebody in the DHT says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// What was looked up.
+    pub key: Key,
+    /// Where a peer is said to be: canonical, and not nearer than the DHT itself.
+    pub address: SocketAddr,
+}
+
+/// Where to join the DHT.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// The address of this machine to use.
+    bind: Ipv4Addr,
+    nodes: Vec<SocketAddrV4>,
+}
+
+impl Entry {
+    /// By the nodes that `CJP2P_DHT_BOOTSTRAP` names, separated by commas; by well-known ones where it is not set. A name that
+    /// cannot be resolved is a warning: the others may do. Waits for the name service.
+    pub fn look_up(bind: Ipv4Addr) -> Entry {
+        let mut nodes = Vec::new();
+        for name in bootstrap(|name| env::var(name).ok()) {
+            match name.to_socket_addrs() {
+                Ok(addresses) => nodes.extend(addresses.filter_map(|address| match address {
+                    SocketAddr::V4(address) => Some(address),
+                    SocketAddr::V6(_) => None,
+                })),
+                Err(error) => log::warn!("DHT: {name}: {error}"),
+            }
+        }
+        Entry { bind, nodes }
+    }
+}
+
+/// A node of the DHT. See the [module](self).
+#[derive(Debug)]
+pub struct Mainline {
+    announcements: SyncSender<(Key, u16)>,
+    lookups: Sender<Key>,
+    found: Receiver<Found>,
+}
+
+impl Mainline {
+    /// Joins the DHT in the background. `waker` is used whenever [`Mainline::found`] has something. Should it not work, that is
+    /// logged, and nothing is ever found.
+    ///
+    /// # Errors
+    ///
+    /// Where there is no thread to be had.
+    pub fn start(entry: Entry, waker: Waker) -> io::Result<Mainline> {
+        let (announcements, to_announce) = mpsc::sync_channel(ANNOUNCERS);
+        let (lookups, to_look_up) = mpsc::channel();
+        let (sender, found) = mpsc::channel();
+        let run = move || {
+            let result = join(&entry).and_then(|dht| {
+                let (to_announce, to_look_up) = (Mutex::new(to_announce), Mutex::new(to_look_up));
+                let dht = &dht;
+                thread::scope(|scope| {
+                    for _ in 0..ANNOUNCERS {
+                        let keys = &to_announce;
+                        let thread = thread::Builder::new().name("announce".into());
+                        thread.spawn_scoped(scope, move || announce(dht, keys))?;
+                    }
+                    for _ in 0..LOOKUPS {
+                        let (keys, sender, waker) = (&to_look_up, sender.clone(), &waker);
+                        let thread = thread::Builder::new().name("look up".into());
+                        thread.spawn_scoped(scope, move || look_up(dht, entry.bind, keys, &sender, waker))?;
+                    }
+                    Ok(())
+                })
+            });
+            if let Err(error) = result {
+                log::warn!("DHT: {error}");
+            }
+        };
+        thread::Builder::new().name("mainline".into()).spawn(run)?;
+        Ok(Mainline { announcements, lookups, found })
+    }
+
+    /// Says in the background that this machine has what `key` stands for, at `port`. Returns whether there was room for
+    /// it: where the network is slow or gone, announcements are not kept for later.
+    pub fn announce(&self, key: Key, port: u16) -> bool {
+        self.announcements.try_send((key, port)).is_ok()
+    }
+
+    /// Looks for `key` in the background.
+    pub fn look_up(&self, key: Key) {
+        // Fails only where the DHT could not be joined, which was logged.
+        let _ = self.lookups.send(key);
+    }
+
+    /// What was found since, by all lookups. At most 64 addresses by each.
+    pub fn found(&self) -> impl Iterator<Item = Found> + '_ {
+        self.found.try_iter()
+    }
+}
+
+/// The nodes to join by. An empty `CJP2P_BOOTSTRAP` switches off all built-in peers, and the crate's are some.
+fn bootstrap(variable: impl Fn(&str) -> Option<String>) -> Vec<String> {
+    if let Some(nodes) = variable("CJP2P_DHT_BOOTSTRAP") {
+        return nodes.split(',').map(str::trim).filter(|node| !node.is_empty()).map(str::to_owned).collect();
+    }
+    match variable("CJP2P_BOOTSTRAP") {
+        Some(peers) if peers.trim().is_empty() => Vec::new(),
+        _ => DEFAULT_BOOTSTRAP_NODES.map(str::to_owned).to_vec(),
+    }
+}
+
+fn join(entry: &Entry) -> io::Result<AsyncDht> {
+    let mut builder = Dht::builder();
+    builder.bind_address(entry.bind).bootstrap(&entry.nodes);
+    Ok(builder.build()?.as_async())
+}
+
+/// The next of what waits, for one of several threads. `None`: there will be nothing more.
+fn next<T>(waiting: &Mutex<Receiver<T>>) -> Option<T> {
+    waiting.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
+}
+
+fn announce(dht: &AsyncDht, keys: &Mutex<Receiver<(Key, u16)>>) {
+    while let Some((key, port)) = next(keys) {
+        match future::block_on(dht.announce_peer(Id::from(key), Some(port))) {
+            Ok(_) => log::debug!("announced a key in the DHT"),
+            Err(error) => log::info!("DHT: not announced: {error}"),
+        }
+    }
+}
+
+fn look_up(
+    dht: &AsyncDht,
+    bind: Ipv4Addr,
+    keys: &Mutex<Receiver<Key>>,
+    found: &Sender<Found>,
+    waker: &Waker,
+) {
+    // The DHT counts as being where it is entered: on the internet, unless this machine's address for it says otherwise.
+    let dht_at = SocketAddr::from((bind, 1));
+    while let Some(key) = next(keys) {
+        let mut answers = dht.get_peers(Id::from(key));
+        let mut left = MOST_FOUND;
+        while let Some(addresses) = future::block_on(answers.next()) {
+            for address in addresses.into_iter().take(left) {
+                left -= 1;
+                let Some(address) = address::referred(dht_at, address.into()) else { continue };
+                if found.send(Found { key, address }).is_err() {
+                    return;
+                }
+            }
+            waker.wake();
+            if left == 0 {
+                break;
+            }
+        }
+        log::debug!("DHT: {} addresses found", MOST_FOUND - left);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_id_has_its_own_key_and_a_name_has_none() {
+        let blake3 = ContentId::Blake3([7; 32]);
+        let sha256 = ContentId::Sha256([7; 32]);
+        assert_ne!(key(&blake3), key(&sha256));
+        assert_eq!(key(&blake3), key(&ContentId::parse(&blake3.to_string()).unwrap()));
+        assert_eq!(key(&ContentId::parse("film.mkv").unwrap()), None);
+        // So that no later version changes it unnoticed; docs/protocol.md has the same example.
+        let id = ContentId::Sha256(*b"CJP2P content id of 32 bytes, ok");
+        let shown: String = key(&id).unwrap().iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(shown, "ada7150cbdb5d17fe4e3932b59f6d6e2745f097e");
+    }
+
+    #[test]
+    fn built_in_nodes_are_left_out_where_no_built_in_peer_is_wanted() {
+        let with = |dht: Option<&'static str>, peers: Option<&'static str>| {
+            bootstrap(move |name| if name == "CJP2P_BOOTSTRAP" { peers } else { dht }.map(str::to_owned))
+        };
+        assert_eq!(with(None, None), DEFAULT_BOOTSTRAP_NODES);
+        assert_eq!(with(None, Some("127.0.0.1:1")), DEFAULT_BOOTSTRAP_NODES);
+        assert!(with(None, Some("")).is_empty());
+        assert!(with(Some(""), None).is_empty());
+        let named = ["127.0.0.1:7", "example.org:6881"];
+        assert_eq!(with(Some("127.0.0.1:7, example.org:6881"), Some("")), named);
+    }
+}

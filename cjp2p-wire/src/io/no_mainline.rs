@@ -1,0 +1,56 @@
+//! What stands in for the module of this name where the feature `dht` is off: there is no DHT to be joined.
+
+use std::io;
+use std::net::SocketAddr;
+
+use super::event_loop::Waker;
+use crate::content_id::ContentId;
+use crate::peers::announcements::Key;
+
+/// No id has a key.
+pub fn key(_: &ContentId) -> Option<Key> {
+    None
+}
+
+/// Never made.
+#[derive(Clone, Debug)]
+pub enum Entry {}
+
+/// Never made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// What was looked up.
+    pub key: Key,
+    /// Where a peer is said to be.
+    pub address: SocketAddr,
+}
+
+/// There is none.
+#[derive(Debug)]
+pub enum Mainline {}
+
+impl Mainline {
+    /// Never called.
+    ///
+    /// # Errors
+    ///
+    /// Never.
+    pub fn start(entry: Entry, _: Waker) -> io::Result<Mainline> {
+        match entry {}
+    }
+
+    /// Never called.
+    pub fn announce(&self, _: Key, _: u16) -> bool {
+        match *self {}
+    }
+
+    /// Never called.
+    pub fn look_up(&self, _: Key) {
+        match *self {}
+    }
+
+    /// Never called.
+    pub fn found(&self) -> impl Iterator<Item = Found> + '_ {
+        std::iter::empty()
+    }
+}

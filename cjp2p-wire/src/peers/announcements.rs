@@ -1,0 +1,213 @@
+//! Which ids to announce to the Mainline DHT, and when: a bounded list, worked off at a bounded pace.
+//!
+//! An announcement costs about a hundred datagrams and is forgotten by those it was made to after half an hour, so that a
+//! node can keep only so many ids announced. They are the ones asked for most, and of these the newest.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::time::Time;
+
+/// A place in the key space of the DHT.
+pub type Key = [u8; 20];
+
+/// An announcement is made again after this time. Nodes of the DHT keep one for about 30 minutes.
+pub const AGAIN_AFTER: Duration = Duration::from_secs(15 * 60);
+/// From one announcement to the next.
+pub const PACE: Duration = Duration::from_secs(2);
+/// Keys that are kept announced: what fits [`AGAIN_AFTER`] at [`PACE`].
+pub const MOST: usize = (AGAIN_AFTER.as_secs() / PACE.as_secs()) as usize;
+/// A key that was asked for oftener counts as if it was so often.
+const MOST_ASKED: u32 = 1 << 16;
+
+/// How much a key is worth announcing: how often it was asked for, then how late it came to be shared.
+type Rank = (u32, u64);
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    asked: u32,
+    /// Larger for what was shared later.
+    shared: u64,
+    due: Time,
+}
+
+impl Entry {
+    fn rank(&self) -> Rank {
+        (self.asked, self.shared)
+    }
+}
+
+/// See the [module](self).
+#[derive(Clone, Debug, Default)]
+pub struct Announcements {
+    entries: BTreeMap<Key, Entry>,
+    ranks: BTreeSet<(Rank, Key)>,
+    /// When each is due; of those due at the same time the highest rank is taken first, so it is kept turned round.
+    schedule: BTreeSet<(Time, std::cmp::Reverse<Rank>, Key)>,
+    shared: u64,
+    next_at: Time,
+}
+
+impl Announcements {
+    /// This key is shared from now on.
+    pub fn share(&mut self, key: Key) {
+        if !self.entries.contains_key(&key) {
+            self.shared += 1;
+            self.insert(key, Entry { asked: 0, shared: self.shared, due: Time::ZERO });
+        }
+    }
+
+    /// It is shared no more. Nothing can be taken back: the DHT forgets it by itself.
+    pub fn withdraw(&mut self, key: &Key) {
+        self.take(key);
+    }
+
+    /// This key, which is shared, was asked for.
+    pub fn asked(&mut self, key: Key) {
+        let mut entry = match self.take(&key) {
+            Some(entry) => entry,
+            // It was pushed out, or never had room.
+            None => Entry { asked: 0, shared: 0, due: Time::ZERO },
+        };
+        entry.asked = (entry.asked + 1).min(MOST_ASKED);
+        self.insert(key, entry);
+    }
+
+    /// When there is something to announce: [`Time::NEVER`] where there is nothing.
+    pub fn due(&self) -> Time {
+        self.schedule.first().map_or(Time::NEVER, |(at, ..)| self.next_at.max(*at))
+    }
+
+    /// What to announce now. It is due again after [`AGAIN_AFTER`], and counts as asked for half as often.
+    pub fn next(&mut self, now: Time) -> Option<Key> {
+        if self.due() > now {
+            return None;
+        }
+        let key = self.schedule.first()?.2;
+        let mut entry = self.take(&key)?;
+        self.next_at = now + PACE;
+        entry.due = now + AGAIN_AFTER;
+        entry.asked /= 2;
+        self.insert(key, entry);
+        Some(key)
+    }
+
+    /// How many are kept announced.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there is nothing to announce.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    fn take(&mut self, key: &Key) -> Option<Entry> {
+        let entry = self.entries.remove(key)?;
+        self.ranks.remove(&(entry.rank(), *key));
+        self.schedule.remove(&(entry.due, std::cmp::Reverse(entry.rank()), *key));
+        Some(entry)
+    }
+
+    /// Puts it in, and the least worth out where there is no more room.
+    fn insert(&mut self, key: Key, entry: Entry) {
+        self.entries.insert(key, entry);
+        self.ranks.insert((entry.rank(), key));
+        self.schedule.insert((entry.due, std::cmp::Reverse(entry.rank()), key));
+        if self.entries.len() > MOST
+            && let Some((_, least)) = self.ranks.first().copied()
+        {
+            self.take(&least);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(n: u32) -> Key {
+        let mut key = [0; 20];
+        key[..4].copy_from_slice(&n.to_be_bytes());
+        key
+    }
+
+    /// All that is announced until `end`, with the times.
+    fn run(announcements: &mut Announcements, from: Time, end: Time) -> Vec<(Time, Key)> {
+        let mut made = Vec::new();
+        let mut now = from;
+        while announcements.due().max(now) <= end {
+            now = announcements.due().max(now);
+            made.push((now, announcements.next(now).expect("it is due")));
+        }
+        made
+    }
+
+    #[test]
+    fn the_newest_come_first_at_a_steady_pace_and_again_before_they_are_forgotten() {
+        let mut announcements = Announcements::default();
+        for n in 0..3 {
+            announcements.share(key(n));
+        }
+        let made = run(&mut announcements, Time::ZERO, Time::ZERO + AGAIN_AFTER);
+        let keys: Vec<Key> = made.iter().map(|(_, key)| *key).collect();
+        assert_eq!(keys, [key(2), key(1), key(0), key(2)]);
+        assert!(made.windows(2).all(|two| two[1].0.since(two[0].0) >= PACE));
+        assert_eq!(made[3].0.since(made[0].0), AGAIN_AFTER);
+        // To be told again of what is shared already changes nothing.
+        announcements.share(key(1));
+        assert_eq!(announcements.len(), 3);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_what_nobody_asked_for_and_is_oldest() {
+        let mut announcements = Announcements::default();
+        let most = MOST as u32;
+        for n in 0..most {
+            announcements.share(key(n));
+        }
+        announcements.asked(key(0));
+        announcements.share(key(most));
+        announcements.share(key(most + 1));
+        assert_eq!(announcements.len(), MOST);
+        let made = run(&mut announcements, Time::ZERO, Time::ZERO + AGAIN_AFTER - PACE);
+        let keys: BTreeSet<Key> = made.iter().map(|(_, key)| *key).collect();
+        assert_eq!((made[0].1, keys.len()), (key(0), MOST), "asked for, so before the newest");
+        assert!(!keys.contains(&key(1)) && !keys.contains(&key(2)) && keys.contains(&key(3)));
+        // Who is asked for after it was pushed out comes back.
+        announcements.asked(key(1));
+        assert_eq!(announcements.len(), MOST);
+        assert_eq!(announcements.next(Time::ZERO + AGAIN_AFTER), Some(key(1)));
+    }
+
+    #[test]
+    fn what_is_withdrawn_is_not_announced() {
+        let mut announcements = Announcements::default();
+        announcements.share(key(1));
+        announcements.withdraw(&key(1));
+        announcements.withdraw(&key(2));
+        assert!(announcements.is_empty() && announcements.due() == Time::NEVER);
+        assert_eq!(announcements.next(Time::ZERO + AGAIN_AFTER), None);
+    }
+
+    #[test]
+    fn every_key_that_is_kept_is_announced_in_each_period_whatever_happens_meanwhile() {
+        let mut announcements = Announcements::default();
+        let mut random = fastrand::Rng::with_seed(7);
+        for n in 0..MOST as u32 {
+            announcements.share(key(n));
+        }
+        let mut last: BTreeMap<Key, Time> = BTreeMap::new();
+        let mut now = Time::ZERO;
+        for _ in 0..20 * MOST {
+            now = announcements.due().max(now);
+            let key = announcements.next(now).expect("it is due");
+            if let Some(before) = last.insert(key, now) {
+                let waited = now.since(before);
+                assert!(waited >= AGAIN_AFTER && waited < AGAIN_AFTER * 2, "{waited:?}");
+            }
+            announcements.asked(self::key(random.u32(0..MOST as u32)));
+        }
+        assert_eq!(last.len(), MOST);
+    }
+}

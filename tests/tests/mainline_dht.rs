@@ -1,0 +1,51 @@
+//! Finding who has something through the Mainline DHT, in a network of its nodes on loopback.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use cjp2p_tests::content;
+use cjp2p_tests::real::server::Server;
+use cjp2p_tests::real::tool;
+use mainline::Testnet;
+
+/// Nodes of the DHT beside ours.
+const NODES: usize = 50;
+
+#[test]
+fn what_nobody_known_has_is_found_through_the_dht() {
+    let dht = Testnet::builder(NODES).build().expect("a network of nodes");
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    fs::create_dir(path("share")).expect("a folder");
+    let bytes = content::bytes(6, 1 << 20);
+    fs::write(path("share").join("a"), &bytes).expect("a file");
+    let tool = |name: &str, state: &str| {
+        let mut command = tool(name, &path(state));
+        command.env("CJP2P_DHT_BOOTSTRAP", dht.bootstrap[..3].join(","));
+        command
+    };
+    let serve = tool("cjp2p-serve", "serve-state");
+    let server = Server::run(serve, "127.0.0.1:0", &path("share"), &["--dht"]);
+    for (nth, id) in server.ids("a").iter().enumerate() {
+        let begun = Instant::now();
+        // It is announced some time after it is shared, so the first attempts may be too early.
+        let found = loop {
+            let mut get = tool("cjp2p-get", &format!("get-state-{nth}"));
+            get.args(["--quiet", "--dht", "--listen", "127.0.0.1:0", "--timeout", "8s", id.as_str()]);
+            let asked = Instant::now();
+            let output = get.output().expect("cjp2p-get runs");
+            if output.status.success() {
+                assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
+                break output.stdout;
+            }
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(output.status.code(), Some(3), "{said}");
+            assert!(begun.elapsed() < Duration::from_secs(60), "{said}");
+        };
+        assert!(found == bytes);
+    }
+    // Who did not ask for the DHT is not told by it.
+    let mut get = tool("cjp2p-get", "other-state");
+    let output = get.args(["--quiet", "--timeout", "3s", &server.ids("a")[0]]).output().expect("it runs");
+    assert_eq!(output.status.code(), Some(3));
+}
