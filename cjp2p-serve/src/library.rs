@@ -31,7 +31,7 @@ use crate::workers::Workers;
 /// Files held open.
 pub(crate) const OPEN_FILES: usize = 64;
 /// Small reads take a piece of this many bytes into memory and are answered from it.
-pub(crate) const PIECE: usize = 32 << 10;
+pub(crate) const PIECE: usize = 16 << 10;
 /// Pieces kept in memory.
 pub(crate) const PIECES: usize = 256;
 /// Blocks of trees kept in memory, [`TREE_BLOCK`] bytes each.
