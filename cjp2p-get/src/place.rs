@@ -97,14 +97,6 @@ impl Places {
     }
 }
 
-/// The folder that a file is in.
-pub(crate) fn folder_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    }
-}
-
 impl Paths {
     fn new(target: PathBuf, unfinished: &Path, make_folders: bool) -> Paths {
         let with = |suffix: &str| {

@@ -20,7 +20,7 @@ use super::known_tree::KnownTree;
 use super::publish::{Excerpt, LastStep, SOMETHING_ELSE};
 use super::record::Record;
 use super::{Destination, Publication, judge, resume};
-use crate::place::{Paths, folder_of};
+use crate::place::Paths;
 use crate::ranges::Ranges;
 
 /// What a look at the files of a download brought.

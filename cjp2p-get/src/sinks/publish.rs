@@ -14,7 +14,7 @@ use rustix::fs::{Advice, CWD, RenameFlags, fadvise, renameat_with};
 use rustix::io::Errno;
 
 use super::excerpt;
-use crate::place::{Paths, folder_of};
+use crate::place::Paths;
 
 /// What to tell of a file that is in the way.
 pub(super) const SOMETHING_ELSE: &str = "is there already and something else";
