@@ -33,9 +33,9 @@ pub(crate) const OPEN_FILES: usize = 64;
 /// Small reads take a piece of this many bytes into memory and are answered from it.
 pub(crate) const PIECE: usize = 16 << 10;
 /// Pieces kept in memory.
-pub(crate) const PIECES: usize = 256;
+pub(crate) const PIECES: usize = 128;
 /// Blocks of trees kept in memory, [`TREE_BLOCK`] bytes each.
-pub(crate) const TREE_BLOCKS: usize = 512;
+pub(crate) const TREE_BLOCKS: usize = 256;
 /// Blocks of a tree given in one answer.
 const TREE_BLOCKS_AT_ONCE: u64 = 4;
 /// Jobs that the readers may have to do at a time.
