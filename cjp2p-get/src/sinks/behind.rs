@@ -178,7 +178,7 @@ mod tests {
             total += range.end - range.start;
             told.insert(range);
         }
-        assert_eq!(told, RangeSet::from_iter([0..64 * BLOCK as u64]));
+        assert!(told.contains(0..64 * BLOCK as u64));
         assert_eq!(total, 64 * BLOCK as u64, "nothing is told twice");
     }
 
