@@ -29,3 +29,13 @@ fn among_a_thousand_with_random_tables_a_source_is_found_with_few_datagrams() {
     all.sort_unstable();
     assert!(all[all.len() / 2] <= 60, "{all:?}");
 }
+
+#[test]
+#[ignore]
+fn debug() {
+    let network = random_tables(1, 1000, 50, 40, 10, ROUND_TRIP);
+    for n in 0..3 {
+        let node = &network.world.peer(cjp2p_tests::sim::search::address(n)).node;
+        eprintln!("{n} {:?} {:?}", node.sizes(), node.counters());
+    }
+}

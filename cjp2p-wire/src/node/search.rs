@@ -102,7 +102,7 @@ impl Search {
     }
 
     /// Whether any wait for this fetch.
-    fn has(&self, job: JobId) -> bool {
+    pub(super) fn has(&self, job: JobId) -> bool {
         self.known.get(&job).is_some_and(|known| !known.waiting.is_empty())
     }
 
@@ -121,6 +121,11 @@ impl Node {
             self.search.add(now, job, address, None);
             self.ask_known(now);
         }
+    }
+
+    /// Whether this peer was asked for content, or is to be asked now.
+    pub fn has_asked(&self, address: SocketAddr) -> bool {
+        self.asked.contains(&address)
     }
 
     /// Starts to look for those who have some content, without fetching it: see [`Fetch::offers`] of the job, which has no

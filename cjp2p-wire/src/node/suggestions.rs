@@ -200,10 +200,12 @@ impl Node {
             fetches.get(&one.job).is_some_and(|job| !job.fetch.is_over() && !job.fetch.knows(one.address))
         });
         suggestions.drop_spent();
+        let search = &self.search;
         let wants = |job, promise| {
-            fetches.get(&job).is_some_and(|job: &super::Job| match promise {
-                Promise::Content => job.fetch.wants_sources(),
-                Promise::Peer => job.fetch.lacks_sources(),
+            fetches.get(&job).is_some_and(|state: &super::Job| match promise {
+                Promise::Content => state.fetch.wants_sources(),
+                // Known peers are as likely to know somebody, and likelier to be there.
+                Promise::Peer => state.fetch.lacks_sources() && !search.has(job),
             })
         };
         if let Some(Suggestion { job, address, by, .. }) = suggestions.take(now, wants) {

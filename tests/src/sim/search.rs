@@ -80,7 +80,7 @@ impl Network {
     pub fn greet(&mut self, n: usize, others: &[usize]) {
         self.world.with_peer(address(n), |peer, now| {
             for &other in others {
-                peer.node.inquire(now, address(other), Question::Ping, false);
+                peer.node.inquire(now, address(other), Question::Peers, false);
                 peer.settle(now);
             }
         });

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::source::{SECOND_LOOK, Standing};
+use super::source::{ABSENCE_MEMORY, SECOND_LOOK, Standing};
 use super::{Block, Fetch};
 use crate::time::Time;
 
@@ -36,13 +36,13 @@ impl Fetch {
         })
     }
 
-    /// Asks a source that has nothing again after a while: it answers in full now that it knows us. What it named already
-    /// comes first.
+    /// Asks a source that has nothing again after a while: it answers in full now that it knows us. Whom it named already
+    /// come first, and whoever wants one source will hardly need more names; whoever looks for all wants them soon.
     pub fn look_again_later(&mut self, now: Time, address: SocketAddr) {
         if let Some(source) = self.sources.get_mut(&address)
             && source.standing == Standing::Absent
         {
-            source.next_probe = now + SECOND_LOOK;
+            source.next_probe = now + if self.looks_only { SECOND_LOOK } else { ABSENCE_MEMORY };
             self.wake_for(address);
         }
     }

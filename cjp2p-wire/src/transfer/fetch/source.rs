@@ -14,8 +14,8 @@ pub(crate) const REFUSAL_MEMORY: Duration = Duration::from_secs(1);
 pub(crate) const ABSENCE_MEMORY: Duration = Duration::from_secs(5);
 /// The longest of these pauses.
 pub(crate) const MAX_ABSENCE_MEMORY: Duration = Duration::from_secs(300);
-/// A peer that had nothing, and is worth a second look because it did not know us yet, is asked again after so long.
-pub(crate) const SECOND_LOOK: Duration = Duration::from_secs(1);
+/// Where all who have it are looked for: a peer that had nothing and did not know us yet is asked again after so long.
+pub(crate) const SECOND_LOOK: Duration = Duration::from_millis(500);
 /// When a peer that somebody else suggested is asked, after the first time; then never again until it answers.
 pub(crate) const SUGGESTED_RETRIES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(9)];
 /// The longest pause between questions to a peer that the user named.
