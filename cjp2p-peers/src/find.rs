@@ -26,6 +26,8 @@ use crate::cli::NetworkArgs;
 const FROM_TABLE: usize = 256;
 /// How long the DHT has to name somebody.
 const DHT_PATIENCE: Duration = Duration::from_secs(10);
+/// Who has not answered after this time will not.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// How often it is looked who has answered.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
@@ -53,7 +55,7 @@ struct Search {
     network: Network,
     job: JobId,
     wire_id: String,
-    asked: BTreeMap<SocketAddr, Asked>,
+    asked: BTreeMap<SocketAddr, (Asked, Time)>,
     printed: BTreeSet<SocketAddr>,
     dht: Option<Mainline>,
 }
@@ -151,7 +153,7 @@ impl Search {
             _ => node.add_source(event_loop.now(), self.job, address, suggested),
         }
         event_loop.drain(node, &mut Vec::new());
-        self.asked.insert(address, how);
+        self.asked.insert(address, (how, event_loop.now()));
     }
 
     /// Returns the signal that ended it early, if one did.
@@ -205,8 +207,8 @@ impl Search {
 
     fn found(&self, address: SocketAddr, peer: Option<Acquaintance>) -> String {
         match (self.asked.get(&address), peer.and_then(|peer| peer.named_by)) {
-            (Some(Asked::Table(_)), _) => "table".into(),
-            (Some(Asked::Now(origin)), _) => origin.to_string(),
+            (Some((Asked::Table(_), _)), _) => "table".into(),
+            (Some((Asked::Now(origin), _)), _) => origin.to_string(),
             (None, Some(by)) => Origin::Referral(by).to_string(),
             (None, None) => Origin::Incoming.to_string(),
         }
@@ -217,11 +219,14 @@ impl Search {
         let Network { event_loop, node, .. } = &self.network;
         let met: BTreeMap<SocketAddr, Acquaintance> =
             node.acquaintances().map(|peer| (peer.address, peer)).collect();
-        let silent =
-            self.asked.keys().filter(|address| node.has_asked(**address) && !met.contains_key(address));
-        let silent: Vec<SocketAddr> = silent.copied().collect();
+        let now = event_loop.now();
+        let is_silent = |(address, (_, since)): &(&SocketAddr, &(Asked, Time))| {
+            node.has_asked(**address) && !met.contains_key(address) && now.since(*since) >= PATIENCE
+        };
+        let silent: Vec<SocketAddr> =
+            self.asked.iter().filter(is_silent).map(|(address, _)| *address).collect();
         let origin = |address| match self.asked.get(&address) {
-            Some(Asked::Table(origin) | Asked::Now(origin)) => origin.clone(),
+            Some((Asked::Table(origin) | Asked::Now(origin), _)) => origin.clone(),
             None => {
                 let named_by = met.get(&address).and_then(|peer| peer.named_by);
                 named_by.map_or(Origin::Incoming, Origin::Referral)

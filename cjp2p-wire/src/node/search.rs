@@ -235,6 +235,9 @@ impl Node {
             }
             let pause = if state.fetch.lacks_sources() { KNOWN_PAUSE } else { KNOWN_PAUSE_WITH_SOURCES };
             self.search.on_asked(now, job, pause);
+            if !self.search.has(job) {
+                self.suggestions.look_again(now);
+            }
             self.open_source(now, job, address, suggested);
         }
     }

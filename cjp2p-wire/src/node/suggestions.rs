@@ -124,6 +124,11 @@ impl Suggestions {
         }
     }
 
+    /// Something changed that may make more of them of use.
+    pub(super) fn look_again(&mut self, now: Time) {
+        self.wake_at = self.wake_at.min(now);
+    }
+
     /// How many have not proved themselves, and how many wait.
     pub(super) fn lengths(&self) -> (usize, usize) {
         (self.unproved.len(), self.waiting.len())

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use cjp2p_wire::content_id::ContentId;
+use cjp2p_wire::message::MAX_IDS;
 use cjp2p_wire::node::Question;
 use cjp2p_wire::transfer::blobs::JobId;
 
@@ -96,6 +97,13 @@ impl Network {
         });
     }
 
+    /// Drops what the peers reported, which takes memory.
+    fn forget_events(&mut self) {
+        for n in 0..self.peers {
+            self.world.with_peer(address(n), |peer, _| peer.events = Vec::new());
+        }
+    }
+
     /// Adds somebody who knows `known`, and looks for a content.
     pub fn ask(&mut self, known: &[usize], content: usize) -> (SocketAddr, JobId) {
         let asker = address(self.peers + 1000 + self.askers);
@@ -155,15 +163,24 @@ pub fn random_tables(
         network.greet(n, &others);
         network.world.run_for(Duration::from_millis(1));
         tables.push(others);
+        if n % 1000 == 999 {
+            network.forget_events();
+        }
     }
     network.world.run_for(Duration::from_secs(1));
+    let mut shared = vec![Vec::new(); peers];
     for content in 0..contents {
         let id = network.contents[content].id().clone();
         for holder in network.pick(holders) {
             network.share(holder, content);
-            network.tell(holder, &tables[holder], std::slice::from_ref(&id));
+            shared[holder].push(id.clone());
         }
     }
+    for (n, ids) in shared.iter().enumerate().filter(|(_, ids)| !ids.is_empty()) {
+        // As many as are told at once.
+        network.tell(n, &tables[n], &ids[..ids.len().min(MAX_IDS)]);
+    }
     network.world.run_for(Duration::from_secs(1));
+    network.forget_events();
     network
 }
