@@ -54,9 +54,10 @@ fn a_chain_is_followed_through_loss_too() {
 #[test]
 fn among_a_thousand_with_random_tables_a_source_is_found_with_few_datagrams() {
     let mut all = Vec::new();
-    for seed in 0..3 {
-        let mut network = random_tables(seed, 1000, 50, 40, 10, ROUND_TRIP);
-        for content in 0..40 {
+    for seed in 0..2 {
+        // Both know each other when one has greeted the other, so each knows about 50.
+        let mut network = random_tables(seed, 1000, 25, 50, 10, ROUND_TRIP);
+        for content in 0..50 {
             let known = network.pick(50);
             let found = network.search(&known, content, seconds(30));
             all.push(found.map_or(u64::MAX, |found| found.datagrams));
@@ -64,6 +65,7 @@ fn among_a_thousand_with_random_tables_a_source_is_found_with_few_datagrams() {
     }
     all.sort_unstable();
     assert!(all[all.len() / 2] <= 60 && all[all.len() * 9 / 10] <= 120, "{all:?}");
+    assert!(all.iter().all(|datagrams| *datagrams < u64::MAX), "some found nobody: {all:?}");
 }
 
 #[test]
@@ -102,8 +104,11 @@ fn who_looks_only_fetches_nothing_and_hears_of_all_who_have_it() {
     assert!(offers.values().all(|length| *length == Some(network.contents[0].length())));
     assert!(network.world.peer(asker).fetched(job).is_empty());
     assert!(network.world.traffic(asker).bytes_in < 200_000);
-    let named = node.acquaintances().filter(|peer| holders.contains(&peer.address));
-    assert!(named.clone().count() == 6 && named.filter(|peer| peer.named_by.is_some()).count() >= 5);
+    let found = node.acquaintances().filter(|peer| holders.contains(&peer.address));
+    assert!(
+        found.filter(|peer| peer.named_by.is_some()).count() >= 5,
+        "the first was known, and the others named"
+    );
 }
 
 /// One that has nothing, asked about content by a peer that has greeted it.

@@ -145,7 +145,8 @@ pub fn chain(seed: u64, peers: usize, round_trip: Duration) -> Network {
     network
 }
 
-/// Peers that know `table` others each, at random. Each content is on `holders` of them, who tell those that they know.
+/// Peers that greet `table` others each, at random, and so know about twice as many. Each content is on `holders` of them, who
+/// tell those that they greeted.
 pub fn random_tables(
     seed: u64,
     peers: usize,
