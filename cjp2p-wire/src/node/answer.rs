@@ -138,7 +138,7 @@ impl Node {
                 Message::PleaseSendContent(request) if self.serves_now(now, from, request) => {
                     self.queue_content(from, request);
                 }
-                Message::PleaseSendContent(request) => self.refer(now, from, &request.id),
+                Message::PleaseSendContent(request) => self.refer(now, from, &request.id, request.length),
                 Message::PleaseListContent if self.config.answers && self.config.lists => {
                     self.lists_wanted.insert(from);
                 }
@@ -306,13 +306,14 @@ impl Node {
         }
     }
 
-    /// Answers that others may have what is not given here.
-    pub(super) fn refer(&mut self, now: Time, from: SocketAddr, wire_id: &str) {
+    /// Answers that others may have what is not given here, of which `length` bytes were asked for.
+    pub(super) fn refer(&mut self, now: Time, from: SocketAddr, wire_id: &str, length: u64) {
         let Ok(id) = ContentId::parse(wire_id) else { return };
         let asks_for_peers = self.contacts.get(from).is_some_and(|contact| contact.asks_for_peers);
         let at_random = if asks_for_peers { 0 } else { MAX_REFERRED };
         let peers = self.referred_for(now, from, &id, MAX_REFERRED, at_random);
-        if self.config.answers {
+        // Who asks for a byte only wants to know who has it.
+        if self.config.answers && length > 1 {
             self.whereabouts.note(now, &id, from);
         }
         let mut encoder = Encoder::new();

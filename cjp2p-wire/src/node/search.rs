@@ -58,9 +58,7 @@ impl Search {
     pub(super) fn len(&self) -> usize {
         self.known.values().map(|known| known.waiting.len()).sum()
     }
-}
 
-impl Search {
     /// Notes a known peer, to be asked when its turn comes; before the others where it was named for this very content.
     /// Returns whether it did not wait already.
     fn add(&mut self, now: Time, job: JobId, address: SocketAddr, suggested: Option<Promise>) -> bool {
@@ -83,6 +81,15 @@ impl Search {
         true
     }
 
+    /// Has one that waits asked before the others. Returns whether it waits.
+    fn promote(&mut self, job: JobId, address: SocketAddr) -> bool {
+        let Some(known) = self.known.get_mut(&job) else { return false };
+        let place = known.waiting.iter().position(|(waiting, _)| *waiting == address);
+        let Some(entry) = place.and_then(|place| known.waiting.remove(place)) else { return false };
+        known.waiting.push_front(entry);
+        true
+    }
+
     /// Takes out one whose turn it is.
     fn take(&mut self, now: Time) -> Option<(JobId, SocketAddr, bool)> {
         let due = |known: &Known| !known.waiting.is_empty() && known.next_at <= now;
@@ -94,9 +101,9 @@ impl Search {
     /// Notes that one was asked.
     fn on_asked(&mut self, now: Time, job: JobId, pause: Duration) {
         if let Some(known) = self.known.get_mut(&job) {
-            match known.at_once.checked_sub(1) {
-                Some(left) => known.at_once = left,
-                None => known.next_at = now + pause,
+            known.at_once = known.at_once.saturating_sub(1);
+            if known.at_once == 0 {
+                known.next_at = now + pause;
             }
         }
     }
@@ -213,6 +220,9 @@ impl Node {
         if self.fetches.get(&job).is_none_or(|job| job.fetch.is_over() || job.fetch.knows(address)) {
             return false;
         }
+        if promise == Promise::Content && self.search.promote(job, address) {
+            return true;
+        }
         match self.contacts.get(address) {
             Some(contact) if contact.is_shunned() => false,
             Some(contact) if contact.is_proved() => self.search.add(self.now, job, address, Some(promise)),
@@ -240,5 +250,66 @@ impl Node {
             }
             self.open_source(now, job, address, suggested);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const JOB: JobId = JobId(1);
+
+    fn peer(n: u8) -> SocketAddr {
+        SocketAddr::from(([192, 0, 2, n], 24254))
+    }
+
+    /// Who is asked until this time, and when, in milliseconds.
+    fn asked(search: &mut Search, end: u64) -> Vec<(u64, SocketAddr)> {
+        let mut asked = Vec::new();
+        for ms in 0..end {
+            let now = Time::from_millis(ms);
+            assert!(ms == 0 || search.next_at() >= now, "it was to be asked before");
+            while let Some((job, address, _)) = search.take(now) {
+                asked.push((ms, address));
+                search.on_asked(now, job, KNOWN_PAUSE);
+            }
+        }
+        asked
+    }
+
+    #[test]
+    fn known_peers_are_asked_in_order_a_few_at_once_and_the_rest_at_a_pace() {
+        let mut search = Search::default();
+        for n in 0..12 {
+            assert!(search.add(Time::ZERO, JOB, peer(n), None));
+        }
+        assert!(!search.add(Time::ZERO, JOB, peer(3), None), "it waits already");
+        let expected: Vec<(u64, SocketAddr)> =
+            (0..12).map(|n| (25 * u64::from(n).saturating_sub(KNOWN_AT_ONCE as u64 - 1), peer(n))).collect();
+        assert_eq!(asked(&mut search, 500), expected);
+        assert_eq!((search.len(), search.next_at()), (0, Time::NEVER));
+    }
+
+    #[test]
+    fn who_is_named_for_the_very_content_comes_first() {
+        let mut search = Search::default();
+        for n in 0..3 {
+            search.add(Time::ZERO, JOB, peer(n), None);
+        }
+        search.add(Time::ZERO, JOB, peer(3), Some(Promise::Peer));
+        search.add(Time::ZERO, JOB, peer(4), Some(Promise::Content));
+        assert!(search.promote(JOB, peer(2)) && !search.promote(JOB, peer(9)));
+        let order: Vec<SocketAddr> = asked(&mut search, 1).into_iter().map(|(_, peer)| peer).collect();
+        assert_eq!(order, [2, 4, 0, 1, 3].map(peer));
+    }
+
+    #[test]
+    fn however_many_are_named_few_wait() {
+        let mut search = Search::default();
+        for n in 0..20_000u32 {
+            let address = SocketAddr::from((std::net::Ipv4Addr::from_bits(n), 1024));
+            search.add(Time::ZERO, JobId(n % 50), address, Some(Promise::Content));
+        }
+        assert_eq!(search.len(), MAX_KNOWN_WAITING);
     }
 }

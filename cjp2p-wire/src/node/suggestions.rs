@@ -258,3 +258,104 @@ impl Node {
         self.asked.remove(&address);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const JOB: JobId = JobId(1);
+
+    fn peer(n: u32) -> SocketAddr {
+        SocketAddr::from((std::net::Ipv4Addr::from_bits(0x1400_0000 + (n << 8)), 24254))
+    }
+
+    /// What the peer `by`, so many milliseconds away, says of another.
+    fn said(by: u32, named: u32, promise: Promise, ms: u64) -> Suggestion {
+        let near = Duration::from_millis(ms);
+        Suggestion { job: JOB, address: peer(named), by: Some(peer(by)), promise, near }
+    }
+
+    /// Who is tried, one after another as fast as may be.
+    fn tried(suggestions: &mut Suggestions) -> Vec<SocketAddr> {
+        let mut tried = Vec::new();
+        let mut now = Time::ZERO;
+        while suggestions.has(JOB) {
+            tried.extend(suggestions.take(now, |_, _| true).map(|one| one.address));
+            now = now + Duration::from_secs(1) / SUGGESTIONS_PER_SECOND;
+        }
+        tried
+    }
+
+    #[test]
+    fn those_named_for_the_content_come_first_then_the_nearer_ones() {
+        let mut suggestions = Suggestions::default();
+        for one in [
+            said(1, 11, Promise::Peer, 1),
+            said(2, 12, Promise::Content, 90),
+            said(3, 13, Promise::Content, 20),
+            said(4, 14, Promise::Peer, 50),
+            said(5, 14, Promise::Content, 30),
+        ] {
+            suggestions.add(one);
+        }
+        assert_eq!(tried(&mut suggestions), [13, 14, 12, 11].map(peer));
+    }
+
+    #[test]
+    fn whoever_names_many_takes_turns_with_the_others() {
+        let mut suggestions = Suggestions::default();
+        for n in 0..40 {
+            assert!(suggestions.add(said(1, 100 + n, Promise::Content, 1)));
+        }
+        for n in 0..3 {
+            suggestions.add(said(2, 200 + n, Promise::Content, 90));
+        }
+        let tried = tried(&mut suggestions);
+        let of_other = |n: u32| tried.iter().position(|address| *address == peer(200 + n));
+        assert_eq!([0, 1, 2].map(of_other), [Some(1), Some(3), Some(5)]);
+        assert_eq!(tried.len(), 43);
+    }
+
+    #[test]
+    fn where_there_is_no_room_one_of_those_who_named_most_makes_it() {
+        let mut suggestions = Suggestions::default();
+        let liars = (MAX_SUGGESTIONS as u32).div_ceil(MAX_SUGGESTIONS_EACH) + 4;
+        for n in 0..2 * MAX_SUGGESTIONS_EACH {
+            for liar in 0..liars {
+                suggestions.add(said(liar, 1000 + liar * 1000 + n, Promise::Content, 1));
+            }
+        }
+        assert_eq!(suggestions.lengths().1, MAX_SUGGESTIONS);
+        assert!(!suggestions.add(said(900, 900_000, Promise::Peer, 1)), "it promises less than all others");
+        assert!(suggestions.add(said(901, 900_001, Promise::Content, 1)));
+        assert_eq!(suggestions.lengths().1, MAX_SUGGESTIONS);
+        let given: BTreeMap<_, usize> =
+            suggestions.waiting.iter().fold(BTreeMap::new(), |mut counts, one| {
+                *counts.entry(one.by).or_default() += 1;
+                counts
+            });
+        assert!(given.values().all(|&count| count <= MAX_SUGGESTIONS_EACH as usize));
+        assert_eq!(given.get(&Some(peer(901))), Some(&1));
+    }
+
+    #[test]
+    fn of_those_merely_named_as_peers_so_many_are_tried_and_no_more() {
+        let mut suggestions = Suggestions::default();
+        let mut tried = 0;
+        for round in 0..20 {
+            for n in 0..40 {
+                suggestions.add(said(round, 1000 * (round + 1) + n, Promise::Peer, 1));
+            }
+            suggestions.drop_spent();
+            let mut now = Time::from_millis(u64::from(round) * 100_000);
+            while suggestions.has(JOB) && suggestions.has_tries_left(JOB, Promise::Peer) {
+                tried += u32::from(suggestions.take(now, |_, _| true).is_some());
+                now = now + Duration::from_secs(1);
+            }
+        }
+        assert_eq!(tried, MAX_PEERS_TRIED);
+        assert!(suggestions.has_tries_left(JOB, Promise::Content));
+        suggestions.forget(JOB);
+        assert!(suggestions.has_tries_left(JOB, Promise::Peer) && suggestions.given.is_empty());
+    }
+}

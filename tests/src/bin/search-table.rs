@@ -40,9 +40,8 @@ fn main() {
         }
     }
     println!(
-        "\nWhere a single one of all peers has a content and {} greeted peers know, most searches end in vain: then others who\n\
-         ask on leave traces, or the DHT helps.\n",
-        GREETED
+        "\nThe same where a single one of all peers has a content, and only those {GREETED} whom it greeted know. The rarer it is, the more\n\
+         must be asked: a search of this kind is no index of the world, which is what the DHT is for.\n"
     );
     println!("| peers | found within 30 s | median datagrams of those |");
     println!("|---|---|---|");
