@@ -244,9 +244,13 @@ impl Getter {
         self.store.insert(fetch, &job.id, destination, done);
         self.by_fetch.insert(fetch, number);
         self.event_loop.drain(&mut self.node, &mut self.events);
-        let peers: Vec<_> = self.peers.iter().map(|(address, peer)| (address, peer.suggested)).collect();
+        let peers: Vec<_> = self.peers.others().map(|(address, peer)| (address, peer.suggested)).collect();
         for (address, suggested) in peers {
             self.node.add_source(self.event_loop.now(), fetch, address, suggested);
+            self.event_loop.drain(&mut self.node, &mut self.events);
+        }
+        for &address in self.peers.nearest() {
+            self.node.add_known(self.event_loop.now(), fetch, address);
             self.event_loop.drain(&mut self.node, &mut self.events);
         }
     }

@@ -117,16 +117,16 @@ pub(crate) fn write_line(line: &str) -> Result<(), ToolError> {
     writeln!(out, "{line}").and_then(|()| out.flush()).map_err(ToolError::output)
 }
 
-struct Network {
-    event_loop: EventLoop,
-    node: Node,
+pub(crate) struct Network {
+    pub(crate) event_loop: EventLoop,
+    pub(crate) node: Node,
     /// Questions answered.
     answered: usize,
     silent: Vec<SocketAddr>,
 }
 
 impl Network {
-    fn start(args: &NetworkArgs) -> Result<Network, ToolError> {
+    pub(crate) fn start(args: &NetworkArgs) -> Result<Network, ToolError> {
         let failure = |what: &str, error: io::Error| ToolError::failure(format!("{what}: {error}"));
         let signals = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
         let signals = Signals::take_over(&signals).map_err(|error| failure("signals", error))?;
@@ -202,7 +202,7 @@ impl Network {
 }
 
 /// This tool shares nothing and fetches nothing.
-struct NothingShared;
+pub(crate) struct NothingShared;
 
 impl Library for NothingShared {
     fn read(&mut self, _: &ContentId, _: u64, _: usize, _: &mut Vec<u8>) -> Read {

@@ -9,6 +9,7 @@ pub mod liars;
 pub mod link;
 pub mod memory;
 pub mod peer;
+pub mod search;
 pub mod swarm;
 pub mod tcp;
 pub mod world;
