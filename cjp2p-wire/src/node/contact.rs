@@ -25,6 +25,9 @@ pub(super) struct Contact {
     /// What it wants returned beside every message, as JSON.
     pub(super) cookie: Option<Box<str>>,
     proved_at: Option<Time>,
+    first_proved: Option<Time>,
+    /// When it last sent some of what we asked for.
+    pub(super) useful_at: Option<Time>,
     /// When it last returned our cookie in a `ReturnedMessage`.
     returned_at: Option<Time>,
     /// It was asked to return our cookie beside the one it wants from us: some nodes keep ours only then.
@@ -46,7 +49,8 @@ pub(super) struct Contact {
     /// Datagrams sent to it while it was only suggested, and when the last of them was.
     pub(super) unproved_datagrams: u32,
     pub(super) disturbed_at: Time,
-    pub(super) path: Option<AskedPath>,
+    /// Boxed: most contacts are those who ask us, and have none.
+    pub(super) path: Option<Box<AskedPath>>,
     round_trip: Option<Duration>,
 }
 
@@ -56,6 +60,8 @@ impl Contact {
             last_heard: None,
             cookie: None,
             proved_at: None,
+            first_proved: None,
+            useful_at: None,
             returned_at: None,
             was_asked: false,
             returns_always: false,
@@ -129,8 +135,10 @@ pub struct Acquaintance {
     pub last_heard: Time,
     /// The round trip, where it was measured.
     pub round_trip: Option<Duration>,
-    /// Whether it proved its address.
-    pub proved: bool,
+    /// Since when it has proved its address; `None` where it never did.
+    pub proved_since: Option<Time>,
+    /// When it last sent some of what we asked for.
+    pub last_useful: Option<Time>,
     /// Whether it sent what is provably wrong.
     pub misbehaved: bool,
     /// Whether it was named by a stranger.
@@ -229,6 +237,7 @@ impl Contacts {
     pub(super) fn on_always_returned(&mut self, now: Time, address: SocketAddr, current: bool) {
         let contact = self.entry(address);
         contact.proved_at = Some(now);
+        contact.first_proved.get_or_insert(now);
         contact.last_heard = Some(now);
         // What came back at once, from a peer that did not know us, need not have been kept.
         if contact.was_asked {
@@ -248,6 +257,7 @@ impl Contacts {
             contact.cookie = None;
         }
         contact.proved_at = Some(now);
+        contact.first_proved.get_or_insert(now);
         contact.last_heard = Some(now);
         contact.returned_at = Some(now);
     }
@@ -260,12 +270,13 @@ impl Contacts {
 
     pub(super) fn acquaintances(&self) -> impl Iterator<Item = Acquaintance> + '_ {
         self.iter().filter(|(_, contact)| !contact.is_us).filter_map(|(address, contact)| {
-            let measured = contact.path.as_ref().and_then(AskedPath::round_trip);
+            let measured = contact.path.as_ref().and_then(|path| path.round_trip());
             Some(Acquaintance {
                 address,
                 last_heard: contact.last_heard?,
                 round_trip: measured.or(contact.round_trip),
-                proved: contact.is_proved(),
+                proved_since: contact.first_proved,
+                last_useful: contact.useful_at,
                 misbehaved: contact.banned,
                 suggested: contact.suggested,
             })

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::Node;
+use crate::peers::address;
 use crate::peers::neighbourhoods::Neighbourhoods;
 use crate::time::Time;
 use crate::transfer::blobs::JobId;
@@ -99,6 +100,16 @@ impl Suggestions {
 }
 
 impl Node {
+    /// Adds peers that `by` named as possible sources of what `job` fetches, as far as it may send us to them. They are asked
+    /// sparingly, when their turn comes.
+    pub fn add_suggestions(&mut self, now: Time, job: JobId, by: SocketAddr, peers: &[SocketAddr]) {
+        self.enter(now);
+        for peer in peers.iter().filter_map(|&peer| address::referred(by, peer)) {
+            self.suggestions.add(job, Some(by), peer);
+        }
+        self.follow_suggestions(now);
+    }
+
     /// Tries the suggested addresses whose time has come.
     pub(super) fn follow_suggestions(&mut self, now: Time) {
         if now < self.suggestions.next_at() {
