@@ -8,6 +8,7 @@ pub mod hostile;
 pub mod liars;
 pub mod link;
 pub mod memory;
+pub mod nat;
 pub mod peer;
 pub mod swarm;
 pub mod tcp;
@@ -15,5 +16,6 @@ pub mod world;
 
 pub use link::Link;
 pub use memory::{MemoryBlobs, Original};
+pub use nat::NatKind;
 pub use peer::Peer;
 pub use world::{Citizen, Outbox, World};
