@@ -1,13 +1,16 @@
 //! Sees ids to their end: starts fetches, drives the node, and takes what threads and the node report.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod from_time_to_time;
+
+use std::collections::BTreeMap;
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::io::event_loop::{EventLoop, Waker};
 use cjp2p_wire::io::random;
-use cjp2p_wire::node::{Config, Event, Node};
+use cjp2p_wire::node::{Answer, Config, Event, Node};
 use cjp2p_wire::time::Time;
 use cjp2p_wire::tool::args::LockMode;
 use cjp2p_wire::tool::progress::Progress;
@@ -17,6 +20,7 @@ use cjp2p_wire::transfer::fetch::{Failure, FetchEvent, Resume};
 use nix::sys::signal::Signal;
 
 use crate::cli::{Cli, TOOL};
+use crate::exchange::Exchange;
 use crate::ids::{Ids, Next};
 use crate::job::{Job, Limits, Outcome, Step, failure};
 use crate::peers::Peers;
@@ -55,11 +59,13 @@ pub(crate) struct Getter {
     hashing: Tasks<Outcome>,
     peers: Peers,
     search: Search,
+    exchange: Exchange,
     places: Places,
     outlet: Option<Outlet>,
     report: Report,
     progress: Progress,
     shown_at: Time,
+    noted_at: Time,
     /// Bytes of the ids that are done.
     finished: u64,
     limits: Limits,
@@ -97,6 +103,7 @@ impl Getter {
         let waker = event_loop.waker();
         Ok(Getter {
             search,
+            exchange: Exchange::default(),
             node,
             events: Vec::new(),
             store: Store::default(),
@@ -113,6 +120,7 @@ impl Getter {
             report: Report::new(cli.json),
             progress: cli.progress.start(TOOL, &cli.log),
             shown_at: Time::ZERO,
+            noted_at: Time::ZERO,
             finished: 0,
             limits: Limits { timeout: cli.timeout, stall: cli.stall },
             ranges: Ranges::new(cli.ranges),
@@ -154,12 +162,14 @@ impl Getter {
             let waits = !self.peers.is_nobody();
             self.search.turn(self.event_loop.now(), &self.node, self.jobs.values(), waits);
             self.show_progress_sometimes();
+            self.note_sources_sometimes();
             self.peers.save_sometimes(&self.event_loop, &self.node);
         }
     }
 
     /// Writes down what is needed to go on later, and whom we met.
     pub(crate) fn save(&mut self) {
+        self.note_sources();
         self.store.abandon_all();
         self.peers.save_at_end(&self.event_loop, &self.node);
     }
@@ -210,7 +220,7 @@ impl Getter {
             (Some(Outlet::Whole(temporary)), _) => Box::new(temporary),
             _ => return Ok(()),
         };
-        self.begin_fetch(number, destination, None);
+        self.begin_fetch(number, destination, None, Vec::new());
         Ok(())
     }
 
@@ -232,8 +242,16 @@ impl Getter {
         }
     }
 
-    fn begin_fetch(&mut self, number: u64, destination: Box<dyn Destination>, resume: Option<Resume>) {
+    /// `remembered`: whom to ask beside everybody known, and whether only sparingly.
+    fn begin_fetch(
+        &mut self,
+        number: u64,
+        destination: Box<dyn Destination>,
+        resume: Option<Resume>,
+        remembered: Vec<(SocketAddr, bool)>,
+    ) {
         let Some(job) = self.jobs.get_mut(&number) else { return };
+        job.remembered = remembered.len();
         let done = resume.as_ref().map(|resume| resume.done.clone()).unwrap_or_default();
         job.resumed = done.total();
         self.progress.add_there(job.resumed);
@@ -244,8 +262,8 @@ impl Getter {
         self.store.insert(fetch, &job.id, destination, done);
         self.by_fetch.insert(fetch, number);
         self.event_loop.drain(&mut self.node, &mut self.events);
-        let peers: Vec<_> = self.peers.others().map(|(address, peer)| (address, peer.suggested)).collect();
-        for (address, suggested) in peers {
+        let others: Vec<_> = self.peers.others().map(|(address, peer)| (address, peer.suggested)).collect();
+        for (address, suggested) in remembered.into_iter().chain(others) {
             self.node.add_source(self.event_loop.now(), fetch, address, suggested);
             self.event_loop.drain(&mut self.node, &mut self.events);
         }
@@ -333,7 +351,8 @@ impl Getter {
                 self.complete(number, true)
             }
             Prepared::Ready(partial, resume) => {
-                self.begin_fetch(number, partial, resume);
+                let remembered = self.peers.add_remembered(partial.sources());
+                self.begin_fetch(number, partial, resume, remembered);
                 Ok(())
             }
             Prepared::Busy if self.lock == LockMode::Wait => {
@@ -354,9 +373,14 @@ impl Getter {
     fn take_events(&mut self) -> Result<(), ToolError> {
         while !self.events.is_empty() {
             for event in std::mem::take(&mut self.events) {
-                let Event::Fetch(fetch, event) = event else { continue };
-                if let Some(&number) = self.by_fetch.get(&fetch) {
-                    self.on_fetch_event(number, fetch, event)?;
+                match event {
+                    Event::Fetch(fetch, event) => {
+                        if let Some(&number) = self.by_fetch.get(&fetch) {
+                            self.on_fetch_event(number, fetch, event)?;
+                        }
+                    }
+                    Event::Answer { from, answer: Answer::Peers(peers), .. } => self.on_peers(from, &peers),
+                    Event::Answer { .. } | Event::Unanswered(_) | Event::PathOpened(_) => {}
                 }
             }
         }
@@ -385,15 +409,16 @@ impl Getter {
                     self.tasks.run(move || Outcome::Published(number, publication()));
                 }
             }
-            FetchEvent::Misbehaved(..) => {}
+            FetchEvent::Misbehaved(address, _) => self.store.forget_source(fetch, address),
             FetchEvent::Failed(Failure::Destination(error)) => {
                 let error = self.store.failure(fetch, error);
                 self.fail(number, &error)?;
             }
             FetchEvent::Failed(why) => {
                 let kept = self.store.abandon(fetch);
-                let error =
-                    failure(&why, &self.limits, &self.ranges, self.peers.iter().count(), kept.as_deref());
+                let remembered = self.jobs.get(&number).map_or(0, |job| job.remembered);
+                let asked = self.peers.iter().count() + remembered;
+                let error = failure(&why, &self.limits, &self.ranges, asked, kept.as_deref());
                 self.fail(number, &error)?;
             }
         }
@@ -448,39 +473,13 @@ impl Getter {
         if !self.peers.is_nobody() || self.search.is_on() {
             return Ok(());
         }
-        let waiting = self.jobs.iter().filter(|(_, job)| matches!(job.step, Step::Fetching(_)));
+        let is_alone = |job: &Job| matches!(job.step, Step::Fetching(_)) && job.remembered == 0;
+        let waiting = self.jobs.iter().filter(|(_, job)| is_alone(job));
         let waiting: Vec<u64> = waiting.map(|(&number, _)| number).collect();
         for number in waiting {
             let message = "nobody to ask: the peer table is empty, and no peer that was named has an address";
             self.fail(number, &ToolError::new(Exit::NoSource, message))?;
         }
         Ok(())
-    }
-
-    fn show_progress_sometimes(&mut self) {
-        let now = self.event_loop.now();
-        if now.since(self.shown_at) >= LOOK_EVERY {
-            self.shown_at = now;
-            self.show_progress();
-        }
-    }
-
-    fn show_progress(&mut self) {
-        let mut done = self.finished;
-        let mut total = self.ids_ended.then_some(self.finished);
-        let mut sources = BTreeSet::new();
-        for job in self.jobs.values() {
-            let progress = match job.step {
-                Step::Fetching(fetch) | Step::Judging(fetch) => self.node.progress(fetch).unwrap_or_default(),
-                Step::Publishing(_) => job.last,
-                Step::Preparing | Step::Locked(_) => Default::default(),
-            };
-            done += progress.done;
-            total = total.zip(progress.wanted).map(|(total, wanted)| total + wanted);
-            if let Some(fetch) = job.fetch().and_then(|fetch| self.node.fetch(fetch)) {
-                sources.extend(fetch.serving());
-            }
-        }
-        self.progress.update(done, total, sources.len());
     }
 }

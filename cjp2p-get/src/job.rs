@@ -22,6 +22,8 @@ pub(crate) struct Job {
     pub(crate) paths: Option<Paths>,
     pub(crate) step: Step,
     pub(crate) started: Time,
+    /// Peers that an interrupted download had it from, beside those that are asked for everything.
+    pub(crate) remembered: usize,
     /// Bytes that an interrupted download had.
     pub(crate) resumed: u64,
     /// How far it was when the fetch ended.
@@ -56,7 +58,7 @@ pub(crate) enum Outcome {
 impl Job {
     pub(crate) fn new(id: ContentId, paths: Option<Paths>, now: Time) -> Job {
         let last = Progress::default();
-        Job { id, paths, step: Step::Preparing, started: now, resumed: 0, last, length: None }
+        Job { id, paths, step: Step::Preparing, started: now, remembered: 0, resumed: 0, last, length: None }
     }
 
     /// The fetch, once there is one.

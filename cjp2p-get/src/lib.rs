@@ -2,6 +2,7 @@
 //! anybody may have damaged can be tested from outside.
 
 mod cli;
+mod exchange;
 mod getter;
 mod ids;
 mod job;

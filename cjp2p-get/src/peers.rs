@@ -1,6 +1,7 @@
-//! Whom to ask: peers that were named, the best of the table, and the bootstrap list; and the table afterwards.
+//! Whom to ask: peers that were named, the best of the table, and the bootstrap list, and those remembered beside a partial
+//! download; and the table afterwards.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -10,12 +11,17 @@ use cjp2p_wire::node::Node;
 use cjp2p_wire::peers::peer::Origin;
 use cjp2p_wire::time::Time;
 
+use crate::sinks::sources::Sources;
+
 /// Peers of the table that are asked.
 const FROM_TABLE: usize = 64;
 /// How often the table is written.
 const SAVE_EVERY: Duration = Duration::from_secs(60);
 /// Who has not answered after this time will not.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Who was not seen to send for longer than this, in milliseconds, may be somebody else by now.
+const STALE_MS: u64 = 7 * 24 * 3600 * 1000;
 
 /// A peer to ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,13 +39,21 @@ pub(crate) struct Peers {
     known: BTreeMap<SocketAddr, Peer>,
     /// Those of them that proved themselves some time, and were not named: nearest first.
     nearest: Vec<SocketAddr>,
+    /// Those that were found beside partial downloads.
+    remembered: BTreeSet<SocketAddr>,
     saved_at: Time,
 }
 
 impl Peers {
     /// Those that were named, and those of the table.
     pub(crate) fn new(file: Option<PeerFile>, named: Vec<(SocketAddr, Origin)>) -> Peers {
-        let mut peers = Peers { file, known: BTreeMap::new(), nearest: Vec::new(), saved_at: Time::ZERO };
+        let mut peers = Peers {
+            file,
+            known: BTreeMap::new(),
+            nearest: Vec::new(),
+            remembered: BTreeSet::new(),
+            saved_at: Time::ZERO,
+        };
         peers.read_table();
         peers.nearest.retain(|address| !named.iter().any(|(named, _)| named == address));
         for (address, origin) in named {
@@ -92,6 +106,17 @@ impl Peers {
         self.known.entry(address).or_insert(peer);
     }
 
+    /// Takes in those that an interrupted download had its content from. Gives them, and whether to ask each sparingly, because it
+    /// may be somebody else by now; without those that are asked anyway.
+    pub(crate) fn add_remembered(&mut self, sources: &Sources) -> Vec<(SocketAddr, bool)> {
+        let now = unix_ms();
+        let others = sources.iter().filter(|(address, _)| !self.known.contains_key(address));
+        let others: Vec<_> =
+            others.map(|(address, seen)| (address, now.saturating_sub(seen) > STALE_MS)).collect();
+        self.remembered.extend(others.iter().map(|(address, _)| address));
+        others
+    }
+
     /// Writes whom we met into the table, from time to time.
     pub(crate) fn save_sometimes(&mut self, event_loop: &EventLoop, node: &Node) {
         if event_loop.now().since(self.saved_at) >= SAVE_EVERY {
@@ -119,6 +144,7 @@ impl Peers {
             node.acquaintances().filter_map(|peer| Some((peer.address, peer.named_by?))).collect();
         let origin = |address| match (self.known.get(&address), named_by.get(&address)) {
             (Some(peer), _) => peer.origin.clone(),
+            (None, _) if self.remembered.contains(&address) => Origin::Record,
             (None, Some(by)) => Origin::Referral(*by),
             (None, None) => Origin::Incoming,
         };
@@ -130,7 +156,8 @@ impl Peers {
     }
 }
 
-fn unix_ms() -> u64 {
+/// The time of day, in milliseconds since 1970.
+pub(crate) fn unix_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -10,7 +10,6 @@ use cjp2p_wire::io::peer_file::PeerFile;
 use cjp2p_wire::io::sandbox::Sandbox;
 use cjp2p_wire::io::signals::{Signals, end_by};
 use cjp2p_wire::io::state_dir::{FileLock, StateDir, folder_of};
-use cjp2p_wire::io::udp::UdpPort;
 use cjp2p_wire::tool::args::Listen;
 use cjp2p_wire::tool::{Exit, ToolError, names};
 use nix::sys::signal::{SigSet, Signal};
@@ -25,6 +24,9 @@ use crate::search::Search;
 use crate::sinks::Outlet;
 use crate::sinks::stream::Output;
 use crate::sinks::temporary::Temporary;
+
+/// Where to listen if nothing is said: nobody needs to find a getter again that is gone when it is done.
+const ANYWHERE: Listen = Listen::Everywhere { port: 0 };
 
 /// Runs the command.
 pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
@@ -51,12 +53,11 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
     };
     // Before it is confined: how names are looked up is the system's affair, and may need whatever it likes.
     let named = cli.peers.resolve();
-    let listen = cli.listen.listen.unwrap_or(Listen::Everywhere { port: 0 });
-    let dht = cli.dht.entry(listen);
+    let dht = cli.dht.entry(cli.listen.listen.unwrap_or(ANYWHERE));
     cli.sandbox.confine(needs(&places, state.as_ref())?);
     // From here on signals are read, not suffered; before the first thread, for threads inherit that.
     let signals = take_over_signals().map_err(|error| ToolError::failure(format!("signals: {error}")))?;
-    let port = bind(listen)?;
+    let port = cli.listen.open(ANYWHERE, TOOL, state.as_ref())?;
     let event_loop = EventLoop::new(port, Some(signals))
         .map_err(|error| ToolError::failure(format!("event loop: {error}")))?;
     let peers = Peers::new(state.as_ref().map(PeerFile::new), named);
@@ -145,10 +146,4 @@ fn is_ignored(signal: Signal) -> bool {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = mask.and_then(|digits| u64::from_str_radix(digits.trim(), 16).ok());
     mask.is_some_and(|mask| mask >> (signal as u32 - 1) & 1 == 1)
-}
-
-fn bind(listen: Listen) -> Result<UdpPort, ToolError> {
-    let candidates = listen.candidates();
-    UdpPort::bind(&candidates)
-        .map_err(|error| ToolError::failure(format!("cannot listen at {}: {error}", candidates[0])))
 }

@@ -51,7 +51,7 @@ impl Search {
         for job in jobs {
             let Step::Fetching(fetch) = job.step else { continue };
             if node.fetch(fetch).is_some_and(|fetch| fetch.serving().next().is_none()) {
-                self.look(now, fetch, &job.id, job.started, waits);
+                self.look(now, fetch, &job.id, job.started, waits || job.remembered > 0);
             }
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io;
+use std::net::SocketAddr;
 
 use cjp2p_wire::content_id::{ContentId, Hash};
 use cjp2p_wire::tool::ToolError;
@@ -92,6 +93,20 @@ impl Store {
         match id {
             ContentId::Name(_) => Some(true),
             _ => self.hashes.get_mut(&job)?.verdict(),
+        }
+    }
+
+    /// Notes who sends what `job` fetches.
+    pub(crate) fn note_sources(&mut self, job: JobId, sending: &[SocketAddr], now_ms: u64) {
+        if let Some(destination) = self.destinations.get_mut(&job) {
+            destination.note_sources(sending, now_ms);
+        }
+    }
+
+    /// This source is not to be asked again for what `job` fetches.
+    pub(crate) fn forget_source(&mut self, job: JobId, address: SocketAddr) {
+        if let Some(destination) = self.destinations.get_mut(&job) {
+            destination.forget_source(address);
         }
     }
 

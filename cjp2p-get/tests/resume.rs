@@ -143,13 +143,16 @@ fn a_record_that_is_torn_garbled_or_false_costs_no_more_than_what_it_was_about()
     let bytes = content::bytes(45, 8 << 20);
     let host = Host::limited(&[&bytes], Some(32 << 20));
     let id = blake3_id(&bytes);
-    let spoil: [fn(&mut Vec<u8>); 6] = [
+    let spoil: [fn(&mut Vec<u8>); 7] = [
         |record| record.truncate(record.len() - 10),
         |record| record.truncate(30),
         |record| record.clear(),
         |record| record.extend(b"\x00\xff{\"done\":[0,8388608]}\n{\"done\":[0,8388608]}\n"),
         |record| {
             record.extend(b"{\"done\":[1,18446744073709551615]}\n{\"done\":[9,3]}\n{\"run\":[7,9],\"base64\":\"AA==\"}\n")
+        },
+        |record| {
+            record.extend(b"{\"peers\":{\"127.0.0.1:9\":5,\"x\":9}}\n{\"peers\":[1]}\n{\"peers\":{\"127.0")
         },
         |record| {
             for at in (0..record.len()).step_by(1000) {

@@ -2,17 +2,18 @@
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::path::Path;
 use std::time::Duration;
 
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::io::event_loop::EventLoop;
+use cjp2p_wire::io::mainline::{Entry, Mainline, meeting_key};
 use cjp2p_wire::io::peer_file::PeerFile;
 use cjp2p_wire::io::random;
 use cjp2p_wire::io::sandbox::Sandbox;
 use cjp2p_wire::io::signals::{Signals, end_by};
-use cjp2p_wire::io::udp::UdpPort;
+use cjp2p_wire::io::state_dir::StateDir;
 use cjp2p_wire::node::{Answer, Config, Event, Node, Question};
+use cjp2p_wire::peers::announcements::Key;
 use cjp2p_wire::peers::peer::Origin;
 use cjp2p_wire::peers::table::PeerTable;
 use cjp2p_wire::time::Time;
@@ -21,8 +22,13 @@ use cjp2p_wire::tool::{Exit, ToolError};
 use cjp2p_wire::transfer::blobs::{Library, Read, Sink};
 use nix::sys::signal::Signal;
 
-use crate::cli::NetworkArgs;
+use crate::cli::{NetworkArgs, TOOL};
 use crate::round::{Next, Round};
+
+/// Where to ask from if nothing is said: nobody needs to find again who only asks.
+pub(crate) const ANYWHERE: Listen = Listen::Everywhere { port: 0 };
+/// So long the DHT may take to find somebody.
+pub(crate) const DHT_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Something that happened to a question.
 pub(crate) enum Reply<'a> {
@@ -72,25 +78,24 @@ pub(crate) fn load(file: &PeerFile) -> PeerTable {
     table
 }
 
-/// Asks everybody in the round `question`, and hands on what they say as it comes, until all are asked and have answered or had
-/// their time, or `limit` has passed. `each` may add to the round.
+/// Asks everybody in the round a question, and hands on what they say as it comes, until all are asked and have answered or had
+/// their time, or the limit has passed. `each` may add to the round, and so does the DHT where `dht` says how to join it.
 ///
 /// What was learned goes into the table however this ends.
 pub(crate) fn ask(
     file: &PeerFile,
     network: &NetworkArgs,
     mut round: Round,
-    question: Question,
-    limit: Option<Duration>,
+    (question, limit): (Question, Option<Duration>),
+    dht: Option<Entry>,
     mut each: impl FnMut(&mut Round, SocketAddr, Reply<'_>) -> Result<(), ToolError>,
 ) -> Result<Exit, ToolError> {
-    if round.is_empty() {
+    if round.is_empty() && dht.is_none() {
         let message = "nobody to ask: the table is empty, and no peer that was named has an address";
         return Err(ToolError::new(Exit::NoSource, message));
     }
-    let folder = file.path().parent().unwrap_or(Path::new("."));
-    network.sandbox.confine(Sandbox::new().write(folder));
-    let mut network = Network::start(network)?;
+    network.sandbox.confine(Sandbox::new().write(file.state().path()));
+    let mut network = Network::start(network, file.state(), dht.map(|entry| (entry, meeting_key())))?;
     let end = limit.map_or(Time::NEVER, |limit| network.event_loop.now() + limit);
     let outcome = network.run(&mut round, question, end, &mut each);
     let recorded = file.record(&network.event_loop, &network.node, Time::ZERO, &network.silent, |address| {
@@ -118,6 +123,7 @@ pub(crate) fn write_line(line: &str) -> Result<(), ToolError> {
 }
 
 pub(crate) struct Network {
+    pub(crate) dht: Option<Mainline>,
     pub(crate) event_loop: EventLoop,
     pub(crate) node: Node,
     /// Questions answered.
@@ -126,15 +132,23 @@ pub(crate) struct Network {
 }
 
 impl Network {
-    pub(crate) fn start(args: &NetworkArgs) -> Result<Network, ToolError> {
+    /// Joins the DHT where `dht` says how, to look for what stands for this key.
+    pub(crate) fn start(
+        args: &NetworkArgs,
+        state: &StateDir,
+        dht: Option<(Entry, Key)>,
+    ) -> Result<Network, ToolError> {
         let failure = |what: &str, error: io::Error| ToolError::failure(format!("{what}: {error}"));
         let signals = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
         let signals = Signals::take_over(&signals).map_err(|error| failure("signals", error))?;
-        let listen = args.listen.listen.unwrap_or(Listen::Everywhere { port: 0 });
-        let candidates = listen.candidates();
-        let port = UdpPort::bind(&candidates)
-            .map_err(|error| failure(&format!("cannot listen at {}", candidates[0]), error))?;
+        let port = args.listen.open(ANYWHERE, TOOL, Some(state))?;
         let event_loop = EventLoop::new(port, Some(signals)).map_err(|error| failure("event loop", error))?;
+        let join = |(entry, key)| {
+            let dht = Mainline::start(entry, event_loop.waker())?;
+            dht.look_up(key);
+            Ok(dht)
+        };
+        let dht = dht.map(join).transpose().map_err(|error| failure("threads", error))?;
         let random = |error| failure("random numbers", error);
         let node = Node::new(Config {
             secret: random::secret().map_err(random)?,
@@ -145,7 +159,14 @@ impl Network {
             lists: false,
             receive_buffer: event_loop.port().receive_buffer(),
         });
-        Ok(Network { event_loop, node, answered: 0, silent: Vec::new() })
+        Ok(Network { dht, event_loop, node, answered: 0, silent: Vec::new() })
+    }
+
+    /// Has those asked too that were found otherwise than by asking peers.
+    fn take_found(&self, round: &mut Round) {
+        for found in self.dht.iter().flat_map(Mainline::found) {
+            round.add_stranger(found.address, Origin::Dht);
+        }
     }
 
     /// Returns the signal that ended it early, if one did.
@@ -168,11 +189,16 @@ impl Network {
                     Next::Wait(at) => break at,
                 }
             };
-            let is_over = next_at == Time::NEVER && self.node.open_questions() == 0 && events.is_empty();
+            let may_find_more = self.dht.is_some() && self.event_loop.now() < Time::ZERO + DHT_PATIENCE;
+            let is_over = next_at == Time::NEVER
+                && self.node.open_questions() == 0
+                && events.is_empty()
+                && !may_find_more;
             if is_over || self.event_loop.now() >= end {
                 return Ok(None);
             }
             let until = match events.is_empty() {
+                true if may_find_more => next_at.min(end).min(Time::ZERO + DHT_PATIENCE),
                 true => next_at.min(end),
                 false => Time::ZERO,
             };
@@ -183,6 +209,7 @@ impl Network {
             if wake.signal.is_some() {
                 return Ok(wake.signal);
             }
+            self.take_found(round);
             for event in events.drain(..) {
                 match event {
                     Event::Answer { from, round_trip, answer } => {

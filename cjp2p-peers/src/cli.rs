@@ -87,12 +87,15 @@ pub(crate) enum Command {
     },
     /// Ask peers for peers, and those again, until nothing new comes
     ///
-    /// Prints the address and the round trip of everybody who answers, and "new" after those that were not among the
-    /// verified peers. They are in the table afterwards.
+    /// Prints the address, the round trip and the origin of everybody who answers, and "new" after those that were not among
+    /// the verified peers. They are in the table afterwards.
     Discover {
         /// End after this time, such as 30s or 5m
         #[arg(long = "for", value_name = "DURATION", value_parser = duration::parse)]
         limit: Option<Duration>,
+
+        #[command(flatten)]
+        dht: DhtArgs,
 
         #[command(flatten)]
         network: NetworkArgs,

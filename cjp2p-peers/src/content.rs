@@ -25,7 +25,7 @@ struct Line {
 pub(crate) fn run(file: &PeerFile, network: &NetworkArgs, json: bool) -> Result<Exit, ToolError> {
     let round = start_round(file, network);
     let mut listed: BTreeMap<SocketAddr, BTreeSet<ContentId>> = BTreeMap::new();
-    ask(file, network, round, Question::List, None, |_, address, reply| {
+    ask(file, network, round, (Question::List, None), None, |_, address, reply| {
         let list = match reply {
             Reply::Answer { answer: Answer::List(list), .. } => list,
             Reply::Answer { .. } => return Ok(()),

@@ -1,4 +1,5 @@
-//! `discover`: asks peers for peers, and those again.
+//! `discover`: asks peers for peers, and those again; the first are those of the table, the bootstrap list, and with `--dht`
+//! those who make themselves known there.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -6,17 +7,20 @@ use std::time::Duration;
 
 use cjp2p_wire::io::peer_file::{PeerFile, milliseconds};
 use cjp2p_wire::node::{Answer, Question};
-use cjp2p_wire::peers::peer::Peer;
+use cjp2p_wire::peers::peer::{Origin, Peer};
+use cjp2p_wire::tool::args::DhtArgs;
 use cjp2p_wire::tool::{Exit, ToolError};
 use serde::Serialize;
 
-use crate::asking::{Reply, ask, load, start_round, write_line};
+use crate::asking::{ANYWHERE, Reply, ask, load, start_round, write_line};
 use crate::cli::NetworkArgs;
 
 #[derive(Serialize)]
 struct Line {
     address: SocketAddr,
     round_trip_ms: f64,
+    /// How its address came to us.
+    origin: Origin,
     /// It was not among the verified peers of the table before.
     new: bool,
 }
@@ -24,13 +28,15 @@ struct Line {
 pub(crate) fn run(
     file: &PeerFile,
     network: &NetworkArgs,
+    dht: &DhtArgs,
     limit: Option<Duration>,
     json: bool,
 ) -> Result<Exit, ToolError> {
     let table = load(file);
     let round = start_round(file, network);
     let mut heard = BTreeSet::new();
-    ask(file, network, round, Question::Peers, limit, |round, address, reply| {
+    let dht = dht.entry(network.listen.listen.unwrap_or(ANYWHERE));
+    ask(file, network, round, (Question::Peers, limit), dht, |round, address, reply| {
         let Reply::Answer { round_trip, answer } = reply else {
             log::info!("{address} does not answer");
             return Ok(());
@@ -46,13 +52,14 @@ pub(crate) fn run(
         let line = Line {
             address,
             round_trip_ms: milliseconds(round_trip),
+            origin: round.origin(address),
             new: !table.get(address).is_some_and(Peer::is_verified),
         };
         write_line(&match json {
-            true => serde_json::to_string(&line).expect("an address and a number are JSON"),
+            true => serde_json::to_string(&line).expect("addresses, numbers and words are JSON"),
             false => {
                 let new = if line.new { "\tnew" } else { "" };
-                format!("{address}\t{} ms{new}", line.round_trip_ms)
+                format!("{address}\t{} ms\t{}{new}", line.round_trip_ms, line.origin)
             }
         })
     })

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::path::Path;
 use std::time::Duration;
 
 use cjp2p_wire::content_id::ContentId;
@@ -13,19 +12,17 @@ use cjp2p_wire::io::signals::end_by;
 use cjp2p_wire::node::{Acquaintance, Event};
 use cjp2p_wire::peers::peer::Origin;
 use cjp2p_wire::time::Time;
-use cjp2p_wire::tool::args::{DhtArgs, Listen, resolve_all};
+use cjp2p_wire::tool::args::{DhtArgs, resolve_all};
 use cjp2p_wire::tool::{Exit, ToolError};
 use cjp2p_wire::transfer::blobs::JobId;
 use nix::sys::signal::Signal;
 use serde::Serialize;
 
-use crate::asking::{Network, NothingShared, load, write_line};
+use crate::asking::{ANYWHERE, DHT_PATIENCE, Network, NothingShared, load, write_line};
 use crate::cli::NetworkArgs;
 
 /// Peers of the table that are asked at the most.
 const FROM_TABLE: usize = 256;
-/// How long the DHT has to name somebody.
-const DHT_PATIENCE: Duration = Duration::from_secs(10);
 /// Who has not answered after this time will not.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// How often it is looked who has answered.
@@ -57,7 +54,6 @@ struct Search {
     wire_id: String,
     asked: BTreeMap<SocketAddr, (Asked, Time)>,
     printed: BTreeSet<SocketAddr>,
-    dht: Option<Mainline>,
 }
 
 pub(crate) fn run(
@@ -77,19 +73,13 @@ pub(crate) fn run(
         }
     };
     let table = if network.only.is_empty() { of_table(file) } else { Vec::new() };
-    let dht = dht.entry(network.listen.listen.unwrap_or(Listen::Everywhere { port: 0 }));
+    let dht = dht.entry(network.listen.listen.unwrap_or(ANYWHERE)).zip(key(&id));
     if named.is_empty() && table.is_empty() && dht.is_none() {
         let message = "nobody to ask: the table is empty, and no peer that was named has an address";
         return Err(ToolError::new(Exit::NoSource, message));
     }
-    let folder = file.path().parent().unwrap_or(Path::new("."));
-    network.sandbox.confine(Sandbox::new().write(folder));
-    let mut network = Network::start(network)?;
-    let dht = dht.map(|entry| Mainline::start(entry, network.event_loop.waker())).transpose();
-    let dht = dht.map_err(|error| ToolError::failure(format!("threads: {error}")))?;
-    if let (Some(dht), Some(key)) = (&dht, key(&id)) {
-        dht.look_up(key);
-    }
+    network.sandbox.confine(Sandbox::new().write(file.state().path()));
+    let mut network = Network::start(network, file.state(), dht)?;
     let job = network.node.start_search(network.event_loop.now(), id.clone());
     network.event_loop.drain(&mut network.node, &mut Vec::new());
     if network.node.fetch(job).is_some_and(|fetch| fetch.is_over()) {
@@ -97,7 +87,7 @@ pub(crate) fn run(
         return Ok(Exit::Done);
     }
     let (asked, printed) = (BTreeMap::new(), BTreeSet::new());
-    let mut search = Search { network, job, wire_id: id.to_string(), asked, printed, dht };
+    let mut search = Search { network, job, wire_id: id.to_string(), asked, printed };
     for (address, origin) in named {
         search.ask(address, Asked::Now(origin), false);
     }
@@ -163,7 +153,7 @@ impl Search {
         loop {
             self.print_new()?;
             let now = self.network.event_loop.now();
-            let dht_may = self.dht.is_some() && now.since(start) < DHT_PATIENCE;
+            let dht_may = self.network.dht.is_some() && now.since(start) < DHT_PATIENCE;
             if now.since(start) >= limit || !(dht_may || self.network.node.is_searching(self.job)) {
                 return Ok(None);
             }
@@ -178,7 +168,7 @@ impl Search {
             // What it found is looked at, not told.
             events.clear();
             let found: Vec<SocketAddr> =
-                self.dht.iter().flat_map(Mainline::found).map(|f| f.address).collect();
+                self.network.dht.iter().flat_map(Mainline::found).map(|f| f.address).collect();
             for address in found {
                 self.ask(address, Asked::Now(Origin::Dht), true);
             }

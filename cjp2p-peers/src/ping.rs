@@ -18,7 +18,7 @@ struct Line {
 
 pub(crate) fn run(file: &PeerFile, network: &NetworkArgs, json: bool) -> Result<Exit, ToolError> {
     let round = start_round(file, network);
-    ask(file, network, round, Question::Ping, None, |_, address, reply| {
+    ask(file, network, round, (Question::Ping, None), None, |_, address, reply| {
         let round_trip_ms = match reply {
             Reply::Answer { round_trip, .. } => Some(milliseconds(round_trip)),
             Reply::Silence => None,

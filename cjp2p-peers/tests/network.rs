@@ -240,6 +240,11 @@ fn discover_finds_the_peers_of_peers_and_keeps_who_answers() {
     expected.sort();
     assert_eq!(found, expected);
     assert!(lines.iter().all(|line| line["new"] == true));
+    let origin = |address: SocketAddr| {
+        lines.iter().find(|line| line["address"] == address.to_string()).unwrap()["origin"].clone()
+    };
+    assert_eq!(origin(foreign.address), "command line");
+    assert_eq!(origin(first.address), format!("referral {}", foreign.address));
     let peer = bench.peer(first.address).unwrap();
     assert_eq!(
         (&peer["verified"], &peer["origin"]),

@@ -1,8 +1,8 @@
 //! Makes known in the Mainline DHT what is shared here.
 
 use cjp2p_wire::content_id::ContentId;
-use cjp2p_wire::io::mainline::{Mainline, key};
-use cjp2p_wire::peers::announcements::{Announcements, Key};
+use cjp2p_wire::io::mainline::{Mainline, key, meeting_key};
+use cjp2p_wire::peers::announcements::{AGAIN_AFTER, Announcements, Key};
 use cjp2p_wire::time::Time;
 
 use crate::events::Event;
@@ -16,17 +16,27 @@ pub(crate) struct Announcer {
     /// Where others reach this node.
     port: u16,
     announcements: Announcements,
+    /// When the node itself is to be made known again, beside what it shares.
+    meet_at: Time,
 }
 
 impl Announcer {
     /// Announces by this node of the DHT that content is to be had at `port`.
     pub(crate) fn new(dht: Option<Mainline>, port: u16) -> Announcer {
-        Announcer { dht, port, announcements: Announcements::default() }
+        Announcer { dht, port, announcements: Announcements::default(), meet_at: Time::ZERO }
+    }
+
+    /// From now on others reach this node at another port.
+    pub(crate) fn set_port(&mut self, port: u16) {
+        self.port = port;
     }
 
     /// When there is something to do.
     pub(crate) fn due(&self) -> Time {
-        self.announcements.due()
+        match self.dht {
+            Some(_) => self.announcements.due().min(self.meet_at),
+            None => Time::NEVER,
+        }
     }
 
     /// Takes note of what is shared now, and of what is not.
@@ -60,6 +70,10 @@ impl Announcer {
     /// Announces what is due.
     pub(crate) fn turn(&mut self, now: Time) {
         let Some(dht) = &self.dht else { return };
+        if now >= self.meet_at {
+            self.meet_at = now + AGAIN_AFTER;
+            dht.announce(meeting_key(), self.port);
+        }
         if let Some(key) = self.announcements.next(now)
             && !dht.announce(key, self.port)
         {

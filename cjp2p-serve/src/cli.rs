@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -96,6 +97,11 @@ pub(crate) struct Cli {
 
     #[command(flatten)]
     pub(crate) listen: ListenArgs,
+
+    /// Ask the router, by PCP or NAT-PMP, to pass on what comes to this port from outside, and give it back at the end; ROUTER is
+    /// its address if it is not that of the default route
+    #[arg(long, value_name = "ROUTER", num_args = 0..=1, require_equals = true)]
+    pub(crate) map_port: Option<Option<Ipv4Addr>>,
 
     #[command(flatten)]
     pub(crate) peers: PeerArgs,

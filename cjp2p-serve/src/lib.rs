@@ -15,6 +15,7 @@ pub mod open;
 pub mod place;
 pub mod readers;
 mod report;
+mod router;
 mod run;
 pub mod share;
 pub mod tree_store;

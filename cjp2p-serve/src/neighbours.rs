@@ -15,6 +15,8 @@ use cjp2p_wire::transfer::blobs::Library;
 
 /// How many of the peers in the table are greeted.
 const GREETED: usize = 20;
+/// How many of those that were not heard from for a day are asked whether they are still there, beside them.
+const TESTED: usize = 4;
 /// How often: peers are told of only while they were heard from within 15 minutes.
 const GREET_EVERY: Duration = Duration::from_secs(300);
 /// So long after there is something new to tell it is told: there may be more soon.
@@ -37,6 +39,7 @@ pub(crate) struct Neighbours {
     tell_at: Option<Time>,
     tell_not_before: Time,
     save_at: Time,
+    saved_at: Time,
 }
 
 impl Neighbours {
@@ -56,6 +59,7 @@ impl Neighbours {
             tell_at: tells.then_some(Time::NEVER),
             tell_not_before: now,
             save_at: now + SAVE_EVERY,
+            saved_at: Time::ZERO,
         }
     }
 
@@ -77,6 +81,7 @@ impl Neighbours {
             self.greet_at = now + GREET_EVERY;
             self.answered.clear();
             for address in self.to_greet() {
+                // Whoever only asks whether somebody is there is not asked to prove itself, and so does not become known.
                 node.inquire(event_loop.now(), address, Question::Peers, false);
                 event_loop.drain(node, events);
             }
@@ -117,7 +122,7 @@ impl Neighbours {
         }
     }
 
-    /// Those named, and the best known ones. What a stranger suggested is not among them.
+    /// Those named, the best known ones, and some of which it is not known whether they are still there. What a stranger suggested is not among them.
     fn to_greet(&self) -> Vec<SocketAddr> {
         let (table, warning) = self.file.load();
         if let Some(warning) = warning {
@@ -126,9 +131,10 @@ impl Neighbours {
         let trusted = |address: &SocketAddr| {
             (table.get(*address)).is_some_and(|peer| peer.is_verified() || peer.origin().is_local())
         };
-        let best = table.best(2 * GREETED, unix_ms()).into_iter().filter(trusted).take(GREETED);
+        let now_ms = unix_ms();
+        let best = table.best(2 * GREETED, now_ms).into_iter().filter(trusted).take(GREETED);
         let mut addresses: Vec<SocketAddr> = self.named.iter().map(|(address, _)| *address).collect();
-        for address in best {
+        for address in best.chain(table.doubtful(TESTED, now_ms)) {
             if !addresses.contains(&address) {
                 addresses.push(address);
             }
@@ -138,26 +144,15 @@ impl Neighbours {
 
     /// Writes whom we met into the table, which other tools may be writing too.
     pub(crate) fn save(&mut self, event_loop: &EventLoop, node: &Node) {
-        let met: Vec<_> = node.acquaintances().filter(|peer| peer.proved).collect();
+        let since = std::mem::replace(&mut self.saved_at, event_loop.now());
         let unanswered = std::mem::take(&mut self.unanswered);
-        if met.is_empty() && unanswered.is_empty() {
-            return;
-        }
-        let saved = self.file.update(|table| {
-            for peer in &met {
-                let origin = (self.named.iter())
-                    .find(|(address, _)| *address == peer.address)
-                    .map_or(Origin::Incoming, |(_, origin)| origin.clone());
-                let round_trip = peer.round_trip.map(|time| time.as_secs_f64() * 1e3);
-                table.heard(peer.address, event_loop.unix_ms(peer.last_heard), round_trip, origin);
-            }
-            for address in unanswered {
-                table.unanswered(address);
-            }
+        let saved = self.file.record(event_loop, node, since, &unanswered, |address| {
+            let named = self.named.iter().find(|(named, _)| *named == address);
+            named.map_or(Origin::Incoming, |(_, origin)| origin.clone())
         });
         match saved {
-            Ok(((), None)) => {}
-            Ok(((), Some(warning))) => log::warn!("{warning}"),
+            Ok(None) => {}
+            Ok(Some(warning)) => log::warn!("{warning}"),
             Err(error) => log::warn!("peer table: {error}"),
         }
     }

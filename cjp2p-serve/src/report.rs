@@ -1,7 +1,7 @@
 //! What is printed: on standard output ids and paths, or JSON, and on standard error what a person wants to know.
 
 use std::io::{self, IsTerminal, Write};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -32,6 +32,10 @@ enum Line {
         #[serde(flatten)]
         path: JsonPath,
         length: u64,
+    },
+    Mapped {
+        address: Option<IpAddr>,
+        port: u16,
     },
     Listening {
         address: SocketAddr,
@@ -99,6 +103,20 @@ impl Report {
             return print_json(&[Line::Listening { address, refused }]);
         }
         self.say(&format!("listening at {address}"));
+        Ok(())
+    }
+
+    /// The router passes on what comes from outside to this port, and to this address if it told its own.
+    ///
+    /// # Errors
+    ///
+    /// Standard output cannot be written.
+    pub(crate) fn mapped(&self, address: Option<IpAddr>, port: u16) -> Result<(), ToolError> {
+        if self.json {
+            return print_json(&[Line::Mapped { address, port }]);
+        }
+        let address = address.map(|ip| format!(" of {ip}")).unwrap_or_default();
+        self.say(&format!("reachable from outside at port {port}{address}"));
         Ok(())
     }
 
@@ -261,6 +279,8 @@ mod tests {
         let address = "[::1]:24254".parse().unwrap();
         let line = Line::Listening { address, refused: vec!["tcp"] };
         assert_eq!(json(&line), r#"{"event":"listening","address":"[::1]:24254","refused":["tcp"]}"#);
+        let line = Line::Mapped { address: Some([192, 0, 2, 1].into()), port: 7 };
+        assert_eq!(json(&line), r#"{"event":"mapped","address":"192.0.2.1","port":7}"#);
         let line = Line::Ready { files: 2, bytes: 9, hashed: 1 };
         assert_eq!(json(&line), r#"{"event":"ready","files":2,"bytes":9,"hashed":1}"#);
         let line = Line::Found { path: JsonPath::of(Path::new("a\nb")), length: 3 };

@@ -2,7 +2,8 @@
 
 use std::fs;
 use std::io::{self, IsTerminal};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroU16;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,7 +16,6 @@ use cjp2p_wire::io::random;
 use cjp2p_wire::io::sandbox::{Confinement, Sandbox};
 use cjp2p_wire::io::signals::{Signals, end_by};
 use cjp2p_wire::io::state_dir::{FileLock, StateDir};
-use cjp2p_wire::io::udp::UdpPort;
 use cjp2p_wire::node::{Config, Node};
 use cjp2p_wire::peers::address::DEFAULT_PORT;
 use cjp2p_wire::peers::peer::Origin;
@@ -33,9 +33,12 @@ use crate::neighbours::Neighbours;
 use crate::open::Patience;
 use crate::place::Source;
 use crate::report::Report;
+use crate::router::{Outcome, Router, default_gateway};
 use crate::share::{Options, Share, open_sources};
 use crate::walk::{Rules, Step, walk};
 
+/// Where to listen if nothing is said: whoever is told a host name alone finds it there.
+const CONVENTIONAL: Listen = Listen::Everywhere { port: DEFAULT_PORT };
 /// What is shared where nothing is named.
 const DEFAULT_FOLDER: &str = "cjp2p";
 /// How often a summary of what was sent is printed, if anything was.
@@ -57,7 +60,11 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
         return Ok(Exit::Done);
     };
     // Before it is confined: how names are looked up is the system's affair, and may need whatever it likes.
-    let contacts = Contacts { named: cli.peers.resolve(), dht: cli.dht.entry(listen(&cli)) };
+    let contacts = Contacts {
+        router: router_to_ask(&cli),
+        named: cli.peers.resolve(),
+        dht: cli.dht.entry(cli.listen.listen.unwrap_or(CONVENTIONAL)),
+    };
     let confinement = cli.sandbox.confine(needs(&sources, rules, &state));
     // From here on signals are read, not suffered; before the first thread, for threads inherit that.
     let signals = Signals::take_over(&[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP])
@@ -75,13 +82,20 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
 
 /// By whom this node is to be known, found out while any file may be read.
 struct Contacts {
+    /// `None` where no router is to be asked for a port.
+    router: Option<Ipv4Addr>,
     named: Vec<(SocketAddr, Origin)>,
     /// `None` where the DHT is not to be used.
     dht: Option<Entry>,
 }
 
-fn listen(cli: &Cli) -> Listen {
-    cli.listen.listen.unwrap_or(Listen::Everywhere { port: DEFAULT_PORT })
+/// The router that is to be asked for a port, if one is.
+fn router_to_ask(cli: &Cli) -> Option<Ipv4Addr> {
+    let router = cli.map_port?.or_else(default_gateway);
+    if router.is_none() {
+        log::warn!("--map-port: there is no router, as no default route leads to one");
+    }
+    router
 }
 
 fn arguments(cli: &Cli) -> Result<Vec<PathBuf>, ToolError> {
@@ -167,6 +181,7 @@ struct Server {
     report: Report,
     neighbours: Neighbours,
     announcer: Announcer,
+    router: Option<Router>,
     /// Until everything there at the start is hashed.
     progress: Option<Progress>,
     end_at: Time,
@@ -186,7 +201,7 @@ impl Server {
     ) -> Result<Server, ToolError> {
         let failed =
             |what: &'static str| move |error: io::Error| ToolError::failure(format!("{what}: {error}"));
-        let port = bind(listen(&cli))?;
+        let port = cli.listen.open(CONVENTIONAL, TOOL, Some(state))?;
         let address = port.local_address().map_err(failed("socket"))?;
         let event_loop = EventLoop::new(port, Some(signals)).map_err(failed("event loop"))?;
         let node = Node::new(Config {
@@ -208,8 +223,12 @@ impl Server {
         let neighbours = Neighbours::new(PeerFile::new(state), contacts.named, now, !cli.no_list);
         let dht = contacts.dht.map(|entry| Mainline::start(entry, event_loop.waker())).transpose();
         let dht = dht.map_err(failed("threads"))?;
+        let port = NonZeroU16::new(address.port());
+        let router = contacts.router.zip(port).map(|(at, port)| Router::start(at, port, event_loop.waker()));
+        let router = router.transpose().map_err(failed("threads"))?;
         Ok(Server {
             announcer: Announcer::new(dht, address.port()),
+            router,
             node,
             share,
             report,
@@ -242,6 +261,7 @@ impl Server {
             }
             if wake.woken {
                 self.take_share_events()?;
+                self.take_news_of_router()?;
                 let now = self.event_loop.now();
                 self.node.handle_library_ready(now, &mut self.share);
                 self.event_loop.drain(&mut self.node, &mut events);
@@ -283,6 +303,19 @@ impl Server {
         self.report.events(&events)
     }
 
+    fn take_news_of_router(&mut self) -> Result<(), ToolError> {
+        for outcome in self.router.iter().flat_map(Router::news) {
+            match outcome {
+                Outcome::Mapped { address, port } => {
+                    self.announcer.set_port(port);
+                    self.report.mapped(address, port)?;
+                }
+                Outcome::Failed(why) => log::warn!("--map-port: the router gives no port: {why}"),
+            }
+        }
+        Ok(())
+    }
+
     fn show_progress(&mut self) {
         let (done, total) = self.share.hashing();
         if let Some(progress) = self.progress.as_mut().filter(|_| total > 0) {
@@ -301,18 +334,7 @@ impl Server {
         // Should that fail, a second signal is simply not heard.
         let _ = signals.thread_unblock();
         self.neighbours.save(&self.event_loop, &self.node);
+        self.router = None;
         self.report.served(self.node.counters())
     }
-}
-
-fn bind(listen: Listen) -> Result<UdpPort, ToolError> {
-    let candidates = listen.candidates();
-    UdpPort::bind(&candidates).map_err(|error| {
-        let address: Vec<String> = candidates.iter().map(SocketAddr::to_string).collect();
-        let hint = match error.kind() {
-            io::ErrorKind::AddrInUse => "; another process has that port, try --listen 0 for any other",
-            _ => "",
-        };
-        ToolError::failure(format!("listening at {}: {error}{hint}", address[0]))
-    })
 }

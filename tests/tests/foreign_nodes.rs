@@ -306,7 +306,8 @@ fn a_ruby_node_is_told_of_no_address_that_it_would_end_of() {
     let fetch = |peer: &mut Peer, now| peer.fetch(now, &content::sha256_id(&bytes), &[OURS]);
     world.with_peer(over_ipv6, fetch);
     world.run_for(Duration::from_secs(2));
-    let known = world.peer(OURS).node.acquaintances().any(|peer| peer.address == over_ipv6 && peer.proved);
+    let met = world.peer(OURS).node.acquaintances().find(|peer| peer.address == over_ipv6);
+    let known = met.is_some_and(|peer| peer.proved_since.is_some());
     assert!(known, "there is no IPv6 address to be told of");
     world.add(THEIRS, Link::default(), Ruby::new(6).fetch("nothing of this name", &[OURS]));
     world.run_for(Duration::from_secs(2));

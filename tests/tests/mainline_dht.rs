@@ -65,4 +65,20 @@ fn what_nobody_known_has_is_found_through_the_dht() {
     let mut get = tool("cjp2p-get", "other-state");
     let output = get.args(["--quiet", "--timeout", "3s", &server.ids("a")[0]]).output().expect("it runs");
     assert_eq!(output.status.code(), Some(3));
+    // Nobody knows anybody, and yet the server is found.
+    let begun = Instant::now();
+    loop {
+        let mut discover = tool("cjp2p-peers", "peers-state");
+        let output =
+            discover.args(["discover", "--dht", "--listen", "127.0.0.1:0"]).output().expect("it runs");
+        let found = String::from_utf8(output.stdout).expect("text");
+        if let Some(line) = found.lines().next() {
+            assert!(
+                line.starts_with(&format!("{}\t", server.address)) && line.ends_with("\tdht\tnew"),
+                "{line}"
+            );
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "nobody is found");
+    }
 }

@@ -7,11 +7,13 @@ pub(crate) mod partial;
 mod publish;
 pub mod record;
 pub mod resume;
+pub mod sources;
 pub(crate) mod stream;
 pub(crate) mod temporary;
 
 use std::fs::File;
 use std::io;
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
@@ -91,6 +93,16 @@ pub(crate) trait Destination: Send {
     fn read_tree(&mut self, offset: u64, length: usize, out: &mut Vec<u8>) -> Read {
         let _ = (offset, length, out);
         Read::Absent
+    }
+
+    /// Notes who sends some of the content at `now_ms`, for a later fetch that goes on.
+    fn note_sources(&mut self, sending: &[SocketAddr], now_ms: u64) {
+        let _ = (sending, now_ms);
+    }
+
+    /// Such a source is not to be asked again.
+    fn forget_source(&mut self, address: SocketAddr) {
+        let _ = address;
     }
 
     /// Writes down what an interrupted fetch needs to go on.

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
@@ -20,6 +21,7 @@ use super::behind::WriteBehind;
 use super::known_tree::KnownTree;
 use super::publish::{Excerpt, LastStep, SOMETHING_ELSE};
 use super::record::Record;
+use super::sources::Sources;
 use super::{Destination, Publication, judge, resume};
 use crate::place::Paths;
 use crate::ranges::Ranges;
@@ -51,6 +53,8 @@ pub(crate) struct Partial {
     /// What of `done` an interrupted fetch had.
     resumed: RangeSet,
     record: Record,
+    /// Who sent some of it lately.
+    sources: Sources,
     /// Length and times of the finished file: once it is changed, it is not this content any more.
     published: Option<(u64, i64, i64)>,
     /// Everything is here and right.
@@ -92,7 +96,8 @@ pub(crate) fn prepare(
             return other.map(|there| Prepared::There(there.unwrap_or(0)));
         }
     }
-    let resume = resume::load(&file, &paths.record, id).map_err(|error| failed(&paths.record, error))?;
+    let loaded = resume::load(&file, &paths.record, id).map_err(|error| failed(&paths.record, error))?;
+    let resume = loaded.resume;
     if resume.is_none() {
         file.set_len(0).map_err(|error| failed(&paths.partial, error))?;
         let _ = fs::remove_file(&paths.record);
@@ -112,6 +117,7 @@ pub(crate) fn prepare(
         done: RangeSet::new(),
         resumed: RangeSet::new(),
         record: Record::new(paths.record.clone()),
+        sources: loaded.sources,
         published: None,
         complete: false,
         paths,
@@ -195,6 +201,11 @@ fn open_locked(path: &Path) -> io::Result<Option<(File, bool)>> {
 }
 
 impl Partial {
+    /// Who sent some of it lately, an earlier fetch included.
+    pub(crate) fn sources(&self) -> &Sources {
+        &self.sources
+    }
+
     /// Goes on from what an interrupted download had, and begins its record anew: without what turned out wrong.
     fn take_up(&mut self, resume: &Resume) -> io::Result<()> {
         self.done = resume.done.clone();
@@ -253,6 +264,7 @@ impl Partial {
             length,
             runs.map(|(run, entries)| (run, entries.as_flattened())),
             &self.done,
+            &self.sources,
         )
     }
 
@@ -394,8 +406,24 @@ impl Destination for Partial {
         }
     }
 
+    fn note_sources(&mut self, sending: &[SocketAddr], now_ms: u64) {
+        if self.sources.note(sending, now_ms) && self.record.is_begun() {
+            self.record.sources(&self.sources);
+        }
+    }
+
+    fn forget_source(&mut self, address: SocketAddr) {
+        if self.sources.forget(address) && self.record.is_begun() {
+            self.record.sources(&self.sources);
+        }
+    }
+
     fn save(&mut self) -> io::Result<()> {
         self.settle()?;
+        if self.record.is_begun() {
+            // When they were last seen has changed.
+            self.record.sources(&self.sources);
+        }
         self.record.flush()
     }
 

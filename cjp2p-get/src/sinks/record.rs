@@ -2,7 +2,8 @@
 //!
 //! Lines of JSON. The first says which content it is and how long: `{"id":"blake3/..","length":N}`. After it
 //! `{"run":[LEVEL,INDEX],"base64":".."}` are runs of the tree, and `{"done":[START,END]}` bytes of content that are in
-//! the partial. Lines that cannot be read are passed over: nothing in a record is believed, all of it is checked.
+//! the partial. `{"peers":{"ADDRESS":TIME}}` are those that sent some of it lately; the last such line counts. Lines that
+//! cannot be read are passed over: nothing in a record is believed, all of it is checked.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -19,6 +20,8 @@ use cjp2p_wire::tree::{ENTRY_LEN, RUN_ENTRIES, Run};
 use data_encoding::BASE64;
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
+
+use super::sources::Sources;
 
 /// Content that may have come since it was last written down. What is not is fetched again.
 const FLUSH_EVERY: u64 = 256 << 10;
@@ -38,6 +41,7 @@ struct Header {
 enum Line {
     Run { run: (u32, u64), base64: String },
     Done { done: (u64, u64) },
+    Peers { peers: BTreeMap<String, u64> },
 }
 
 /// What a record says. All of it may be wrong.
@@ -49,6 +53,8 @@ pub struct Found {
     pub runs: Vec<(Run, Vec<u8>)>,
     /// Bytes of content that are in the partial.
     pub done: RangeSet,
+    /// Who sent some of it lately.
+    pub sources: Sources,
 }
 
 /// Reads the record at `path`; `None` where there is none of the content `id`.
@@ -75,6 +81,7 @@ pub fn read(path: &Path, id: &ContentId) -> io::Result<Option<Found>> {
     };
     let mut runs = BTreeMap::new();
     let mut done = RangeSet::new();
+    let mut sources = Sources::default();
     while read_line(&mut input, &mut line)? {
         match serde_json::from_slice(&line) {
             Ok(Line::Run { run: (level, index), base64 }) => {
@@ -85,10 +92,11 @@ pub fn read(path: &Path, id: &ContentId) -> io::Result<Option<Found>> {
             Ok(Line::Done { done: (start, end) }) => {
                 done.insert(start..end);
             }
+            Ok(Line::Peers { peers }) => sources = Sources::read(&peers),
             Err(_) => {}
         }
     }
-    Ok(Some(Found { length, runs: runs.into_iter().rev().collect(), done }))
+    Ok(Some(Found { length, runs: runs.into_iter().rev().collect(), done, sources }))
 }
 
 /// Reads the next line, or as much of it as may be of use. Returns whether there was one.
@@ -137,10 +145,12 @@ impl Record {
         length: u64,
         runs: impl Iterator<Item = (Run, &'a [u8])>,
         done: &RangeSet,
+        sources: &Sources,
     ) -> io::Result<()> {
         self.pending.clear();
         self.done = done.clone();
         push_line(&mut self.pending, &Header { id: id.clone(), length });
+        self.sources(sources);
         for (run, bytes) in runs {
             self.run(run, bytes);
         }
@@ -164,6 +174,13 @@ impl Record {
             &mut self.pending,
             &Line::Run { run: (run.level, run.index), base64: BASE64.encode(bytes) },
         );
+    }
+
+    /// Notes who sends, to be written down with the next content: without that it is of no use.
+    pub fn sources(&mut self, sources: &Sources) {
+        if !sources.is_empty() {
+            push_line(&mut self.pending, &Line::Peers { peers: sources.spelled() });
+        }
     }
 
     /// Notes content that was written to the partial, and now and then writes all of that down.
@@ -225,6 +242,14 @@ mod tests {
         ContentId::Blake3([7; 32])
     }
 
+    fn sources(hosts: &[u8]) -> Sources {
+        let mut sources = Sources::default();
+        for &host in hosts {
+            sources.note(&[([127, 0, 0, host], 24254).into()], 1000 + u64::from(host));
+        }
+        sources
+    }
+
     fn set(ranges: &[(u64, u64)]) -> RangeSet {
         ranges.iter().map(|&(start, end)| start..end).collect()
     }
@@ -236,19 +261,25 @@ mod tests {
         assert_eq!(read(&path, &id()).unwrap(), None);
         let (top, leaves) = (Run { level: 7, index: 0 }, Run { level: 0, index: 3 });
         let mut record = Record::new(path.clone());
-        record.begin(&id(), 1 << 30, [(top, &[1; 64][..])].into_iter(), &set(&[(0, 4096)])).unwrap();
+        record
+            .begin(&id(), 1 << 30, [(top, &[1; 64][..])].into_iter(), &set(&[(0, 4096)]), &sources(&[1, 2]))
+            .unwrap();
         record.run(leaves, &[2; 4096]);
         record.done(8192..12288).unwrap();
+        record.sources(&sources(&[2, 3]));
         assert_eq!(read(&path, &id()).unwrap().unwrap().done, set(&[(0, 4096)]), "nothing is written yet");
         record.flush().unwrap();
         let mut garbage = OpenOptions::new().append(true).open(&path).unwrap();
-        garbage.write_all(b"\xff\x00{\"done\":[1]}\n{\"done\":[5,5,5]}\n[]\n{\"do").unwrap();
+        garbage
+            .write_all(b"\xff\x00{\"done\":[1]}\n{\"done\":[5,5,5]}\n{\"peers\":{\"x\":-1}}\n[]\n{\"do")
+            .unwrap();
         garbage.write_all(&[b'x'; 50_000]).unwrap();
         garbage.write_all(b"\n{\"done\":[20480,24576]}\n{\"done\":[9,").unwrap();
         let found = read(&path, &id()).unwrap().unwrap();
         assert_eq!(found.length, 1 << 30);
         assert_eq!(found.runs, [(top, vec![1; 64]), (leaves, vec![2; 4096])]);
         assert_eq!(found.done, set(&[(0, 4096), (8192, 12288), (20480, 24576)]));
+        assert_eq!(found.sources, sources(&[2, 3]), "the last line counts");
         assert_eq!(read(&path, &ContentId::Blake3([8; 32])).unwrap(), None, "of other content");
         record.remove();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
@@ -259,7 +290,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.cjp2p-resume");
         let mut record = Record::new(path.clone());
-        record.begin(&id(), 1 << 30, std::iter::empty(), &RangeSet::new()).unwrap();
+        record.begin(&id(), 1 << 30, std::iter::empty(), &RangeSet::new(), &Sources::default()).unwrap();
         for n in 0..1000 {
             record.done(n << 14..(n + 1) << 14).unwrap();
             let written = read(&path, &id()).unwrap().unwrap().done.total();

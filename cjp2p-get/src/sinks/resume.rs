@@ -12,16 +12,31 @@ use cjp2p_wire::transfer::ranges::RangeSet;
 use cjp2p_wire::tree::{GROUP_LEN, Geometry, LEAF_LEN, Run, TreeVerifier, VerifyError};
 
 use super::record;
+use super::sources::Sources;
 
-/// What the partial in `file` has of the content `id`, by the record at `path`; `None` where nothing is of use.
+/// What a record was good for.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// What of the partial can be used; `None` where nothing can.
+    pub resume: Option<Resume>,
+    /// Who sent some of it lately.
+    pub sources: Sources,
+}
+
+/// What the partial in `file` has of the content `id`, by the record at `path`, and from whom it had it.
 ///
 /// Content that is verified by its tree is read and verified again. What was staged is verified at the end anyway.
 ///
 /// # Errors
 ///
 /// The record or the partial cannot be read. Damaged ones can.
-pub fn load(file: &File, path: &Path, id: &ContentId) -> io::Result<Option<Resume>> {
-    let Some(found) = record::read(path, id)? else { return Ok(None) };
+pub fn load(file: &File, path: &Path, id: &ContentId) -> io::Result<Loaded> {
+    let Some(found) = record::read(path, id)? else { return Ok(Loaded::default()) };
+    let resume = usable(file, &found, id)?;
+    Ok(Loaded { resume, sources: found.sources })
+}
+
+fn usable(file: &File, found: &record::Found, id: &ContentId) -> io::Result<Option<Resume>> {
     let Ok(geometry) = Geometry::new(found.length) else { return Ok(None) };
     let there = whole_leaves(&found.done, file.metadata()?.len(), &geometry);
     let (done, verifier) = match id {

@@ -29,7 +29,15 @@ pub(crate) struct Host {
 impl Host {
     /// Starts what `make` makes.
     pub(crate) fn start<C: Citizen>(make: impl FnOnce() -> C + Send + 'static) -> Host {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        Host::start_at(([127, 0, 0, 1], 0).into(), make)
+    }
+
+    /// The same at this address.
+    pub(crate) fn start_at<C: Citizen>(
+        address: SocketAddr,
+        make: impl FnOnce() -> C + Send + 'static,
+    ) -> Host {
+        let socket = UdpSocket::bind(address).unwrap();
         let address = socket.local_addr().unwrap();
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
@@ -86,7 +94,10 @@ fn drive(socket: &UdpSocket, mut citizen: impl Citizen, stopped: &AtomicBool) {
                     // The last is what an ICMP answer to an earlier datagram brings.
                     matches!(
                         error.kind(),
-                        ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::ConnectionRefused
+                        ErrorKind::WouldBlock
+                            | ErrorKind::TimedOut
+                            | ErrorKind::Interrupted
+                            | ErrorKind::ConnectionRefused
                     ),
                     "{error}"
                 ),

@@ -21,6 +21,8 @@ use crate::peers::announcements::Key;
 
 /// What is hashed before an id to get its key. Ours alone, so that no torrent has the same.
 const PREFIX: &[u8] = b"CJP2P content 1\0";
+/// What stands for all nodes, in the place of an id.
+const MEETING: &[u8] = b"CJP2P nodes 1\0";
 /// Lookups that go on at a time; more wait for their turn.
 const LOOKUPS: usize = 4;
 /// Addresses taken from one lookup.
@@ -34,10 +36,22 @@ pub fn key(id: &ContentId) -> Option<Key> {
     if !matches!(id, ContentId::Blake3(_) | ContentId::Sha256(_)) {
         return None;
     }
-    let hash = blake3::Hasher::new().update(PREFIX).update(id.to_string().as_bytes()).finalize();
+    Some(hashed(&[PREFIX, id.to_string().as_bytes()]))
+}
+
+/// The key under which nodes make themselves known, whatever they share: the first 20 bytes of the BLAKE3 hash of a text.
+pub fn meeting_key() -> Key {
+    hashed(&[MEETING])
+}
+
+fn hashed(parts: &[&[u8]]) -> Key {
+    let mut hasher = blake3::Hasher::new();
+    for part in parts {
+        hasher.update(part);
+    }
     let mut key = Key::default();
-    key.copy_from_slice(&hash.as_bytes()[..20]);
-    Some(key)
+    key.copy_from_slice(&hasher.finalize().as_bytes()[..20]);
+    key
 }
 
 /// Who has something, as somebody in the DHT says.
@@ -213,6 +227,8 @@ mod tests {
         let id = ContentId::Sha256(*b"CJP2P content id of 32 bytes, ok");
         let shown: String = key(&id).unwrap().iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(shown, "ada7150cbdb5d17fe4e3932b59f6d6e2745f097e");
+        let shown: String = meeting_key().iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(shown, "54e6c0f8c5758adb3383c39e81d0380c1e55e466");
     }
 
     #[test]

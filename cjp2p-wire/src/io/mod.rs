@@ -3,6 +3,7 @@
 pub mod event_loop;
 #[cfg_attr(not(feature = "dht"), path = "no_mainline.rs")]
 pub mod mainline;
+pub mod own_port;
 pub mod partial_name;
 pub mod peer_file;
 pub mod random;

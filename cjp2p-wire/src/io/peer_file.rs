@@ -21,9 +21,14 @@ pub const MAX_BYTES: u64 = 16 << 20;
 /// Who holds the lock only reads and writes this one file; if that takes longer, something hangs.
 const LOCK_LIMIT: Duration = Duration::from_secs(60);
 
+/// Who came of its own accord is kept only if it was heard over at least so long: one that fetches something and is gone has
+/// its port for minutes, and would be in the table for ever.
+const STAY: Duration = Duration::from_secs(600);
+
 /// The file `peers.json` of a state folder.
 #[derive(Clone, Debug)]
 pub struct PeerFile {
+    state: StateDir,
     path: PathBuf,
     lock: PathBuf,
 }
@@ -38,7 +43,12 @@ enum Content {
 impl PeerFile {
     /// The peer table of a state folder. Neither needs to exist before the first update.
     pub fn new(state: &StateDir) -> PeerFile {
-        PeerFile { path: state.file("peers.json"), lock: state.file("peers.json.lock") }
+        PeerFile { state: state.clone(), path: state.file("peers.json"), lock: state.file("peers.json.lock") }
+    }
+
+    /// The folder in which it is.
+    pub fn state(&self) -> &StateDir {
+        &self.state
     }
 
     /// Where it is.
@@ -93,7 +103,8 @@ impl PeerFile {
     /// Notes whom a node heard from after `since`, when and how far away, and who of `silent` did not answer. `origin` says how an
     /// address came to the tool, for those that are new. Gives a warning for the user where there is one.
     ///
-    /// Peers that only strangers vouch for, and those that sent what is provably wrong, are left out.
+    /// Peers that only strangers vouch for, and those that sent what is provably wrong, are left out; so is who came of its own
+    /// accord and has neither stayed nor been of use.
     ///
     /// # Errors
     ///
@@ -108,16 +119,24 @@ impl PeerFile {
     ) -> io::Result<Option<String>> {
         let heard: Vec<_> = node
             .acquaintances()
-            .filter(|peer| peer.proved && !peer.misbehaved && peer.last_heard >= since)
+            .filter(|peer| peer.proved_since.is_some() && !peer.misbehaved && peer.last_heard >= since)
             .collect();
         if heard.is_empty() && silent.is_empty() {
             return Ok(None);
         }
         let ((), warning) = self.update(|table| {
             for peer in heard {
+                let origin = origin(peer.address);
+                let stayed = peer.proved_since.is_some_and(|at| peer.last_heard.since(at) >= STAY);
+                let passes_by = origin == Origin::Incoming && !stayed && peer.last_useful.is_none();
+                if passes_by && table.get(peer.address).is_none() {
+                    continue;
+                }
                 let round_trip_ms = peer.round_trip.map(milliseconds);
-                let at = event_loop.unix_ms(peer.last_heard);
-                table.heard(peer.address, at, round_trip_ms, origin(peer.address));
+                table.heard(peer.address, event_loop.unix_ms(peer.last_heard), round_trip_ms, origin);
+                if let Some(at) = peer.last_useful {
+                    table.useful(peer.address, event_loop.unix_ms(at));
+                }
             }
             for address in silent {
                 table.unanswered(*address);

@@ -55,6 +55,18 @@ impl Node {
         }
     }
 
+    /// Who sends some of what `job` fetches, and proved to be there: at most `most`, those first that sent us most.
+    pub fn proven_sources(&self, job: JobId, most: usize) -> Vec<SocketAddr> {
+        let Some(state) = self.fetches.get(&job) else { return Vec::new() };
+        let delivered = |address: SocketAddr| {
+            let contact = self.contacts.get(address).filter(|c| c.is_proved() && !c.is_shunned())?;
+            Some((contact.path.as_ref()?.path.window.delivered(), address))
+        };
+        let mut sources: Vec<(u64, SocketAddr)> = state.fetch.serving().filter_map(delivered).collect();
+        sources.sort_by_key(|&(bytes, address)| (std::cmp::Reverse(bytes), address));
+        sources.into_iter().take(most).map(|(_, address)| address).collect()
+    }
+
     pub(super) fn open_source(&mut self, now: Time, job: JobId, address: SocketAddr, suggested: bool) {
         let Some(state) = self.fetches.get(&job) else { return };
         if state.fetch.knows(address) {
@@ -87,7 +99,7 @@ impl Node {
         }
         job.fetch.add_source(now, address, suggested);
         if contact.path.is_none() {
-            contact.path = Some(AskedPath::new());
+            contact.path = Some(Box::new(AskedPath::new()));
             contact.suggested = suggested && !contact.is_proved();
             if contact.suggested {
                 self.note_unproved(address);
@@ -109,11 +121,11 @@ impl Node {
     }
 
     pub(super) fn path(&self, address: SocketAddr) -> Option<&AskedPath> {
-        self.contacts.get(address)?.path.as_ref()
+        self.contacts.get(address)?.path.as_deref()
     }
 
     pub(super) fn path_mut(&mut self, address: SocketAddr) -> Option<&mut AskedPath> {
-        self.contacts.get_mut(address)?.path.as_mut()
+        self.contacts.get_mut(address)?.path.as_deref_mut()
     }
 
     /// What to ask of `address` now, for whichever fetch has something to ask of it: answers of `allowance` bytes at the

@@ -25,6 +25,9 @@ pub(super) struct Contact {
     /// What it wants returned beside every message, as JSON.
     pub(super) cookie: Option<Box<str>>,
     proved_at: Option<Time>,
+    first_proved: Option<Time>,
+    /// When it last sent some of what we asked for.
+    pub(super) useful_at: Option<Time>,
     /// When it last returned our cookie in a `ReturnedMessage`.
     returned_at: Option<Time>,
     /// It was asked to return our cookie beside the one it wants from us: some nodes keep ours only then.
@@ -50,7 +53,8 @@ pub(super) struct Contact {
     named_by: Option<SocketAddr>,
     /// It asks for peers beside its questions for content: referrals to it need not name any at random.
     pub(super) asks_for_peers: bool,
-    pub(super) path: Option<AskedPath>,
+    /// Boxed: most contacts are those who ask us, and have none.
+    pub(super) path: Option<Box<AskedPath>>,
     round_trip: Option<Duration>,
 }
 
@@ -60,6 +64,8 @@ impl Contact {
             last_heard: None,
             cookie: None,
             proved_at: None,
+            first_proved: None,
+            useful_at: None,
             returned_at: None,
             was_asked: false,
             returns_always: false,
@@ -122,7 +128,7 @@ impl Contact {
 
     /// The round trip to it, where it was measured.
     pub(super) fn round_trip(&self) -> Option<Duration> {
-        self.path.as_ref().and_then(AskedPath::round_trip).or(self.round_trip)
+        self.path.as_ref().and_then(|path| path.round_trip()).or(self.round_trip)
     }
 
     /// Whether it ever proved its address.
@@ -140,8 +146,10 @@ pub struct Acquaintance {
     pub last_heard: Time,
     /// The round trip, where it was measured.
     pub round_trip: Option<Duration>,
-    /// Whether it proved its address.
-    pub proved: bool,
+    /// Since when it has proved its address; `None` where it never did.
+    pub proved_since: Option<Time>,
+    /// When it last sent some of what we asked for.
+    pub last_useful: Option<Time>,
     /// Whether it sent what is provably wrong.
     pub misbehaved: bool,
     /// Whether it was named by a stranger.
@@ -249,6 +257,7 @@ impl Contacts {
     pub(super) fn on_always_returned(&mut self, now: Time, address: SocketAddr, current: bool) {
         let contact = self.entry(address);
         contact.proved_at = Some(now);
+        contact.first_proved.get_or_insert(now);
         contact.last_heard = Some(now);
         // What came back at once, from a peer that did not know us, need not have been kept.
         if contact.was_asked {
@@ -268,6 +277,7 @@ impl Contacts {
             contact.cookie = None;
         }
         contact.proved_at = Some(now);
+        contact.first_proved.get_or_insert(now);
         contact.last_heard = Some(now);
         contact.returned_at = Some(now);
     }
@@ -284,7 +294,8 @@ impl Contacts {
                 address,
                 last_heard: contact.last_heard?,
                 round_trip: contact.round_trip(),
-                proved: contact.is_proved(),
+                proved_since: contact.first_proved,
+                last_useful: contact.useful_at,
                 misbehaved: contact.banned,
                 suggested: contact.suggested,
                 named_by: contact.named_by,

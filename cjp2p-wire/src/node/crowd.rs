@@ -36,13 +36,15 @@ const UNIT: u64 = 16 << 10;
 const MAX_CONTENTS: usize = 256;
 /// Getters of one content that are remembered.
 const MAX_GETTERS: usize = 4096;
+/// Who has not asked for so long has gone: they ask again every few seconds.
+const GONE_AFTER: Duration = Duration::from_secs(60);
 
 /// Those who exchange one content.
 #[derive(Debug, Default)]
 struct Crowd {
     // Invariant: at most `MAX_SERVED`.
     served: BTreeMap<SocketAddr, Served>,
-    /// Who asked which parts there are, and when.
+    /// Who asked which parts there are, and when they last did.
     getters: BTreeMap<SocketAddr, Time>,
     last: Time,
     /// When the first of them came, after nobody did for [`CROWDED`].
@@ -86,11 +88,17 @@ struct Served {
 #[derive(Debug, Default)]
 pub(super) struct Crowds {
     by_id: BTreeMap<ContentId, Crowd>,
+    /// When those who have gone were last forgotten.
+    swept_at: Time,
 }
 
 impl Crowds {
     /// Notes that this source exchanges the content with others.
     pub(super) fn join(&mut self, now: Time, id: &ContentId, from: SocketAddr) {
+        if now.since(self.swept_at) >= GONE_AFTER {
+            self.swept_at = now;
+            self.forget_gone(now);
+        }
         if !self.by_id.contains_key(id) && self.by_id.len() >= MAX_CONTENTS {
             let stalest = self.by_id.iter().min_by_key(|(_, crowd)| crowd.last).map(|(id, _)| id.clone());
             self.by_id.remove(&stalest.unwrap_or_else(|| id.clone()));
@@ -105,6 +113,13 @@ impl Crowds {
             crowd.getters.clear();
         }
         crowd.getters.insert(from, now);
+    }
+
+    fn forget_gone(&mut self, now: Time) {
+        self.by_id.retain(|_, crowd| {
+            crowd.getters.retain(|_, last| now.since(*last) < GONE_AFTER);
+            !crowd.getters.is_empty()
+        });
     }
 
     /// Notes that this source, which could exchange the content, asks for some of it. Where others exchange it, so will this
@@ -301,6 +316,17 @@ mod tests {
         assert!(!crowds.serves(at(1), &ID, source(99), true));
         crowds.on_given(&ID, source(0), 0..100, Some(length));
         assert_eq!(crowds.offer(at(1), &ID, length, 0, 9).unwrap(), Parts::whole(length, 0), "all of it was");
+    }
+
+    #[test]
+    fn who_has_gone_is_forgotten() {
+        let mut crowds = full();
+        let other = ContentId::Blake3([8; 32]);
+        crowds.join(at(50), &ID, source(7));
+        crowds.join(at(70), &other, source(8));
+        assert_eq!(crowds.by_id[&ID].getters.keys().copied().collect::<Vec<_>>(), [source(7)]);
+        crowds.join(at(131), &other, source(8));
+        assert_eq!(crowds.by_id.keys().collect::<Vec<_>>(), [&other]);
     }
 
     #[test]

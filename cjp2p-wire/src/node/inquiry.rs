@@ -320,7 +320,7 @@ mod tests {
         assert!(
             matches!(&events[..], [Event::Answer { answer: Answer::Peers(peers), .. }] if peers.len() == 1)
         );
-        assert!(node.acquaintances().all(|peer| peer.proved));
+        assert!(node.acquaintances().all(|peer| peer.proved_since.is_some()));
         assert_eq!(node.acquaintances().count(), 1);
         assert_eq!(node.open_questions(), 0);
     }

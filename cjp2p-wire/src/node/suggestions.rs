@@ -194,6 +194,16 @@ impl Suggestions {
 }
 
 impl Node {
+    /// Adds peers that `by` named as possible sources of what `job` fetches, as far as it may send us to them. They are asked
+    /// sparingly, when their turn comes.
+    pub fn add_suggestions(&mut self, now: Time, job: JobId, by: SocketAddr, peers: &[SocketAddr]) {
+        self.enter(now);
+        for &peer in peers {
+            self.suggest(job, by, peer, Promise::Peer);
+        }
+        self.follow_suggestions(now);
+    }
+
     /// Tries the suggested addresses whose time has come.
     pub(super) fn follow_suggestions(&mut self, now: Time) {
         if now < self.suggestions.next_at() {

@@ -231,8 +231,12 @@ impl Node {
         let Block { space, data, .. } = *block;
         let range = block.offset..block.offset + data.len() as u64;
         let came = Came { is_end: block.length == Some(range.end), range };
-        let Some(path) = self.path_mut(from) else { return };
+        let Some(contact) = self.contacts.get_mut(from) else { return };
+        let Some(path) = contact.path.as_deref_mut() else { return };
         let Some(Flight { ask, .. }) = path.on_answer(now, asked, Some(came)) else { return };
+        if !data.is_empty() {
+            contact.useful_at = Some(now);
+        }
         path.was_gone = false;
         if path.narrow && answer_length(data.len() as u64) as usize > NARROW_DATAGRAM + ANSWER_SLACK {
             path.narrow = false;

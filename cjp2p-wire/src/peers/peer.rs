@@ -9,6 +9,15 @@ use serde_json::{Map, Value};
 
 use super::address::{self, Scope};
 
+/// Who left so many questions in a row unanswered is probably gone.
+pub(super) const LOST_AFTER: u32 = 3;
+/// Peers heard from within this time compare by their round trip, in milliseconds.
+const RECENT_MS: u64 = 15 * 60 * 1000;
+/// For how long it counts that a peer sent us something, in milliseconds.
+const USEFUL_MS: u64 = 7 * 24 * 3600 * 1000;
+/// Who sent us nothing in that time counts as silent for eight times as long as it was.
+const USELESS_STEPS: u32 = 3;
+
 /// How an address first came to be in the table.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub enum Origin {
@@ -23,6 +32,8 @@ pub enum Origin {
     Incoming,
     /// Somebody in the Mainline DHT named it.
     Dht,
+    /// The record of an interrupted download.
+    Record,
     /// The peer at this address named it.
     Referral(SocketAddr),
     /// Something that a later version wrote; kept as it stands.
@@ -44,6 +55,7 @@ impl fmt::Display for Origin {
             Origin::Bootstrap => f.write_str("bootstrap"),
             Origin::Incoming => f.write_str("incoming"),
             Origin::Dht => f.write_str("dht"),
+            Origin::Record => f.write_str("resume record"),
             Origin::Referral(by) => write!(f, "referral {by}"),
             Origin::Other(text) => f.write_str(text),
         }
@@ -58,6 +70,7 @@ impl From<String> for Origin {
             "bootstrap" => Origin::Bootstrap,
             "incoming" => Origin::Incoming,
             "dht" => Origin::Dht,
+            "resume record" => Origin::Record,
             _ => match text.strip_prefix("referral ").map(address::parse) {
                 Some(Ok(by)) => Origin::Referral(by),
                 _ => Origin::Other(text),
@@ -93,6 +106,9 @@ pub struct Peer {
     /// When it was last heard from, in milliseconds since 1970.
     #[serde(default)]
     pub(super) last_heard_ms: Option<u64>,
+    /// When it last sent content that we asked for, in milliseconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) useful_ms: Option<u64>,
     /// The last round trip measured, in milliseconds. Invariant: finite and not negative.
     #[serde(default, deserialize_with = "read_round_trip")]
     pub(super) round_trip_ms: Option<f64>,
@@ -114,6 +130,7 @@ impl Peer {
             verified: false,
             first_heard_ms: None,
             last_heard_ms: None,
+            useful_ms: None,
             round_trip_ms: None,
             unanswered: 0,
             origin,
@@ -139,6 +156,11 @@ impl Peer {
     /// When it was last heard from, in milliseconds since 1970.
     pub fn last_heard_ms(&self) -> Option<u64> {
         self.last_heard_ms
+    }
+
+    /// When it last sent content that we asked for, in milliseconds since 1970.
+    pub fn useful_ms(&self) -> Option<u64> {
+        self.useful_ms
     }
 
     /// The last round trip measured, in milliseconds.
@@ -168,19 +190,30 @@ impl Peer {
         heard(self).saturating_sub(heard(other))
     }
 
-    /// Who is given up first: `Greater` is the worse one. Suggestions before verified peers, strangers' suggestions
-    /// before our own, the silent before the answering, the longest unheard first. Total, so that trimming is repeatable.
-    pub(super) fn cmp_worth(&self, other: &Peer) -> Ordering {
+    /// Whom to ask first, and to give up last: `Less` is the better one. Who answers comes before who was silent, peers before
+    /// suggestions, our own suggestions before a stranger's, who was heard from lately before the others, then the nearest. Total,
+    /// so that trimming is repeatable.
+    pub(super) fn cmp_rank(&self, other: &Peer, now_ms: u64) -> Ordering {
         let key = |peer: &Peer| {
-            (
-                !peer.verified,
-                !peer.verified && !peer.origin.is_local(),
-                peer.unanswered,
-                std::cmp::Reverse(peer.last_heard_ms),
-                peer.address,
-            )
+            // Who was silent thrice is worse than an untried suggestion.
+            let lost = peer.unanswered >= LOST_AFTER;
+            let stranger = !peer.verified && !peer.origin.is_local();
+            (lost, !peer.verified, stranger, peer.unanswered, peer.age(now_ms))
         };
-        key(self).cmp(&key(other))
+        let distance = |peer: &Peer| peer.round_trip_ms.unwrap_or(f64::MAX);
+        key(self)
+            .cmp(&key(other))
+            .then_with(|| distance(self).total_cmp(&distance(other)))
+            .then_with(|| other.last_heard_ms.cmp(&self.last_heard_ms))
+            .then_with(|| self.address.cmp(&other.address))
+    }
+
+    /// How long it was silent, in steps that double: minutes matter among fresh peers, months among old ones.
+    fn age(&self, now_ms: u64) -> u32 {
+        let silence = now_ms.saturating_sub(self.last_heard_ms.unwrap_or(0));
+        let age = (silence / RECENT_MS).checked_ilog2().map_or(0, |log| log + 1);
+        let was_useful = self.useful_ms.is_some_and(|at| now_ms.saturating_sub(at) <= USEFUL_MS);
+        if was_useful { age } else { age + USELESS_STEPS }
     }
 
     /// Takes in what another record of the same peer knows. The order of the two does not matter.
@@ -210,6 +243,7 @@ impl Peer {
             verified: self.verified || other.verified,
             first_heard_ms: [self.first_heard_ms, other.first_heard_ms].into_iter().flatten().min(),
             last_heard_ms: newer.last_heard_ms,
+            useful_ms: self.useful_ms.max(other.useful_ms),
             round_trip_ms: newer.round_trip_ms.or(older.round_trip_ms),
             unanswered: newer.unanswered,
             origin: origin.clone(),

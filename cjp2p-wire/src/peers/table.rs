@@ -8,7 +8,7 @@ use std::ops::RangeInclusive;
 use serde_json::value::RawValue;
 
 use super::address::{self, Prefix, Scope};
-use super::peer::{Origin, Peer};
+use super::peer::{LOST_AFTER, Origin, Peer};
 
 #[cfg(test)]
 mod tests;
@@ -36,11 +36,8 @@ impl Default for Limits {
 /// the table still cannot cut us off from the network.
 pub const ANCHORS: usize = 8;
 
-/// An anchor that left so many questions in a row unanswered is an anchor no more.
-const ANCHOR_PATIENCE: u32 = 3;
-
-/// Peers heard from within this time compare by their round trip, in milliseconds.
-const RECENT_MS: u64 = 15 * 60 * 1000;
+/// A peer that was not heard from for so long is worth a question, in milliseconds.
+const DOUBTFUL_MS: u64 = 24 * 3600 * 1000;
 
 /// A verified peer that was not heard from for so long may be given up for a newcomer untested, in milliseconds.
 const FORGOTTEN_MS: u64 = 7 * 24 * 3600 * 1000;
@@ -187,6 +184,13 @@ impl PeerTable {
         }
     }
 
+    /// Notes that the peer at `address` sent content that we asked for, at `now_ms`.
+    pub fn useful(&mut self, address: SocketAddr, now_ms: u64) {
+        if let Some(peer) = self.peer_mut(address::canonical(address)) {
+            peer.useful_ms = peer.useful_ms.max(Some(now_ms));
+        }
+    }
+
     /// Notes that a question to `address` got no answer in time.
     pub fn unanswered(&mut self, address: SocketAddr) {
         let address = address::canonical(address);
@@ -202,27 +206,23 @@ impl PeerTable {
     }
 
     /// At most `count` peers, the most promising first: the verified before the suggested, those that answer before the
-    /// silent, those heard from recently before the others, then the nearest.
+    /// silent, those heard from recently before the others, then the nearest. Who sent us nothing lately counts as heard from
+    /// longer ago.
     pub fn best(&self, count: usize, now_ms: u64) -> Vec<SocketAddr> {
         let mut peers: Vec<&Peer> = self.iter().collect();
-        peers.sort_by(|a, b| {
-            let key = |peer: &Peer| {
-                let silence = now_ms.saturating_sub(peer.last_heard_ms.unwrap_or(0));
-                // Doubling steps: minutes matter among fresh peers, months among old ones.
-                let age = (silence / RECENT_MS).checked_ilog2().map_or(0, |log| log + 1);
-                // Who was silent thrice is worse than an untried suggestion.
-                let lost = peer.unanswered >= ANCHOR_PATIENCE;
-                let stranger = !peer.verified && !peer.origin.is_local();
-                (lost, !peer.verified, stranger, peer.unanswered, age)
-            };
-            let distance = |peer: &Peer| peer.round_trip_ms.unwrap_or(f64::MAX);
-            key(a)
-                .cmp(&key(b))
-                .then_with(|| distance(a).total_cmp(&distance(b)))
-                .then_with(|| a.address.cmp(&b.address))
-        });
+        peers.sort_by(|a, b| a.cmp_rank(b, now_ms));
         peers.truncate(count);
         peers.into_iter().map(|peer| peer.address).collect()
+    }
+
+    /// At most `count` verified peers of which nobody knows whether they are still there, those not heard from for longest
+    /// first: only who was asked and did not answer makes room for others.
+    pub fn doubtful(&self, count: usize, now_ms: u64) -> Vec<SocketAddr> {
+        let silence = |peer: &Peer| now_ms.saturating_sub(peer.last_heard_ms.unwrap_or(0));
+        let is_doubtful = |peer: &&Peer| peer.unanswered < LOST_AFTER && silence(peer) >= DOUBTFUL_MS;
+        let mut peers: Vec<&Peer> = self.verified.values().filter(is_doubtful).collect();
+        peers.sort_by_key(|peer| (std::cmp::Reverse(silence(peer)), peer.address));
+        peers.into_iter().take(count).map(|peer| peer.address).collect()
     }
 
     /// The verified peers heard from at most `within_ms` ago: those that may be passed on to others.
@@ -237,6 +237,13 @@ impl PeerTable {
     /// Never fails: what can be read is in the table, the rest is told. Empty text is an empty table.
     pub fn parse(text: &str) -> ParsedTable {
         let mut problems = Vec::new();
+        let mut all: BTreeMap<SocketAddr, Peer> = BTreeMap::new();
+        let mut add = |peer: Peer| match all.get_mut(&peer.address) {
+            Some(known) => known.merge(&peer),
+            None => {
+                all.insert(peer.address, peer);
+            }
+        };
         let elements = match elements(text) {
             Ok(elements) => elements,
             Err(error) => {
@@ -245,18 +252,14 @@ impl PeerTable {
                     line: error.line().max(1),
                     message: without_position(&error),
                 });
+                // A tear or a hole in what we wrote leaves the lines before and after it whole.
+                text.lines().filter_map(peer_of_line).for_each(&mut add);
                 Vec::new()
             }
         };
-        let mut all: BTreeMap<SocketAddr, Peer> = BTreeMap::new();
         for (entry, element) in elements.into_iter().enumerate() {
             match serde_json::from_str::<Peer>(element.get()) {
-                Ok(peer) => match all.get_mut(&peer.address) {
-                    Some(known) => known.merge(&peer),
-                    None => {
-                        all.insert(peer.address, peer);
-                    }
-                },
+                Ok(peer) => add(peer),
                 Err(error) => problems.push(TableProblem {
                     entry: Some(entry),
                     line: line_of(text, element.get()),
@@ -332,7 +335,12 @@ impl PeerTable {
             return Admission::Unusable;
         }
         let full = self.bounds(&newcomer);
-        let anchors = if full.is_empty() { BTreeSet::new() } else { self.anchors() };
+        if full.is_empty() {
+            self.insert(newcomer);
+            return Admission::Added;
+        }
+        let anchors = self.anchors();
+        let now_ms = newcomer.last_heard_ms.max(self.heard_last());
         let mut victims = BTreeSet::new();
         for (members, limit) in full {
             // A victim of a narrower limit makes room under this one too, if it counts here.
@@ -344,7 +352,7 @@ impl PeerTable {
                 .iter()
                 .filter(|peer| !anchors.contains(&peer.address) && !victims.contains(&peer.address))
                 .filter(|peer| gives_way(peer, &newcomer))
-                .max_by(|a, b| a.cmp_worth(b));
+                .max_by(|a, b| a.cmp_rank(b, now_ms.unwrap_or(0)));
             match worst {
                 Some(peer) => victims.insert(peer.address),
                 None => return Admission::Full,
@@ -362,9 +370,10 @@ impl PeerTable {
         self.verified.clear();
         self.suggested.clear();
         let anchors = choose_anchors(peers.iter());
+        let now_ms = peers.iter().filter_map(|peer| peer.last_heard_ms).max().unwrap_or(0);
         peers.sort_by(|a, b| {
             let not_anchor = |peer: &Peer| !anchors.contains(&peer.address);
-            not_anchor(a).cmp(&not_anchor(b)).then_with(|| a.cmp_worth(b))
+            not_anchor(a).cmp(&not_anchor(b)).then_with(|| a.cmp_rank(b, now_ms))
         });
         let mut trimmed = 0;
         for peer in peers {
@@ -375,6 +384,11 @@ impl PeerTable {
             }
         }
         trimmed
+    }
+
+    /// When anybody was last heard from.
+    fn heard_last(&self) -> Option<u64> {
+        self.verified.values().filter_map(|peer| peer.last_heard_ms).max()
     }
 
     fn anchors(&self) -> BTreeSet<SocketAddr> {
@@ -394,7 +408,7 @@ fn gives_way(peer: &Peer, newcomer: &Peer) -> bool {
 
 fn choose_anchors<'a>(peers: impl Iterator<Item = &'a Peer>) -> BTreeSet<SocketAddr> {
     let mut answering: Vec<&Peer> = peers
-        .filter(|peer| peer.verified && peer.unanswered < ANCHOR_PATIENCE && peer.lifetime_ms() > 0)
+        .filter(|peer| peer.verified && peer.unanswered < LOST_AFTER && peer.lifetime_ms() > 0)
         .collect();
     answering.sort_by_key(|peer| (std::cmp::Reverse(peer.lifetime_ms()), peer.address));
     answering.iter().take(ANCHORS).map(|peer| peer.address).collect()
@@ -408,6 +422,12 @@ fn elements(text: &str) -> Result<Vec<&RawValue>, serde_json::Error> {
     } else {
         serde_json::from_str(text)
     }
+}
+
+/// The peer on a line of a table, if it is whole.
+fn peer_of_line(line: &str) -> Option<Peer> {
+    let line = line.trim();
+    serde_json::from_str(line.strip_suffix(',').unwrap_or(line)).ok()
 }
 
 /// The line, counted from 1, on which `part`, a piece of `text`, starts.

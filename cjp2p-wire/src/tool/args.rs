@@ -4,7 +4,8 @@
 use std::collections::BTreeSet;
 use std::env;
 use std::fmt;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -17,8 +18,10 @@ use super::progress::{Progress, ProgressMode};
 use super::start::ToolError;
 use super::{logging, progress};
 use crate::io::mainline::Entry;
+use crate::io::own_port;
 use crate::io::sandbox::{Confinement, Sandbox};
 use crate::io::state_dir::{FileLock, StateDir};
+use crate::io::udp::UdpPort;
 use crate::peers::address::{self, DEFAULT_PORT, Scope};
 use crate::peers::peer::Origin;
 
@@ -147,9 +150,35 @@ impl fmt::Display for PeerName {
 /// Where to listen.
 #[derive(Args, Clone, Debug, Default)]
 pub struct ListenArgs {
-    /// Listen at this address and port, or at this port of all addresses; port 0 picks a free one
+    /// Listen at this address and port, or at this port of all addresses; port 0 picks a free one, auto one that is kept from
+    /// run to run, so that others find this machine again
     #[arg(long, value_name = "[ADDR:]PORT", value_parser = parse_listen)]
     pub listen: Option<Listen>,
+}
+
+impl ListenArgs {
+    /// Opens the socket at which `tool` listens, at `default` where nothing else is said. A warning tells where a port of our
+    /// own cannot be had or kept.
+    ///
+    /// # Errors
+    ///
+    /// Where there is no such socket to be had.
+    pub fn open(&self, default: Listen, tool: &str, state: Option<&StateDir>) -> Result<UdpPort, ToolError> {
+        let listen = self.listen.unwrap_or(default);
+        let (port, told) = own_port::listen(listen, tool, state).map_err(|error| {
+            let hint = match error.kind() {
+                ErrorKind::AddrInUse => {
+                    "; another process has that port, try --listen auto for one of your own"
+                }
+                _ => "",
+            };
+            ToolError::failure(format!("{error}{hint}"))
+        })?;
+        if let Some(told) = told {
+            log::warn!("{told}");
+        }
+        Ok(port)
+    }
 }
 
 /// An answer to "where to listen".
@@ -162,17 +191,30 @@ pub enum Listen {
     },
     /// At this one; port 0 picks a free one.
     At(SocketAddr),
+    /// At this address or all, at a port that is kept in the state folder.
+    Auto(Option<IpAddr>),
 }
 
 impl Listen {
     /// The addresses to try in turn: all addresses of both kinds go through one IPv6 socket, or where there is no IPv6, an IPv4
-    /// one.
+    /// one. A port that is kept is still to be found out.
     pub fn candidates(self) -> Vec<SocketAddr> {
         match self {
             Listen::At(address) => vec![address],
-            Listen::Everywhere { port } => {
+            Listen::Auto(Some(ip)) => vec![SocketAddr::new(ip, 0)],
+            Listen::Everywhere { .. } | Listen::Auto(None) => {
+                let port = if let Listen::Everywhere { port } = self { port } else { 0 };
                 vec![(Ipv6Addr::UNSPECIFIED, port).into(), (Ipv4Addr::UNSPECIFIED, port).into()]
             }
+        }
+    }
+
+    /// The one address, if it is one.
+    fn ip(self) -> Option<IpAddr> {
+        match self {
+            Listen::At(address) => Some(address.ip()),
+            Listen::Auto(ip) => ip,
+            Listen::Everywhere { .. } => None,
         }
     }
 }
@@ -181,8 +223,16 @@ fn parse_listen(text: &str) -> Result<Listen, String> {
     if let Ok(port) = text.parse() {
         return Ok(Listen::Everywhere { port });
     }
+    if text == "auto" {
+        return Ok(Listen::Auto(None));
+    }
+    let with_port = |address: &str| format!("{address}:0").parse().ok();
+    if let Some(address) = text.strip_suffix(":auto").and_then(with_port) {
+        let address: SocketAddr = address;
+        return Ok(Listen::Auto(Some(address.ip())));
+    }
     text.parse().map(Listen::At).map_err(|_| {
-        format!("{text:?} is not a port, or an address with a port such as 127.0.0.1:{DEFAULT_PORT}")
+        format!("{text:?} is not a port, or an address with a port such as 127.0.0.1:{DEFAULT_PORT}, or auto")
     })
 }
 
@@ -202,9 +252,9 @@ impl DhtArgs {
         if !self.dht {
             return None;
         }
-        let bind = match listen {
-            Listen::At(SocketAddr::V4(address)) => *address.ip(),
-            Listen::At(_) | Listen::Everywhere { .. } => Ipv4Addr::UNSPECIFIED,
+        let bind = match listen.ip() {
+            Some(IpAddr::V4(ip)) => ip,
+            Some(IpAddr::V6(_)) | None => Ipv4Addr::UNSPECIFIED,
         };
         Some(Entry::look_up(bind))
     }
@@ -385,7 +435,12 @@ mod tests {
     fn a_port_alone_listens_everywhere() {
         assert_eq!(parse_listen("0"), Ok(Listen::Everywhere { port: 0 }));
         assert_eq!(parse_listen("127.0.0.1:0"), Ok(Listen::At("127.0.0.1:0".parse().unwrap())));
-        assert!(parse_listen("localhost").is_err());
+        assert_eq!(parse_listen("auto"), Ok(Listen::Auto(None)));
+        assert_eq!(parse_listen("127.0.0.1:auto"), Ok(Listen::Auto(Some(Ipv4Addr::LOCALHOST.into()))));
+        assert_eq!(parse_listen("[::1]:auto"), Ok(Listen::Auto(Some(Ipv6Addr::LOCALHOST.into()))));
+        for wrong in ["localhost", "localhost:auto", "::1:auto", "auto:1", "127.0.0.1:1:auto"] {
+            assert!(parse_listen(wrong).is_err(), "{wrong}");
+        }
         assert_eq!(Listen::Everywhere { port: 7 }.candidates().len(), 2);
     }
 

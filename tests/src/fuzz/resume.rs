@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::path::Path;
 
+use cjp2p_get::sinks::sources::{MAX_SOURCES, Sources};
 use cjp2p_get::sinks::{record, record::Record, resume};
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::transfer::ranges::RangeSet;
@@ -68,9 +69,11 @@ fn write_record(path: &Path, sample: &Sample, id: &ContentId, input: &mut Input<
     }
     let mut written = Record::new(path.to_owned());
     let all = runs.iter().map(|(run, bytes)| (*run, &bytes[..]));
-    written.begin(id, length, all, &done).expect("the scratch folder can be written");
+    let mut sources = Sources::default();
+    sources.note(&[([127, 0, 0, 1], 1 + u16::from(input.byte())).into()], length);
+    written.begin(id, length, all, &done, &sources).expect("the scratch folder can be written");
     let found = record::read(path, id).expect("it can be read").expect("it is of this content");
-    assert_eq!((found.length, &found.done), (length, &done));
+    assert_eq!((found.length, &found.done, &found.sources), (length, &done, &sources));
     runs.sort_by_key(|(run, _)| std::cmp::Reverse(*run));
     assert_eq!(found.runs, runs);
     let other = ContentId::Blake3([7; 32]);
@@ -79,7 +82,9 @@ fn write_record(path: &Path, sample: &Sample, id: &ContentId, input: &mut Input<
 
 fn check(path: &Path, partial: &Path, sample: &Sample, id: &ContentId, staged: &[u8]) {
     let file = File::open(partial).expect("the partial is there");
-    let Some(resume) = resume::load(&file, path, id).expect("both files can be read") else { return };
+    let loaded = resume::load(&file, path, id).expect("both files can be read");
+    assert!(loaded.sources.iter().count() <= MAX_SOURCES);
+    let Some(resume) = loaded.resume else { return };
     assert!(!resume.done.is_empty());
     let is_true = resume.length == sample.content.len() as u64;
     for range in resume.done.iter() {

@@ -8,6 +8,7 @@ pub mod hostile;
 pub mod liars;
 pub mod link;
 pub mod memory;
+pub mod nat;
 pub mod peer;
 pub mod search;
 pub mod swarm;
@@ -16,5 +17,6 @@ pub mod world;
 
 pub use link::Link;
 pub use memory::{MemoryBlobs, Original};
+pub use nat::NatKind;
 pub use peer::Peer;
 pub use world::{Citizen, Outbox, World};

@@ -1,13 +1,14 @@
 //! The network and its clock.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use cjp2p_wire::time::Time;
 
 use super::agenda::Agenda;
 use super::link::{Link, Wire};
+use super::nat::{Nat, NatKind};
 use super::peer::Peer;
 
 /// Datagrams that a citizen wants sent.
@@ -82,6 +83,8 @@ pub struct World {
     hosts: BTreeMap<SocketAddr, Host>,
     /// Hosts whose link is that of another.
     behind: BTreeMap<SocketAddr, SocketAddr>,
+    /// Routers, each by the host behind it.
+    nats: BTreeMap<SocketAddr, Nat>,
     agenda: Agenda<What>,
     /// Everything that leaves a host passes here first: (time, from, to, payload).
     watch: Option<Watch>,
@@ -100,6 +103,7 @@ impl World {
             random: fastrand::Rng::with_seed(seed),
             hosts: BTreeMap::new(),
             behind: BTreeMap::new(),
+            nats: BTreeMap::new(),
             agenda: Agenda::default(),
             watch: None,
             watch_arrivals: None,
@@ -220,6 +224,11 @@ impl World {
         self.add(address, Link::default(), citizen);
     }
 
+    /// Puts a router of this kind before a host: to others it is at `outside` from now on, at its own port if the kind allows.
+    pub fn add_nat(&mut self, host: SocketAddr, kind: NatKind, outside: IpAddr) {
+        self.nats.insert(host, Nat::new(kind, host, outside));
+    }
+
     /// Sends a datagram with any source address, as a forger may.
     pub fn inject(&mut self, from: SocketAddr, to: SocketAddr, bytes: Vec<u8>) {
         self.agenda.add(self.now, What::Downlink { to, from, bytes });
@@ -264,6 +273,7 @@ impl World {
                 continue;
             }
             let at = left + host.link.delay(&mut self.random);
+            let from = self.nats.get_mut(&from).map_or(from, |nat| nat.send(to));
             if self.random.f64() < host.link.duplication {
                 self.agenda.add(at, What::Downlink { to, from, bytes: bytes.clone() });
             }
@@ -277,6 +287,13 @@ impl World {
         self.now = at;
         match what {
             What::Downlink { to, from, bytes } => {
+                let to = match self.nats.values().find(|nat| nat.outside() == to.ip()) {
+                    Some(nat) => match nat.receive(from, to.port()) {
+                        Some(host) => host,
+                        None => return true,
+                    },
+                    None => to,
+                };
                 let Some(host) = self.hosts.get_mut(self.behind.get(&to).unwrap_or(&to)) else {
                     return true;
                 };

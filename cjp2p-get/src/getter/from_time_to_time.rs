@@ -1,0 +1,86 @@
+//! What is done from time to time: showing progress, and noting from whom each download comes, and asking those for peers.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use cjp2p_wire::node::Question;
+use cjp2p_wire::time::Time;
+
+use super::{Getter, LOOK_EVERY};
+use crate::exchange::ASKED_EACH;
+use crate::job::{Job, Step};
+use crate::peers::unix_ms;
+use crate::sinks::sources::MAX_SOURCES;
+
+/// How often each download notes from whom it comes.
+const NOTE_EVERY: Duration = Duration::from_millis(500);
+
+impl Getter {
+    /// Has each download remember from whom it comes, from time to time, and asks those whom they know.
+    pub(super) fn note_sources_sometimes(&mut self) {
+        let now = self.event_loop.now();
+        if now.since(self.noted_at) >= NOTE_EVERY {
+            self.noted_at = now;
+            self.note_sources();
+            self.ask_for_peers(now);
+        }
+    }
+
+    fn ask_for_peers(&mut self, now: Time) {
+        for job in self.jobs.values() {
+            let Step::Fetching(fetch) = job.step else { continue };
+            let senders = self.node.proven_sources(fetch, ASKED_EACH);
+            for address in self.exchange.due(now, job.started, &senders) {
+                self.node.inquire(self.event_loop.now(), address, Question::Peers, false);
+                self.event_loop.drain(&mut self.node, &mut self.events);
+            }
+        }
+    }
+
+    /// Whoever sends some of a content named these peers: they may have it too.
+    pub(super) fn on_peers(&mut self, by: SocketAddr, peers: &[SocketAddr]) {
+        for fetch in self.jobs.values().filter_map(Job::fetch) {
+            if self.node.fetch(fetch).is_some_and(|fetch| fetch.serving().any(|sender| sender == by)) {
+                self.node.add_suggestions(self.event_loop.now(), fetch, by, peers);
+                self.event_loop.drain(&mut self.node, &mut self.events);
+            }
+        }
+    }
+
+    pub(super) fn note_sources(&mut self) {
+        let now = unix_ms();
+        for job in self.jobs.values() {
+            let Step::Fetching(fetch) = job.step else { continue };
+            let sending = self.node.proven_sources(fetch, MAX_SOURCES);
+            self.store.note_sources(fetch, &sending, now);
+        }
+    }
+
+    pub(super) fn show_progress_sometimes(&mut self) {
+        let now = self.event_loop.now();
+        if now.since(self.shown_at) >= LOOK_EVERY {
+            self.shown_at = now;
+            self.show_progress();
+        }
+    }
+
+    pub(super) fn show_progress(&mut self) {
+        let mut done = self.finished;
+        let mut total = self.ids_ended.then_some(self.finished);
+        let mut sources = BTreeSet::new();
+        for job in self.jobs.values() {
+            let progress = match job.step {
+                Step::Fetching(fetch) | Step::Judging(fetch) => self.node.progress(fetch).unwrap_or_default(),
+                Step::Publishing(_) => job.last,
+                Step::Preparing | Step::Locked(_) => Default::default(),
+            };
+            done += progress.done;
+            total = total.zip(progress.wanted).map(|(total, wanted)| total + wanted);
+            if let Some(fetch) = job.fetch().and_then(|fetch| self.node.fetch(fetch)) {
+                sources.extend(fetch.serving());
+            }
+        }
+        self.progress.update(done, total, sources.len());
+    }
+}
