@@ -194,12 +194,12 @@ impl Suggestions {
 }
 
 impl Node {
-    /// Adds peers that `by` named as possible sources of what `job` fetches, as far as it may send us to them. They are asked
-    /// sparingly, when their turn comes.
+    /// Adds peers that `by`, which sends content of `job`, named: they are as likely to have some of it as if they were named for
+    /// it. As far as it may send us to them; they are asked sparingly, when their turn comes.
     pub fn add_suggestions(&mut self, now: Time, job: JobId, by: SocketAddr, peers: &[SocketAddr]) {
         self.enter(now);
         for &peer in peers {
-            self.suggest(job, by, peer, Promise::Peer);
+            self.suggest(job, by, peer, Promise::Content);
         }
         self.follow_suggestions(now);
     }
