@@ -29,6 +29,10 @@ pub(crate) const EXTENT_TIME: Duration = Duration::from_millis(250);
 pub(crate) const MAX_GATHERED: u64 = 16 << 20;
 /// What a node that is still downloading answers with: whole aligned leaves.
 pub(crate) const ALIGNED_BLOCK: u64 = LEAF_LEN;
+/// So much later than its path says an answer may well come.
+const LATENESS: Duration = Duration::from_millis(5);
+/// No source is expected to take longer for an extent, in seconds.
+const MAX_TIME: f64 = 60.0;
 /// Extents whose memory is kept for the next ones.
 pub(super) const MAX_SPARE: usize = 4;
 
@@ -72,10 +76,20 @@ pub(super) struct Terms<'a> {
     /// What is rare comes first.
     pub(super) rarest_first: bool,
     pub(super) round_trip: Duration,
+    /// Bytes per second; zero while unknown.
+    pub(super) rate: f64,
     /// How much of what is wanted the destination takes.
     pub(super) room: u64,
     /// It has the tree.
     pub(super) has_tree: bool,
+}
+
+impl Terms<'_> {
+    /// How long the source should take for so many bytes, from the question to the last of them.
+    pub(super) fn time_for(&self, bytes: u64) -> Duration {
+        let sending = if self.rate > 0.0 { bytes as f64 / self.rate } else { 0.0 };
+        self.round_trip + LATENESS + Duration::from_secs_f64(sending.min(MAX_TIME))
+    }
 }
 
 /// A range to ask one source for.

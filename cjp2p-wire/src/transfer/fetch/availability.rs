@@ -138,6 +138,11 @@ impl Told {
         self.next_at = self.next_at.min(self.not_before.max(now + MIN_PAUSE));
     }
 
+    /// The source is there, perhaps again: the questions so far may not have reached it.
+    pub(super) fn on_serving(&mut self) {
+        self.unanswered = 0;
+    }
+
     /// We have asked for everything that it told of.
     pub(super) fn on_used_up(&mut self) {
         if !self.is_whole && !self.is_busy && self.unanswered == 0 {
@@ -449,5 +454,15 @@ mod tests {
             state.take(&told(start, end, &parts, Some(1 << 50)));
             assert!(state.has.pieces() <= MAX_RANGES + 512);
         }
+    }
+
+    #[test]
+    fn a_source_that_is_back_is_asked_again_which_parts_it_has() {
+        let mut state = Told::nothing(at(0));
+        state.unanswered = QUESTIONS_UNTIL_GONE;
+        let mut source = Source::new(at(0), false);
+        source.told = Some(state);
+        source.on_serving();
+        assert_eq!(source.told.map(|told| told.unanswered), Some(0), "else it is taken for gone at once");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::ops::Range;
+use std::time::Duration;
 
 use crate::time::Time;
 use crate::transfer::ranges::RangeSet;
@@ -31,23 +32,41 @@ pub(super) struct Extent {
     pub(super) contributors: Vec<SocketAddr>,
     /// Wrong bytes from several sources came together here: this time all must come from one, so that it can be blamed.
     pub(super) sole: bool,
-    pub(super) last_ask: Time,
+    /// When whoever was asked last should have sent all of it.
+    expected: Time,
+    /// When that is overdue, so that it passes to another.
+    due: Time,
+    /// From whom it passed to another for that.
+    late: Vec<SocketAddr>,
+    /// How often all that would take it were late.
+    rounds: u32,
 }
 
+/// Whoever is asked has so many times as long as it should take. And one who would take so much less time than another has
+/// left is asked at once.
+const PATIENCE: u32 = 2;
+/// Who was late waits so long for others to take it, who may look for something to ask for only now and then.
+const TURN: Duration = Duration::from_millis(250);
+/// After so many rounds the time that each has does not double any more.
+const MAX_ROUNDS: u32 = 6;
+
 impl Extent {
-    /// A stretch of which nothing is here; `bytes` is memory that may be used for it.
-    pub(super) fn new(range: Range<u64>, owner: Option<SocketAddr>, now: Time, mut bytes: Vec<u8>) -> Extent {
+    /// A stretch of which nothing is here, and which is nobody's; `bytes` is memory that may be used for it.
+    pub(super) fn new(range: Range<u64>, mut bytes: Vec<u8>) -> Extent {
         bytes.resize((range.end - range.start) as usize, 0);
         Extent {
             bytes,
             have: RangeSet::new(),
             need: RangeSet::from_iter([range.clone()]),
             range,
-            owner,
+            owner: None,
             helper: None,
             contributors: Vec::new(),
             sole: false,
-            last_ask: now,
+            expected: Time::ZERO,
+            due: Time::ZERO,
+            late: Vec::new(),
+            rounds: 0,
         }
     }
 
@@ -68,6 +87,62 @@ impl Extent {
         !self.need.is_empty()
     }
 
+    /// Bytes that are not here.
+    pub(super) fn missing(&self) -> u64 {
+        self.range.end - self.range.start - self.have.total()
+    }
+
+    /// Bytes that another would have to send: where all must come from one, what is here already is of no use to it.
+    pub(super) fn missing_of_another(&self) -> u64 {
+        if self.sole { self.range.end - self.range.start } else { self.missing() }
+    }
+
+    /// Makes it this source's, which should take so long.
+    pub(super) fn entrust(&mut self, now: Time, source: SocketAddr, takes: Duration) {
+        self.owner = Some(source);
+        self.expected = now + takes;
+        self.due = now + takes * PATIENCE * 2u32.pow(self.rounds);
+    }
+
+    fn asked_last(&self) -> Option<SocketAddr> {
+        self.helper.or(self.owner)
+    }
+
+    /// Whether others were asked for it and are late, so that it may pass to this source. What counts is when all should be
+    /// here: who brings little at a time, or asks for it again and again, gains no time by it.
+    pub(super) fn is_late(&self, now: Time, source: SocketAddr) -> bool {
+        let pause = if self.late.contains(&source) { TURN } else { Duration::ZERO };
+        self.asked_last() != Some(source) && now >= self.due + pause
+    }
+
+    /// Whether this source, which should take so long, would bring it much sooner than those who were asked.
+    pub(super) fn comes_sooner_from(&self, now: Time, source: SocketAddr, takes: Duration) -> bool {
+        self.asked_last() != Some(source) && now + takes * PATIENCE < self.expected
+    }
+
+    /// Asks this source for what others were asked for.
+    pub(super) fn hand_over(&mut self, now: Time, source: SocketAddr, takes: Duration) {
+        if self.late.contains(&source) {
+            // All had their time. Perhaps it was too short for any of them.
+            self.late.clear();
+            self.rounds = (self.rounds + 1).min(MAX_ROUNDS);
+        }
+        if let Some(last) = self.asked_last().filter(|_| now >= self.due) {
+            self.late.push(last);
+        }
+        let owner = self.owner.filter(|_| !self.sole);
+        if self.sole {
+            self.start_over();
+        } else {
+            self.ask_missing_again();
+        }
+        self.entrust(now, source, takes);
+        if let Some(owner) = owner {
+            self.helper = Some(source).filter(|_| owner != source);
+            self.owner = Some(owner);
+        }
+    }
+
     pub(super) fn belongs_to(&self, source: SocketAddr) -> bool {
         self.owner == Some(source) || self.helper == Some(source)
     }
@@ -86,7 +161,6 @@ impl Extent {
     /// what the source `has`, where that is known.
     pub(super) fn next_ask(
         &mut self,
-        now: Time,
         most: u64,
         aligned: Option<u64>,
         has: Option<&RangeSet>,
@@ -103,7 +177,6 @@ impl Extent {
             }
         };
         self.need.remove(ask.clone());
-        self.last_ask = now;
         Some(ask)
     }
 
@@ -152,5 +225,94 @@ impl Extent {
         self.helper = None;
         self.contributors.clear();
         self.sole = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 1);
+    const B: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 2);
+    const C: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 3);
+
+    fn at(ms: u64) -> Time {
+        Time::from_millis(ms)
+    }
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    /// An extent of 1,000 bytes that was asked of this source, which should take 100 ms.
+    fn asked_of(source: SocketAddr) -> Extent {
+        let mut extent = Extent::new(0..1000, Vec::new());
+        extent.entrust(at(0), source, ms(100));
+        while extent.next_ask(100, None, None).is_some() {}
+        extent
+    }
+
+    #[test]
+    fn an_extent_passes_on_when_it_is_overdue_and_not_before() {
+        let extent = asked_of(A);
+        assert!(!extent.is_late(at(199), B));
+        assert!(extent.is_late(at(200), B));
+        assert!(!extent.is_late(at(200), A), "it was asked");
+    }
+
+    #[test]
+    fn an_extent_passes_at_once_to_one_that_would_be_much_sooner() {
+        let extent = asked_of(A);
+        assert!(extent.comes_sooner_from(at(0), B, ms(49)));
+        assert!(!extent.comes_sooner_from(at(0), A, ms(49)), "it was asked");
+        assert!(!extent.comes_sooner_from(at(0), B, ms(50)));
+        assert!(!extent.comes_sooner_from(at(60), B, ms(49)), "there is little left to wait");
+    }
+
+    #[test]
+    fn who_brings_little_or_asks_again_and_again_gains_no_time() {
+        let mut extent = asked_of(A);
+        for n in 0..20 {
+            extent.fill(A, n, &[1]);
+            extent.fill(A, 0, &[1]);
+            extent.give_back(n + 1..n + 2);
+            extent.next_ask(1, None, None);
+        }
+        assert!(extent.is_late(at(200), B));
+    }
+
+    #[test]
+    fn who_was_late_takes_it_again_only_after_others_could_and_then_has_more_time() {
+        let mut extent = asked_of(A);
+        extent.hand_over(at(200), B, ms(100));
+        assert_eq!((extent.owner, extent.helper), (Some(A), Some(B)));
+        assert!(!extent.is_late(at(400), A), "others first");
+        assert!(extent.is_late(at(400), C));
+        assert!(extent.is_late(at(400) + TURN, A), "there are none");
+        extent.hand_over(at(400) + TURN, A, ms(100));
+        assert_eq!((extent.owner, extent.helper), (Some(A), None));
+        assert!(!extent.is_late(at(799) + TURN, C), "it has twice as long");
+        assert!(extent.is_late(at(800) + TURN, C));
+    }
+
+    #[test]
+    fn what_passes_on_is_asked_for_but_for_what_is_here() {
+        let mut extent = asked_of(A);
+        extent.fill(A, 0, &[1; 300]);
+        extent.hand_over(at(200), B, ms(100));
+        assert_eq!(extent.next_ask(1000, None, None), Some(300..1000));
+        assert_eq!(extent.fill(A, 300, &[1; 100]), 100, "what comes late is of use");
+    }
+
+    #[test]
+    fn what_must_come_from_one_source_begins_anew_with_the_next() {
+        let mut extent = asked_of(A);
+        extent.start_over();
+        extent.entrust(at(0), A, ms(100));
+        extent.fill(A, 0, &[1; 900]);
+        assert_eq!((extent.missing(), extent.missing_of_another()), (100, 1000));
+        extent.hand_over(at(200), B, ms(100));
+        assert_eq!((extent.owner, extent.helper, extent.missing()), (Some(B), None, 1000));
+        assert_eq!(extent.fill(A, 0, &[1; 900]), 0);
     }
 }
