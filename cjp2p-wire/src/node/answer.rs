@@ -85,7 +85,11 @@ impl Node {
         });
         let returns = messages.iter().any(|message| matches!(message, Message::PleaseReturnThisMessage(_)));
         if asks || returns {
-            let known = self.contacts.get(from).is_some_and(|contact| contact.is_trusted(now));
+            // Whoever returns another cookie than ours knows of cookies, and is told ours again: it may have been told a false one
+            // in our name.
+            let knows_cookies = messages.iter().any(|message| matches!(message, Message::AlwaysReturned(_)));
+            let known =
+                !knows_cookies && self.contacts.get(from).is_some_and(|contact| contact.is_trusted(now));
             if proof != Proof::None || known {
                 self.answer_proved(now, from, messages, blobs);
             } else if self.strangers.may_be_answered(now, from, &self.config.secret) {
