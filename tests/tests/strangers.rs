@@ -269,3 +269,20 @@ fn whoever_returns_another_cookie_than_ours_is_told_ours_again() {
     let proves = says(|m| matches!(m, Message::AlwaysReturned(value) if value.contains("its own")));
     assert!(proves, "it cannot tell that this is from us: {messages:?}");
 }
+
+#[test]
+fn whoever_wants_its_cookie_beside_what_we_say_gets_it_beside_what_it_wants_returned_too() {
+    let mut server = server(&[content::bytes(3, 100_000)]);
+    let from: SocketAddr = "10.0.0.9:1000".parse().unwrap();
+    let mint = CookieMint::new(config(2).secret);
+    let mut ask = Encoder::new();
+    ask.cookie("AlwaysReturned", &mint.mint(Time::ZERO, from));
+    ask.cookie("PleaseAlwaysReturnThisMessage", "its own");
+    ask.request(&ContentRequest::plain("file0", 0, 900));
+    answers(&mut server, Time::ZERO, from, &[ask.finish(0)]);
+    // Somebody else asked it in our name, so it challenges us.
+    let challenge = br#"[{"PleaseReturnThisMessage":{"cookie":"a challenge"}}]"#.to_vec();
+    let returned = answers(&mut server, Time::from_millis(1), from, &[challenge]);
+    let text = String::from_utf8_lossy(returned.first().expect("an answer"));
+    assert!(text.contains("a challenge") && text.contains("its own"), "{text}");
+}

@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 
 use super::ask::{ANSWER_SLACK, answer_length};
 use super::asked_path::{Came, Flight, NARROW_DATAGRAM};
-use super::contact::Contact;
+use super::inquiry::cookie_text;
+use super::said::Said;
 use super::serving::MAX_BLOCKS;
 use super::{Event, Job, Node};
 use crate::content_id::ContentId;
@@ -19,12 +20,50 @@ use crate::transfer::path::Asked;
 use crate::tree::LEAF_LEN;
 
 impl Node {
+    /// Whether we said this ourselves: nobody else asks for the return of a cookie that we made for this address. Peers
+    /// tell us our own address as readily as any other.
+    pub(super) fn is_own_voice(&self, now: Time, from: SocketAddr, messages: &[Message<'_>]) -> bool {
+        messages.iter().any(|message| {
+            let (Message::PleaseAlwaysReturnThisMessage(value) | Message::PleaseReturnThisMessage(value)) =
+                message
+            else {
+                return false;
+            };
+            let cookie = cookie_text(value.get());
+            cookie.is_some_and(|cookie| self.mint.check(now, from, &cookie) != Proof::None)
+        })
+    }
+
+    /// What the cookies in a datagram show, and notes it.
+    pub(super) fn read_proof(&mut self, now: Time, from: SocketAddr, messages: &[Message<'_>]) -> Proof {
+        let mut best = Proof::None;
+        for message in messages {
+            let Message::AlwaysReturned(value) = message else {
+                continue;
+            };
+            if let Some(cookie) = cookie_text(value) {
+                match self.mint.check(now, from, &cookie) {
+                    Proof::None => {}
+                    proof => {
+                        best = proof;
+                        break;
+                    }
+                }
+            }
+        }
+        if best != Proof::None {
+            self.contacts.on_always_returned(now, from, best == Proof::Current);
+        }
+        best
+    }
+
     /// Takes in what answers our requests and questions.
     pub(super) fn take_answers(
         &mut self,
         now: Time,
         from: SocketAddr,
         messages: &[Message<'_>],
+        said: Said,
         proof: Proof,
         blobs: &mut dyn Blobs,
     ) {
@@ -37,19 +76,22 @@ impl Node {
             contact.has_cookie = false;
             return;
         }
-        let is_first_cookie = self.take_foreign_cookie(now, from, messages, proof);
-        self.note_silence_about_cookies(from, messages);
-        for message in messages {
-            if let (Message::ICanSendContentInBlocks(most), Some(contact)) =
-                (message, self.contacts.get_mut(from))
-            {
+        if said.content && contact.path.is_some() {
+            // Without a word about cookies, though our requests ask for the return of one, it comes from a node that does not
+            // know of them. Some log an error each time that they are asked.
+            contact.silent_about_cookies = !said.speaks_of_cookies();
+        }
+        for message in messages.iter().filter(|_| said.blocks) {
+            if let Message::ICanSendContentInBlocks(most) = message {
                 contact.blocks = (*most).clamp(1, MAX_BLOCKS);
             }
         }
+        let is_only_suggested = contact.is_only_suggested();
+        let is_first_cookie = said.wants_always && self.take_foreign_cookie(now, from, messages, proof);
         // Of an address that nobody vouches for nothing is believed before it proves itself: who names a victim to us may
         // answer in its name too, and would have us ask it for all that we want.
-        if self.contacts.get(from).is_some_and(Contact::is_only_suggested) {
-            if is_first_cookie || messages.iter().any(|m| matches!(m, Message::Content(_))) {
+        if is_only_suggested {
+            if is_first_cookie || said.content {
                 self.ask_again(now, from);
             }
             self.take_inquiry_answers(now, from, messages);
@@ -127,20 +169,6 @@ impl Node {
         // Before it knew us it could return our cookie only from the question itself. Now it will keep it: tell it again.
         contact.has_cookie = false;
         first
-    }
-
-    /// Content without a word about cookies, though our requests ask for the return of one, comes from a node that does not
-    /// know of them. Some log an error each time that they are asked.
-    fn note_silence_about_cookies(&mut self, from: SocketAddr, messages: &[Message<'_>]) {
-        let has = |wanted: fn(&Message<'_>) -> bool| messages.iter().any(wanted);
-        let speaks_of_them =
-            has(|m| matches!(m, Message::AlwaysReturned(_) | Message::PleaseAlwaysReturnThisMessage(_)));
-        if let Some(contact) = self.contacts.get_mut(from)
-            && contact.path.is_some()
-            && has(|m| matches!(m, Message::Content(_)))
-        {
-            contact.silent_about_cookies = !speaks_of_them;
-        }
     }
 
     fn take_content(

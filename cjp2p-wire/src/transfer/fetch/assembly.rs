@@ -327,8 +327,8 @@ impl Assembly {
                 continue;
             };
             extent.give_back(range.clone());
-            if release {
-                Self::release_extent(extent, source);
+            if release && extent.belongs_to(source) {
+                extent.release();
             }
             if extent.needs_asking() {
                 self.askable.insert(key);
@@ -336,30 +336,13 @@ impl Assembly {
         }
     }
 
-    pub(super) fn release_extent(extent: &mut Extent, source: SocketAddr) {
-        if extent.helper == Some(source) {
-            extent.helper = None;
-        }
-        if extent.owner == Some(source) {
-            extent.owner = extent.helper.take();
-            if extent.sole {
-                // A part from one source is of no use to the next.
-                extent.start_over();
-            }
-        }
-    }
-
     /// `source` is not asked any more: its extents are free for others.
     pub(super) fn release(&mut self, source: SocketAddr) {
-        for (key, extent) in &mut self.extents {
-            if extent.belongs_to(source) {
-                Self::release_extent(extent, source);
-                if extent.owner.is_none() && !extent.is_full() {
-                    extent.ask_missing_again();
-                }
-                if extent.needs_asking() {
-                    self.askable.insert(*key);
-                }
+        for (key, extent) in self.extents.iter_mut().filter(|(_, extent)| extent.belongs_to(source)) {
+            extent.release();
+            extent.ask_missing_again();
+            if extent.needs_asking() {
+                self.askable.insert(*key);
             }
         }
     }

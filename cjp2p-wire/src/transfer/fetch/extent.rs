@@ -24,15 +24,15 @@ pub(super) struct Extent {
     // Invariant: `have` and `need` are disjoint and within `range`; what is in neither is in flight.
     have: RangeSet,
     need: RangeSet,
-    /// Whose it is to ask for. Nobody's where the owner went away.
+    /// Who is asked for it. Nobody where that one went away.
     pub(super) owner: Option<SocketAddr>,
-    /// A second one that asks for what the owner is slow to bring.
-    pub(super) helper: Option<SocketAddr>,
+    /// Others were asked for it before, who were slow.
+    pub(super) was_passed_on: bool,
     /// Who sent any of the bytes.
     pub(super) contributors: Vec<SocketAddr>,
     /// Wrong bytes from several sources came together here: this time all must come from one, so that it can be blamed.
     pub(super) sole: bool,
-    /// When whoever was asked last should have sent all of it.
+    /// When the owner should have sent all of it.
     expected: Time,
     /// When that is overdue, so that it passes to another.
     due: Time,
@@ -60,7 +60,7 @@ impl Extent {
             need: RangeSet::from_iter([range.clone()]),
             range,
             owner: None,
-            helper: None,
+            was_passed_on: false,
             contributors: Vec::new(),
             sole: false,
             expected: Time::ZERO,
@@ -104,47 +104,48 @@ impl Extent {
         self.due = now + takes * PATIENCE * 2u32.pow(self.rounds);
     }
 
-    fn asked_last(&self) -> Option<SocketAddr> {
-        self.helper.or(self.owner)
-    }
-
-    /// Whether others were asked for it and are late, so that it may pass to this source. What counts is when all should be
+    /// Whether another was asked for it and is late, so that it may pass to this source. What counts is when all should be
     /// here: who brings little at a time, or asks for it again and again, gains no time by it.
     pub(super) fn is_late(&self, now: Time, source: SocketAddr) -> bool {
         let pause = if self.late.contains(&source) { TURN } else { Duration::ZERO };
-        self.asked_last() != Some(source) && now >= self.due + pause
+        self.owner != Some(source) && now >= self.due + pause
     }
 
-    /// Whether this source, which should take so long, would bring it much sooner than those who were asked.
+    /// Whether this source, which should take so long, would bring it much sooner than the one who was asked.
     pub(super) fn comes_sooner_from(&self, now: Time, source: SocketAddr, takes: Duration) -> bool {
-        self.asked_last() != Some(source) && now + takes * PATIENCE < self.expected
+        self.owner != Some(source) && now + takes * PATIENCE < self.expected
     }
 
-    /// Asks this source for what others were asked for.
+    /// Passes it to this source. What was asked of the one before may still come.
     pub(super) fn hand_over(&mut self, now: Time, source: SocketAddr, takes: Duration) {
         if self.late.contains(&source) {
             // All had their time. Perhaps it was too short for any of them.
             self.late.clear();
             self.rounds = (self.rounds + 1).min(MAX_ROUNDS);
         }
-        if let Some(last) = self.asked_last().filter(|_| now >= self.due) {
+        if let Some(last) = self.owner.filter(|_| now >= self.due) {
             self.late.push(last);
         }
-        let owner = self.owner.filter(|_| !self.sole);
+        self.was_passed_on = true;
         if self.sole {
             self.start_over();
         } else {
             self.ask_missing_again();
         }
         self.entrust(now, source, takes);
-        if let Some(owner) = owner {
-            self.helper = Some(source).filter(|_| owner != source);
-            self.owner = Some(owner);
+    }
+
+    /// The owner is not asked any more: it is free for others.
+    pub(super) fn release(&mut self) {
+        self.owner = None;
+        if self.sole && !self.is_full() {
+            // A part from one source is of no use to the next.
+            self.start_over();
         }
     }
 
     pub(super) fn belongs_to(&self, source: SocketAddr) -> bool {
-        self.owner == Some(source) || self.helper == Some(source)
+        self.owner == Some(source)
     }
 
     /// Whether somebody who has this much could send some of what is to be asked for.
@@ -222,7 +223,6 @@ impl Extent {
         self.have = RangeSet::new();
         self.need = RangeSet::from_iter([self.range.clone()]);
         self.owner = None;
-        self.helper = None;
         self.contributors.clear();
         self.sole = true;
     }
@@ -285,12 +285,10 @@ mod tests {
     fn who_was_late_takes_it_again_only_after_others_could_and_then_has_more_time() {
         let mut extent = asked_of(A);
         extent.hand_over(at(200), B, ms(100));
-        assert_eq!((extent.owner, extent.helper), (Some(A), Some(B)));
         assert!(!extent.is_late(at(400), A), "others first");
         assert!(extent.is_late(at(400), C));
         assert!(extent.is_late(at(400) + TURN, A), "there are none");
         extent.hand_over(at(400) + TURN, A, ms(100));
-        assert_eq!((extent.owner, extent.helper), (Some(A), None));
         assert!(!extent.is_late(at(799) + TURN, C), "it has twice as long");
         assert!(extent.is_late(at(800) + TURN, C));
     }
@@ -312,7 +310,7 @@ mod tests {
         extent.fill(A, 0, &[1; 900]);
         assert_eq!((extent.missing(), extent.missing_of_another()), (100, 1000));
         extent.hand_over(at(200), B, ms(100));
-        assert_eq!((extent.owner, extent.helper, extent.missing()), (Some(B), None, 1000));
+        assert_eq!((extent.owner, extent.missing()), (Some(B), 1000));
         assert_eq!(extent.fill(A, 0, &[1; 900]), 0);
     }
 }

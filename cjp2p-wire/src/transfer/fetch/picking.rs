@@ -25,7 +25,7 @@ impl Assembly {
         if !extent.needs_asking() {
             self.askable.remove(&key);
         }
-        let again = !extent.contributors.is_empty() && extent.helper.is_some();
+        let again = !extent.contributors.is_empty() && extent.was_passed_on;
         let block = if aligned.is_some() { ALIGNED_BLOCK } else { block };
         Some(Wanted { space: key.0, range, block, again })
     }
@@ -334,7 +334,7 @@ mod tests {
         assert_eq!(ask_all(&mut assembly, at(1), &some), 0, "it has not all");
         assert_eq!(ask_all(&mut assembly, at(1), &terms(3, FAST, &nothing)), EXTENT);
         let extent = &assembly.extents[&key];
-        assert!(extent.sole && extent.owner == Some(source(3)) && extent.helper.is_none());
+        assert!(extent.sole && extent.owner == Some(source(3)));
     }
 
     #[test]

@@ -173,7 +173,8 @@ mod tests {
     struct Staging;
 
     impl Sink for Staging {
-        fn stage(&mut self, _: JobId, _: u64, _: &[u8]) -> io::Result<()> {
+        fn stage(&mut self, _: JobId, offset: u64, _: &[u8]) -> io::Result<()> {
+            assert!(offset < 1 << 30, "a file would have to be as long as somebody claims");
             Ok(())
         }
 
@@ -314,5 +315,40 @@ mod tests {
         let (long, short) = (Some(LENGTH), Some(LENGTH / 2));
         assert!(tried.contains(&long) && tried.contains(&short), "{tried:?}");
         assert_ne!(tried[2], tried[3], "{tried:?}");
+    }
+
+    #[test]
+    fn the_end_of_content_of_a_claimed_length_is_not_staged_when_its_hint_is_dropped() {
+        let mut fetch = fetch(1);
+        answer(&mut fetch, 0, 1, 1 << 40, 1, |_| true);
+        assert!(fetch.wants_hint(at(1), source(1)));
+        fetch.on_hint(at(1), source(1), [7; 32], &mut Staging);
+        let path = PathTerms {
+            block: 4096,
+            tree_block: 4096,
+            blocks: 1,
+            round_trip: Duration::from_millis(1),
+            is_short: false,
+            rate: 4e6,
+        };
+        let mut trees = Vec::new();
+        let mut far = 0;
+        while let (true, Some(ask)) = (far < 4, fetch.next_ask(at(2), source(1), path, &Staging)) {
+            if ask.space == Space::Tree {
+                trees.push(ask);
+                continue;
+            }
+            far += 1;
+            assert!(ask.range.start > 1 << 39, "what proves the length comes first");
+            let data = vec![0; (ask.range.end - ask.range.start) as usize];
+            let (space, offset) = (Space::Content, ask.range.start);
+            let block = Block { space, offset, data: &data, length: Some(1 << 40), answers: true };
+            fetch.on_block(at(2), source(1), block, &mut Staging);
+        }
+        fetch.on_refusal(at(3), source(1), trees.first().expect("it is asked for the tree"));
+        fetch.handle_timeout(at(3), &mut Staging);
+        assert!(fetch.hint().is_none(), "nobody has the tree");
+        let next = fetch.next_ask(at(4), source(1), path, &Staging).expect("it goes on");
+        assert!(next.range.start < 1 << 20);
     }
 }
