@@ -62,6 +62,11 @@ impl Reply {
     }
 }
 
+/// Whether somebody wants a cookie returned, to see who we are. The oldest nodes have other values returned.
+fn is_challenge(message: &Message<'_>) -> bool {
+    matches!(message, Message::PleaseReturnThisMessage(value) if cookie_text(value.get()).is_some())
+}
+
 impl Node {
     /// Answers the requests in a datagram that asks something, or wants something returned.
     pub(super) fn answer(
@@ -209,8 +214,10 @@ impl Node {
         });
         let always = said.speaks_of_cookies();
         // It wanted its cookie beside whatever we say to it. Without it a challenge that we answer seems to be answered by another
-        // node, which has taken our place.
-        let known = self.contacts.get(from).and_then(|contact| contact.cookie.as_deref());
+        // node, which has taken our place. Whoever does not challenge us may itself be another, and not know the message.
+        let challenges = said.wants_returned && messages.iter().any(is_challenge);
+        let known = self.contacts.get(from).filter(|_| challenges);
+        let known = known.and_then(|contact| contact.cookie.as_deref());
         if let Some(cookie) = theirs.or(known) {
             reply.add(|e| e.value("AlwaysReturned", cookie));
         }
