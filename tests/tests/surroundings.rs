@@ -34,10 +34,10 @@ const RATE: [&str; 2] = ["--rate", "3M"];
 
 /// A folder with something to share in `share`.
 fn folder() -> (TempDir, Vec<u8>) {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().expect("the disk takes it");
     let bytes = content::bytes(7, LENGTH);
-    fs::create_dir(folder.path().join("share")).unwrap();
-    fs::write(folder.path().join("share/file"), &bytes).unwrap();
+    fs::create_dir(folder.path().join("share")).expect("the disk takes it");
+    fs::write(folder.path().join("share/file"), &bytes).expect("the disk takes it");
     (folder, bytes)
 }
 
@@ -135,14 +135,14 @@ impl Wire {
     }
 
     fn check(&mut self) {
-        assert!(fs::read(self.folder.path().join("got")).unwrap() == self.bytes);
+        assert!(fs::read(self.folder.path().join("got")).expect("it was fetched") == self.bytes);
         assert!(Path::new(&format!("/proc/{}", self.server.pid())).exists(), "the server is gone");
     }
 
     /// Gives the interface at this end another address in place of its own.
     fn readdress(&self, end: usize, old: Ipv4Addr, new: Ipv4Addr) {
-        self.ends[end].ip(&format!("address del {old}/24 dev wire")).unwrap();
-        self.ends[end].ip(&format!("address add {new}/24 dev wire")).unwrap();
+        self.ends[end].ip(&format!("address del {old}/24 dev wire")).expect("the kernel does it");
+        self.ends[end].ip(&format!("address add {new}/24 dev wire")).expect("the kernel does it");
     }
 }
 
@@ -295,7 +295,7 @@ const NOBODY: u32 = 65_534;
 fn as_nobody(name: &str, folder: &Path, state: &str) -> Command {
     let copy = folder.join(name);
     if !copy.exists() {
-        fs::copy(binaries().join(name), &copy).unwrap();
+        fs::copy(binaries().join(name), &copy).expect("the disk takes it");
     }
     let plain = tool(name, &folder.join(state));
     let mut command = Command::new("setpriv");
