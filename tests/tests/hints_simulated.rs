@@ -218,6 +218,22 @@ fn a_false_hint_whose_content_drips_in_does_not_keep_honest_sources_out_for_ever
 }
 
 #[test]
+fn who_claims_a_tebibyte_and_sends_for_ever_does_not_keep_honest_sources_out() {
+    let bytes = content::bytes(23, 6 << 20);
+    for head_start in [0, 5] {
+        let mut world = world(24);
+        world.add(at(2), link(), Liar::new(Lie::EndlessTree, &bytes, 1).without_hints());
+        world.add(at(3), link(), sharing_without_hints(3, &bytes));
+        let job = start(&mut world, &bytes, &[at(2)]);
+        world.run_for(Duration::from_secs(head_start));
+        add_source(&mut world, job, at(3));
+        let outcome = finish(&mut world, job, &bytes, 60);
+        assert_eq!(outcome.liars, [at(2)]);
+        assert!(outcome.seconds < head_start as f64 + 5.0, "{} s", outcome.seconds);
+    }
+}
+
+#[test]
 fn a_hint_that_comes_late_is_followed_and_nothing_is_fetched_twice() {
     let bytes = content::bytes(9, 16 << 20);
     let mut world = world(10);

@@ -246,3 +246,43 @@ fn who_proves_its_address_in_datagrams_that_come_together_is_told_what_the_node_
     };
     assert!(answers.iter().any(tells), "nobody would ever ask it for more than a block at a time");
 }
+
+#[test]
+fn whoever_returns_another_cookie_than_ours_is_told_ours_again() {
+    let mut server = server(&[content::bytes(3, 100_000)]);
+    let from: SocketAddr = "10.0.0.9:1000".parse().unwrap();
+    let mint = CookieMint::new(config(2).secret);
+    // So that it counts as proved without any cookie beside its requests.
+    let mut encoder = Encoder::new();
+    encoder.cookie("ReturnedMessage", &mint.mint(Time::ZERO, from));
+    let mut out = Outbox::new();
+    server.handle_datagram(Time::ZERO, from, &encoder.finish(0), &mut out);
+    // Somebody told it a false one in our name, and told us a false one in its name.
+    let mut ask = Encoder::new();
+    ask.cookie("AlwaysReturned", "what we never said");
+    ask.cookie("PleaseAlwaysReturnThisMessage", "its own");
+    ask.which_parts("file0", 0);
+    let answers = answers(&mut server, Time::from_millis(1), from, &[ask.finish(300)]);
+    let messages = datagram::decode(answers.first().expect("an answer")).unwrap();
+    let says = |wanted: fn(&Message<'_>) -> bool| messages.iter().any(wanted);
+    assert!(says(|m| matches!(m, Message::PleaseAlwaysReturnThisMessage(_))), "{messages:?}");
+    let proves = says(|m| matches!(m, Message::AlwaysReturned(value) if value.contains("its own")));
+    assert!(proves, "it cannot tell that this is from us: {messages:?}");
+}
+
+#[test]
+fn whoever_wants_its_cookie_beside_what_we_say_gets_it_beside_what_it_wants_returned_too() {
+    let mut server = server(&[content::bytes(3, 100_000)]);
+    let from: SocketAddr = "10.0.0.9:1000".parse().unwrap();
+    let mint = CookieMint::new(config(2).secret);
+    let mut ask = Encoder::new();
+    ask.cookie("AlwaysReturned", &mint.mint(Time::ZERO, from));
+    ask.cookie("PleaseAlwaysReturnThisMessage", "its own");
+    ask.request(&ContentRequest::plain("file0", 0, 900));
+    answers(&mut server, Time::ZERO, from, &[ask.finish(0)]);
+    // Somebody else asked it in our name, so it challenges us.
+    let challenge = br#"[{"PleaseReturnThisMessage":{"cookie":"a challenge"}}]"#.to_vec();
+    let returned = answers(&mut server, Time::from_millis(1), from, &[challenge]);
+    let text = String::from_utf8_lossy(returned.first().expect("an answer"));
+    assert!(text.contains("a challenge") && text.contains("its own"), "{text}");
+}

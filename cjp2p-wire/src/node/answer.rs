@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use super::inquiry::cookie_text;
+use super::said::Said;
 use super::schema::SUPPORTED_MESSAGES;
 use super::serving::MAX_ANSWER;
 use super::{AMPLIFICATION, Node, ORDINARY_DATAGRAM};
@@ -61,36 +62,30 @@ impl Reply {
     }
 }
 
+/// Whether somebody wants a cookie returned, to see who we are. The oldest nodes have other values returned.
+fn is_challenge(message: &Message<'_>) -> bool {
+    matches!(message, Message::PleaseReturnThisMessage(value) if cookie_text(value.get()).is_some())
+}
+
 impl Node {
-    /// Answers the requests in a datagram of `received` bytes.
+    /// Answers the requests in a datagram that asks something, or wants something returned.
     pub(super) fn answer(
         &mut self,
         now: Time,
         from: SocketAddr,
-        received: usize,
         messages: &[Message<'_>],
+        said: Said,
         proof: Proof,
         blobs: &mut dyn Blobs,
     ) {
-        let asks = messages.iter().any(|message| {
-            matches!(
-                message,
-                Message::PleaseSendContent(_)
-                    | Message::PleaseSendPeers
-                    | Message::PleaseSayWhichParts(_)
-                    | Message::PleaseListContent
-                    | Message::PleaseListIdsOfTheSameContent(_)
-                    | Message::PleaseListSupportedMessages
-            )
-        });
-        let returns = messages.iter().any(|message| matches!(message, Message::PleaseReturnThisMessage(_)));
-        if asks || returns {
-            let known = self.contacts.get(from).is_some_and(|contact| contact.is_trusted(now));
-            if proof != Proof::None || known {
-                self.answer_proved(now, from, messages, blobs);
-            } else if self.strangers.may_be_answered(now, from, &self.config.secret) {
-                self.answer_stranger(now, from, received, messages, asks, blobs);
-            }
+        // Whoever returns another cookie than ours knows of cookies, and is told ours again: it may have been told a false one
+        // in our name.
+        let known =
+            !said.always_returned && self.contacts.get(from).is_some_and(|contact| contact.is_trusted(now));
+        if proof != Proof::None || known {
+            self.answer_proved(now, from, messages, blobs);
+        } else if self.strangers.may_be_answered(now, from, &self.config.secret) {
+            self.answer_stranger(now, from, messages, said, blobs);
         }
     }
 
@@ -212,19 +207,23 @@ impl Node {
         &mut self,
         now: Time,
         from: SocketAddr,
-        received: usize,
         messages: &[Message<'_>],
-        asks: bool,
+        said: Said,
         blobs: &mut dyn Blobs,
     ) {
-        let budget = (received * AMPLIFICATION).min(ORDINARY_DATAGRAM);
+        let budget = (said.length * AMPLIFICATION).min(ORDINARY_DATAGRAM);
         let mut reply = Reply { encoder: Encoder::new(), budget, says_something: false };
         let theirs = messages.iter().find_map(|message| match message {
             Message::PleaseAlwaysReturnThisMessage(value) => Some(value.get()),
             _ => None,
         });
-        let always = theirs.is_some() || messages.iter().any(|m| matches!(m, Message::AlwaysReturned(_)));
-        if let Some(cookie) = theirs {
+        let always = said.speaks_of_cookies();
+        // It wanted its cookie beside whatever we say to it. Without it a challenge that we answer seems to be answered by another
+        // node, which has taken our place. Whoever does not challenge us may itself be another, and not know the message.
+        let challenges = said.wants_returned && messages.iter().any(is_challenge);
+        let known = self.contacts.get(from).filter(|_| challenges);
+        let known = known.and_then(|contact| contact.cookie.as_deref());
+        if let Some(cookie) = theirs.or(known) {
             reply.add(|e| e.value("AlwaysReturned", cookie));
         }
         let requests = messages.iter().filter_map(|message| match message {
@@ -233,7 +232,7 @@ impl Node {
         });
         let requests: Vec<_> = requests.cloned().collect();
         let cookie = self.mint.mint(now, from);
-        if asks && always {
+        if said.asks && always {
             reply.say(|e| e.cookie("PleaseAlwaysReturnThisMessage", &cookie));
         }
         self.name_the_same(messages, &mut reply, blobs);
@@ -249,7 +248,7 @@ impl Node {
                 }
             }
         }
-        if asks && !always && requests.is_empty() {
+        if said.asks && !always && requests.is_empty() {
             reply.say(|e| e.cookie("PleaseReturnThisMessage", &cookie));
         }
         self.answer_small(now, from, messages, 1, &mut reply);

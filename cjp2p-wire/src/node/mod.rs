@@ -14,6 +14,7 @@ mod contact;
 mod crowd;
 mod inquiry;
 mod parts;
+mod said;
 mod schedule;
 mod schema;
 mod search;
@@ -32,6 +33,7 @@ pub use answer::{MAX_LIST, MAX_PEERS_TOLD};
 pub use contact::{Acquaintance, MAX_CONTACTS};
 use contact::{Contact, Contacts};
 pub use inquiry::{Answer, Question};
+use said::Said;
 pub use sizes::Sizes;
 pub use strangers::{STRANGERS_ANSWERED_AT_ONCE, STRANGERS_ANSWERED_PER_SECOND};
 
@@ -369,20 +371,24 @@ impl Node {
         messages: &[Message<'_>],
         blobs: &mut dyn Blobs,
     ) {
-        if self.is_own_voice(now, from, messages) {
+        let said = Said::of(messages, received);
+        if (said.wants_always || said.wants_returned) && self.is_own_voice(now, from, messages) {
             self.on_own_voice(now, from);
             return;
         }
-        let only_suggested = |node: &Node| node.contacts.get(from).is_some_and(Contact::is_only_suggested);
-        let was_only_suggested = only_suggested(self);
-        let proof = self.read_proof(now, from, messages);
+        let was_only_suggested = self.contacts.get(from).is_some_and(Contact::is_only_suggested);
+        let proof = if said.always_returned { self.read_proof(now, from, messages) } else { Proof::None };
         self.contacts.on_heard(now, from, proof != Proof::None);
-        self.take_returned(now, from, messages, proof);
-        if was_only_suggested && !only_suggested(self) {
+        if said.returned {
+            self.take_returned(now, from, messages, proof);
+        }
+        if was_only_suggested && !self.contacts.get(from).is_some_and(Contact::is_only_suggested) {
             self.probe_again(now, from);
         }
-        self.take_answers(now, from, messages, proof, blobs);
-        self.answer(now, from, received, messages, proof, blobs);
+        self.take_answers(now, from, messages, said, proof, blobs);
+        if said.asks || said.wants_returned {
+            self.answer(now, from, messages, said, proof, blobs);
+        }
     }
 
     /// Does what is due.

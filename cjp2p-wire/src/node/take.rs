@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 
 use super::ask::{ANSWER_SLACK, answer_length};
 use super::asked_path::{Came, Flight, NARROW_DATAGRAM};
-use super::contact::Contact;
 use super::inquiry::cookie_text;
+use super::said::Said;
 use super::serving::MAX_BLOCKS;
 use super::suggestions::Promise;
 use super::{Event, Job, Node};
@@ -63,6 +63,7 @@ impl Node {
         now: Time,
         from: SocketAddr,
         messages: &[Message<'_>],
+        said: Said,
         proof: Proof,
         blobs: &mut dyn Blobs,
     ) {
@@ -75,19 +76,22 @@ impl Node {
             contact.has_cookie = false;
             return;
         }
-        let is_first_cookie = self.take_foreign_cookie(now, from, messages, proof);
-        self.note_silence_about_cookies(from, messages);
-        for message in messages {
-            if let (Message::ICanSendContentInBlocks(most), Some(contact)) =
-                (message, self.contacts.get_mut(from))
-            {
+        if said.content && contact.path.is_some() {
+            // Without a word about cookies, though our requests ask for the return of one, it comes from a node that does not
+            // know of them. Some log an error each time that they are asked.
+            contact.silent_about_cookies = !said.speaks_of_cookies();
+        }
+        for message in messages.iter().filter(|_| said.blocks) {
+            if let Message::ICanSendContentInBlocks(most) = message {
                 contact.blocks = (*most).clamp(1, MAX_BLOCKS);
             }
         }
+        let is_only_suggested = contact.is_only_suggested();
+        let is_first_cookie = said.wants_always && self.take_foreign_cookie(now, from, messages, proof);
         // Of an address that nobody vouches for nothing is believed before it proves itself: who names a victim to us may
         // answer in its name too, and would have us ask it for all that we want.
-        if self.contacts.get(from).is_some_and(Contact::is_only_suggested) {
-            if is_first_cookie || messages.iter().any(|m| matches!(m, Message::Content(_))) {
+        if is_only_suggested {
+            if is_first_cookie || said.content {
                 self.ask_again(now, from);
             }
             self.take_inquiry_answers(now, from, messages);
@@ -171,20 +175,6 @@ impl Node {
         // Before it knew us it could return our cookie only from the question itself. Now it will keep it: tell it again.
         contact.has_cookie = false;
         first
-    }
-
-    /// Content without a word about cookies, though our requests ask for the return of one, comes from a node that does not
-    /// know of them. Some log an error each time that they are asked.
-    fn note_silence_about_cookies(&mut self, from: SocketAddr, messages: &[Message<'_>]) {
-        let has = |wanted: fn(&Message<'_>) -> bool| messages.iter().any(wanted);
-        let speaks_of_them =
-            has(|m| matches!(m, Message::AlwaysReturned(_) | Message::PleaseAlwaysReturnThisMessage(_)));
-        if let Some(contact) = self.contacts.get_mut(from)
-            && contact.path.is_some()
-            && has(|m| matches!(m, Message::Content(_)))
-        {
-            contact.silent_about_cookies = !speaks_of_them;
-        }
     }
 
     fn take_content(

@@ -29,39 +29,35 @@ pub struct Job {
     pub again: fn(&Bench, &Path, &Ended) -> Result<(), String>,
 }
 
+/// Fetches to a file where there is nothing yet.
+const GET: Job = Job {
+    name: "get -o, BLAKE3",
+    tool: "cjp2p-get",
+    codes: &[0, 1, 7],
+    prepare: |_, _| Ok(()),
+    command: |bench, folder| get(bench, folder, 0),
+    after: |bench, folder, ended| file_is_right_or_absent(folder, ended, &bench.content),
+    again: |bench, folder, _| only_the_file(folder, &bench.content),
+};
+
+/// Changes a table of three peers.
+const PEERS: Job = Job {
+    name: "peers add",
+    tool: "cjp2p-peers",
+    codes: &[0, 1],
+    prepare: |_, folder| table(folder, &table_of(&[1, 2, 3])),
+    command: |_, folder| peers(folder, &["add", "127.0.0.1:4"]),
+    after: |_, folder, ended| table_is(folder, ended, &[1, 2, 3], &[1, 2, 3, 4]),
+    again: |_, folder, ended| table_is(folder, ended, &[1, 2, 3, 4], &[1, 2, 3, 4]),
+};
+
 /// All writers.
 pub const JOBS: &[Job] = &[
-    Job {
-        name: "get -o, BLAKE3",
-        tool: "cjp2p-get",
-        codes: &[0, 1, 7],
-        prepare: |_, _| Ok(()),
-        command: |bench, folder| get(bench, folder, 0),
-        after: |bench, folder, ended| file_is_right_or_absent(folder, ended, &bench.content),
-        again: |bench, folder, _| only_the_file(folder, &bench.content),
-    },
-    Job {
-        name: "get -o, SHA-256",
-        tool: "cjp2p-get",
-        codes: &[0, 1, 7],
-        prepare: |_, _| Ok(()),
-        command: |bench, folder| get(bench, folder, 1),
-        after: |bench, folder, ended| file_is_right_or_absent(folder, ended, &bench.content),
-        again: |bench, folder, _| only_the_file(folder, &bench.content),
-    },
-    Job {
-        name: "get -o, going on",
-        tool: "cjp2p-get",
-        codes: &[0, 1, 7],
-        prepare: half_a_download,
-        command: |bench, folder| get(bench, folder, 0),
-        after: |bench, folder, ended| file_is_right_or_absent(folder, ended, &bench.content),
-        again: |bench, folder, _| only_the_file(folder, &bench.content),
-    },
+    GET,
+    Job { name: "get -o, SHA-256", command: |bench, folder| get(bench, folder, 1), ..GET },
+    Job { name: "get -o, going on", prepare: half_a_download, ..GET },
     Job {
         name: "get -o --force",
-        tool: "cjp2p-get",
-        codes: &[0, 1, 7],
         prepare: |_, folder| Ok(fs::write(folder.join("file"), OLD)?),
         command: |bench, folder| {
             let mut command = get(bench, folder, 0);
@@ -73,13 +69,10 @@ pub const JOBS: &[Job] = &[
             Ok(bytes) if bytes == OLD && ended.code != Some(0) => Ok(()),
             _ => Err("the file is neither the old nor the new one".into()),
         },
-        again: |bench, folder, _| only_the_file(folder, &bench.content),
+        ..GET
     },
     Job {
         name: "get -o --range",
-        tool: "cjp2p-get",
-        codes: &[0, 1, 7],
-        prepare: |_, _| Ok(()),
         command: |bench, folder| {
             let mut command = get(bench, folder, 0);
             command.args(["--range", "1000+900000", "--range", "-5000"]);
@@ -87,11 +80,10 @@ pub const JOBS: &[Job] = &[
         },
         after: |bench, folder, ended| file_is_right_or_absent(folder, ended, &excerpt(bench)),
         again: |bench, folder, _| only_the_file(folder, &excerpt(bench)),
+        ..GET
     },
     Job {
         name: "get, SHA-256, to a pipe",
-        tool: "cjp2p-get",
-        codes: &[0, 1, 7],
         prepare: |_, folder| Ok(fs::create_dir(folder.join("temp"))?),
         command: |bench, folder| {
             let mut command = tool("cjp2p-get", &folder.join("state"));
@@ -107,29 +99,18 @@ pub const JOBS: &[Job] = &[
             expect_names(&folder.join("temp"), &[])
         },
         again: |bench, _, ended| if all_came(bench, ended) { Ok(()) } else { Err("not all came".into()) },
+        ..GET
     },
-    Job {
-        name: "peers add",
-        tool: "cjp2p-peers",
-        codes: &[0, 1],
-        prepare: |_, folder| table(folder, &table_of(&[1, 2, 3])),
-        command: |_, folder| peers(folder, &["add", "127.0.0.1:4"]),
-        after: |_, folder, ended| table_is(folder, ended, &[1, 2, 3], &[1, 2, 3, 4]),
-        again: |_, folder, ended| table_is(folder, ended, &[1, 2, 3, 4], &[1, 2, 3, 4]),
-    },
+    PEERS,
     Job {
         name: "peers remove",
-        tool: "cjp2p-peers",
-        codes: &[0, 1],
-        prepare: |_, folder| table(folder, &table_of(&[1, 2, 3])),
         command: |_, folder| peers(folder, &["remove", "127.0.0.1:2"]),
         after: |_, folder, ended| table_is(folder, ended, &[1, 2, 3], &[1, 3]),
         again: |_, folder, ended| table_is(folder, ended, &[1, 3], &[1, 3]),
+        ..PEERS
     },
     Job {
         name: "peers set",
-        tool: "cjp2p-peers",
-        codes: &[0, 1],
         prepare: |_, folder| {
             fs::write(folder.join("new.json"), table_of(&[7, 8]))?;
             table(folder, &table_of(&[1, 2, 3]))
@@ -141,13 +122,11 @@ pub const JOBS: &[Job] = &[
         },
         after: |_, folder, ended| table_is(folder, ended, &[1, 2, 3], &[7, 8]),
         again: |_, folder, ended| table_is(folder, ended, &[7, 8], &[7, 8]),
+        ..PEERS
     },
     Job {
         name: "peers add, damaged table",
-        tool: "cjp2p-peers",
-        codes: &[0, 1],
         prepare: |_, folder| table(folder, DAMAGED),
-        command: |_, folder| peers(folder, &["add", "127.0.0.1:4"]),
         after: |_, folder, ended| {
             damaged_is_kept(folder)?;
             let now = fs::read_to_string(folder.join("state/peers.json")).unwrap_or_default();
@@ -157,6 +136,7 @@ pub const JOBS: &[Job] = &[
             damaged_is_kept(folder)?;
             table_is(folder, ended, &[1, 4], &[1, 4])
         },
+        ..PEERS
     },
     Job {
         name: "serve, hashing",

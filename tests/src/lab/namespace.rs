@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::net::Ipv4Addr;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -11,7 +12,7 @@ use std::thread::JoinHandle;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal};
-use nix::unistd::getppid;
+use nix::unistd::{getpid, getppid, gettid};
 
 use super::Error;
 
@@ -60,6 +61,39 @@ impl Namespace {
         let jobs = self.jobs.as_ref().ok_or("the namespace is gone")?;
         jobs.send(Box::new(job)).map_err(|_| "the namespace is gone")?;
         Ok(result.recv()?)
+    }
+
+    /// Runs `ip` in the namespace, with these arguments.
+    ///
+    /// # Errors
+    ///
+    /// Where there is no such program, or it refuses.
+    pub fn ip(&self, arguments: &str) -> Result<(), Error> {
+        let mut ip = Command::new("ip");
+        ip.args(arguments.split(' ')).stdin(Stdio::null());
+        let said = self.run(move || ip.output())??;
+        match said.status.success() {
+            true => Ok(()),
+            false => Err(format!("ip {arguments}: {}", String::from_utf8_lossy(&said.stderr).trim()).into()),
+        }
+    }
+
+    /// Two namespaces with these addresses, joined by a veth pair: an interface `wire` in each. Needs `ip`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Namespace::new`] and [`Namespace::ip`], and where the kernel has no veth.
+    pub fn pair(addresses: [Ipv4Addr; 2]) -> Result<[Namespace; 2], Error> {
+        let new = || Namespace::new().map_err(|error| format!("network namespace: {error}"));
+        let pair = [new()?, new()?];
+        let other = pair[1].run(|| format!("/proc/{}/task/{}/ns/net", getpid(), gettid()))?;
+        pair[0].ip(&format!("link add wire mtu 1500 type veth peer name wire mtu 1500 netns {other}"))?;
+        for (namespace, address) in pair.iter().zip(addresses) {
+            namespace.ip(&format!("address add {address}/24 dev wire"))?;
+            namespace.ip("link set wire up")?;
+            namespace.ip("link set lo up")?;
+        }
+        Ok(pair)
     }
 
     /// Starts what [`command`] made, in the namespace. It is killed when the namespace is dropped or this process ends.

@@ -210,11 +210,7 @@ fn draw(seed: u64) -> Scene {
     world.add(ASKER, any_link(&mut random), Peer::with_config(asker));
     world.add(VICTIM, Link::default(), Deaf);
 
-    let mut kinds = Lie::all(length as u64);
-    if let ContentId::Sha256(_) = id {
-        // Nothing tells an endless stream from such content before it ends: not promised.
-        kinds.retain(|lie| *lie != Lie::EndlessTree);
-    }
+    let kinds = Lie::all(length as u64);
     let mut liars = Vec::new();
     let mut told = Vec::new();
     for n in 0..random.u8(0..=8) {

@@ -73,6 +73,7 @@ impl Fetch {
                     rarest_first: rarest_first && self.assemblies.iter().all(|a| a.rarity.is_some()),
                     refused: if tries_refused { &nothing } else { &source.refused },
                     round_trip: path.round_trip,
+                    rate: path.rate,
                     room: sink.room(self.job),
                     has_tree,
                 };

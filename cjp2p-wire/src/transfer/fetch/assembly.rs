@@ -29,6 +29,10 @@ pub(crate) const EXTENT_TIME: Duration = Duration::from_millis(250);
 pub(crate) const MAX_GATHERED: u64 = 16 << 20;
 /// What a node that is still downloading answers with: whole aligned leaves.
 pub(crate) const ALIGNED_BLOCK: u64 = LEAF_LEN;
+/// So much later than its path says an answer may well come.
+const LATENESS: Duration = Duration::from_millis(5);
+/// No source is expected to take longer for an extent, in seconds.
+const MAX_TIME: f64 = 60.0;
 /// Extents whose memory is kept for the next ones.
 pub(super) const MAX_SPARE: usize = 4;
 
@@ -72,10 +76,20 @@ pub(super) struct Terms<'a> {
     /// What is rare comes first.
     pub(super) rarest_first: bool,
     pub(super) round_trip: Duration,
+    /// Bytes per second; zero while unknown.
+    pub(super) rate: f64,
     /// How much of what is wanted the destination takes.
     pub(super) room: u64,
     /// It has the tree.
     pub(super) has_tree: bool,
+}
+
+impl Terms<'_> {
+    /// How long the source should take for so many bytes, from the question to the last of them.
+    pub(super) fn time_for(&self, bytes: u64) -> Duration {
+        let sending = if self.rate > 0.0 { bytes as f64 / self.rate } else { 0.0 };
+        self.round_trip + LATENESS + Duration::from_secs_f64(sending.min(MAX_TIME))
+    }
 }
 
 /// A range to ask one source for.
@@ -313,8 +327,8 @@ impl Assembly {
                 continue;
             };
             extent.give_back(range.clone());
-            if release {
-                Self::release_extent(extent, source);
+            if release && extent.belongs_to(source) {
+                extent.release();
             }
             if extent.needs_asking() {
                 self.askable.insert(key);
@@ -322,30 +336,13 @@ impl Assembly {
         }
     }
 
-    pub(super) fn release_extent(extent: &mut Extent, source: SocketAddr) {
-        if extent.helper == Some(source) {
-            extent.helper = None;
-        }
-        if extent.owner == Some(source) {
-            extent.owner = extent.helper.take();
-            if extent.sole {
-                // A part from one source is of no use to the next.
-                extent.start_over();
-            }
-        }
-    }
-
     /// `source` is not asked any more: its extents are free for others.
     pub(super) fn release(&mut self, source: SocketAddr) {
-        for (key, extent) in &mut self.extents {
-            if extent.belongs_to(source) {
-                Self::release_extent(extent, source);
-                if extent.owner.is_none() && !extent.is_full() {
-                    extent.ask_missing_again();
-                }
-                if extent.needs_asking() {
-                    self.askable.insert(*key);
-                }
+        for (key, extent) in self.extents.iter_mut().filter(|(_, extent)| extent.belongs_to(source)) {
+            extent.release();
+            extent.ask_missing_again();
+            if extent.needs_asking() {
+                self.askable.insert(*key);
             }
         }
     }

@@ -138,6 +138,11 @@ impl Told {
         self.next_at = self.next_at.min(self.not_before.max(now + MIN_PAUSE));
     }
 
+    /// The source is there, perhaps again: the questions so far may not have reached it.
+    pub(super) fn on_serving(&mut self) {
+        self.unanswered = 0;
+    }
+
     /// We have asked for everything that it told of.
     pub(super) fn on_used_up(&mut self) {
         if !self.is_whole && !self.is_busy && self.unanswered == 0 {
@@ -287,11 +292,13 @@ impl Fetch {
         if !asks || source.next_at() > now {
             return;
         }
-        let later = now + MAX_PAUSE;
-        source.ask_parts_at = later;
-        if let Some(told) = &mut source.told {
-            told.next_at = later;
-            told.not_before = later;
+        source.ask_parts_at = now + MAX_PAUSE;
+        // What it told can get no newer: it counts no more, or one that was busy then would be so for ever.
+        if source.told.take().is_some() {
+            self.told_changed = true;
+            if source.standing == Standing::Waiting {
+                source.standing = Standing::Unknown;
+            }
         }
         self.wake_for(address);
     }
@@ -379,6 +386,7 @@ impl Source {
 #[allow(clippy::single_range_in_vec_init, reason = "sets of one range")]
 mod tests {
     use super::*;
+    use crate::transfer::fetch::Spec;
     use std::ops::Range;
 
     const LEAF: u64 = LEAF_LEN;
@@ -449,5 +457,37 @@ mod tests {
             state.take(&told(start, end, &parts, Some(1 << 50)));
             assert!(state.has.pieces() <= MAX_RANGES + 512);
         }
+    }
+
+    #[test]
+    fn a_source_that_is_back_is_asked_again_which_parts_it_has() {
+        let mut state = Told::nothing(at(0));
+        state.unanswered = QUESTIONS_UNTIL_GONE;
+        let mut source = Source::new(at(0), false);
+        source.told = Some(state);
+        source.on_serving();
+        assert_eq!(source.told.map(|told| told.unanswered), Some(0), "else it is taken for gone at once");
+    }
+
+    #[test]
+    fn what_a_source_told_counts_no_more_when_it_cannot_be_asked_again() {
+        let spec = Spec {
+            id: crate::content_id::ContentId::Blake3([1; 32]),
+            ranges: Vec::new(),
+            in_order: false,
+            resume: None,
+            source_timeout: Duration::from_secs(30),
+            stall_timeout: Duration::from_secs(10),
+        };
+        let mut fetch = Fetch::new(at(0), crate::transfer::blobs::JobId(0), spec, 1);
+        let address = SocketAddr::from(([10, 0, 0, 1], 24254));
+        fetch.add_source(at(0), address, false);
+        let source = fetch.sources.get_mut(&address).expect("it was added");
+        source.standing = Standing::Waiting;
+        source.told = Some(Told { is_busy: true, ..Told::nothing(at(0)) });
+        fetch.put_off_parts_question(at(10), address);
+        let source = &fetch.sources[&address];
+        assert!(source.told.is_none(), "it would be busy for ever");
+        assert_eq!(source.standing, Standing::Unknown);
     }
 }

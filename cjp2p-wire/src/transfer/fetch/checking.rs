@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use super::assembly::{Assembly, Check, Key, MAX_SPARE, Outcome};
+use super::assembly::{Assembly, Check, Key, MAX_GATHERED, MAX_SPARE, Outcome};
 use super::extent::{Extent, Space};
 use crate::transfer::blobs::Sink;
 use crate::tree::{
@@ -130,7 +130,13 @@ impl Assembly {
             return Ok(());
         };
         let range = extent.range.clone();
+        // Whatever length is claimed, the place where it is staged grows only with what came.
+        let is_far = range.start > self.done.total() + 2 * MAX_GATHERED;
         match &self.check {
+            Check::AtTheEnd if is_far => {
+                self.forget(key);
+                return Ok(());
+            }
             Check::AtTheEnd => sink.stage(self.job, range.start, extent.bytes())?,
             Check::Root(root) => match verify_whole(root, extent.bytes()) {
                 Some(block) => {
@@ -144,12 +150,18 @@ impl Assembly {
             },
             Check::Tree(verifier) => match verifier.verify(range.start, extent.bytes()) {
                 Ok(block) => {
-                    if self.is_staged {
+                    let proves_length = block.proves_length().is_some();
+                    if self.is_staged && is_far {
+                        // It fits the length that is claimed beside a hint, and is fetched again when its turn comes.
+                        self.proven |= proves_length;
+                        self.forget(key);
+                        return Ok(());
+                    } else if self.is_staged {
                         sink.stage(self.job, block.offset(), block.bytes())?;
                     } else {
                         sink.write(self.job, block)?;
                     }
-                    self.proven |= block.proves_length().is_some();
+                    self.proven |= proves_length;
                 }
                 Err(VerifyError::RunUnknown(_)) => {
                     // It is on its way; or of a whole group that is wrong somewhere, it shows where.
@@ -189,6 +201,14 @@ impl Assembly {
                 self.spare.push(extent.into_memory());
             }
         }
+    }
+
+    /// Gives up a stretch of content: it is not here, nor being gathered.
+    fn forget(&mut self, key: Key) {
+        if let Some(extent) = self.extents.get(&key) {
+            self.taken.remove(extent.range.clone());
+        }
+        self.end(key);
     }
 
     /// What came is wrong. One contributor is to blame; of several nobody knows which, so it is asked for again whole.

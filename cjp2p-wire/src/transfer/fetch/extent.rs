@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::ops::Range;
+use std::time::Duration;
 
 use crate::time::Time;
 use crate::transfer::ranges::RangeSet;
@@ -23,31 +24,49 @@ pub(super) struct Extent {
     // Invariant: `have` and `need` are disjoint and within `range`; what is in neither is in flight.
     have: RangeSet,
     need: RangeSet,
-    /// Whose it is to ask for. Nobody's where the owner went away.
+    /// Who is asked for it. Nobody where that one went away.
     pub(super) owner: Option<SocketAddr>,
-    /// A second one that asks for what the owner is slow to bring.
-    pub(super) helper: Option<SocketAddr>,
+    /// Others were asked for it before, who were slow.
+    pub(super) was_passed_on: bool,
     /// Who sent any of the bytes.
     pub(super) contributors: Vec<SocketAddr>,
     /// Wrong bytes from several sources came together here: this time all must come from one, so that it can be blamed.
     pub(super) sole: bool,
-    pub(super) last_ask: Time,
+    /// When the owner should have sent all of it.
+    expected: Time,
+    /// When that is overdue, so that it passes to another.
+    due: Time,
+    /// From whom it passed to another for that.
+    late: Vec<SocketAddr>,
+    /// How often all that would take it were late.
+    rounds: u32,
 }
 
+/// Whoever is asked has so many times as long as it should take. And one who would take so much less time than another has
+/// left is asked at once.
+const PATIENCE: u32 = 2;
+/// Who was late waits so long for others to take it, who may look for something to ask for only now and then.
+const TURN: Duration = Duration::from_millis(250);
+/// After so many rounds the time that each has does not double any more.
+const MAX_ROUNDS: u32 = 6;
+
 impl Extent {
-    /// A stretch of which nothing is here; `bytes` is memory that may be used for it.
-    pub(super) fn new(range: Range<u64>, owner: Option<SocketAddr>, now: Time, mut bytes: Vec<u8>) -> Extent {
+    /// A stretch of which nothing is here, and which is nobody's; `bytes` is memory that may be used for it.
+    pub(super) fn new(range: Range<u64>, mut bytes: Vec<u8>) -> Extent {
         bytes.resize((range.end - range.start) as usize, 0);
         Extent {
             bytes,
             have: RangeSet::new(),
             need: RangeSet::from_iter([range.clone()]),
             range,
-            owner,
-            helper: None,
+            owner: None,
+            was_passed_on: false,
             contributors: Vec::new(),
             sole: false,
-            last_ask: now,
+            expected: Time::ZERO,
+            due: Time::ZERO,
+            late: Vec::new(),
+            rounds: 0,
         }
     }
 
@@ -68,8 +87,65 @@ impl Extent {
         !self.need.is_empty()
     }
 
+    /// Bytes that are not here.
+    pub(super) fn missing(&self) -> u64 {
+        self.range.end - self.range.start - self.have.total()
+    }
+
+    /// Bytes that another would have to send: where all must come from one, what is here already is of no use to it.
+    pub(super) fn missing_of_another(&self) -> u64 {
+        if self.sole { self.range.end - self.range.start } else { self.missing() }
+    }
+
+    /// Makes it this source's, which should take so long.
+    pub(super) fn entrust(&mut self, now: Time, source: SocketAddr, takes: Duration) {
+        self.owner = Some(source);
+        self.expected = now + takes;
+        self.due = now + takes * PATIENCE * 2u32.pow(self.rounds);
+    }
+
+    /// Whether another was asked for it and is late, so that it may pass to this source. What counts is when all should be
+    /// here: who brings little at a time, or asks for it again and again, gains no time by it.
+    pub(super) fn is_late(&self, now: Time, source: SocketAddr) -> bool {
+        let pause = if self.late.contains(&source) { TURN } else { Duration::ZERO };
+        self.owner != Some(source) && now >= self.due + pause
+    }
+
+    /// Whether this source, which should take so long, would bring it much sooner than the one who was asked.
+    pub(super) fn comes_sooner_from(&self, now: Time, source: SocketAddr, takes: Duration) -> bool {
+        self.owner != Some(source) && now + takes * PATIENCE < self.expected
+    }
+
+    /// Passes it to this source. What was asked of the one before may still come.
+    pub(super) fn hand_over(&mut self, now: Time, source: SocketAddr, takes: Duration) {
+        if self.late.contains(&source) {
+            // All had their time. Perhaps it was too short for any of them.
+            self.late.clear();
+            self.rounds = (self.rounds + 1).min(MAX_ROUNDS);
+        }
+        if let Some(last) = self.owner.filter(|_| now >= self.due) {
+            self.late.push(last);
+        }
+        self.was_passed_on = true;
+        if self.sole {
+            self.start_over();
+        } else {
+            self.ask_missing_again();
+        }
+        self.entrust(now, source, takes);
+    }
+
+    /// The owner is not asked any more: it is free for others.
+    pub(super) fn release(&mut self) {
+        self.owner = None;
+        if self.sole && !self.is_full() {
+            // A part from one source is of no use to the next.
+            self.start_over();
+        }
+    }
+
     pub(super) fn belongs_to(&self, source: SocketAddr) -> bool {
-        self.owner == Some(source) || self.helper == Some(source)
+        self.owner == Some(source)
     }
 
     /// Whether somebody who has this much could send some of what is to be asked for.
@@ -86,7 +162,6 @@ impl Extent {
     /// what the source `has`, where that is known.
     pub(super) fn next_ask(
         &mut self,
-        now: Time,
         most: u64,
         aligned: Option<u64>,
         has: Option<&RangeSet>,
@@ -103,7 +178,6 @@ impl Extent {
             }
         };
         self.need.remove(ask.clone());
-        self.last_ask = now;
         Some(ask)
     }
 
@@ -149,8 +223,94 @@ impl Extent {
         self.have = RangeSet::new();
         self.need = RangeSet::from_iter([self.range.clone()]);
         self.owner = None;
-        self.helper = None;
         self.contributors.clear();
         self.sole = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 1);
+    const B: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 2);
+    const C: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 3);
+
+    fn at(ms: u64) -> Time {
+        Time::from_millis(ms)
+    }
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    /// An extent of 1,000 bytes that was asked of this source, which should take 100 ms.
+    fn asked_of(source: SocketAddr) -> Extent {
+        let mut extent = Extent::new(0..1000, Vec::new());
+        extent.entrust(at(0), source, ms(100));
+        while extent.next_ask(100, None, None).is_some() {}
+        extent
+    }
+
+    #[test]
+    fn an_extent_passes_on_when_it_is_overdue_and_not_before() {
+        let extent = asked_of(A);
+        assert!(!extent.is_late(at(199), B));
+        assert!(extent.is_late(at(200), B));
+        assert!(!extent.is_late(at(200), A), "it was asked");
+    }
+
+    #[test]
+    fn an_extent_passes_at_once_to_one_that_would_be_much_sooner() {
+        let extent = asked_of(A);
+        assert!(extent.comes_sooner_from(at(0), B, ms(49)));
+        assert!(!extent.comes_sooner_from(at(0), A, ms(49)), "it was asked");
+        assert!(!extent.comes_sooner_from(at(0), B, ms(50)));
+        assert!(!extent.comes_sooner_from(at(60), B, ms(49)), "there is little left to wait");
+    }
+
+    #[test]
+    fn who_brings_little_or_asks_again_and_again_gains_no_time() {
+        let mut extent = asked_of(A);
+        for n in 0..20 {
+            extent.fill(A, n, &[1]);
+            extent.fill(A, 0, &[1]);
+            extent.give_back(n + 1..n + 2);
+            extent.next_ask(1, None, None);
+        }
+        assert!(extent.is_late(at(200), B));
+    }
+
+    #[test]
+    fn who_was_late_takes_it_again_only_after_others_could_and_then_has_more_time() {
+        let mut extent = asked_of(A);
+        extent.hand_over(at(200), B, ms(100));
+        assert!(!extent.is_late(at(400), A), "others first");
+        assert!(extent.is_late(at(400), C));
+        assert!(extent.is_late(at(400) + TURN, A), "there are none");
+        extent.hand_over(at(400) + TURN, A, ms(100));
+        assert!(!extent.is_late(at(799) + TURN, C), "it has twice as long");
+        assert!(extent.is_late(at(800) + TURN, C));
+    }
+
+    #[test]
+    fn what_passes_on_is_asked_for_but_for_what_is_here() {
+        let mut extent = asked_of(A);
+        extent.fill(A, 0, &[1; 300]);
+        extent.hand_over(at(200), B, ms(100));
+        assert_eq!(extent.next_ask(1000, None, None), Some(300..1000));
+        assert_eq!(extent.fill(A, 300, &[1; 100]), 100, "what comes late is of use");
+    }
+
+    #[test]
+    fn what_must_come_from_one_source_begins_anew_with_the_next() {
+        let mut extent = asked_of(A);
+        extent.start_over();
+        extent.entrust(at(0), A, ms(100));
+        extent.fill(A, 0, &[1; 900]);
+        assert_eq!((extent.missing(), extent.missing_of_another()), (100, 1000));
+        extent.hand_over(at(200), B, ms(100));
+        assert_eq!((extent.owner, extent.missing()), (Some(B), 1000));
+        assert_eq!(extent.fill(A, 0, &[1; 900]), 0);
     }
 }

@@ -14,6 +14,7 @@ use std::time::Duration;
 use super::assembly::{Assembly, Check, Key, SMALL_LEN};
 use super::extent::{Extent, Space};
 use super::source::{Source, Standing};
+use super::trial::LITTLE;
 use super::{Failure, Fetch};
 use crate::content_id::{ContentId, Hash};
 use crate::time::Time;
@@ -24,8 +25,6 @@ use crate::tree::TreeVerifier;
 const MAX_QUESTIONS: u32 = 3;
 /// The pause between two such questions.
 const QUESTION_PAUSE: Duration = Duration::from_secs(1);
-/// A hint for another length than the one tried takes its place if no more than this is staged, in bytes.
-const LITTLE: u64 = 1 << 20;
 
 /// A hint that somebody contradicts is tried for so long at first, and twice as long each time that one was given up. By
 /// then it should be judged; or its giver sends just enough to keep others from being heard.
@@ -142,7 +141,7 @@ impl Fetch {
         if let Some(Check::Tree(tree)) = Assembly::check_for(root, claim) {
             self.hints.covers_all = assembly.done().is_empty();
             self.only = None;
-            assembly.adopt_tree(now, tree);
+            assembly.adopt_tree(tree);
             self.forget_odds();
             self.hints.since = now;
         }
@@ -200,7 +199,7 @@ impl Fetch {
         self.hints.proven = true;
         self.accuse_hinters(now, |root| root != hint);
         let at_odds = self.sources.iter().filter(|(_, source)| source.hint.at_odds);
-        let wrong: Vec<_> = at_odds.map(|(&address, source)| (address, source.claim_is_its_own)).collect();
+        let wrong: Vec<_> = at_odds.map(|(&address, _)| (address, self.gave_all(address))).collect();
         for (address, certain) in wrong {
             self.accuse(now, address, certain, "it sent bytes that are not of this content");
         }
@@ -280,12 +279,12 @@ impl Source {
 
 impl Assembly {
     /// Content is checked by this tree from now on, though only staged. What is done stays, unchecked.
-    fn adopt_tree(&mut self, now: Time, tree: TreeVerifier) {
+    fn adopt_tree(&mut self, tree: TreeVerifier) {
         self.check = Check::Tree(tree);
         self.is_staged = true;
         let begun: Vec<u64> = self.extents.values().map(|extent| extent.range.start).collect();
         for start in begun {
-            self.begin_runs_for(now, start);
+            self.begin_runs_for(start);
         }
     }
 

@@ -136,6 +136,7 @@ impl Fetch {
                 self.begin_trial(now, length, None, sink);
             } else {
                 self.follow_hint(now, address, sink);
+                self.try_shorter(now, sink);
             }
             return true;
         }
@@ -189,7 +190,7 @@ impl Fetch {
             }
         };
         if let Some(offset) = outcome.lacks_runs {
-            self.assemblies[index].begin_runs_for(now, offset);
+            self.assemblies[index].begin_runs_for(offset);
             self.changed = true;
         }
         if outcome.new > 0 {
@@ -206,14 +207,15 @@ impl Fetch {
             if self.set_aside(liar) {
                 continue;
             }
-            // What was sent in its name somebody else may have sent.
-            let certain = self
-                .sources
-                .get(&liar)
-                .is_some_and(|source| source.claim_is_its_own && !source.gave_unproved);
+            let certain = self.gave_all(liar);
             self.accuse(now, liar, certain, "it sent bytes that are not of this content");
         }
         true
+    }
+
+    /// Whether all that came from this address is certainly from there. Otherwise somebody else may have sent some of it.
+    pub(super) fn gave_all(&self, address: SocketAddr) -> bool {
+        self.sources.get(&address).is_some_and(|source| source.claim_is_its_own && !source.gave_unproved)
     }
 
     /// Drops what is refuted or superseded.

@@ -94,6 +94,8 @@ pub struct Fetch {
     /// The destination held everything up, when that was last looked at.
     held_up: bool,
     trial_since: Time,
+    /// Bytes that a trial may bring before a shorter length is tried in its place.
+    trial_bytes: u64,
     found: bool,
     lied_to: bool,
     source_timeout: Duration,
@@ -137,6 +139,7 @@ impl Fetch {
             last_news: now,
             held_up: false,
             trial_since: now,
+            trial_bytes: trial::LITTLE,
             found: false,
             lied_to: false,
             source_timeout: spec.source_timeout,

@@ -1,8 +1,6 @@
 //! What to ask a source for next: its own extents first, then the next one in order, at last what others are slow with.
 
-use std::net::SocketAddr;
 use std::ops::Range;
-use std::time::Duration;
 
 use super::assembly::{ALIGNED_BLOCK, Assembly, Check, Key, SMALL_EXTENT, Terms, Wanted};
 use super::checking::run_at;
@@ -10,16 +8,11 @@ use super::extent::{Extent, Space};
 use crate::time::Time;
 use crate::tree::{GROUP_LEN, Geometry, LEAF_LEN};
 
-/// Where neither the owner nor a helper asked for anything so long, another may help: they may not have it any more.
-const STALE: Duration = Duration::from_millis(500);
-/// The same where all must come from one.
-const STALE_ALONE: Duration = Duration::from_secs(2);
-
 impl Assembly {
     /// What to ask this source for next.
     pub(super) fn next_wanted(&mut self, now: Time, terms: &Terms<'_>) -> Option<Wanted> {
         let key = self
-            .askable_by(terms)
+            .askable_by(now, terms)
             .or_else(|| self.take_fresh(now, terms))
             .or_else(|| self.take_over(now, terms))?;
         let aligned = terms.aligned.then_some(ALIGNED_BLOCK);
@@ -28,40 +21,42 @@ impl Assembly {
             Space::Tree => (terms.tree_block, None),
             Space::Content => (terms.block, terms.has),
         };
-        let range = extent.next_ask(now, block * terms.blocks, aligned, has)?;
+        let range = extent.next_ask(block * terms.blocks, aligned, has)?;
         if !extent.needs_asking() {
             self.askable.remove(&key);
         }
-        let again = !extent.contributors.is_empty() && extent.helper.is_some();
+        let again = !extent.contributors.is_empty() && extent.was_passed_on;
         let block = if aligned.is_some() { ALIGNED_BLOCK } else { block };
         Some(Wanted { space: key.0, range, block, again })
     }
 
-    /// An extent that is this source's, or nobody's, and has something to ask for.
-    fn askable_by(&mut self, terms: &Terms<'_>) -> Option<Key> {
+    /// An extent that is this source's, or nobody's, and has something to ask for that it can send.
+    fn askable_by(&mut self, now: Time, terms: &Terms<'_>) -> Option<Key> {
         let key = *self.askable.iter().find(|key| {
             let extent = &self.extents[key];
-            let may = extent.belongs_to(terms.source)
-                || (extent.owner.is_none() && self.may_bring(key.0, &extent.range, terms));
-            may && match terms.has {
-                None => true,
-                Some(has) if key.0 == Space::Content => {
-                    if extent.sole {
-                        has.contains(extent.range.clone())
-                    } else {
-                        extent.needs_some_of(has)
-                    }
-                }
-                Some(_) => extent.belongs_to(terms.source) || self.has_run_at(key.1, terms),
-            }
+            (extent.owner.is_none() || extent.belongs_to(terms.source))
+                && self.can_send(**key, extent, terms)
+                && (key.0 == Space::Tree || terms.has.is_none_or(|has| extent.needs_some_of(has)))
         })?;
         let extent = self.extents.get_mut(&key)?;
         if extent.owner.is_none() {
-            extent.owner = Some(terms.source);
+            extent.entrust(now, terms.source, terms.time_for(extent.missing()));
         }
         Some(key)
     }
 
+    /// Whether the source can send something of this extent that is of use: where all must come from one, all of it.
+    fn can_send(&self, (space, start): Key, extent: &Extent, terms: &Terms<'_>) -> bool {
+        self.may_bring(space, &extent.range, terms)
+            && match (space, terms.has) {
+                (_, None) => true,
+                (Space::Tree, Some(_)) => self.has_run_at(start, terms),
+                (Space::Content, Some(has)) if extent.sole => has.contains(extent.range.clone()),
+                (Space::Content, Some(has)) => extent.lacks_some_of(has),
+            }
+    }
+
+    /// Whether it has not said otherwise.
     fn may_bring(&self, space: Space, range: &Range<u64>, terms: &Terms<'_>) -> bool {
         match space {
             Space::Tree => terms.has_tree,
@@ -106,9 +101,12 @@ impl Assembly {
         }
         let (space, range) = next?;
         if space == Space::Content && !terms.has_tree {
-            self.begin_runs_for(now, range.start);
+            self.begin_runs_for(range.start);
         }
-        Some(self.begin(space, range, now, Some(terms.source)))
+        let key = self.begin(space, range);
+        let extent = self.extents.get_mut(&key)?;
+        extent.entrust(now, terms.source, terms.time_for(extent.missing()));
+        Some(key)
     }
 
     /// The extent in the rarest part of `within` that this source has, or the run that it needs first.
@@ -187,13 +185,13 @@ impl Assembly {
     }
 
     /// Begins the runs that prove the leaf at `offset`, for whoever has the tree.
-    pub(super) fn begin_runs_for(&mut self, now: Time, offset: u64) {
+    pub(super) fn begin_runs_for(&mut self, offset: u64) {
         while let Some(run) = self.missing_run(offset, false) {
-            self.begin(Space::Tree, run, now, None);
+            self.begin(Space::Tree, run);
         }
     }
 
-    fn begin(&mut self, space: Space, range: Range<u64>, now: Time, owner: Option<SocketAddr>) -> Key {
+    fn begin(&mut self, space: Space, range: Range<u64>) -> Key {
         debug_assert!(space == Space::Tree || range.start.is_multiple_of(LEAF_LEN), "{range:?}");
         let key = (space, range.start);
         if space == Space::Content {
@@ -201,52 +199,25 @@ impl Assembly {
         }
         self.gathered += range.end - range.start;
         let memory = self.spare.pop().unwrap_or_default();
-        self.extents.insert(key, Extent::new(range, owner, now, memory));
+        self.extents.insert(key, Extent::new(range, memory));
         self.askable.insert(key);
         key
     }
 
-    /// Nothing is left to begin: helps where another source is slower than this one would be.
+    /// Nothing is left to begin: takes over what those who were asked are late with, or would bring much later.
     fn take_over(&mut self, now: Time, terms: &Terms<'_>) -> Option<Key> {
-        let patience = terms.round_trip * 3 / 2 + Duration::from_millis(5);
-        let key = *self
-            .extents
-            .iter()
-            .find(|(key, extent)| {
-                let late = extent.needs_asking() || now.since(extent.last_ask) > patience;
-                let stale = now.since(extent.last_ask) > patience.max(STALE);
-                // A helper that is silent keeps what it was asked for until it is given up, which takes ever longer: the owner
-                // takes that back.
-                let may = match extent.owner == Some(terms.source) {
-                    true => extent.helper.is_some_and(|helper| helper != terms.source) && stale,
-                    false => extent.helper != Some(terms.source) && (extent.helper.is_none() || stale),
-                };
-                let may_alone = now.since(extent.last_ask) > patience.max(STALE_ALONE)
-                    && extent.owner != Some(terms.source)
-                    && terms.has.is_none_or(|has| has.contains(extent.range.clone()));
-                late && (if extent.sole { may_alone } else { may })
-                    && !extent.is_full()
-                    && self.may_bring(key.0, &extent.range, terms)
-                    && match terms.has {
-                        None => true,
-                        Some(has) if key.0 == Space::Content => extent.lacks_some_of(has),
-                        Some(_) => self.has_run_at(key.1, terms),
-                    }
-            })?
-            .0;
+        let takes = |extent: &Extent| terms.time_for(extent.missing_of_another());
+        let passes = |(key, extent): &(&Key, &Extent)| {
+            !extent.is_full()
+                && self.can_send(**key, extent, terms)
+                // One that answers only whole leaves fetches too: it may well have nothing of this.
+                && (extent.is_late(now, terms.source)
+                    || !terms.aligned && extent.comes_sooner_from(now, terms.source, takes(extent)))
+        };
+        let key = *self.extents.iter().find(passes)?.0;
         let extent = self.extents.get_mut(&key)?;
-        if extent.sole {
-            // All of it must come from one: the next begins anew.
-            extent.start_over();
-            extent.owner = Some(terms.source);
-            self.askable.insert(key);
-            return Some(key);
-        }
-        extent.helper = (extent.owner != Some(terms.source)).then_some(terms.source);
-        if !extent.needs_asking() {
-            extent.ask_missing_again();
-            self.askable.insert(key);
-        }
+        extent.hand_over(now, terms.source, takes(extent));
+        self.askable.insert(key);
         Some(key)
     }
 }
@@ -256,4 +227,127 @@ pub(super) fn content_below(geometry: &Geometry, start: u64) -> Option<Range<u64
     let run = run_at(geometry, start)?;
     let entries = geometry.run_entries(run);
     Some((entries.start << run.level) * LEAF_LEN..(entries.end << run.level) * LEAF_LEN)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::transfer::blobs::JobId;
+    use crate::transfer::ranges::RangeSet;
+
+    const LEAF: u64 = LEAF_LEN;
+    const EXTENT: u64 = SMALL_EXTENT;
+
+    fn source(n: u8) -> SocketAddr {
+        SocketAddr::from(([10, 0, 0, n], 24254))
+    }
+
+    /// Content of so many extents, checked at the end.
+    fn assembly(extents: u64) -> Assembly {
+        Assembly::new(JobId(0), extents * EXTENT, Check::AtTheEnd, RangeSet::new(), &[])
+    }
+
+    /// A source that sends `rate` bytes in a second over a short way, a leaf for each request.
+    fn terms(n: u8, rate: f64, refused: &RangeSet) -> Terms<'_> {
+        Terms {
+            source: source(n),
+            block: LEAF,
+            tree_block: LEAF,
+            blocks: 1,
+            unit: EXTENT,
+            only_claim: true,
+            aligned: false,
+            refused,
+            has: None,
+            rarest_first: false,
+            round_trip: Duration::from_millis(10),
+            rate,
+            room: u64::MAX,
+            has_tree: true,
+        }
+    }
+
+    fn at(ms: u64) -> Time {
+        Time::from_millis(ms)
+    }
+
+    /// Asks for as much as there is to ask of this source. Returns how many bytes that is.
+    fn ask_all(assembly: &mut Assembly, now: Time, terms: &Terms<'_>) -> u64 {
+        let mut asked = 0;
+        while let Some(wanted) = assembly.next_wanted(now, terms) {
+            asked += wanted.range.end - wanted.range.start;
+            #[cfg(debug_assertions)]
+            assembly.check_invariants();
+        }
+        asked
+    }
+
+    const FAST: f64 = 10e6;
+    const SLOW: f64 = 10e3;
+
+    #[test]
+    fn who_has_nothing_left_to_begin_takes_what_another_would_bring_much_later() {
+        let nothing = RangeSet::new();
+        let mut assembly = assembly(2);
+        // One extent of the two is as much as the slow one may ask for.
+        assert!((0..4).all(|_| assembly.next_wanted(at(0), &terms(1, SLOW, &nothing)).is_some()));
+        let partial = Terms { aligned: true, ..terms(2, FAST, &nothing) };
+        assert_eq!(ask_all(&mut assembly, at(1), &partial), EXTENT, "it may have nothing of the other");
+        assert_eq!(ask_all(&mut assembly, at(1), &terms(2, FAST, &nothing)), EXTENT);
+        assert_eq!(ask_all(&mut assembly, at(2), &terms(3, FAST, &nothing)), 0, "it would not be sooner");
+        assert_eq!(ask_all(&mut assembly, at(2), &terms(1, SLOW, &nothing)), 0);
+    }
+
+    #[test]
+    fn what_a_source_does_not_have_it_is_not_asked_for_in_place_of_another() {
+        let nothing = RangeSet::new();
+        let mut assembly = assembly(2);
+        assert_eq!(ask_all(&mut assembly, at(0), &terms(1, SLOW, &nothing)), 2 * EXTENT);
+        let refused: RangeSet = std::iter::once(LEAF..2 * LEAF).collect();
+        assert_eq!(ask_all(&mut assembly, at(1), &terms(2, FAST, &refused)), EXTENT, "it refused the first");
+        let has: RangeSet = std::iter::once(0..LEAF).collect();
+        let some = Terms { has: Some(&has), ..terms(3, FAST, &nothing) };
+        assert_eq!(ask_all(&mut assembly, at(2), &some), LEAF, "it has no more of it");
+    }
+
+    #[test]
+    fn what_must_come_from_one_source_goes_to_one_that_has_all_of_it_and_begins_anew() {
+        let nothing = RangeSet::new();
+        let mut assembly = assembly(1);
+        let key = (Space::Content, 0);
+        let extent = |assembly: &mut Assembly| {
+            assembly.next_wanted(at(0), &terms(1, SLOW, &nothing));
+            assembly.extents.get_mut(&key).cloned().expect("it is being gathered")
+        };
+        let mut sole = extent(&mut assembly);
+        sole.start_over();
+        sole.entrust(at(0), source(1), Duration::from_secs(2));
+        sole.fill(source(1), 0, &[1; LEAF as usize]);
+        assembly.extents.insert(key, sole);
+        assembly.askable.insert(key);
+        assert_eq!(ask_all(&mut assembly, at(1), &terms(1, SLOW, &nothing)), 3 * LEAF);
+        let has: RangeSet = std::iter::once(0..3 * LEAF).collect();
+        let some = Terms { has: Some(&has), ..terms(2, FAST, &nothing) };
+        assert_eq!(ask_all(&mut assembly, at(1), &some), 0, "it has not all");
+        assert_eq!(ask_all(&mut assembly, at(1), &terms(3, FAST, &nothing)), EXTENT);
+        let extent = &assembly.extents[&key];
+        assert!(extent.sole && extent.owner == Some(source(3)));
+    }
+
+    #[test]
+    fn what_was_given_back_is_asked_of_another_only_if_that_one_can_send_it() {
+        let nothing = RangeSet::new();
+        let mut assembly = assembly(1);
+        assert_eq!(ask_all(&mut assembly, at(0), &terms(1, SLOW, &nothing)), EXTENT);
+        assembly.give_back(source(1), Space::Content, LEAF..2 * LEAF, true);
+        let refused: RangeSet = std::iter::once(LEAF..2 * LEAF).collect();
+        assert_eq!(ask_all(&mut assembly, at(1), &terms(2, FAST, &refused)), 0);
+        let has: RangeSet = std::iter::once(2 * LEAF..4 * LEAF).collect();
+        let some = Terms { has: Some(&has), ..terms(2, SLOW, &nothing) };
+        assert_eq!(ask_all(&mut assembly, at(1), &some), 0, "what it has was asked for");
+        assert_eq!(ask_all(&mut assembly, at(1), &terms(3, SLOW, &nothing)), LEAF);
+    }
 }

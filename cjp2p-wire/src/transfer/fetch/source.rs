@@ -150,6 +150,9 @@ impl Source {
     pub(super) fn on_serving(&mut self) {
         if self.standing != Standing::Serving {
             self.hint.on_serving();
+            if let Some(told) = &mut self.told {
+                told.on_serving();
+            }
         }
         self.standing = Standing::Serving;
         self.probes = 0;

@@ -61,6 +61,7 @@ impl Fetch {
             return;
         }
         self.check_hint(now, sink);
+        self.try_shorter(now, sink);
         if self.is_staged() && now.since(self.trial_since) >= TRIAL_PATIENCE {
             self.put_off_trial(now, sink);
         }

@@ -5,8 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-use cjp2p_tests::lab::{Error, Namespace, namespace};
-use nix::unistd::{getpid, gettid};
+use cjp2p_tests::lab::{Error, Namespace};
 
 /// The ends of the pair, each alone in its namespace. Nothing else has these addresses, and nothing leaves.
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
@@ -40,15 +39,7 @@ impl Net {
     ///
     /// Where the system refuses: not root, no `ip`, no veth.
     pub(crate) fn veth() -> Result<Net, Error> {
-        let new = || Namespace::new().map_err(|error| format!("network namespace: {error}"));
-        let (server, getter) = (new()?, new()?);
-        let other = getter.run(|| format!("/proc/{}/task/{}/ns/net", getpid(), gettid()))?;
-        ip(&server, &format!("link add wire mtu 1500 type veth peer name wire mtu 1500 netns {other}"))?;
-        for (namespace, address) in [(&server, SERVER), (&getter, GETTER)] {
-            ip(namespace, &format!("address add {address}/24 dev wire"))?;
-            ip(namespace, "link set wire up")?;
-            ip(namespace, "link set lo up")?;
-        }
+        let [server, getter] = Namespace::pair([SERVER, GETTER])?;
         Ok(Net::Veth { server, getter })
     }
 
@@ -100,15 +91,4 @@ impl Net {
 /// Whether neither TCP nor UDP has a port.
 fn is_free(address: SocketAddr) -> bool {
     TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok()
-}
-
-/// Runs `ip` in a namespace.
-fn ip(namespace: &Namespace, arguments: &str) -> Result<(), Error> {
-    let mut command = namespace::command("ip".as_ref())?;
-    command.args(arguments.split(' ')).stderr(std::process::Stdio::piped());
-    let said = namespace.spawn(command)?.wait_with_output()?;
-    match said.status.success() {
-        true => Ok(()),
-        false => Err(format!("ip {arguments}: {}", String::from_utf8_lossy(&said.stderr).trim()).into()),
-    }
 }

@@ -70,65 +70,43 @@ fn pick<'a>(random: &mut fastrand::Rng, all: &[&'a str]) -> &'a str {
     all[random.usize(0..all.len())]
 }
 
+/// The datagram that `pattern` shows: its `ID` is this id, and each `@` the next of `values`.
+fn fill(pattern: &str, id: &str, mut values: impl FnMut() -> String) -> Vec<u8> {
+    let mut parts = pattern.split('@').map(|part| part.replace("ID", id));
+    let mut text = parts.next().unwrap_or_default();
+    for part in parts {
+        text += &values();
+        text += &part;
+    }
+    text.into_bytes()
+}
+
 /// A datagram with messages of every kind whose numbers lie at boundaries.
 pub fn numbers(random: &mut fastrand::Rng, id: &str) -> Vec<u8> {
-    let mut n = || pick(random, &NUMBERS);
-    format!(
-        r#"[{{"Content":{{"id":"{id}","offset":{},"base64":"AAAA","eof":{}}}}},
-        {{"PleaseSendContent":{{"id":"{id}","offset":{},"length":{},"block":{}}}}},
-        {{"IHaveTheseParts":{{"id":"{id}","offset":{},"until":{},"parts":[[{},{}],[{},{}]],"eof":{}}}}},
-        {{"PleaseSayWhichParts":{{"id":"{id}","offset":{}}}}},
-        {{"ICanSendContentInBlocks":{{"most":{}}}}},
-        {{"ContentList":{{"results":[["{id}",{}]]}}}}]"#,
-        n(),
-        n(),
-        n(),
-        n(),
-        n(),
-        n(),
-        n(),
-        n(),
-        n(),
-        n(),
-        n(),
-        n(),
-        n(),
-        n(),
-        n()
-    )
-    .into_bytes()
+    let pattern = r#"[{"Content":{"id":"ID","offset":@,"base64":"AAAA","eof":@}},
+        {"PleaseSendContent":{"id":"ID","offset":@,"length":@,"block":@}},
+        {"IHaveTheseParts":{"id":"ID","offset":@,"until":@,"parts":[[@,@],[@,@]],"eof":@}},
+        {"PleaseSayWhichParts":{"id":"ID","offset":@}},
+        {"ICanSendContentInBlocks":{"most":@}},
+        {"ContentList":{"results":[["ID",@]]}}]"#;
+    fill(pattern, id, || pick(random, &NUMBERS).to_owned())
 }
 
 /// A datagram with messages of every kind about ids with a trick.
 pub fn ids(random: &mut fastrand::Rng, id: &str) -> Vec<u8> {
     let long = "x".repeat(random.usize(200..2000));
-    let mut odd = || match random.u8(0..8) {
+    let pattern = r#"[{"Content":{"id":"@","offset":0,"base64":"aGk=","eof":2}},
+        {"PleaseSendContent":{"id":"@","offset":0,"length":4096}},
+        {"MaybeTheyHaveSome":{"id":"@","peers":["ID","1.2.3.4","1.2.3.4:99999","[::1%x]:1",7]}},
+        {"TheseIdsNameTheSameContent":{"ids":["ID","@","@"]}},
+        {"PleaseListIdsOfTheSameContent":{"id":"@"}},
+        {"IHaveTheseParts":{"id":"@","offset":0,"until":9,"parts":[[0,9]],"eof":9}},
+        {"PleaseSayWhichParts":{"id":"@","offset":0}},
+        {"ContentList":{"results":[["@",1],["@",2]]}}]"#;
+    fill(pattern, id, || match random.u8(0..8) {
         0 => long.clone(),
         _ => pick(random, &IDS).replace("ID", id),
-    };
-    format!(
-        r#"[{{"Content":{{"id":"{}","offset":0,"base64":"aGk=","eof":2}}}},
-        {{"PleaseSendContent":{{"id":"{}","offset":0,"length":4096}}}},
-        {{"MaybeTheyHaveSome":{{"id":"{}","peers":["{id}","1.2.3.4","1.2.3.4:99999","[::1%x]:1",7]}}}},
-        {{"TheseIdsNameTheSameContent":{{"ids":["{id}","{}","{}"]}}}},
-        {{"PleaseListIdsOfTheSameContent":{{"id":"{}"}}}},
-        {{"IHaveThisContent":{{"ids":["{id}","{}"]}}}},
-        {{"IHaveTheseParts":{{"id":"{}","offset":0,"until":9,"parts":[[0,9]],"eof":9}}}},
-        {{"PleaseSayWhichParts":{{"id":"{}","offset":0}}}},
-        {{"ContentList":{{"results":[["{}",1],["{}",2]]}}}}]"#,
-        odd(),
-        odd(),
-        odd(),
-        odd(),
-        odd(),
-        odd(),
-        odd(),
-        odd(),
-        odd(),
-        odd(),
-        odd()
-    )
-    .into_bytes()
+    })
 }
 
 /// A datagram that is as long or as deep as can be.

@@ -1,0 +1,53 @@
+//! What a datagram speaks of, noted in one walk: most hold content and at most a cookie, and are not to be searched anew for
+//! each thing that others hold.
+
+use crate::message::Message;
+
+/// Which kinds of messages are in a datagram, and how long that is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Said {
+    /// Bytes of the whole datagram.
+    pub(super) length: usize,
+    pub(super) content: bool,
+    /// A value that it says we wanted beside everything.
+    pub(super) always_returned: bool,
+    /// A value that it says we wanted once.
+    pub(super) returned: bool,
+    /// It wants a value beside everything.
+    pub(super) wants_always: bool,
+    /// It wants a value once.
+    pub(super) wants_returned: bool,
+    /// How many blocks it sends for one request.
+    pub(super) blocks: bool,
+    /// It asks for something else.
+    pub(super) asks: bool,
+}
+
+impl Said {
+    pub(super) fn of(messages: &[Message<'_>], length: usize) -> Said {
+        let mut said = Said { length, ..Said::default() };
+        for message in messages {
+            match message {
+                Message::Content(_) => said.content = true,
+                Message::AlwaysReturned(_) => said.always_returned = true,
+                Message::ReturnedMessage(_) => said.returned = true,
+                Message::PleaseAlwaysReturnThisMessage(_) => said.wants_always = true,
+                Message::PleaseReturnThisMessage(_) => said.wants_returned = true,
+                Message::ICanSendContentInBlocks(_) => said.blocks = true,
+                Message::PleaseSendContent(_)
+                | Message::PleaseSendPeers
+                | Message::PleaseSayWhichParts(_)
+                | Message::PleaseListContent
+                | Message::PleaseListIdsOfTheSameContent(_)
+                | Message::PleaseListSupportedMessages => said.asks = true,
+                _ => {}
+            }
+        }
+        said
+    }
+
+    /// Whether it knows of cookies that are returned beside everything.
+    pub(super) fn speaks_of_cookies(self) -> bool {
+        self.always_returned || self.wants_always
+    }
+}
