@@ -262,9 +262,13 @@ impl Getter {
         self.store.insert(fetch, &job.id, destination, done);
         self.by_fetch.insert(fetch, number);
         self.event_loop.drain(&mut self.node, &mut self.events);
-        let known: Vec<_> = self.peers.iter().map(|(address, peer)| (address, peer.suggested)).collect();
-        for (address, suggested) in remembered.into_iter().chain(known) {
+        let others: Vec<_> = self.peers.others().map(|(address, peer)| (address, peer.suggested)).collect();
+        for (address, suggested) in remembered.into_iter().chain(others) {
             self.node.add_source(self.event_loop.now(), fetch, address, suggested);
+            self.event_loop.drain(&mut self.node, &mut self.events);
+        }
+        for &address in self.peers.nearest() {
+            self.node.add_known(self.event_loop.now(), fetch, address);
             self.event_loop.drain(&mut self.node, &mut self.events);
         }
     }

@@ -37,6 +37,8 @@ pub(crate) struct Peers {
     /// `None` where there is no state folder.
     file: Option<PeerFile>,
     known: BTreeMap<SocketAddr, Peer>,
+    /// Those of them that proved themselves some time, and were not named: nearest first.
+    nearest: Vec<SocketAddr>,
     /// Those that were found beside partial downloads.
     remembered: BTreeSet<SocketAddr>,
     saved_at: Time,
@@ -45,9 +47,15 @@ pub(crate) struct Peers {
 impl Peers {
     /// Those that were named, and those of the table.
     pub(crate) fn new(file: Option<PeerFile>, named: Vec<(SocketAddr, Origin)>) -> Peers {
-        let mut peers =
-            Peers { file, known: BTreeMap::new(), remembered: BTreeSet::new(), saved_at: Time::ZERO };
+        let mut peers = Peers {
+            file,
+            known: BTreeMap::new(),
+            nearest: Vec::new(),
+            remembered: BTreeSet::new(),
+            saved_at: Time::ZERO,
+        };
         peers.read_table();
+        peers.nearest.retain(|address| !named.iter().any(|(named, _)| named == address));
         for (address, origin) in named {
             peers.known.insert(address, Peer { origin, suggested: false, since: Time::ZERO });
         }
@@ -65,8 +73,21 @@ impl Peers {
                 let origin = peer.origin().clone();
                 let suggested = !peer.is_verified() && !origin.is_local();
                 self.known.insert(address, Peer { origin, suggested, since: Time::ZERO });
+                if !suggested {
+                    self.nearest.push(address);
+                }
             }
         }
+    }
+
+    /// Those of the table that proved themselves, nearest first: to be asked one after another.
+    pub(crate) fn nearest(&self) -> &[SocketAddr] {
+        &self.nearest
+    }
+
+    /// All others.
+    pub(crate) fn others(&self) -> impl Iterator<Item = (SocketAddr, &Peer)> {
+        self.iter().filter(|(address, _)| !self.nearest.contains(address))
     }
 
     /// Everybody known so far.
@@ -109,7 +130,8 @@ impl Peers {
         let now = event_loop.now();
         let silent: Vec<SocketAddr> = self
             .iter()
-            .filter(|(address, peer)| !heard.contains(address) && now.since(peer.since) >= PATIENCE)
+            .filter(|(address, _)| node.has_asked(*address) && !heard.contains(address))
+            .filter(|(_, peer)| now.since(peer.since) >= PATIENCE)
             .map(|(address, _)| address)
             .collect();
         self.save(event_loop, node, &silent);
@@ -118,10 +140,13 @@ impl Peers {
     fn save(&mut self, event_loop: &EventLoop, node: &Node, silent: &[SocketAddr]) {
         let since = std::mem::replace(&mut self.saved_at, event_loop.now());
         let Some(file) = &self.file else { return };
-        let origin = |address| match self.known.get(&address) {
-            Some(peer) => peer.origin.clone(),
-            None if self.remembered.contains(&address) => Origin::Record,
-            None => Origin::Incoming,
+        let named_by: BTreeMap<SocketAddr, SocketAddr> =
+            node.acquaintances().filter_map(|peer| Some((peer.address, peer.named_by?))).collect();
+        let origin = |address| match (self.known.get(&address), named_by.get(&address)) {
+            (Some(peer), _) => peer.origin.clone(),
+            (None, _) if self.remembered.contains(&address) => Origin::Record,
+            (None, Some(by)) => Origin::Referral(*by),
+            (None, None) => Origin::Incoming,
         };
         match file.record(event_loop, node, since, silent, origin) {
             Ok(None) => {}

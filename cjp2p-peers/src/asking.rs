@@ -13,6 +13,7 @@ use cjp2p_wire::io::sandbox::Sandbox;
 use cjp2p_wire::io::signals::{Signals, end_by};
 use cjp2p_wire::io::state_dir::StateDir;
 use cjp2p_wire::node::{Answer, Config, Event, Node, Question};
+use cjp2p_wire::peers::announcements::Key;
 use cjp2p_wire::peers::peer::Origin;
 use cjp2p_wire::peers::table::PeerTable;
 use cjp2p_wire::time::Time;
@@ -27,7 +28,7 @@ use crate::round::{Next, Round};
 /// Where to ask from if nothing is said: nobody needs to find again who only asks.
 pub(crate) const ANYWHERE: Listen = Listen::Everywhere { port: 0 };
 /// So long the DHT may take to find somebody.
-const DHT_PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const DHT_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Something that happened to a question.
 pub(crate) enum Reply<'a> {
@@ -94,7 +95,7 @@ pub(crate) fn ask(
         return Err(ToolError::new(Exit::NoSource, message));
     }
     network.sandbox.confine(Sandbox::new().write(file.state().path()));
-    let mut network = Network::start(network, file.state(), dht)?;
+    let mut network = Network::start(network, file.state(), dht.map(|entry| (entry, meeting_key())))?;
     let end = limit.map_or(Time::NEVER, |limit| network.event_loop.now() + limit);
     let outcome = network.run(&mut round, question, end, &mut each);
     let recorded = file.record(&network.event_loop, &network.node, Time::ZERO, &network.silent, |address| {
@@ -121,27 +122,33 @@ pub(crate) fn write_line(line: &str) -> Result<(), ToolError> {
     writeln!(out, "{line}").and_then(|()| out.flush()).map_err(ToolError::output)
 }
 
-struct Network {
-    dht: Option<Mainline>,
-    event_loop: EventLoop,
-    node: Node,
+pub(crate) struct Network {
+    pub(crate) dht: Option<Mainline>,
+    pub(crate) event_loop: EventLoop,
+    pub(crate) node: Node,
     /// Questions answered.
     answered: usize,
     silent: Vec<SocketAddr>,
 }
 
 impl Network {
-    fn start(args: &NetworkArgs, state: &StateDir, dht: Option<Entry>) -> Result<Network, ToolError> {
+    /// Joins the DHT where `dht` says how, to look for what stands for this key.
+    pub(crate) fn start(
+        args: &NetworkArgs,
+        state: &StateDir,
+        dht: Option<(Entry, Key)>,
+    ) -> Result<Network, ToolError> {
         let failure = |what: &str, error: io::Error| ToolError::failure(format!("{what}: {error}"));
         let signals = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
         let signals = Signals::take_over(&signals).map_err(|error| failure("signals", error))?;
         let port = args.listen.open(ANYWHERE, TOOL, Some(state))?;
         let event_loop = EventLoop::new(port, Some(signals)).map_err(|error| failure("event loop", error))?;
-        let dht = dht.map(|entry| Mainline::start(entry, event_loop.waker())).transpose();
-        let dht = dht.map_err(|error| failure("threads", error))?;
-        if let Some(dht) = &dht {
-            dht.look_up(meeting_key());
-        }
+        let join = |(entry, key)| {
+            let dht = Mainline::start(entry, event_loop.waker())?;
+            dht.look_up(key);
+            Ok(dht)
+        };
+        let dht = dht.map(join).transpose().map_err(|error| failure("threads", error))?;
         let random = |error| failure("random numbers", error);
         let node = Node::new(Config {
             secret: random::secret().map_err(random)?,
@@ -222,7 +229,7 @@ impl Network {
 }
 
 /// This tool shares nothing and fetches nothing.
-struct NothingShared;
+pub(crate) struct NothingShared;
 
 impl Library for NothingShared {
     fn read(&mut self, _: &ContentId, _: u64, _: usize, _: &mut Vec<u8>) -> Read {

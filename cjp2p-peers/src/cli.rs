@@ -24,10 +24,12 @@ Examples:
     cjp2p-peers ping --json | jq -r 'select(.round_trip_ms) | [.round_trip_ms, .address] | @tsv' | sort -n
   Get to know the network, for a minute at most:
     cjp2p-peers discover --for 1m
+  Who has it, nearest first:
+    cjp2p-peers find blake3/85052e9a... | jq -r '[.round_trip_ms, .address] | @tsv' | sort -n
   Fetch all that a neighbour shares:
     cjp2p-peers content 192.0.2.7 | cut -f3 | grep ^blake3 | cjp2p-get --peer 192.0.2.7 --into shared -
 
-Exit status: 0 done, 1 failed (nothing was changed), 2 wrong command line, 3 no peer answered,
+Exit status: 0 done, 1 failed (nothing was changed), 2 wrong command line, 3 no peer answered or has it,
 7 standard output cannot be written.";
 
 /// Prints and edits the table of known peers, which all cjp2p tools share, and asks the peers in it
@@ -91,6 +93,25 @@ pub(crate) enum Command {
         /// End after this time, such as 30s or 5m
         #[arg(long = "for", value_name = "DURATION", value_parser = duration::parse)]
         limit: Option<Duration>,
+
+        #[command(flatten)]
+        dht: DhtArgs,
+
+        #[command(flatten)]
+        network: NetworkArgs,
+    },
+    /// Ask peers who has some content, and those that they name, without fetching it
+    ///
+    /// Prints a JSON object for each peer that says it has the content, as soon as it does. What it says is not verified:
+    /// only fetching shows that. Ends when everybody has been asked who is known or was named.
+    Find {
+        /// The content: blake3/... or a SHA-256 hash; or a plain name, which may mean something else to everybody
+        #[arg(value_name = "ID")]
+        id: String,
+
+        /// End after this time at the latest
+        #[arg(long = "for", value_name = "DURATION", value_parser = duration::parse, default_value = "30s")]
+        limit: Duration,
 
         #[command(flatten)]
         dht: DhtArgs,

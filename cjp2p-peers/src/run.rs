@@ -5,7 +5,7 @@ use cjp2p_wire::peers::table::PeerTable;
 use cjp2p_wire::tool::{Exit, ToolError};
 
 use crate::cli::{Cli, Command, TOOL};
-use crate::{add, content, discover, ping, print, remove, set};
+use crate::{add, content, discover, find, ping, print, remove, set};
 
 pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
     cli.log.start(TOOL);
@@ -18,6 +18,9 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
         Some(Command::Ping { network }) => return ping::run(&file, &network, cli.lines),
         Some(Command::Discover { limit, dht, network }) => {
             return discover::run(&file, &network, &dht, limit, cli.lines);
+        }
+        Some(Command::Find { id, limit, dht, network }) => {
+            return find::run(&file, &id, &network, &dht, limit);
         }
         Some(Command::Content { network }) => return content::run(&file, &network, cli.lines),
     }

@@ -351,3 +351,78 @@ fn an_interrupt_keeps_what_was_found_and_ends_by_the_signal() {
     assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(15));
     assert!(bench.peer(ours.address).is_some());
 }
+
+/// A peer that has this content, and says so to whoever asks for it.
+fn holder(id: &'static str, length: u64) -> ScriptedPeer {
+    ScriptedPeer::start(move |messages| {
+        messages
+            .iter()
+            .filter_map(|message| {
+                if let Some(value) = message.get("PleaseAlwaysReturnThisMessage") {
+                    Some(json!({"AlwaysReturned": value}))
+                } else if let Some(request) = message.get("PleaseSendContent")
+                    && request["id"] == id
+                {
+                    assert_eq!(request["length"], 1, "nothing is to be fetched");
+                    Some(json!({"Content": {"id": id, "offset": request["offset"], "base64": "aA==", "eof": length}}))
+                } else {
+                    None
+                }
+            })
+            .collect()
+    })
+}
+
+#[test]
+fn who_has_it_is_printed_as_json_with_how_it_was_found() {
+    const ID: &str = "blake3/85052e9aab1b67b6622d94a08441b09fd5b7aca61ee360416d70de5da67d86ca";
+    let bench = Bench::new();
+    let (named, of_table) = (holder(ID, 2), holder(ID, 3));
+    let other = NodePeer::start(&[], None);
+    for address in [of_table.address, other.address] {
+        bench.run(&["ping", &address.to_string()]);
+    }
+    bench.run(&["add", &of_table.address.to_string()]);
+    let lines = bench.json(&["find", ID, "--peer", &named.address.to_string()]);
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    for (address, length, found) in [(named.address, 2, "command line"), (of_table.address, 3, "table")] {
+        let line = lines.iter().find(|line| line["address"] == address.to_string()).unwrap();
+        assert_eq!(
+            (&line["id"], &line["length"], &line["found"]),
+            (&json!(ID), &json!(length), &json!(found))
+        );
+        assert!(line["round_trip_ms"].as_f64().is_some());
+    }
+    assert!(bench.peer(named.address).unwrap()["verified"] == json!(true));
+}
+
+#[test]
+fn where_nobody_has_it_the_exit_code_is_3() {
+    let bench = Bench::new();
+    let ours = NodePeer::start(&[], None).address.to_string();
+    for arguments in [
+        vec!["find", "blake3/85052e9aab1b67b6622d94a08441b09fd5b7aca61ee360416d70de5da67d86ca"],
+        vec!["find", "x", &ours],
+    ] {
+        let output = bench.run(&arguments);
+        assert_eq!(output.status.code(), Some(3), "{arguments:?}");
+        assert!(output.stdout.is_empty() && stderr(&output).lines().count() == 1);
+    }
+    let limited = nobody().to_string();
+    let output = bench.run(&["find", "x", &limited, "--for", "1s"]);
+    assert_eq!(output.status.code(), Some(3));
+}
+
+#[test]
+fn what_cannot_be_looked_for_is_a_wrong_command_line_and_empty_content_is_everywhere() {
+    let bench = Bench::new();
+    let digits = "85052e9aab1b67b6622d94a08441b09fd5b7aca61ee360416d70de5da67d86ca";
+    for id in ["../x", "blake3/123", &format!("blake3_tree_v2/{digits}")] {
+        let output = bench.run(&["find", id, "127.0.0.1:9"]);
+        assert_eq!(output.status.code(), Some(2), "{id}");
+        assert!(output.stdout.is_empty() && stderr(&output).lines().count() == 1, "{}", stderr(&output));
+    }
+    let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    let output = bench.run(&["find", empty, "127.0.0.1:9"]);
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(0), 0));
+}

@@ -1,13 +1,17 @@
-//! The peers that this node makes itself known to, and the table of those that it met.
+//! The peers that this node makes itself known to, and tells what it shares, so that they can say where that is; and the table
+//! of those that it met.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cjp2p_wire::io::event_loop::EventLoop;
 use cjp2p_wire::io::peer_file::PeerFile;
+use cjp2p_wire::message::MAX_IDS;
 use cjp2p_wire::node::{Event, Node, Question};
 use cjp2p_wire::peers::peer::Origin;
 use cjp2p_wire::time::Time;
+use cjp2p_wire::transfer::blobs::Library;
 
 /// How many of the peers in the table are greeted.
 const GREETED: usize = 20;
@@ -15,6 +19,10 @@ const GREETED: usize = 20;
 const TESTED: usize = 4;
 /// How often: peers are told of only while they were heard from within 15 minutes.
 const GREET_EVERY: Duration = Duration::from_secs(300);
+/// So long after there is something new to tell it is told: there may be more soon.
+const TELL_AFTER: Duration = Duration::from_secs(1);
+/// But not oftener than so.
+const TELL_EVERY: Duration = Duration::from_secs(30);
 /// How often the table is written.
 const SAVE_EVERY: Duration = Duration::from_secs(60);
 
@@ -25,18 +33,31 @@ pub(crate) struct Neighbours {
     named: Vec<(SocketAddr, Origin)>,
     unanswered: Vec<SocketAddr>,
     greet_at: Time,
+    /// Those who answered the last greeting.
+    answered: BTreeSet<SocketAddr>,
+    /// When they are told next what is shared here, and not before which time. `None`: nobody is told.
+    tell_at: Option<Time>,
+    tell_not_before: Time,
     save_at: Time,
     saved_at: Time,
 }
 
 impl Neighbours {
-    /// Those that were `named`, and those in the table.
-    pub(crate) fn new(file: PeerFile, named: Vec<(SocketAddr, Origin)>, now: Time) -> Neighbours {
+    /// Those that were `named`, and those in the table. `tells`: they are told what is shared here.
+    pub(crate) fn new(
+        file: PeerFile,
+        named: Vec<(SocketAddr, Origin)>,
+        now: Time,
+        tells: bool,
+    ) -> Neighbours {
         Neighbours {
             file,
             named,
             unanswered: Vec::new(),
             greet_at: now,
+            answered: BTreeSet::new(),
+            tell_at: tells.then_some(Time::NEVER),
+            tell_not_before: now,
             save_at: now + SAVE_EVERY,
             saved_at: Time::ZERO,
         }
@@ -44,17 +65,34 @@ impl Neighbours {
 
     /// When there is something to do.
     pub(crate) fn due(&self) -> Time {
-        self.greet_at.min(self.save_at)
+        self.greet_at.min(self.save_at).min(self.tell_at.unwrap_or(Time::NEVER))
     }
 
     /// Does what is due.
-    pub(crate) fn turn(&mut self, event_loop: &mut EventLoop, node: &mut Node, events: &mut Vec<Event>) {
+    pub(crate) fn turn(
+        &mut self,
+        event_loop: &mut EventLoop,
+        node: &mut Node,
+        share: &mut impl Library,
+        events: &mut Vec<Event>,
+    ) {
         let now = event_loop.now();
         if self.greet_at <= now {
             self.greet_at = now + GREET_EVERY;
+            self.answered.clear();
             for address in self.to_greet() {
                 // Whoever only asks whether somebody is there is not asked to prove itself, and so does not become known.
                 node.inquire(event_loop.now(), address, Question::Peers, false);
+                event_loop.drain(node, events);
+            }
+        }
+        if self.tell_at.is_some_and(|at| at <= now) {
+            self.tell_at = Some(Time::NEVER);
+            self.tell_not_before = now + TELL_EVERY;
+            for &to in &self.answered {
+                // Each list goes on where the last one ended: others are told of other content, where there is much.
+                let ids: Vec<_> = share.list(MAX_IDS).into_iter().map(|(id, _)| id).collect();
+                node.tell_content(event_loop.now(), to, &ids);
                 event_loop.drain(node, events);
             }
         }
@@ -65,9 +103,22 @@ impl Neighbours {
     }
 
     /// Takes note of what the node reports.
-    pub(crate) fn take_event(&mut self, event: &Event) {
-        if let Event::Unanswered(address) = event {
-            self.unanswered.push(*address);
+    pub(crate) fn take_event(&mut self, now: Time, event: &Event) {
+        match event {
+            Event::Unanswered(address) => self.unanswered.push(*address),
+            Event::Answer { from, .. } => {
+                if self.answered.insert(*from) {
+                    self.have_news(now);
+                }
+            }
+            Event::Fetch(..) | Event::PathOpened(_) => {}
+        }
+    }
+
+    /// There is something to tell: somebody answered who was not told yet, or more is shared.
+    pub(crate) fn have_news(&mut self, now: Time) {
+        if let Some(at) = &mut self.tell_at {
+            *at = (*at).min((now + TELL_AFTER).max(self.tell_not_before));
         }
     }
 

@@ -220,7 +220,7 @@ impl Server {
         let share = Share::start(sources, &options, state.path(), Arc::new(move || waker.wake()))
             .map_err(failed("threads"))?;
         let now = event_loop.now();
-        let neighbours = Neighbours::new(PeerFile::new(state), contacts.named, now);
+        let neighbours = Neighbours::new(PeerFile::new(state), contacts.named, now, !cli.no_list);
         let dht = contacts.dht.map(|entry| Mainline::start(entry, event_loop.waker())).transpose();
         let dht = dht.map_err(failed("threads"))?;
         let port = NonZeroU16::new(address.port());
@@ -266,9 +266,9 @@ impl Server {
                 self.node.handle_library_ready(now, &mut self.share);
                 self.event_loop.drain(&mut self.node, &mut events);
             }
-            self.neighbours.turn(&mut self.event_loop, &mut self.node, &mut events);
+            self.neighbours.turn(&mut self.event_loop, &mut self.node, &mut self.share, &mut events);
             for event in events.drain(..) {
-                self.neighbours.take_event(&event);
+                self.neighbours.take_event(self.event_loop.now(), &event);
             }
             self.announcer.turn(self.event_loop.now());
             self.show_progress();
@@ -288,6 +288,9 @@ impl Server {
     fn take_share_events(&mut self) -> Result<(), ToolError> {
         let events = self.share.poll();
         self.announcer.take_events(&events, &self.share);
+        if events.iter().any(|event| matches!(event, Event::Shared { .. } | Event::Ready { .. })) {
+            self.neighbours.have_news(self.event_loop.now());
+        }
         for event in &events {
             if let Event::Ready { files, bytes, .. } = event {
                 self.show_progress();

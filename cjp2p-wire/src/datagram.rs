@@ -298,6 +298,17 @@ impl Encoder {
         self.raw("}}");
     }
 
+    /// Writes an `IHaveThisContent`.
+    pub fn have_content<'a>(&mut self, ids: impl IntoIterator<Item = &'a str>) {
+        self.open("IHaveThisContent");
+        self.raw("{\"ids\":[");
+        for (i, id) in ids.into_iter().enumerate() {
+            self.raw(if i == 0 { "" } else { "," });
+            self.string(id);
+        }
+        self.raw("]}}");
+    }
+
     /// Writes a `PleaseSayWhichParts`.
     pub fn which_parts(&mut self, id: &str, offset: u64) {
         self.open("PleaseSayWhichParts");

@@ -24,7 +24,7 @@ pub const MAX_ID_LEN: usize = 255;
 pub const MAX_PEERS: usize = 256;
 /// At most so many entries of one content list are looked at.
 pub const MAX_LISTED: usize = 4096;
-/// At most so many ids of one message that names ids of the same content are looked at.
+/// At most so many ids of one message that names ids, of the same content or not, are looked at.
 pub const MAX_IDS: usize = 16;
 /// Values to be returned that are longer than this, in bytes, are ignored.
 pub const MAX_RETURNED_LEN: usize = 1024;
@@ -58,6 +58,8 @@ pub enum Message<'a> {
     PleaseListIdsOfTheSameContent(Cow<'a, str>),
     /// Ids that name the same content, as the sender says.
     TheseIdsNameTheSameContent(Vec<Cow<'a, str>>),
+    /// Ids of content that the sender has, for those who ask the receiver for it.
+    IHaveThisContent(Vec<Cow<'a, str>>),
     /// Asks which parts of some content the receiver has.
     PleaseSayWhichParts(PartsRequest<'a>),
     /// Which parts of some content the sender has.
@@ -178,6 +180,10 @@ impl<'a> Message<'a> {
             "TheseIdsNameTheSameContent" => {
                 let IdsFields { ids } = serde_json::from_str(text).ok()?;
                 Message::TheseIdsNameTheSameContent(ids.0)
+            }
+            "IHaveThisContent" => {
+                let IdsFields { ids } = serde_json::from_str(text).ok()?;
+                Message::IHaveThisContent(ids.0)
             }
             "PleaseSayWhichParts" => Message::PleaseSayWhichParts(parts::read_request(text)?),
             "IHaveTheseParts" => Message::IHaveTheseParts(parts::read_told(text)?),

@@ -28,6 +28,7 @@ fn every_message_is_read_as_other_nodes_write_it() {
         (r#"{"AlwaysReturned":[1,2]}"#, "AlwaysReturned"),
         (r#"{"PleaseListIdsOfTheSameContent":{"id":"x"}}"#, "PleaseListIdsOfTheSameContent"),
         (r#"{"TheseIdsNameTheSameContent":{"ids":["x","y"]}}"#, "TheseIdsNameTheSameContent"),
+        (r#"{"IHaveThisContent":{"ids":["x","y"]}}"#, "IHaveThisContent"),
         (r#"{"PleaseListContent":{}}"#, "PleaseListContent"),
         (r#"{"ContentList":{"results":[["x",5]]}}"#, "ContentList"),
         (r#"{"PleaseListSupportedMessages":{}}"#, "PleaseListSupportedMessages"),
@@ -61,6 +62,8 @@ fn a_bad_element_costs_nothing_but_itself() {
         r#"{"PleaseListIdsOfTheSameContent":{"ids":["x"]}}"#,
         r#"{"TheseIdsNameTheSameContent":{"ids":"x"}}"#,
         r#"{"TheseIdsNameTheSameContent":{"id":"x"}}"#,
+        r#"{"IHaveThisContent":{"ids":{}}}"#,
+        r#"{"IHaveThisContent":["x"]}"#,
         &deep,
         &long_id,
     ] {
@@ -100,14 +103,21 @@ fn ids_are_read_as_they_were_written() {
     let mut encoder = Encoder::new();
     encoder.please_list_ids("a\"b");
     encoder.same_content([ID, "x"]);
+    encoder.have_content([ID, "a\"b", "x"]);
+    encoder.have_content([]);
     let bytes = encoder.finish(0);
     let messages = datagram::decode(&bytes).unwrap();
-    let [Message::PleaseListIdsOfTheSameContent(id), Message::TheseIdsNameTheSameContent(ids)] =
-        &messages[..]
+    let [
+        Message::PleaseListIdsOfTheSameContent(id),
+        Message::TheseIdsNameTheSameContent(ids),
+        Message::IHaveThisContent(had),
+        Message::IHaveThisContent(nothing),
+    ] = &messages[..]
     else {
         panic!()
     };
     assert_eq!((&**id, &ids[..]), ("a\"b", &[ID.into(), "x".into()][..]));
+    assert_eq!((&had[..], nothing.len()), (&[ID.into(), "a\"b".into(), "x".into()][..], 0));
 }
 
 #[test]

@@ -127,13 +127,18 @@ impl Node {
         messages: &[Message<'_>],
         blobs: &mut dyn Blobs,
     ) {
+        if messages.iter().any(|message| matches!(message, Message::PleaseSendContent(_)))
+            && let Some(contact) = self.contacts.get_mut(from)
+        {
+            contact.asks_for_peers = messages.iter().any(|m| matches!(m, Message::PleaseSendPeers));
+        }
         for message in messages {
             match message {
                 Message::PleaseSayWhichParts(request) => self.tell_parts(now, from, request, blobs),
                 Message::PleaseSendContent(request) if self.serves_now(now, from, request) => {
                     self.queue_content(from, request);
                 }
-                Message::PleaseSendContent(request) => self.refer(now, from, &request.id),
+                Message::PleaseSendContent(request) => self.refer(now, from, &request.id, request.length),
                 Message::PleaseListContent if self.config.answers && self.config.lists => {
                     self.lists_wanted.insert(from);
                 }
@@ -233,8 +238,10 @@ impl Node {
         }
         self.name_the_same(messages, &mut reply, blobs);
         let mut pad = 0;
+        let asks_for_peers = messages.iter().any(|m| matches!(m, Message::PleaseSendPeers));
         for (n, request) in requests.iter().enumerate() {
-            let whole = self.answer_content_within(now, from, request, always, &mut reply, blobs);
+            let whole =
+                self.answer_content_within(now, from, request, (always, asks_for_peers), &mut reply, blobs);
             if !whole && n == 0 && !always {
                 let carried = carry_request(&cookie, request);
                 if reply.say(|e| e.cookie("PleaseReturnThisMessage", &carried)) {
@@ -258,7 +265,7 @@ impl Node {
         now: Time,
         from: SocketAddr,
         request: &ContentRequest<'_>,
-        part_will_do: bool,
+        (part_will_do, asks_for_peers): (bool, bool),
         reply: &mut Reply,
         blobs: &mut dyn Blobs,
     ) -> bool {
@@ -288,7 +295,8 @@ impl Node {
                 false
             }
             Read::Absent => {
-                let peers = self.referred_for(now, from, &id, 1);
+                let at_random = if asks_for_peers { 0 } else { 1 };
+                let peers = self.referred_for(now, from, &id, 1, at_random);
                 if !reply.say(|e| e.referral(&request.id, &peers)) {
                     reply.say(|e| e.referral(&request.id, &[]));
                 }
@@ -298,10 +306,16 @@ impl Node {
         }
     }
 
-    /// Answers that others may have what is not given here.
-    pub(super) fn refer(&mut self, now: Time, from: SocketAddr, wire_id: &str) {
+    /// Answers that others may have what is not given here, of which `length` bytes were asked for.
+    pub(super) fn refer(&mut self, now: Time, from: SocketAddr, wire_id: &str, length: u64) {
         let Ok(id) = ContentId::parse(wire_id) else { return };
-        let peers = self.referred_for(now, from, &id, MAX_REFERRED);
+        let asks_for_peers = self.contacts.get(from).is_some_and(|contact| contact.asks_for_peers);
+        let at_random = if asks_for_peers { 0 } else { MAX_REFERRED };
+        let peers = self.referred_for(now, from, &id, MAX_REFERRED, at_random);
+        // Who asks for a byte only wants to know who has it.
+        if self.config.answers && length > 1 {
+            self.whereabouts.note(now, &id, from);
+        }
         let mut encoder = Encoder::new();
         self.write_cookies(now, from, self.wants_cookie_from(from), &mut encoder);
         encoder.referral(wire_id, &peers);
@@ -354,14 +368,25 @@ impl Node {
         fitting
     }
 
-    /// Who else may have `id`: those we fetch it from, or else peers at random.
-    fn referred_for(&mut self, now: Time, to: SocketAddr, id: &ContentId, most: usize) -> Vec<SocketAddr> {
+    /// Who else may have `id`: `most` of those we fetch it from, that fetch it from us, or asked for it or said that they have
+    /// it lately; or else so many peers `at_random`.
+    fn referred_for(
+        &mut self,
+        now: Time,
+        to: SocketAddr,
+        id: &ContentId,
+        most: usize,
+        at_random: usize,
+    ) -> Vec<SocketAddr> {
         if !self.config.answers {
             return Vec::new();
         }
         let job = self.jobs.get(id).and_then(|job| self.fetches.get(job));
         let mut serving: Vec<SocketAddr> = job.map(|job| job.fetch.serving().collect()).unwrap_or_default();
         serving.extend(self.crowds.served(id));
+        serving.extend(self.whereabouts.of(now, id));
+        serving.sort_unstable();
+        serving.dedup();
         let fit = |peer: &SocketAddr| {
             *peer != to
                 && (to.is_ipv6() || peer.is_ipv4())
@@ -370,7 +395,7 @@ impl Node {
         };
         let fitting: Vec<SocketAddr> = serving.into_iter().filter(fit).collect();
         if fitting.is_empty() {
-            self.peers_for(now, to, most)
+            self.peers_for(now, to, at_random)
         } else {
             self.random.choose_multiple(fitting, most)
         }

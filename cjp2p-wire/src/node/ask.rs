@@ -2,11 +2,12 @@
 
 use std::net::SocketAddr;
 use std::ops::Bound::{Excluded, Included, Unbounded};
+use std::time::Duration;
 
 use super::asked_path::{AskedPath, Flight, NARROW_DATAGRAM, SILENCES_UNTIL_NARROW, WIDEN_INTERVAL};
 use super::contact::Contact;
 use super::serving::{MAX_ANSWER, MAX_BLOCKS};
-use super::suggestions::MAX_UNPROVED_DATAGRAMS;
+use super::suggestions::{MAX_UNPROVED_DATAGRAMS, Promise, Suggestion};
 use super::{Event, Job, Node, ORDINARY_DATAGRAM, Transmit};
 use crate::content_id::ContentId;
 use crate::datagram::{Encoder, content_that_fits};
@@ -33,6 +34,8 @@ const MAX_REQUEST: usize = 330;
 const HINT_LEN: usize = 190;
 /// After so many bytes of answers a peer that has not introduced itself will not any more.
 const ACQUAINTED: u64 = 64 << 10;
+/// The question for peers.
+const PLEASE_SEND_PEERS: &str = "PleaseSendPeers";
 /// The longest first question to a peer that only another peer named.
 pub(crate) const MAX_SUGGESTED_PROBE: usize = 256;
 /// Peers asked for content at the most, by all fetches.
@@ -44,7 +47,8 @@ impl Node {
     pub fn add_source(&mut self, now: Time, job: JobId, address: SocketAddr, suggested: bool) {
         self.enter(now);
         if suggested {
-            self.suggestions.add(job, None, address);
+            let (promise, near) = (Promise::Content, Duration::ZERO);
+            self.suggestions.add(Suggestion { job, address, by: None, promise, near });
             self.follow_suggestions(now);
         } else {
             self.open_source(now, job, address, false);
@@ -239,6 +243,11 @@ impl Node {
             encoder.which_parts(&job.wire_id, 0);
         }
         write_request(&mut encoder, job, ask);
+        // Who does not have it may know somebody who does.
+        let asks_peers = ask.probe && !too_old && job.fetch.lacks_sources();
+        if asks_peers && (!sparing || encoder.len() + PLEASE_SEND_PEERS.len() + 6 <= MAX_SUGGESTED_PROBE) {
+            encoder.bare(PLEASE_SEND_PEERS);
+        }
         let pad = if ask.probe && !sparing {
             let answer = answer_length(ask.range.end - ask.range.start) as usize;
             let hint = if asks_hint { HINT_LEN } else { 0 };
@@ -368,6 +377,7 @@ impl Node {
         }
         self.schedule.forget(job);
         self.suggestions.forget(job);
+        self.search.forget(job);
     }
 }
 

@@ -49,6 +49,10 @@ pub(super) struct Contact {
     /// Datagrams sent to it while it was only suggested, and when the last of them was.
     pub(super) unproved_datagrams: u32,
     pub(super) disturbed_at: Time,
+    /// Who suggested it, when it was tried.
+    named_by: Option<SocketAddr>,
+    /// It asks for peers beside its questions for content: referrals to it need not name any at random.
+    pub(super) asks_for_peers: bool,
     /// Boxed: most contacts are those who ask us, and have none.
     pub(super) path: Option<Box<AskedPath>>,
     round_trip: Option<Duration>,
@@ -73,6 +77,8 @@ impl Contact {
             suggested: false,
             unproved_datagrams: 0,
             disturbed_at: Time::ZERO,
+            named_by: None,
+            asks_for_peers: false,
             path: None,
             round_trip: None,
         }
@@ -120,6 +126,11 @@ impl Contact {
         fresh && self.is_proved() && !self.is_shunned()
     }
 
+    /// The round trip to it, where it was measured.
+    pub(super) fn round_trip(&self) -> Option<Duration> {
+        self.path.as_ref().and_then(|path| path.round_trip()).or(self.round_trip)
+    }
+
     /// Whether it ever proved its address.
     pub(super) fn is_proved(&self) -> bool {
         self.proved_at.is_some()
@@ -143,6 +154,8 @@ pub struct Acquaintance {
     pub misbehaved: bool,
     /// Whether it was named by a stranger.
     pub suggested: bool,
+    /// Which peer named it, where one did and it was tried for that.
+    pub named_by: Option<SocketAddr>,
 }
 
 /// All contacts.
@@ -226,6 +239,13 @@ impl Contacts {
         }
     }
 
+    /// It is tried because this peer suggested it.
+    pub(super) fn on_named(&mut self, address: SocketAddr, by: Option<SocketAddr>) {
+        if let Some(contact) = self.get_mut(address).filter(|contact| contact.last_heard.is_none()) {
+            contact.named_by = by;
+        }
+    }
+
     /// It was asked for the return of our cookie. That tells something only where it wants one returned itself.
     pub(super) fn on_asked(&mut self, address: SocketAddr) {
         if let Some(contact) = self.get_mut(address) {
@@ -270,15 +290,15 @@ impl Contacts {
 
     pub(super) fn acquaintances(&self) -> impl Iterator<Item = Acquaintance> + '_ {
         self.iter().filter(|(_, contact)| !contact.is_us).filter_map(|(address, contact)| {
-            let measured = contact.path.as_ref().and_then(|path| path.round_trip());
             Some(Acquaintance {
                 address,
                 last_heard: contact.last_heard?,
-                round_trip: measured.or(contact.round_trip),
+                round_trip: contact.round_trip(),
                 proved_since: contact.first_proved,
                 last_useful: contact.useful_at,
                 misbehaved: contact.banned,
                 suggested: contact.suggested,
+                named_by: contact.named_by,
             })
         })
     }

@@ -16,11 +16,13 @@ mod inquiry;
 mod parts;
 mod schedule;
 mod schema;
+mod search;
 mod serving;
 mod sizes;
 mod strangers;
 mod suggestions;
 mod take;
+mod whereabouts;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -163,6 +165,8 @@ pub struct Node {
     /// The fetch that the last block was for.
     last_taken: JobId,
     suggestions: suggestions::Suggestions,
+    search: search::Search,
+    whereabouts: whereabouts::Whereabouts,
     inquiries: inquiry::Inquiries,
     outputs: VecDeque<Transmit>,
     /// Memory for answers: to get it from the system each time costs as much as to fill it.
@@ -228,6 +232,8 @@ impl Node {
             decoded: Vec::new(),
             last_taken: JobId(0),
             suggestions: suggestions::Suggestions::default(),
+            search: search::Search::default(),
+            whereabouts: whereabouts::Whereabouts::default(),
             inquiries: inquiry::Inquiries::default(),
             outputs: VecDeque::new(),
             spare: Vec::new(),
@@ -270,6 +276,9 @@ impl Node {
     pub fn end_fetch(&mut self, now: Time, job: JobId) {
         self.enter(now);
         if let Some(ended) = self.fetches.remove(&job) {
+            for source in ended.fetch.serving() {
+                self.whereabouts.note(now, ended.fetch.id(), source);
+            }
             self.jobs.remove(ended.fetch.id());
             self.jobs.retain(|_, other| *other != job);
             self.withdraw(job);
@@ -388,6 +397,7 @@ impl Node {
         }
         self.send_inquiries(now);
         self.follow_suggestions(now);
+        self.ask_known(now);
         self.serve_turns(now, blobs);
         for address in due {
             self.look_at(now, address, blobs);
@@ -437,7 +447,7 @@ impl Node {
 
     fn next_timeout(&self) -> Time {
         let now = self.now;
-        let mut at = self.inquiries.next_at().min(self.suggestions.next_at());
+        let mut at = self.inquiries.next_at().min(self.suggestions.next_at()).min(self.search.next_at());
         if !self.turns.is_empty() && !self.holds_answers {
             at = at.min(self.turns.ready_at().max(now));
         }
@@ -453,42 +463,5 @@ impl Node {
         debug_assert!(self.drained, "poll_output was not drained after the last call");
         self.drained = false;
         self.now = now;
-    }
-
-    /// Whether we said this ourselves: nobody else asks for the return of a cookie that we made for this address. Peers
-    /// tell us our own address as readily as any other.
-    fn is_own_voice(&self, now: Time, from: SocketAddr, messages: &[Message<'_>]) -> bool {
-        messages.iter().any(|message| {
-            let (Message::PleaseAlwaysReturnThisMessage(value) | Message::PleaseReturnThisMessage(value)) =
-                message
-            else {
-                return false;
-            };
-            let cookie = inquiry::cookie_text(value.get());
-            cookie.is_some_and(|cookie| self.mint.check(now, from, &cookie) != Proof::None)
-        })
-    }
-
-    /// What the cookies in a datagram show, and notes it.
-    fn read_proof(&mut self, now: Time, from: SocketAddr, messages: &[Message<'_>]) -> Proof {
-        let mut best = Proof::None;
-        for message in messages {
-            let Message::AlwaysReturned(value) = message else {
-                continue;
-            };
-            if let Some(cookie) = inquiry::cookie_text(value) {
-                match self.mint.check(now, from, &cookie) {
-                    Proof::None => {}
-                    proof => {
-                        best = proof;
-                        break;
-                    }
-                }
-            }
-        }
-        if best != Proof::None {
-            self.contacts.on_always_returned(now, from, best == Proof::Current);
-        }
-        best
     }
 }

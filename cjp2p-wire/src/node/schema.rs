@@ -7,6 +7,7 @@ pub(super) const SUPPORTED_MESSAGES: &str = concat!(
     r#""ICanSendContentInBlocks":{"properties":{"most":{"type":"integer"}}},"#,
     r#""PleaseListIdsOfTheSameContent":{"properties":{"id":{"type":"string"}}},"#,
     r#""TheseIdsNameTheSameContent":{"properties":{"ids":{"items":{"type":"string"}}}},"#,
+    r#""IHaveThisContent":{"properties":{"ids":{"items":{"type":"string"}}}},"#,
     r#""Content":{"properties":{"id":{"type":"string"},"offset":{"type":"integer"},"base64":{"type":"string"},"eof":{"type":"integer"}}},"#,
     r#""MaybeTheyHaveSome":{"properties":{"id":{"type":"string"},"peers":{"items":{"type":"string"}}}},"#,
     r#""PleaseSendPeers":{},"Peers":{"properties":{"peers":{"items":{"type":"string"}}}},"#,

@@ -91,7 +91,7 @@ impl Node {
                     data.len().next_multiple_of(request.block)
                 }
                 Read::Absent => {
-                    self.refer(now, from, &request.wire_id);
+                    self.refer(now, from, &request.wire_id, request.length as u64);
                     request.block
                 }
                 Read::Later => {

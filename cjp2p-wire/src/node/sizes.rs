@@ -3,7 +3,9 @@
 use super::Node;
 use super::ask::MAX_ASKED;
 use super::contact::MAX_CONTACTS;
+use super::search::MAX_KNOWN_WAITING;
 use super::suggestions::{MAX_SUGGESTIONS, MAX_UNPROVED};
+use super::whereabouts::MAX_WHEREABOUTS;
 use crate::transfer::serve::MAX_WAITING;
 
 /// Entries in a node's tables.
@@ -17,6 +19,10 @@ pub struct Sizes {
     pub unproved: usize,
     /// Suggested addresses that wait to be tried.
     pub suggestions: usize,
+    /// Known peers that wait to be asked.
+    pub known: usize,
+    /// Contents and peers that may have them.
+    pub whereabouts: usize,
     /// Requests that wait to be answered.
     pub requests: usize,
 }
@@ -28,6 +34,8 @@ impl Sizes {
         asked: MAX_ASKED,
         unproved: MAX_UNPROVED,
         suggestions: MAX_SUGGESTIONS,
+        known: MAX_KNOWN_WAITING,
+        whereabouts: MAX_WHEREABOUTS,
         requests: MAX_WAITING,
     };
 
@@ -38,6 +46,8 @@ impl Sizes {
             && self.asked <= limits.asked
             && self.unproved <= limits.unproved
             && self.suggestions <= limits.suggestions
+            && self.known <= limits.known
+            && self.whereabouts <= limits.whereabouts
             && self.requests <= limits.requests
     }
 }
@@ -51,6 +61,8 @@ impl Node {
             asked: self.asked.len(),
             unproved,
             suggestions,
+            known: self.search.len(),
+            whereabouts: self.whereabouts.len(),
             requests: self.turns.len(),
         }
     }

@@ -6,11 +6,12 @@ use std::net::SocketAddr;
 use super::ask::{ANSWER_SLACK, answer_length};
 use super::asked_path::{Came, Flight, NARROW_DATAGRAM};
 use super::contact::Contact;
+use super::inquiry::cookie_text;
 use super::serving::MAX_BLOCKS;
+use super::suggestions::Promise;
 use super::{Event, Job, Node};
 use crate::content_id::ContentId;
 use crate::message::{ContentBlock, Message, Referral};
-use crate::peers::address;
 use crate::peers::cookie::Proof;
 use crate::time::Time;
 use crate::transfer::blobs::{Blobs, JobId};
@@ -19,6 +20,43 @@ use crate::transfer::path::Asked;
 use crate::tree::LEAF_LEN;
 
 impl Node {
+    /// Whether we said this ourselves: nobody else asks for the return of a cookie that we made for this address. Peers
+    /// tell us our own address as readily as any other.
+    pub(super) fn is_own_voice(&self, now: Time, from: SocketAddr, messages: &[Message<'_>]) -> bool {
+        messages.iter().any(|message| {
+            let (Message::PleaseAlwaysReturnThisMessage(value) | Message::PleaseReturnThisMessage(value)) =
+                message
+            else {
+                return false;
+            };
+            let cookie = cookie_text(value.get());
+            cookie.is_some_and(|cookie| self.mint.check(now, from, &cookie) != Proof::None)
+        })
+    }
+
+    /// What the cookies in a datagram show, and notes it.
+    pub(super) fn read_proof(&mut self, now: Time, from: SocketAddr, messages: &[Message<'_>]) -> Proof {
+        let mut best = Proof::None;
+        for message in messages {
+            let Message::AlwaysReturned(value) = message else {
+                continue;
+            };
+            if let Some(cookie) = cookie_text(value) {
+                match self.mint.check(now, from, &cookie) {
+                    Proof::None => {}
+                    proof => {
+                        best = proof;
+                        break;
+                    }
+                }
+            }
+        }
+        if best != Proof::None {
+            self.contacts.on_always_returned(now, from, best == Proof::Current);
+        }
+        best
+    }
+
     /// Takes in what answers our requests and questions.
     pub(super) fn take_answers(
         &mut self,
@@ -55,6 +93,7 @@ impl Node {
             self.take_inquiry_answers(now, from, messages);
             return;
         }
+        let mut names_others = false;
         for message in messages {
             match message {
                 Message::Content(block) => self.take_content(now, from, block, proof, blobs),
@@ -65,14 +104,19 @@ impl Node {
                 Message::MaybeTheyHaveSome(referral) => {
                     let came =
                         messages.iter().any(|m| matches!(m, Message::Content(c) if c.id == referral.id));
-                    self.take_referral(now, from, referral, came);
+                    names_others |= self.take_referral(now, from, referral, came);
                 }
+                Message::Peers(peers) => names_others |= self.take_peers(now, from, peers),
+                Message::IHaveThisContent(ids) if proof != Proof::None => self.take_told(now, from, ids),
                 _ => {}
             }
         }
         if is_first_cookie {
-            // What it held back until it knew us can be asked for again at once.
+            // What it held back until it knew us can be asked for again at once; or when those were asked whom it names.
             self.ask_again(now, from);
+            if names_others {
+                self.fetches.values_mut().for_each(|job| job.fetch.look_again_later(now, from));
+            }
         }
         self.take_inquiry_answers(now, from, messages);
     }
@@ -254,11 +298,16 @@ impl Node {
         }
     }
 
-    fn take_referral(&mut self, now: Time, from: SocketAddr, referral: &Referral<'_>, content_came: bool) {
-        let Some((job_id, space)) = self.fetch_of(&referral.id) else { return };
-        let Some(path) = self.path_mut(from) else {
-            return;
-        };
+    /// Returns whether anybody is named who is news.
+    fn take_referral(
+        &mut self,
+        now: Time,
+        from: SocketAddr,
+        referral: &Referral<'_>,
+        content_came: bool,
+    ) -> bool {
+        let Some((job_id, space)) = self.fetch_of(&referral.id) else { return false };
+        let Some(path) = self.path_mut(from) else { return false };
         if !content_came {
             let asked = path.path.oldest(|flight| flight.job == job_id && flight.ask.space == space);
             let flight = asked.and_then(|asked| path.on_answer(now, asked, None));
@@ -266,12 +315,12 @@ impl Node {
                 job.fetch.on_refusal(now, from, &flight.ask);
             }
         }
+        let mut is_news = false;
         for &peer in &referral.peers {
-            if let Some(peer) = address::referred(from, peer) {
-                self.suggestions.add(job_id, Some(from), peer);
-            }
+            is_news |= self.suggest(job_id, from, peer, Promise::Content);
         }
         self.follow_suggestions(now);
+        is_news
     }
 
     /// Leaves a peer alone that sent what is provably wrong. Only one that returns our cookie can be named with

@@ -64,7 +64,7 @@ fn check(message: &Message<'_>, datagram: usize) {
         Message::SupportedMessages(value) => shallow(value.get()),
         Message::ICanSendContentInBlocks(most) => number(*most),
         Message::PleaseListIdsOfTheSameContent(of) => id(of),
-        Message::TheseIdsNameTheSameContent(ids) => {
+        Message::TheseIdsNameTheSameContent(ids) | Message::IHaveThisContent(ids) => {
             assert!(ids.len() <= MAX_IDS);
             ids.iter().for_each(|named| id(named));
         }
@@ -130,6 +130,7 @@ fn write(message: &Message<'_>, encoder: &mut Encoder) {
             // We never write other than two.
             _ => encoder.value("TheseIdsNameTheSameContent", &serde_json::json!({ "ids": ids }).to_string()),
         },
+        Message::IHaveThisContent(ids) => encoder.have_content(ids.iter().map(|id| &**id)),
         Message::PleaseSayWhichParts(request) => encoder.which_parts(&request.id, request.offset),
         Message::IHaveTheseParts(told) => encoder.these_parts(told),
         Message::PleaseListContent => encoder.bare("PleaseListContent"),

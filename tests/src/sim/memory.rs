@@ -109,6 +109,11 @@ impl MemoryBlobs {
         self.shared.insert(original.id.clone(), original.clone());
     }
 
+    /// Whether content of this id is shared, beside what is fetched.
+    pub fn shares(&self, id: &ContentId) -> bool {
+        self.shared.contains_key(id)
+    }
+
     /// Shares what `job` fetches, as far as it is verified.
     pub fn share_fetched(&mut self, id: &ContentId, job: JobId) {
         if let ContentId::Blake3(root) = id {

@@ -49,9 +49,11 @@ impl Fetch {
                     Some(range) => range.start,
                     None => elsewhere.map_or(0, |nth| self.elsewhere(nth)),
                 };
-                let range = at..at + path.block;
-                Some(Ask { space: Space::Content, range, block: path.block, probe: true, again })
+                // One byte shows as well that there are some.
+                let block = if self.looks_only { 1 } else { path.block };
+                Some(Ask { space: Space::Content, range: at..at + block, block, probe: true, again })
             }
+            Standing::Serving if self.looks_only => None,
             Standing::Serving => {
                 let tries_refused = source.may_try_refused(now);
                 let nothing = RangeSet::new();

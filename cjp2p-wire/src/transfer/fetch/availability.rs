@@ -156,7 +156,7 @@ impl Fetch {
         path: PathTerms,
         sink: &mut dyn Sink,
     ) {
-        if self.ended || self.is_staged() {
+        if self.ended || self.is_staged() || self.looks_only {
             return;
         }
         let fellows = self.fellows();
@@ -221,7 +221,7 @@ impl Fetch {
     /// A source that asks us for what we fetch ourselves fetches it as we do.
     pub fn on_fellow(&mut self, now: Time, address: SocketAddr) {
         let fellows = self.fellows();
-        if self.ended || self.is_staged() {
+        if self.ended || self.is_staged() || self.looks_only {
             return;
         }
         if let Some(source) = self.sources.get_mut(&address)
@@ -242,7 +242,7 @@ impl Fetch {
 
     /// From which byte on this source is to be asked now which parts it has, if it is. Notes that it is asked.
     pub fn parts_question(&mut self, now: Time, address: SocketAddr, round_trip: Duration) -> Option<u64> {
-        if self.ended || self.is_staged() {
+        if self.ended || self.is_staged() || self.looks_only {
             return None;
         }
         let source = self.sources.get_mut(&address)?;
@@ -298,7 +298,7 @@ impl Fetch {
 
     /// Whether to ask which parts this source has beside the question whether it has the content at all.
     pub fn asks_for_parts(&self) -> bool {
-        !self.is_staged()
+        !self.is_staged() && !self.looks_only
     }
 
     /// Fellow getters that parts are exchanged with.

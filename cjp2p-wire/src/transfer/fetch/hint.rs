@@ -75,7 +75,7 @@ impl Fetch {
     pub fn wants_hint(&mut self, now: Time, address: SocketAddr) -> bool {
         let matters = self.claimed_length().is_none_or(|length| length > SMALL_LEN);
         let ContentId::Sha256(_) = self.id else { return false };
-        let Some(source) = self.sources.get_mut(&address) else { return false };
+        let Some(source) = self.sources.get_mut(&address).filter(|_| !self.looks_only) else { return false };
         let hint = &mut source.hint;
         let due = hint.questions < MAX_QUESTIONS && now >= hint.next_question;
         if !matters || !due || hint.root.is_some() {

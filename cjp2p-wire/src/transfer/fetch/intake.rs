@@ -27,6 +27,9 @@ impl Fetch {
         if self.ended || is_liar(self) {
             return false;
         }
+        if self.looks_only {
+            return self.take_offer(now, address, &block);
+        }
         let bytes = block.data.len() as u64;
         self.received += bytes;
         let used = self.take_claim(now, address, &block, sink) && self.take_bytes(now, address, &block, sink);

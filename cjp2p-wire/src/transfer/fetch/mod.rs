@@ -16,6 +16,7 @@ mod extent;
 mod hint;
 mod intake;
 mod interface;
+mod looking;
 mod picking;
 mod range_spec;
 mod rarity;
@@ -74,6 +75,8 @@ pub struct Fetch {
     length_told: bool,
     ended: bool,
     in_order: bool,
+    /// Nothing is fetched, only looked for.
+    looks_only: bool,
     random: fastrand::Rng,
     /// What sources say that they have has changed since it was counted.
     told_changed: bool,
@@ -121,6 +124,7 @@ impl Fetch {
             length_told: false,
             ended: false,
             in_order: spec.in_order,
+            looks_only: false,
             random: fastrand::Rng::with_seed(seed),
             told_changed: false,
             has_fellows: false,

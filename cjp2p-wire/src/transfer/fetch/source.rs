@@ -9,8 +9,13 @@ use crate::transfer::ranges::RangeSet;
 
 /// A peer that did not have something is tried again after so long.
 pub(crate) const REFUSAL_MEMORY: Duration = Duration::from_secs(1);
-/// A peer that had nothing at all of the content is asked again after so long.
+/// A peer that had nothing at all of the content is asked again after so long. For one that somebody else suggested this
+/// doubles each time.
 pub(crate) const ABSENCE_MEMORY: Duration = Duration::from_secs(5);
+/// The longest of these pauses.
+pub(crate) const MAX_ABSENCE_MEMORY: Duration = Duration::from_secs(300);
+/// Where all who have it are looked for: a peer that had nothing and did not know us yet is asked again after so long.
+pub(crate) const SECOND_LOOK: Duration = Duration::from_millis(500);
 /// When a peer that somebody else suggested is asked, after the first time; then never again until it answers.
 pub(crate) const SUGGESTED_RETRIES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(9)];
 /// The longest pause between questions to a peer that the user named.
@@ -70,6 +75,10 @@ pub(super) struct Source {
     refused_at: Time,
     suggested: bool,
     probes: u32,
+    /// How often it had nothing.
+    absences: u32,
+    /// When it was first asked.
+    pub(super) asked_at: Option<Time>,
     pub(super) next_probe: Time,
 }
 
@@ -93,6 +102,8 @@ impl Source {
             refused_at: now,
             suggested,
             probes: 0,
+            absences: 0,
+            asked_at: None,
             next_probe: now,
         }
     }
@@ -118,11 +129,22 @@ impl Source {
         self.next_probe = if self.suggested && self.standing == Standing::Unknown {
             SUGGESTED_RETRIES.get(self.probes as usize).map_or(Time::NEVER, |&pause| now + pause)
         } else if self.standing == Standing::Absent {
-            now + ABSENCE_MEMORY
+            now + self.absence_memory()
         } else {
             now + (FIRST_PROBE_PAUSE * 2u32.pow(self.probes.min(8))).min(MAX_PROBE_PAUSE)
         };
         self.probes += 1;
+        self.asked_at.get_or_insert(now);
+    }
+
+    /// Whether it said only once that it has nothing.
+    pub(super) fn is_worth_a_second_look(&self) -> bool {
+        self.absences <= 1
+    }
+
+    fn absence_memory(&self) -> Duration {
+        let doublings = if self.suggested { self.absences.saturating_sub(1).min(6) } else { 0 };
+        (ABSENCE_MEMORY * 2u32.pow(doublings)).min(MAX_ABSENCE_MEMORY)
     }
 
     pub(super) fn on_serving(&mut self) {
@@ -135,7 +157,8 @@ impl Source {
 
     pub(super) fn on_absent(&mut self, now: Time) {
         self.standing = Standing::Absent;
-        self.next_probe = now + ABSENCE_MEMORY;
+        self.absences += 1;
+        self.next_probe = now + self.absence_memory();
     }
 
     /// When there is something to ask it without any datagram coming.

@@ -46,7 +46,7 @@ impl Fetch {
 
     /// Looks after the limits.
     pub fn handle_timeout(&mut self, now: Time, sink: &mut dyn Sink) {
-        if self.ended || self.waits_for_verdict {
+        if self.ended || self.waits_for_verdict || self.looks_only {
             self.last_news = now;
             return;
         }
@@ -76,6 +76,9 @@ impl Fetch {
     pub fn next_wake(&self) -> Time {
         if self.ended || self.waits_for_verdict {
             return Time::NEVER;
+        }
+        if self.looks_only {
+            return self.wake_at;
         }
         let limit =
             if self.found { self.last_news + self.stall_timeout } else { self.started + self.source_timeout };

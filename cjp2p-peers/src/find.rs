@@ -1,0 +1,231 @@
+//! `find`: asks peers who has some content, and those that they name, without fetching it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use cjp2p_wire::content_id::ContentId;
+use cjp2p_wire::io::mainline::{Mainline, key};
+use cjp2p_wire::io::peer_file::{PeerFile, milliseconds};
+use cjp2p_wire::io::sandbox::Sandbox;
+use cjp2p_wire::io::signals::end_by;
+use cjp2p_wire::node::{Acquaintance, Event};
+use cjp2p_wire::peers::peer::Origin;
+use cjp2p_wire::time::Time;
+use cjp2p_wire::tool::args::{DhtArgs, resolve_all};
+use cjp2p_wire::tool::{Exit, ToolError};
+use cjp2p_wire::transfer::blobs::JobId;
+use nix::sys::signal::Signal;
+use serde::Serialize;
+
+use crate::asking::{ANYWHERE, DHT_PATIENCE, Network, NothingShared, load, write_line};
+use crate::cli::NetworkArgs;
+
+/// Peers of the table that are asked at the most.
+const FROM_TABLE: usize = 256;
+/// Who has not answered after this time will not.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// How often it is looked who has answered.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+#[derive(Serialize)]
+struct Line<'a> {
+    address: SocketAddr,
+    id: &'a str,
+    /// In bytes, as the peer says; `null` where it does not.
+    length: Option<u64>,
+    round_trip_ms: Option<f64>,
+    /// How it was found: `command line`, `bootstrap`, `table`, `dht`, or `referral` and the address of who named it.
+    found: String,
+}
+
+/// How an address came to be asked.
+enum Asked {
+    /// It stands in the table, where this is its origin.
+    Table(Origin),
+    /// It was named now.
+    Now(Origin),
+}
+
+/// A search under way.
+struct Search {
+    network: Network,
+    job: JobId,
+    wire_id: String,
+    asked: BTreeMap<SocketAddr, (Asked, Time)>,
+    printed: BTreeSet<SocketAddr>,
+}
+
+pub(crate) fn run(
+    file: &PeerFile,
+    id: &str,
+    network: &NetworkArgs,
+    dht: &DhtArgs,
+    limit: Duration,
+) -> Result<Exit, ToolError> {
+    let id = parse(id)?;
+    let named = match network.only.is_empty() {
+        true => network.peers.resolve(),
+        false => {
+            let mut named = resolve_all(&network.only, Origin::CommandLine);
+            named.extend(resolve_all(&network.peers.peers, Origin::CommandLine));
+            named
+        }
+    };
+    let table = if network.only.is_empty() { of_table(file) } else { Vec::new() };
+    let dht = dht.entry(network.listen.listen.unwrap_or(ANYWHERE)).zip(key(&id));
+    if named.is_empty() && table.is_empty() && dht.is_none() {
+        let message = "nobody to ask: the table is empty, and no peer that was named has an address";
+        return Err(ToolError::new(Exit::NoSource, message));
+    }
+    network.sandbox.confine(Sandbox::new().write(file.state().path()));
+    let mut network = Network::start(network, file.state(), dht)?;
+    let job = network.node.start_search(network.event_loop.now(), id.clone());
+    network.event_loop.drain(&mut network.node, &mut Vec::new());
+    if network.node.fetch(job).is_some_and(|fetch| fetch.is_over()) {
+        log::warn!("{id}: this content is empty, and needs no peer");
+        return Ok(Exit::Done);
+    }
+    let (asked, printed) = (BTreeMap::new(), BTreeSet::new());
+    let mut search = Search { network, job, wire_id: id.to_string(), asked, printed };
+    for (address, origin) in named {
+        search.ask(address, Asked::Now(origin), false);
+    }
+    for (address, origin, suggested) in table {
+        search.ask(address, Asked::Table(origin), suggested);
+    }
+    let outcome = search.run(limit);
+    search.record(file);
+    if let Some(signal) = outcome? {
+        end_by(signal);
+        return Ok(Exit::Failure);
+    }
+    match search.printed.len() {
+        0 => Err(ToolError::new(Exit::NoSource, format!("no peer that was asked has {id}"))),
+        _ => Ok(Exit::Done),
+    }
+}
+
+fn parse(text: &str) -> Result<ContentId, ToolError> {
+    let shown: String = text.chars().take(100).collect();
+    match ContentId::parse(text) {
+        Ok(ContentId::Tree(_)) => {
+            let content = text.replacen("blake3_tree_v2", "blake3", 1);
+            let message = format!("{shown:?} is the hash tree of {content}: who has that has the tree too");
+            Err(ToolError::usage(message))
+        }
+        Ok(id) => Ok(id),
+        Err(error) => Err(ToolError::usage(format!("{shown:?}: {error}"))),
+    }
+}
+
+/// The best peers of the table, nearest first, and whether each is to be asked sparingly, as only strangers named it.
+fn of_table(file: &PeerFile) -> Vec<(SocketAddr, Origin, bool)> {
+    let table = load(file);
+    let best = table.best(FROM_TABLE, 0).into_iter();
+    best.filter_map(|address| {
+        let peer = table.get(address)?;
+        let origin = peer.origin().clone();
+        let suggested = !peer.is_verified() && !origin.is_local();
+        Some((address, origin, suggested))
+    })
+    .collect()
+}
+
+impl Search {
+    fn ask(&mut self, address: SocketAddr, how: Asked, suggested: bool) {
+        if self.asked.contains_key(&address) {
+            return;
+        }
+        let Network { event_loop, node, .. } = &mut self.network;
+        match how {
+            Asked::Table(_) if !suggested => node.add_known(event_loop.now(), self.job, address),
+            _ => node.add_source(event_loop.now(), self.job, address, suggested),
+        }
+        event_loop.drain(node, &mut Vec::new());
+        self.asked.insert(address, (how, event_loop.now()));
+    }
+
+    /// Returns the signal that ended it early, if one did.
+    fn run(&mut self, limit: Duration) -> Result<Option<Signal>, ToolError> {
+        let start = self.network.event_loop.now();
+        let mut events: Vec<Event> = Vec::new();
+        loop {
+            self.print_new()?;
+            let now = self.network.event_loop.now();
+            let dht_may = self.network.dht.is_some() && now.since(start) < DHT_PATIENCE;
+            if now.since(start) >= limit || !(dht_may || self.network.node.is_searching(self.job)) {
+                return Ok(None);
+            }
+            let Network { event_loop, node, .. } = &mut self.network;
+            let wake = event_loop
+                .turn(node, &mut NothingShared, now + LOOK_EVERY, &mut events)
+                .map_err(|error| ToolError::failure(format!("network: {error}")))?;
+            if wake.signal.is_some() {
+                self.print_new()?;
+                return Ok(wake.signal);
+            }
+            // What it found is looked at, not told.
+            events.clear();
+            let found: Vec<SocketAddr> =
+                self.network.dht.iter().flat_map(Mainline::found).map(|f| f.address).collect();
+            for address in found {
+                self.ask(address, Asked::Now(Origin::Dht), true);
+            }
+        }
+    }
+
+    /// Prints who has said since the last time that it has the content.
+    fn print_new(&mut self) -> Result<(), ToolError> {
+        let node = &self.network.node;
+        let Some(fetch) = node.fetch(self.job) else { return Ok(()) };
+        let new: Vec<_> = fetch.offers().filter(|(address, _)| !self.printed.contains(address)).collect();
+        for (address, length) in new {
+            self.printed.insert(address);
+            let peer = node.acquaintances().find(|peer| peer.address == address);
+            let line = Line {
+                address,
+                id: &self.wire_id,
+                length,
+                round_trip_ms: peer.and_then(|peer| peer.round_trip).map(milliseconds),
+                found: self.found(address, peer),
+            };
+            write_line(&serde_json::to_string(&line).expect("strings and numbers are JSON"))?;
+        }
+        Ok(())
+    }
+
+    fn found(&self, address: SocketAddr, peer: Option<Acquaintance>) -> String {
+        match (self.asked.get(&address), peer.and_then(|peer| peer.named_by)) {
+            (Some((Asked::Table(_), _)), _) => "table".into(),
+            (Some((Asked::Now(origin), _)), _) => origin.to_string(),
+            (None, Some(by)) => Origin::Referral(by).to_string(),
+            (None, None) => Origin::Incoming.to_string(),
+        }
+    }
+
+    /// Notes in the table who answered, and who did not.
+    fn record(&self, file: &PeerFile) {
+        let Network { event_loop, node, .. } = &self.network;
+        let met: BTreeMap<SocketAddr, Acquaintance> =
+            node.acquaintances().map(|peer| (peer.address, peer)).collect();
+        let now = event_loop.now();
+        let is_silent = |(address, (_, since)): &(&SocketAddr, &(Asked, Time))| {
+            node.has_asked(**address) && !met.contains_key(address) && now.since(*since) >= PATIENCE
+        };
+        let silent: Vec<SocketAddr> =
+            self.asked.iter().filter(is_silent).map(|(address, _)| *address).collect();
+        let origin = |address| match self.asked.get(&address) {
+            Some((Asked::Table(origin) | Asked::Now(origin), _)) => origin.clone(),
+            None => {
+                let named_by = met.get(&address).and_then(|peer| peer.named_by);
+                named_by.map_or(Origin::Incoming, Origin::Referral)
+            }
+        };
+        match file.record(event_loop, node, Time::ZERO, &silent, origin) {
+            Ok(None) => {}
+            Ok(Some(warning)) => log::warn!("{warning}"),
+            Err(error) => log::warn!("the peer table was not written: {error}"),
+        }
+    }
+}

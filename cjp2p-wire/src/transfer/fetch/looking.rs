@@ -1,0 +1,63 @@
+//! Looking for sources: whether there are too few, and who has the content where nothing is to be fetched.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::source::{ABSENCE_MEMORY, SECOND_LOOK, Standing};
+use super::{Block, Fetch};
+use crate::time::Time;
+
+/// Who has not answered for so long after it was first asked will not answer soon.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(3);
+
+impl Fetch {
+    /// From now on nothing is fetched: sources are asked whether they have the content, and no more.
+    pub fn only_look(&mut self) {
+        self.looks_only = true;
+    }
+
+    /// Whether nobody gives anything of the content, or everybody who does is to be found.
+    pub fn lacks_sources(&self) -> bool {
+        !self.ended && !self.waits_for_verdict && (self.looks_only || self.serving().next().is_none())
+    }
+
+    /// Who says that it has the content, and of which length. What they say is not verified.
+    pub fn offers(&self) -> impl Iterator<Item = (SocketAddr, Option<u64>)> + '_ {
+        let serving = self.sources.iter().filter(|(_, source)| source.standing == Standing::Serving);
+        serving.map(|(&address, source)| (address, source.claim))
+    }
+
+    /// Whether somebody may answer yet who was asked a short while ago, or is to be asked.
+    pub fn awaits_answers(&self, now: Time) -> bool {
+        self.sources.values().any(|source| match source.standing {
+            Standing::Unknown => source.asked_at.is_none_or(|at| now.since(at) < PATIENCE),
+            Standing::Absent => source.is_worth_a_second_look() && source.next_probe <= now + SECOND_LOOK,
+            Standing::Serving | Standing::Waiting | Standing::Liar => false,
+        })
+    }
+
+    /// Asks a source that has nothing again after a while: it answers in full now that it knows us. Whom it named already
+    /// come first, and whoever wants one source will hardly need more names; whoever looks for all wants them soon.
+    pub fn look_again_later(&mut self, now: Time, address: SocketAddr) {
+        if let Some(source) = self.sources.get_mut(&address)
+            && source.standing == Standing::Absent
+        {
+            source.next_probe = now + if self.looks_only { SECOND_LOOK } else { ABSENCE_MEMORY };
+            self.wake_for(address);
+        }
+    }
+
+    /// Takes in what a source sent where nothing is fetched: that it has some. Returns whether it says so.
+    pub(super) fn take_offer(&mut self, now: Time, address: SocketAddr, block: &Block<'_>) -> bool {
+        let Some(source) = self.sources.get_mut(&address) else { return false };
+        if block.data.is_empty() && block.length.is_none() {
+            return false;
+        }
+        source.claim = block.length;
+        source.on_serving();
+        source.ask_parts_at = Time::NEVER;
+        self.found = true;
+        self.last_news = now;
+        true
+    }
+}
