@@ -210,6 +210,7 @@ impl Listen {
     }
 
     /// The one address, if it is one.
+    #[cfg(feature = "dht")]
     fn ip(self) -> Option<IpAddr> {
         match self {
             Listen::At(address) => Some(address.ip()),
