@@ -138,7 +138,8 @@ impl Network {
         let candidates = listen(args).candidates();
         let port = UdpPort::bind(&candidates)
             .map_err(|error| failure(&format!("cannot listen at {}", candidates[0]), error))?;
-        let mut event_loop = EventLoop::new(port, Some(signals)).map_err(|error| failure("event loop", error))?;
+        let mut event_loop =
+            EventLoop::new(port, Some(signals)).map_err(|error| failure("event loop", error))?;
         let random = |error| failure("random numbers", error);
         let mut node = Node::new(Config {
             secret: random::secret().map_err(random)?,

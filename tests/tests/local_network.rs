@@ -180,7 +180,11 @@ fn two_servers_on_one_host_are_both_found_and_each_at_its_own_port() {
     for server in [&other, &usual] {
         for ip in ["10.78.0.2", "[fe80::2%2]"] {
             let address = format!("{ip}:{}\t", server.address.port());
-            assert_eq!(found.iter().filter(|line| line.starts_with(&address)).count(), 1, "{address}: {found:?}");
+            assert_eq!(
+                found.iter().filter(|line| line.starts_with(&address)).count(),
+                1,
+                "{address}: {found:?}"
+            );
         }
     }
     assert_eq!(found.len(), 4, "{found:?}");
@@ -228,7 +232,10 @@ fn a_question_to_everybody_is_answered_on_the_link_and_nowhere_else() {
                 let answer = answer(&near);
                 assert!(answer.contains(group) && answer.contains("Content"), "{answer}");
             }
-            assert!(is_silent(&far) && is_silent(&near), "{listen}, {group}: answered to the wrong one, or twice");
+            assert!(
+                is_silent(&far) && is_silent(&near),
+                "{listen}, {group}: answered to the wrong one, or twice"
+            );
         }
         // It could be answered: asked alone, it is.
         let there = SocketAddr::new([10, 78, 0, 2].into(), server.address.port());
@@ -255,9 +262,8 @@ fn todays_rust_node_is_found_on_the_link_and_finds_us() {
     let _server = bench.serve(0, "0", "serve-state", &[]);
     let id = bench.id();
     let (done, is_done) = std::sync::mpsc::channel();
-    let _theirs = bench.foreign(1, move || {
-        RustToday::new(8).fetch(&id, &[]).on_links(&everybody).tells_when_complete(done)
-    });
+    let _theirs = bench
+        .foreign(1, move || RustToday::new(8).fetch(&id, &[]).on_links(&everybody).tells_when_complete(done));
     let fetched = is_done.recv_timeout(Duration::from_secs(30)).expect("it fetches from us");
     assert!(fetched == bench.bytes);
 }

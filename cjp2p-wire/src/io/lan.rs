@@ -225,7 +225,8 @@ fn watch_interfaces() -> nix::Result<OwnedFd> {
 /// Our addresses on links with others that a socket bound to `listening` can use.
 fn read_places(listening: SocketAddr) -> nix::Result<Vec<Place>> {
     let on_links: Vec<(String, Place)> = getifaddrs()?.filter_map(place).collect();
-    let by_name = |ip: IpAddr| on_links.iter().find(|(_, place)| place.address == ip).map(|(name, _)| &**name);
+    let by_name =
+        |ip: IpAddr| on_links.iter().find(|(_, place)| place.address == ip).map(|(name, _)| &**name);
     let is_meant = |name: &str, place: &Place| match (listening.ip(), place.address) {
         (IpAddr::V6(any), _) if any.is_unspecified() => true,
         (IpAddr::V4(any), own) if any.is_unspecified() => own.is_ipv4(),

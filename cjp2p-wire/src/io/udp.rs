@@ -317,7 +317,8 @@ impl AsFd for UdpPort {
 /// ever bound by who has all of the port, and without allowing it.
 fn claim(port: u16) -> io::Result<Option<OwnedFd>> {
     let descriptor = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
-    match bind(descriptor.as_raw_fd(), &SockaddrStorage::from(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))) {
+    match bind(descriptor.as_raw_fd(), &SockaddrStorage::from(SocketAddr::from((Ipv4Addr::LOCALHOST, port))))
+    {
         Ok(()) => {
             setsockopt(&descriptor, sockopt::ReuseAddr, &true)?;
             Ok(Some(descriptor))

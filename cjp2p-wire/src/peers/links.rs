@@ -16,7 +16,8 @@ pub struct Network {
 impl Network {
     fn contains(&self, ip: IpAddr) -> bool {
         fn differ<const N: usize>(one: [u8; N], other: [u8; N], bits: u8) -> bool {
-            (0..usize::from(bits).min(8 * N)).any(|nth| (one[nth / 8] ^ other[nth / 8]) << (nth % 8) & 0x80 != 0)
+            (0..usize::from(bits).min(8 * N))
+                .any(|nth| (one[nth / 8] ^ other[nth / 8]) << (nth % 8) & 0x80 != 0)
         }
         match (self.address, ip) {
             (IpAddr::V4(own), IpAddr::V4(ip)) => !differ(own.octets(), ip.octets(), self.bits),

@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 
 use libc::{
-    AF_INET, AF_INET6, AF_NETLINK, CLONE_THREAD, EPERM, IPPROTO_UDP, NETLINK_ROUTE, PROT_EXEC, SOCK_DGRAM, c_long,
+    AF_INET, AF_INET6, AF_NETLINK, CLONE_THREAD, EPERM, IPPROTO_UDP, NETLINK_ROUTE, PROT_EXEC, SOCK_DGRAM,
+    c_long,
 };
 use seccompiler::{
     BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
