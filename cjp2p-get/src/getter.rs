@@ -72,11 +72,11 @@ pub(crate) struct Getter {
 }
 
 impl Getter {
-    /// Starts the threads.
+    /// Ready to run.
     ///
     /// # Errors
     ///
-    /// Where the system has no thread or randomness left.
+    /// Where the system has no randomness left.
     pub(crate) fn start(
         cli: Cli,
         places: Places,
@@ -112,8 +112,8 @@ impl Getter {
             count: 0,
             jobs: BTreeMap::new(),
             by_fetch: BTreeMap::new(),
-            tasks: Tasks::start(&waker).map_err(failed("threads"))?,
-            hashing: Tasks::start(&waker).map_err(failed("threads"))?,
+            tasks: Tasks::new(waker.clone()),
+            hashing: Tasks::new(waker.clone()),
             peers,
             places,
             outlet,

@@ -11,6 +11,8 @@
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, IoSliceMut};
+use std::iter;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,7 +27,7 @@ use crate::index::{FileNo, FileState, Ids, Index, ListEnd};
 use crate::keeper::Task;
 use crate::lru::Lru;
 use crate::open::{Identity, Patience};
-use crate::readers::{Answer, Job, JobKey, TREE_BLOCK, WINDOW};
+use crate::readers::{Answer, Job, JobKey, WINDOW, tree_block};
 use crate::workers::Workers;
 
 /// Files held open.
@@ -34,10 +36,10 @@ pub(crate) const OPEN_FILES: usize = 64;
 pub(crate) const PIECE: usize = 16 << 10;
 /// Pieces kept in memory.
 pub(crate) const PIECES: usize = 128;
-/// Blocks of trees kept in memory, [`TREE_BLOCK`] bytes each.
+/// Blocks of trees kept in memory, [`TREE_BLOCK`](crate::readers::TREE_BLOCK) bytes each at the most.
 pub(crate) const TREE_BLOCKS: usize = 256;
 /// Blocks of a tree given in one answer.
-const TREE_BLOCKS_AT_ONCE: u64 = 4;
+const TREE_BLOCKS_AT_ONCE: usize = 4;
 /// Jobs that the readers may have to do at a time.
 const JOBS: usize = 256;
 /// How soon to look again for a tree that was lost. Its file is being hashed meanwhile.
@@ -282,23 +284,24 @@ impl SharedLibrary {
         length: usize,
         out: &mut Vec<u8>,
     ) -> Result<u64, Refusal> {
-        let size = Geometry::new(identity.size).map_err(|_| Refusal::Gone)?.tree_length();
-        let first = offset / TREE_BLOCK;
+        let geometry = Geometry::new(identity.size).map_err(|_| Refusal::Gone)?;
+        let size = geometry.tree_length();
         let end = offset.saturating_add(length as u64).min(size);
-        let end = end.min((first + TREE_BLOCKS_AT_ONCE).saturating_mul(TREE_BLOCK));
         if offset >= end {
             return Ok(size);
         }
+        let next = |at: &Range<u64>| Some(tree_block(&geometry, at.end)).filter(|next| next.start < end);
+        let blocks = iter::successors(Some(tree_block(&geometry, offset)), next).take(TREE_BLOCKS_AT_ONCE);
+        let blocks: Vec<Range<u64>> = blocks.collect();
         let lost = self.lost_trees.get(&no).is_some_and(|at| at.elapsed() < TREE_RETRY);
-        let blocks = first..end.div_ceil(TREE_BLOCK);
         let mut missing = false;
-        for block in blocks.clone() {
-            if self.tree_blocks.get(&(no, block)).is_none() {
+        for block in &blocks {
+            if self.tree_blocks.get(&(no, block.start)).is_none() {
                 if lost {
                     return Err(Refusal::NoTree);
                 }
                 let state = self.state(no)?;
-                self.ask(Job::Tree(no, state, root, block));
+                self.ask(Job::Tree(no, state, root, block.start));
                 missing = true;
             }
         }
@@ -306,10 +309,9 @@ impl SharedLibrary {
             return Err(Refusal::Later);
         }
         for block in blocks {
-            let bytes = self.tree_blocks.get(&(no, block)).ok_or(Refusal::Later)?;
-            let begin = block * TREE_BLOCK;
-            let from = offset.saturating_sub(begin) as usize;
-            let to = ((end - begin) as usize).min(bytes.len());
+            let bytes = self.tree_blocks.get(&(no, block.start)).ok_or(Refusal::Later)?;
+            let from = offset.saturating_sub(block.start) as usize;
+            let to = (end.min(block.end) - block.start) as usize;
             out.extend_from_slice(bytes.get(from..to).ok_or(Refusal::Gone)?);
         }
         Ok(size)

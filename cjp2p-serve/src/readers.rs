@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -18,9 +19,18 @@ use crate::workers::Workers;
 /// Bytes of content that are brought into memory at a time.
 pub const WINDOW: u64 = 256 << 10;
 
-/// Bytes of a tree file that are computed at a time. In the worst case, of the level below the ones kept, 32 MiB of
-/// content must be hashed for it.
+/// Bytes of a tree file that are computed at a time, at the most. In the worst case, of the level below the ones kept,
+/// 32 MiB of content must be hashed for it.
 pub const TREE_BLOCK: u64 = 4096;
+
+/// The block of a tree file in which `offset` lies. The kept part has blocks of its own: most getters want nothing else, and
+/// must not have content hashed for what happens to lie behind it.
+pub fn tree_block(geometry: &Geometry, offset: u64) -> Range<u64> {
+    let kept = geometry.prefix_length();
+    let part = if offset < kept { 0..kept } else { kept..geometry.tree_length() };
+    let start = offset - (offset - part.start) % TREE_BLOCK;
+    start..part.end.min(start + TREE_BLOCK)
+}
 
 /// Threads: as many slow disks as can be waited for at the same time.
 const THREADS: usize = 4;
@@ -39,7 +49,7 @@ pub enum Job {
     Open(FileNo, Arc<FileState>),
     /// Read a file from `window * WINDOW` on, for the kernel to keep it in memory.
     Warm(FileNo, Arc<File>, u64),
-    /// Compute the bytes of a tree file from `block * TREE_BLOCK` on.
+    /// Compute the [`tree_block`] of a file that begins there.
     Tree(FileNo, Arc<FileState>, Hash, u64),
 }
 
@@ -50,7 +60,7 @@ pub enum JobKey {
     Open(FileNo),
     /// A file and a window of it.
     Warm(FileNo, u64),
-    /// A file and a block of its tree.
+    /// A file and the start of a block of its tree.
     Tree(FileNo, u64),
 }
 
@@ -60,7 +70,7 @@ impl Job {
         match self {
             Job::Open(no, _) => JobKey::Open(*no),
             Job::Warm(no, _, window) => JobKey::Warm(*no, *window),
-            Job::Tree(no, _, _, block) => JobKey::Tree(*no, *block),
+            Job::Tree(no, _, _, start) => JobKey::Tree(*no, *start),
         }
     }
 }
@@ -106,7 +116,7 @@ pub fn start(
                 warm(&file, window);
                 Answer::Warmed
             }
-            Job::Tree(no, state, root, block) => match reader.block(no, &state, root, block) {
+            Job::Tree(no, state, root, start) => match reader.block(no, &state, root, start) {
                 Ok(bytes) => Answer::Tree(bytes),
                 Err(Trouble::Tree) => Answer::TreeLost,
                 Err(Trouble::Content) => Answer::Gone,
@@ -146,13 +156,12 @@ struct TreeReader {
 }
 
 impl TreeReader {
-    fn block(&self, no: FileNo, state: &FileState, root: Hash, block: u64) -> Result<Vec<u8>, Trouble> {
+    fn block(&self, no: FileNo, state: &FileState, root: Hash, start: u64) -> Result<Vec<u8>, Trouble> {
         let geometry = Geometry::new(state.identity.size).map_err(|_| Trouble::Content)?;
         let prefix = self.prefix(&root, &geometry)?;
         let mut source = BlockSource { reader: self, no, state, geometry, prefix, open: None, at: None };
-        let start = block * TREE_BLOCK;
         let mut out = Vec::new();
-        let read = read_tree(&geometry, start..start + TREE_BLOCK, &mut source, &mut out);
+        let read = read_tree(&geometry, tree_block(&geometry, start), &mut source, &mut out);
         if let Err(Trouble::Tree) = read {
             self.prefixes.lock().unwrap_or_else(PoisonError::into_inner).remove(&root);
         }
@@ -188,7 +197,7 @@ struct BlockSource<'a> {
 impl TreeSource for BlockSource<'_> {
     type Error = Trouble;
 
-    fn prefix(&mut self, range: std::ops::Range<u64>, out: &mut Vec<u8>) -> Result<(), Trouble> {
+    fn prefix(&mut self, range: Range<u64>, out: &mut Vec<u8>) -> Result<(), Trouble> {
         self.prefix.read(range, out).map_err(|_| Trouble::Tree)
     }
 
@@ -229,5 +238,32 @@ impl BlockSource<'_> {
         let leaves = group_leaves(first, &content);
         spare().push(content);
         Ok(leaves)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_of_a_tree_follow_one_another_and_none_lies_on_both_sides_of_what_is_kept() {
+        for length in [0, 1, 4096, 512 << 10, (512 << 10) + 1, 16 << 20, (300 << 20) + 5, 1 << 40] {
+            let geometry = Geometry::new(length).unwrap();
+            let kept = geometry.prefix_length();
+            let mut at = 0;
+            while at < geometry.tree_length().min(kept + 20 * TREE_BLOCK) {
+                let block = tree_block(&geometry, at);
+                assert_eq!(block.start, at, "{length}");
+                assert!(!block.is_empty() && block.end - block.start <= TREE_BLOCK);
+                assert!(block.end <= kept || block.start >= kept, "{length}: {block:?}");
+                assert_eq!(tree_block(&geometry, block.end - 1), block);
+                at = if block.end < kept.saturating_sub(20 * TREE_BLOCK) {
+                    // Of a long one the ends will do.
+                    (kept - 20 * TREE_BLOCK) / TREE_BLOCK * TREE_BLOCK
+                } else {
+                    block.end
+                };
+            }
+        }
     }
 }

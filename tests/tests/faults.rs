@@ -7,6 +7,7 @@ use cjp2p_tests::faults::full::{self, rooms};
 use cjp2p_tests::faults::jobs::JOBS;
 use cjp2p_tests::faults::kills::VICTIMS;
 use cjp2p_tests::faults::{Bench, writes};
+use cjp2p_tests::real::strace;
 
 /// Bytes that are fetched where writes fail.
 const SMALL: usize = 2_500_000;
@@ -45,7 +46,7 @@ fn a_server_killed_at_any_instant_remembers_no_wrong_id() {
 
 /// Fails some calls of each writer of this tool.
 fn fail_writes(tool: &str, most: usize) {
-    if let Some(why) = writes::unavailable() {
+    if let Some(why) = strace::unavailable() {
         eprintln!("skipped, since no call can be made to fail here: {why}");
         return;
     }
@@ -96,7 +97,7 @@ fn a_full_disk_is_a_message_and_no_harm() {
 
 #[test]
 fn a_network_that_is_gone_for_a_while_ends_no_fetch() {
-    if let Some(why) = writes::unavailable() {
+    if let Some(why) = strace::unavailable() {
         eprintln!("skipped, since no call can be made to fail here: {why}");
         return;
     }

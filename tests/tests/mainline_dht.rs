@@ -5,11 +5,13 @@ use std::time::{Duration, Instant};
 
 use cjp2p_tests::content;
 use cjp2p_tests::real::server::Server;
-use cjp2p_tests::real::tool;
+use cjp2p_tests::real::{strace, tool};
 use mainline::Testnet;
 
 /// Nodes of the DHT beside ours.
 const NODES: usize = 50;
+/// Datagrams to the DHT that joining it and one lookup may take.
+const MOST_DATAGRAMS: usize = 150;
 
 #[test]
 fn what_nobody_known_has_is_found_through_the_dht() {
@@ -43,6 +45,21 @@ fn what_nobody_known_has_is_found_through_the_dht() {
             assert!(begun.elapsed() < Duration::from_secs(60), "{said}");
         };
         assert!(found == bytes);
+    }
+    if let Some(why) = strace::unavailable() {
+        eprintln!("not counted: {why}");
+    } else {
+        let trace = path("trace");
+        let mut get = tool("cjp2p-get", "traced-state");
+        get.args(["--quiet", "--dht", "--listen", "127.0.0.1:0", "--timeout", "30s", &server.ids("a")[0]]);
+        let mut traced = strace::strace(&trace);
+        // The node of the DHT sends by `sendto`, and nothing else does.
+        traced.args(["-e", "trace=sendto"]);
+        let output = strace::under(&mut traced, &get).output().expect("strace runs");
+        assert!(output.status.success() && output.stdout == bytes);
+        let sent = fs::read_to_string(trace).expect("a trace").matches("sendto(").count();
+        println!("{sent} datagrams to the DHT");
+        assert!((1..=MOST_DATAGRAMS).contains(&sent), "{sent} datagrams");
     }
     // Who did not ask for the DHT is not told by it.
     let mut get = tool("cjp2p-get", "other-state");

@@ -1,5 +1,6 @@
 //! The destinations of content: what becomes of bytes from when they are verified, or staged, to the end.
 
+mod behind;
 mod excerpt;
 mod known_tree;
 pub(crate) mod partial;

@@ -16,6 +16,7 @@ use cjp2p_wire::transfer::ranges::RangeSet;
 use cjp2p_wire::tree::{GROUP_LEN, LEAF_LEN, RUN_LEVELS, Run, TreeVerifier, Verified};
 use rustix::fs::OFlags;
 
+use super::behind::WriteBehind;
 use super::known_tree::KnownTree;
 use super::publish::{Excerpt, LastStep, SOMETHING_ELSE};
 use super::record::Record;
@@ -41,6 +42,7 @@ pub(crate) struct Partial {
     force: bool,
     // Locked as long as it is open: no other process fetches into it.
     file: Arc<File>,
+    behind: WriteBehind,
     /// Where content is verified by its tree; of what was staged, once all is right.
     tree: Option<KnownTree>,
     /// Of the whole content: proven, or where content is staged, the one tried.
@@ -95,11 +97,13 @@ pub(crate) fn prepare(
         file.set_len(0).map_err(|error| failed(&paths.partial, error))?;
         let _ = fs::remove_file(&paths.record);
     }
+    let file = Arc::new(file);
     let mut partial = Partial {
         id: id.clone(),
         ranges,
         force,
-        file: Arc::new(file),
+        behind: WriteBehind::new(file.clone()),
+        file,
         tree: match id {
             ContentId::Blake3(root) => Some(KnownTree::new(*root)),
             _ => None,
@@ -252,15 +256,23 @@ impl Partial {
         )
     }
 
-    fn put(&mut self, offset: u64, bytes: &[u8]) -> io::Result<Range<u64>> {
-        self.file.write_all_at(bytes, offset)?;
-        let range = offset..offset + bytes.len() as u64;
-        self.done.insert(range.clone());
-        Ok(range)
+    /// Notes all that was written lately.
+    fn note_written(&mut self) -> io::Result<()> {
+        for range in self.behind.take_written() {
+            self.note(range)?;
+        }
+        Ok(())
+    }
+
+    /// Waits until everything is written, and notes it.
+    fn settle(&mut self) -> io::Result<()> {
+        let finished = self.behind.finish();
+        self.note_written().and(finished)
     }
 
     /// Notes that `range` was written.
     fn note(&mut self, range: Range<u64>) -> io::Result<()> {
+        self.done.insert(range.clone());
         // A small content is complete at once, or begun anew; and a name may stand for something else next time.
         let is_name = matches!(self.id, ContentId::Name(_));
         let Some(length) = self.length.filter(|length| *length > PROOF_LEN && !is_name) else {
@@ -302,18 +314,19 @@ impl Partial {
 
 impl Destination for Partial {
     fn write(&mut self, block: Verified<'_>) -> io::Result<()> {
-        let range = self.put(block.offset(), block.bytes())?;
+        self.behind.write(block.offset(), block.bytes())?;
         if let (None, Some(length), Some(tree)) = (self.length, block.proves_length(), &mut self.tree) {
             tree.prove(length);
             self.length = Some(length);
             self.check_target(length)?;
         }
-        self.note(range)
+        self.note_written()
     }
 
     fn stage(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        let range = self.put(offset, bytes)?;
-        self.note(range)
+        // It is hashed from the file at once.
+        self.file.write_all_at(bytes, offset)?;
+        self.note(offset..offset + bytes.len() as u64)
     }
 
     fn restage(&mut self) -> io::Result<()> {
@@ -382,6 +395,7 @@ impl Destination for Partial {
     }
 
     fn save(&mut self) -> io::Result<()> {
+        self.settle()?;
         self.record.flush()
     }
 
@@ -389,7 +403,7 @@ impl Destination for Partial {
         self.complete = true;
         self.length = Some(length);
         // What was written is in the record for the case that the last step fails.
-        let recorded = self.record.flush();
+        let recorded = self.save();
         let last_step = LastStep {
             file: self.file.clone(),
             paths: self.paths.clone(),

@@ -51,6 +51,8 @@ struct Crowd {
     given: RangeSet,
     /// When somebody had to wait.
     had_to_wait: Option<Time>,
+    /// Of the content, once some of it was sent.
+    length: Option<u64>,
 }
 
 impl Crowd {
@@ -59,12 +61,25 @@ impl Crowd {
         let more = now.since(self.began).as_millis() / ONE_MORE_AFTER.as_millis();
         MAX_SERVED.min(SERVED_AT_FIRST.saturating_add(more as usize))
     }
+
+    /// The one that makes room, if any does.
+    fn leaver(&self, now: Time) -> Option<SocketAddr> {
+        let over = |served: &Served| {
+            now.since(served.last) >= LAPSE
+                || now.since(served.since) >= TENURE
+                || self.length.is_some_and(|length| served.given >= length)
+        };
+        let over = self.served.iter().filter(|(_, served)| over(served));
+        over.min_by_key(|(_, served)| served.since).map(|(&source, _)| source)
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Served {
     since: Time,
     last: Time,
+    /// Bytes of the content that were sent. After as many as all of it, it is likely to be done, and says no goodbye.
+    given: u64,
 }
 
 /// See the [module](self).
@@ -126,25 +141,26 @@ impl Crowds {
             return true;
         }
         if crowd.served.len() >= crowd.room(now) {
-            let over = |served: &Served| now.since(served.last) >= LAPSE || now.since(served.since) >= TENURE;
-            let longest = crowd.served.iter().filter(|(_, served)| over(served)).min_by_key(|(_, s)| s.since);
-            let Some((&longest, _)) = longest else {
+            let Some(leaver) = crowd.leaver(now) else {
                 crowd.had_to_wait = Some(now);
                 return false;
             };
-            crowd.served.remove(&longest);
+            crowd.served.remove(&leaver);
         }
-        crowd.served.insert(from, Served { since: now, last: now });
+        crowd.served.insert(from, Served { since: now, last: now, given: 0 });
         true
     }
 }
 
 impl Crowds {
-    /// Notes that this part was sent to one of them.
-    pub(super) fn on_given(&mut self, id: &ContentId, part: Range<u64>) {
-        if let Some(crowd) = self.by_id.get_mut(id) {
-            crowd.given.insert(part);
+    /// Notes that this part was sent to this source, of content that ends at `eof`, where that is known.
+    pub(super) fn on_given(&mut self, id: &ContentId, to: SocketAddr, part: Range<u64>, eof: Option<u64>) {
+        let Some(crowd) = self.by_id.get_mut(id) else { return };
+        crowd.length = eof.or(crowd.length);
+        if let Some(served) = crowd.served.get_mut(&to) {
+            served.given += part.end - part.start;
         }
+        crowd.given.insert(part);
     }
 
     /// Whether more getters exchange this content than can be served.
@@ -202,6 +218,18 @@ mod tests {
         let served = (0..100).filter(|&n| crowds.serves(at(0), &ID, source(n), true)).count();
         assert_eq!(served, MAX_SERVED);
         crowds
+    }
+
+    #[test]
+    fn who_was_sent_as_much_as_all_of_it_makes_room_at_once() {
+        let mut crowds = full();
+        crowds.on_given(&ID, source(3), 0..600, Some(1000));
+        assert!(!crowds.serves(at(0), &ID, source(99), true), "it is not done");
+        crowds.on_given(&ID, source(3), 600..1000, Some(1000));
+        assert!(crowds.serves(at(0), &ID, source(3), true), "nobody else has asked");
+        assert!(crowds.serves(at(0), &ID, source(99), true));
+        assert!(!crowds.serves(at(0), &ID, source(3), true));
+        assert!(!crowds.serves(at(0), &ID, source(98), true), "only that one");
     }
 
     #[test]
@@ -267,11 +295,11 @@ mod tests {
         let length = 1 << 20;
         let last = length - UNIT;
         assert_eq!(crowds.offer(at(1), &ID, length, 0, 9).unwrap(), Parts::whole(length, 0));
-        crowds.on_given(&ID, 100..last);
+        crowds.on_given(&ID, source(0), 100..last, Some(length));
         assert_eq!(crowds.offer(at(1), &ID, length, 0, 9).unwrap().ranges, [0..UNIT, last..length]);
         assert_eq!(crowds.offer(at(6), &ID, length, 0, 9), None, "nobody waits any more");
         assert!(!crowds.serves(at(1), &ID, source(99), true));
-        crowds.on_given(&ID, 0..100);
+        crowds.on_given(&ID, source(0), 0..100, Some(length));
         assert_eq!(crowds.offer(at(1), &ID, length, 0, 9).unwrap(), Parts::whole(length, 0), "all of it was");
     }
 

@@ -15,7 +15,7 @@ use crate::lab::Error;
 use crate::real::tool;
 
 /// A fetch may lose so much of what had arrived: what the manual promises.
-const MAY_BE_LOST: u64 = 1 << 20;
+const MAY_BE_LOST: u64 = 2 << 20;
 /// Content is compared in pieces of this length: nothing shorter is verified.
 const LEAF: usize = 4096;
 /// Files that a server hashes.
@@ -58,17 +58,17 @@ impl Victim {
 pub const VICTIMS: &[Victim] = &[
     Victim {
         name: "get -o, BLAKE3",
-        promise: "1 MiB of what arrived, in KiB",
+        promise: "2 MiB of what arrived, in KiB",
         run: |bench, kills, random| kill_gets(bench, kills, random, 0, &[]),
     },
     Victim {
         name: "get -o, SHA-256",
-        promise: "1 MiB of what arrived, in KiB",
+        promise: "2 MiB of what arrived, in KiB",
         run: |bench, kills, random| kill_gets(bench, kills, random, 1, &[]),
     },
     Victim {
         name: "get -o --force",
-        promise: "1 MiB of what arrived, in KiB",
+        promise: "2 MiB of what arrived, in KiB",
         run: |bench, kills, random| kill_gets(bench, kills, random, 0, &["--force"]),
     },
     Victim {

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use super::Bench;
 use super::jobs::Job;
 use crate::lab::Error;
+use crate::real::strace::{strace, under};
 
 /// The calls that change files or bring them to the disk, and those that opening and locking them takes.
 const CALLS: &[&str] = &[
@@ -63,19 +63,6 @@ impl Tally {
     /// How many runs there were in which a call failed.
     pub fn runs(&self) -> usize {
         self.codes.values().sum()
-    }
-}
-
-/// Why no call can be made to fail here, if that is so.
-pub fn unavailable() -> Option<String> {
-    let tried = Command::new("strace")
-        .args(["-f", "-qq", "-o", "/dev/null", "-e", "inject=fsync:error=EIO", "true"])
-        .stdin(Stdio::null())
-        .output();
-    match tried {
-        Ok(output) if output.status.success() => None,
-        Ok(output) => Some(String::from_utf8_lossy(&output.stderr).trim().into()),
-        Err(error) => Some(format!("strace: {error}")),
     }
 }
 
@@ -172,24 +159,6 @@ fn points(bench: &Bench, job: &Job) -> Result<BTreeSet<Point>, Error> {
     ended.is_proper(job.tool, &[0]).and_then(|()| (job.again)(bench, folder.path(), &ended))?;
     let points = read_points(&fs::read_to_string(trace)?, folder.path());
     if points.is_empty() { Err("the trace shows no calls".into()) } else { Ok(points) }
-}
-
-fn strace(trace: &Path) -> Command {
-    let mut command = Command::new("strace");
-    // With the paths of descriptors, stopping at no other calls.
-    command.args(["-f", "-qq", "-y", "--seccomp-bpf", "-o"]).arg(trace);
-    command
-}
-
-/// Adds the command that strace is to run.
-fn under<'a>(strace: &'a mut Command, command: &Command) -> &'a mut Command {
-    for (name, value) in command.get_envs() {
-        match value {
-            Some(value) => strace.env(name, value),
-            None => strace.env_remove(name),
-        };
-    }
-    strace.stdin(Stdio::null()).arg(command.get_program()).args(command.get_args())
 }
 
 /// The calls in a trace that have to do with files of the folder.

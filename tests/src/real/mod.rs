@@ -2,6 +2,7 @@
 
 pub mod host;
 pub mod server;
+pub mod strace;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

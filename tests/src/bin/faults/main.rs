@@ -15,6 +15,7 @@ use cjp2p_tests::faults::kills::VICTIMS;
 use cjp2p_tests::faults::{Bench, writes};
 use cjp2p_tests::lab::Error;
 use cjp2p_tests::lab::document::Output;
+use cjp2p_tests::real::strace;
 use clap::Parser;
 
 /// Bytes that are fetched where each write fails, and where the disk is full.
@@ -105,7 +106,7 @@ fn kills(cli: &Cli, seed: u64, output: &mut Output) -> Result<bool, Error> {
 }
 
 fn writes(cli: &Cli, seed: u64, output: &mut Output) -> Result<bool, Error> {
-    if let Some(why) = writes::unavailable() {
+    if let Some(why) = strace::unavailable() {
         return Err(format!("no call can be made to fail here: {why}").into());
     }
     let bench = Bench::new(SMALL, None)?;

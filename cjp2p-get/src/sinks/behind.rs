@@ -1,0 +1,201 @@
+//! Writing to a file behind the back of whoever has the bytes: a thread of its own writes while the network goes on.
+//!
+//! Of a fast fetch, writing is a quarter of the work, and the network is served by one thread. Where the writer cannot keep
+//! up, the caller writes itself, so there is no queue that grows and nobody who waits.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread;
+
+/// The first so many bytes are written by the caller: less is not worth a thread.
+const ALONE: u64 = 32 << 20;
+/// Bytes that may wait to be written. A process that is killed loses them.
+const WAITING: usize = 1 << 20;
+
+/// See the [module](self).
+pub(crate) struct WriteBehind {
+    file: Arc<File>,
+    /// Bytes that were to be written until now.
+    given: u64,
+    writer: Writer,
+    /// What is written, until somebody asks.
+    written: Vec<Range<u64>>,
+}
+
+enum Writer {
+    /// It is not worth one yet, or the system has no thread left.
+    None,
+    Running {
+        queue: Sender<Block>,
+        back: Receiver<(Block, io::Result<()>)>,
+        waiting: usize,
+        /// Memory of blocks that are written.
+        spare: Vec<Vec<u8>>,
+    },
+}
+
+struct Block {
+    offset: u64,
+    bytes: Vec<u8>,
+}
+
+impl WriteBehind {
+    pub(crate) fn new(file: Arc<File>) -> WriteBehind {
+        WriteBehind { file, given: 0, writer: Writer::None, written: Vec::new() }
+    }
+
+    /// Writes these bytes, now or soon.
+    ///
+    /// # Errors
+    ///
+    /// They could not be written, or others before them.
+    pub(crate) fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.settle(false)?;
+        self.start_in_time(bytes.len() as u64);
+        if let Writer::Running { queue, waiting, spare, .. } = &mut self.writer
+            && *waiting + bytes.len() <= WAITING
+        {
+            let mut memory = spare.pop().unwrap_or_default();
+            memory.clear();
+            memory.extend_from_slice(bytes);
+            *waiting += bytes.len();
+            return queue.send(Block { offset, bytes: memory }).map_err(|_| ended());
+        }
+        self.file.write_all_at(bytes, offset)?;
+        self.written.push(offset..offset + bytes.len() as u64);
+        Ok(())
+    }
+
+    /// Starts the writer where there is enough to write, and a processor for it.
+    fn start_in_time(&mut self, more: u64) {
+        let before = self.given;
+        self.given += more;
+        if before < ALONE
+            && self.given >= ALONE
+            && thread::available_parallelism().is_ok_and(|count| count.get() > 1)
+        {
+            let (queue, blocks) = mpsc::channel::<Block>();
+            let (sender, back) = mpsc::channel();
+            let file = self.file.clone();
+            let started = thread::Builder::new().spawn(move || {
+                for block in blocks {
+                    let result = file.write_all_at(&block.bytes, block.offset);
+                    if sender.send((block, result)).is_err() {
+                        return;
+                    }
+                }
+            });
+            if started.is_ok() {
+                self.writer = Writer::Running { queue, back, waiting: 0, spare: Vec::new() };
+            }
+        }
+    }
+
+    /// Takes note of what was written meanwhile, or waits until all is.
+    fn settle(&mut self, all: bool) -> io::Result<()> {
+        let Writer::Running { back, waiting, spare, .. } = &mut self.writer else { return Ok(()) };
+        let mut outcome = Ok(());
+        while *waiting > 0 {
+            let next = if all {
+                back.recv().map_err(|_| ended())?
+            } else {
+                match back.try_recv() {
+                    Ok(next) => next,
+                    Err(_) => break,
+                }
+            };
+            let (block, result) = next;
+            *waiting -= block.bytes.len();
+            match result {
+                Ok(()) => self.written.push(block.offset..block.offset + block.bytes.len() as u64),
+                Err(error) => outcome = Err(error),
+            }
+            spare.push(block.bytes);
+        }
+        outcome
+    }
+
+    /// Waits until all that was given is written.
+    ///
+    /// # Errors
+    ///
+    /// Some could not be.
+    pub(crate) fn finish(&mut self) -> io::Result<()> {
+        self.settle(true)
+    }
+
+    /// What was written since this was asked last.
+    pub(crate) fn take_written(&mut self) -> Vec<Range<u64>> {
+        std::mem::take(&mut self.written)
+    }
+}
+
+fn ended() -> io::Error {
+    io::Error::other("the writing thread has ended")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::OpenOptions;
+
+    use cjp2p_wire::transfer::ranges::RangeSet;
+
+    use super::*;
+
+    const BLOCK: usize = 256 << 10;
+
+    /// One that has a writer from the next block on.
+    fn grown_up(file: File) -> WriteBehind {
+        WriteBehind { given: ALONE - 1, ..WriteBehind::new(Arc::new(file)) }
+    }
+
+    #[test]
+    fn all_that_was_given_is_in_the_file_in_the_end_and_is_told_once() {
+        let file = tempfile::tempfile().unwrap();
+        let mut behind = grown_up(file.try_clone().unwrap());
+        let mut told = RangeSet::new();
+        let mut total = 0;
+        for n in 0..64_u64 {
+            let at = n * 37 % 64;
+            behind.write(at * BLOCK as u64, &vec![at as u8; BLOCK]).unwrap();
+            for range in behind.take_written() {
+                let mut found = vec![0; BLOCK];
+                file.read_exact_at(&mut found, range.start).unwrap();
+                assert!(found.iter().all(|byte| u64::from(*byte) == range.start / BLOCK as u64));
+                total += range.end - range.start;
+                told.insert(range);
+            }
+            let unwritten = (n + 1) * BLOCK as u64 - told.total();
+            assert!(unwritten <= WAITING as u64, "{unwritten} bytes wait");
+        }
+        assert!(matches!(behind.writer, Writer::Running { .. }));
+        behind.finish().unwrap();
+        for range in behind.take_written() {
+            total += range.end - range.start;
+            told.insert(range);
+        }
+        assert!(told.contains(0..64 * BLOCK as u64));
+        assert_eq!(total, 64 * BLOCK as u64, "nothing is told twice");
+    }
+
+    #[test]
+    fn what_the_writer_could_not_write_is_an_error_of_a_later_write_or_of_the_end() {
+        let full = || OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let mut alone = WriteBehind::new(Arc::new(full()));
+        assert_eq!(alone.write(0, &[1]).unwrap_err().kind(), io::ErrorKind::StorageFull);
+        let mut behind = grown_up(full());
+        behind.write(0, &[1; 4096]).unwrap();
+        assert_eq!(behind.finish().unwrap_err().kind(), io::ErrorKind::StorageFull);
+        assert_eq!(behind.take_written(), []);
+        let error = (1..1000).find_map(|n| {
+            thread::sleep(std::time::Duration::from_millis(1));
+            behind.write(n * 4096, &[1; 4096]).err()
+        });
+        assert_eq!(error.unwrap().kind(), io::ErrorKind::StorageFull);
+        assert_eq!(behind.take_written(), []);
+    }
+}
