@@ -134,7 +134,7 @@ impl Node {
             let Some(&pause) = inquiry.pauses().get(inquiry.tries) else {
                 let answered = inquiry.answered;
                 self.inquiries.open.remove(&key);
-                if !answered {
+                if !answered && !self.lan.has_greeted(address) {
                     self.events.push_back(Event::Unanswered(address));
                 }
                 continue;
