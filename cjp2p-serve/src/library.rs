@@ -27,7 +27,7 @@ use crate::index::{FileNo, FileState, Ids, Index, ListEnd};
 use crate::keeper::Task;
 use crate::lru::Lru;
 use crate::open::{Identity, Patience};
-use crate::readers::{Answer, Job, JobKey, WINDOW, tree_block};
+use crate::readers::{Answer, Job, JobKey, TREE_BLOCK, WINDOW, tree_block};
 use crate::workers::Workers;
 
 /// Files held open.
@@ -36,10 +36,10 @@ pub(crate) const OPEN_FILES: usize = 64;
 pub(crate) const PIECE: usize = 16 << 10;
 /// Pieces kept in memory.
 pub(crate) const PIECES: usize = 128;
-/// Blocks of trees kept in memory, [`TREE_BLOCK`](crate::readers::TREE_BLOCK) bytes each at the most.
+/// Blocks of trees kept in memory, [`TREE_BLOCK`] bytes each at the most.
 pub(crate) const TREE_BLOCKS: usize = 256;
-/// Blocks of a tree given in one answer.
-const TREE_BLOCKS_AT_ONCE: usize = 4;
+/// Bytes of a tree given at once: a multiple of what getters ask for in one block.
+const TREE_AT_ONCE: u64 = 4 * TREE_BLOCK;
 /// Jobs that the readers may have to do at a time.
 const JOBS: usize = 256;
 /// How soon to look again for a tree that was lost. Its file is being hashed meanwhile.
@@ -286,12 +286,12 @@ impl SharedLibrary {
     ) -> Result<u64, Refusal> {
         let geometry = Geometry::new(identity.size).map_err(|_| Refusal::Gone)?;
         let size = geometry.tree_length();
-        let end = offset.saturating_add(length as u64).min(size);
+        let end = offset.saturating_add((length as u64).min(TREE_AT_ONCE)).min(size);
         if offset >= end {
             return Ok(size);
         }
-        let next = |at: &Range<u64>| Some(tree_block(&geometry, at.end)).filter(|next| next.start < end);
-        let blocks = iter::successors(Some(tree_block(&geometry, offset)), next).take(TREE_BLOCKS_AT_ONCE);
+        let next = |at: &Range<u64>| (at.end < end).then(|| tree_block(&geometry, at.end));
+        let blocks = iter::successors(Some(tree_block(&geometry, offset)), next);
         let blocks: Vec<Range<u64>> = blocks.collect();
         let lost = self.lost_trees.get(&no).is_some_and(|at| at.elapsed() < TREE_RETRY);
         let mut missing = false;
