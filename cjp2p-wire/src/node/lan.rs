@@ -442,7 +442,7 @@ mod tests {
         for _ in 0..100 {
             node.handle_group_datagram(now, at("10.78.0.2:24254"), call, &mut Shares(NAME));
             sent.extend(drain(&mut node).0);
-            now = now + Duration::from_secs(1);
+            now += Duration::from_secs(1);
             node.handle_timeout(now, &mut Shares(NAME));
             let (more, told, _) = drain(&mut node);
             sent.extend(more);
