@@ -53,14 +53,16 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
     };
     // Before it is confined: how names are looked up is the system's affair, and may need whatever it likes.
     let named = cli.peers.resolve();
-    let dht = cli.dht.entry(cli.listen.listen.unwrap_or(ANYWHERE));
-    cli.sandbox.confine(needs(&places, state.as_ref())?);
+    let listen = cli.listen.listen.unwrap_or(ANYWHERE);
+    let dht = cli.dht.entry(listen);
+    let has_lan = cli.lan.is_on(listen);
+    cli.sandbox.confine(needs(&places, state.as_ref())?.see_interfaces(has_lan));
     // From here on signals are read, not suffered; before the first thread, for threads inherit that.
     let signals = take_over_signals().map_err(|error| ToolError::failure(format!("signals: {error}")))?;
     let port = cli.listen.open(ANYWHERE, TOOL, state.as_ref())?;
     let event_loop = EventLoop::new(port, Some(signals))
         .map_err(|error| ToolError::failure(format!("event loop: {error}")))?;
-    let peers = Peers::new(state.as_ref().map(PeerFile::new), named);
+    let peers = Peers::new(state.as_ref().map(PeerFile::new), named, has_lan);
     let dht = dht
         .map(|entry| Mainline::start(entry, event_loop.waker()))
         .transpose()

@@ -94,8 +94,12 @@ pub(crate) fn ask(
         let message = "nobody to ask: the table is empty, and no peer that was named has an address";
         return Err(ToolError::new(Exit::NoSource, message));
     }
-    network.sandbox.confine(Sandbox::new().write(file.state().path()));
-    let mut network = Network::start(network, file.state(), dht.map(|entry| (entry, meeting_key())))?;
+    network.sandbox.confine(Sandbox::new().write(file.state().path()).see_interfaces(round.asks_lan()));
+    let dht = dht.map(|entry| (entry, meeting_key()));
+    let mut network = Network::start(network, file.state(), dht)?;
+    if round.asks_lan() {
+        network.ask_lan()?;
+    }
     let end = limit.map_or(Time::NEVER, |limit| network.event_loop.now() + limit);
     let outcome = network.run(&mut round, question, end, &mut each);
     let recorded = file.record(&network.event_loop, &network.node, Time::ZERO, &network.silent, |address| {
@@ -162,6 +166,17 @@ impl Network {
         Ok(Network { dht, event_loop, node, answered: 0, silent: Vec::new() })
     }
 
+    /// Asks everybody on the local network who is there.
+    fn ask_lan(&mut self) -> Result<(), ToolError> {
+        // Nothing comes of it before the loop runs.
+        let (mut events, hears) = (Vec::new(), false);
+        let joined = self.event_loop.join_lan(&mut self.node, hears, &mut events);
+        joined.map_err(|error| ToolError::failure(format!("local network: {error}")))?;
+        self.node.look_for_neighbours(self.event_loop.now());
+        self.event_loop.drain(&mut self.node, &mut events);
+        Ok(())
+    }
+
     /// Has those asked too that were found otherwise than by asking peers.
     fn take_found(&self, round: &mut Round) {
         for found in self.dht.iter().flat_map(Mainline::found) {
@@ -190,10 +205,8 @@ impl Network {
                 }
             };
             let may_find_more = self.dht.is_some() && self.event_loop.now() < Time::ZERO + DHT_PATIENCE;
-            let is_over = next_at == Time::NEVER
-                && self.node.open_questions() == 0
-                && events.is_empty()
-                && !may_find_more;
+            let waits = self.node.open_questions() > 0 || self.node.looks_for_neighbours();
+            let is_over = next_at == Time::NEVER && !waits && events.is_empty() && !may_find_more;
             if is_over || self.event_loop.now() >= end {
                 return Ok(None);
             }
@@ -221,7 +234,8 @@ impl Network {
                         self.silent.push(address);
                         each(round, address, Reply::Silence)?;
                     }
-                    Event::Fetch(..) | Event::PathOpened(_) => {}
+                    Event::Neighbour(address) => round.add_friend(address, Origin::Lan),
+                    Event::Fetch(..) | Event::PathOpened(_) | Event::AskLan(_) => {}
                 }
             }
         }

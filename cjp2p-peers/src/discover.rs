@@ -8,7 +8,7 @@ use std::time::Duration;
 use cjp2p_wire::io::peer_file::{PeerFile, milliseconds};
 use cjp2p_wire::node::{Answer, Question};
 use cjp2p_wire::peers::peer::{Origin, Peer};
-use cjp2p_wire::tool::args::DhtArgs;
+use cjp2p_wire::tool::args::{DhtArgs, LanArgs};
 use cjp2p_wire::tool::{Exit, ToolError};
 use serde::Serialize;
 
@@ -28,12 +28,15 @@ struct Line {
 pub(crate) fn run(
     file: &PeerFile,
     network: &NetworkArgs,
-    dht: &DhtArgs,
+    (dht, lan): (&DhtArgs, &LanArgs),
     limit: Option<Duration>,
     json: bool,
 ) -> Result<Exit, ToolError> {
     let table = load(file);
-    let round = start_round(file, network);
+    let mut round = start_round(file, network);
+    if network.only.is_empty() && lan.is_on(network.listen.listen.unwrap_or(ANYWHERE)) {
+        round.add_lan();
+    }
     let mut heard = BTreeSet::new();
     let dht = dht.entry(network.listen.listen.unwrap_or(ANYWHERE));
     ask(file, network, round, (Question::Peers, limit), dht, |round, address, reply| {

@@ -16,8 +16,8 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
         Some(Command::Remove { peers }) => remove::run(&file, &peers)?,
         Some(Command::Set { input }) => set::run(&file, &input)?,
         Some(Command::Ping { network }) => return ping::run(&file, &network, cli.lines),
-        Some(Command::Discover { limit, dht, network }) => {
-            return discover::run(&file, &network, &dht, limit, cli.lines);
+        Some(Command::Discover { limit, lan, dht, network }) => {
+            return discover::run(&file, &network, (&dht, &lan), limit, cli.lines);
         }
         Some(Command::Find { id, limit, dht, network }) => {
             return find::run(&file, &id, &network, &dht, limit);

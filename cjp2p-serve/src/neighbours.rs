@@ -111,7 +111,7 @@ impl Neighbours {
                     self.have_news(now);
                 }
             }
-            Event::Fetch(..) | Event::PathOpened(_) => {}
+            Event::Fetch(..) | Event::PathOpened(_) | Event::AskLan(_) | Event::Neighbour(_) => {}
         }
     }
 

@@ -85,7 +85,30 @@ impl Node {
         if proof != Proof::None || known {
             self.answer_proved(now, from, messages, blobs);
         } else if self.strangers.may_be_answered(now, from, &self.config.secret) {
-            self.answer_stranger(now, from, messages, said, blobs);
+            // It wanted its cookie beside whatever we say to it. Without it a challenge that we answer seems to be answered by another
+            // node, which has taken our place. Whoever does not challenge us may itself be another, and not know the message.
+            let challenges = said.wants_returned && messages.iter().any(is_challenge);
+            let wanted =
+                self.contacts.get(from).filter(|_| challenges).and_then(|known| known.cookie.clone());
+            self.answer_stranger(now, from, messages, said, wanted.as_deref(), blobs);
+        }
+    }
+
+    /// Answers a datagram that was sent to everybody on the link: as that of a stranger, whoever sent it.
+    pub(super) fn answer_on_lan(
+        &mut self,
+        now: Time,
+        from: SocketAddr,
+        messages: &[Message<'_>],
+        said: Said,
+        blobs: &mut dyn Blobs,
+    ) {
+        if (said.asks || said.wants_returned)
+            && self.strangers.may_be_answered(now, from, &self.config.secret)
+        {
+            // It could not return to everybody what each of them wants returned, nor tell everybody what it wants itself.
+            let wanted = self.contacts.get(from).and_then(|contact| contact.cookie.clone());
+            self.answer_stranger(now, from, messages, said, wanted.as_deref(), blobs);
         }
     }
 
@@ -106,6 +129,9 @@ impl Node {
                 None => (&*text, None),
             };
             if self.mint.check(now, from, cookie) == Proof::None {
+                if self.is_from_lan_question(now, cookie) {
+                    self.take_lan_answer(from);
+                }
                 continue;
             }
             self.contacts.on_returned(now, from, beside);
@@ -209,6 +235,7 @@ impl Node {
         from: SocketAddr,
         messages: &[Message<'_>],
         said: Said,
+        wanted_back: Option<&str>,
         blobs: &mut dyn Blobs,
     ) {
         let budget = (said.length * AMPLIFICATION).min(ORDINARY_DATAGRAM);
@@ -218,12 +245,7 @@ impl Node {
             _ => None,
         });
         let always = said.speaks_of_cookies();
-        // It wanted its cookie beside whatever we say to it. Without it a challenge that we answer seems to be answered by another
-        // node, which has taken our place. Whoever does not challenge us may itself be another, and not know the message.
-        let challenges = said.wants_returned && messages.iter().any(is_challenge);
-        let known = self.contacts.get(from).filter(|_| challenges);
-        let known = known.and_then(|contact| contact.cookie.as_deref());
-        if let Some(cookie) = theirs.or(known) {
+        if let Some(cookie) = theirs.or(wanted_back) {
             reply.add(|e| e.value("AlwaysReturned", cookie));
         }
         let requests = messages.iter().filter_map(|message| match message {

@@ -13,7 +13,9 @@ mod asked_path;
 mod contact;
 mod crowd;
 mod inquiry;
+mod lan;
 mod parts;
+mod proof;
 mod said;
 mod schedule;
 mod schema;
@@ -122,6 +124,10 @@ pub enum Event {
     Unanswered(SocketAddr),
     /// This address will be asked for content: tell the route's MTU with [`Node::set_path_mtu`], if known.
     PathOpened(SocketAddr),
+    /// Send this datagram to everybody on the link, on every link; see [`Node::attach`].
+    AskLan(Vec<u8>),
+    /// Somebody on the link answered such a question.
+    Neighbour(SocketAddr),
 }
 
 /// Counters since the start.
@@ -170,6 +176,7 @@ pub struct Node {
     search: search::Search,
     whereabouts: whereabouts::Whereabouts,
     inquiries: inquiry::Inquiries,
+    lan: lan::Lan,
     outputs: VecDeque<Transmit>,
     /// Memory for answers: to get it from the system each time costs as much as to fill it.
     spare: Vec<Vec<u8>>,
@@ -237,6 +244,7 @@ impl Node {
             search: search::Search::default(),
             whereabouts: whereabouts::Whereabouts::default(),
             inquiries: inquiry::Inquiries::default(),
+            lan: lan::Lan::default(),
             outputs: VecDeque::new(),
             spare: Vec::new(),
             events: VecDeque::new(),
@@ -404,6 +412,7 @@ impl Node {
         self.send_inquiries(now);
         self.follow_suggestions(now);
         self.ask_known(now);
+        self.ask_on_lan(now);
         self.serve_turns(now, blobs);
         for address in due {
             self.look_at(now, address, blobs);
@@ -454,6 +463,7 @@ impl Node {
     fn next_timeout(&self) -> Time {
         let now = self.now;
         let mut at = self.inquiries.next_at().min(self.suggestions.next_at()).min(self.search.next_at());
+        at = at.min(self.lan.next_at());
         if !self.turns.is_empty() && !self.holds_answers {
             at = at.min(self.turns.ready_at().max(now));
         }

@@ -30,6 +30,8 @@ pub enum Origin {
     Bootstrap,
     /// It sent us a message of its own accord.
     Incoming,
+    /// It is on our link, and answered a question to everybody there.
+    Lan,
     /// Somebody in the Mainline DHT named it.
     Dht,
     /// The record of an interrupted download.
@@ -54,6 +56,7 @@ impl fmt::Display for Origin {
             Origin::CommandLine => f.write_str("command line"),
             Origin::Bootstrap => f.write_str("bootstrap"),
             Origin::Incoming => f.write_str("incoming"),
+            Origin::Lan => f.write_str("lan"),
             Origin::Dht => f.write_str("dht"),
             Origin::Record => f.write_str("resume record"),
             Origin::Referral(by) => write!(f, "referral {by}"),
@@ -69,6 +72,7 @@ impl From<String> for Origin {
             "command line" => Origin::CommandLine,
             "bootstrap" => Origin::Bootstrap,
             "incoming" => Origin::Incoming,
+            "lan" => Origin::Lan,
             "dht" => Origin::Dht,
             "resume record" => Origin::Record,
             _ => match text.strip_prefix("referral ").map(address::parse) {
