@@ -98,7 +98,9 @@ pub(crate) fn ask(
     let dht = dht.map(|entry| (entry, meeting_key()));
     let mut network = Network::start(network, file.state(), dht)?;
     if round.asks_lan() {
-        network.ask_lan()?;
+        network.join_lan()?;
+        network.node.look_for_neighbours(network.event_loop.now());
+        network.event_loop.drain(&mut network.node, &mut Vec::new());
     }
     let end = limit.map_or(Time::NEVER, |limit| network.event_loop.now() + limit);
     let outcome = network.run(&mut round, question, end, &mut each);
@@ -166,15 +168,12 @@ impl Network {
         Ok(Network { dht, event_loop, node, answered: 0, silent: Vec::new() })
     }
 
-    /// Asks everybody on the local network who is there.
-    fn ask_lan(&mut self) -> Result<(), ToolError> {
+    /// Gets ready to ask everybody on the local network.
+    pub(crate) fn join_lan(&mut self) -> Result<(), ToolError> {
         // Nothing comes of it before the loop runs.
         let (mut events, hears) = (Vec::new(), false);
         let joined = self.event_loop.join_lan(&mut self.node, hears, &mut events);
-        joined.map_err(|error| ToolError::failure(format!("local network: {error}")))?;
-        self.node.look_for_neighbours(self.event_loop.now());
-        self.event_loop.drain(&mut self.node, &mut events);
-        Ok(())
+        joined.map_err(|error| ToolError::failure(format!("local network: {error}")))
     }
 
     /// Has those asked too that were found otherwise than by asking peers.

@@ -109,6 +109,8 @@ pub(crate) enum Command {
     },
     /// Ask peers who has some content, and those that they name, without fetching it
     ///
+    /// Everybody on the local network is asked too, where no ADDR is given.
+    ///
     /// Prints a JSON object for each peer that says it has the content, as soon as it does. What it says is not verified:
     /// only fetching shows that. Ends when everybody has been asked who is known or was named.
     Find {
@@ -119,6 +121,9 @@ pub(crate) enum Command {
         /// End after this time at the latest
         #[arg(long = "for", value_name = "DURATION", value_parser = duration::parse, default_value = "30s")]
         limit: Duration,
+
+        #[command(flatten)]
+        lan: LanArgs,
 
         #[command(flatten)]
         dht: DhtArgs,

@@ -12,7 +12,7 @@ use cjp2p_wire::io::signals::end_by;
 use cjp2p_wire::node::{Acquaintance, Event};
 use cjp2p_wire::peers::peer::Origin;
 use cjp2p_wire::time::Time;
-use cjp2p_wire::tool::args::{DhtArgs, resolve_all};
+use cjp2p_wire::tool::args::{DhtArgs, LanArgs, resolve_all};
 use cjp2p_wire::tool::{Exit, ToolError};
 use cjp2p_wire::transfer::blobs::JobId;
 use nix::sys::signal::Signal;
@@ -25,6 +25,8 @@ use crate::cli::NetworkArgs;
 const FROM_TABLE: usize = 256;
 /// Who has not answered after this time will not.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// How long those on the local network have to answer: they are asked twice.
+const LAN_PATIENCE: Duration = Duration::from_secs(2);
 /// How often it is looked who has answered.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
@@ -35,7 +37,7 @@ struct Line<'a> {
     /// In bytes, as the peer says; `null` where it does not.
     length: Option<u64>,
     round_trip_ms: Option<f64>,
-    /// How it was found: `command line`, `bootstrap`, `table`, `dht`, or `referral` and the address of who named it.
+    /// How it was found: `command line`, `bootstrap`, `table`, `lan`, `dht`, or `referral` and the address of who named it.
     found: String,
 }
 
@@ -54,13 +56,15 @@ struct Search {
     wire_id: String,
     asked: BTreeMap<SocketAddr, (Asked, Time)>,
     printed: BTreeSet<SocketAddr>,
+    /// Everybody on the local network is asked too.
+    asks_lan: bool,
 }
 
 pub(crate) fn run(
     file: &PeerFile,
     id: &str,
     network: &NetworkArgs,
-    dht: &DhtArgs,
+    (dht, lan): (&DhtArgs, &LanArgs),
     limit: Duration,
 ) -> Result<Exit, ToolError> {
     let id = parse(id)?;
@@ -73,12 +77,14 @@ pub(crate) fn run(
         }
     };
     let table = if network.only.is_empty() { of_table(file) } else { Vec::new() };
-    let dht = dht.entry(network.listen.listen.unwrap_or(ANYWHERE)).zip(key(&id));
-    if named.is_empty() && table.is_empty() && dht.is_none() {
+    let listen = network.listen.listen.unwrap_or(ANYWHERE);
+    let dht = dht.entry(listen).zip(key(&id));
+    let asks_lan = network.only.is_empty() && lan.is_on(listen);
+    if named.is_empty() && table.is_empty() && dht.is_none() && !asks_lan {
         let message = "nobody to ask: the table is empty, and no peer that was named has an address";
         return Err(ToolError::new(Exit::NoSource, message));
     }
-    network.sandbox.confine(Sandbox::new().write(file.state().path()));
+    network.sandbox.confine(Sandbox::new().write(file.state().path()).see_interfaces(asks_lan));
     let mut network = Network::start(network, file.state(), dht)?;
     let job = network.node.start_search(network.event_loop.now(), id.clone());
     network.event_loop.drain(&mut network.node, &mut Vec::new());
@@ -87,7 +93,12 @@ pub(crate) fn run(
         return Ok(Exit::Done);
     }
     let (asked, printed) = (BTreeMap::new(), BTreeSet::new());
-    let mut search = Search { network, job, wire_id: id.to_string(), asked, printed };
+    let mut search = Search { network, job, wire_id: id.to_string(), asked, printed, asks_lan };
+    if asks_lan {
+        search.network.join_lan()?;
+        search.network.node.look_on_lan(search.network.event_loop.now(), job, Duration::ZERO);
+        search.network.event_loop.drain(&mut search.network.node, &mut Vec::new());
+    }
     for (address, origin) in named {
         search.ask(address, Asked::Now(origin), false);
     }
@@ -154,7 +165,9 @@ impl Search {
             self.print_new()?;
             let now = self.network.event_loop.now();
             let dht_may = self.network.dht.is_some() && now.since(start) < DHT_PATIENCE;
-            if now.since(start) >= limit || !(dht_may || self.network.node.is_searching(self.job)) {
+            let lan_may = self.asks_lan && now.since(start) < LAN_PATIENCE;
+            let may = dht_may || lan_may || self.network.node.is_searching(self.job);
+            if now.since(start) >= limit || !may {
                 return Ok(None);
             }
             let Network { event_loop, node, .. } = &mut self.network;
@@ -165,8 +178,12 @@ impl Search {
                 self.print_new()?;
                 return Ok(wake.signal);
             }
-            // What it found is looked at, not told.
-            events.clear();
+            // What else it found is looked at, not told.
+            for event in std::mem::take(&mut events) {
+                if let Event::Neighbour(address) = event {
+                    self.ask(address, Asked::Now(Origin::Lan), false);
+                }
+            }
             let found: Vec<SocketAddr> =
                 self.network.dht.iter().flat_map(Mainline::found).map(|f| f.address).collect();
             for address in found {

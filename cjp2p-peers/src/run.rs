@@ -19,8 +19,8 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
         Some(Command::Discover { limit, lan, dht, network }) => {
             return discover::run(&file, &network, (&dht, &lan), limit, cli.lines);
         }
-        Some(Command::Find { id, limit, dht, network }) => {
-            return find::run(&file, &id, &network, &dht, limit);
+        Some(Command::Find { id, limit, lan, dht, network }) => {
+            return find::run(&file, &id, &network, (&dht, &lan), limit);
         }
         Some(Command::Content { network }) => return content::run(&file, &network, cli.lines),
     }
