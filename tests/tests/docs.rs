@@ -119,8 +119,9 @@ fn every_file_that_the_map_names_exists() {
 fn every_module_of_the_library_is_on_the_map() {
     let named: BTreeSet<String> = paths_in_the_map().into_iter().collect();
     let modules = files(".rs").into_iter().filter(|path| path.starts_with("cjp2p-wire/src/"));
-    let missing: Vec<_> =
-        modules.filter(|path| !path.ends_with("/tests.rs") && !named.contains(path)).collect();
+    let missing: Vec<_> = modules
+        .filter(|path| !path.ends_with("/tests.rs") && !path.contains("/tests/") && !named.contains(path))
+        .collect();
     assert!(missing.is_empty(), "docs/architecture.md leaves out {missing:?}");
 }
 
