@@ -15,9 +15,10 @@ step 'Build'
 cargo build --release -p cjp2p-hash -p cjp2p-serve -p cjp2p-get
 PATH="${CARGO_TARGET_DIR:-$PWD/target}/release:$PATH"
 
-# Stay on this machine: know no public nodes, and keep the state apart from that of everyday use.
+# Stay on this machine: know no public nodes, ask nobody on the local network, and keep the state apart from that of everyday use.
 tmp=$(mktemp -d)
 export CJP2P_BOOTSTRAP=
+export CJP2P_NO_LAN=1
 server=
 end_server() {
     [ -z "$server" ] || { kill "$server" && wait "$server"; } 2> "$tmp/ended" || true

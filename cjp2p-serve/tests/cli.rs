@@ -41,6 +41,7 @@ impl Bench {
         let mut command = Command::new(env!("CARGO_BIN_EXE_cjp2p-serve"));
         command
             .env("CJP2P_BOOTSTRAP", "")
+            .env("CJP2P_NO_LAN", "1")
             .env("CJP2P_STATE_DIR", self.base.path().join("state"))
             .env_remove("RUST_LOG")
             .current_dir(self.base.path())

@@ -155,6 +155,7 @@ impl Bench {
             .current_dir(self.folder.path())
             .env("CJP2P_STATE_DIR", self.path("state"))
             .env("CJP2P_BOOTSTRAP", "")
+            .env("CJP2P_NO_LAN", "1")
             .env_remove("RUST_LOG")
             .stdin(Stdio::null());
     }

@@ -18,6 +18,7 @@ impl Bench {
         let mut command = Command::new(env!("CARGO_BIN_EXE_cjp2p-peers"));
         command
             .env("CJP2P_BOOTSTRAP", "")
+            .env("CJP2P_NO_LAN", "1")
             .env("CJP2P_STATE_DIR", self.state.path())
             .env_remove("RUST_LOG")
             .args(args);

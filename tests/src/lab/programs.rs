@@ -64,7 +64,12 @@ impl Programs {
     /// Where the path of this program is not known.
     pub fn command(&self, name: &str, state: &Path) -> Result<Command, Error> {
         let mut command = namespace::command(&self.path(name))?;
-        command.env("CJP2P_BOOTSTRAP", "").env_remove("RUST_LOG").arg("--state").arg(state);
+        command
+            .env("CJP2P_BOOTSTRAP", "")
+            .env("CJP2P_NO_LAN", "1")
+            .env_remove("RUST_LOG")
+            .arg("--state")
+            .arg(state);
         Ok(command)
     }
 }

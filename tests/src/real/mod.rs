@@ -42,6 +42,7 @@ pub fn tool(name: &str, state: &Path) -> Command {
     let mut command = Command::new(binaries().join(name));
     command
         .env("CJP2P_BOOTSTRAP", "")
+        .env("CJP2P_NO_LAN", "1")
         .env("CJP2P_STATE_DIR", state)
         .env_remove("RUST_LOG")
         .stdin(std::process::Stdio::null());

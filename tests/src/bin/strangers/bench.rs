@@ -72,6 +72,7 @@ fn command(programs: &Programs, folder: &Path, name: &str) -> Command {
     let mut command = Command::new(programs.path(name));
     command
         .env("CJP2P_BOOTSTRAP", "")
+        .env("CJP2P_NO_LAN", "1")
         .env("CJP2P_STATE_DIR", folder.join("state"))
         .env_remove("RUST_LOG")
         .stdin(Stdio::null());
