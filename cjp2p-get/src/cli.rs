@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use cjp2p_wire::tool::args::{
-    DhtArgs, ListenArgs, LockMode, LogArgs, PeerArgs, ProgressArgs, SandboxArgs, StateArgs,
+    DhtArgs, LanArgs, ListenArgs, LockMode, LogArgs, PeerArgs, ProgressArgs, SandboxArgs, StateArgs,
 };
 use cjp2p_wire::tool::duration;
 use clap::Parser;
@@ -91,6 +91,9 @@ pub(crate) struct Cli {
 
     #[command(flatten)]
     pub(crate) peers: PeerArgs,
+
+    #[command(flatten)]
+    pub(crate) lan: LanArgs,
 
     #[command(flatten)]
     pub(crate) dht: DhtArgs,

@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::io::event_loop::{EventLoop, Waker};
 use cjp2p_wire::io::random;
 use cjp2p_wire::node::{Config, Event, Node};
+use cjp2p_wire::peers::peer::Origin;
 use cjp2p_wire::time::Time;
 use cjp2p_wire::tool::args::LockMode;
 use cjp2p_wire::tool::progress::Progress;
@@ -81,11 +83,11 @@ impl Getter {
         outlet: Option<Outlet>,
         ids: Ids,
         (peers, search): (Peers, Search),
-        event_loop: EventLoop,
+        mut event_loop: EventLoop,
     ) -> Result<Getter, ToolError> {
         let failed =
             |what: &'static str| move |error: io::Error| ToolError::failure(format!("{what}: {error}"));
-        let node = Node::new(Config {
+        let mut node = Node::new(Config {
             secret: random::secret().map_err(failed("random numbers"))?,
             seed: random::seed().map_err(failed("random numbers"))?,
             upload_rate: None,
@@ -94,11 +96,16 @@ impl Getter {
             lists: false,
             receive_buffer: event_loop.port().receive_buffer(),
         });
+        let mut events = Vec::new();
+        if peers.lan_delay().is_some() {
+            let joined = event_loop.join_lan(&mut node, !cli.no_share, &mut events);
+            joined.map_err(failed("local network"))?;
+        }
         let waker = event_loop.waker();
         Ok(Getter {
             search,
             node,
-            events: Vec::new(),
+            events,
             store: Store::default(),
             ids,
             ids_ended: false,
@@ -249,6 +256,18 @@ impl Getter {
             self.node.add_source(self.event_loop.now(), fetch, address, suggested);
             self.event_loop.drain(&mut self.node, &mut self.events);
         }
+        if let Some(delay) = self.peers.lan_delay() {
+            self.node.look_on_lan(self.event_loop.now(), fetch, delay);
+            self.event_loop.drain(&mut self.node, &mut self.events);
+        }
+    }
+
+    /// Asks somebody who was found just now.
+    fn add_found(&mut self, fetch: JobId, address: SocketAddr, origin: Origin, suggested: bool) {
+        let now = self.event_loop.now();
+        self.peers.add_found(address, origin, suggested, now);
+        self.node.add_source(now, fetch, address, suggested);
+        self.event_loop.drain(&mut self.node, &mut self.events);
     }
 
     /// Another thread has something to tell.
@@ -259,9 +278,7 @@ impl Getter {
         let fetches: Vec<(u64, JobId)> =
             self.jobs.iter().filter_map(|(&number, job)| Some((number, job.fetch()?))).collect();
         for (fetch, address) in self.search.found() {
-            self.peers.add_found(address, self.event_loop.now());
-            self.node.add_source(self.event_loop.now(), fetch, address, true);
-            self.event_loop.drain(&mut self.node, &mut self.events);
+            self.add_found(fetch, address, Origin::Dht, true);
         }
         for (number, fetch) in fetches {
             if let Some(error) = self.store.problem(fetch) {
@@ -350,9 +367,18 @@ impl Getter {
     fn take_events(&mut self) -> Result<(), ToolError> {
         while !self.events.is_empty() {
             for event in std::mem::take(&mut self.events) {
-                let Event::Fetch(fetch, event) = event else { continue };
-                if let Some(&number) = self.by_fetch.get(&fetch) {
-                    self.on_fetch_event(number, fetch, event)?;
+                match event {
+                    Event::Fetch(fetch, event) => {
+                        if let Some(&number) = self.by_fetch.get(&fetch) {
+                            self.on_fetch_event(number, fetch, event)?;
+                        }
+                    }
+                    Event::Neighbour(address) => {
+                        for fetch in self.by_fetch.keys().copied().collect::<Vec<_>>() {
+                            self.add_found(fetch, address, Origin::Lan, false);
+                        }
+                    }
+                    _ => {}
                 }
             }
         }

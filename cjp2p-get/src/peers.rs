@@ -17,6 +17,9 @@ const SAVE_EVERY: Duration = Duration::from_secs(60);
 /// Who has not answered after this time will not.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Peers that the user named have so much time to send something before everybody on the local network is asked.
+const HEAD_START: Duration = Duration::from_millis(500);
+
 /// A peer to ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Peer {
@@ -31,13 +34,15 @@ pub(crate) struct Peers {
     /// `None` where there is no state folder.
     file: Option<PeerFile>,
     known: BTreeMap<SocketAddr, Peer>,
+    /// Everybody on the local network is asked too.
+    has_lan: bool,
     saved_at: Time,
 }
 
 impl Peers {
     /// Those that were named, and those of the table.
-    pub(crate) fn new(file: Option<PeerFile>, named: Vec<(SocketAddr, Origin)>) -> Peers {
-        let mut peers = Peers { file, known: BTreeMap::new(), saved_at: Time::ZERO };
+    pub(crate) fn new(file: Option<PeerFile>, named: Vec<(SocketAddr, Origin)>, has_lan: bool) -> Peers {
+        let mut peers = Peers { file, known: BTreeMap::new(), has_lan, saved_at: Time::ZERO };
         peers.read_table();
         for (address, origin) in named {
             peers.known.insert(address, Peer { origin, suggested: false, since: Time::ZERO });
@@ -65,15 +70,21 @@ impl Peers {
         self.known.iter().map(|(&address, peer)| (address, peer))
     }
 
-    /// Whether there is nobody.
+    /// Whether nobody is known, and nobody may be found on the local network.
     pub(crate) fn is_nobody(&self) -> bool {
-        self.known.is_empty()
+        self.known.is_empty() && !self.has_lan
     }
 
-    /// Takes in a peer that somebody in the DHT named.
-    pub(crate) fn add_found(&mut self, address: SocketAddr, now: Time) {
-        let peer = Peer { origin: Origin::Dht, suggested: true, since: now };
+    /// Takes in a peer that was found so. `suggested`: only strangers vouch for it.
+    pub(crate) fn add_found(&mut self, address: SocketAddr, origin: Origin, suggested: bool, now: Time) {
+        let peer = Peer { origin, suggested, since: now };
         self.known.entry(address).or_insert(peer);
+    }
+
+    /// After which time everybody on the local network is asked for what nobody has sent until then.
+    pub(crate) fn lan_delay(&self) -> Option<Duration> {
+        let named = self.known.values().any(|peer| peer.origin == Origin::CommandLine);
+        self.has_lan.then_some(if named { HEAD_START } else { Duration::ZERO })
     }
 
     /// Writes whom we met into the table, from time to time.

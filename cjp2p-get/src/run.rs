@@ -53,13 +53,14 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
     let named = cli.peers.resolve();
     let listen = cli.listen.listen.unwrap_or(Listen::Everywhere { port: 0 });
     let dht = cli.dht.entry(listen);
-    cli.sandbox.confine(needs(&places, state.as_ref())?);
+    let has_lan = cli.lan.is_on(listen);
+    cli.sandbox.confine(needs(&places, state.as_ref())?.see_interfaces(has_lan));
     // From here on signals are read, not suffered; before the first thread, for threads inherit that.
     let signals = take_over_signals().map_err(|error| ToolError::failure(format!("signals: {error}")))?;
     let port = bind(listen)?;
     let event_loop = EventLoop::new(port, Some(signals))
         .map_err(|error| ToolError::failure(format!("event loop: {error}")))?;
-    let peers = Peers::new(state.as_ref().map(PeerFile::new), named);
+    let peers = Peers::new(state.as_ref().map(PeerFile::new), named, has_lan);
     let dht = dht
         .map(|entry| Mainline::start(entry, event_loop.waker()))
         .transpose()

@@ -63,6 +63,11 @@ pub(crate) fn start_round(file: &PeerFile, network: &NetworkArgs) -> Round {
     round
 }
 
+/// Where this tool listens.
+pub(crate) fn listen(network: &NetworkArgs) -> Listen {
+    network.listen.listen.unwrap_or(Listen::Everywhere { port: 0 })
+}
+
 /// The table, with a warning where something is amiss.
 pub(crate) fn load(file: &PeerFile) -> PeerTable {
     let (table, warning) = file.load();
@@ -89,8 +94,8 @@ pub(crate) fn ask(
         return Err(ToolError::new(Exit::NoSource, message));
     }
     let folder = file.path().parent().unwrap_or(Path::new("."));
-    network.sandbox.confine(Sandbox::new().write(folder));
-    let mut network = Network::start(network)?;
+    network.sandbox.confine(Sandbox::new().write(folder).see_interfaces(round.asks_lan()));
+    let mut network = Network::start(network, round.asks_lan())?;
     let end = limit.map_or(Time::NEVER, |limit| network.event_loop.now() + limit);
     let outcome = network.run(&mut round, question, end, &mut each);
     let recorded = file.record(&network.event_loop, &network.node, Time::ZERO, &network.silent, |address| {
@@ -126,17 +131,17 @@ struct Network {
 }
 
 impl Network {
-    fn start(args: &NetworkArgs) -> Result<Network, ToolError> {
+    fn start(args: &NetworkArgs, asks_lan: bool) -> Result<Network, ToolError> {
         let failure = |what: &str, error: io::Error| ToolError::failure(format!("{what}: {error}"));
         let signals = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
         let signals = Signals::take_over(&signals).map_err(|error| failure("signals", error))?;
-        let listen = args.listen.listen.unwrap_or(Listen::Everywhere { port: 0 });
-        let candidates = listen.candidates();
+        let candidates = listen(args).candidates();
         let port = UdpPort::bind(&candidates)
             .map_err(|error| failure(&format!("cannot listen at {}", candidates[0]), error))?;
-        let event_loop = EventLoop::new(port, Some(signals)).map_err(|error| failure("event loop", error))?;
+        let mut event_loop =
+            EventLoop::new(port, Some(signals)).map_err(|error| failure("event loop", error))?;
         let random = |error| failure("random numbers", error);
-        let node = Node::new(Config {
+        let mut node = Node::new(Config {
             secret: random::secret().map_err(random)?,
             seed: random::seed().map_err(random)?,
             upload_rate: None,
@@ -145,6 +150,14 @@ impl Network {
             lists: false,
             receive_buffer: event_loop.port().receive_buffer(),
         });
+        if asks_lan {
+            // Nothing comes of it before the loop runs.
+            let (mut events, hears) = (Vec::new(), false);
+            let joined = event_loop.join_lan(&mut node, hears, &mut events);
+            joined.map_err(|error| failure("local network", error))?;
+            node.look_for_neighbours(event_loop.now());
+            event_loop.drain(&mut node, &mut events);
+        }
         Ok(Network { event_loop, node, answered: 0, silent: Vec::new() })
     }
 
@@ -168,7 +181,8 @@ impl Network {
                     Next::Wait(at) => break at,
                 }
             };
-            let is_over = next_at == Time::NEVER && self.node.open_questions() == 0 && events.is_empty();
+            let waits = self.node.open_questions() > 0 || self.node.looks_for_neighbours();
+            let is_over = next_at == Time::NEVER && !waits && events.is_empty();
             if is_over || self.event_loop.now() >= end {
                 return Ok(None);
             }
@@ -194,7 +208,8 @@ impl Network {
                         self.silent.push(address);
                         each(round, address, Reply::Silence)?;
                     }
-                    Event::Fetch(..) | Event::PathOpened(_) => {}
+                    Event::Neighbour(address) => round.add_friend(address, Origin::Lan),
+                    Event::Fetch(..) | Event::PathOpened(_) | Event::AskLan(_) => {}
                 }
             }
         }

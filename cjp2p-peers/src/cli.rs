@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use cjp2p_wire::tool::args::{ListenArgs, LogArgs, PeerArgs, PeerName, SandboxArgs, StateArgs};
+use cjp2p_wire::tool::args::{LanArgs, ListenArgs, LogArgs, PeerArgs, PeerName, SandboxArgs, StateArgs};
 use cjp2p_wire::tool::duration;
 use clap::{Args, Parser, Subcommand};
 
@@ -85,12 +85,17 @@ pub(crate) enum Command {
     },
     /// Ask peers for peers, and those again, until nothing new comes
     ///
+    /// Where no ADDR is given, everybody on the local network is asked too.
+    ///
     /// Prints the address and the round trip of everybody who answers, and "new" after those that were not among the
     /// verified peers. They are in the table afterwards.
     Discover {
         /// End after this time, such as 30s or 5m
         #[arg(long = "for", value_name = "DURATION", value_parser = duration::parse)]
         limit: Option<Duration>,
+
+        #[command(flatten)]
+        lan: LanArgs,
 
         #[command(flatten)]
         network: NetworkArgs,

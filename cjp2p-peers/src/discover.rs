@@ -7,10 +7,11 @@ use std::time::Duration;
 use cjp2p_wire::io::peer_file::{PeerFile, milliseconds};
 use cjp2p_wire::node::{Answer, Question};
 use cjp2p_wire::peers::peer::Peer;
+use cjp2p_wire::tool::args::LanArgs;
 use cjp2p_wire::tool::{Exit, ToolError};
 use serde::Serialize;
 
-use crate::asking::{Reply, ask, load, start_round, write_line};
+use crate::asking::{Reply, ask, listen, load, start_round, write_line};
 use crate::cli::NetworkArgs;
 
 #[derive(Serialize)]
@@ -24,11 +25,15 @@ struct Line {
 pub(crate) fn run(
     file: &PeerFile,
     network: &NetworkArgs,
+    lan: &LanArgs,
     limit: Option<Duration>,
     json: bool,
 ) -> Result<Exit, ToolError> {
     let table = load(file);
-    let round = start_round(file, network);
+    let mut round = start_round(file, network);
+    if network.only.is_empty() && lan.is_on(listen(network)) {
+        round.add_lan();
+    }
     let mut heard = BTreeSet::new();
     ask(file, network, round, Question::Peers, limit, |round, address, reply| {
         let Reply::Answer { round_trip, answer } = reply else {

@@ -31,6 +31,7 @@ pub(crate) struct Round {
     neighbourhoods: Neighbourhoods,
     /// Who has made suggestions, and how many.
     suggested: BTreeMap<SocketAddr, usize>,
+    asks_lan: bool,
 }
 
 /// What a round wants done.
@@ -73,9 +74,19 @@ impl Round {
         }
     }
 
+    /// Adds everybody on the local network, whoever that is.
+    pub(crate) fn add_lan(&mut self) {
+        self.asks_lan = true;
+    }
+
+    /// Whether everybody on the local network is to be asked.
+    pub(crate) fn asks_lan(&self) -> bool {
+        self.asks_lan
+    }
+
     /// Whether it has nobody in it.
     pub(crate) fn is_empty(&self) -> bool {
-        self.origins.is_empty()
+        self.origins.is_empty() && !self.asks_lan
     }
 
     /// How an address came to be part of the round.

@@ -16,8 +16,8 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
         Some(Command::Remove { peers }) => remove::run(&file, &peers)?,
         Some(Command::Set { input }) => set::run(&file, &input)?,
         Some(Command::Ping { network }) => return ping::run(&file, &network, cli.lines),
-        Some(Command::Discover { limit, network }) => {
-            return discover::run(&file, &network, limit, cli.lines);
+        Some(Command::Discover { limit, lan, network }) => {
+            return discover::run(&file, &network, &lan, limit, cli.lines);
         }
         Some(Command::Content { network }) => return content::run(&file, &network, cli.lines),
     }

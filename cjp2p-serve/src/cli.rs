@@ -9,7 +9,7 @@ use cjp2p_wire::node::{
     STRANGERS_ANSWERED_PER_SECOND,
 };
 use cjp2p_wire::tool::args::{
-    DhtArgs, ListenArgs, LockMode, LogArgs, PeerArgs, ProgressArgs, SandboxArgs, StateArgs,
+    DhtArgs, LanArgs, ListenArgs, LockMode, LogArgs, PeerArgs, ProgressArgs, SandboxArgs, StateArgs,
 };
 use cjp2p_wire::tool::{duration, size};
 use cjp2p_wire::transfer::serve::{
@@ -99,6 +99,9 @@ pub(crate) struct Cli {
 
     #[command(flatten)]
     pub(crate) peers: PeerArgs,
+
+    #[command(flatten)]
+    pub(crate) lan: LanArgs,
 
     #[command(flatten)]
     pub(crate) dht: DhtArgs,

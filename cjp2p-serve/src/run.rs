@@ -58,7 +58,8 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
     };
     // Before it is confined: how names are looked up is the system's affair, and may need whatever it likes.
     let contacts = Contacts { named: cli.peers.resolve(), dht: cli.dht.entry(listen(&cli)) };
-    let confinement = cli.sandbox.confine(needs(&sources, rules, &state));
+    let sandbox = needs(&sources, rules, &state).see_interfaces(cli.lan.is_on(listen(&cli)));
+    let confinement = cli.sandbox.confine(sandbox);
     // From here on signals are read, not suffered; before the first thread, for threads inherit that.
     let signals = Signals::take_over(&[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP])
         .map_err(|error| ToolError::failure(format!("signals: {error}")))?;
@@ -188,8 +189,8 @@ impl Server {
             |what: &'static str| move |error: io::Error| ToolError::failure(format!("{what}: {error}"));
         let port = bind(listen(&cli))?;
         let address = port.local_address().map_err(failed("socket"))?;
-        let event_loop = EventLoop::new(port, Some(signals)).map_err(failed("event loop"))?;
-        let node = Node::new(Config {
+        let mut event_loop = EventLoop::new(port, Some(signals)).map_err(failed("event loop"))?;
+        let mut node = Node::new(Config {
             secret: random::secret().map_err(failed("random numbers"))?,
             seed: random::seed().map_err(failed("random numbers"))?,
             upload_rate: cli.rate,
@@ -198,6 +199,10 @@ impl Server {
             lists: !cli.no_list,
             receive_buffer: event_loop.port().receive_buffer(),
         });
+        if cli.lan.is_on(listen(&cli)) {
+            // It only answers there, so nothing comes of it yet.
+            event_loop.join_lan(&mut node, true, &mut Vec::new()).map_err(failed("local network"))?;
+        }
         let report = Report::new(cli.json, cli.log.quiet);
         report.listening(address, confinement.map(Confinement::refused).unwrap_or_default())?;
         let options = Options { rules, names: !cli.no_names, ..Options::default() };

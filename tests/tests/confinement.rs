@@ -15,10 +15,12 @@ use std::time::Duration;
 
 use cjp2p_tests::real::tool;
 use cjp2p_wire::io::sandbox::Sandbox;
+use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
 use tempfile::TempDir;
 
 const TELLS_FOLDER: &str = "CJP2P_TEST_FOLDER";
 const TELLS_PORT: &str = "CJP2P_TEST_PORT";
+const TELLS_INTERFACES: &str = "CJP2P_TEST_INTERFACES";
 
 /// Two folders to use, and one that is none of the process's business.
 fn folders() -> TempDir {
@@ -47,7 +49,9 @@ fn inside() {
     );
     assert!(Command::new("true").status().is_ok());
 
-    let confinement = Sandbox::new().read(&share).write(&state).read(base.join("missing")).confine();
+    let sees_interfaces = env::var(TELLS_INTERFACES).is_ok();
+    let sandbox = Sandbox::new().read(&share).write(&state).read(base.join("missing"));
+    let confinement = sandbox.see_interfaces(sees_interfaces).confine();
     let refused = confinement.refused();
     println!("refused: {refused:?}; {confinement}");
     // In a thread too: that is where the work is done.
@@ -73,6 +77,10 @@ fn inside() {
     }
     if confinement.missing().is_none() {
         assert!(UnixDatagram::unbound().is_err() && UnixStream::connect("/run/nothing").is_err());
+        assert_eq!(nix::ifaddrs::getifaddrs().is_ok(), sees_interfaces);
+        let other = SockProtocol::NetlinkUserSock;
+        assert!(socket(AddressFamily::Netlink, SockType::Raw, SockFlag::empty(), other).is_err());
+        assert!(socket(AddressFamily::Inet, SockType::Raw, SockFlag::empty(), SockProtocol::Udp).is_err());
         let file = fs::File::open(share.join("file")).unwrap();
         assert!(is_refused(file.set_permissions(file.metadata().unwrap().permissions())));
         assert!(is_refused(file.set_modified(std::time::SystemTime::now())));
@@ -93,21 +101,27 @@ fn inside() {
 
 #[test]
 fn what_is_said_to_be_refused_is_refused_from_inside_and_the_rest_works() {
-    let base = folders();
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let output = Command::new(env::current_exe().unwrap())
-        .args(["inside", "--exact", "--ignored", "--nocapture"])
-        .env(TELLS_FOLDER, base.path())
-        .env(TELLS_PORT, listener.local_addr().unwrap().to_string())
-        .output()
-        .unwrap();
-    let told = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{told}{}", String::from_utf8_lossy(&output.stderr));
-    assert!(told.contains("all of it was tried"), "{told}");
-    assert_eq!(fs::read(base.path().join("outside/file")).unwrap(), b"outside");
-    // What this kernel has must be used: a sandbox that silently does nothing would pass the above.
-    if fs::read_to_string("/proc/sys/kernel/seccomp/actions_avail").is_ok() {
-        assert!(told.contains(r#""tcp", "programs""#), "{told}");
+    for sees_interfaces in [false, true] {
+        let base = folders();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut inside = Command::new(env::current_exe().unwrap());
+        if sees_interfaces {
+            inside.env(TELLS_INTERFACES, "1");
+        }
+        let output = inside
+            .args(["inside", "--exact", "--ignored", "--nocapture"])
+            .env(TELLS_FOLDER, base.path())
+            .env(TELLS_PORT, listener.local_addr().unwrap().to_string())
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{told}{}", String::from_utf8_lossy(&output.stderr));
+        assert!(told.contains("all of it was tried"), "{told}");
+        assert_eq!(fs::read(base.path().join("outside/file")).unwrap(), b"outside");
+        // What this kernel has must be used: a sandbox that silently does nothing would pass the above.
+        if fs::read_to_string("/proc/sys/kernel/seccomp/actions_avail").is_ok() {
+            assert!(told.contains(r#""tcp", "programs""#), "{told}");
+        }
     }
 }
 

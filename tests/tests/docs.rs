@@ -53,6 +53,22 @@ fn lines(text: &str) -> Vec<(&str, Option<&str>)> {
     lines
 }
 
+#[test]
+fn whoever_starts_a_tool_without_the_public_nodes_leaves_the_local_network_alone_too() {
+    let none = "BOOTSTRAP";
+    let starts = [format!(r#".env("CJP2P_{none}", "")"#), format!("export CJP2P_{none}=\n")];
+    let mut found = 0;
+    for path in [files(".rs"), files(".sh"), vec![".ci/run".to_owned()]].concat() {
+        let text = read(&path);
+        let count = |what: &str| text.matches(what).count();
+        let switched_off = starts.iter().map(|start| count(start)).sum();
+        found += switched_off;
+        let alone = count(r#".env("CJP2P_NO_LAN", "1")"#) + count("export CJP2P_NO_LAN=1\n");
+        assert!(alone >= switched_off, "{path}: CJP2P_NO_LAN is not set");
+    }
+    assert!(found >= 7, "only {found} places were found: the test looks for the wrong thing");
+}
+
 /// What stands between backticks outside of fenced blocks, each with the last heading before it.
 fn code_spans(text: &str) -> Vec<(String, String)> {
     let mut heading = String::new();

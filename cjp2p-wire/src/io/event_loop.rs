@@ -13,6 +13,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::signal::Signal;
 use nix::sys::time::TimeSpec;
 
+use super::lan::Lan;
 use super::signals::Signals;
 use super::udp::{BATCH, Sent, UdpPort};
 use crate::node::{Event, Node, Output, Transmit};
@@ -60,6 +61,8 @@ pub struct EventLoop {
     /// Whether the node was told to make no answers.
     holds: bool,
     node_timeout: Time,
+    /// `None` where nobody on the local network is asked or heard.
+    lan: Option<Lan>,
 }
 
 impl EventLoop {
@@ -79,6 +82,7 @@ impl EventLoop {
             backlog_len: 0,
             holds: false,
             node_timeout: Time::ZERO,
+            lan: None,
         })
     }
 
@@ -99,6 +103,18 @@ impl EventLoop {
         &self.port
     }
 
+    /// Lets the node ask on the local network, and with `hears` also answer those who ask there. Does nothing where the socket
+    /// is bound to an address of loopback.
+    ///
+    /// # Errors
+    ///
+    /// Where the system has no descriptor left.
+    pub fn join_lan(&mut self, node: &mut Node, hears: bool, events: &mut Vec<Event>) -> io::Result<()> {
+        self.lan = Lan::open(&self.port, hears)?;
+        self.look_at_lan(node, events);
+        Ok(())
+    }
+
     /// Something with which other threads end the loop's wait.
     pub fn waker(&self) -> Waker {
         Waker(self.wakes.clone())
@@ -114,6 +130,11 @@ impl EventLoop {
                     }
                 }
                 Output::Event(Event::PathOpened(address)) => self.tell_mtu(node, address),
+                Output::Event(Event::AskLan(question)) => {
+                    if let Some(lan) = &mut self.lan {
+                        lan.ask(&self.port, &question);
+                    }
+                }
                 Output::Event(event) => events.push(event),
                 Output::Timeout(at) => {
                     self.node_timeout = at;
@@ -170,7 +191,7 @@ impl EventLoop {
         until: Time,
         events: &mut Vec<Event>,
     ) -> io::Result<Wake> {
-        let wake = self.wait(until.min(self.node_timeout))?;
+        let (wake, is_lan_ready) = self.wait(until.min(self.node_timeout))?;
         if !self.backlog.is_empty() {
             self.send_backlog();
         }
@@ -184,6 +205,9 @@ impl EventLoop {
             if !self.receive(node, blobs, events)? {
                 break;
             }
+        }
+        if is_lan_ready {
+            self.hear_lan(node, blobs, events);
         }
         let now = self.now();
         if now >= self.node_timeout {
@@ -211,7 +235,29 @@ impl EventLoop {
         Ok(count == BATCH)
     }
 
-    fn wait(&mut self, until: Time) -> io::Result<Wake> {
+    /// Takes in what was said to everybody on a link, and what became of the links.
+    fn hear_lan(&mut self, node: &mut Node, blobs: &mut dyn Blobs, events: &mut Vec<Event>) {
+        let Some(lan) = &self.lan else { return };
+        let (has_changed, heard) = (lan.has_changed(), lan.receive());
+        if has_changed {
+            self.look_at_lan(node, events);
+        }
+        for (from, bytes) in heard {
+            node.handle_group_datagram(self.now(), from, &bytes, blobs);
+            self.drain(node, events);
+        }
+    }
+
+    /// Tells the node which networks there are, where that is new.
+    fn look_at_lan(&mut self, node: &mut Node, events: &mut Vec<Event>) {
+        if let Some(links) = self.lan.as_mut().and_then(Lan::look) {
+            node.attach(self.now(), links);
+            self.drain(node, events);
+        }
+    }
+
+    /// Returns also whether there is something to hear on the local network.
+    fn wait(&mut self, until: Time) -> io::Result<(Wake, bool)> {
         let timeout = (until != Time::NEVER).then(|| {
             // No wait is without end: a clock that stands still must not hang the tool.
             until.since(self.now()).min(Duration::from_secs(3600))
@@ -222,17 +268,18 @@ impl EventLoop {
             PollFd::new(self.port.as_fd(), interest),
             PollFd::new(self.wakes.as_fd(), PollFlags::POLLIN),
         ];
-        if let Some(signals) = &self.signals {
-            descriptors.push(PollFd::new(signals.as_fd(), PollFlags::POLLIN));
-        }
+        let signals = self.signals.as_ref().map(AsFd::as_fd);
+        let lan = self.lan.as_ref().map(AsFd::as_fd);
+        descriptors.extend(signals.into_iter().chain(lan).map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
         match ppoll(&mut descriptors, timeout.map(TimeSpec::from_duration), None) {
-            Ok(0) | Err(Errno::EINTR) => return Ok(Wake::default()),
+            Ok(0) | Err(Errno::EINTR) => return Ok((Wake::default(), false)),
             Ok(_) => {}
             Err(errno) => return Err(errno.into()),
         }
         let is_ready =
             |nth: usize| descriptors.get(nth).is_some_and(|descriptor| descriptor.any() != Some(false));
-        let (is_woken, is_signalled) = (is_ready(1), is_ready(2));
+        let (is_woken, is_signalled) = (is_ready(1), self.signals.is_some() && is_ready(2));
+        let is_lan_ready = self.lan.is_some() && is_ready(descriptors.len() - 1);
         let woken = is_woken
             && match self.wakes.read() {
                 Ok(count) => count > 0,
@@ -243,6 +290,6 @@ impl EventLoop {
             Some(signals) if is_signalled => signals.next()?,
             _ => None,
         };
-        Ok(Wake { woken, signal })
+        Ok((Wake { woken, signal }, is_lan_ready))
     }
 }

@@ -1,6 +1,7 @@
 //! The only part that touches the world: sockets, files, signals, the clock.
 
 pub mod event_loop;
+mod lan;
 #[cfg_attr(not(feature = "dht"), path = "no_mainline.rs")]
 pub mod mainline;
 pub mod partial_name;

@@ -36,6 +36,7 @@ const OF_FILES: BitFlags<AccessFs> = make_bitflags!(AccessFs::{ReadFile | WriteF
 pub struct Sandbox {
     readable: Vec<PathBuf>,
     writable: Vec<PathBuf>,
+    interfaces: bool,
 }
 
 impl Sandbox {
@@ -60,6 +61,13 @@ impl Sandbox {
         self
     }
 
+    /// Needs to be told which network interfaces there are. It could not change them either way.
+    #[must_use]
+    pub fn see_interfaces(mut self, needed: bool) -> Sandbox {
+        self.interfaces = needed;
+        self
+    }
+
     /// Confines the calling thread, and all that it will start, for good. To be called before the first thread is started:
     /// those that run already are not confined.
     ///
@@ -70,7 +78,7 @@ impl Sandbox {
             Err(error) => (Files::Free(innermost(&error)), false),
         };
         // After Landlock, whose system calls it may refuse.
-        let calls = calls::refuse();
+        let calls = calls::refuse(self.interfaces);
         Confinement { sandbox: self, files, tcp, calls }
     }
 

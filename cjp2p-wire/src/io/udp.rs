@@ -6,8 +6,8 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, IoSlice, IoSliceMut};
-use std::net::{IpAddr, SocketAddr, SocketAddrV6, UdpSocket};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::sys::socket::{
@@ -15,7 +15,7 @@ use nix::sys::socket::{
     SockaddrStorage, bind, recvmmsg, sendmmsg, sendmsg, setsockopt, socket, sockopt,
 };
 
-use crate::peers::address;
+use crate::peers::address::{self, DEFAULT_PORT};
 
 /// What the receive and send buffers are asked to be; the system may grant less.
 pub const BUFFER: usize = 4 << 20;
@@ -40,6 +40,7 @@ pub enum Sent {
 /// What came in one read: datagrams of one sender.
 #[derive(Clone, Copy, Debug)]
 struct Received {
+    /// `None` where it was sent to everybody on the link: who wants to hear that has sockets for it.
     from: Option<SocketAddr>,
     length: usize,
     /// The length of each datagram but the last.
@@ -96,7 +97,20 @@ impl UdpPort {
         if let Err(errno) = setsockopt(&descriptor, sockopt::UdpGroSegment, &true) {
             log::info!("datagrams come one by one: UDP_GRO: {errno}");
         }
+        let everywhere = address.ip().is_unspecified();
+        let claim = if everywhere && address.port() == DEFAULT_PORT { claim(DEFAULT_PORT)? } else { None };
+        if everywhere && address.port() == DEFAULT_PORT {
+            setsockopt(&descriptor, sockopt::ReuseAddr, &true)?;
+        }
+        if everywhere && address.port() != 0 {
+            // To see what is sent to everybody. Nobody does so to a port that the system picks.
+            setsockopt(&descriptor, sockopt::Ipv4PacketInfo, &true)?;
+            if is_v6 {
+                setsockopt(&descriptor, sockopt::Ipv6RecvPacketInfo, &true)?;
+            }
+        }
         bind(descriptor.as_raw_fd(), &SockaddrStorage::from(address))?;
+        drop(claim);
         let granted = nix::sys::socket::getsockopt(&descriptor, sockopt::RcvBuf)?;
         Ok(UdpPort {
             socket: descriptor.into(),
@@ -138,7 +152,7 @@ impl UdpPort {
     }
 
     /// A bunch that was read last: the sender, its datagrams one after another, and the length of each of them but the last,
-    /// which may be shorter. `None` where the system did not name the sender.
+    /// which may be shorter. `None` where it was sent to everybody on the link.
     pub fn received(&self, nth: usize) -> Option<(SocketAddr, &[u8], usize)> {
         let (buffer, received) = (self.buffers.get(nth)?, self.received.get(nth)?);
         let from = address::canonical(received.from?);
@@ -147,31 +161,36 @@ impl UdpPort {
 
     /// Fills the first buffers, and notes what is in each.
     fn receive_batch(&mut self) -> nix::Result<()> {
-        let mut headers = MultiHeaders::<SockaddrStorage>::preallocate(BATCH, Some(nix::cmsg_space!(i32)));
+        let space = nix::cmsg_space!(i32, libc::in_pktinfo, libc::in6_pktinfo);
+        let mut headers = MultiHeaders::<SockaddrStorage>::preallocate(BATCH, Some(space));
         let mut slices: Vec<[IoSliceMut<'_>; 1]> =
             self.buffers.iter_mut().map(|buffer| [IoSliceMut::new(buffer)]).collect();
         let descriptor = self.socket.as_raw_fd();
         let results = recvmmsg(descriptor, &mut headers, slices.iter_mut(), MsgFlags::MSG_DONTWAIT, None)?;
         self.received.extend(results.map(|message| {
-            let together = message.cmsgs().ok().and_then(|mut messages| {
-                messages.find_map(|message| match message {
-                    ControlMessageOwned::UdpGroSegments(length) => usize::try_from(length).ok(),
-                    _ => None,
-                })
-            });
-            let segment = together.filter(|&segment| segment > 0).unwrap_or(message.bytes);
-            Received { from: message.address.and_then(socket_address), length: message.bytes, segment }
+            let (mut segment, mut to_everybody) = (message.bytes, false);
+            for told in message.cmsgs().into_iter().flatten() {
+                match told {
+                    ControlMessageOwned::UdpGroSegments(length @ 1..) => segment = length as usize,
+                    // The address of ours that it reached, and the one that it was sent to.
+                    ControlMessageOwned::Ipv4PacketInfo(told) => {
+                        to_everybody |= told.ipi_spec_dst.s_addr != told.ipi_addr.s_addr;
+                    }
+                    ControlMessageOwned::Ipv6PacketInfo(told) => {
+                        to_everybody |= told.ipi6_addr.s6_addr[0] == 0xff;
+                    }
+                    _ => {}
+                }
+            }
+            let from = message.address.and_then(socket_address).filter(|_| !to_everybody);
+            Received { from, length: message.bytes, segment }
         }));
         Ok(())
     }
 
     /// Sends datagrams to one address: those in `bytes` of `segment` bytes each, the last of which may be shorter.
     pub fn send(&mut self, to: SocketAddr, bytes: &[u8], segment: usize) -> Sent {
-        let address: SocketAddr = match (self.is_v6, to) {
-            (true, SocketAddr::V4(v4)) => SocketAddrV6::new(v4.ip().to_ipv6_mapped(), v4.port(), 0, 0).into(),
-            (false, SocketAddr::V6(_)) => return Sent::Dropped,
-            _ => to,
-        };
+        let Some(address) = self.of_this_family(to) else { return Sent::Dropped };
         let result = match u16::try_from(segment) {
             Ok(length) if bytes.len() > segment && !self.alone.contains(&to) => {
                 match self.send_together(address, bytes, length) {
@@ -206,6 +225,37 @@ impl UdpPort {
                 log::debug!("{to}: cannot send {} bytes: {errno}", bytes.len());
                 Sent::Dropped
             }
+        }
+    }
+
+    /// Sends a datagram to everybody on a link: the one that has this IPv4 address of ours, or the one whose number is in the
+    /// IPv6 address.
+    pub(super) fn send_to_group(
+        &self,
+        source: Option<Ipv4Addr>,
+        to: SocketAddr,
+        bytes: &[u8],
+    ) -> nix::Result<()> {
+        let in_addr = |ip: Ipv4Addr| libc::in_addr { s_addr: u32::from_ne_bytes(ip.octets()) };
+        let source = source.map(|source| libc::in_pktinfo {
+            ipi_ifindex: 0,
+            ipi_spec_dst: in_addr(source),
+            ipi_addr: in_addr(Ipv4Addr::UNSPECIFIED),
+        });
+        let control: Vec<ControlMessage<'_>> = source.iter().map(ControlMessage::Ipv4PacketInfo).collect();
+        let to = SockaddrStorage::from(self.of_this_family(to).ok_or(Errno::EAFNOSUPPORT)?);
+        let slices = [IoSlice::new(bytes)];
+        sendmsg(self.socket.as_raw_fd(), &slices, &control, MsgFlags::MSG_DONTWAIT, Some(&to)).map(drop)
+    }
+
+    /// The address as this socket takes it, if it can reach it.
+    fn of_this_family(&self, to: SocketAddr) -> Option<SocketAddr> {
+        match (self.is_v6, to) {
+            (true, SocketAddr::V4(v4)) => {
+                Some(SocketAddrV6::new(v4.ip().to_ipv6_mapped(), v4.port(), 0, 0).into())
+            }
+            (false, SocketAddr::V6(_)) => None,
+            _ => Some(to),
         }
     }
 
@@ -259,7 +309,27 @@ impl AsFd for UdpPort {
     }
 }
 
-fn socket_address(address: SockaddrStorage) -> Option<SocketAddr> {
+/// Makes sure that nobody on this machine has the port, and that nobody else who does this gets it as long as the result
+/// is kept.
+///
+/// Others may bind the port beside us, to hear what is sent to everybody, because all of us allow it (`SO_REUSEADDR`). So the
+/// system would let a second node have all of the port, and give it what is meant for the first. This address is only
+/// ever bound by who has all of the port, and without allowing it.
+fn claim(port: u16) -> io::Result<Option<OwnedFd>> {
+    let descriptor = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+    match bind(descriptor.as_raw_fd(), &SockaddrStorage::from(SocketAddr::from((Ipv4Addr::LOCALHOST, port))))
+    {
+        Ok(()) => {
+            setsockopt(&descriptor, sockopt::ReuseAddr, &true)?;
+            Ok(Some(descriptor))
+        }
+        Err(Errno::EADDRINUSE) => Err(Errno::EADDRINUSE.into()),
+        // A machine without loopback.
+        Err(_) => Ok(None),
+    }
+}
+
+pub(super) fn socket_address(address: SockaddrStorage) -> Option<SocketAddr> {
     if let Some(v4) = address.as_sockaddr_in() {
         return Some(SocketAddr::V4((*v4).into()));
     }

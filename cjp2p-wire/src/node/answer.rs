@@ -72,25 +72,31 @@ impl Node {
         proof: Proof,
         blobs: &mut dyn Blobs,
     ) {
-        let asks = messages.iter().any(|message| {
-            matches!(
-                message,
-                Message::PleaseSendContent(_)
-                    | Message::PleaseSendPeers
-                    | Message::PleaseSayWhichParts(_)
-                    | Message::PleaseListContent
-                    | Message::PleaseListIdsOfTheSameContent(_)
-                    | Message::PleaseListSupportedMessages
-            )
-        });
-        let returns = messages.iter().any(|message| matches!(message, Message::PleaseReturnThisMessage(_)));
+        let (asks, returns) = (asks(messages), asks_for_return(messages));
         if asks || returns {
             let known = self.contacts.get(from).is_some_and(|contact| contact.is_trusted(now));
             if proof != Proof::None || known {
                 self.answer_proved(now, from, messages, blobs);
             } else if self.strangers.may_be_answered(now, from, &self.config.secret) {
-                self.answer_stranger(now, from, received, messages, asks, blobs);
+                self.answer_stranger(now, from, received, messages, None, blobs);
             }
+        }
+    }
+
+    /// Answers a datagram that was sent to everybody on the link: as that of a stranger, whoever sent it.
+    pub(super) fn answer_on_lan(
+        &mut self,
+        now: Time,
+        from: SocketAddr,
+        received: usize,
+        messages: &[Message<'_>],
+        blobs: &mut dyn Blobs,
+    ) {
+        let is_question = asks(messages) || asks_for_return(messages);
+        if is_question && self.strangers.may_be_answered(now, from, &self.config.secret) {
+            // It could not return to everybody what each of them wants returned, nor tell everybody what it wants itself.
+            let wanted = self.contacts.get(from).and_then(|contact| contact.cookie.clone());
+            self.answer_stranger(now, from, received, messages, wanted.as_deref(), blobs);
         }
     }
 
@@ -111,6 +117,9 @@ impl Node {
                 None => (&*text, None),
             };
             if self.mint.check(now, from, cookie) == Proof::None {
+                if self.is_from_lan_question(now, cookie) {
+                    self.take_lan_answer(from);
+                }
                 continue;
             }
             self.contacts.on_returned(now, from, beside);
@@ -209,9 +218,10 @@ impl Node {
         from: SocketAddr,
         received: usize,
         messages: &[Message<'_>],
-        asks: bool,
+        wanted_back: Option<&str>,
         blobs: &mut dyn Blobs,
     ) {
+        let asks = asks(messages);
         let budget = (received * AMPLIFICATION).min(ORDINARY_DATAGRAM);
         let mut reply = Reply { encoder: Encoder::new(), budget, says_something: false };
         let theirs = messages.iter().find_map(|message| match message {
@@ -219,7 +229,7 @@ impl Node {
             _ => None,
         });
         let always = theirs.is_some() || messages.iter().any(|m| matches!(m, Message::AlwaysReturned(_)));
-        if let Some(cookie) = theirs {
+        if let Some(cookie) = theirs.or(wanted_back) {
             reply.add(|e| e.value("AlwaysReturned", cookie));
         }
         let requests = messages.iter().filter_map(|message| match message {
@@ -375,6 +385,25 @@ impl Node {
             self.random.choose_multiple(fitting, most)
         }
     }
+}
+
+/// Whether a datagram asks for something that this node may have.
+fn asks(messages: &[Message<'_>]) -> bool {
+    messages.iter().any(|message| {
+        matches!(
+            message,
+            Message::PleaseSendContent(_)
+                | Message::PleaseSendPeers
+                | Message::PleaseSayWhichParts(_)
+                | Message::PleaseListContent
+                | Message::PleaseListIdsOfTheSameContent(_)
+                | Message::PleaseListSupportedMessages
+        )
+    })
+}
+
+fn asks_for_return(messages: &[Message<'_>]) -> bool {
+    messages.iter().any(|message| matches!(message, Message::PleaseReturnThisMessage(_)))
 }
 
 /// A cookie that carries the request it was sent for.

@@ -72,6 +72,9 @@ impl Node {
         if job.fetch.knows(address) || (self.asked.len() >= MAX_ASKED && is_new) {
             return;
         }
+        if self.lan.is_own(address) {
+            return;
+        }
         let contact = self.contacts.entry(address);
         let is_spent =
             suggested && !contact.is_proved() && contact.unproved_datagrams >= MAX_UNPROVED_DATAGRAMS;
@@ -356,6 +359,7 @@ impl Node {
         }
         self.schedule.forget(job);
         self.suggestions.forget(job);
+        self.lan.forget(job);
     }
 }
 

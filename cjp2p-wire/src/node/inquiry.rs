@@ -99,6 +99,16 @@ impl Node {
     /// address, so it is asked sparingly.
     pub fn inquire(&mut self, now: Time, address: SocketAddr, question: Question, suggested: bool) {
         self.enter(now);
+        self.begin_inquiry(now, address, question, suggested);
+    }
+
+    pub(super) fn begin_inquiry(
+        &mut self,
+        now: Time,
+        address: SocketAddr,
+        question: Question,
+        suggested: bool,
+    ) {
         // Answers are taken only from contacts.
         let proved = self.contacts.entry(address).is_proved();
         let inquiry =
@@ -124,7 +134,7 @@ impl Node {
             let Some(&pause) = inquiry.pauses().get(inquiry.tries) else {
                 let answered = inquiry.answered;
                 self.inquiries.open.remove(&key);
-                if !answered {
+                if !answered && !self.lan.has_greeted(address) {
                     self.events.push_back(Event::Unanswered(address));
                 }
                 continue;

@@ -13,7 +13,9 @@ mod asked_path;
 mod contact;
 mod crowd;
 mod inquiry;
+mod lan;
 mod parts;
+mod proof;
 mod schedule;
 mod schema;
 mod serving;
@@ -118,6 +120,10 @@ pub enum Event {
     Unanswered(SocketAddr),
     /// This address will be asked for content: tell the route's MTU with [`Node::set_path_mtu`], if known.
     PathOpened(SocketAddr),
+    /// Send this datagram to everybody on the link, on every link; see [`Node::attach`].
+    AskLan(Vec<u8>),
+    /// Somebody on the link answered such a question.
+    Neighbour(SocketAddr),
 }
 
 /// Counters since the start.
@@ -164,6 +170,7 @@ pub struct Node {
     last_taken: JobId,
     suggestions: suggestions::Suggestions,
     inquiries: inquiry::Inquiries,
+    lan: lan::Lan,
     outputs: VecDeque<Transmit>,
     /// Memory for answers: to get it from the system each time costs as much as to fill it.
     spare: Vec<Vec<u8>>,
@@ -229,6 +236,7 @@ impl Node {
             last_taken: JobId(0),
             suggestions: suggestions::Suggestions::default(),
             inquiries: inquiry::Inquiries::default(),
+            lan: lan::Lan::default(),
             outputs: VecDeque::new(),
             spare: Vec::new(),
             events: VecDeque::new(),
@@ -388,6 +396,7 @@ impl Node {
         }
         self.send_inquiries(now);
         self.follow_suggestions(now);
+        self.ask_on_lan(now);
         self.serve_turns(now, blobs);
         for address in due {
             self.look_at(now, address, blobs);
@@ -437,7 +446,7 @@ impl Node {
 
     fn next_timeout(&self) -> Time {
         let now = self.now;
-        let mut at = self.inquiries.next_at().min(self.suggestions.next_at());
+        let mut at = self.inquiries.next_at().min(self.suggestions.next_at()).min(self.lan.next_at());
         if !self.turns.is_empty() && !self.holds_answers {
             at = at.min(self.turns.ready_at().max(now));
         }
@@ -453,42 +462,5 @@ impl Node {
         debug_assert!(self.drained, "poll_output was not drained after the last call");
         self.drained = false;
         self.now = now;
-    }
-
-    /// Whether we said this ourselves: nobody else asks for the return of a cookie that we made for this address. Peers
-    /// tell us our own address as readily as any other.
-    fn is_own_voice(&self, now: Time, from: SocketAddr, messages: &[Message<'_>]) -> bool {
-        messages.iter().any(|message| {
-            let (Message::PleaseAlwaysReturnThisMessage(value) | Message::PleaseReturnThisMessage(value)) =
-                message
-            else {
-                return false;
-            };
-            let cookie = inquiry::cookie_text(value.get());
-            cookie.is_some_and(|cookie| self.mint.check(now, from, &cookie) != Proof::None)
-        })
-    }
-
-    /// What the cookies in a datagram show, and notes it.
-    fn read_proof(&mut self, now: Time, from: SocketAddr, messages: &[Message<'_>]) -> Proof {
-        let mut best = Proof::None;
-        for message in messages {
-            let Message::AlwaysReturned(value) = message else {
-                continue;
-            };
-            if let Some(cookie) = inquiry::cookie_text(value) {
-                match self.mint.check(now, from, &cookie) {
-                    Proof::None => {}
-                    proof => {
-                        best = proof;
-                        break;
-                    }
-                }
-            }
-        }
-        if best != Proof::None {
-            self.contacts.on_always_returned(now, from, best == Proof::Current);
-        }
-        best
     }
 }

@@ -3,6 +3,7 @@
 pub mod address;
 pub mod announcements;
 pub mod cookie;
+pub mod links;
 pub mod neighbourhoods;
 pub mod peer;
 pub mod table;

@@ -21,6 +21,8 @@ pub enum Origin {
     Bootstrap,
     /// It sent us a message of its own accord.
     Incoming,
+    /// It is on our link, and answered a question to everybody there.
+    Lan,
     /// Somebody in the Mainline DHT named it.
     Dht,
     /// The peer at this address named it.
@@ -43,6 +45,7 @@ impl fmt::Display for Origin {
             Origin::CommandLine => f.write_str("command line"),
             Origin::Bootstrap => f.write_str("bootstrap"),
             Origin::Incoming => f.write_str("incoming"),
+            Origin::Lan => f.write_str("lan"),
             Origin::Dht => f.write_str("dht"),
             Origin::Referral(by) => write!(f, "referral {by}"),
             Origin::Other(text) => f.write_str(text),
@@ -57,6 +60,7 @@ impl From<String> for Origin {
             "command line" => Origin::CommandLine,
             "bootstrap" => Origin::Bootstrap,
             "incoming" => Origin::Incoming,
+            "lan" => Origin::Lan,
             "dht" => Origin::Dht,
             _ => match text.strip_prefix("referral ").map(address::parse) {
                 Some(Ok(by)) => Origin::Referral(by),

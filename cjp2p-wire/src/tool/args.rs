@@ -186,6 +186,21 @@ fn parse_listen(text: &str) -> Result<Listen, String> {
     })
 }
 
+/// Whether to use the local network.
+#[derive(Args, Clone, Debug, Default)]
+pub struct LanArgs {
+    /// Do not ask everybody on the local network, nor answer those who ask so
+    #[arg(long, env = "CJP2P_NO_LAN", hide_env_values = true, value_parser = FalseyValueParser::new())]
+    pub no_lan: bool,
+}
+
+impl LanArgs {
+    /// Whether the local network is used by who listens there.
+    pub fn is_on(&self, listen: Listen) -> bool {
+        !self.no_lan && !matches!(listen, Listen::At(address) if address.ip().is_loopback())
+    }
+}
+
 /// Whether to use the Mainline DHT.
 #[derive(Args, Clone, Debug, Default)]
 pub struct DhtArgs {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use cjp2p_wire::content_id::{ContentId, Hash};
@@ -33,6 +34,10 @@ pub struct RustToday {
     random: fastrand::Rng,
     next_maintenance: Time,
     begun: bool,
+    /// Everybody on its links.
+    groups: Vec<SocketAddr>,
+    /// Who wants to have what it fetched.
+    done: Option<Sender<Vec<u8>>>,
 }
 
 /// A file under way: content, or the tree that is fetched before it.
@@ -76,7 +81,21 @@ impl RustToday {
             random: fastrand::Rng::with_seed(seed),
             next_maintenance: Time::ZERO,
             begun: false,
+            groups: Vec::new(),
+            done: None,
         }
+    }
+
+    /// Looks for others on the links with these broadcast addresses.
+    pub fn on_links(mut self, groups: &[SocketAddr]) -> RustToday {
+        self.groups = groups.to_vec();
+        self
+    }
+
+    /// Hands on what it fetches, once it has all of it.
+    pub fn tells_when_complete(mut self, done: Sender<Vec<u8>>) -> RustToday {
+        self.done = Some(done);
+        self
     }
 
     /// Shares `bytes` by both hashes, and their tree.
@@ -192,6 +211,10 @@ impl RustToday {
         let done = self.wanted.remove(at);
         let is_tree = done.id.starts_with("blake3_tree");
         assert!(!is_tree || done.bytes.len() > 96, "a Rust node makes nothing of a tree of one leaf");
+        if let Some(told) = self.done.as_ref().filter(|_| !is_tree) {
+            // Who waited may have given up.
+            let _ = told.send(done.bytes.clone());
+        }
         self.files.insert(done.id, done.bytes);
         // The content that came before its tree was thrown away.
         is_tree.then(|| self.wanted[at].next_request())
@@ -305,6 +328,19 @@ impl Citizen for RustToday {
             for &source in &sources {
                 for _ in 0..copies {
                     self.send(source, vec![ask.clone()], None, None, out);
+                }
+            }
+        }
+        for &group in &self.groups {
+            out.push((group, write(&[json!({"PleaseSendPeers": {}})])));
+        }
+        if !self.groups.is_empty() && !begins {
+            // Those whom it found there are asked like all its peers.
+            for at in 0..self.wanted.len() {
+                let ask = self.wanted[at].next_request();
+                self.wanted[at].next = 0;
+                for peer in self.peers.clone().into_iter().filter(|peer| !sources.contains(peer)) {
+                    self.send(peer, vec![ask.clone()], None, None, out);
                 }
             }
         }

@@ -4,6 +4,7 @@
 //! reaches the other hosts of its lab and nobody else. When the process ends, however it ends, the namespaces vanish and
 //! the programs in them are killed.
 
+pub mod bridge;
 pub mod document;
 pub mod emulator;
 pub mod growth;
@@ -16,6 +17,7 @@ pub mod table;
 pub mod tcp;
 pub mod wires;
 
+pub use bridge::Bridge;
 pub use emulator::Lab;
 pub use growth::Growth;
 pub use namespace::Namespace;

@@ -38,6 +38,7 @@ impl Host {
     /// Where the address cannot be had.
     pub fn start_at<C: Citizen>(address: SocketAddr, make: impl FnOnce() -> C + Send + 'static) -> Host {
         let socket = UdpSocket::bind(address).expect("a port");
+        socket.set_broadcast(true).expect("an option that anybody may set");
         socket.set_read_timeout(Some(TICK)).expect("a timeout can be set");
         let address = socket.local_addr().expect("an address");
         let stop = Arc::new(AtomicBool::new(false));

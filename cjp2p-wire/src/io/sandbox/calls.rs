@@ -5,7 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use libc::{AF_INET, AF_INET6, CLONE_THREAD, EPERM, IPPROTO_UDP, PROT_EXEC, SOCK_DGRAM, c_long};
+use libc::{
+    AF_INET, AF_INET6, AF_NETLINK, CLONE_THREAD, EPERM, IPPROTO_UDP, NETLINK_ROUTE, PROT_EXEC, SOCK_DGRAM,
+    c_long,
+};
 use seccompiler::{
     BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
     SeccompRule, TargetArch, apply_filter,
@@ -113,12 +116,12 @@ const OLD: &[c_long] = &[
 #[cfg(not(target_arch = "x86_64"))]
 const OLD: &[c_long] = &[];
 
-/// Refuses these calls to the calling thread and all that it starts.
-pub(super) fn refuse() -> Result<(), String> {
-    refuse_calls().map_err(|error| error.to_string())
+/// Refuses these calls to the calling thread and all that it starts. `interfaces`: but not to ask about network interfaces.
+pub(super) fn refuse(interfaces: bool) -> Result<(), String> {
+    refuse_calls(interfaces).map_err(|error| error.to_string())
 }
 
-fn refuse_calls() -> Result<(), seccompiler::Error> {
+fn refuse_calls(interfaces: bool) -> Result<(), seccompiler::Error> {
     let mut rules: Rules = BTreeMap::new();
     rules.extend(REFUSED.iter().chain(OLD).map(|call| (*call, Vec::new())));
     rules.insert(libc::SYS_clone, vec![rule(&[not_with(0, CLONE_THREAD)?])?]);
@@ -126,7 +129,7 @@ fn refuse_calls() -> Result<(), seccompiler::Error> {
         libc::SYS_tgkill,
         vec![rule(&[is_not(0, libc::pid_t::try_from(std::process::id()).unwrap_or(-1))?])?],
     );
-    rules.insert(libc::SYS_socket, sockets()?);
+    rules.insert(libc::SYS_socket, sockets(interfaces)?);
     // Nothing new becomes a program in memory either.
     for call in [libc::SYS_mmap, libc::SYS_mprotect, libc::SYS_pkey_mprotect] {
         rules.insert(call, vec![rule(&[with(2, PROT_EXEC)?])?]);
@@ -138,16 +141,23 @@ fn refuse_calls() -> Result<(), seccompiler::Error> {
 
 type Rules = BTreeMap<c_long, Vec<SeccompRule>>;
 
-/// All sockets but those of UDP.
-fn sockets() -> Result<Vec<SeccompRule>, BackendError> {
+/// All sockets but those of UDP, and with `interfaces` those by which the kernel tells about network interfaces.
+fn sockets(interfaces: bool) -> Result<Vec<SeccompRule>, BackendError> {
     /// The part of the type argument that is not flags.
     const TYPE: u64 = 0xf;
-    let mut rules = vec![
-        rule(&[is_not(0, AF_INET)?, is_not(0, AF_INET6)?])?,
-        rule(&[is_not(2, 0)?, is_not(2, IPPROTO_UDP)?])?,
-    ];
-    for kind in (0..=TYPE).filter(|kind| *kind != SOCK_DGRAM as u64) {
-        rules.push(rule(&[condition(1, SeccompCmpOp::MaskedEq(TYPE), kind)?])?);
+    let of_another_family = [is_not(0, AF_INET)?, is_not(0, AF_INET6)?];
+    let mut rules = Vec::new();
+    if interfaces {
+        rules.push(rule(&[&of_another_family[..], &[is_not(0, AF_NETLINK)?]].concat())?);
+        rules.push(rule(&[is(0, AF_NETLINK)?, is_not(2, NETLINK_ROUTE)?])?);
+    } else {
+        rules.push(rule(&of_another_family)?);
+    }
+    for family in [AF_INET, AF_INET6] {
+        rules.push(rule(&[is(0, family)?, is_not(2, 0)?, is_not(2, IPPROTO_UDP)?])?);
+        for kind in (0..=TYPE).filter(|kind| *kind != SOCK_DGRAM as u64) {
+            rules.push(rule(&[is(0, family)?, condition(1, SeccompCmpOp::MaskedEq(TYPE), kind)?])?);
+        }
     }
     Ok(rules)
 }
@@ -159,6 +169,10 @@ fn rule(conditions: &[SeccompCondition]) -> Result<SeccompRule, BackendError> {
 /// Numbers are compared as the kernel takes them: 32 bits of the register.
 fn condition(argument: u8, operator: SeccompCmpOp, value: u64) -> Result<SeccompCondition, BackendError> {
     SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value)
+}
+
+fn is(argument: u8, value: i32) -> Result<SeccompCondition, BackendError> {
+    condition(argument, SeccompCmpOp::Eq, u64::from(value.cast_unsigned()))
 }
 
 fn is_not(argument: u8, value: i32) -> Result<SeccompCondition, BackendError> {

@@ -1,0 +1,474 @@
+//! Asking everybody on the link at once, without knowing anybody there; and answering those who ask so.
+//!
+//! A question to everybody cannot have a cookie in it that proves an address. It has one that shows that an answer is to
+//! this question: who did not hear it cannot answer it. Who answers is only told of; he is asked again by himself.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::time::Duration;
+
+use super::ask::MAX_PROBE;
+use super::inquiry::cookie_text;
+use super::{Event, Node, Question};
+use crate::datagram::{self, Encoder};
+use crate::message::{ContentRequest, Message};
+use crate::peers::cookie::Proof;
+use crate::peers::links::Links;
+use crate::time::Time;
+use crate::transfer::blobs::{Blobs, JobId};
+
+/// For whom the cookie of such a question is made: for nobody in particular.
+const EVERYBODY: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0));
+/// When a question is asked again, after the first time and after the second.
+const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(9)];
+/// And from then on.
+const RARELY: Duration = Duration::from_secs(60);
+/// A fetch that somebody serves is looked at again after this time: they may have gone.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
+/// The pause between two questions, however much is wanted.
+const BETWEEN: Duration = Duration::from_millis(250);
+/// Who is there at all is asked so often.
+const PEERS_ASKED: usize = 2;
+/// Ids that are asked for in one question.
+const MAX_IDS: usize = 8;
+/// So few bytes of content show who has it. A node without cookies sends anybody as much as is asked for, and many may.
+const TASTE: u64 = 30;
+/// Neighbours told of after one question: whoever invents addresses on the link shall not keep us busy.
+pub(crate) const MAX_NEIGHBOURS: usize = 64;
+/// Who calls out for peers and was greeted is not greeted again for this time, whether he has answered or not.
+const GREET_AGAIN: Duration = Duration::from_secs(900);
+/// The pause between two greetings.
+const BETWEEN_GREETINGS: Duration = Duration::from_millis(125);
+/// So many are greeted in [`GREET_AGAIN`].
+const MAX_GREETED: usize = 256;
+
+/// What is asked for on the link, and when.
+#[derive(Debug, Default)]
+pub(super) struct Lan {
+    /// `None` where nobody is to be asked or answered on the link.
+    links: Option<Links>,
+    /// By fetch; `None` is who is there at all.
+    turns: BTreeMap<Option<JobId>, Turn>,
+    /// Nothing is asked before.
+    open_at: Time,
+    /// Who answered the last question.
+    heard: BTreeSet<SocketAddr>,
+    /// Who was greeted, and when.
+    greeted: BTreeMap<SocketAddr, Time>,
+    /// Nobody is greeted before.
+    greet_at: Time,
+}
+
+#[derive(Debug)]
+struct Turn {
+    next_at: Time,
+    asked: usize,
+}
+
+impl Lan {
+    pub(super) fn next_at(&self) -> Time {
+        let next = self.turns.values().map(|turn| turn.next_at).min();
+        next.filter(|_| self.links.is_some()).map_or(Time::NEVER, |at| at.max(self.open_at))
+    }
+
+    /// Whether we listen at this address ourselves, as far as that is known.
+    pub(super) fn is_own(&self, address: SocketAddr) -> bool {
+        self.links.as_ref().is_some_and(|links| links.is_own(address))
+    }
+
+    /// Nothing more is asked for this fetch.
+    pub(super) fn forget(&mut self, job: JobId) {
+        self.turns.remove(&Some(job));
+    }
+
+    /// Whether this address was asked of our own accord, because it called: nobody waits to hear of it, least of all a file.
+    pub(super) fn has_greeted(&self, address: SocketAddr) -> bool {
+        self.greeted.contains_key(&address)
+    }
+
+    fn is_on_link(&self, address: SocketAddr) -> bool {
+        self.links.as_ref().is_some_and(|links| links.is_on_link(address))
+    }
+}
+
+impl Node {
+    /// Says which networks are attached, at first and when that changed, or when a question may get further than the last one.
+    /// From then on questions are asked there, by [`Event::AskLan`], and those of others answered.
+    pub fn attach(&mut self, now: Time, links: Links) {
+        self.enter(now);
+        self.lan.links = Some(links);
+        for turn in self.lan.turns.values_mut().filter(|turn| turn.asked > 0) {
+            *turn = Turn { next_at: now, asked: 0 };
+        }
+    }
+
+    /// Looks on the link for who has what `job` fetches, whenever nobody serves it, for the first time after `delay`. Whoever
+    /// answers is an [`Event::Neighbour`], and may be added as a source.
+    pub fn look_on_lan(&mut self, now: Time, job: JobId, delay: Duration) {
+        self.enter(now);
+        self.lan.turns.entry(Some(job)).or_insert(Turn { next_at: now + delay, asked: 0 });
+    }
+
+    /// Looks for who is on the link at all. Whoever answers is an [`Event::Neighbour`].
+    pub fn look_for_neighbours(&mut self, now: Time) {
+        self.enter(now);
+        self.lan.turns.insert(None, Turn { next_at: now, asked: 0 });
+    }
+
+    /// Whether neighbours that were looked for may still answer.
+    pub fn looks_for_neighbours(&self) -> bool {
+        self.lan.links.is_some() && self.lan.turns.contains_key(&None)
+    }
+
+    /// Takes in a datagram that was sent to everybody on the link: a broadcast or a multicast. It is answered if it comes from
+    /// the link itself. Whoever sent it from elsewhere has forged its address, or would have us all answer at once.
+    pub fn handle_group_datagram(
+        &mut self,
+        now: Time,
+        from: SocketAddr,
+        bytes: &[u8],
+        blobs: &mut dyn Blobs,
+    ) {
+        self.enter(now);
+        self.counters.datagrams_in += 1;
+        self.counters.bytes_in += bytes.len() as u64;
+        if !self.lan.is_on_link(from) {
+            log::debug!("{from}: a question to all that is not from here");
+            return;
+        }
+        match datagram::decode(bytes) {
+            Ok(messages) if self.is_own_lan_question(now, &messages) => {}
+            Ok(messages) => {
+                self.answer_on_lan(now, from, bytes.len(), &messages, blobs);
+                if matches!(messages[..], [Message::PleaseSendPeers]) {
+                    self.greet(now, from);
+                }
+            }
+            Err(error) => {
+                self.counters.unreadable += 1;
+                log::debug!("{from}: {error}");
+            }
+        }
+    }
+
+    /// Asks what is due.
+    pub(super) fn ask_on_lan(&mut self, now: Time) {
+        if now < self.lan.next_at() {
+            return;
+        }
+        let mut encoder = Encoder::new();
+        encoder.cookie("PleaseReturnThisMessage", &self.mint.mint(now, EVERYBODY));
+        encoder.bare("PleaseSendPeers");
+        let (mut ids, mut asks) = (0, false);
+        let mut due: Vec<(Time, Option<JobId>)> =
+            self.lan.turns.iter().map(|(&subject, turn)| (turn.next_at, subject)).collect();
+        due.retain(|(at, _)| *at <= now);
+        due.sort();
+        for (_, subject) in due {
+            let Some(turn) = self.lan.turns.get_mut(&subject) else { continue };
+            if let Some(job) = subject {
+                let Some(job) = self.fetches.get(&job).filter(|job| !job.fetch.is_over()) else {
+                    self.lan.turns.remove(&subject);
+                    continue;
+                };
+                if job.fetch.serving().next().is_some() {
+                    turn.next_at = now + LOOK_AGAIN;
+                    continue;
+                }
+                let mark = encoder.mark();
+                encoder.request(&ContentRequest::plain(&job.wire_id, 0, TASTE));
+                ids += 1;
+                if ids > 1 && (ids > MAX_IDS || encoder.len() > MAX_PROBE) {
+                    encoder.rewind(mark);
+                    break;
+                }
+            } else if turn.asked == PEERS_ASKED {
+                self.lan.turns.remove(&subject);
+                continue;
+            }
+            asks = true;
+            turn.next_at = now + PAUSES.get(turn.asked).copied().unwrap_or(RARELY);
+            turn.asked += 1;
+            if subject.is_none() {
+                // The last answers may take as long.
+                turn.next_at = turn.next_at.min(now + PAUSES[0]);
+            }
+        }
+        if asks {
+            self.lan.open_at = now + BETWEEN;
+            self.lan.heard.clear();
+            self.events.push_back(Event::AskLan(encoder.finish(MAX_PROBE)));
+        }
+    }
+
+    /// Makes us known to somebody who calls out for peers and says nothing else, as nodes do that look for others to keep. An
+    /// answer of twice the few bytes that came cannot say what such a node needs to hear.
+    fn greet(&mut self, now: Time, from: SocketAddr) {
+        let contact = self.contacts.get(from);
+        let knows_us = contact.is_some_and(|contact| contact.is_presentable(now) || contact.is_shunned());
+        let lan = &mut self.lan;
+        lan.greeted.retain(|_, at| now.since(*at) < GREET_AGAIN);
+        let may = now >= lan.greet_at && lan.greeted.len() < MAX_GREETED && !lan.greeted.contains_key(&from);
+        if self.config.answers && may && !knows_us {
+            lan.greeted.insert(from, now);
+            lan.greet_at = now + BETWEEN_GREETINGS;
+            self.begin_inquiry(now, from, Question::Peers, true);
+        }
+    }
+
+    /// Whether a cookie that came back is that of a question to everybody.
+    pub(super) fn is_from_lan_question(&self, now: Time, cookie: &str) -> bool {
+        self.lan.links.is_some() && self.mint.check(now, EVERYBODY, cookie) != Proof::None
+    }
+
+    /// Somebody answered a question to everybody.
+    pub(super) fn take_lan_answer(&mut self, from: SocketAddr) {
+        let lan = &mut self.lan;
+        if lan.is_on_link(from) && lan.heard.len() < MAX_NEIGHBOURS && lan.heard.insert(from) {
+            self.events.push_back(Event::Neighbour(from));
+        }
+    }
+
+    /// Whether a datagram is a question of ours, which we hear like everybody else.
+    fn is_own_lan_question(&self, now: Time, messages: &[Message<'_>]) -> bool {
+        messages.iter().any(|message| {
+            let Message::PleaseReturnThisMessage(value) = message else { return false };
+            cookie_text(value.get()).is_some_and(|cookie| self.is_from_lan_question(now, &cookie))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+    use crate::content_id::ContentId;
+    use crate::node::{Config, Output, Transmit};
+    use crate::peers::links::Network;
+    use crate::transfer::blobs::{Library, Read, Sink};
+    use crate::transfer::fetch::Spec;
+
+    /// Shares one name, and takes what is fetched.
+    struct Shares(&'static str);
+
+    impl Library for Shares {
+        fn read(&mut self, id: &ContentId, offset: u64, length: usize, out: &mut Vec<u8>) -> Read {
+            if id.to_string() != self.0 {
+                return Read::Absent;
+            }
+            out.resize(length.min(5000 - offset as usize), 7);
+            Read::Found { eof: Some(5000) }
+        }
+
+        fn list(&mut self, _: usize) -> Vec<(ContentId, u64)> {
+            Vec::new()
+        }
+    }
+
+    impl Sink for Shares {}
+
+    const NAME: &str = "blake3/abababababababababababababababababababababababababababababababab";
+
+    fn at(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    fn ours() -> SocketAddr {
+        at("10.78.0.1:5000")
+    }
+
+    fn links(own: SocketAddr) -> Links {
+        let network = Network { address: own.ip(), bits: 24 };
+        Links::new(own, vec![network])
+    }
+
+    fn node(seed: u8, own: SocketAddr) -> Node {
+        let mut node = Node::new(Config {
+            secret: [seed; 32],
+            seed: seed.into(),
+            upload_rate: None,
+            upload_rate_per_host: None,
+            answers: true,
+            lists: true,
+            receive_buffer: 1 << 20,
+        });
+        node.attach(Time::ZERO, links(own));
+        drain(&mut node);
+        node
+    }
+
+    fn drain(node: &mut Node) -> (Vec<Transmit>, Vec<Event>, Time) {
+        let (mut sent, mut events) = (Vec::new(), Vec::new());
+        loop {
+            match node.poll_output() {
+                Output::Transmit(transmit) => sent.push(transmit),
+                Output::Event(event) => events.push(event),
+                Output::Timeout(at) => return (sent, events, at),
+            }
+        }
+    }
+
+    fn fetch(node: &mut Node, name: &str, delay: Duration) -> JobId {
+        let long = Duration::from_secs(1000);
+        let spec = Spec {
+            id: ContentId::parse(name).unwrap(),
+            ranges: Vec::new(),
+            in_order: false,
+            resume: None,
+            source_timeout: long,
+            stall_timeout: long,
+        };
+        let job = node.start_fetch(Time::ZERO, spec);
+        drain(node);
+        node.look_on_lan(Time::ZERO, job, delay);
+        drain(node);
+        job
+    }
+
+    /// All questions to everybody until a time, each with when it was asked.
+    fn questions(node: &mut Node, from: Time, until: Time) -> Vec<(Time, Vec<u8>)> {
+        let (mut asked, mut now) = (Vec::new(), from);
+        loop {
+            node.handle_timeout(now, &mut Shares(NAME));
+            let (_, events, next) = drain(node);
+            asked.extend(events.into_iter().filter_map(|event| match event {
+                Event::AskLan(question) => Some((now, question)),
+                _ => None,
+            }));
+            if next > until {
+                return asked;
+            }
+            assert!(next > now, "it would spin");
+            now = next;
+        }
+    }
+
+    fn seconds(asked: &[(Time, Vec<u8>)]) -> Vec<u64> {
+        asked.iter().map(|(at, _)| at.as_nanos() / 1_000_000_000).collect()
+    }
+
+    #[test]
+    fn what_nobody_serves_is_asked_for_at_once_twice_more_and_then_rarely() {
+        let mut node = node(1, ours());
+        let job = fetch(&mut node, NAME, Duration::ZERO);
+        let asked = questions(&mut node, Time::ZERO, Time::from_millis(140_000));
+        assert_eq!(seconds(&asked), [0, 1, 10, 70, 130]);
+        let text = String::from_utf8(asked[0].1.clone()).unwrap();
+        assert_eq!(text.len(), MAX_PROBE, "padded, so that others may answer something");
+        let asks = format!(r#""PleaseSendContent":{{"id":"{NAME}","offset":0,"length":30"#);
+        assert!(text.contains("PleaseSendPeers") && text.contains(&asks), "{text}");
+
+        // A new network may have it; but however often they change, it is not asked all the time.
+        node.attach(Time::from_millis(140_000), links(at("10.78.1.1:5000")));
+        drain(&mut node);
+        node.attach(Time::from_millis(140_000), links(at("10.78.2.1:5000")));
+        drain(&mut node);
+        let again = questions(&mut node, Time::from_millis(140_000), Time::from_millis(160_000));
+        assert_eq!(seconds(&again), [140, 141, 150]);
+        node.end_fetch(Time::from_millis(160_000), job);
+        drain(&mut node);
+        assert!(questions(&mut node, Time::from_millis(160_000), Time::from_millis(900_000)).is_empty());
+    }
+
+    #[test]
+    fn who_has_named_peers_waits_for_them_first() {
+        let mut node = node(1, ours());
+        fetch(&mut node, NAME, Duration::from_millis(500));
+        let asked = questions(&mut node, Time::ZERO, Time::from_millis(1000));
+        assert_eq!(asked.iter().map(|(at, _)| *at).collect::<Vec<_>>(), [Time::from_millis(500)]);
+    }
+
+    #[test]
+    fn many_ids_share_questions_that_are_not_too_long() {
+        let mut node = node(1, ours());
+        let names: Vec<String> = (0..20).map(|n| format!("{n:0>100}")).collect();
+        for name in &names {
+            fetch(&mut node, name, Duration::ZERO);
+        }
+        let asked = questions(&mut node, Time::ZERO, Time::from_millis(900));
+        assert!(asked.iter().all(|(_, question)| question.len() <= MAX_PROBE));
+        let text: String = asked.iter().map(|(_, question)| String::from_utf8_lossy(question)).collect();
+        assert!(names.iter().all(|name| text.contains(name)), "{} questions", asked.len());
+        assert!(asked.len() <= 4);
+    }
+
+    #[test]
+    fn who_answers_is_told_of_and_what_was_not_asked_or_comes_from_far_away_is_no_answer() {
+        let mut asking = node(1, ours());
+        let answering = RefCell::new(node(2, at("10.78.0.2:6000")));
+        fetch(&mut asking, NAME, Duration::ZERO);
+        let asked = questions(&mut asking, Time::ZERO, Time::ZERO);
+        let question = &asked[0].1;
+        // We hear it ourselves.
+        asking.handle_group_datagram(Time::ZERO, ours(), question, &mut Shares(NAME));
+        assert!(drain(&mut asking).0.is_empty());
+        let answer = |from: SocketAddr| {
+            let mut answering = answering.borrow_mut();
+            answering.handle_group_datagram(Time::ZERO, from, question, &mut Shares(NAME));
+            drain(&mut answering).0
+        };
+        assert!(answer(at("198.51.100.7:5000")).is_empty(), "answered to far away");
+        let sent = answer(ours());
+        assert_eq!((sent.len(), sent[0].to), (1, ours()));
+        assert!(sent[0].bytes.len() <= 2 * question.len());
+        let told = String::from_utf8(sent[0].bytes.clone()).unwrap();
+        let content = format!(r#""Content":{{"id":"{NAME}""#);
+        assert!(told.contains(&content) && told.contains("Peers"), "{told}");
+
+        let mut take = |from: &str, bytes: &[u8]| {
+            asking.handle_datagram(Time::ZERO, at(from), bytes, &mut Shares("nothing"));
+            drain(&mut asking).1
+        };
+        assert!(take("198.51.100.7:6000", &sent[0].bytes).is_empty());
+        let forged = told.replace("ReturnedMessage", "UnheardMessage");
+        assert!(take("10.78.0.2:6000", forged.as_bytes()).is_empty());
+        let events = take("10.78.0.2:6000", &sent[0].bytes);
+        assert!(matches!(events[..], [Event::Neighbour(from)] if from == at("10.78.0.2:6000")), "{events:?}");
+        assert!(take("10.78.0.2:6000", &sent[0].bytes).is_empty(), "told of twice");
+        let mut others = 0;
+        for host in 3..200 {
+            others += take(&format!("10.78.0.{host}:6000"), &sent[0].bytes).len();
+        }
+        assert_eq!(others, MAX_NEIGHBOURS - 1);
+    }
+
+    #[test]
+    fn who_only_calls_out_for_peers_is_greeted_once_and_never_at_length() {
+        let mut node = node(1, ours());
+        let call = br#"[{"PleaseSendPeers":{}}]"#;
+        let (mut sent, mut events) = (Vec::new(), Vec::new());
+        let mut now = Time::ZERO;
+        for _ in 0..100 {
+            node.handle_group_datagram(now, at("10.78.0.2:24254"), call, &mut Shares(NAME));
+            sent.extend(drain(&mut node).0);
+            now += Duration::from_secs(1);
+            node.handle_timeout(now, &mut Shares(NAME));
+            let (more, told, _) = drain(&mut node);
+            sent.extend(more);
+            events.extend(told);
+        }
+        let greetings: Vec<_> =
+            sent.iter().filter(|transmit| transmit.bytes.len() > 2 * call.len()).collect();
+        assert!((1..=2).contains(&greetings.len()), "{}", greetings.len());
+        assert!(greetings.iter().all(|transmit| transmit.bytes.len() <= 256));
+        assert!(events.is_empty(), "a stranger's call would end in the peer table");
+        // And not many at once, whoever calls in whose name.
+        let mut greeted = 0;
+        for host in 3..250 {
+            node.handle_group_datagram(now, at(&format!("10.78.0.{host}:24254")), call, &mut Shares(NAME));
+            greeted += drain(&mut node).0.iter().filter(|transmit| transmit.bytes.len() > 48).count();
+        }
+        assert_eq!(greeted, 1);
+    }
+
+    #[test]
+    fn our_own_address_is_no_source() {
+        let mut node = node(1, ours());
+        let job = fetch(&mut node, NAME, Duration::ZERO);
+        node.add_source(Time::ZERO, job, ours(), false);
+        assert!(drain(&mut node).1.is_empty());
+        node.add_source(Time::ZERO, job, at("10.78.0.1:5001"), false);
+        assert!(matches!(drain(&mut node).1[..], [Event::PathOpened(_)]));
+    }
+}
