@@ -58,7 +58,7 @@ impl Net {
         Ok((IpAddr::V4(ip), free?).into())
     }
 
-    /// Starts what [`namespace::command`] made, at one end.
+    /// Starts what [`command`](cjp2p_tests::lab::namespace::command) made, at one end.
     pub(crate) fn spawn(&self, end: End, mut command: Command) -> Result<Child, Error> {
         match self {
             Net::Loopback => Ok(command.spawn()?),
