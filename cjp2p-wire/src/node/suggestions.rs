@@ -281,7 +281,7 @@ mod tests {
         let mut now = Time::ZERO;
         while suggestions.has(JOB) {
             tried.extend(suggestions.take(now, |_, _| true).map(|one| one.address));
-            now = now + Duration::from_secs(1) / SUGGESTIONS_PER_SECOND;
+            now += Duration::from_secs(1) / SUGGESTIONS_PER_SECOND;
         }
         tried
     }
@@ -350,7 +350,7 @@ mod tests {
             let mut now = Time::from_millis(u64::from(round) * 100_000);
             while suggestions.has(JOB) && suggestions.has_tries_left(JOB, Promise::Peer) {
                 tried += u32::from(suggestions.take(now, |_, _| true).is_some());
-                now = now + Duration::from_secs(1);
+                now += Duration::from_secs(1);
             }
         }
         assert_eq!(tried, MAX_PEERS_TRIED);
