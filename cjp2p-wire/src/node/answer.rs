@@ -169,7 +169,7 @@ impl Node {
         let mut reply = Reply { encoder: Encoder::new(), budget: ORDINARY_DATAGRAM, says_something: false };
         let asks = self.write_cookies_unsent(now, from, self.wants_cookie_from(from), &mut reply.encoder);
         self.name_the_same(messages, &mut reply, blobs);
-        self.answer_small(now, from, messages, MAX_PEERS_TOLD, &mut reply);
+        self.answer_small(now, from, messages, (MAX_PEERS_TOLD, false), &mut reply);
         if reply.says_something {
             if asks {
                 self.contacts.on_asked(from);
@@ -203,7 +203,7 @@ impl Node {
         now: Time,
         from: SocketAddr,
         messages: &[Message<'_>],
-        max_peers: usize,
+        (max_peers, gives_content): (usize, bool),
         reply: &mut Reply,
     ) {
         for message in messages {
@@ -217,7 +217,8 @@ impl Node {
                     while told > 0 && !reply.say(|e| e.peers(&peers[..told])) {
                         told /= 2;
                     }
-                    if told == 0 {
+                    // Nobody is no news to who is given what it asked for.
+                    if told == 0 && !gives_content {
                         reply.say(|e| e.peers(&[]));
                     }
                 }
@@ -260,6 +261,7 @@ impl Node {
         self.name_the_same(messages, &mut reply, blobs);
         let mut pad = 0;
         let asks_for_peers = messages.iter().any(|m| matches!(m, Message::PleaseSendPeers));
+        let served_before = self.counters.requests_served;
         for (n, request) in requests.iter().enumerate() {
             let whole =
                 self.answer_content_within(now, from, request, (always, asks_for_peers), &mut reply, blobs);
@@ -273,7 +275,8 @@ impl Node {
         if said.asks && !always && requests.is_empty() {
             reply.say(|e| e.cookie("PleaseReturnThisMessage", &cookie));
         }
-        self.answer_small(now, from, messages, 1, &mut reply);
+        let gives_content = self.counters.requests_served > served_before;
+        self.answer_small(now, from, messages, (1, gives_content), &mut reply);
         if reply.says_something {
             debug_assert!(reply.encoder.len() <= budget);
             self.send(from, reply.encoder.finish(pad));

@@ -53,6 +53,10 @@ impl Network {
         let mut world = World::new(seed);
         for n in 0..peers {
             world.add(address(n), link(round_trip), Peer::new(seed << 32 | n as u64));
+            if n % 1000 == 999 {
+                // Not all of them at the same instant.
+                world.run_for(Duration::from_millis(1));
+            }
         }
         let contents = (0..contents).map(|n| Original::new(content::bytes(seed << 16 | n as u64, LENGTH)));
         let contents = contents.collect();
@@ -180,6 +184,7 @@ pub fn random_tables(
     for (n, ids) in shared.iter().enumerate().filter(|(_, ids)| !ids.is_empty()) {
         // As many as are told at once.
         network.tell(n, &tables[n], &ids[..ids.len().min(MAX_IDS)]);
+        network.world.run_for(Duration::from_micros(100));
     }
     network.world.run_for(Duration::from_secs(1));
     network.forget_events();
