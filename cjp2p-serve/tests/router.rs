@@ -117,6 +117,7 @@ impl Server {
         fs::create_dir(folder.path().join("share")).unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_cjp2p-serve"))
             .env("CJP2P_BOOTSTRAP", "")
+            .env("CJP2P_NO_LAN", "1")
             .env("CJP2P_STATE_DIR", folder.path().join("state"))
             .env_remove("RUST_LOG")
             .args(["--json", "--listen", "127.0.0.1:0", &format!("--map-port={router}")])
