@@ -42,11 +42,11 @@ impl Chain {
     /// Until each names the next one to whoever asks it for peers.
     fn wait_until_all_have_greeted(&self) {
         let end = Instant::now() + Duration::from_secs(30);
-        let mut state = 0;
+        let mut attempt = 0;
         loop {
-            state += 1;
+            attempt += 1;
             let first = self.servers[0].address.to_string();
-            let mut discover = self.tool("cjp2p-peers", &format!("discover-{state}"));
+            let mut discover = self.tool("cjp2p-peers", &format!("discover-{attempt}"));
             let met = lines(discover.args(["discover", "--json", "--listen", "127.0.0.1:0", &first]));
             if met.len() == self.servers.len() {
                 return;
@@ -73,15 +73,13 @@ fn lines(command: &mut Command) -> Vec<Value> {
 #[test]
 fn content_at_the_end_of_a_chain_of_ten_is_found_and_fetched() {
     let chain = Chain::start(10);
-    let [blake3, sha256] = chain.servers[9].ids("film");
+    let [blake3, _] = chain.servers[9].ids("film");
     let first = chain.servers[0].address.to_string();
-    for (n, id) in [blake3.clone(), sha256].iter().enumerate() {
-        let mut get = chain.tool("cjp2p-get", &format!("get-{n}"));
-        get.args(["--quiet", "--listen", "127.0.0.1:0", "--timeout", "20s", "--peer", &first, id]);
-        let output = get.output().expect("it runs");
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success() && output.stdout == chain.bytes, "{id}: {said}");
-    }
+    let mut get = chain.tool("cjp2p-get", "get");
+    get.args(["--quiet", "--listen", "127.0.0.1:0", "--timeout", "20s", "--peer", &first, &blake3]);
+    let output = get.output().expect("it runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && output.stdout == chain.bytes, "{said}");
     let mut find = chain.tool("cjp2p-peers", "find");
     let found = lines(find.args(["find", &blake3, &first, "--listen", "127.0.0.1:0"]));
     let holder = chain.servers[9].address;
@@ -99,11 +97,4 @@ fn content_at_the_end_of_a_chain_of_ten_is_found_and_fetched() {
     let table = lines(chain.tool("cjp2p-peers", "find").arg("--lines"));
     let entry = table.iter().find(|peer| peer["address"] == holder.to_string()).expect("it is there");
     assert_eq!((&entry["verified"], &entry["origin"]), (&Value::Bool(true), &Value::from(how)));
-    let mut again = chain.tool("cjp2p-peers", "find");
-    let found = lines(again.args(["find", entry_id(&found[0]), "--listen", "127.0.0.1:0"]));
-    assert_eq!((found.len(), &found[0]["found"]), (1, &Value::from("table")), "{found:?}");
-}
-
-fn entry_id(line: &Value) -> &str {
-    line["id"].as_str().expect("a text")
 }
