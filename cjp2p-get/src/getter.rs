@@ -239,15 +239,6 @@ impl Getter {
         self.tasks.run(move || Outcome::Prepared(number, prepare(&id, ranges, paths, force)));
     }
 
-    fn retry_locks(&mut self) {
-        let now = self.event_loop.now();
-        let due = self.jobs.iter().filter(|(_, job)| matches!(job.step, Step::Locked(at) if at <= now));
-        let due: Vec<u64> = due.map(|(&number, _)| number).collect();
-        for number in due {
-            self.prepare(number);
-        }
-    }
-
     /// `remembered`: whom to ask beside everybody known, and whether only sparingly.
     fn begin_fetch(
         &mut self,

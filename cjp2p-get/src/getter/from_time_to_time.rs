@@ -17,6 +17,16 @@ use crate::sinks::sources::MAX_SOURCES;
 const NOTE_EVERY: Duration = Duration::from_millis(500);
 
 impl Getter {
+    /// Looks again at what another process had locked.
+    pub(super) fn retry_locks(&mut self) {
+        let now = self.event_loop.now();
+        let due = self.jobs.iter().filter(|(_, job)| matches!(job.step, Step::Locked(at) if at <= now));
+        let due: Vec<u64> = due.map(|(&number, _)| number).collect();
+        for number in due {
+            self.prepare(number);
+        }
+    }
+
     /// Has each download remember from whom it comes, from time to time, and asks those whom they know.
     pub(super) fn note_sources_sometimes(&mut self) {
         let now = self.event_loop.now();
