@@ -404,7 +404,9 @@ impl Getter {
         match event {
             FetchEvent::Length(length) => self.store.on_length(fetch, length),
             FetchEvent::Staged(length) => {
-                self.store.on_all_staged(fetch, length);
+                if let Err(error) = self.store.on_all_staged(fetch, length) {
+                    return self.fail(number, &error);
+                }
                 self.set_step(number, Step::Judging(fetch));
                 self.judge(number);
             }

@@ -82,10 +82,14 @@ impl Store {
     }
 
     /// All of the content is staged.
-    pub(crate) fn on_all_staged(&mut self, job: JobId, length: u64) {
+    pub(crate) fn on_all_staged(&mut self, job: JobId, length: u64) -> Result<(), ToolError> {
+        let settled = self.get(job).and_then(|destination| destination.settle_staged());
+        let staged = settled.map_err(|error| self.failure(job, error))?;
         if let Some(hash) = self.hashes.get_mut(&job) {
+            staged.into_iter().for_each(|range| hash.on_staged(range));
             hash.on_end(length);
         }
+        Ok(())
     }
 
     /// Whether all that is staged is the content `id`, once that is known. Of a plain name nobody can tell.
@@ -216,9 +220,9 @@ impl Sink for Store {
     }
 
     fn stage(&mut self, job: JobId, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.get(job)?.stage(offset, bytes)?;
+        let staged = self.get(job)?.stage(offset, bytes)?;
         if let Some(hash) = self.hashes.get_mut(&job) {
-            hash.on_staged(offset..offset + bytes.len() as u64);
+            staged.into_iter().for_each(|range| hash.on_staged(range));
         }
         Ok(())
     }
@@ -275,7 +279,7 @@ mod tests {
             store.stage(job, 0, &[byte]).unwrap();
             hash_all(&mut store);
             assert_eq!(store.verdict(job, &id), None);
-            store.on_all_staged(job, 2 * MEBIBYTE);
+            store.on_all_staged(job, 2 * MEBIBYTE).unwrap();
             assert_eq!(store.verdict(job, &id), Some(right), "all was hashed before");
             store.restage(job).unwrap();
         }

@@ -38,10 +38,16 @@ pub(crate) trait Destination: Send {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// Keeps bytes that are not verified yet where nothing is read from until they are.
-    fn stage(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+    /// Keeps bytes that are not verified yet where nothing is read from until they are. Returns what is there since the last
+    /// time, to be hashed: these bytes, or others before them.
+    fn stage(&mut self, offset: u64, bytes: &[u8]) -> io::Result<Vec<Range<u64>>> {
         let _ = (offset, bytes);
         Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Waits until everything that was staged is there. Returns what is since the last time.
+    fn settle_staged(&mut self) -> io::Result<Vec<Range<u64>>> {
+        Ok(Vec::new())
     }
 
     /// Forgets what was staged.

@@ -268,18 +268,20 @@ impl Partial {
         )
     }
 
-    /// Notes all that was written lately.
-    fn note_written(&mut self) -> io::Result<()> {
-        for range in self.behind.take_written() {
-            self.note(range)?;
+    /// Notes all that was written lately, and returns it.
+    fn note_written(&mut self) -> io::Result<Vec<Range<u64>>> {
+        let written = self.behind.take_written();
+        for range in &written {
+            self.note(range.clone())?;
         }
-        Ok(())
+        Ok(written)
     }
 
     /// Waits until everything is written, and notes it.
     fn settle(&mut self) -> io::Result<()> {
         let finished = self.behind.finish();
-        self.note_written().and(finished)
+        self.note_written()?;
+        finished
     }
 
     /// Notes that `range` was written.
@@ -332,16 +334,23 @@ impl Destination for Partial {
             self.length = Some(length);
             self.check_target(length)?;
         }
+        self.note_written()?;
+        Ok(())
+    }
+
+    fn stage(&mut self, offset: u64, bytes: &[u8]) -> io::Result<Vec<Range<u64>>> {
+        self.behind.write(offset, bytes)?;
         self.note_written()
     }
 
-    fn stage(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        // It is hashed from the file at once.
-        self.file.write_all_at(bytes, offset)?;
-        self.note(offset..offset + bytes.len() as u64)
+    fn settle_staged(&mut self) -> io::Result<Vec<Range<u64>>> {
+        self.behind.finish()?;
+        self.note_written()
     }
 
     fn restage(&mut self) -> io::Result<()> {
+        // What still waits must not be written over what comes next.
+        self.settle()?;
         self.done = RangeSet::new();
         self.length = None;
         self.record.remove();

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Seek};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -34,8 +35,10 @@ fn failure(folder: &Path, error: &io::Error) -> ToolError {
 }
 
 impl Destination for Temporary {
-    fn stage(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all_at(bytes, offset)
+    fn stage(&mut self, offset: u64, bytes: &[u8]) -> io::Result<Vec<Range<u64>>> {
+        self.file.write_all_at(bytes, offset)?;
+        let range = offset..offset + bytes.len() as u64;
+        Ok(vec![range])
     }
 
     fn restage(&mut self) -> io::Result<()> {
