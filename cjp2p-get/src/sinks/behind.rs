@@ -1,6 +1,6 @@
 //! Writing to a file behind the back of whoever has the bytes: a thread of its own writes while the network goes on.
 //!
-//! Of a fast fetch, writing is a quarter of the work, and the network is served by one thread. Where the writer cannot keep
+//! Of a fast fetch, writing is a third of the work, and the network is served by one thread. Where the writer cannot keep
 //! up, the caller writes itself, so there is no queue that grows and nobody who waits.
 
 use std::fs::File;
