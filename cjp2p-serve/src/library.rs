@@ -52,8 +52,8 @@ pub struct SharedLibrary {
     list_end: Option<ListEnd>,
     open: Lru<FileNo, OpenFile>,
     pieces: Lru<(FileNo, u64), Vec<u8>>,
-    /// Where small reads of late ended. One that goes on there is in order, and takes a piece into memory; those here and there,
-    /// of what was lost on its way, would fill it with what nobody asks for again.
+    /// Where small reads of late ended. One that goes on there is in order, and takes a piece into memory; those here and there
+    /// would fill it with what hardly anybody asks for again.
     ends: Lru<(FileNo, u64), ()>,
     tree_blocks: Lru<(FileNo, u64), Vec<u8>>,
     lost_trees: Lru<FileNo, Instant>,
