@@ -23,8 +23,10 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::{Outcome, beginning, upnp};
 
-/// A router that did not give a port is asked again after this time.
-const AGAIN_AFTER: Duration = Duration::from_secs(300);
+/// A router that did not give a port is asked again after this time,
+const AGAIN_AFTER: Duration = Duration::from_secs(10);
+/// and then after twice as long each time, up to this.
+const AGAIN_AT_LAST: Duration = Duration::from_secs(300);
 /// No router is asked more often to renew.
 const LEAST_PAUSE: Duration = Duration::from_secs(1);
 /// How long to wait for the router, with tries after 0.25, 0.5, 1 and 2 s.
@@ -72,6 +74,7 @@ fn parse(command: &str) -> Option<(NonZeroU16, u32)> {
 fn keep(asker: &Asker, ended: &Receiver<()>) {
     let mut held: Option<Held> = None;
     let mut told: Option<Outcome> = None;
+    let mut again = AGAIN_AFTER;
     loop {
         let result = match held.as_mut() {
             Some(held) => asker.renew(held),
@@ -89,8 +92,18 @@ fn keep(asker: &Asker, ended: &Receiver<()>) {
             tell(&outcome);
             told = Some(outcome);
         }
-        // Half of the time is left for those tries to renew that fail.
-        let pause = held.as_ref().map_or(AGAIN_AFTER, |held| (held.lifetime() / 2).max(LEAST_PAUSE));
+        let pause = match &held {
+            // Half of the time is left for those tries to renew that fail.
+            Some(held) => {
+                again = AGAIN_AFTER;
+                (held.lifetime() / 2).max(LEAST_PAUSE)
+            }
+            None => {
+                let pause = again;
+                again = (again * 2).min(AGAIN_AT_LAST);
+                pause
+            }
+        };
         if ended.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
             break;
         }
@@ -157,7 +170,7 @@ impl Asker {
         };
         upnp::Mapping::new(self.gateway, here, self.port, self.lifetime)
             .map(Held::ByUpnp)
-            .map_err(|error| format!("PCP and NAT-PMP: {first}; UPnP: {error}"))
+            .map_err(|error| format!("{first}; UPnP: {error}"))
     }
 
     fn renew(&self, held: &mut Held) -> Result<(), String> {
