@@ -76,6 +76,12 @@ impl Shared {
     }
 }
 
+/// What a server says of the port that it got, be it before it says that all is shared or afterwards.
+fn mapped(server: &mut Server) -> Value {
+    let earlier = server.events.iter().find(|event| event["event"] == "mapped").cloned();
+    earlier.unwrap_or_else(|| server.wait_for("mapped"))
+}
+
 fn send(server: &Server, signal: Signal) {
     kill(Pid::from_raw(server.pid().cast_signed()), signal).expect("it runs");
 }
@@ -103,8 +109,8 @@ fn a_port_is_asked_for_by_upnp_and_given_back_when_the_server_ends_or_is_killed(
         let (router, shared) = (Igd::start(Script::default()), Shared::new());
         let mut server = shared.serve(router.address);
         let port = server.address.port();
-        let mapped = server.wait_for("mapped");
-        assert_eq!((&mapped["address"], &mapped["port"]), (&OUTSIDE.into(), &port.into()));
+        let event = mapped(&mut server);
+        assert_eq!((&event["address"], &event["port"]), (&OUTSIDE.into(), &port.into()));
         check_first(&router.next(), port);
         assert_eq!(router.meanwhile(), []);
         send(&server, signal);
@@ -118,7 +124,7 @@ fn a_port_that_is_taken_is_replaced_by_another_and_one_that_is_given_for_ever_is
     let (router, shared) = (Igd::start(Script { only_for_ever: true, ..Script::default() }), Shared::new());
     let mut server = shared.serve(router.address);
     let port = server.address.port();
-    server.wait_for("mapped");
+    mapped(&mut server);
     check_first(&router.next(), port);
     let for_ever = Asked::Add { outside: port, inside: port, client: "127.0.0.1".into(), lease: 0 };
     assert_eq!(router.next(), for_ever);
@@ -129,11 +135,11 @@ fn a_port_that_is_taken_is_replaced_by_another_and_one_that_is_given_for_ever_is
     let arguments = [&*format!("--map-port={}", router.address)];
     let mut server =
         Server::run(shared.command(), "127.0.0.1:24999", &shared.folder.path().join("share"), &arguments);
-    let mapped = server.wait_for("mapped")["port"].as_u64().expect("a number");
-    assert_ne!(mapped, 24_999);
+    let given = mapped(&mut server)["port"].as_u64().expect("a number");
+    assert_ne!(given, 24_999);
     check_first(&router.next(), 24_999);
     let Asked::Add { outside, inside, lease, .. } = router.next() else { panic!("it gives nothing back") };
-    assert_eq!((u64::from(outside), inside, lease), (mapped, 24_999, LEASE));
+    assert_eq!((u64::from(outside), inside, lease), (given, 24_999, LEASE));
 }
 
 /// The process that talks with the router, as a server has it.
@@ -259,7 +265,7 @@ fn whatever_a_router_answers_is_one_line_and_sharing_goes_on() {
 fn a_helper_that_ends_is_told_of_once_and_sharing_goes_on() {
     let (router, shared) = (Igd::start(Script::default()), Shared::new());
     let mut server = shared.serve(router.address);
-    server.wait_for("mapped");
+    mapped(&mut server);
     let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", server.pid()));
     let Some(Ok(helper)) = children.ok().and_then(|list| list.split(' ').next().map(str::parse)) else {
         eprintln!("skipped, since this kernel does not tell which processes another has started");
@@ -317,7 +323,7 @@ fn a_router_on_a_link_is_found_among_others_who_answer() {
     let (command, share) = (shared.command(), shared.folder.path().join("share"));
     let serve = move || Server::run(command, "24254", &share, &["--map-port"]);
     let mut server = inside.run(serve).expect("a server");
-    assert_eq!(server.wait_for("mapped")["port"], 24_254);
+    assert_eq!(mapped(&mut server)["port"], 24_254);
     let client = here.to_string();
     assert_eq!(router.next(), Asked::Add { outside: 24_254, inside: 24_254, client, lease: LEASE });
     assert!(!bystander.was_disturbed());
