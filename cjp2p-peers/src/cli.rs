@@ -99,13 +99,7 @@ pub(crate) enum Command {
         limit: Option<Duration>,
 
         #[command(flatten)]
-        lan: LanArgs,
-
-        #[command(flatten)]
-        dht: DhtArgs,
-
-        #[command(flatten)]
-        network: NetworkArgs,
+        search: SearchArgs,
     },
     /// Ask peers who has some content, and those that they name, without fetching it
     ///
@@ -123,13 +117,7 @@ pub(crate) enum Command {
         limit: Duration,
 
         #[command(flatten)]
-        lan: LanArgs,
-
-        #[command(flatten)]
-        dht: DhtArgs,
-
-        #[command(flatten)]
-        network: NetworkArgs,
+        search: SearchArgs,
     },
     /// Ask peers what they share
     ///
@@ -138,6 +126,19 @@ pub(crate) enum Command {
         #[command(flatten)]
         network: NetworkArgs,
     },
+}
+
+/// How to look for peers that nobody has named.
+#[derive(Args, Debug)]
+pub(crate) struct SearchArgs {
+    #[command(flatten)]
+    pub(crate) lan: LanArgs,
+
+    #[command(flatten)]
+    pub(crate) dht: DhtArgs,
+
+    #[command(flatten)]
+    pub(crate) network: NetworkArgs,
 }
 
 /// Whom to ask, and from where.

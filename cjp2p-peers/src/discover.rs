@@ -8,12 +8,11 @@ use std::time::Duration;
 use cjp2p_wire::io::peer_file::{PeerFile, milliseconds};
 use cjp2p_wire::node::{Answer, Question};
 use cjp2p_wire::peers::peer::{Origin, Peer};
-use cjp2p_wire::tool::args::{DhtArgs, LanArgs};
 use cjp2p_wire::tool::{Exit, ToolError};
 use serde::Serialize;
 
 use crate::asking::{ANYWHERE, Reply, ask, load, start_round, write_line};
-use crate::cli::NetworkArgs;
+use crate::cli::SearchArgs;
 
 #[derive(Serialize)]
 struct Line {
@@ -27,18 +26,19 @@ struct Line {
 
 pub(crate) fn run(
     file: &PeerFile,
-    network: &NetworkArgs,
-    (dht, lan): (&DhtArgs, &LanArgs),
+    search: &SearchArgs,
     limit: Option<Duration>,
     json: bool,
 ) -> Result<Exit, ToolError> {
+    let network = &search.network;
+    let listen = network.listen.listen.unwrap_or(ANYWHERE);
     let table = load(file);
     let mut round = start_round(file, network);
-    if network.only.is_empty() && lan.is_on(network.listen.listen.unwrap_or(ANYWHERE)) {
+    if network.only.is_empty() && search.lan.is_on(listen) {
         round.add_lan();
     }
     let mut heard = BTreeSet::new();
-    let dht = dht.entry(network.listen.listen.unwrap_or(ANYWHERE));
+    let dht = search.dht.entry(listen);
     ask(file, network, round, (Question::Peers, limit), dht, |round, address, reply| {
         let Reply::Answer { round_trip, answer } = reply else {
             log::info!("{address} does not answer");

@@ -12,14 +12,14 @@ use cjp2p_wire::io::signals::end_by;
 use cjp2p_wire::node::{Acquaintance, Event};
 use cjp2p_wire::peers::peer::Origin;
 use cjp2p_wire::time::Time;
-use cjp2p_wire::tool::args::{DhtArgs, LanArgs, resolve_all};
+use cjp2p_wire::tool::args::resolve_all;
 use cjp2p_wire::tool::{Exit, ToolError};
 use cjp2p_wire::transfer::blobs::JobId;
 use nix::sys::signal::Signal;
 use serde::Serialize;
 
 use crate::asking::{ANYWHERE, DHT_PATIENCE, Network, NothingShared, load, write_line};
-use crate::cli::NetworkArgs;
+use crate::cli::SearchArgs;
 
 /// Peers of the table that are asked at the most.
 const FROM_TABLE: usize = 256;
@@ -63,10 +63,10 @@ struct Search {
 pub(crate) fn run(
     file: &PeerFile,
     id: &str,
-    network: &NetworkArgs,
-    (dht, lan): (&DhtArgs, &LanArgs),
+    search: &SearchArgs,
     limit: Duration,
 ) -> Result<Exit, ToolError> {
+    let network = &search.network;
     let id = parse(id)?;
     let named = match network.only.is_empty() {
         true => network.peers.resolve(),
@@ -78,8 +78,8 @@ pub(crate) fn run(
     };
     let table = if network.only.is_empty() { of_table(file) } else { Vec::new() };
     let listen = network.listen.listen.unwrap_or(ANYWHERE);
-    let dht = dht.entry(listen).zip(key(&id));
-    let asks_lan = network.only.is_empty() && lan.is_on(listen);
+    let dht = search.dht.entry(listen).zip(key(&id));
+    let asks_lan = network.only.is_empty() && search.lan.is_on(listen);
     if named.is_empty() && table.is_empty() && dht.is_none() && !asks_lan {
         let message = "nobody to ask: the table is empty, and no peer that was named has an address";
         return Err(ToolError::new(Exit::NoSource, message));

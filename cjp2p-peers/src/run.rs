@@ -16,12 +16,8 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
         Some(Command::Remove { peers }) => remove::run(&file, &peers)?,
         Some(Command::Set { input }) => set::run(&file, &input)?,
         Some(Command::Ping { network }) => return ping::run(&file, &network, cli.lines),
-        Some(Command::Discover { limit, lan, dht, network }) => {
-            return discover::run(&file, &network, (&dht, &lan), limit, cli.lines);
-        }
-        Some(Command::Find { id, limit, lan, dht, network }) => {
-            return find::run(&file, &id, &network, (&dht, &lan), limit);
-        }
+        Some(Command::Discover { limit, search }) => return discover::run(&file, &search, limit, cli.lines),
+        Some(Command::Find { id, limit, search }) => return find::run(&file, &id, &search, limit),
         Some(Command::Content { network }) => return content::run(&file, &network, cli.lines),
     }
     Ok(Exit::Done)

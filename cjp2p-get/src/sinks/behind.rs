@@ -1,6 +1,6 @@
 //! Writing to a file behind the back of whoever has the bytes: a thread of its own writes while the network goes on.
 //!
-//! Of a fast fetch, writing is a quarter of the work, and the network is served by one thread. Where the writer cannot keep
+//! Of a fast fetch, writing is a third of the work, and the network is served by one thread. Where the writer cannot keep
 //! up, the caller writes itself, so there is no queue that grows and nobody who waits.
 
 use std::fs::File;
@@ -46,6 +46,12 @@ struct Block {
 impl WriteBehind {
     pub(crate) fn new(file: Arc<File>) -> WriteBehind {
         WriteBehind { file, given: 0, writer: Writer::None, written: Vec::new() }
+    }
+
+    /// One that has a writer from the next block on.
+    #[cfg(test)]
+    pub(super) fn grown_up(file: File) -> WriteBehind {
+        WriteBehind { given: ALONE - 1, ..WriteBehind::new(Arc::new(file)) }
     }
 
     /// Writes these bytes, now or soon.
@@ -148,15 +154,10 @@ mod tests {
 
     const BLOCK: usize = 256 << 10;
 
-    /// One that has a writer from the next block on.
-    fn grown_up(file: File) -> WriteBehind {
-        WriteBehind { given: ALONE - 1, ..WriteBehind::new(Arc::new(file)) }
-    }
-
     #[test]
     fn all_that_was_given_is_in_the_file_in_the_end_and_is_told_once() {
         let file = tempfile::tempfile().unwrap();
-        let mut behind = grown_up(file.try_clone().unwrap());
+        let mut behind = WriteBehind::grown_up(file.try_clone().unwrap());
         let mut told = RangeSet::new();
         let mut total = 0;
         for n in 0..64_u64 {
@@ -187,7 +188,7 @@ mod tests {
         let full = || OpenOptions::new().write(true).open("/dev/full").unwrap();
         let mut alone = WriteBehind::new(Arc::new(full()));
         assert_eq!(alone.write(0, &[1]).unwrap_err().kind(), io::ErrorKind::StorageFull);
-        let mut behind = grown_up(full());
+        let mut behind = WriteBehind::grown_up(full());
         behind.write(0, &[1; 4096]).unwrap();
         assert_eq!(behind.finish().unwrap_err().kind(), io::ErrorKind::StorageFull);
         assert_eq!(behind.take_written(), []);

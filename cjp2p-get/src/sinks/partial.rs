@@ -428,12 +428,13 @@ impl Destination for Partial {
     }
 
     fn save(&mut self) -> io::Result<()> {
-        self.settle()?;
+        // What was written before a failure is noted nevertheless.
+        let settled = self.settle();
         if self.record.is_begun() {
             // When they were last seen has changed.
             self.record.sources(&self.sources);
         }
-        self.record.flush()
+        self.record.flush().and(settled)
     }
 
     fn publish(&mut self, length: u64) -> Publication {
@@ -479,3 +480,6 @@ impl Destination for Partial {
 }
 
 const _: () = assert!(RUN_LEVELS == 7, "what is forgotten of the tree are the leaves of one group");
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! Listening; and a port of one's own, kept between runs, so that what others remember of this machine stays right.
 
-use std::fs;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::Path;
@@ -19,7 +19,7 @@ const RANGE: RangeInclusive<u16> = 10_000..=32_767;
 /// So many are tried.
 const TRIES: usize = 16;
 /// No file with a port is longer, in bytes.
-const MAX_FILE: usize = 64;
+const MAX_FILE: u64 = 64;
 
 /// Opens a socket where `listen` says. For [`Listen::Auto`] the port is the one that is kept in the state folder under the
 /// name of `tool`, chosen at the first time. Gives also what the user might want to know, if it could not be had or kept.
@@ -53,8 +53,10 @@ pub fn listen(listen: Listen, tool: &str, state: Option<&StateDir>) -> io::Resul
 
 /// The port in the file, if there is one.
 fn read(path: &Path) -> Option<u16> {
-    let bytes = fs::read(path).ok().filter(|bytes| bytes.len() <= MAX_FILE)?;
-    let port: Option<u16> = std::str::from_utf8(&bytes).ok().and_then(|text| text.trim().parse().ok());
+    let mut bytes = Vec::new();
+    File::open(path).ok()?.take(MAX_FILE + 1).read_to_end(&mut bytes).ok()?;
+    let text = std::str::from_utf8(&bytes).ok().filter(|text| text.len() as u64 <= MAX_FILE);
+    let port: Option<u16> = text.and_then(|text| text.trim().parse().ok());
     if port.is_none_or(|port| port == 0) {
         log::warn!("{}: no port is in there; another one is chosen", shown(path));
     }
@@ -87,6 +89,8 @@ fn bind(ip: Option<IpAddr>, port: u16) -> io::Result<UdpPort> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     const AUTO: Listen = Listen::Auto(Some(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST)));

@@ -53,7 +53,8 @@ pub struct UdpPort {
     socket: UdpSocket,
     is_v6: bool,
     receive_buffer: u64,
-    buffers: Vec<Box<[u8]>>,
+    /// Room for [`BATCH`] bunches. What is never filled takes no memory.
+    buffers: Vec<u8>,
     /// What the last read put in each of the first buffers.
     received: Vec<Received>,
     /// Where datagrams are sent one by one, since the kernel refused a bunch.
@@ -117,7 +118,7 @@ impl UdpPort {
             is_v6,
             // Linux doubles the number for its own bookkeeping, which a datagram may need as much as its bytes.
             receive_buffer: granted as u64 / 2,
-            buffers: (0..BATCH).map(|_| vec![0; MAX_DATAGRAM].into_boxed_slice()).collect(),
+            buffers: vec![0; BATCH * MAX_DATAGRAM],
             received: Vec::new(),
             alone: BTreeSet::new(),
         })
@@ -154,9 +155,10 @@ impl UdpPort {
     /// A bunch that was read last: the sender, its datagrams one after another, and the length of each of them but the last,
     /// which may be shorter. `None` where it was sent to everybody on the link.
     pub fn received(&self, nth: usize) -> Option<(SocketAddr, &[u8], usize)> {
-        let (buffer, received) = (self.buffers.get(nth)?, self.received.get(nth)?);
+        let received = self.received.get(nth)?;
+        let buffer = self.buffers.get(nth * MAX_DATAGRAM..)?;
         let from = address::canonical(received.from?);
-        Some((from, &buffer[..received.length], received.segment))
+        Some((from, buffer.get(..received.length)?, received.segment))
     }
 
     /// Fills the first buffers, and notes what is in each.
@@ -164,7 +166,7 @@ impl UdpPort {
         let space = nix::cmsg_space!(i32, libc::in_pktinfo, libc::in6_pktinfo);
         let mut headers = MultiHeaders::<SockaddrStorage>::preallocate(BATCH, Some(space));
         let mut slices: Vec<[IoSliceMut<'_>; 1]> =
-            self.buffers.iter_mut().map(|buffer| [IoSliceMut::new(buffer)]).collect();
+            self.buffers.chunks_exact_mut(MAX_DATAGRAM).map(|buffer| [IoSliceMut::new(buffer)]).collect();
         let descriptor = self.socket.as_raw_fd();
         let results = recvmmsg(descriptor, &mut headers, slices.iter_mut(), MsgFlags::MSG_DONTWAIT, None)?;
         self.received.extend(results.map(|message| {

@@ -41,6 +41,14 @@ struct Reply {
     budget: usize,
     /// Whether anything but cookies is in it.
     says_something: bool,
+    /// Whether content is in it.
+    gives_content: bool,
+}
+
+impl Reply {
+    fn new(budget: usize) -> Reply {
+        Reply { encoder: Encoder::new(), budget, says_something: false, gives_content: false }
+    }
 }
 
 impl Reply {
@@ -83,7 +91,7 @@ impl Node {
         let known =
             !said.always_returned && self.contacts.get(from).is_some_and(|contact| contact.is_trusted(now));
         if proof != Proof::None || known {
-            self.answer_proved(now, from, messages, blobs);
+            self.answer_proved(now, from, messages, said, blobs);
         } else if self.strangers.may_be_answered(now, from, &self.config.secret) {
             // It wanted its cookie beside whatever we say to it. Without it a challenge that we answer seems to be answered by another
             // node, which has taken our place. Whoever does not challenge us may itself be another, and not know the message.
@@ -146,12 +154,13 @@ impl Node {
         now: Time,
         from: SocketAddr,
         messages: &[Message<'_>],
+        said: Said,
         blobs: &mut dyn Blobs,
     ) {
         if messages.iter().any(|message| matches!(message, Message::PleaseSendContent(_)))
             && let Some(contact) = self.contacts.get_mut(from)
         {
-            contact.asks_for_peers = messages.iter().any(|m| matches!(m, Message::PleaseSendPeers));
+            contact.asks_for_peers = said.asks_for_peers;
         }
         for message in messages {
             match message {
@@ -166,10 +175,10 @@ impl Node {
                 _ => {}
             }
         }
-        let mut reply = Reply { encoder: Encoder::new(), budget: ORDINARY_DATAGRAM, says_something: false };
+        let mut reply = Reply::new(ORDINARY_DATAGRAM);
         let asks = self.write_cookies_unsent(now, from, self.wants_cookie_from(from), &mut reply.encoder);
         self.name_the_same(messages, &mut reply, blobs);
-        self.answer_small(now, from, messages, (MAX_PEERS_TOLD, false), &mut reply);
+        self.answer_small(now, from, messages, MAX_PEERS_TOLD, &mut reply);
         if reply.says_something {
             if asks {
                 self.contacts.on_asked(from);
@@ -203,7 +212,7 @@ impl Node {
         now: Time,
         from: SocketAddr,
         messages: &[Message<'_>],
-        (max_peers, gives_content): (usize, bool),
+        max_peers: usize,
         reply: &mut Reply,
     ) {
         for message in messages {
@@ -218,7 +227,7 @@ impl Node {
                         told /= 2;
                     }
                     // Nobody is no news to who is given what it asked for.
-                    if told == 0 && !gives_content {
+                    if told == 0 && !reply.gives_content {
                         reply.say(|e| e.peers(&[]));
                     }
                 }
@@ -240,7 +249,7 @@ impl Node {
         blobs: &mut dyn Blobs,
     ) {
         let budget = (said.length * AMPLIFICATION).min(ORDINARY_DATAGRAM);
-        let mut reply = Reply { encoder: Encoder::new(), budget, says_something: false };
+        let mut reply = Reply::new(budget);
         let theirs = messages.iter().find_map(|message| match message {
             Message::PleaseAlwaysReturnThisMessage(value) => Some(value.get()),
             _ => None,
@@ -260,11 +269,8 @@ impl Node {
         }
         self.name_the_same(messages, &mut reply, blobs);
         let mut pad = 0;
-        let asks_for_peers = messages.iter().any(|m| matches!(m, Message::PleaseSendPeers));
-        let served_before = self.counters.requests_served;
         for (n, request) in requests.iter().enumerate() {
-            let whole =
-                self.answer_content_within(now, from, request, (always, asks_for_peers), &mut reply, blobs);
+            let whole = self.answer_content_within(now, from, request, said, &mut reply, blobs);
             if !whole && n == 0 && !always {
                 let carried = carry_request(&cookie, request);
                 if reply.say(|e| e.cookie("PleaseReturnThisMessage", &carried)) {
@@ -275,8 +281,7 @@ impl Node {
         if said.asks && !always && requests.is_empty() {
             reply.say(|e| e.cookie("PleaseReturnThisMessage", &cookie));
         }
-        let gives_content = self.counters.requests_served > served_before;
-        self.answer_small(now, from, messages, (1, gives_content), &mut reply);
+        self.answer_small(now, from, messages, 1, &mut reply);
         if reply.says_something {
             debug_assert!(reply.encoder.len() <= budget);
             self.send(from, reply.encoder.finish(pad));
@@ -289,13 +294,15 @@ impl Node {
         now: Time,
         from: SocketAddr,
         request: &ContentRequest<'_>,
-        (part_will_do, asks_for_peers): (bool, bool),
+        said: Said,
         reply: &mut Reply,
         blobs: &mut dyn Blobs,
     ) -> bool {
         let Ok(id) = ContentId::parse(&request.id) else {
             return true;
         };
+        // Who knows of cookies asks for the rest with ours beside it.
+        let part_will_do = said.speaks_of_cookies();
         let mut wanted = request.length.min(MAX_ANSWER as u64) as usize;
         if part_will_do && self.crowds.is_crowded(now, &id) {
             wanted = wanted.min(MIN_TASTE);
@@ -309,17 +316,18 @@ impl Node {
                 let whole = data.len() >= rest;
                 if whole || (part_will_do && data.len() >= MIN_TASTE) {
                     let padding = if part_will_do { Padding::Padded } else { Padding::Bare };
-                    let said = reply.say(|e| e.content(&request.id, request.offset, &data, eof, padding));
-                    if said {
+                    let fitted = reply.say(|e| e.content(&request.id, request.offset, &data, eof, padding));
+                    if fitted {
+                        reply.gives_content = true;
                         self.counters.requests_served += 1;
                         self.counters.content_out += data.len() as u64;
                     }
-                    return whole && said;
+                    return whole && fitted;
                 }
                 false
             }
             Read::Absent => {
-                let at_random = if asks_for_peers { 0 } else { 1 };
+                let at_random = if said.asks_for_peers { 0 } else { 1 };
                 let peers = self.referred_for(now, from, &id, 1, at_random);
                 if !reply.say(|e| e.referral(&request.id, &peers)) {
                     reply.say(|e| e.referral(&request.id, &[]));
@@ -417,12 +425,13 @@ impl Node {
                 && address::may_suggest(to, *peer)
                 && self.contacts.get(*peer).is_some_and(|contact| contact.is_presentable(now))
         };
-        let fitting: Vec<SocketAddr> = serving.into_iter().filter(fit).collect();
+        let mut fitting: Vec<SocketAddr> = serving.into_iter().filter(fit).collect();
         if fitting.is_empty() {
-            self.peers_for(now, to, at_random)
-        } else {
-            self.random.choose_multiple(fitting, most)
+            return self.peers_for(now, to, at_random);
         }
+        self.random.shuffle(&mut fitting);
+        fitting.truncate(most);
+        fitting
     }
 }
 

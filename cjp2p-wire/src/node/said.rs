@@ -19,7 +19,9 @@ pub(super) struct Said {
     pub(super) wants_returned: bool,
     /// How many blocks it sends for one request.
     pub(super) blocks: bool,
-    /// It asks for something else.
+    /// It asks for peers.
+    pub(super) asks_for_peers: bool,
+    /// It asks for something, be it peers or content.
     pub(super) asks: bool,
 }
 
@@ -34,8 +36,8 @@ impl Said {
                 Message::PleaseAlwaysReturnThisMessage(_) => said.wants_always = true,
                 Message::PleaseReturnThisMessage(_) => said.wants_returned = true,
                 Message::ICanSendContentInBlocks(_) => said.blocks = true,
+                Message::PleaseSendPeers => (said.asks, said.asks_for_peers) = (true, true),
                 Message::PleaseSendContent(_)
-                | Message::PleaseSendPeers
                 | Message::PleaseSayWhichParts(_)
                 | Message::PleaseListContent
                 | Message::PleaseListIdsOfTheSameContent(_)

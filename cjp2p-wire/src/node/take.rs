@@ -43,9 +43,11 @@ impl Node {
             // know of them. Some log an error each time that they are asked.
             contact.silent_about_cookies = !said.speaks_of_cookies();
         }
-        for message in messages.iter().filter(|_| said.blocks) {
-            if let Message::ICanSendContentInBlocks(most) = message {
-                contact.blocks = (*most).clamp(1, MAX_BLOCKS);
+        if said.blocks {
+            for message in messages {
+                if let Message::ICanSendContentInBlocks(most) = message {
+                    contact.blocks = (*most).clamp(1, MAX_BLOCKS);
+                }
             }
         }
         let is_only_suggested = contact.is_only_suggested();

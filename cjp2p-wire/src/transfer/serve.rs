@@ -24,6 +24,8 @@ pub const MAX_SOURCES_PER_HOST: usize = MAX_WAITING_SOURCES / 2;
 pub const MAX_WAITING_PER_HOST: usize = MAX_WAITING / 2;
 /// A turn of a source, and of a host where others wait, lasts for so many bytes, where no rate is set: each turn wakes a getter up.
 pub const QUANTUM: usize = 128 << 10;
+/// A turn of a source within the machine: there is no queue on the way to it that would overflow.
+pub const QUANTUM_INSIDE: usize = 512 << 10;
 /// A block counts for so many bytes more than it holds: about what is around it in its datagram.
 pub const BLOCK_COST: usize = 260;
 /// The rate limit lets so much time's worth go at once.
@@ -255,8 +257,9 @@ impl Turns {
         // Each datagram counts where there are few.
         let is_limited = self.rate.is_some() || self.host_rate.is_some();
         let is_alone = self.order.len() == 1;
+        let quantum = if address.is_loopback() { QUANTUM_INSIDE } else { QUANTUM };
         let host_ends = is_limited || (self.given_to_host >= QUANTUM && !is_alone);
-        if is_done || host_ends || self.given >= QUANTUM {
+        if is_done || host_ends || self.given >= quantum {
             self.given = 0;
             host.order.pop_front();
             if is_done {

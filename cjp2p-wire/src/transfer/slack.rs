@@ -29,8 +29,6 @@ pub const PAUSE_AFTER_LOSS: Duration = Duration::from_secs(1);
 pub const LEAST_BURST: Duration = Duration::from_micros(250);
 /// Where there is more, so large a part of it.
 pub const BURSTS: u32 = 4;
-/// Within a machine. Each burst wakes both ends up.
-pub const BURSTS_INSIDE: u32 = 2;
 
 /// The slack of one path.
 #[derive(Clone, Debug)]
@@ -38,7 +36,6 @@ pub struct Slack {
     // Invariant: between the least and the most.
     span: Duration,
     most_bytes: f64,
-    bursts: u32,
     rounds: u32,
     grows_at: Time,
 }
@@ -46,9 +43,8 @@ pub struct Slack {
 impl Slack {
     /// The least, on a path that stays within the machine or does not.
     pub fn new(is_inside: bool) -> Slack {
-        let (most_bytes, bursts) =
-            if is_inside { (MOST_SLACK_INSIDE, BURSTS_INSIDE) } else { (MOST_SLACK_BYTES, BURSTS) };
-        Slack { span: LEAST_SLACK, most_bytes, bursts, rounds: 0, grows_at: Time::ZERO }
+        let most_bytes = if is_inside { MOST_SLACK_INSIDE } else { MOST_SLACK_BYTES };
+        Slack { span: LEAST_SLACK, most_bytes, rounds: 0, grows_at: Time::ZERO }
     }
 
     /// Bytes on their way beyond what the path holds, at `rate` bytes per second.
@@ -59,8 +55,8 @@ impl Slack {
 
     /// How much time's worth of requests leaves at once, at `rate` bytes per second.
     pub fn burst(&self, rate: f64) -> Duration {
-        let most = Duration::from_secs_f64(self.most_bytes / f64::from(self.bursts) / rate.max(1.0));
-        LEAST_BURST.max(((self.span - LEAST_SLACK) / self.bursts).min(most))
+        let most = Duration::from_secs_f64(self.most_bytes / f64::from(BURSTS) / rate.max(1.0));
+        LEAST_BURST.max(((self.span - LEAST_SLACK) / BURSTS).min(most))
     }
 
     /// A round ended, of which this share was lost, on a path that is short or is not.

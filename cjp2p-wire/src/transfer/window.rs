@@ -48,6 +48,9 @@ pub const HEAVY_LOSS: f64 = 0.2;
 pub const HEAVY_LOSS_DELAY: f64 = 1.5;
 /// What is left of the rate estimate after such a round.
 pub const HEAVY_LOSS_CUT: f64 = 0.7;
+/// Within the machine, as soon as such a part of the window has come, as much is asked for at once: each burst wakes both ends
+/// up.
+pub const BURSTS_INSIDE: u64 = 2;
 /// How long the window stays small to see the path's true round trip, at least.
 pub const PROBE_RTT_TIME: Duration = Duration::from_millis(100);
 /// How long it then is not made small again, whatever was seen.
@@ -204,8 +207,12 @@ impl Window {
         if self.mode == Mode::Startup { self.rate().max(self.startup.rate()) } else { self.rate() }
     }
 
-    /// When the pace allows the next burst of requests.
+    /// When the pace allows the next burst of requests. Within the machine there is none: a timer between an answer and the next
+    /// request would only wake this process up once more.
     pub fn next_send_at(&self) -> Time {
+        if self.is_inside {
+            return Time::ZERO;
+        }
         self.next_send_at + self.burst()
     }
 
@@ -227,6 +234,11 @@ impl Window {
     /// of it, so that requests can share a datagram.
     pub fn allowance(&self, now: Time, min_rtt: Duration, first: bool) -> u64 {
         let size = self.size(min_rtt).max(self.block);
+        if self.is_inside {
+            let window = size.saturating_sub(self.in_flight);
+            let least = if first { (size / BURSTS_INSIDE).max(self.block) } else { 0 };
+            return if window < least { 0 } else { window };
+        }
         let burst = if first { (self.pace() * self.burst().as_secs_f64()) as u64 } else { 0 };
         let in_pace = now >= if first { self.next_send_at() } else { self.next_send_at };
         if !in_pace || self.in_flight + burst.min(size / 4).max(self.block) > size {
@@ -267,7 +279,7 @@ impl Window {
         }
         self.in_flight += bytes;
         let pace = self.pace();
-        if pace > 0.0 {
+        if pace > 0.0 && !self.is_inside {
             let spacing = Duration::from_secs_f64(bytes as f64 / (pace * self.pace_gain()));
             // Who comes late catches up, within half a burst more.
             self.next_send_at = self.next_send_at.max(now - self.burst() * 3 / 2) + spacing;

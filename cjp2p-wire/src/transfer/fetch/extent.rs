@@ -52,10 +52,16 @@ const MAX_ROUNDS: u32 = 6;
 
 impl Extent {
     /// A stretch of which nothing is here, and which is nobody's; `bytes` is memory that may be used for it.
-    pub(super) fn new(range: Range<u64>, mut bytes: Vec<u8>) -> Extent {
-        bytes.resize((range.end - range.start) as usize, 0);
+    pub(super) fn new(range: Range<u64>, mut memory: Vec<u8>) -> Extent {
+        let length = (range.end - range.start) as usize;
+        if memory.capacity() < length {
+            // The system gives pages of zeros when they are first written to.
+            memory = vec![0; length];
+        } else {
+            memory.resize(length, 0);
+        }
         Extent {
-            bytes,
+            bytes: memory,
             have: RangeSet::new(),
             need: RangeSet::from_iter([range.clone()]),
             range,

@@ -24,6 +24,22 @@ fn a_source_with_many_requests_does_not_keep_others_waiting() {
     assert_eq!(order, [1, 1, 2, 1, 1]);
 }
 
+#[test]
+fn turns_are_longer_between_sources_within_the_machine() {
+    for (ip, quantum) in [([192, 0, 2, 1], QUANTUM), ([127, 0, 0, 1], QUANTUM_INSIDE)] {
+        let mut turns = Turns::new(None, None);
+        let block = 64 << 10;
+        for n in 0..64 {
+            let from = SocketAddr::from((ip, n % 2 + 1));
+            let next = Request { length: block, block, ..request(u64::from(n) * block as u64) };
+            assert!(turns.push(from, next));
+        }
+        let first = turns.pop(Time::ZERO, |_| 1).unwrap().0;
+        let turn = (1..).find(|_| turns.pop(Time::ZERO, |_| 1).unwrap().0 != first).unwrap();
+        assert!((quantum..quantum + block).contains(&(turn * (block + BLOCK_COST))), "{turn}");
+    }
+}
+
 /// Whom the next bytes go to, by the last byte of the address, for so many turns.
 fn shares(turns: &mut Turns, count: usize) -> BTreeMap<u8, usize> {
     let mut shares = BTreeMap::new();

@@ -126,3 +126,35 @@ fn a_path_that_became_three_times_as_long_is_full_again_within_three_seconds() {
     let used = model.utilisation(Duration::from_secs(1));
     assert!(used > 0.85, "{used}");
 }
+
+#[test]
+fn within_the_machine_half_a_window_is_asked_for_at_once_and_without_a_timer() {
+    const LARGE: u64 = 32 << 10;
+    let mut window = Window::new(LARGE);
+    window.set_inside(true);
+    let (mut now, rtt) = (Time::from_millis(1), Duration::from_micros(50));
+    let mut sent: VecDeque<Stamp> = VecDeque::new();
+    let mut least_burst = u64::MAX;
+    for _ in 0..100 {
+        let mut burst = 0;
+        while window.allowance(now, rtt, burst == 0) > 0 {
+            sent.push_back(window.on_sent(now, LARGE));
+            burst += LARGE;
+        }
+        if burst > 0 {
+            least_burst = least_burst.min(burst * BURSTS_INSIDE / window.in_flight());
+            assert!(window.in_flight() <= window.size(rtt) + LARGE);
+        }
+        assert!(window.next_send_at() <= now);
+        now += rtt;
+        let stamp =
+            sent.pop_front().expect("something is on its way: half a window is free before all has come");
+        window.on_arrived(
+            now,
+            stamp,
+            LARGE,
+            PathTimes { min: rtt, latest: rtt, min_is_old: false, is_short: true },
+        );
+    }
+    assert_eq!(least_burst, 1, "no burst is less than half of the window");
+}
