@@ -32,7 +32,7 @@ use crate::workers::Workers;
 
 /// Files held open.
 pub(crate) const OPEN_FILES: usize = 64;
-/// Small reads take a piece of this many bytes into memory and are answered from it.
+/// Small reads in order take a piece of this many bytes into memory and are answered from it.
 pub(crate) const PIECE: usize = 16 << 10;
 /// Pieces kept in memory.
 pub(crate) const PIECES: usize = 128;
@@ -52,6 +52,9 @@ pub struct SharedLibrary {
     list_end: Option<ListEnd>,
     open: Lru<FileNo, OpenFile>,
     pieces: Lru<(FileNo, u64), Vec<u8>>,
+    /// Where small reads of late ended. One that goes on there is in order, and takes a piece into memory; those here and there,
+    /// of what was lost on its way, would fill it with what nobody asks for again.
+    ends: Lru<(FileNo, u64), ()>,
     tree_blocks: Lru<(FileNo, u64), Vec<u8>>,
     lost_trees: Lru<FileNo, Instant>,
     readers: Workers<Job>,
@@ -94,6 +97,7 @@ impl SharedLibrary {
             list_end: None,
             open: Lru::new(OPEN_FILES),
             pieces: Lru::new(PIECES),
+            ends: Lru::new(PIECES),
             tree_blocks: Lru::new(TREE_BLOCKS),
             lost_trees: Lru::new(OPEN_FILES),
             readers,
@@ -108,6 +112,18 @@ impl SharedLibrary {
     pub fn in_use(&self) -> Vec<Ids> {
         let index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
         self.open.keys().filter_map(|no| index.look(*no)?.1).collect()
+    }
+
+    /// Forgets what was not read since this was last called: what others asked for long ago is not worth memory.
+    pub fn forget_unused(&mut self) {
+        self.pieces.forget_unused();
+        self.ends.forget_unused();
+        self.tree_blocks.forget_unused();
+    }
+
+    /// Bytes of content and of trees that are in memory to be given again.
+    pub fn held(&self) -> usize {
+        self.pieces.values().chain(self.tree_blocks.values()).map(Vec::len).sum()
     }
 
     /// Whether any file is shared by these ids.
@@ -253,7 +269,7 @@ impl SharedLibrary {
         let size = identity.size;
         let length = size.saturating_sub(offset).min(length as u64) as usize;
         let start = out.len();
-        if length >= PIECE / 2 {
+        if length >= PIECE / 2 || !self.goes_on(no, offset, length) {
             out.resize(start + length, 0);
             self.fill(no, identity, offset, &mut out[start..])?;
             return Ok(size);
@@ -273,6 +289,13 @@ impl SharedLibrary {
             out.extend_from_slice(&bytes[within..end]);
         }
         Ok(size)
+    }
+
+    /// Whether a small read begins where another one ended.
+    fn goes_on(&mut self, no: FileNo, offset: u64, length: usize) -> bool {
+        let goes_on = self.ends.remove(&(no, offset)).is_some();
+        self.ends.insert((no, offset + length as u64), ());
+        goes_on
     }
 
     fn read_tree(

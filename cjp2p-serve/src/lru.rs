@@ -10,13 +10,14 @@ use std::hash::Hash;
 pub struct Lru<K, V> {
     capacity: usize,
     uses: u64,
+    swept: u64,
     entries: HashMap<K, (u64, V)>,
 }
 
 impl<K: Hash + Eq + Clone, V> Lru<K, V> {
     /// An empty map for at most `capacity` values, at least one.
     pub fn new(capacity: usize) -> Lru<K, V> {
-        Lru { capacity: capacity.max(1), uses: 0, entries: HashMap::new() }
+        Lru { capacity: capacity.max(1), uses: 0, swept: 0, entries: HashMap::new() }
     }
 
     /// The value of `key`, which counts as a use of it.
@@ -44,6 +45,17 @@ impl<K: Hash + Eq + Clone, V> Lru<K, V> {
         self.entries.keys()
     }
 
+    /// All values, in no order.
+    pub fn values(&self) -> impl Iterator<Item = &V> {
+        self.entries.values().map(|(_, value)| value)
+    }
+
+    /// Forgets what was not used since this was last called.
+    pub fn forget_unused(&mut self) {
+        let since = std::mem::replace(&mut self.swept, self.uses);
+        self.entries.retain(|_, (used, _)| *used > since);
+    }
+
     /// Takes `key` out.
     pub fn remove(&mut self, key: &K) -> Option<V> {
         self.entries.remove(key).map(|(_, value)| value)
@@ -60,11 +72,20 @@ mod tests {
         #[test]
         fn forgets_what_was_not_used_for_longest(
             capacity in 1usize..5,
-            steps in prop::collection::vec((0u8..3, 0u8..8), 0..100),
+            steps in prop::collection::vec((0u8..4, 0u8..8), 0..100),
         ) {
             let mut lru = Lru::new(capacity);
             let mut model: Vec<(u8, usize)> = Vec::new();
+            let mut used: Vec<u8> = Vec::new();
             for (at, (step, key)) in steps.into_iter().enumerate() {
+                if step == 3 {
+                    lru.forget_unused();
+                    model.retain(|entry| used.contains(&entry.0));
+                    used.clear();
+                    prop_assert_eq!(lru.values().count(), model.len());
+                    continue;
+                }
+                used.push(key);
                 let known = model.iter().position(|entry| entry.0 == key);
                 let entry = known.map(|known| model.remove(known));
                 match step {

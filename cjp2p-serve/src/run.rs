@@ -43,6 +43,8 @@ const CONVENTIONAL: Listen = Listen::Everywhere { port: DEFAULT_PORT };
 const DEFAULT_FOLDER: &str = "cjp2p";
 /// How often a summary of what was sent is printed, if anything was.
 const SUMMARY_EVERY: Duration = Duration::from_secs(10);
+/// What nobody asked for in so long is not kept in memory.
+const FORGET_EVERY: Duration = Duration::from_secs(60);
 /// How often the bar moves while files are hashed.
 const BAR_EVERY: Duration = Duration::from_millis(100);
 
@@ -191,6 +193,7 @@ struct Server {
     progress: Option<Progress>,
     end_at: Time,
     summary_at: Time,
+    forget_at: Time,
     on_terminal: bool,
 }
 
@@ -245,6 +248,7 @@ impl Server {
             progress: Some(cli.progress.start(TOOL, &cli.log)),
             end_at: cli.duration.map_or(Time::NEVER, |duration| now + duration),
             summary_at: now + SUMMARY_EVERY,
+            forget_at: now + FORGET_EVERY,
             on_terminal: io::stderr().is_terminal(),
             event_loop,
         })
@@ -285,6 +289,10 @@ impl Server {
                 self.summary_at = self.event_loop.now() + SUMMARY_EVERY;
                 self.report.served(self.node.counters())?;
                 self.announcer.look_at_use(&self.share);
+            }
+            if self.event_loop.now() >= self.forget_at {
+                self.forget_at = self.event_loop.now() + FORGET_EVERY;
+                self.share.forget_unused();
             }
         }
     }

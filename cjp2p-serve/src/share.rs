@@ -153,6 +153,16 @@ impl Share {
         let _ = self.tasks.send(Task::Rescan);
     }
 
+    /// Forgets what was read and is kept in memory, but for what was asked for since this was last called.
+    pub fn forget_unused(&mut self) {
+        self.library.forget_unused();
+    }
+
+    /// Bytes of content and of trees that are in memory to be given again.
+    pub fn held(&self) -> usize {
+        self.library.held()
+    }
+
     /// The ids of what was asked for lately.
     pub fn in_use(&self) -> Vec<Ids> {
         self.library.in_use()

@@ -395,3 +395,33 @@ fn a_single_file_is_shared_and_followed_through_replacement() {
     fs::remove_file(bench.path("wanted")).unwrap();
     running.until_withdrawn("wanted");
 }
+
+#[test]
+fn small_reads_here_and_there_leave_nothing_in_memory_and_those_in_order_not_for_long() {
+    let bench = Bench::new();
+    let content: Vec<u8> = (0..4_000_000u32).map(|n| (n / 7) as u8).collect();
+    bench.write("large", &content);
+    let mut running = bench.ready();
+    let id = blake3_id(&content);
+    let read = |running: &mut Running, offset: usize| {
+        let got = running.read(&id, offset as u64, 1000).unwrap();
+        assert_eq!(got.0, content[offset..offset + 1000], "{offset}");
+    };
+    for n in 0..200 {
+        read(&mut running, n * 7919 % 3999 * 1000);
+    }
+    let few = running.share.held();
+    assert!(few < 64 << 10, "{few} bytes of what nobody asks for again");
+    for n in 0..500 {
+        // Two getters at once, each in order.
+        read(&mut running, n * 1000);
+        read(&mut running, 2_000_000 + n * 1000);
+    }
+    let held = running.share.held();
+    assert!(held >= 900_000, "{held}: the next small reads are not answered from memory");
+    running.share.forget_unused();
+    read(&mut running, 500_000);
+    running.share.forget_unused();
+    let held = running.share.held();
+    assert!(held <= 16 << 10, "{held} bytes of what nobody has asked for");
+}

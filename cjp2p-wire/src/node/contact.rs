@@ -11,6 +11,10 @@ use crate::time::Time;
 
 /// Addresses remembered at the most. Those with a path are never dropped; of the others the one silent longest is.
 pub const MAX_CONTACTS: usize = 4096;
+/// Room is made for so many at a time: to double it would leave as much unused memory behind as there is in use.
+const ROOM: usize = 256;
+/// How often those that have gone are looked for.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
 /// For how long an address that returned our cookie once, and cannot return it always, counts as proved.
 pub(crate) const PROOF_LIFETIME: Duration = Duration::from_secs(600);
 /// A foreign cookie longer than this, in bytes of JSON, is not stored.
@@ -25,7 +29,10 @@ pub(super) struct Contact {
     /// What it wants returned beside every message, as JSON.
     pub(super) cookie: Option<Box<str>>,
     proved_at: Option<Time>,
-    first_proved: Option<Time>,
+    /// Since when it has been the same that proves itself here.
+    proved_since: Option<Time>,
+    /// It spoke like one that has just come: who proves itself next may be another than before.
+    seems_new: bool,
     /// When it last sent some of what we asked for.
     pub(super) useful_at: Option<Time>,
     /// When it last returned our cookie in a `ReturnedMessage`.
@@ -49,8 +56,8 @@ pub(super) struct Contact {
     /// Datagrams sent to it while it was only suggested, and when the last of them was.
     pub(super) unproved_datagrams: u32,
     pub(super) disturbed_at: Time,
-    /// Who suggested it, when it was tried.
-    named_by: Option<SocketAddr>,
+    /// Who suggested it, when it was tried. Boxed like the path.
+    named_by: Option<Box<SocketAddr>>,
     /// It asks for peers beside its questions for content: referrals to it need not name any at random.
     pub(super) asks_for_peers: bool,
     /// Boxed: most contacts are those who ask us, and have none.
@@ -64,7 +71,8 @@ impl Contact {
             last_heard: None,
             cookie: None,
             proved_at: None,
-            first_proved: None,
+            proved_since: None,
+            seems_new: false,
             useful_at: None,
             returned_at: None,
             was_asked: false,
@@ -135,6 +143,33 @@ impl Contact {
     pub(super) fn is_proved(&self) -> bool {
         self.proved_at.is_some()
     }
+
+    /// Whether nothing has come from it for so long.
+    fn was_silent(&self, now: Time, long: Duration) -> bool {
+        self.last_heard.is_some_and(|at| now.since(at) >= long)
+    }
+
+    /// Whether it only asked us, and has gone: nobody is told of it any more, and no cookie that it may have is good.
+    fn has_gone(&self, now: Time) -> bool {
+        let only_asked = self.path.is_none() && self.useful_at.is_none() && self.round_trip.is_none();
+        only_asked && !self.is_shunned() && self.was_silent(now, FRESH)
+    }
+
+    /// It said something without proving anything. Getters come and go at the same port, and each is a stranger at first.
+    fn on_unproved(&mut self, now: Time) {
+        self.seems_new |= self.was_silent(now, PROOF_LIFETIME) || !self.may_be_old();
+        if !self.returns_always {
+            self.last_heard = Some(now);
+        }
+    }
+
+    fn on_proved(&mut self, now: Time) {
+        let is_new = self.seems_new || self.was_silent(now, PROOF_LIFETIME);
+        self.proved_since = self.proved_since.filter(|_| !is_new).or(Some(now));
+        self.seems_new = false;
+        self.proved_at = Some(now);
+        self.last_heard = Some(now);
+    }
 }
 
 /// Somebody we met, for the peer table.
@@ -146,7 +181,7 @@ pub struct Acquaintance {
     pub last_heard: Time,
     /// The round trip, where it was measured.
     pub round_trip: Option<Duration>,
-    /// Since when it has proved its address; `None` where it never did.
+    /// Since when it has proved its address, as far as can be told the same all the time; `None` where it never did.
     pub proved_since: Option<Time>,
     /// When it last sent some of what we asked for.
     pub last_useful: Option<Time>,
@@ -167,6 +202,7 @@ pub(super) struct Contacts {
     free: Vec<usize>,
     /// Who was looked for last, and is there: datagrams of a peer come in bunches.
     last: Cell<Option<(SocketAddr, usize)>>,
+    swept_at: Time,
 }
 
 impl Contacts {
@@ -209,6 +245,9 @@ impl Contacts {
             None => {
                 let place = self.free.pop().unwrap_or(self.contacts.len());
                 if place == self.contacts.len() {
+                    if place == self.contacts.capacity() {
+                        self.contacts.reserve_exact(ROOM);
+                    }
                     self.contacts.push(Contact::new());
                 }
                 self.by_address.insert(address, place);
@@ -224,25 +263,42 @@ impl Contacts {
             .filter(|(_, contact)| contact.path.is_none())
             .min_by_key(|(_, contact)| contact.last_heard)
             .map(|(address, _)| address);
-        if let Some(place) = stalest.and_then(|address| self.by_address.remove(&address)) {
+        if let Some(address) = stalest {
+            self.remove(address);
+        }
+    }
+
+    fn remove(&mut self, address: SocketAddr) {
+        if let Some(place) = self.by_address.remove(&address) {
             self.contacts[place] = Contact::new();
             self.free.push(place);
             self.last.set(None);
         }
     }
 
-    /// A datagram came. Nothing is stored for a stranger that proves nothing.
-    pub(super) fn on_heard(&mut self, now: Time, address: SocketAddr, proves: bool) {
-        match self.get_mut(address) {
-            Some(contact) if proves || !contact.returns_always => contact.last_heard = Some(now),
-            _ => {}
+    /// Forgets, from time to time, who only asked us and has gone, but for those that `is_asked` now.
+    pub(super) fn forget_gone(&mut self, now: Time, is_asked: impl Fn(SocketAddr) -> bool) {
+        if now.since(self.swept_at) < SWEEP_EVERY {
+            return;
+        }
+        self.swept_at = now;
+        let gone = self.iter().filter(|(address, contact)| contact.has_gone(now) && !is_asked(*address));
+        for address in gone.map(|(address, _)| address).collect::<Vec<_>>() {
+            self.remove(address);
+        }
+    }
+
+    /// A datagram came that proves nothing. Nothing is stored for a stranger.
+    pub(super) fn on_unproved(&mut self, now: Time, address: SocketAddr) {
+        if let Some(contact) = self.get_mut(address) {
+            contact.on_unproved(now);
         }
     }
 
     /// It is tried because this peer suggested it.
     pub(super) fn on_named(&mut self, address: SocketAddr, by: Option<SocketAddr>) {
         if let Some(contact) = self.get_mut(address).filter(|contact| contact.last_heard.is_none()) {
-            contact.named_by = by;
+            contact.named_by = by.map(Box::new);
         }
     }
 
@@ -256,9 +312,7 @@ impl Contacts {
     /// It returned our cookie beside a message.
     pub(super) fn on_always_returned(&mut self, now: Time, address: SocketAddr, current: bool) {
         let contact = self.entry(address);
-        contact.proved_at = Some(now);
-        contact.first_proved.get_or_insert(now);
-        contact.last_heard = Some(now);
+        contact.on_proved(now);
         // What came back at once, from a peer that did not know us, need not have been kept.
         if contact.was_asked {
             contact.returns_always = true;
@@ -275,10 +329,9 @@ impl Contacts {
             contact.has_cookie = false;
             contact.was_asked = false;
             contact.cookie = None;
+            contact.seems_new = true;
         }
-        contact.proved_at = Some(now);
-        contact.first_proved.get_or_insert(now);
-        contact.last_heard = Some(now);
+        contact.on_proved(now);
         contact.returned_at = Some(now);
     }
 
@@ -294,11 +347,11 @@ impl Contacts {
                 address,
                 last_heard: contact.last_heard?,
                 round_trip: contact.round_trip(),
-                proved_since: contact.first_proved,
+                proved_since: contact.proved_since,
                 last_useful: contact.useful_at,
                 misbehaved: contact.banned,
                 suggested: contact.suggested,
-                named_by: contact.named_by,
+                named_by: contact.named_by.as_deref().copied(),
             })
         })
     }
@@ -306,5 +359,94 @@ impl Contacts {
     /// Peers to tell others about: proved, and heard lately.
     pub(super) fn presentable(&self, now: Time) -> impl Iterator<Item = SocketAddr> + '_ {
         self.iter().filter(move |(_, contact)| contact.is_presentable(now)).map(|(address, _)| address)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A_MINUTE: Duration = Duration::from_secs(60);
+
+    fn at(n: u32) -> SocketAddr {
+        SocketAddr::from((n.to_be_bytes(), 24254))
+    }
+
+    /// For how long it has been the same that proves itself there.
+    fn stay(contacts: &Contacts, address: SocketAddr) -> Duration {
+        let known = contacts.acquaintances().find(|known| known.address == address).unwrap();
+        known.last_heard.since(known.proved_since.unwrap())
+    }
+
+    /// One that comes, is told our cookie, and returns it from then on.
+    fn come(contacts: &mut Contacts, now: Time, address: SocketAddr) {
+        contacts.on_unproved(now, address);
+        contacts.on_always_returned(now, address, true);
+        contacts.get_mut(address).unwrap().cookie = Some("7".into());
+        contacts.on_asked(address);
+        contacts.on_always_returned(now, address, true);
+    }
+
+    #[test]
+    fn getters_one_after_another_at_the_same_port_are_none_that_stays() {
+        for apart in [Duration::from_secs(1), A_MINUTE, A_MINUTE * 5, A_MINUTE * 30] {
+            let mut contacts = Contacts::default();
+            for n in 0..100 {
+                let now = Time::ZERO + apart * n;
+                come(&mut contacts, now, at(1));
+                contacts.on_always_returned(now + Duration::from_millis(500), at(1), true);
+                assert_eq!(stay(&contacts, at(1)), Duration::from_millis(500), "after {apart:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn one_that_shows_up_every_five_minutes_stays_also_where_it_returns_cookies_only_when_asked() {
+        let mut contacts = Contacts::default();
+        come(&mut contacts, Time::ZERO, at(1));
+        contacts.on_returned(Time::ZERO, at(2), Proof::None);
+        for n in 1..=100 {
+            let now = Time::ZERO + A_MINUTE * 5 * n;
+            contacts.on_always_returned(now, at(1), n % 2 == 0);
+            contacts.on_unproved(now, at(2));
+            contacts.on_returned(now, at(2), Proof::None);
+            assert_eq!([stay(&contacts, at(1)), stay(&contacts, at(2))], [A_MINUTE * 5 * n; 2]);
+        }
+        let later = Time::ZERO + A_MINUTE * 600;
+        contacts.on_always_returned(later, at(1), true);
+        contacts.on_unproved(later, at(2));
+        contacts.on_returned(later, at(2), Proof::None);
+        assert_eq!([stay(&contacts, at(1)), stay(&contacts, at(2))], [Duration::ZERO; 2], "they were away");
+    }
+
+    #[test]
+    fn who_only_asked_is_forgotten_and_who_was_of_use_or_is_asked_or_banned_is_not() {
+        let mut contacts = Contacts::default();
+        let [useful, measured, banned, asked] = [1, 2, 3, 4].map(at);
+        for n in 1..=3600 * 3 {
+            let now = Time::ZERO + Duration::from_secs(n);
+            contacts.forget_gone(now, |address| address == asked);
+            come(&mut contacts, now, at(n as u32));
+            if n == 4 {
+                contacts.get_mut(useful).unwrap().useful_at = Some(now);
+                contacts.on_round_trip(measured, Duration::from_millis(1));
+                contacts.get_mut(banned).unwrap().banned = true;
+            }
+            assert!(contacts.len() <= (FRESH + SWEEP_EVERY).as_secs() as usize + 4, "{}", contacts.len());
+        }
+        assert!([useful, measured, banned, asked].iter().all(|&address| contacts.get(address).is_some()));
+        assert!(contacts.get(at(5)).is_none());
+    }
+
+    #[test]
+    fn many_addresses_take_little_memory_and_no_more_than_there_are() {
+        assert!(size_of::<Contact>() <= 160, "{}", size_of::<Contact>());
+        let mut contacts = Contacts::default();
+        for n in 1..=10_000 {
+            come(&mut contacts, Time::from_millis(n), at(n as u32));
+            assert!(contacts.contacts.capacity() < contacts.len() + ROOM);
+        }
+        assert_eq!(contacts.len(), MAX_CONTACTS);
+        assert_eq!(contacts.contacts.len(), MAX_CONTACTS);
     }
 }

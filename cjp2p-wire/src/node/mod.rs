@@ -388,7 +388,9 @@ impl Node {
         }
         let was_only_suggested = self.contacts.get(from).is_some_and(Contact::is_only_suggested);
         let proof = if said.always_returned { self.read_proof(now, from, messages) } else { Proof::None };
-        self.contacts.on_heard(now, from, proof != Proof::None);
+        if proof == Proof::None {
+            self.contacts.on_unproved(now, from);
+        }
         if said.returned {
             self.take_returned(now, from, messages, proof);
         }

@@ -40,6 +40,7 @@ impl Node {
             }
         }
         if best != Proof::None {
+            self.contacts.forget_gone(now, |address| self.inquiries.has(address));
             self.contacts.on_always_returned(now, from, best == Proof::Current);
         }
         best

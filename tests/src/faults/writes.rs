@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use super::Bench;
 use super::jobs::Job;
+use super::{Bench, Ended};
 use crate::lab::Error;
-use crate::real::strace::{strace, under};
+use crate::real::strace::{insist, strace, under, worked};
 
 /// The calls that change files or bring them to the disk, and those that opening and locking them takes.
 const CALLS: &[&str] = &[
@@ -72,7 +73,7 @@ impl Tally {
 ///
 /// Where the job does not go well without any failure.
 pub fn fail_each(bench: &Bench, job: &Job, most: Option<usize>, seed: u64) -> Result<Tally, Error> {
-    let points = points(bench, job)?;
+    let points = insist(|| points(bench, job))?;
     let mut tally = Tally { points: points.len(), ..Tally::default() };
     let mut cases: Vec<_> =
         points.iter().flat_map(|point| ERRORS.iter().map(move |error| (point, *error))).collect();
@@ -83,10 +84,9 @@ pub fn fail_each(bench: &Bench, job: &Job, most: Option<usize>, seed: u64) -> Re
     for (point, error) in cases {
         let Point { call, path, nth } = point;
         let told = path.as_deref().unwrap_or(Path::new("any file"));
-        let folder = bench.fresh()?;
         let told = told.strip_prefix(PLACE).map_or(told, |rest| rest);
         let wrong = |what: String| format!("{call} {nth} on {}: {error}: {what}", told.display());
-        match fail(bench, job, folder.path(), point, error) {
+        match insist(|| fail(bench, job, bench.fresh()?.path(), point, error)) {
             Ok(None) => {}
             Ok(Some(code)) => *tally.codes.entry(code).or_default() += 1,
             Err(what) => {
@@ -105,19 +105,30 @@ pub fn fail_each(bench: &Bench, job: &Job, most: Option<usize>, seed: u64) -> Re
 ///
 /// Says what is wrong.
 pub fn fail_sending(bench: &Bench, job: &Job, error: &str) -> Result<(), Error> {
+    insist(|| fail_sending_once(bench, job, error))
+}
+
+fn fail_sending_once(bench: &Bench, job: &Job, error: &str) -> Result<(), Error> {
     let folder = bench.fresh()?;
     (job.prepare)(bench, folder.path())?;
     let trace = bench.beside("trace");
     let mut command = strace(&trace);
     command.args(["-e", "trace=sendmsg,sendmmsg"]);
     command.arg("-e").arg(format!("inject=sendmsg,sendmmsg:error={error}:when=2..9"));
-    let ended = bench.run(under(&mut command, &(job.command)(bench, folder.path())))?;
+    let ended = traced(bench, &mut command, &(job.command)(bench, folder.path()))?;
     let failed = fs::read_to_string(&trace)?.matches("(INJECTED)").count();
     if failed < 3 {
         return Err(format!("only {failed} datagrams could not be sent").into());
     }
     ended.is_proper(job.tool, &[0]).and_then(|()| (job.again)(bench, folder.path(), &ended))?;
     Ok(())
+}
+
+/// Runs a program by this command of strace.
+fn traced(bench: &Bench, strace: &mut Command, program: &Command) -> Result<Ended, Error> {
+    let ended = bench.run(under(strace, program))?;
+    worked(&ended.stderr)?;
+    Ok(ended)
 }
 
 /// Stands for the folder of a case, which is another one each time.
@@ -134,7 +145,7 @@ fn fail(bench: &Bench, job: &Job, folder: &Path, point: &Point, error: &str) -> 
     if let Some(path) = path {
         command.arg("-P").arg(placed(path, folder));
     }
-    let ended = bench.run(under(&mut command, &(job.command)(bench, folder)))?;
+    let ended = traced(bench, &mut command, &(job.command)(bench, folder))?;
     let was_injected = fs::read_to_string(&trace)?.contains("(INJECTED)");
     fs::remove_file(&trace)?;
     let told = |what: String| format!("{what} [{}]", ended.stderr.trim_end());
@@ -155,7 +166,7 @@ fn points(bench: &Bench, job: &Job) -> Result<BTreeSet<Point>, Error> {
     let trace = bench.beside("trace");
     let mut command = strace(&trace);
     command.arg("-e").arg(format!("trace={}", CALLS.join(",")));
-    let ended = bench.run(under(&mut command, &(job.command)(bench, folder.path())))?;
+    let ended = traced(bench, &mut command, &(job.command)(bench, folder.path()))?;
     ended.is_proper(job.tool, &[0]).and_then(|()| (job.again)(bench, folder.path(), &ended))?;
     let points = read_points(&fs::read_to_string(trace)?, folder.path());
     if points.is_empty() { Err("the trace shows no calls".into()) } else { Ok(points) }

@@ -18,6 +18,11 @@ const GETTERS: usize = 4;
 const KILLED: u32 = 3;
 /// No getter may take longer.
 const LIMIT: Duration = Duration::from_secs(60);
+/// How often getters are looked at.
+const PAUSE: Duration = Duration::from_millis(2);
+/// A pause cannot take so long. Where it does we were stopped, as the server may have been: getters give up by then, and that
+/// tells nothing.
+const STANDSTILL: Duration = Duration::from_secs(5);
 /// So much of the time, and at least this, until memory has to be what it will be.
 const WARM_UP_SHARE: u32 = 5;
 const MOST_WARM_UP: Duration = Duration::from_secs(300);
@@ -33,6 +38,38 @@ pub(crate) struct Life {
     /// Where the choice of what is fetched and killed follows from
     #[arg(long, default_value_t = 1)]
     seed: u64,
+}
+
+/// A running getter.
+struct Getter {
+    child: Child,
+    /// For how long it has been running, without standstills.
+    age: Duration,
+    /// It is killed at this age.
+    dies: Option<Duration>,
+    /// There was a standstill meanwhile.
+    stood_still: bool,
+}
+
+/// What became of getters.
+#[derive(Default)]
+struct Tally {
+    done: u64,
+    killed: u64,
+    failed: u64,
+    /// Failed after a standstill.
+    cut_off: u64,
+    /// In all standstills together.
+    stood_still: Duration,
+}
+
+impl Tally {
+    fn fail(&mut self, second: u64, getter: &Getter, how: &str) {
+        let of = if getter.stood_still { &mut self.cut_off } else { &mut self.failed };
+        *of += 1;
+        let after = if getter.stood_still { ", after a standstill" } else { "" };
+        eprintln!("second {second}: a fetch {how}{after}");
+    }
 }
 
 /// What the server holds at one time.
@@ -75,8 +112,9 @@ impl Life {
         }
         let mut looks = vec![look(&bench, begun)?];
         let mut looked = begun;
-        let mut running: Vec<(Child, Instant, Option<Duration>)> = Vec::new();
-        let (mut done, mut killed, mut failed) = (0u64, 0u64, 0u64);
+        let mut running: Vec<Getter> = Vec::new();
+        let mut tally = Tally::default();
+        let mut turned = Instant::now();
         while begun.elapsed() < length {
             while running.len() < GETTERS {
                 let id = match random.u8(0..4) {
@@ -84,22 +122,32 @@ impl Life {
                     n => &bench.large[usize::from(n == 1)],
                 };
                 let dies = random.u32(0..KILLED) == 0;
-                let after = dies.then(|| Duration::from_millis(random.u64(1..300)));
-                running.push((bench.getter(id)?, Instant::now(), after));
+                let dies = dies.then(|| Duration::from_millis(random.u64(1..300)));
+                let child = bench.getter(id)?;
+                running.push(Getter { child, age: Duration::ZERO, dies, stood_still: false });
             }
+            let turn = std::mem::replace(&mut turned, Instant::now()).elapsed();
+            if turn >= STANDSTILL {
+                tally.stood_still += turn;
+                running.iter_mut().for_each(|getter| getter.stood_still = true);
+            }
+            let second = begun.elapsed().as_secs();
             let mut left = Vec::new();
-            for (mut getter, since, after) in running {
-                if let Some(status) = getter.try_wait()? {
-                    done += 1;
-                    failed += u64::from(!status.success());
-                } else if after.is_some_and(|after| since.elapsed() >= after) {
-                    kill(getter)?;
-                    killed += 1;
-                } else if since.elapsed() > LIMIT {
-                    kill(getter)?;
-                    failed += 1;
+            for mut getter in running {
+                getter.age += turn.min(STANDSTILL);
+                if let Some(status) = getter.child.try_wait()? {
+                    tally.done += 1;
+                    if !status.success() {
+                        tally.fail(second, &getter, &format!("ended with {status}"));
+                    }
+                } else if getter.dies.is_some_and(|age| getter.age >= age) {
+                    kill(getter.child)?;
+                    tally.killed += 1;
+                } else if getter.age > LIMIT {
+                    tally.fail(second, &getter, &format!("took over {LIMIT:?}"));
+                    kill(getter.child)?;
                 } else {
-                    left.push((getter, since, after));
+                    left.push(getter);
                 }
             }
             running = left;
@@ -110,21 +158,22 @@ impl Life {
                     return Err("the server is gone".into());
                 }
             }
-            std::thread::sleep(Duration::from_millis(2));
+            std::thread::sleep(PAUSE);
         }
-        for (getter, ..) in running {
-            failed += u64::from(!wait(getter, LIMIT)?);
-            done += 1;
+        for getter in running {
+            tally.failed += u64::from(!wait(getter.child, LIMIT)?);
+            tally.done += 1;
         }
         // What getters held is closed a little later than they end.
         std::thread::sleep(Duration::from_secs(3));
         looks.push(look(&bench, begun)?);
         let warm = (length / WARM_UP_SHARE).min(MOST_WARM_UP).as_secs();
-        Ok(report(&looks, warm, self.seconds, [done, killed, failed]))
+        Ok(report(&looks, warm, self.seconds, &tally))
     }
 }
 
-fn report(looks: &[Look], warm: u64, seconds: u64, [done, killed, failed]: [u64; 3]) -> bool {
+fn report(looks: &[Look], warm: u64, seconds: u64, tally: &Tally) -> bool {
+    let Tally { done, killed, failed, cut_off, stood_still } = tally;
     let mib = |bytes: f64| bytes / (1 << 20) as f64;
     let (Some(first), Some(last)) = (looks.first(), looks.last()) else { return false };
     let after = || looks.iter().filter(|look| look.second >= warm);
@@ -139,11 +188,17 @@ fn report(looks: &[Look], warm: u64, seconds: u64, [done, killed, failed]: [u64;
     println!(
         "| fetches that ended; getters killed; fetches that failed | 0 failed | {done}; {killed}; {failed} |"
     );
+    if *cut_off > 0 || *stood_still > Duration::ZERO {
+        let seconds = stood_still.as_secs();
+        println!(
+            "| seconds for which all was stopped from outside; fetches that failed by that | | {seconds}; {cut_off} |"
+        );
+    }
     println!("| memory at the start, MiB | | {:.1} |", mib(first.memory as f64));
     println!("| memory after {warm} s, MiB | | {:.1} |", mib(base.memory as f64));
     println!("| the most it grew after that, MiB | ≤ 1 | {:.2} |", mib(grown as f64));
     println!("| descriptors at the start, and more at the end | 0 more | {}, {growth} |", first.descriptors);
     println!("| state files after {warm} s, and more at the end | 0 more | {}, {files} |", base.files);
     println!("| bytes in them, and more at the end | 0 more | {}, {bytes} |", base.file_bytes);
-    grown <= MOST_GROWTH && growth == 0 && files == 0 && bytes == 0 && failed == 0
+    grown <= MOST_GROWTH && growth == 0 && files == 0 && bytes == 0 && *failed == 0
 }
