@@ -19,6 +19,9 @@ const GREETED: usize = 20;
 const TESTED: usize = 4;
 /// How often: peers are told of only while they were heard from within 15 minutes.
 const GREET_EVERY: Duration = Duration::from_secs(300);
+/// How often those whom the user named are asked whether they are there. Routers that let in only who was asked forget that after 30 s,
+/// and such a peer, itself behind a router, may come at any time.
+const KNOCK_EVERY: Duration = Duration::from_secs(20);
 /// So long after there is something new to tell it is told: there may be more soon.
 const TELL_AFTER: Duration = Duration::from_secs(1);
 /// But not oftener than so.
@@ -32,7 +35,10 @@ pub(crate) struct Neighbours {
     /// Addresses from the command line and the bootstrap list.
     named: Vec<(SocketAddr, Origin)>,
     unanswered: Vec<SocketAddr>,
+    /// Those who did not answer since the last greeting: it counts once, however often they are asked.
+    silent: BTreeSet<SocketAddr>,
     greet_at: Time,
+    knock_at: Time,
     /// Those who answered the last greeting.
     answered: BTreeSet<SocketAddr>,
     /// When they are told next what is shared here, and not before which time. `None`: nobody is told.
@@ -54,7 +60,9 @@ impl Neighbours {
             file,
             named,
             unanswered: Vec::new(),
+            silent: BTreeSet::new(),
             greet_at: now,
+            knock_at: now + KNOCK_EVERY,
             answered: BTreeSet::new(),
             tell_at: tells.then_some(Time::NEVER),
             tell_not_before: now,
@@ -65,7 +73,8 @@ impl Neighbours {
 
     /// When there is something to do.
     pub(crate) fn due(&self) -> Time {
-        self.greet_at.min(self.save_at).min(self.tell_at.unwrap_or(Time::NEVER))
+        let knock_at = if self.invited().next().is_some() { self.knock_at } else { Time::NEVER };
+        self.greet_at.min(knock_at).min(self.save_at).min(self.tell_at.unwrap_or(Time::NEVER))
     }
 
     /// Does what is due.
@@ -80,9 +89,17 @@ impl Neighbours {
         if self.greet_at <= now {
             self.greet_at = now + GREET_EVERY;
             self.answered.clear();
+            self.silent.clear();
             for address in self.to_greet() {
                 // Whoever only asks whether somebody is there is not asked to prove itself, and so does not become known.
                 node.inquire(event_loop.now(), address, Question::Peers, false);
+                event_loop.drain(node, events);
+            }
+        }
+        if self.knock_at <= now {
+            self.knock_at = now + KNOCK_EVERY;
+            for address in self.invited() {
+                node.inquire(event_loop.now(), address, Question::Ping, false);
                 event_loop.drain(node, events);
             }
         }
@@ -105,7 +122,11 @@ impl Neighbours {
     /// Takes note of what the node reports.
     pub(crate) fn take_event(&mut self, now: Time, event: &Event) {
         match event {
-            Event::Unanswered(address) => self.unanswered.push(*address),
+            Event::Unanswered(address) => {
+                if self.silent.insert(*address) {
+                    self.unanswered.push(*address);
+                }
+            }
             Event::Answer { from, .. } => {
                 if self.answered.insert(*from) {
                     self.have_news(now);
@@ -120,6 +141,12 @@ impl Neighbours {
         if let Some(at) = &mut self.tell_at {
             *at = (*at).min((now + TELL_AFTER).max(self.tell_not_before));
         }
+    }
+
+    /// Those whom the user named.
+    fn invited(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        let by_user = self.named.iter().filter(|(_, origin)| *origin == Origin::CommandLine);
+        by_user.map(|(address, _)| *address)
     }
 
     /// Those named, the best known ones, and some of which it is not known whether they are still there. What a stranger suggested is not among them.

@@ -1,165 +1,149 @@
-//! A port of the router: asked for by PCP or NAT-PMP, so that others reach this node from outside; renewed, and given back.
+//! A port of the router, so that others reach this node from outside.
 //!
-//! The crate `crab_nat` speaks with the router. It waits on a runtime, which a thread of its own has; it needs nothing but UDP, so
-//! that it can be confined like the rest.
+//! A process of its own, [`helper`], talks with the router: that takes TCP, which the server gives up. Here is the server's end
+//! of the pipes between them.
 
+pub(crate) mod helper;
+mod upnp;
+
+use std::env;
 use std::fs;
-use std::io;
-use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU16;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use cjp2p_wire::io::event_loop::Waker;
-use crab_nat::{
-    GATEWAY_PORT, InternetProtocol, PortMapping, PortMappingOptions, PortMappingType, TimeoutConfig, natpmp,
-};
-use tokio::runtime::{Builder, Runtime};
+use cjp2p_wire::tool::args::SandboxArgs;
+use cjp2p_wire::tool::names;
+use serde::{Deserialize, Serialize};
 
-/// For how long the port is asked for: should this process be killed, the router gives it to others after that.
+use crate::cli::TOOL;
+
+/// For how long the port is asked for: should nobody be able to give it back, the router gives it to others after that.
 const LIFETIME_SECONDS: u32 = 3600;
-/// A router that did not give one is asked again after this time.
-const AGAIN_AFTER: Duration = Duration::from_secs(300);
-/// No router is asked more often to renew.
-const LEAST_PAUSE: Duration = Duration::from_secs(1);
-/// How long to wait for the router, with tries after 0.25, 0.5, 1 and 2 s.
-const PATIENCE: TimeoutConfig =
-    TimeoutConfig { initial_timeout: Duration::from_millis(250), max_retries: 3, max_retry_timeout: None };
-/// The same when the port is given back: nobody shall wait long for the end.
-const PATIENCE_AT_THE_END: TimeoutConfig = TimeoutConfig { max_retries: 1, ..PATIENCE };
+/// How long to wait at the end for the port to be given back. The helper goes on without us.
+const PATIENCE_AT_THE_END: Duration = Duration::from_secs(2);
+/// A longer line is not the helper's.
+const MAX_LINE: u64 = 4096;
+/// So much of what a router says is told, in characters.
+const MAX_TOLD: usize = 300;
 
-/// What came of asking.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What came of asking: what the helper says, as a line of JSON.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Outcome {
     /// What comes to this port of the router, and of this address if it told it, is passed on to this node.
-    Mapped {
-        address: Option<IpAddr>,
-        port: u16,
-    },
+    Mapped { address: Option<IpAddr>, port: NonZeroU16 },
+    /// There is none, and why.
     Failed(String),
+}
+
+/// A helper that waits to be told for which port to ask. It ends when this is dropped.
+pub(crate) struct Helper {
+    child: Child,
+    commands: ChildStdin,
+    outcomes: ChildStdout,
+}
+
+impl Helper {
+    /// Starts it for the router at `gateway`. To be called before this process is confined: then it may not.
+    ///
+    /// # Errors
+    ///
+    /// Where the program of this process cannot be started once more.
+    pub(crate) fn start(gateway: Ipv4Addr, sandbox: &SandboxArgs) -> io::Result<Helper> {
+        let mut command = Command::new(env::current_exe()?);
+        command.arg0(TOOL).arg(format!("--ask-router={gateway}"));
+        if sandbox.no_sandbox {
+            command.arg("--no-sandbox");
+        }
+        // Nothing in the environment, such as a proxy, shall lead it elsewhere. What it has to say it says to us only.
+        command
+            .env_clear()
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
+        let mut child = command.spawn()?;
+        match (child.stdin.take(), child.stdout.take()) {
+            (Some(commands), Some(outcomes)) => Ok(Helper { child, commands, outcomes }),
+            _ => Err(io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+
+    /// Has the router asked for its port `port`, and then again and again; `waker` is used whenever there is news.
+    ///
+    /// # Errors
+    ///
+    /// Where there is no thread to be had.
+    pub(crate) fn ask_for(mut self, port: NonZeroU16, waker: Waker) -> io::Result<Router> {
+        // If it has ended, its outcomes say so.
+        let _ = writeln!(self.commands, "{port} {LIFETIME_SECONDS}");
+        let (sender, outcomes) = mpsc::channel();
+        let listen = move || listen(self.outcomes, &sender, &waker);
+        thread::Builder::new().name("router".into()).spawn(listen)?;
+        Ok(Router { outcomes, commands: Some(self.commands), child: self.child })
+    }
+}
+
+/// Passes on what the helper says. It has read what a router sent, so it is not believed to be what it should be.
+fn listen(outcomes: ChildStdout, sender: &Sender<Outcome>, waker: &Waker) {
+    let mut lines = BufReader::new(outcomes);
+    let mut next = || {
+        let mut line = Vec::new();
+        lines.by_ref().take(MAX_LINE).read_until(b'\n', &mut line).ok()?;
+        serde_json::from_slice(&line).ok()
+    };
+    let ended = || Outcome::Failed("the process that talks with it has ended".into());
+    loop {
+        let outcome = next();
+        let is_last = outcome.is_none();
+        // Nobody listens any more only at the end.
+        let _ = sender.send(outcome.unwrap_or_else(ended));
+        waker.wake();
+        if is_last {
+            return;
+        }
+    }
 }
 
 /// See the [module](self).
 pub(crate) struct Router {
     outcomes: Receiver<Outcome>,
-    /// Dropped at the end, which the thread notices.
-    end: Option<Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    /// Dropped at the end, which the helper notices.
+    commands: Option<ChildStdin>,
+    child: Child,
 }
 
 impl Router {
-    /// Asks the router at `gateway` for its port `port`, and then again and again; `waker` is used whenever there is news.
-    ///
-    /// # Errors
-    ///
-    /// Where there is no thread to be had.
-    pub(crate) fn start(gateway: Ipv4Addr, port: NonZeroU16, waker: Waker) -> io::Result<Router> {
-        let (sender, outcomes) = mpsc::channel();
-        let (end, ended) = mpsc::channel();
-        let run = move || {
-            let tell = |outcome| {
-                // Nobody listens any more only at the end.
-                let _ = sender.send(outcome);
-                waker.wake();
-            };
-            match Builder::new_current_thread().enable_all().build() {
-                Ok(runtime) => keep(&runtime, gateway, port, &ended, tell),
-                Err(error) => tell(Outcome::Failed(error.to_string())),
-            }
-        };
-        let thread = thread::Builder::new().name("router".into()).spawn(run)?;
-        Ok(Router { outcomes, end: Some(end), thread: Some(thread) })
-    }
-
-    /// What changed since.
+    /// What changed since. Nothing in it acts on a terminal.
     pub(crate) fn news(&self) -> impl Iterator<Item = Outcome> + '_ {
-        self.outcomes.try_iter()
+        self.outcomes.try_iter().map(|outcome| match outcome {
+            Outcome::Failed(why) => Outcome::Failed(beginning(&names::shown(why))),
+            mapped @ Outcome::Mapped { .. } => mapped,
+        })
     }
 }
 
 impl Drop for Router {
-    /// Gives the port back.
+    /// Has the port given back.
     fn drop(&mut self) {
-        drop(self.end.take());
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+        self.commands = None;
+        let until = Instant::now() + PATIENCE_AT_THE_END;
+        // What it says of its end comes from its thread, which then ends too.
+        while self.outcomes.recv_timeout(until.saturating_duration_since(Instant::now())).is_ok() {}
+        let _ = self.child.try_wait();
     }
 }
 
-/// Gets the port and keeps it until the end.
-fn keep(
-    runtime: &Runtime,
-    gateway: Ipv4Addr,
-    port: NonZeroU16,
-    ended: &Receiver<()>,
-    mut tell: impl FnMut(Outcome),
-) {
-    let mut mapping: Option<PortMapping> = None;
-    let mut told: Option<Outcome> = None;
-    loop {
-        let result = match mapping.as_mut() {
-            Some(mapping) => runtime.block_on(mapping.renew()).map_err(|error| error.to_string()),
-            None => runtime.block_on(map(gateway, port)).map(|new| mapping = Some(new)),
-        };
-        let outcome = match (result, &mapping) {
-            (Ok(()), Some(mapping)) => Outcome::Mapped {
-                address: runtime.block_on(outside(mapping)),
-                port: mapping.external_port().get(),
-            },
-            (result, _) => {
-                // What the router may have forgotten is asked for anew.
-                mapping = None;
-                Outcome::Failed(result.err().unwrap_or_default())
-            }
-        };
-        if told.as_ref() != Some(&outcome) {
-            told = Some(outcome.clone());
-            tell(outcome);
-        }
-        // Half of the time is left for those tries to renew that fail.
-        let pause = mapping.as_ref().map_or(AGAIN_AFTER, |mapping| {
-            (Duration::from_secs(mapping.lifetime().into()) / 2).max(LEAST_PAUSE)
-        });
-        if ended.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
-            break;
-        }
-    }
-    if let Some(mut mapping) = mapping {
-        mapping.timeout_config = PATIENCE_AT_THE_END;
-        if let Err((error, _)) = runtime.block_on(mapping.try_drop()) {
-            log::info!("router {gateway}: the port was not given back: {error}");
-        }
-    }
-}
-
-async fn map(gateway: Ipv4Addr, port: NonZeroU16) -> Result<PortMapping, String> {
-    // Our address as the router sees it. Nothing is sent.
-    let here = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).and_then(|socket| {
-        socket.connect((gateway, GATEWAY_PORT))?;
-        socket.local_addr()
-    });
-    let here = here.map_err(|error| error.to_string())?;
-    let options = PortMappingOptions {
-        external_port: Some(port),
-        lifetime_seconds: Some(LIFETIME_SECONDS),
-        timeout_config: Some(PATIENCE),
-    };
-    PortMapping::new(gateway.into(), here.ip(), InternetProtocol::Udp, port, options)
-        .await
-        .map_err(|error| error.to_string())
-}
-
-/// The address of the router to the outside, if it tells it.
-async fn outside(mapping: &PortMapping) -> Option<IpAddr> {
-    match mapping.mapping_type() {
-        PortMappingType::Pcp { external_ip, .. } => Some(external_ip.to_canonical()),
-        PortMappingType::NatPmp => {
-            let address = natpmp::external_address(mapping.gateway(), Some(PATIENCE)).await;
-            address.ok().map(IpAddr::V4)
-        }
-    }
+/// As much of a text as is told.
+fn beginning(text: &str) -> String {
+    text.chars().take(MAX_TOLD).collect()
 }
 
 /// The router of the default route, as the kernel knows it. To be called before the process is confined.

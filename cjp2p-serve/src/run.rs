@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, IsTerminal};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -33,7 +33,7 @@ use crate::neighbours::Neighbours;
 use crate::open::Patience;
 use crate::place::Source;
 use crate::report::Report;
-use crate::router::{Outcome, Router, default_gateway};
+use crate::router::{Helper, Outcome, Router, default_gateway, helper};
 use crate::share::{Options, Share, open_sources};
 use crate::walk::{Rules, Step, walk};
 
@@ -50,6 +50,9 @@ const BAR_EVERY: Duration = Duration::from_millis(100);
 
 /// Runs the command.
 pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
+    if let Some(gateway) = cli.ask_router {
+        return helper::run(gateway, &cli.sandbox);
+    }
     cli.log.start(TOOL);
     let rules = Rules { hidden: cli.hidden, follow: cli.follow };
     let sources = open_sources(&arguments(&cli)?, rules)
@@ -61,10 +64,11 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
     let Some(_lock) = lock(&state, &sources, cli.lock)? else {
         return Ok(Exit::Done);
     };
-    // Before it is confined: how names are looked up is the system's affair, and may need whatever it likes.
+    // Before it is confined: how names are looked up is the system's affair, and may need whatever it likes. And a program cannot be
+    // started afterwards.
     let listen = cli.listen.listen.unwrap_or(CONVENTIONAL);
     let contacts =
-        Contacts { router: router_to_ask(&cli), named: cli.peers.resolve(), dht: cli.dht.entry(listen) };
+        Contacts { router: helper_with_router(&cli), named: cli.peers.resolve(), dht: cli.dht.entry(listen) };
     let sandbox = needs(&sources, rules, &state).see_interfaces(cli.lan.is_on(listen));
     let confinement = cli.sandbox.confine(sandbox);
     // From here on signals are read, not suffered; before the first thread, for threads inherit that.
@@ -84,19 +88,21 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
 /// By whom this node is to be known, found out while any file may be read.
 struct Contacts {
     /// `None` where no router is to be asked for a port.
-    router: Option<Ipv4Addr>,
+    router: Option<Helper>,
     named: Vec<(SocketAddr, Origin)>,
     /// `None` where the DHT is not to be used.
     dht: Option<Entry>,
 }
 
-/// The router that is to be asked for a port, if one is.
-fn router_to_ask(cli: &Cli) -> Option<Ipv4Addr> {
-    let router = cli.map_port?.or_else(default_gateway);
-    if router.is_none() {
+/// Who is to ask the router for a port, if one is to be asked.
+fn helper_with_router(cli: &Cli) -> Option<Helper> {
+    let Some(gateway) = cli.map_port?.or_else(default_gateway) else {
         log::warn!("--map-port: there is no router, as no default route leads to one");
-    }
-    router
+        return None;
+    };
+    Helper::start(gateway, &cli.sandbox)
+        .inspect_err(|error| log::warn!("--map-port: the process that is to ask the router: {error}"))
+        .ok()
 }
 
 fn arguments(cli: &Cli) -> Result<Vec<PathBuf>, ToolError> {
@@ -230,7 +236,7 @@ impl Server {
         let dht = contacts.dht.map(|entry| Mainline::start(entry, event_loop.waker())).transpose();
         let dht = dht.map_err(failed("threads"))?;
         let port = NonZeroU16::new(address.port());
-        let router = contacts.router.zip(port).map(|(at, port)| Router::start(at, port, event_loop.waker()));
+        let router = contacts.router.zip(port).map(|(helper, port)| helper.ask_for(port, event_loop.waker()));
         let router = router.transpose().map_err(failed("threads"))?;
         Ok(Server {
             announcer: Announcer::new(dht, address.port()),
@@ -318,8 +324,8 @@ impl Server {
         for outcome in self.router.iter().flat_map(Router::news) {
             match outcome {
                 Outcome::Mapped { address, port } => {
-                    self.announcer.set_port(port);
-                    self.report.mapped(address, port)?;
+                    self.announcer.set_port(port.get());
+                    self.report.mapped(address, port.get())?;
                 }
                 Outcome::Failed(why) => log::warn!("--map-port: the router gives no port: {why}"),
             }

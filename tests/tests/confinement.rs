@@ -21,6 +21,7 @@ use tempfile::TempDir;
 const TELLS_FOLDER: &str = "CJP2P_TEST_FOLDER";
 const TELLS_PORT: &str = "CJP2P_TEST_PORT";
 const TELLS_INTERFACES: &str = "CJP2P_TEST_INTERFACES";
+const TELLS_TCP: &str = "CJP2P_TEST_TCP";
 
 /// Two folders to use, and one that is none of the process's business.
 fn folders() -> TempDir {
@@ -51,6 +52,8 @@ fn inside() {
 
     let sees_interfaces = env::var(TELLS_INTERFACES).is_ok();
     let sandbox = Sandbox::new().read(&share).write(&state).read(base.join("missing"));
+    let connects = env::var(TELLS_TCP).is_ok();
+    let sandbox = if connects { sandbox.connect_tcp() } else { sandbox };
     let confinement = sandbox.see_interfaces(sees_interfaces).confine();
     let refused = confinement.refused();
     println!("refused: {refused:?}; {confinement}");
@@ -71,6 +74,10 @@ fn inside() {
     if refused.contains(&"tcp") {
         assert!(is_refused(TcpStream::connect(listener)));
         assert!(is_refused(TcpListener::bind("127.0.0.1:0")));
+    }
+    if connects {
+        assert!(TcpStream::connect(listener).is_ok() && !refused.contains(&"tcp"));
+        assert!(confinement.missing().is_some() || is_refused(TcpListener::bind("127.0.0.1:0")));
     }
     if refused.contains(&"programs") {
         assert!(is_refused(Command::new("true").status()));
@@ -101,12 +108,15 @@ fn inside() {
 
 #[test]
 fn what_is_said_to_be_refused_is_refused_from_inside_and_the_rest_works() {
-    for sees_interfaces in [false, true] {
+    for (sees_interfaces, connects) in [(false, false), (true, false), (false, true)] {
         let base = folders();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut inside = Command::new(env::current_exe().unwrap());
         if sees_interfaces {
             inside.env(TELLS_INTERFACES, "1");
+        }
+        if connects {
+            inside.env(TELLS_TCP, "1");
         }
         let output = inside
             .args(["inside", "--exact", "--ignored", "--nocapture"])
@@ -120,7 +130,7 @@ fn what_is_said_to_be_refused_is_refused_from_inside_and_the_rest_works() {
         assert_eq!(fs::read(base.path().join("outside/file")).unwrap(), b"outside");
         // What this kernel has must be used: a sandbox that silently does nothing would pass the above.
         if fs::read_to_string("/proc/sys/kernel/seccomp/actions_avail").is_ok() {
-            assert!(told.contains(r#""tcp", "programs""#), "{told}");
+            assert!(told.contains(r#""programs""#) && told.contains(r#""tcp""#) != connects, "{told}");
         }
     }
 }
@@ -218,6 +228,36 @@ fn a_server_is_confined_with_all_its_threads_and_to_what_it_says() {
         replace(&file);
         said.wait_for("ermission denied");
     }
+}
+
+#[test]
+fn a_server_that_has_a_router_asked_is_confined_the_same_and_so_is_who_asks() {
+    let base = folders();
+    // Nobody is there to be asked.
+    let mut command = serve(&base.path().join("state"));
+    let (server, mut said) = start(command.arg("--map-port=127.0.0.1").arg(base.path().join("share")));
+    let told = said.wait_for("sandbox: ");
+    let listening = said.wait_for("listening");
+    // By then the helper waits for what it is to do, or has begun, and so is confined.
+    said.wait_for("the router gives no port");
+    let children =
+        fs::read_to_string(format!("/proc/{0}/task/{0}/children", server.0.id())).unwrap_or_default();
+    let Some(Ok(helper)) = children.split(' ').next().map(str::parse) else {
+        eprintln!("skipped, since this kernel does not tell which processes another has started");
+        return;
+    };
+    if told.contains("seccomp") {
+        assert!(listening.contains(r#""tcp","programs""#), "{listening}");
+        for pid in [server.0.id(), helper] {
+            assert!(all_are(pid, "Seccomp:", "2") && all_are(pid, "NoNewPrivs:", "1"));
+        }
+    }
+    // Nothing of the server stays open in it but the ends of two pipes.
+    let open =
+        fs::read_dir(format!("/proc/{helper}/fd")).unwrap().map(|entry| fs::read_link(entry.unwrap().path()));
+    let files: Vec<PathBuf> =
+        open.filter_map(Result::ok).filter(|path| path.starts_with(base.path())).collect();
+    assert!(files.is_empty(), "{files:?}");
 }
 
 #[test]

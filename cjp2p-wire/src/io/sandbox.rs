@@ -37,6 +37,7 @@ pub struct Sandbox {
     readable: Vec<PathBuf>,
     writable: Vec<PathBuf>,
     interfaces: bool,
+    connects: bool,
 }
 
 impl Sandbox {
@@ -68,6 +69,13 @@ impl Sandbox {
         self
     }
 
+    /// Needs to open TCP connections to others, wherever they are. None can come in.
+    #[must_use]
+    pub fn connect_tcp(mut self) -> Sandbox {
+        self.connects = true;
+        self
+    }
+
     /// Confines the calling thread, and all that it will start, for good. To be called before the first thread is started:
     /// those that run already are not confined.
     ///
@@ -78,7 +86,7 @@ impl Sandbox {
             Err(error) => (Files::Free(innermost(&error)), false),
         };
         // After Landlock, whose system calls it may refuse.
-        let calls = calls::refuse(self.interfaces);
+        let calls = calls::refuse(self.interfaces, self.connects);
         Confinement { sandbox: self, files, tcp, calls }
     }
 
@@ -89,7 +97,11 @@ impl Sandbox {
             .handle_access(AccessFs::Refer)?
             .set_compatibility(CompatLevel::BestEffort)
             .handle_access(AccessFs::from_all(KNOWN))?
-            .handle_access(AccessNet::from_all(KNOWN))?
+            .handle_access(if self.connects {
+                AccessNet::BindTcp.into()
+            } else {
+                AccessNet::from_all(KNOWN)
+            })?
             .scope(Scope::from_all(KNOWN))?
             .create()?;
         for (paths, rights) in [(&self.readable, READ), (&self.writable, WRITE)] {
@@ -156,11 +168,12 @@ pub struct Confinement {
 }
 
 impl Confinement {
-    /// What is refused from now on, in one word each: `files` outside of what was named, `tcp` connections, `programs`.
+    /// What is refused from now on, in one word each: `files` outside of what was named, `tcp` connections (where none is needed),
+    /// `programs`.
     pub fn refused(&self) -> Vec<&'static str> {
         let files = (!matches!(self.files, Files::Free(_))).then_some("files");
         // The filter refuses any TCP socket.
-        let tcp = (self.tcp || self.calls.is_ok()).then_some("tcp");
+        let tcp = (!self.sandbox.connects && (self.tcp || self.calls.is_ok())).then_some("tcp");
         // Landlock refuses to run any file.
         let programs = (files.is_some() || self.calls.is_ok()).then_some("programs");
         files.into_iter().chain(tcp).chain(programs).collect()
@@ -194,17 +207,17 @@ impl fmt::Display for Confinement {
                 write!(f, ")")?;
             }
         }
-        let by = match (&self.calls, self.tcp) {
+        let tcp = if self.sandbox.connects { "no TCP that comes in" } else { "no TCP" };
+        match (&self.calls, self.tcp) {
             (Ok(()), true) => {
-                "no TCP (Landlock, seccomp); no programs (Landlock, seccomp); no new privileges"
+                write!(f, "; {tcp} (Landlock, seccomp); no programs (Landlock, seccomp); no new privileges")
             }
-            (Ok(()), false) => "no TCP, no programs (seccomp); no new privileges",
+            (Ok(()), false) => write!(f, "; {tcp}, no programs (seccomp); no new privileges"),
             (Err(_), true) => {
-                "no TCP, no programs (Landlock); no new privileges; system calls are not confined"
+                write!(f, "; {tcp}, no programs (Landlock); no new privileges; system calls are not confined")
             }
-            (Err(_), false) => "system calls are not confined",
-        };
-        write!(f, "; {by}")
+            (Err(_), false) => write!(f, "; system calls are not confined"),
+        }
     }
 }
 

@@ -219,9 +219,10 @@ pub(super) fn cookie_text(value: &str) -> Option<Cow<'_, str>> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::{config, drain};
     use super::*;
     use crate::content_id::ContentId;
-    use crate::node::{Config, Output, Transmit};
+    use crate::node::Transmit;
     use crate::transfer::blobs::{Library, Read, Sink};
 
     struct Nothing;
@@ -239,31 +240,11 @@ mod tests {
     impl Sink for Nothing {}
 
     fn node() -> Node {
-        Node::new(Config {
-            secret: [3; 32],
-            seed: 1,
-            upload_rate: None,
-            upload_rate_per_host: None,
-            answers: false,
-            lists: false,
-            receive_buffer: 1 << 20,
-        })
+        Node::new(config(3, false))
     }
 
     fn peer() -> SocketAddr {
         "198.51.100.7:24254".parse().unwrap()
-    }
-
-    /// What leaves, what is reported, and when the node wants to be called again.
-    fn drain(node: &mut Node) -> (Vec<Transmit>, Vec<Event>, Time) {
-        let (mut sent, mut events) = (Vec::new(), Vec::new());
-        loop {
-            match node.poll_output() {
-                Output::Transmit(transmit) => sent.push(transmit),
-                Output::Event(event) => events.push(event),
-                Output::Timeout(at) => return (sent, events, at),
-            }
-        }
     }
 
     /// Lets time pass until the node has nothing more to do.
@@ -339,15 +320,7 @@ mod tests {
     fn two_nodes_that_never_met_answer_each_other_in_full() {
         let here: SocketAddr = "198.51.100.1:24254".parse().unwrap();
         let mut asking = node();
-        let mut answering = Node::new(Config {
-            secret: [4; 32],
-            seed: 2,
-            upload_rate: None,
-            upload_rate_per_host: None,
-            answers: true,
-            lists: true,
-            receive_buffer: 1 << 20,
-        });
+        let mut answering = Node::new(config(4, true));
         for question in [Question::List, Question::Peers] {
             asking.inquire(Time::ZERO, peer(), question, true);
             let (mut sent, mut events, _) = drain(&mut asking);

@@ -243,9 +243,9 @@ impl Node {
 mod tests {
     use std::cell::RefCell;
 
+    use super::super::testing::{config, drain};
     use super::*;
     use crate::content_id::ContentId;
-    use crate::node::{Config, Output, Transmit};
     use crate::peers::links::Network;
     use crate::transfer::blobs::{Library, Read, Sink};
     use crate::transfer::fetch::Spec;
@@ -285,29 +285,10 @@ mod tests {
     }
 
     fn node(seed: u8, own: SocketAddr) -> Node {
-        let mut node = Node::new(Config {
-            secret: [seed; 32],
-            seed: seed.into(),
-            upload_rate: None,
-            upload_rate_per_host: None,
-            answers: true,
-            lists: true,
-            receive_buffer: 1 << 20,
-        });
+        let mut node = Node::new(config(seed, true));
         node.attach(Time::ZERO, links(own));
         drain(&mut node);
         node
-    }
-
-    fn drain(node: &mut Node) -> (Vec<Transmit>, Vec<Event>, Time) {
-        let (mut sent, mut events) = (Vec::new(), Vec::new());
-        loop {
-            match node.poll_output() {
-                Output::Transmit(transmit) => sent.push(transmit),
-                Output::Event(event) => events.push(event),
-                Output::Timeout(at) => return (sent, events, at),
-            }
-        }
     }
 
     fn fetch(node: &mut Node, name: &str, delay: Duration) -> JobId {

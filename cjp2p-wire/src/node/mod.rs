@@ -25,6 +25,8 @@ mod sizes;
 mod strangers;
 mod suggestions;
 mod take;
+#[cfg(test)]
+mod testing;
 mod whereabouts;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -9,6 +9,7 @@ pub mod document;
 pub mod emulator;
 pub mod growth;
 pub mod namespace;
+pub mod nat;
 pub mod packet;
 pub mod programs;
 pub mod rows;
@@ -21,6 +22,7 @@ pub use bridge::Bridge;
 pub use emulator::Lab;
 pub use growth::Growth;
 pub use namespace::Namespace;
+pub use nat::Nats;
 pub use programs::{Get, Programs, Serve};
 pub use wires::Wires;
 

@@ -1,6 +1,7 @@
 //! The real binaries on loopback, and citizens of the simulation on real sockets beside them.
 
 pub mod host;
+pub mod igd;
 pub mod server;
 pub mod strace;
 

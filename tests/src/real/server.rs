@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 
 use serde_json::Value;
 
@@ -80,6 +80,15 @@ impl Server {
         });
         let ids = &shared.unwrap_or_else(|| panic!("{name} is not shared"))["ids"];
         [0, 1].map(|n| ids[n].as_str().expect("an id").to_owned())
+    }
+
+    /// Waits for its end, and says how it ended.
+    ///
+    /// # Panics
+    ///
+    /// Where the system does not tell.
+    pub fn wait(&mut self) -> ExitStatus {
+        self.child.wait().expect("its end")
     }
 
     /// The process.

@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use libc::{
-    AF_INET, AF_INET6, AF_NETLINK, CLONE_THREAD, EPERM, IPPROTO_UDP, NETLINK_ROUTE, PROT_EXEC, SOCK_DGRAM,
-    c_long,
+    AF_INET, AF_INET6, AF_NETLINK, CLONE_THREAD, EPERM, IPPROTO_TCP, IPPROTO_UDP, NETLINK_ROUTE, PROT_EXEC,
+    SOCK_DGRAM, SOCK_STREAM, c_long,
 };
 use seccompiler::{
     BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
@@ -116,12 +116,13 @@ const OLD: &[c_long] = &[
 #[cfg(not(target_arch = "x86_64"))]
 const OLD: &[c_long] = &[];
 
-/// Refuses these calls to the calling thread and all that it starts. `interfaces`: but not to ask about network interfaces.
-pub(super) fn refuse(interfaces: bool) -> Result<(), String> {
-    refuse_calls(interfaces).map_err(|error| error.to_string())
+/// Refuses these calls to the calling thread and all that it starts. `interfaces`: but not to ask about network interfaces;
+/// `tcp`: nor to open TCP connections.
+pub(super) fn refuse(interfaces: bool, tcp: bool) -> Result<(), String> {
+    refuse_calls(interfaces, tcp).map_err(|error| error.to_string())
 }
 
-fn refuse_calls(interfaces: bool) -> Result<(), seccompiler::Error> {
+fn refuse_calls(interfaces: bool, tcp: bool) -> Result<(), seccompiler::Error> {
     let mut rules: Rules = BTreeMap::new();
     rules.extend(REFUSED.iter().chain(OLD).map(|call| (*call, Vec::new())));
     rules.insert(libc::SYS_clone, vec![rule(&[not_with(0, CLONE_THREAD)?])?]);
@@ -129,7 +130,7 @@ fn refuse_calls(interfaces: bool) -> Result<(), seccompiler::Error> {
         libc::SYS_tgkill,
         vec![rule(&[is_not(0, libc::pid_t::try_from(std::process::id()).unwrap_or(-1))?])?],
     );
-    rules.insert(libc::SYS_socket, sockets(interfaces)?);
+    rules.insert(libc::SYS_socket, sockets(interfaces, tcp)?);
     // Nothing new becomes a program in memory either.
     for call in [libc::SYS_mmap, libc::SYS_mprotect, libc::SYS_pkey_mprotect] {
         rules.insert(call, vec![rule(&[with(2, PROT_EXEC)?])?]);
@@ -141,8 +142,9 @@ fn refuse_calls(interfaces: bool) -> Result<(), seccompiler::Error> {
 
 type Rules = BTreeMap<c_long, Vec<SeccompRule>>;
 
-/// All sockets but those of UDP, and with `interfaces` those by which the kernel tells about network interfaces.
-fn sockets(interfaces: bool) -> Result<Vec<SeccompRule>, BackendError> {
+/// All sockets but those of UDP, with `interfaces` those by which the kernel tells about network interfaces, and with `tcp` those of
+/// TCP.
+fn sockets(interfaces: bool, tcp: bool) -> Result<Vec<SeccompRule>, BackendError> {
     /// The part of the type argument that is not flags.
     const TYPE: u64 = 0xf;
     let of_another_family = [is_not(0, AF_INET)?, is_not(0, AF_INET6)?];
@@ -153,9 +155,18 @@ fn sockets(interfaces: bool) -> Result<Vec<SeccompRule>, BackendError> {
     } else {
         rules.push(rule(&of_another_family)?);
     }
+    let (mut protocols, mut kinds) = (vec![0, IPPROTO_UDP], vec![SOCK_DGRAM as u64]);
+    if tcp {
+        protocols.push(IPPROTO_TCP);
+        kinds.push(SOCK_STREAM as u64);
+    }
     for family in [AF_INET, AF_INET6] {
-        rules.push(rule(&[is(0, family)?, is_not(2, 0)?, is_not(2, IPPROTO_UDP)?])?);
-        for kind in (0..=TYPE).filter(|kind| *kind != SOCK_DGRAM as u64) {
+        let mut of_another_protocol = vec![is(0, family)?];
+        for protocol in &protocols {
+            of_another_protocol.push(is_not(2, *protocol)?);
+        }
+        rules.push(rule(&of_another_protocol)?);
+        for kind in (0..=TYPE).filter(|kind| !kinds.contains(kind)) {
             rules.push(rule(&[is(0, family)?, condition(1, SeccompCmpOp::MaskedEq(TYPE), kind)?])?);
         }
     }
