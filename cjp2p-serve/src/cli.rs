@@ -15,7 +15,7 @@ use cjp2p_wire::tool::args::{
 use cjp2p_wire::tool::{duration, size};
 use cjp2p_wire::transfer::serve::{
     MAX_SOURCES_PER_HOST, MAX_WAITING, MAX_WAITING_PER_HOST, MAX_WAITING_PER_SOURCE, MAX_WAITING_SOURCES,
-    QUANTUM,
+    QUANTUM, QUANTUM_INSIDE,
 };
 use clap::Parser;
 
@@ -140,8 +140,9 @@ fn limits() -> String {
     format!(
         "\
 Limits, always on:
-  upload            as --rate and --rate-per-host say; without them, turns of {} KiB, first between addresses
-                    (of IPv6, networks of 64 bits), then between the ports of each
+  upload            as --rate and --rate-per-host say; without them, turns of {} KiB ({} within
+                    the machine), first between addresses (of IPv6, networks of 64 bits), then between the
+                    ports of each
   not proved yet    {AMPLIFICATION} times the bytes that came, in one datagram, and nothing remembered;
                     {STRANGERS_ANSWERED_PER_SECOND} answers in a second to an address, {STRANGERS_ANSWERED_AT_ONCE} at once
   requests waiting  {MAX_WAITING_PER_SOURCE} of a port, {MAX_WAITING_PER_HOST} of an address, {MAX_WAITING} in all;
@@ -151,6 +152,7 @@ Limits, always on:
   open files        {OPEN_FILES} of those that are shared
   memory            {} MiB of content and trees, {} MiB of answers that wait for the network",
         QUANTUM >> 10,
+        QUANTUM_INSIDE >> 10,
         mib(caches),
         mib(MAX_BACKLOG),
     )
