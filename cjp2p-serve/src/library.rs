@@ -27,8 +27,7 @@ use crate::index::{FileNo, FileState, Ids, Index, ListEnd};
 use crate::keeper::Task;
 use crate::lru::Lru;
 use crate::open::{Identity, Patience};
-use crate::readers::{Answer, Job, JobKey, TREE_BLOCK, WINDOW, tree_block};
-use crate::workers::Workers;
+use crate::readers::{Answer, Job, JobKey, Readers, TREE_BLOCK, WINDOW, tree_block};
 
 /// Files held open.
 pub(crate) const OPEN_FILES: usize = 64;
@@ -57,7 +56,7 @@ pub struct SharedLibrary {
     ends: Lru<(FileNo, u64), ()>,
     tree_blocks: Lru<(FileNo, u64), Vec<u8>>,
     lost_trees: Lru<FileNo, Instant>,
-    readers: Workers<Job>,
+    readers: Readers,
     answers: Receiver<(JobKey, Answer)>,
     asked: HashSet<JobKey>,
     /// Windows just brought into memory. If a read still finds them missing, it waits: there may be no memory.
@@ -88,7 +87,7 @@ impl SharedLibrary {
     pub fn new(
         index: Arc<Mutex<Index>>,
         keeper: Sender<Task>,
-        readers: Workers<Job>,
+        readers: Readers,
         answers: Receiver<(JobKey, Answer)>,
     ) -> SharedLibrary {
         SharedLibrary {
@@ -119,11 +118,13 @@ impl SharedLibrary {
         self.pieces.forget_unused();
         self.ends.forget_unused();
         self.tree_blocks.forget_unused();
+        self.readers.forget_unused();
     }
 
     /// Bytes of content and of trees that are in memory to be given again.
     pub fn held(&self) -> usize {
-        self.pieces.values().chain(self.tree_blocks.values()).map(Vec::len).sum()
+        let here: usize = self.pieces.values().chain(self.tree_blocks.values()).map(Vec::len).sum();
+        here + self.readers.held()
     }
 
     /// Whether any file is shared by these ids.

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cjp2p_wire::content_id::Hash;
 use cjp2p_wire::tree::{Geometry, TreeSource, group_leaves, read_tree};
@@ -90,40 +90,66 @@ pub enum Answer {
     Gone,
 }
 
-/// Starts the threads. `tell` is called on them.
-///
-/// # Errors
-///
-/// The system has no room for another thread.
-pub fn start(
-    trees: Arc<TreeStore>,
-    tell: impl Fn(JobKey, Answer) + Send + Sync + 'static,
-) -> io::Result<Workers<Job>> {
-    let reader = TreeReader {
-        trees,
-        prefixes: Mutex::new(Lru::new(PREFIXES)),
-        leaves: Mutex::new(Lru::new(GROUPS)),
-        spare: Mutex::default(),
-    };
-    Workers::start("reader", THREADS, move |job: Job| {
-        let key = job.key();
-        let answer = match job {
-            Job::Open(_, state) => match state.place.open(Patience::Wait) {
-                Ok((file, identity)) if identity == state.identity => Answer::Opened(file),
-                _ => Answer::Gone,
-            },
-            Job::Warm(_, file, window) => {
-                warm(&file, window);
-                Answer::Warmed
-            }
-            Job::Tree(no, state, root, start) => match reader.block(no, &state, root, start) {
-                Ok(bytes) => Answer::Tree(bytes),
-                Err(Trouble::Tree) => Answer::TreeLost,
-                Err(Trouble::Content) => Answer::Gone,
-            },
-        };
-        tell(key, answer);
-    })
+/// See the [module](self). They end when this is dropped and the jobs given are done.
+pub struct Readers {
+    threads: Workers<Job>,
+    trees: Arc<TreeReader>,
+}
+
+impl Readers {
+    /// Starts the threads. `tell` is called on them.
+    ///
+    /// # Errors
+    ///
+    /// The system has no room for another thread.
+    pub fn start(
+        trees: Arc<TreeStore>,
+        tell: impl Fn(JobKey, Answer) + Send + Sync + 'static,
+    ) -> io::Result<Readers> {
+        let trees = Arc::new(TreeReader {
+            trees,
+            prefixes: Mutex::new(Lru::new(PREFIXES)),
+            leaves: Mutex::new(Lru::new(GROUPS)),
+            spare: Mutex::default(),
+        });
+        let reader = trees.clone();
+        let threads = Workers::start("reader", THREADS, move |job: Job| {
+            let key = job.key();
+            let answer = match job {
+                Job::Open(_, state) => match state.place.open(Patience::Wait) {
+                    Ok((file, identity)) if identity == state.identity => Answer::Opened(file),
+                    _ => Answer::Gone,
+                },
+                Job::Warm(_, file, window) => {
+                    warm(&file, window);
+                    Answer::Warmed
+                }
+                Job::Tree(no, state, root, start) => match reader.block(no, &state, root, start) {
+                    Ok(bytes) => Answer::Tree(bytes),
+                    Err(Trouble::Tree) => Answer::TreeLost,
+                    Err(Trouble::Content) => Answer::Gone,
+                },
+            };
+            tell(key, answer);
+        })?;
+        Ok(Readers { threads, trees })
+    }
+
+    /// Has a job done.
+    pub fn send(&self, job: Job) {
+        self.threads.send(job);
+    }
+
+    /// Forgets the parts of trees that were not needed since this was last called.
+    pub fn forget_unused(&self) {
+        self.trees.leaves().forget_unused();
+        self.trees.spare.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Bytes of trees that are in memory to be needed again.
+    pub fn held(&self) -> usize {
+        self.trees.leaves().values().map(|leaves| size_of_val(&**leaves)).sum()
+    }
 }
 
 /// Errors do not matter here: whoever reads next meets them too.
@@ -180,6 +206,10 @@ impl TreeReader {
         prefixes().insert(*root, prefix.clone());
         Ok(prefix)
     }
+
+    fn leaves(&self) -> MutexGuard<'_, Lru<(FileNo, u64), Leaves>> {
+        self.leaves.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Reads what one block of a tree needs.
@@ -202,14 +232,13 @@ impl TreeSource for BlockSource<'_> {
     }
 
     fn leaves(&mut self, group: u64) -> Result<&[Hash], Trouble> {
-        let known = || self.reader.leaves.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (self.no, group);
-        let found = known().get(&key).cloned();
+        let found = self.reader.leaves().get(&key).cloned();
         let leaves = match found {
             Some(leaves) => leaves,
             None => {
                 let leaves: Leaves = self.hash_leaves(group).map_err(|_| Trouble::Content)?.into();
-                known().insert(key, leaves.clone());
+                self.reader.leaves().insert(key, leaves.clone());
                 leaves
             }
         };

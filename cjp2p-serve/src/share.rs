@@ -18,7 +18,7 @@ use crate::index::{Ids, Index};
 use crate::keeper::{Keeper, Task};
 use crate::library::SharedLibrary;
 use crate::place::Source;
-use crate::readers;
+use crate::readers::Readers;
 use crate::tree_store::TreeStore;
 use crate::walk::Rules;
 
@@ -106,7 +106,7 @@ impl Share {
         let hashing = Arc::new(Hashing::default());
 
         let reader_waker = waker.clone();
-        let readers = readers::start(trees.clone(), move |key, answer| {
+        let readers = Readers::start(trees.clone(), move |key, answer| {
             // Fails only when nobody reads any more.
             let _ = answer_sender.send((key, answer));
             reader_waker.wake();

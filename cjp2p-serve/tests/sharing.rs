@@ -14,6 +14,7 @@ use cjp2p_serve::share::Options;
 use cjp2p_serve::walk::Rules;
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::transfer::blobs::Library;
+use cjp2p_wire::tree::Geometry;
 
 #[test]
 fn a_file_is_served_under_both_ids_its_name_and_with_its_tree() {
@@ -419,6 +420,10 @@ fn small_reads_here_and_there_leave_nothing_in_memory_and_those_in_order_not_for
     }
     let held = running.share.held();
     assert!(held >= 900_000, "{held}: the next small reads are not answered from memory");
+    let computed = Geometry::new(content.len() as u64).unwrap().prefix_length();
+    running.read(&tree_id(&content), computed, 1000).unwrap();
+    let with_tree = running.share.held();
+    assert!(with_tree > held + 4096, "the leaves of a group of which a part was wanted");
     running.share.forget_unused();
     read(&mut running, 500_000);
     running.share.forget_unused();
