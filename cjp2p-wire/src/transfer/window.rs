@@ -48,8 +48,7 @@ pub const HEAVY_LOSS: f64 = 0.2;
 pub const HEAVY_LOSS_DELAY: f64 = 1.5;
 /// What is left of the rate estimate after such a round.
 pub const HEAVY_LOSS_CUT: f64 = 0.7;
-/// Within the machine, as soon as such a part of the window has come, as much is asked for at once: each burst wakes both ends
-/// up.
+/// Within the machine the window is asked for in so many bursts, each as soon as there is room for it: each wakes both ends up.
 pub const BURSTS_INSIDE: u64 = 2;
 /// How long the window stays small to see the path's true round trip, at least.
 pub const PROBE_RTT_TIME: Duration = Duration::from_millis(100);
@@ -279,7 +278,7 @@ impl Window {
         }
         self.in_flight += bytes;
         let pace = self.pace();
-        if pace > 0.0 && !self.is_inside {
+        if pace > 0.0 {
             let spacing = Duration::from_secs_f64(bytes as f64 / (pace * self.pace_gain()));
             // Who comes late catches up, within half a burst more.
             self.next_send_at = self.next_send_at.max(now - self.burst() * 3 / 2) + spacing;
