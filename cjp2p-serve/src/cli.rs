@@ -141,8 +141,8 @@ fn limits() -> String {
         "\
 Limits, always on:
   upload            as --rate and --rate-per-host say; without them, turns of {} KiB ({} within
-                    the machine), first between addresses (of IPv6, networks of 64 bits), then between the
-                    ports of each
+                    the machine), first between addresses (of IPv6, networks of 64 bits), then
+                    between the ports of each
   not proved yet    {AMPLIFICATION} times the bytes that came, in one datagram, and nothing remembered;
                     {STRANGERS_ANSWERED_PER_SECOND} answers in a second to an address, {STRANGERS_ANSWERED_AT_ONCE} at once
   requests waiting  {MAX_WAITING_PER_SOURCE} of a port, {MAX_WAITING_PER_HOST} of an address, {MAX_WAITING} in all;
