@@ -1,6 +1,7 @@
 //! Sees ids to their end: starts fetches, drives the node, and takes what threads and the node report.
 
 mod from_time_to_time;
+mod outcomes;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -17,7 +18,7 @@ use cjp2p_wire::tool::args::LockMode;
 use cjp2p_wire::tool::progress::Progress;
 use cjp2p_wire::tool::{Exit, ToolError};
 use cjp2p_wire::transfer::blobs::JobId;
-use cjp2p_wire::transfer::fetch::{Failure, FetchEvent, Resume};
+use cjp2p_wire::transfer::fetch::{Failure, Fetch, FetchEvent, Resume};
 use nix::sys::signal::Signal;
 
 use crate::cli::{Cli, TOOL};
@@ -29,7 +30,7 @@ use crate::place::Places;
 use crate::ranges::Ranges;
 use crate::report::{Effort, Report};
 use crate::search::Search;
-use crate::sinks::partial::{Prepared, prepare};
+use crate::sinks::prepare::prepare;
 use crate::sinks::stream::Stream;
 use crate::sinks::{Destination, Outlet};
 use crate::store::Store;
@@ -282,98 +283,9 @@ impl Getter {
         self.event_loop.drain(&mut self.node, &mut self.events);
     }
 
-    /// Another thread has something to tell.
-    fn on_woken(&mut self) -> Result<(), ToolError> {
-        while let Some(outcome) = self.tasks.outcome().or_else(|| self.hashing.outcome()) {
-            self.take_outcome(outcome)?;
-        }
-        let fetches: Vec<(u64, JobId)> =
-            self.jobs.iter().filter_map(|(&number, job)| Some((number, job.fetch()?))).collect();
-        for (fetch, address) in self.search.found() {
-            self.add_found(fetch, address, Origin::Dht, true);
-        }
-        for (number, fetch) in fetches {
-            if let Some(error) = self.store.problem(fetch) {
-                self.fail(number, &error)?;
-            }
-        }
-        self.node.handle_room(self.event_loop.now(), &mut self.store);
-        self.event_loop.drain(&mut self.node, &mut self.events);
-        Ok(())
-    }
-
-    fn take_outcome(&mut self, outcome: Outcome) -> Result<(), ToolError> {
-        match outcome {
-            Outcome::Prepared(number, Ok(prepared)) => self.on_prepared(number, prepared),
-            Outcome::Prepared(number, Err(error)) => self.fail(number, &error),
-            Outcome::Hashed(fetch, piece) => {
-                let Some(&number) = self.by_fetch.get(&fetch) else { return Ok(()) };
-                if let Err(error) = self.store.on_hashed(fetch, piece) {
-                    let error = self.store.failure(fetch, error);
-                    return self.fail(number, &error);
-                }
-                self.judge(number);
-                Ok(())
-            }
-            Outcome::Published(number, Ok(())) => {
-                if let Some(fetch) = self.jobs.get(&number).and_then(Job::fetch) {
-                    self.store.on_published(fetch);
-                }
-                self.complete(number, false)
-            }
-            Outcome::Published(number, Err(error)) => self.fail(number, &error),
-        }
-    }
-
-    /// Has threads hash what was staged, as far as it can be hashed yet.
-    fn hash_staged(&mut self) {
-        for (fetch, file, piece) in self.store.pieces() {
-            self.hashing.run(move || Outcome::Hashed(fetch, file.and_then(|file| piece.hash(&file))));
-        }
-    }
-
-    /// Tells the fetch whether what was staged is right, once all is staged and hashed.
-    fn judge(&mut self, number: u64) {
-        let Some(Job { id, step: Step::Judging(fetch), .. }) = self.jobs.get(&number) else { return };
-        let fetch = *fetch;
-        if let Some(right) = self.store.verdict(fetch, id) {
-            self.set_step(number, Step::Fetching(fetch));
-            self.node.on_verdict(self.event_loop.now(), fetch, right, &mut self.store);
-            self.event_loop.drain(&mut self.node, &mut self.events);
-        }
-    }
-
     fn set_step(&mut self, number: u64, step: Step) {
         if let Some(job) = self.jobs.get_mut(&number) {
             job.step = step;
-        }
-    }
-
-    fn on_prepared(&mut self, number: u64, prepared: Prepared) -> Result<(), ToolError> {
-        match prepared {
-            Prepared::There(length) => {
-                if let Some(job) = self.jobs.get_mut(&number) {
-                    job.length = Some(length);
-                }
-                self.complete(number, true)
-            }
-            Prepared::Ready(partial, resume) => {
-                let remembered = self.peers.add_remembered(partial.sources());
-                self.begin_fetch(number, partial, resume, remembered);
-                Ok(())
-            }
-            Prepared::Busy if self.lock == LockMode::Wait => {
-                self.set_step(number, Step::Locked(self.event_loop.now() + TRY_LOCK_EVERY));
-                Ok(())
-            }
-            Prepared::Busy if self.lock == LockMode::Skip => match self.jobs.remove(&number) {
-                Some(Job { id, paths: Some(paths), .. }) => self.report.skipped(&id, &paths.target),
-                _ => Ok(()),
-            },
-            Prepared::Busy => {
-                let error = ToolError::new(Exit::Busy, "another process fetches it to the same file");
-                self.fail(number, &error)
-            }
         }
     }
 
@@ -488,7 +400,12 @@ impl Getter {
         if !self.peers.is_nobody() || self.search.is_on() {
             return Ok(());
         }
-        let is_alone = |job: &Job| matches!(job.step, Step::Fetching(_)) && job.remembered == 0;
+        // What is on the disk may be all.
+        let is_checking = |fetch| self.node.fetch(fetch).is_some_and(Fetch::is_checking);
+        let is_alone = |job: &Job| match job.step {
+            Step::Fetching(fetch) => job.remembered == 0 && !is_checking(fetch),
+            _ => false,
+        };
         let waiting = self.jobs.iter().filter(|(_, job)| is_alone(job));
         let waiting: Vec<u64> = waiting.map(|(&number, _)| number).collect();
         for number in waiting {

@@ -12,7 +12,8 @@ use cjp2p_wire::transfer::fetch::{Failure, Progress, Resume, Spec};
 use crate::place::Paths;
 use crate::ranges::Ranges;
 use crate::running_hash::Piece;
-use crate::sinks::partial::Prepared;
+use crate::sinks::prepare::Prepared;
+use crate::sinks::recheck::Checked;
 
 /// What is being done for an id.
 #[derive(Debug)]
@@ -52,6 +53,8 @@ pub(crate) enum Outcome {
     Prepared(u64, Result<Prepared, ToolError>),
     /// Of what this fetch staged.
     Hashed(JobId, io::Result<Piece>),
+    /// Of what an interrupted fetch wrote.
+    Checked(JobId, io::Result<Checked>),
     Published(u64, Result<(), ToolError>),
 }
 

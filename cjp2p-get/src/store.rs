@@ -12,6 +12,7 @@ use cjp2p_wire::transfer::ranges::RangeSet;
 use cjp2p_wire::tree::{Run, TreeVerifier, Verified};
 
 use crate::running_hash::{Piece, RunningHash};
+use crate::sinks::recheck::Checked;
 use crate::sinks::{Destination, Publication};
 
 /// Finished contents that stay shared. Each is an open file, of which a process has only so many.
@@ -79,6 +80,11 @@ impl Store {
             // The fetch ended meanwhile.
             None => Ok(()),
         }
+    }
+
+    /// A piece of what an interrupted fetch wrote is verified.
+    pub(crate) fn on_checked(&mut self, job: JobId, checked: &Checked) -> io::Result<()> {
+        self.get(job)?.on_checked(checked)
     }
 
     /// All of the content is staged.

@@ -285,7 +285,7 @@ fn nobody_is_blamed_for_wrong_bytes_that_an_interrupted_fetch_had_staged() {
     let job = world.with_peer(GETTER, |peer, now| {
         let staged = Fetched { bytes: vec![0; 65_536], done: done.clone(), ..Fetched::default() };
         peer.blobs.fetched.insert(JobId(0), staged);
-        let resume = Resume { length: bytes.len() as u64, done, verifier: None };
+        let resume = Resume { length: bytes.len() as u64, done, unchecked: RangeSet::new(), verifier: None };
         peer.resume(now, &content::sha256_id(&bytes), &[at(2)], Some(resume))
     });
     let outcome = finish(&mut world, job, &bytes, 30);

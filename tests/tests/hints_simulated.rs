@@ -277,7 +277,7 @@ fn what_an_interrupted_fetch_had_staged_is_not_held_against_the_hint() {
     let job = world.with_peer(GETTER, |peer, now| {
         let staged = Fetched { bytes: vec![0; 65_536], done: done.clone(), ..Fetched::default() };
         peer.blobs.fetched.insert(JobId(0), staged);
-        let resume = Resume { length: bytes.len() as u64, done, verifier: None };
+        let resume = Resume { length: bytes.len() as u64, done, unchecked: RangeSet::new(), verifier: None };
         peer.resume(now, &content::sha256_id(&bytes), &[at(2)], Some(resume))
     });
     let outcome = finish(&mut world, job, &bytes, 30);

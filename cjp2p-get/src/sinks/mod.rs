@@ -4,7 +4,9 @@ mod behind;
 mod excerpt;
 mod known_tree;
 pub(crate) mod partial;
+pub(crate) mod prepare;
 mod publish;
+pub mod recheck;
 pub mod record;
 pub mod resume;
 pub mod sources;
@@ -23,6 +25,7 @@ use cjp2p_wire::transfer::blobs::{Parts, Read};
 use cjp2p_wire::tree::{Run, TreeVerifier, Verified};
 use sha2::{Digest, Sha256};
 
+use recheck::Checked;
 use stream::Output;
 use temporary::Temporary;
 
@@ -76,6 +79,12 @@ pub(crate) trait Destination: Send {
     fn keep_tree(&mut self, tree: TreeVerifier) -> bool {
         let _ = tree;
         false
+    }
+
+    /// Of what an interrupted fetch wrote, this piece is verified now.
+    fn on_checked(&mut self, checked: &Checked) -> io::Result<()> {
+        let _ = checked;
+        Ok(())
     }
 
     /// How much it takes at present, counted along what is wanted.

@@ -1,40 +1,29 @@
 //! A file: fetched into a partial beside it, which can be gone on with after any interruption.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File};
 use std::io;
 use std::net::SocketAddr;
 use std::ops::Range;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::Arc;
 
 use cjp2p_wire::content_id::ContentId;
-use cjp2p_wire::io::state_dir::folder_of;
-use cjp2p_wire::tool::{Exit, ToolError, names};
+use cjp2p_wire::tool::{ToolError, names};
 use cjp2p_wire::transfer::blobs::{PROOF_LEN, Parts, Read};
 use cjp2p_wire::transfer::fetch::Resume;
 use cjp2p_wire::transfer::ranges::RangeSet;
 use cjp2p_wire::tree::{GROUP_LEN, LEAF_LEN, RUN_LEVELS, Run, TreeVerifier, Verified};
-use rustix::fs::OFlags;
 
 use super::behind::WriteBehind;
 use super::known_tree::KnownTree;
+use super::prepare::unwritable;
 use super::publish::{Excerpt, LastStep, SOMETHING_ELSE};
+use super::recheck::Checked;
 use super::record::Record;
 use super::sources::Sources;
-use super::{Destination, Publication, judge, resume};
+use super::{Destination, Publication};
 use crate::place::Paths;
 use crate::ranges::Ranges;
-
-/// What a look at the files of a download brought.
-pub(crate) enum Prepared {
-    /// The file is there and right: this many bytes.
-    There(u64),
-    /// Another process fetches it.
-    Busy,
-    /// Ready to fetch, or to go on.
-    Ready(Box<Partial>, Option<Resume>),
-}
 
 /// See the [module](self).
 pub(crate) struct Partial {
@@ -50,8 +39,12 @@ pub(crate) struct Partial {
     /// Of the whole content: proven, or where content is staged, the one tried.
     length: Option<u64>,
     done: RangeSet,
-    /// What of `done` an interrupted fetch had.
+    /// What an interrupted fetch wrote and is still being verified.
+    unchecked: RangeSet,
+    /// What of `done` and `unchecked` an interrupted fetch had.
     resumed: RangeSet,
+    /// Some of it was wrong, and the record says otherwise.
+    record_is_wrong: bool,
     record: Record,
     /// Who sent some of it lately.
     sources: Sources,
@@ -61,155 +54,49 @@ pub(crate) struct Partial {
     complete: bool,
 }
 
-/// Looks at what is there, takes the lock, and loads what an interrupted download had.
-pub(crate) fn prepare(
-    id: &ContentId,
-    ranges: Ranges,
-    paths: Paths,
-    force: bool,
-) -> Result<Prepared, ToolError> {
-    if let Some(there) = look(id, &ranges, &paths, force)? {
-        if fs::symlink_metadata(&paths.partial).is_err() {
-            // A fetch that was killed at its very end, or whose disk failed, may have left it.
-            let _ = fs::remove_file(&paths.record);
-        }
-        return Ok(Prepared::There(there));
-    }
-    let failed = |path: &Path, error: io::Error| unwritable(path, &error);
-    if paths.make_folders {
-        for path in [&paths.target, &paths.partial] {
-            let folder = folder_of(path);
-            fs::create_dir_all(folder).map_err(|error| failed(folder, error))?;
-        }
-    }
-    let Some((file, is_new)) = open_locked(&paths.partial).map_err(|error| failed(&paths.partial, error))?
-    else {
-        return Ok(Prepared::Busy);
-    };
-    // Another process may have finished it since.
-    match look(id, &ranges, &paths, force) {
-        Ok(None) => {}
-        other => {
-            if is_new {
-                let _ = fs::remove_file(&paths.partial);
-            }
-            return other.map(|there| Prepared::There(there.unwrap_or(0)));
-        }
-    }
-    let loaded = resume::load(&file, &paths.record, id).map_err(|error| failed(&paths.record, error))?;
-    let resume = loaded.resume;
-    if resume.is_none() {
-        file.set_len(0).map_err(|error| failed(&paths.partial, error))?;
-        let _ = fs::remove_file(&paths.record);
-    }
-    let file = Arc::new(file);
-    let mut partial = Partial {
-        id: id.clone(),
-        ranges,
-        force,
-        behind: WriteBehind::new(file.clone()),
-        file,
-        tree: match id {
-            ContentId::Blake3(root) => Some(KnownTree::new(*root)),
-            _ => None,
-        },
-        length: None,
-        done: RangeSet::new(),
-        resumed: RangeSet::new(),
-        record: Record::new(paths.record.clone()),
-        sources: loaded.sources,
-        published: None,
-        complete: false,
-        paths,
-    };
-    if let Some(resume) = &resume {
-        partial.take_up(resume).map_err(|error| partial.failure(error))?;
-    }
-    Ok(Prepared::Ready(Box::new(partial), resume))
-}
-
-/// The length of the file, where it is there and right. Of ranges that cannot be told before they are here too.
-fn look(id: &ContentId, ranges: &Ranges, paths: &Paths, force: bool) -> Result<Option<u64>, ToolError> {
-    let path = &paths.target;
-    let shown = names::shown(path);
-    let refused = |what: &str| Err(ToolError::new(Exit::Destination, format!("{shown}: {what}")));
-    match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(unwritable(path, &error)),
-        Ok(found) if found.is_dir() => return refused("is a folder"),
-        Ok(_) if force => return Ok(None),
-        Ok(_) => {}
-    }
-    match fs::metadata(path) {
-        Ok(found) if found.is_file() => {}
-        Ok(_) => return refused("is there already and no regular file; --force replaces it"),
-        Err(error) => return Err(unwritable(path, &error)),
-    }
-    if let ContentId::Name(_) = id {
-        return refused("is there already; --force replaces it");
-    }
-    let right = File::open(path).and_then(|file| {
-        let length = file.metadata()?.len();
-        let may_be_all = ranges.is_empty() || ranges.are_all(length);
-        Ok((may_be_all && judge(id, &file, length)?).then_some(length))
-    });
-    match right {
-        Ok(Some(length)) => Ok(Some(length)),
-        Ok(None) if !ranges.is_empty() => Ok(None),
-        Ok(None) => refused(&format!("{SOMETHING_ELSE}; --force replaces it")),
-        Err(error) => Err(unwritable(path, &error)),
-    }
-}
-
-fn unwritable(path: &Path, error: &io::Error) -> ToolError {
-    ToolError::new(Exit::Destination, format!("{}: {error}", names::shown(path)))
-}
-
-/// Opens a partial and takes its lock. Gives also whether it is new; `None` where another process has the lock.
-fn open_locked(path: &Path) -> io::Result<Option<(File, bool)>> {
-    loop {
-        let mut options = OpenOptions::new();
-        // Somebody else may have put a link or a pipe there.
-        options.read(true).write(true).custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32);
-        let (file, is_new) = match options.clone().create_new(true).open(path) {
-            Ok(file) => (file, true),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match options.open(path) {
-                Ok(file) => (file, false),
-                // Finished, and so renamed, just now.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(error),
-            },
-            Err(error) => return Err(error),
-        };
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Ok(None),
-            Err(TryLockError::Error(error)) => return Err(error),
-        }
-        // Whoever held the lock until now may have renamed the file.
-        let ours = file.metadata()?;
-        if !ours.is_file() {
-            return Err(io::Error::other("not a regular file"));
-        }
-        match fs::symlink_metadata(path) {
-            Ok(there) if (there.dev(), there.ino()) == (ours.dev(), ours.ino()) => {
-                return Ok(Some((file, is_new)));
-            }
-            _ => {}
-        }
-    }
-}
-
 impl Partial {
+    /// Nothing of the content `id`, in a file that is locked.
+    pub(super) fn new(
+        id: &ContentId,
+        ranges: Ranges,
+        paths: Paths,
+        force: bool,
+        file: Arc<File>,
+        sources: Sources,
+    ) -> Partial {
+        Partial {
+            id: id.clone(),
+            ranges,
+            force,
+            behind: WriteBehind::new(file.clone()),
+            file,
+            tree: match id {
+                ContentId::Blake3(root) => Some(KnownTree::new(*root)),
+                _ => None,
+            },
+            length: None,
+            done: RangeSet::new(),
+            unchecked: RangeSet::new(),
+            resumed: RangeSet::new(),
+            record_is_wrong: false,
+            record: Record::new(paths.record.clone()),
+            sources,
+            published: None,
+            complete: false,
+            paths,
+        }
+    }
+
     /// Who sent some of it lately, an earlier fetch included.
     pub(crate) fn sources(&self) -> &Sources {
         &self.sources
     }
 
     /// Goes on from what an interrupted download had, and begins its record anew: without what turned out wrong.
-    fn take_up(&mut self, resume: &Resume) -> io::Result<()> {
+    pub(super) fn take_up(&mut self, resume: &Resume) -> io::Result<()> {
         self.done = resume.done.clone();
-        self.resumed = resume.done.clone();
+        self.unchecked = resume.unchecked.clone();
+        self.resumed = self.recorded();
         let end = resume.length.saturating_sub(1);
         match &resume.verifier {
             None => self.length = Some(resume.length),
@@ -255,15 +142,21 @@ impl Partial {
         Some(Excerpt { ranges, keeps_partial: !more.is_empty() })
     }
 
+    /// What the record is to say: nothing in it is believed, so it can tell also what is not verified yet.
+    fn recorded(&self) -> RangeSet {
+        self.done.iter().chain(self.unchecked.iter()).collect()
+    }
+
     fn begin_record(&mut self) -> io::Result<()> {
         let Some(length) = self.length else { return Ok(()) };
+        let done = self.recorded();
         let tree = self.tree.as_ref().and_then(KnownTree::proven);
         let runs = tree.into_iter().flat_map(|tree| tree.runs());
         self.record.begin(
             &self.id,
             length,
             runs.map(|(run, entries)| (run, entries.as_flattened())),
-            &self.done,
+            &done,
             &self.sources,
         )
     }
@@ -292,15 +185,19 @@ impl Partial {
         let Some(length) = self.length.filter(|length| *length > PROOF_LEN && !is_name) else {
             return Ok(());
         };
-        let group = range.start / GROUP_LEN;
-        let whole = group * GROUP_LEN..((group + 1) * GROUP_LEN).min(length);
-        if let Some(tree) = self.tree.as_mut().filter(|_| self.done.contains(whole)) {
-            tree.forget_leaves(group);
-        }
+        self.forget_leaves(range.start / GROUP_LEN, length);
         if self.record.is_begun() && !self.record.is_bloated() {
             self.record.done(range)
         } else {
             self.begin_record()
+        }
+    }
+
+    /// The leaves of a group that is done can be computed from it.
+    fn forget_leaves(&mut self, group: u64, length: u64) {
+        let whole = group * GROUP_LEN..((group + 1) * GROUP_LEN).min(length);
+        if let Some(tree) = self.tree.as_mut().filter(|_| self.done.contains(whole)) {
+            tree.forget_leaves(group);
         }
     }
 
@@ -381,6 +278,27 @@ impl Destination for Partial {
         known.prove(length);
         self.tree = Some(known);
         true
+    }
+
+    fn on_checked(&mut self, checked: &Checked) -> io::Result<()> {
+        let Some(length) = self.length else { return Ok(()) };
+        let range = checked.range.clone();
+        self.unchecked.remove(range.clone());
+        for right in checked.right.iter() {
+            self.done.insert(right);
+        }
+        for wrong in checked.right.gaps(range.clone()) {
+            self.resumed.remove(wrong);
+            self.record_is_wrong = true;
+        }
+        for group in range.start / GROUP_LEN..range.end.div_ceil(GROUP_LEN) {
+            self.forget_leaves(group, length);
+        }
+        if self.record_is_wrong && self.unchecked.is_empty() {
+            self.record_is_wrong = false;
+            self.begin_record()?;
+        }
+        Ok(())
     }
 
     fn read(&mut self, offset: u64, length: usize, out: &mut Vec<u8>) -> Read {
@@ -466,7 +384,7 @@ impl Destination for Partial {
             return None;
         }
         // More than what proves the length came only where there is a record.
-        if self.done.total() > PROOF_LEN && !matches!(self.id, ContentId::Name(_)) {
+        if self.done.total() + self.unchecked.total() > PROOF_LEN && !matches!(self.id, ContentId::Name(_)) {
             return Some(names::shown(&self.paths.partial));
         }
         let _ = fs::remove_file(&self.paths.partial);

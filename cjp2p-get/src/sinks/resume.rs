@@ -3,14 +3,15 @@
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
 
-use cjp2p_wire::content_id::ContentId;
+use cjp2p_wire::content_id::{ContentId, Hash};
 use cjp2p_wire::transfer::fetch::Resume;
 use cjp2p_wire::transfer::ranges::RangeSet;
-use cjp2p_wire::tree::{GROUP_LEN, Geometry, LEAF_LEN, Run, TreeVerifier, VerifyError};
+use cjp2p_wire::tree::{GROUP_LEN, Geometry, LEAF_LEN, Run, TreeVerifier};
 
+use super::recheck::{Recheck, verified};
 use super::record;
 use super::sources::Sources;
 
@@ -19,40 +20,62 @@ use super::sources::Sources;
 pub struct Loaded {
     /// What of the partial can be used; `None` where nothing can.
     pub resume: Option<Resume>,
+    /// What is left to verify of it.
+    pub recheck: Option<Recheck>,
     /// Who sent some of it lately.
     pub sources: Sources,
 }
 
 /// What the partial in `file` has of the content `id`, by the record at `path`, and from whom it had it.
 ///
-/// Content that is verified by its tree is read and verified again. What was staged is verified at the end anyway.
+/// Of content that is verified by its tree, only the end is read at once: that proves the length, and a fetch can go on.
+/// The rest is to be verified meanwhile. Where the end is damaged, everything is read. What was staged is verified at the end
+/// anyway.
 ///
 /// # Errors
 ///
 /// The record or the partial cannot be read. Damaged ones can.
-pub fn load(file: &File, path: &Path, id: &ContentId) -> io::Result<Loaded> {
+pub fn load(file: &Arc<File>, path: &Path, id: &ContentId) -> io::Result<Loaded> {
     let Some(found) = record::read(path, id)? else { return Ok(Loaded::default()) };
-    let resume = usable(file, &found, id)?;
-    Ok(Loaded { resume, sources: found.sources })
+    let mut loaded = match (id, Geometry::new(found.length)) {
+        (ContentId::Blake3(root), Ok(geometry)) => by_tree(file, &found, *root, geometry)?,
+        (ContentId::Sha256(_), Ok(geometry)) => staged(file, &found, &geometry)?,
+        // What a name stands for may be something else today.
+        _ => Loaded::default(),
+    };
+    loaded.sources = found.sources;
+    Ok(loaded)
 }
 
-fn usable(file: &File, found: &record::Found, id: &ContentId) -> io::Result<Option<Resume>> {
-    let Ok(geometry) = Geometry::new(found.length) else { return Ok(None) };
-    let there = whole_leaves(&found.done, file.metadata()?.len(), &geometry);
-    let (done, verifier) = match id {
-        ContentId::Blake3(root) => {
-            let mut tree = TreeVerifier::new(*root, geometry);
-            for (run, bytes) in &found.runs {
-                // One that does not fit is of no use, and so is what only it proves.
-                let _ = tree.insert_run(*run, bytes);
-            }
-            (verified(file, &there, &mut tree)?, Some(tree))
-        }
-        ContentId::Sha256(_) => (there, None),
-        // What a name stands for may be something else today.
-        ContentId::Name(_) | ContentId::Tree(_) => return Ok(None),
-    };
-    Ok((!done.is_empty()).then_some(Resume { length: found.length, done, verifier }))
+fn by_tree(file: &Arc<File>, found: &record::Found, root: Hash, geometry: Geometry) -> io::Result<Loaded> {
+    let length = geometry.length();
+    let mut there = whole_leaves(&found.done, file.metadata()?.len(), &geometry);
+    let mut tree = TreeVerifier::new(root, geometry);
+    for (run, bytes) in &found.runs {
+        // One that does not fit is of no use, and so is what only it proves.
+        let _ = tree.insert_run(*run, bytes);
+    }
+    let last_group = length.saturating_sub(1) / GROUP_LEN * GROUP_LEN..length;
+    let end: RangeSet = there.within(last_group.clone()).collect();
+    let mut done = verify_all(file, &tree, &end)?;
+    if done.contains(length.saturating_sub(1)..length) {
+        there.remove(last_group);
+    } else {
+        done = verify_all(file, &tree, &there)?;
+        there = RangeSet::new();
+    }
+    let recheck = (!there.is_empty()).then(|| Recheck::new(file.clone(), tree.clone(), &there));
+    forget_complete_groups(&done, &mut tree);
+    let resume =
+        (!done.is_empty()).then_some(Resume { length, done, unchecked: there, verifier: Some(tree) });
+    Ok(Loaded { resume, recheck, ..Loaded::default() })
+}
+
+fn staged(file: &File, found: &record::Found, geometry: &Geometry) -> io::Result<Loaded> {
+    let done = whole_leaves(&found.done, file.metadata()?.len(), geometry);
+    let unchecked = RangeSet::new();
+    let resume = Resume { length: geometry.length(), done, unchecked, verifier: None };
+    Ok(Loaded { resume: (!resume.done.is_empty()).then_some(resume), ..Loaded::default() })
 }
 
 /// The whole leaves in `ranges` that a file of `available` bytes can have.
@@ -67,35 +90,17 @@ fn whole_leaves(ranges: &RangeSet, available: u64, geometry: &Geometry) -> Range
     ranges.iter().map(whole).filter(|range| !range.is_empty()).collect()
 }
 
-/// Reads the ranges `there` and gives those that are right. Leaves of complete groups are forgotten.
-fn verified(file: &File, there: &RangeSet, tree: &mut TreeVerifier) -> io::Result<RangeSet> {
-    let mut done = RangeSet::new();
-    let mut buffer = vec![0; GROUP_LEN as usize];
-    for range in there.iter() {
-        let mut start = range.start;
-        while start < range.end {
-            let end = ((start / GROUP_LEN + 1) * GROUP_LEN).min(range.end);
-            let bytes = &mut buffer[..(end - start) as usize];
-            file.read_exact_at(bytes, start)?;
-            match tree.verify(start, bytes) {
-                Ok(_) => {
-                    done.insert(start..end);
-                }
-                Err(VerifyError::BadLeaves(bad)) => {
-                    done.insert(start..end);
-                    for leaf in bad {
-                        done.remove(tree.geometry().leaf_range(leaf));
-                    }
-                }
-                Err(VerifyError::RunUnknown(_) | VerifyError::NotWholeLeaves) => {}
-            }
-            start = end;
+fn verify_all(file: &File, tree: &TreeVerifier, ranges: &RangeSet) -> io::Result<RangeSet> {
+    let mut right = RangeSet::new();
+    for range in ranges.iter() {
+        for part in verified(file, tree, range)?.iter() {
+            right.insert(part);
         }
     }
-    forget_complete_groups(&done, tree);
-    Ok(done)
+    Ok(right)
 }
 
+/// Leaves of a group that is here can be computed from it.
 fn forget_complete_groups(done: &RangeSet, tree: &mut TreeVerifier) {
     let geometry = *tree.geometry();
     if geometry.top_run_level() == 0 {

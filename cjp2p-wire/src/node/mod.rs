@@ -12,6 +12,7 @@ mod ask;
 mod asked_path;
 mod contact;
 mod crowd;
+mod fetching;
 mod inquiry;
 mod lan;
 mod parts;
@@ -47,7 +48,7 @@ use crate::message::Message;
 use crate::peers::cookie::{CookieMint, Proof};
 use crate::time::Time;
 use crate::transfer::blobs::{Blobs, JobId};
-use crate::transfer::fetch::{Fetch, FetchEvent, Progress, Spec};
+use crate::transfer::fetch::{Fetch, FetchEvent};
 use crate::transfer::serve::Turns;
 
 /// Bytes an unproved source is sent at the most, as a multiple of what it sent (draft-pearson-lcdp-04).
@@ -265,61 +266,6 @@ impl Node {
     /// Whom we have met, for the peer table.
     pub fn acquaintances(&self) -> impl Iterator<Item = Acquaintance> + '_ {
         self.contacts.acquaintances()
-    }
-
-    /// Starts to fetch. Content that is fetched already is not fetched twice: the same job is returned.
-    pub fn start_fetch(&mut self, now: Time, spec: Spec) -> JobId {
-        self.enter(now);
-        if let Some(&job) = self.jobs.get(&spec.id) {
-            return job;
-        }
-        let job = JobId(self.next_job);
-        self.next_job += 1;
-        self.jobs.insert(spec.id.clone(), job);
-        if let ContentId::Blake3(root) = spec.id {
-            self.jobs.insert(ContentId::Tree(root), job);
-        }
-        let fetch = Fetch::new(now, job, spec, self.random.u64(..));
-        self.fetches.insert(job, Job::new(fetch));
-        job
-    }
-
-    /// Forgets a fetch, ended or not.
-    pub fn end_fetch(&mut self, now: Time, job: JobId) {
-        self.enter(now);
-        if let Some(ended) = self.fetches.remove(&job) {
-            for source in ended.fetch.serving() {
-                self.whereabouts.note(now, ended.fetch.id(), source);
-            }
-            self.jobs.remove(ended.fetch.id());
-            self.jobs.retain(|_, other| *other != job);
-            self.withdraw(job);
-        }
-    }
-
-    /// How far a fetch is.
-    pub fn progress(&self, job: JobId) -> Option<Progress> {
-        self.fetches.get(&job).map(|job| job.fetch.progress())
-    }
-
-    /// The fetch itself, to look at.
-    pub fn fetch(&self, job: JobId) -> Option<&Fetch> {
-        self.fetches.get(&job).map(|job| &job.fetch)
-    }
-
-    /// Tells a fetch whether what was staged has the right hash; see [`FetchEvent::Staged`].
-    pub fn on_verdict(&mut self, now: Time, job: JobId, is_right: bool, blobs: &mut dyn Blobs) {
-        self.enter(now);
-        if let Some(job) = self.fetches.get_mut(&job) {
-            job.fetch.on_verdict(now, is_right, blobs);
-        }
-        self.ask_everybody(now, blobs);
-    }
-
-    /// The destination of some fetch takes more now.
-    pub fn handle_room(&mut self, now: Time, blobs: &mut dyn Blobs) {
-        self.enter(now);
-        self.ask_everybody(now, blobs);
     }
 
     /// The library has in memory what it had to answer [`Read::Later`](crate::transfer::blobs::Read::Later) for.

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::path::Path;
+use std::sync::Arc;
 
 use cjp2p_get::sinks::sources::{MAX_SOURCES, Sources};
 use cjp2p_get::sinks::{record, record::Record, resume};
@@ -81,11 +82,29 @@ fn write_record(path: &Path, sample: &Sample, id: &ContentId, input: &mut Input<
 }
 
 fn check(path: &Path, partial: &Path, sample: &Sample, id: &ContentId, staged: &[u8]) {
-    let file = File::open(partial).expect("the partial is there");
+    let file = Arc::new(File::open(partial).expect("the partial is there"));
     let loaded = resume::load(&file, path, id).expect("both files can be read");
     assert!(loaded.sources.iter().count() <= MAX_SOURCES);
-    let Some(resume) = loaded.resume else { return };
+    let Some(mut resume) = loaded.resume else {
+        return assert!(loaded.recheck.is_none());
+    };
     assert!(!resume.done.is_empty());
+    assert!(resume.unchecked.is_empty() || resume.done.contains(resume.length - 1..resume.length));
+    let mut next = loaded.recheck;
+    while let Some(recheck) = next {
+        let checked = recheck.step().expect("the partial can be read");
+        let piece = checked.range.end - checked.range.start;
+        assert_eq!(resume.unchecked.remove(checked.range.clone()), piece, "each is verified once");
+        assert_eq!(
+            checked.right.within(checked.range).map(|r| r.end - r.start).sum::<u64>(),
+            checked.right.total()
+        );
+        for right in checked.right.iter() {
+            assert_eq!(resume.done.insert(right.clone()), right.end - right.start);
+        }
+        next = checked.rest;
+    }
+    assert!(resume.unchecked.is_empty(), "all is verified in the end");
     let is_true = resume.length == sample.content.len() as u64;
     for range in resume.done.iter() {
         assert!(range.end <= resume.length && range.end <= staged.len() as u64, "{range:?} is not there");

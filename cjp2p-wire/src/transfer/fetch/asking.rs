@@ -24,7 +24,7 @@ impl Fetch {
         path: PathTerms,
         sink: &dyn Sink,
     ) -> Option<Ask> {
-        if self.ended || self.waits_for_verdict {
+        if self.ended || self.waits_for_verdict || self.may_have_all() {
             return None;
         }
         let agrees = self.sources.get(&address).is_some_and(|source| self.agrees(source));

@@ -140,7 +140,10 @@ pub(super) struct Assembly {
     pub(super) askable: BTreeSet<Key>,
     // Invariant: content that is done; disjoint from every extent.
     pub(super) done: RangeSet,
-    // Invariant: `done` and all content extents.
+    /// What an interrupted fetch wrote and the destination still verifies.
+    // Invariant: disjoint from `done` and every extent.
+    pub(super) unchecked: RangeSet,
+    // Invariant: `done`, `unchecked` and all content extents.
     pub(super) taken: RangeSet,
     // Invariant: the sum of the lengths of all extents.
     pub(super) gathered: u64,
@@ -174,6 +177,7 @@ impl Assembly {
             askable: BTreeSet::new(),
             taken: done.clone(),
             done,
+            unchecked: RangeSet::new(),
             gathered: 0,
             rarity: None,
             used_up: BTreeMap::new(),
@@ -263,11 +267,12 @@ impl Assembly {
         }
     }
 
-    /// Whether the destination holds everything up: nothing that it takes is missing.
-    pub(super) fn waits_for_room(&self, room: u64) -> bool {
+    /// Whether the destination holds everything up: nothing that it takes is missing, but for what it still verifies.
+    pub(super) fn waits_for_destination(&self, room: u64) -> bool {
+        let is_there = |stretch| self.done.gaps(stretch).all(|gap| self.unchecked.contains(gap));
         self.extents.is_empty()
-            && room < self.wanted()
-            && self.stretches(room).all(|stretch| self.done.contains(stretch))
+            && (room < self.wanted() || !self.unchecked.is_empty())
+            && self.stretches(room).all(is_there)
     }
 
     /// The whole leaves of what is wanted and not passed, in order, as far as the destination takes it; within a range,
@@ -351,13 +356,16 @@ impl Assembly {
     #[cfg(debug_assertions)]
     pub(super) fn check_invariants(&self) {
         let mut taken = self.done.clone();
+        for range in self.unchecked.iter() {
+            assert_eq!(taken.insert(range.clone()), range.end - range.start);
+        }
         let mut gathered = 0;
         for ((space, start), extent) in &self.extents {
             assert_eq!(*start, extent.range.start);
             assert_eq!(self.askable.contains(&(*space, *start)), extent.needs_asking());
             gathered += extent.range.end - extent.range.start;
             if *space == Space::Content {
-                assert!(!self.done.overlaps(extent.range.clone()));
+                assert!(!taken.overlaps(extent.range.clone()));
                 taken.insert(extent.range.clone());
             }
         }

@@ -182,7 +182,7 @@ impl Assembly {
     }
 
     /// Leaves are not needed once their content is here: they can be computed from it.
-    fn forget_finished_group(&mut self, offset: u64) {
+    pub(super) fn forget_finished_group(&mut self, offset: u64) {
         let group = offset / GROUP_LEN;
         let range = group * GROUP_LEN..((group + 1) * GROUP_LEN).min(self.length);
         if let Check::Tree(verifier) = &mut self.check

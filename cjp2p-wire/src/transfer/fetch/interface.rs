@@ -36,6 +36,9 @@ pub struct Resume {
     pub length: u64,
     /// Verified content, or what was staged of content that is verified as a whole. Ranges of whole leaves.
     pub done: RangeSet,
+    /// What else is there and is still being verified by its tree, where `done` has the last leaf. Nobody is asked for it
+    /// before [`Fetch::on_checked`](super::Fetch::on_checked) says that it is wrong.
+    pub unchecked: RangeSet,
     /// The runs it had, where content is verified by its tree.
     pub verifier: Option<TreeVerifier>,
 }

@@ -20,6 +20,7 @@ mod looking;
 mod picking;
 mod range_spec;
 mod rarity;
+mod rechecking;
 mod source;
 mod timing;
 mod trial;
@@ -166,7 +167,8 @@ impl Fetch {
             (ContentId::Sha256(_) | ContentId::Name(_), _) => Some(Check::AtTheEnd),
         };
         let Some(check) = check else { return };
-        let assembly = Assembly::new(self.job, resume.length, check, resume.done, &self.ranges);
+        let mut assembly = Assembly::new(self.job, resume.length, check, resume.done, &self.ranges);
+        assembly.wait_for_checks(&resume.unchecked);
         let is_proven = assembly.is_proven();
         self.assemblies.push(assembly);
         if is_proven {

@@ -52,10 +52,11 @@ impl Fetch {
         }
         self.review_fellows(now);
         let room = sink.room(self.job);
-        let held_up = self.assemblies.iter().any(|a| a.waits_for_room(room));
+        let held_up = self.assemblies.iter().any(|a| a.waits_for_destination(room));
         if held_up || std::mem::replace(&mut self.held_up, held_up) {
-            // The reader is slow, not the sources.
+            // The reader or the disk is slow, not the sources.
             self.held_up = held_up;
+            self.started = now;
             self.last_news = now;
             self.trial_since = now;
             return;

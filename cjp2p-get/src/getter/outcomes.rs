@@ -1,0 +1,138 @@
+//! What threads do for a fetch, and what comes of it: looking at what is there, hashing, and the last step.
+
+use std::io;
+
+use cjp2p_wire::peers::peer::Origin;
+use cjp2p_wire::tool::args::LockMode;
+use cjp2p_wire::tool::{Exit, ToolError};
+use cjp2p_wire::transfer::blobs::JobId;
+
+use super::{Getter, TRY_LOCK_EVERY};
+use crate::job::{Job, Outcome, Step};
+use crate::sinks::prepare::{Prepared, Ready};
+use crate::sinks::recheck::{Checked, Recheck};
+
+impl Getter {
+    /// Another thread has something to tell.
+    pub(super) fn on_woken(&mut self) -> Result<(), ToolError> {
+        while let Some(outcome) = self.tasks.outcome().or_else(|| self.hashing.outcome()) {
+            self.take_outcome(outcome)?;
+        }
+        let fetches: Vec<(u64, JobId)> =
+            self.jobs.iter().filter_map(|(&number, job)| Some((number, job.fetch()?))).collect();
+        for (fetch, address) in self.search.found() {
+            self.add_found(fetch, address, Origin::Dht, true);
+        }
+        for (number, fetch) in fetches {
+            if let Some(error) = self.store.problem(fetch) {
+                self.fail(number, &error)?;
+            }
+        }
+        self.node.handle_room(self.event_loop.now(), &mut self.store);
+        self.event_loop.drain(&mut self.node, &mut self.events);
+        Ok(())
+    }
+
+    fn take_outcome(&mut self, outcome: Outcome) -> Result<(), ToolError> {
+        match outcome {
+            Outcome::Prepared(number, Ok(prepared)) => self.on_prepared(number, prepared),
+            Outcome::Prepared(number, Err(error)) => self.fail(number, &error),
+            Outcome::Hashed(fetch, piece) => {
+                let Some(&number) = self.by_fetch.get(&fetch) else { return Ok(()) };
+                if let Err(error) = self.store.on_hashed(fetch, piece) {
+                    let error = self.store.failure(fetch, error);
+                    return self.fail(number, &error);
+                }
+                self.judge(number);
+                Ok(())
+            }
+            Outcome::Checked(fetch, checked) => self.on_checked(fetch, checked),
+            Outcome::Published(number, Ok(())) => {
+                if let Some(fetch) = self.jobs.get(&number).and_then(Job::fetch) {
+                    self.store.on_published(fetch);
+                }
+                self.complete(number, false)
+            }
+            Outcome::Published(number, Err(error)) => self.fail(number, &error),
+        }
+    }
+
+    /// Has threads hash what was staged, as far as it can be hashed yet.
+    pub(super) fn hash_staged(&mut self) {
+        for (fetch, file, piece) in self.store.pieces() {
+            self.hashing.run(move || Outcome::Hashed(fetch, file.and_then(|file| piece.hash(&file))));
+        }
+    }
+
+    /// Tells the fetch whether what was staged is right, once all is staged and hashed.
+    pub(super) fn judge(&mut self, number: u64) {
+        let Some(Job { id, step: Step::Judging(fetch), .. }) = self.jobs.get(&number) else { return };
+        let fetch = *fetch;
+        if let Some(right) = self.store.verdict(fetch, id) {
+            self.set_step(number, Step::Fetching(fetch));
+            self.node.on_verdict(self.event_loop.now(), fetch, right, &mut self.store);
+            self.event_loop.drain(&mut self.node, &mut self.events);
+        }
+    }
+
+    /// Has a thread verify the next piece of what an interrupted fetch wrote.
+    fn check(&mut self, fetch: JobId, recheck: Recheck) {
+        self.hashing.run(move || Outcome::Checked(fetch, recheck.step()));
+    }
+
+    fn on_checked(&mut self, fetch: JobId, checked: io::Result<Checked>) -> Result<(), ToolError> {
+        let Some(&number) = self.by_fetch.get(&fetch) else { return Ok(()) };
+        let Some(job) = self.jobs.get_mut(&number).filter(|job| job.step == Step::Fetching(fetch)) else {
+            // All that is wanted is here without it.
+            return Ok(());
+        };
+        let checked = checked.and_then(|checked| self.store.on_checked(fetch, &checked).and(Ok(checked)));
+        let Checked { range, right, rest } = match checked {
+            Ok(checked) => checked,
+            Err(error) => {
+                let error = self.store.failure(fetch, error);
+                return self.fail(number, &error);
+            }
+        };
+        job.resumed += right.total();
+        self.progress.add_there(right.total());
+        self.node.on_checked(self.event_loop.now(), fetch, range, &right, &mut self.store);
+        self.event_loop.drain(&mut self.node, &mut self.events);
+        if let Some(rest) = rest {
+            self.check(fetch, rest);
+        }
+        Ok(())
+    }
+
+    fn on_prepared(&mut self, number: u64, prepared: Prepared) -> Result<(), ToolError> {
+        match prepared {
+            Prepared::There(length) => {
+                if let Some(job) = self.jobs.get_mut(&number) {
+                    job.length = Some(length);
+                }
+                self.complete(number, true)
+            }
+            Prepared::Ready(ready) => {
+                let Ready { partial, resume, recheck } = *ready;
+                let remembered = self.peers.add_remembered(partial.sources());
+                self.begin_fetch(number, Box::new(partial), resume, remembered);
+                if let (Some(fetch), Some(recheck)) = (self.jobs.get(&number).and_then(Job::fetch), recheck) {
+                    self.check(fetch, recheck);
+                }
+                Ok(())
+            }
+            Prepared::Busy if self.lock == LockMode::Wait => {
+                self.set_step(number, Step::Locked(self.event_loop.now() + TRY_LOCK_EVERY));
+                Ok(())
+            }
+            Prepared::Busy if self.lock == LockMode::Skip => match self.jobs.remove(&number) {
+                Some(Job { id, paths: Some(paths), .. }) => self.report.skipped(&id, &paths.target),
+                _ => Ok(()),
+            },
+            Prepared::Busy => {
+                let error = ToolError::new(Exit::Busy, "another process fetches it to the same file");
+                self.fail(number, &error)
+            }
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Before a file is fetched: what is there already, its lock, and what an interrupted fetch left.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::Arc;
+
+use cjp2p_wire::content_id::ContentId;
+use cjp2p_wire::io::state_dir::folder_of;
+use cjp2p_wire::tool::{Exit, ToolError, names};
+use cjp2p_wire::transfer::fetch::Resume;
+use rustix::fs::OFlags;
+
+use super::partial::Partial;
+use super::publish::SOMETHING_ELSE;
+use super::recheck::Recheck;
+use super::{Destination, judge, resume};
+use crate::place::Paths;
+use crate::ranges::Ranges;
+
+/// What a look at the files of a download brought.
+pub(crate) enum Prepared {
+    /// The file is there and right: this many bytes.
+    There(u64),
+    /// Another process fetches it.
+    Busy,
+    /// Ready to fetch, or to go on.
+    Ready(Box<Ready>),
+}
+
+/// See [`Prepared::Ready`].
+pub(crate) struct Ready {
+    /// The destination.
+    pub(crate) partial: Partial,
+    /// What an interrupted fetch had.
+    pub(crate) resume: Option<Resume>,
+    /// What of it is to be verified meanwhile.
+    pub(crate) recheck: Option<Recheck>,
+}
+
+/// Looks at what is there, takes the lock, and loads what an interrupted download had.
+pub(crate) fn prepare(
+    id: &ContentId,
+    ranges: Ranges,
+    paths: Paths,
+    force: bool,
+) -> Result<Prepared, ToolError> {
+    if let Some(there) = look(id, &ranges, &paths, force)? {
+        if fs::symlink_metadata(&paths.partial).is_err() {
+            // A fetch that was killed at its very end, or whose disk failed, may have left it.
+            let _ = fs::remove_file(&paths.record);
+        }
+        return Ok(Prepared::There(there));
+    }
+    let failed = |path: &Path, error: io::Error| unwritable(path, &error);
+    if paths.make_folders {
+        for path in [&paths.target, &paths.partial] {
+            let folder = folder_of(path);
+            fs::create_dir_all(folder).map_err(|error| failed(folder, error))?;
+        }
+    }
+    let Some((file, is_new)) = open_locked(&paths.partial).map_err(|error| failed(&paths.partial, error))?
+    else {
+        return Ok(Prepared::Busy);
+    };
+    // Another process may have finished it since.
+    match look(id, &ranges, &paths, force) {
+        Ok(None) => {}
+        other => {
+            if is_new {
+                let _ = fs::remove_file(&paths.partial);
+            }
+            return other.map(|there| Prepared::There(there.unwrap_or(0)));
+        }
+    }
+    let file = Arc::new(file);
+    let loaded = resume::load(&file, &paths.record, id).map_err(|error| failed(&paths.record, error))?;
+    let (resume, mut recheck) = (loaded.resume, loaded.recheck);
+    if resume.is_none() {
+        file.set_len(0).map_err(|error| failed(&paths.partial, error))?;
+        let _ = fs::remove_file(&paths.record);
+    }
+    if let (Some(recheck), Some(resume)) = (&mut recheck, &resume) {
+        recheck.prefer(&ranges.set(resume.length));
+    }
+    let mut partial = Partial::new(id, ranges, paths, force, file, loaded.sources);
+    if let Some(resume) = &resume {
+        partial.take_up(resume).map_err(|error| partial.failure(error))?;
+    }
+    Ok(Prepared::Ready(Box::new(Ready { partial, resume, recheck })))
+}
+
+/// The length of the file, where it is there and right. Of ranges that cannot be told before they are here too.
+fn look(id: &ContentId, ranges: &Ranges, paths: &Paths, force: bool) -> Result<Option<u64>, ToolError> {
+    let path = &paths.target;
+    let shown = names::shown(path);
+    let refused = |what: &str| Err(ToolError::new(Exit::Destination, format!("{shown}: {what}")));
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(unwritable(path, &error)),
+        Ok(found) if found.is_dir() => return refused("is a folder"),
+        Ok(_) if force => return Ok(None),
+        Ok(_) => {}
+    }
+    match fs::metadata(path) {
+        Ok(found) if found.is_file() => {}
+        Ok(_) => return refused("is there already and no regular file; --force replaces it"),
+        Err(error) => return Err(unwritable(path, &error)),
+    }
+    if let ContentId::Name(_) = id {
+        return refused("is there already; --force replaces it");
+    }
+    let right = File::open(path).and_then(|file| {
+        let length = file.metadata()?.len();
+        let may_be_all = ranges.is_empty() || ranges.are_all(length);
+        Ok((may_be_all && judge(id, &file, length)?).then_some(length))
+    });
+    match right {
+        Ok(Some(length)) => Ok(Some(length)),
+        Ok(None) if !ranges.is_empty() => Ok(None),
+        Ok(None) => refused(&format!("{SOMETHING_ELSE}; --force replaces it")),
+        Err(error) => Err(unwritable(path, &error)),
+    }
+}
+
+pub(super) fn unwritable(path: &Path, error: &io::Error) -> ToolError {
+    ToolError::new(Exit::Destination, format!("{}: {error}", names::shown(path)))
+}
+
+/// Opens a partial and takes its lock. Gives also whether it is new; `None` where another process has the lock.
+fn open_locked(path: &Path) -> io::Result<Option<(File, bool)>> {
+    loop {
+        let mut options = OpenOptions::new();
+        // Somebody else may have put a link or a pipe there.
+        options.read(true).write(true).custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32);
+        let (file, is_new) = match options.clone().create_new(true).open(path) {
+            Ok(file) => (file, true),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match options.open(path) {
+                Ok(file) => (file, false),
+                // Finished, and so renamed, just now.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            },
+            Err(error) => return Err(error),
+        };
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+        // Whoever held the lock until now may have renamed the file.
+        let ours = file.metadata()?;
+        if !ours.is_file() {
+            return Err(io::Error::other("not a regular file"));
+        }
+        match fs::symlink_metadata(path) {
+            Ok(there) if (there.dev(), there.ino()) == (ours.dev(), ours.ino()) => {
+                return Ok(Some((file, is_new)));
+            }
+            _ => {}
+        }
+    }
+}

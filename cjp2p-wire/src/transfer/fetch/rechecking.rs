@@ -1,0 +1,73 @@
+//! What an interrupted fetch wrote, and is verified while the rest is fetched: the disk is one more source, whose part nobody
+//! else is asked for until it turns out wrong.
+
+use std::ops::Range;
+
+use super::Fetch;
+use super::assembly::{Assembly, Check};
+use crate::time::Time;
+use crate::transfer::ranges::RangeSet;
+use crate::tree::GROUP_LEN;
+
+impl Fetch {
+    /// What [`Resume::unchecked`](super::Resume::unchecked) has of `range` is verified now: what is in `right` is right, the
+    /// rest is not and is fetched like anything else.
+    pub fn on_checked(&mut self, now: Time, range: Range<u64>, right: &RangeSet) {
+        if self.ended {
+            return;
+        }
+        if self.may_have_all() {
+            // Nobody was needed until now.
+            self.started = now;
+            self.last_news = now;
+            self.held_up = false;
+        }
+        for assembly in &mut self.assemblies {
+            assembly.on_checked(&range, right);
+        }
+        self.changed = true;
+        self.check_complete();
+    }
+
+    /// Whether all that is wanted is on the disk, if what is still being verified is right.
+    pub(super) fn may_have_all(&self) -> bool {
+        self.assemblies.iter().any(|assembly| assembly.waits_for_destination(u64::MAX))
+    }
+
+    /// Whether some of what an interrupted fetch wrote is still being verified.
+    pub fn is_checking(&self) -> bool {
+        self.assemblies.iter().any(|assembly| !assembly.unchecked.is_empty())
+    }
+}
+
+impl Assembly {
+    /// `ranges` are there too, and are being verified.
+    pub(super) fn wait_for_checks(&mut self, ranges: &RangeSet) {
+        if !self.proven || !matches!(self.check, Check::Tree(_)) {
+            return;
+        }
+        for gap in ranges.within(0..self.length).flat_map(|range| self.done.gaps(range)) {
+            self.unchecked.insert(gap.clone());
+            self.taken.insert(gap);
+        }
+    }
+
+    fn on_checked(&mut self, range: &Range<u64>, right: &RangeSet) {
+        let checked: Vec<Range<u64>> = self.unchecked.within(range.clone()).collect();
+        for part in checked {
+            self.unchecked.remove(part.clone());
+            for wrong in right.gaps(part.clone()) {
+                self.taken.remove(wrong);
+                // There is something to ask for again.
+                self.used_up.clear();
+            }
+            for right in right.within(part.clone()) {
+                self.done.insert(right);
+            }
+            for group in part.start / GROUP_LEN..part.end.div_ceil(GROUP_LEN) {
+                self.forget_finished_group(group * GROUP_LEN);
+            }
+        }
+        self.pass_done();
+    }
+}
