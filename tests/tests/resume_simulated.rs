@@ -1,5 +1,7 @@
 //! Going on with what an interrupted fetch wrote while that is still being verified.
 
+#![allow(clippy::unwrap_used, reason = "clippy excuses tests, but not their helpers")]
+
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Duration;
