@@ -71,6 +71,9 @@ impl ContentId {
         if let Some(hash) = hex(text) {
             return Ok(Some(ContentId::Sha256(hash)));
         }
+        if text.rsplit_once('/').is_some_and(|(_, digits)| hex(digits).is_some()) {
+            return Err(ContentIdError::Prefix);
+        }
         let is_cid = text.starts_with(CID_SHA256_START) || text.starts_with(CID_BLAKE3_START);
         if is_cid && text.len() == CID_LEN {
             return parse_cid(text).map(Some).ok_or(ContentIdError::Cid);
@@ -208,6 +211,8 @@ pub enum ContentIdError {
     Empty,
     /// `blake3/` or `blake3_tree_v2/` without exactly 64 hex digits after it.
     HexDigits,
+    /// A hash after something else.
+    Prefix,
     /// Shaped like a CID, but not the canonical spelling of one.
     Cid,
     /// `.` or `..`.
@@ -227,6 +232,9 @@ impl fmt::Display for ContentIdError {
         f.write_str(match self {
             ContentIdError::Empty => "an empty content id",
             ContentIdError::HexDigits => "a hash of other than 64 hex digits",
+            ContentIdError::Prefix => {
+                "a hash after something else than blake3/; a SHA-256 id is its 64 digits alone"
+            }
             ContentIdError::Cid => "a damaged CID",
             ContentIdError::Dots => "a name of dots only",
             ContentIdError::TooLong => "a name of more than 255 bytes",
@@ -299,8 +307,10 @@ mod tests {
             ("../etc/passwd".into(), Separator),
             ("/latest/x".into(), Separator),
             (format!("stream/{hex}/radio"), Separator),
-            (format!("./blake3/{hex}"), Separator),
-            (format!("BLAKE3/{hex}"), Separator),
+            (format!("./blake3/{hex}"), Prefix),
+            (format!("BLAKE3/{hex}"), Prefix),
+            (format!("sha256/{hex}"), Prefix),
+            (format!("sha256/{hex}0"), Separator),
             ("a\\b".into(), Separator),
             ("a\0b".into(), Control),
             ("line\nbreak".into(), Control),
