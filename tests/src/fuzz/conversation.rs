@@ -2,6 +2,7 @@
 //! fails, gives strangers no more than twice what they sent, and neither writes nor serves a wrong byte.
 
 mod checks;
+mod resumed;
 mod script;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use cjp2p_wire::node::{Event, Node, Output, Question};
 use cjp2p_wire::time::Time;
 use cjp2p_wire::transfer::blobs::JobId;
 use cjp2p_wire::transfer::fetch::{FetchEvent, Spec};
+use cjp2p_wire::transfer::ranges::RangeSet;
 
 use self::checks::{Checked, Met};
 use super::input::Input;
@@ -62,6 +64,8 @@ struct Talk {
     next: Time,
     met: BTreeMap<SocketAddr, Met>,
     jobs: BTreeMap<JobId, &'static Sample>,
+    /// What interrupted fetches wrote and is not verified yet.
+    unchecked: BTreeMap<JobId, RangeSet>,
     last_from: SocketAddr,
 }
 
@@ -81,9 +85,9 @@ impl Talk {
         let mut blobs = Checked::new();
         node.handle_timeout(now, &mut blobs);
         let met = BTreeMap::new();
-        let jobs = BTreeMap::new();
+        let (jobs, unchecked) = (BTreeMap::new(), BTreeMap::new());
         let last_from = SocketAddr::from(ADDRESSES[0]);
-        let mut talk = Talk { node, blobs, now, next: now, met, jobs, last_from };
+        let mut talk = Talk { node, blobs, now, next: now, met, jobs, unchecked, last_from };
         talk.drain(None);
         talk
     }
@@ -115,6 +119,7 @@ impl Talk {
                 let job = JobId(input.byte().into());
                 self.node.end_fetch(self.now, job);
                 self.jobs.remove(&job);
+                self.unchecked.remove(&job);
                 self.drain(None);
             }
             14 => {
@@ -124,6 +129,7 @@ impl Talk {
                 self.node.inquire(self.now, address, question, input.byte() & 1 != 0);
                 self.drain(None);
             }
+            _ if !self.unchecked.is_empty() => self.check(input),
             _ => {
                 self.node.handle_room(self.now, &mut self.blobs);
                 self.drain(None);
@@ -143,17 +149,21 @@ impl Talk {
     fn fetch(&mut self, input: &mut Input<'_>) {
         let (id, sample) = wanted(input.byte().into());
         let kind = input.byte();
+        let resume = (kind & 16 != 0).then(|| resumed::left(&id, sample, input));
+        let there = resume.as_ref().map(|resume| (resume.done.clone(), resume.unchecked.clone()));
         let spec = Spec {
             id: id.clone(),
             ranges: Vec::new(),
             in_order: kind & 1 != 0,
-            resume: None,
+            resume,
             source_timeout: Duration::from_secs(30),
             stall_timeout: Duration::from_secs(10),
         };
         let job = self.node.start_fetch(self.now, spec);
         self.blobs.expect(job, &id, sample);
-        self.jobs.insert(job, sample);
+        if let (None, Some(there)) = (self.jobs.insert(job, sample), there) {
+            self.take_up(job, sample, &there);
+        }
         self.drain(None);
         for address in ADDRESSES.into_iter().skip(4).take(usize::from(kind >> 1 & 3) + 1) {
             let address = SocketAddr::from(address);

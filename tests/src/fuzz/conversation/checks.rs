@@ -4,6 +4,7 @@ use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::rc::Rc;
 
 use cjp2p_wire::content_id::{ContentId, Hash};
@@ -59,6 +60,19 @@ impl Checked {
     pub(super) fn expect(&mut self, job: JobId, id: &ContentId, sample: &'static Sample) {
         self.inner.share_fetched(id, job);
         self.expected.insert(job, sample);
+    }
+
+    /// An interrupted fetch wrote this, and it is right.
+    pub(super) fn is_there(&mut self, job: JobId, sample: &Sample, range: Range<u64>) {
+        let fetched = self.inner.fetched.entry(job).or_default();
+        let length = sample.content.len();
+        fetched.bytes.resize(length, 0);
+        fetched.done.insert(range.clone());
+        let span = range.start as usize..range.end as usize;
+        fetched.bytes[span.clone()].copy_from_slice(&sample.content[span]);
+        if range.end == length as u64 {
+            fetched.length = Some(range.end);
+        }
     }
 
     pub(super) fn fetched(&self, job: JobId) -> &[u8] {
