@@ -252,11 +252,11 @@ impl Getter {
         job.remembered = remembered.len();
         let done = resume.as_ref().map(|resume| resume.done.clone()).unwrap_or_default();
         job.resumed = done.total();
-        self.progress.add_there(job.resumed);
         let now = self.event_loop.now();
         let spec = self.limits.spec(job.id.clone(), &self.ranges, resume, job.paths.is_none());
         let fetch = self.node.start_fetch(now, spec);
         job.step = Step::Fetching(fetch);
+        self.progress.add_there(self.node.progress(fetch).unwrap_or_default().done);
         self.store.insert(fetch, &job.id, destination, done);
         self.by_fetch.insert(fetch, number);
         self.event_loop.drain(&mut self.node, &mut self.events);
@@ -400,10 +400,9 @@ impl Getter {
         if !self.peers.is_nobody() || self.search.is_on() {
             return Ok(());
         }
-        // What is on the disk may be all.
-        let is_checking = |fetch| self.node.fetch(fetch).is_some_and(Fetch::is_checking);
+        let may_have_all = |fetch| self.node.fetch(fetch).is_some_and(Fetch::may_have_all);
         let is_alone = |job: &Job| match job.step {
-            Step::Fetching(fetch) => job.remembered == 0 && !is_checking(fetch),
+            Step::Fetching(fetch) => job.remembered == 0 && !may_have_all(fetch),
             _ => false,
         };
         let waiting = self.jobs.iter().filter(|(_, job)| is_alone(job));

@@ -54,7 +54,7 @@ pub(crate) enum Outcome {
     /// Of what this fetch staged.
     Hashed(JobId, io::Result<Piece>),
     /// Of what an interrupted fetch wrote.
-    Checked(JobId, io::Result<Checked>),
+    Checked(JobId, Checked),
     Published(u64, Result<(), ToolError>),
 }
 

@@ -10,6 +10,7 @@ use cjp2p_wire::node::Node;
 use cjp2p_wire::peers::announcements::Key;
 use cjp2p_wire::time::Time;
 use cjp2p_wire::transfer::blobs::JobId;
+use cjp2p_wire::transfer::fetch::Fetch;
 
 use crate::job::{Job, Step};
 
@@ -50,7 +51,8 @@ impl Search {
         }
         for job in jobs {
             let Step::Fetching(fetch) = job.step else { continue };
-            if node.fetch(fetch).is_some_and(|fetch| fetch.serving().next().is_none()) {
+            let needs = |fetch: &Fetch| fetch.serving().next().is_none() && !fetch.may_have_all();
+            if node.fetch(fetch).is_some_and(needs) {
                 self.look(now, fetch, &job.id, job.started, waits || job.remembered > 0);
             }
         }

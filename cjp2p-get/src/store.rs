@@ -83,8 +83,10 @@ impl Store {
     }
 
     /// A piece of what an interrupted fetch wrote is verified.
-    pub(crate) fn on_checked(&mut self, job: JobId, checked: &Checked) -> io::Result<()> {
-        self.get(job)?.on_checked(checked)
+    pub(crate) fn on_checked(&mut self, job: JobId, checked: &Checked) {
+        if let Some(destination) = self.destinations.get_mut(&job) {
+            destination.on_checked(checked);
+        }
     }
 
     /// All of the content is staged.

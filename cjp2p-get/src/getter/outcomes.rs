@@ -1,7 +1,5 @@
 //! What threads do for a fetch, and what comes of it: looking at what is there, hashing, and the last step.
 
-use std::io;
-
 use cjp2p_wire::peers::peer::Origin;
 use cjp2p_wire::tool::args::LockMode;
 use cjp2p_wire::tool::{Exit, ToolError};
@@ -46,7 +44,10 @@ impl Getter {
                 self.judge(number);
                 Ok(())
             }
-            Outcome::Checked(fetch, checked) => self.on_checked(fetch, checked),
+            Outcome::Checked(fetch, checked) => {
+                self.on_checked(fetch, checked);
+                Ok(())
+            }
             Outcome::Published(number, Ok(())) => {
                 if let Some(fetch) = self.jobs.get(&number).and_then(Job::fetch) {
                     self.store.on_published(fetch);
@@ -80,28 +81,23 @@ impl Getter {
         self.hashing.run(move || Outcome::Checked(fetch, recheck.step()));
     }
 
-    fn on_checked(&mut self, fetch: JobId, checked: io::Result<Checked>) -> Result<(), ToolError> {
-        let Some(&number) = self.by_fetch.get(&fetch) else { return Ok(()) };
-        let Some(job) = self.jobs.get_mut(&number).filter(|job| job.step == Step::Fetching(fetch)) else {
+    fn on_checked(&mut self, fetch: JobId, checked: Checked) {
+        let job = self.by_fetch.get(&fetch).and_then(|number| self.jobs.get_mut(number));
+        let Some(job) = job.filter(|job| job.step == Step::Fetching(fetch)) else {
             // All that is wanted is here without it.
-            return Ok(());
+            return;
         };
-        let checked = checked.and_then(|checked| self.store.on_checked(fetch, &checked).and(Ok(checked)));
-        let Checked { range, right, rest } = match checked {
-            Ok(checked) => checked,
-            Err(error) => {
-                let error = self.store.failure(fetch, error);
-                return self.fail(number, &error);
-            }
-        };
+        self.store.on_checked(fetch, &checked);
+        let Checked { range, right, rest } = checked;
         job.resumed += right.total();
-        self.progress.add_there(right.total());
+        let done = |getter: &Getter| getter.node.progress(fetch).unwrap_or_default().done;
+        let before = done(self);
         self.node.on_checked(self.event_loop.now(), fetch, range, &right, &mut self.store);
+        self.progress.add_there(done(self) - before);
         self.event_loop.drain(&mut self.node, &mut self.events);
         if let Some(rest) = rest {
             self.check(fetch, rest);
         }
-        Ok(())
     }
 
     fn on_prepared(&mut self, number: u64, prepared: Prepared) -> Result<(), ToolError> {

@@ -82,9 +82,8 @@ pub(crate) trait Destination: Send {
     }
 
     /// Of what an interrupted fetch wrote, this piece is verified now.
-    fn on_checked(&mut self, checked: &Checked) -> io::Result<()> {
+    fn on_checked(&mut self, checked: &Checked) {
         let _ = checked;
-        Ok(())
     }
 
     /// How much it takes at present, counted along what is wanted.

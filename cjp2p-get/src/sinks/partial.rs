@@ -280,25 +280,27 @@ impl Destination for Partial {
         true
     }
 
-    fn on_checked(&mut self, checked: &Checked) -> io::Result<()> {
-        let Some(length) = self.length else { return Ok(()) };
-        let range = checked.range.clone();
-        self.unchecked.remove(range.clone());
-        for right in checked.right.iter() {
-            self.done.insert(right);
+    fn on_checked(&mut self, checked: &Checked) {
+        let Some(length) = self.length else { return };
+        let parts: Vec<Range<u64>> = self.unchecked.within(checked.range.clone()).collect();
+        for part in parts {
+            self.unchecked.remove(part.clone());
+            for right in checked.right.within(part.clone()) {
+                self.done.insert(right);
+            }
+            for wrong in checked.right.gaps(part) {
+                self.resumed.remove(wrong);
+                self.record_is_wrong = true;
+            }
         }
-        for wrong in checked.right.gaps(range.clone()) {
-            self.resumed.remove(wrong);
-            self.record_is_wrong = true;
-        }
-        for group in range.start / GROUP_LEN..range.end.div_ceil(GROUP_LEN) {
+        for group in checked.range.start / GROUP_LEN..checked.range.end.min(length).div_ceil(GROUP_LEN) {
             self.forget_leaves(group, length);
         }
         if self.record_is_wrong && self.unchecked.is_empty() {
             self.record_is_wrong = false;
-            self.begin_record()?;
+            // What cannot be written now is with the next content.
+            let _ = self.begin_record();
         }
-        Ok(())
     }
 
     fn read(&mut self, offset: u64, length: usize, out: &mut Vec<u8>) -> Read {

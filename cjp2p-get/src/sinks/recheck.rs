@@ -2,30 +2,32 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use cjp2p_wire::transfer::ranges::RangeSet;
 use cjp2p_wire::tree::{GROUP_LEN, TreeVerifier, VerifyError};
 
-/// A piece is within so many bytes of content: a whole number of groups, and hundredths of a second of hashing.
+/// A piece is what there is of so many bytes of content: a whole number of groups, and hundredths of a second of hashing.
 const PIECE_LEN: u64 = 32 * GROUP_LEN;
 
 /// See the [module](self).
 #[derive(Debug)]
 pub struct Recheck {
-    file: Arc<File>,
+    /// Not held: once the fetch has ended, its file is for others.
+    file: Weak<File>,
     tree: TreeVerifier,
-    /// Of whole leaves. The first comes next.
-    pieces: VecDeque<Range<u64>>,
+    /// To be verified, of whole leaves.
+    left: RangeSet,
+    /// The numbers of the pieces; the first comes next.
+    pieces: VecDeque<u64>,
 }
 
 /// A piece that was verified.
 #[derive(Debug)]
 pub struct Checked {
-    /// The piece.
+    /// All that was to be verified within these bytes has been.
     pub range: Range<u64>,
     /// What of it is right.
     pub right: RangeSet,
@@ -35,45 +37,54 @@ pub struct Checked {
 
 impl Recheck {
     /// To verify `ranges`, of whole leaves, by what is known of the tree.
-    pub(super) fn new(file: Arc<File>, tree: TreeVerifier, ranges: &RangeSet) -> Recheck {
-        let pieces = ranges.iter().flat_map(|range| {
-            (range.start / PIECE_LEN..range.end.div_ceil(PIECE_LEN)).map(move |nth| {
-                let piece = nth * PIECE_LEN..(nth + 1) * PIECE_LEN;
-                piece.start.max(range.start)..piece.end.min(range.end)
-            })
-        });
-        Recheck { file, tree, pieces: pieces.collect() }
+    pub(super) fn new(file: &Arc<File>, tree: TreeVerifier, ranges: &RangeSet) -> Recheck {
+        let pieces = ranges.iter().flat_map(|range| range.start / PIECE_LEN..range.end.div_ceil(PIECE_LEN));
+        let mut pieces: VecDeque<u64> = pieces.collect();
+        pieces.make_contiguous().sort_unstable();
+        let mut last = None;
+        pieces.retain(|&piece| last.replace(piece) != Some(piece));
+        Recheck { file: Arc::downgrade(file), tree, left: ranges.clone(), pieces }
     }
 
     /// Begins with what has some of `wanted`.
     pub(super) fn prefer(&mut self, wanted: &RangeSet) {
-        self.pieces.make_contiguous().sort_by_key(|piece| !wanted.overlaps(piece.clone()));
+        self.pieces.make_contiguous().sort_by_key(|piece| !wanted.overlaps(bytes_of(*piece)));
     }
 
-    /// Verifies the next piece.
-    ///
-    /// # Errors
-    ///
-    /// The file cannot be read.
-    pub fn step(mut self) -> io::Result<Checked> {
-        let Some(range) = self.pieces.pop_front() else {
-            return Ok(Checked { range: 0..0, right: RangeSet::new(), rest: None });
-        };
-        let right = verified(&self.file, &self.tree, range.clone())?;
+    /// Verifies the next piece. What cannot be read is not right.
+    pub fn step(mut self) -> Checked {
+        let range = self.pieces.pop_front().map_or(0..0, bytes_of);
+        let mut right = RangeSet::new();
+        if let Some(file) = self.file.upgrade() {
+            for part in self.left.within(range.clone()) {
+                verify(&file, &self.tree, part, &mut right);
+            }
+        }
         let rest = (!self.pieces.is_empty()).then_some(self);
-        Ok(Checked { range, right, rest })
+        Checked { range, right, rest }
     }
 }
 
-/// Reads this range of a file, of whole leaves, and gives what of it is right.
-pub(super) fn verified(file: &File, tree: &TreeVerifier, range: Range<u64>) -> io::Result<RangeSet> {
-    let mut right = RangeSet::new();
+/// The bytes of a piece.
+fn bytes_of(piece: u64) -> Range<u64> {
+    piece * PIECE_LEN..(piece + 1) * PIECE_LEN
+}
+
+/// Reads this range of a file, of whole leaves, and adds what of it is right to `right`.
+pub(super) fn verify(file: &File, tree: &TreeVerifier, range: Range<u64>, right: &mut RangeSet) {
     let mut buffer = vec![0; GROUP_LEN.min(range.end - range.start) as usize];
     let mut start = range.start;
     while start < range.end {
         let end = ((start / GROUP_LEN + 1) * GROUP_LEN).min(range.end);
         let bytes = &mut buffer[..(end - start) as usize];
-        file.read_exact_at(bytes, start)?;
+        // What comes in its place is written over it, which is all that can be done about a bad sector.
+        if let Err(error) = file.read_exact_at(bytes, start) {
+            log::info!(
+                "bytes {start} to {end} of what is there cannot be read, and are fetched again: {error}"
+            );
+            start = end;
+            continue;
+        }
         match tree.verify(start, bytes) {
             Ok(_) => {
                 right.insert(start..end);
@@ -89,5 +100,43 @@ pub(super) fn verified(file: &File, tree: &TreeVerifier, range: Range<u64>) -> i
         }
         start = end;
     }
-    Ok(right)
+}
+
+#[cfg(test)]
+mod tests {
+    use cjp2p_wire::tree::{Geometry, LEAF_LEN, TreeBuilder};
+
+    use super::*;
+
+    #[test]
+    fn many_small_ranges_are_few_pieces_and_those_that_are_wanted_come_first() {
+        let length = 3 * PIECE_LEN;
+        let file = Arc::new(tempfile::tempfile().unwrap());
+        let tree = TreeVerifier::new([7; 32], Geometry::new(length).unwrap());
+        let leaves = (0..length / LEAF_LEN).step_by(2).map(|leaf| leaf * LEAF_LEN..(leaf + 1) * LEAF_LEN);
+        let mut recheck = Recheck::new(&file, tree, &leaves.collect());
+        recheck.prefer(&std::iter::once(PIECE_LEN + 1..PIECE_LEN + 2).collect());
+        let mut seen = Vec::new();
+        let mut next = Some(recheck);
+        while let Some(recheck) = next {
+            let checked = recheck.step();
+            assert!(checked.right.is_empty(), "the file is empty");
+            seen.push(checked.range.start / PIECE_LEN);
+            next = checked.rest;
+        }
+        assert_eq!(seen, [1, 0, 2]);
+    }
+
+    #[test]
+    fn a_file_that_nobody_has_open_any_more_is_not_held() {
+        let mut builder = TreeBuilder::new();
+        builder.update(&[1; 9000]);
+        let tree = builder.finish();
+        let file = Arc::new(tempfile::tempfile().unwrap());
+        let tree = TreeVerifier::new(*tree.root(), tree.geometry());
+        let recheck = Recheck::new(&file, tree, &std::iter::once(0..9000).collect());
+        assert_eq!(Arc::strong_count(&file), 1);
+        drop(file);
+        assert!(recheck.step().right.is_empty());
+    }
 }

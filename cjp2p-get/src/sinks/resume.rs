@@ -11,7 +11,7 @@ use cjp2p_wire::transfer::fetch::Resume;
 use cjp2p_wire::transfer::ranges::RangeSet;
 use cjp2p_wire::tree::{GROUP_LEN, Geometry, LEAF_LEN, Run, TreeVerifier};
 
-use super::recheck::{Recheck, verified};
+use super::recheck::{Recheck, verify};
 use super::record;
 use super::sources::Sources;
 
@@ -34,7 +34,7 @@ pub struct Loaded {
 ///
 /// # Errors
 ///
-/// The record or the partial cannot be read. Damaged ones can.
+/// The record cannot be read, or the partial is no file. Damaged ones can.
 pub fn load(file: &Arc<File>, path: &Path, id: &ContentId) -> io::Result<Loaded> {
     let Some(found) = record::read(path, id)? else { return Ok(Loaded::default()) };
     let mut loaded = match (id, Geometry::new(found.length)) {
@@ -57,14 +57,14 @@ fn by_tree(file: &Arc<File>, found: &record::Found, root: Hash, geometry: Geomet
     }
     let last_group = length.saturating_sub(1) / GROUP_LEN * GROUP_LEN..length;
     let end: RangeSet = there.within(last_group.clone()).collect();
-    let mut done = verify_all(file, &tree, &end)?;
+    let mut done = verify_all(file, &tree, &end);
     if done.contains(length.saturating_sub(1)..length) {
         there.remove(last_group);
     } else {
-        done = verify_all(file, &tree, &there)?;
+        done = verify_all(file, &tree, &there);
         there = RangeSet::new();
     }
-    let recheck = (!there.is_empty()).then(|| Recheck::new(file.clone(), tree.clone(), &there));
+    let recheck = (!there.is_empty()).then(|| Recheck::new(file, tree.clone(), &there));
     forget_complete_groups(&done, &mut tree);
     let resume =
         (!done.is_empty()).then_some(Resume { length, done, unchecked: there, verifier: Some(tree) });
@@ -90,14 +90,12 @@ fn whole_leaves(ranges: &RangeSet, available: u64, geometry: &Geometry) -> Range
     ranges.iter().map(whole).filter(|range| !range.is_empty()).collect()
 }
 
-fn verify_all(file: &File, tree: &TreeVerifier, ranges: &RangeSet) -> io::Result<RangeSet> {
+fn verify_all(file: &File, tree: &TreeVerifier, ranges: &RangeSet) -> RangeSet {
     let mut right = RangeSet::new();
     for range in ranges.iter() {
-        for part in verified(file, tree, range)?.iter() {
-            right.insert(part);
-        }
+        verify(file, tree, range, &mut right);
     }
-    Ok(right)
+    right
 }
 
 /// Leaves of a group that is here can be computed from it.

@@ -71,10 +71,10 @@ impl Node {
         blobs: &mut dyn Blobs,
     ) {
         self.enter(now);
-        if let Some(job) = self.fetches.get_mut(&job) {
-            job.fetch.on_checked(now, range, right);
+        let fetch = self.fetches.get_mut(&job).map(|job| &mut job.fetch);
+        if fetch.is_some_and(|fetch| fetch.on_checked(now, range, right)) {
+            self.ask_everybody(now, blobs);
         }
-        self.ask_everybody(now, blobs);
     }
 
     /// The destination of some fetch takes more now.

@@ -100,7 +100,8 @@ impl Progress {
         }
         let now = self.start.elapsed();
         self.state = State { there: self.state.there, done, total, sources };
-        self.rate.sample(now, done);
+        // What is found to be there already did not come.
+        self.rate.sample(now, done.saturating_sub(self.state.there));
         let (every, at_once) = match self.output {
             Output::Nothing => return,
             Output::Bar(_) => (BAR_INTERVAL, true),

@@ -269,10 +269,10 @@ impl Assembly {
 
     /// Whether the destination holds everything up: nothing that it takes is missing, but for what it still verifies.
     pub(super) fn waits_for_destination(&self, room: u64) -> bool {
-        let is_there = |stretch| self.done.gaps(stretch).all(|gap| self.unchecked.contains(gap));
+        // Without an extent, what is taken is done or being verified.
         self.extents.is_empty()
             && (room < self.wanted() || !self.unchecked.is_empty())
-            && self.stretches(room).all(is_there)
+            && self.stretches(room).all(|stretch| self.taken.contains(stretch))
     }
 
     /// The whole leaves of what is wanted and not passed, in order, as far as the destination takes it; within a range,

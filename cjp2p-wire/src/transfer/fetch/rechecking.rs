@@ -11,10 +11,10 @@ use crate::tree::GROUP_LEN;
 
 impl Fetch {
     /// What [`Resume::unchecked`](super::Resume::unchecked) has of `range` is verified now: what is in `right` is right, the
-    /// rest is not and is fetched like anything else.
-    pub fn on_checked(&mut self, now: Time, range: Range<u64>, right: &RangeSet) {
+    /// rest is not and is fetched like anything else. Returns whether there is such a rest.
+    pub fn on_checked(&mut self, now: Time, range: Range<u64>, right: &RangeSet) -> bool {
         if self.ended {
-            return;
+            return false;
         }
         if self.may_have_all() {
             // Nobody was needed until now.
@@ -22,21 +22,18 @@ impl Fetch {
             self.last_news = now;
             self.held_up = false;
         }
+        let mut is_wrong = false;
         for assembly in &mut self.assemblies {
-            assembly.on_checked(&range, right);
+            is_wrong |= assembly.on_checked(&range, right);
         }
-        self.changed = true;
+        self.changed |= is_wrong;
         self.check_complete();
+        is_wrong
     }
 
-    /// Whether all that is wanted is on the disk, if what is still being verified is right.
-    pub(super) fn may_have_all(&self) -> bool {
+    /// Whether all that is wanted is on the disk, if what is still being verified is right. Then nobody is asked for it.
+    pub fn may_have_all(&self) -> bool {
         self.assemblies.iter().any(|assembly| assembly.waits_for_destination(u64::MAX))
-    }
-
-    /// Whether some of what an interrupted fetch wrote is still being verified.
-    pub fn is_checking(&self) -> bool {
-        self.assemblies.iter().any(|assembly| !assembly.unchecked.is_empty())
     }
 }
 
@@ -52,22 +49,28 @@ impl Assembly {
         }
     }
 
-    fn on_checked(&mut self, range: &Range<u64>, right: &RangeSet) {
-        let checked: Vec<Range<u64>> = self.unchecked.within(range.clone()).collect();
-        for part in checked {
+    /// Returns whether something was wrong.
+    fn on_checked(&mut self, range: &Range<u64>, right: &RangeSet) -> bool {
+        let parts: Vec<Range<u64>> = self.unchecked.within(range.clone()).collect();
+        let mut is_wrong = false;
+        for part in parts {
             self.unchecked.remove(part.clone());
             for wrong in right.gaps(part.clone()) {
                 self.taken.remove(wrong);
-                // There is something to ask for again.
-                self.used_up.clear();
+                is_wrong = true;
             }
-            for right in right.within(part.clone()) {
+            for right in right.within(part) {
                 self.done.insert(right);
             }
-            for group in part.start / GROUP_LEN..part.end.div_ceil(GROUP_LEN) {
-                self.forget_finished_group(group * GROUP_LEN);
-            }
+        }
+        for group in range.start / GROUP_LEN..range.end.min(self.length).div_ceil(GROUP_LEN) {
+            self.forget_finished_group(group * GROUP_LEN);
+        }
+        if is_wrong {
+            // There is something to ask for again.
+            self.used_up.clear();
         }
         self.pass_done();
+        is_wrong
     }
 }
