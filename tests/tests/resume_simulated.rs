@@ -11,7 +11,7 @@ use cjp2p_tests::sim::memory::Fetched;
 use cjp2p_tests::sim::{Link, Peer, World};
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::node::Event;
-use cjp2p_wire::time::Time;
+use cjp2p_wire::peers::links::{Links, Network};
 use cjp2p_wire::transfer::blobs::JobId;
 use cjp2p_wire::transfer::fetch::{RangeSpec, Resume};
 use cjp2p_wire::transfer::ranges::RangeSet;
@@ -126,6 +126,20 @@ fn is_over(job: JobId) -> impl Fn(&World) -> bool {
     move |world| world.peer(GETTER).is_over(job)
 }
 
+fn look_on_lan(world: &mut World, job: JobId) {
+    let network = Network { address: GETTER.ip(), bits: 24 };
+    world.with_peer(GETTER, |peer, now| {
+        peer.node.attach(now, Links::new(GETTER, vec![network]));
+        peer.settle(now);
+        peer.node.look_on_lan(now, job, Duration::ZERO);
+        peer.settle(now);
+    });
+}
+
+fn has_asked_lan(peer: &Peer) -> bool {
+    peer.events.iter().any(|(_, event)| matches!(event, Event::AskLan(_)))
+}
+
 #[test]
 fn what_is_missing_comes_while_the_rest_is_verified_and_only_what_was_wrong_comes_again() {
     for seed in 0..40 {
@@ -184,13 +198,12 @@ fn what_is_all_on_the_disk_is_complete_without_asking_anybody_however_long_it_ta
     let left = Left::of(1, std::slice::from_ref(&(0..LAST_GROUP.start)));
     let mut world = left.world(1);
     let job = left.go_on(&mut world, &[at(2)], Vec::new());
-    world.with_peer(GETTER, |peer, now| peer.node.look_on_lan(now, job, Duration::ZERO));
+    look_on_lan(&mut world, job);
     world.run_for(Duration::from_secs(3600));
     left.check(&mut world, job, 0..LAST_GROUP.start);
     let peer = world.peer(GETTER);
     assert_eq!(peer.failure(job), None);
-    let asks_lan = |(_, event): &(Time, Event)| matches!(event, Event::AskLan(_));
-    assert!(!peer.events.iter().any(asks_lan));
+    assert!(!has_asked_lan(peer));
     assert!(peer.completed_at(job).is_some());
     assert_eq!(peer.node.progress(job).unwrap().received, 0, "nobody was needed");
 }
@@ -201,12 +214,11 @@ fn the_time_to_find_a_source_begins_when_one_is_needed() {
     left.wrong.insert(0..LEAF_LEN);
     let mut world = left.world(0);
     let job = left.go_on(&mut world, &[], Vec::new());
-    world.with_peer(GETTER, |peer, now| peer.node.look_on_lan(now, job, Duration::ZERO));
+    look_on_lan(&mut world, job);
     world.run_for(Duration::from_secs(3600));
     left.check(&mut world, job, 0..LAST_GROUP.start);
     world.run_for(Duration::from_secs(29));
-    let asks_lan = |(_, event): &(Time, Event)| matches!(event, Event::AskLan(_));
-    assert!(world.peer(GETTER).events.iter().any(asks_lan), "now somebody is needed");
+    assert!(has_asked_lan(world.peer(GETTER)), "now somebody is needed");
     assert!(!world.peer(GETTER).is_over(job));
     world.run_for(Duration::from_secs(3));
     assert_eq!(world.peer(GETTER).failure(job).as_deref(), Some("NoSource"));
