@@ -11,7 +11,8 @@ use crate::time::Time;
 
 /// Addresses remembered at the most. Those with a path are never dropped; of the others the one silent longest is.
 pub const MAX_CONTACTS: usize = 4096;
-/// Room is made for so many at a time: to double it would leave as much unused memory behind as there is in use.
+/// Room is made for so many at a time, beside what there is: to move them all into more room would leave behind, each time, a hole
+/// in memory as large as they were.
 const ROOM: usize = 256;
 /// How often those that have gone are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
@@ -193,12 +194,40 @@ pub struct Acquaintance {
     pub named_by: Option<SocketAddr>,
 }
 
+/// Contacts by place, of which there are ever more, and which stay where they are in memory.
+#[derive(Debug, Default)]
+struct Places {
+    // Invariant: each but the last has [`ROOM`] of them, and none has more.
+    rooms: Vec<Vec<Contact>>,
+}
+
+impl Places {
+    fn get(&self, place: usize) -> Option<&Contact> {
+        self.rooms.get(place / ROOM)?.get(place % ROOM)
+    }
+
+    fn get_mut(&mut self, place: usize) -> Option<&mut Contact> {
+        self.rooms.get_mut(place / ROOM)?.get_mut(place % ROOM)
+    }
+
+    /// Adds one, and returns its place.
+    fn push(&mut self, contact: Contact) -> usize {
+        if self.rooms.last().is_none_or(|room| room.len() == ROOM) {
+            self.rooms.push(Vec::with_capacity(ROOM));
+        }
+        let before = ROOM * (self.rooms.len() - 1);
+        let room = self.rooms.last_mut().expect("there is one now");
+        room.push(contact);
+        before + room.len() - 1
+    }
+}
+
 /// All contacts.
 #[derive(Debug, Default)]
 pub(super) struct Contacts {
     // Invariant: the places in `contacts` that are not free, each once.
     by_address: BTreeMap<SocketAddr, usize>,
-    contacts: Vec<Contact>,
+    contacts: Places,
     free: Vec<usize>,
     /// Who was looked for last, and is there: datagrams of a peer come in bunches.
     last: Cell<Option<(SocketAddr, usize)>>,
@@ -227,7 +256,7 @@ impl Contacts {
     }
 
     fn iter(&self) -> impl Iterator<Item = (SocketAddr, &Contact)> {
-        self.by_address.iter().map(|(&address, &place)| (address, &self.contacts[place]))
+        self.by_address.iter().filter_map(|(&address, &place)| Some((address, self.contacts.get(place)?)))
     }
 
     /// How many there are.
@@ -243,18 +272,12 @@ impl Contacts {
         let place = match self.place(address) {
             Some(place) => place,
             None => {
-                let place = self.free.pop().unwrap_or(self.contacts.len());
-                if place == self.contacts.len() {
-                    if place == self.contacts.capacity() {
-                        self.contacts.reserve_exact(ROOM);
-                    }
-                    self.contacts.push(Contact::new());
-                }
+                let place = self.free.pop().unwrap_or_else(|| self.contacts.push(Contact::new()));
                 self.by_address.insert(address, place);
                 place
             }
         };
-        &mut self.contacts[place]
+        self.contacts.get_mut(place).expect("the places of addresses are there")
     }
 
     fn evict(&mut self) {
@@ -269,8 +292,10 @@ impl Contacts {
     }
 
     fn remove(&mut self, address: SocketAddr) {
-        if let Some(place) = self.by_address.remove(&address) {
-            self.contacts[place] = Contact::new();
+        if let Some(place) = self.by_address.remove(&address)
+            && let Some(contact) = self.contacts.get_mut(place)
+        {
+            *contact = Contact::new();
             self.free.push(place);
             self.last.set(None);
         }
@@ -442,11 +467,18 @@ mod tests {
     fn many_addresses_take_little_memory_and_no_more_than_there_are() {
         assert!(size_of::<Contact>() <= 160, "{}", size_of::<Contact>());
         let mut contacts = Contacts::default();
+        let mut first = None;
         for n in 1..=10_000 {
             come(&mut contacts, Time::from_millis(n), at(n as u32));
-            assert!(contacts.contacts.capacity() < contacts.len() + ROOM);
+            let rooms = &contacts.contacts.rooms;
+            let room: usize = rooms.iter().map(Vec::capacity).sum();
+            assert!(room < contacts.len() + ROOM);
+            // The old places would be left behind, in memory that is used for little else.
+            let (before, now) = (first, contacts.contacts.get(0).map(std::ptr::from_ref));
+            assert_eq!(before.or(now), now, "moved when there were {n}");
+            first = now;
         }
         assert_eq!(contacts.len(), MAX_CONTACTS);
-        assert_eq!(contacts.contacts.len(), MAX_CONTACTS);
+        assert_eq!(contacts.contacts.rooms.iter().map(Vec::len).sum::<usize>(), MAX_CONTACTS);
     }
 }
