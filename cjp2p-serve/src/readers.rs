@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cjp2p_wire::content_id::Hash;
-use cjp2p_wire::tree::{Geometry, TreeSource, group_leaves, read_tree};
+use cjp2p_wire::tree::{Geometry, LEAF_LEN, RUN_ENTRIES, TreeSource, group_leaves, read_tree};
 
 use crate::index::{FileNo, FileState};
 use crate::lru::Lru;
@@ -38,6 +38,11 @@ const THREADS: usize = 4;
 /// Groups whose leaves are kept in memory, 4 KiB each: enough to give the whole tree of 512 MiB of content in order
 /// without hashing anything twice.
 const GROUPS: usize = 1024;
+
+/// Bytes of content that are in memory at a time while leaves are hashed or content is brought into memory. What a thread had at a
+/// time stays with it, so four threads keep four times as much; and each takes what it needs when it first has such a job, which
+/// may be after hours.
+const PART: usize = 64 << 10;
 
 /// Trees that are held open once they were checked.
 const PREFIXES: usize = 64;
@@ -110,7 +115,6 @@ impl Readers {
             trees,
             prefixes: Mutex::new(Lru::new(PREFIXES)),
             leaves: Mutex::new(Lru::new(GROUPS)),
-            spare: Mutex::default(),
         });
         let reader = trees.clone();
         let threads = Workers::start("reader", THREADS, move |job: Job| {
@@ -143,7 +147,6 @@ impl Readers {
     /// Forgets the parts of trees that were not needed since this was last called.
     pub fn forget_unused(&self) {
         self.trees.leaves().forget_unused();
-        self.trees.spare.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// Bytes of trees that are in memory to be needed again.
@@ -154,7 +157,7 @@ impl Readers {
 
 /// Errors do not matter here: whoever reads next meets them too.
 fn warm(file: &File, window: u64) {
-    let mut buffer = vec![0; 64 << 10];
+    let mut buffer = vec![0; PART];
     let (mut at, end) = (window * WINDOW, (window + 1) * WINDOW);
     while at < end {
         match file.read_at(&mut buffer, at) {
@@ -177,8 +180,6 @@ struct TreeReader {
     trees: Arc<TreeStore>,
     prefixes: Mutex<Lru<Hash, Prefix>>,
     leaves: Mutex<Lru<(FileNo, u64), Leaves>>,
-    /// Memory for the content of a group, of threads that are not hashing one.
-    spare: Mutex<Vec<Vec<u8>>>,
 }
 
 impl TreeReader {
@@ -253,19 +254,22 @@ impl BlockSource<'_> {
             None => self.state.place.open(Patience::Wait)?.0,
         };
         let range = self.geometry.group_range(group);
-        let size = usize::try_from(range.end - range.start).unwrap_or(0);
-        let spare = || self.reader.spare.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut content = spare().pop().unwrap_or_default();
-        content.resize(size, 0);
-        file.read_exact_at(&mut content, range.start)?;
+        let mut part = vec![0; PART.min(usize::try_from(range.end - range.start).unwrap_or(PART))];
+        let mut leaves = Vec::with_capacity(RUN_ENTRIES as usize);
+        let (mut at, mut rest) = (range.start, range.end - range.start);
+        // Empty content has a leaf too.
+        while rest > 0 || leaves.is_empty() {
+            part.truncate(usize::try_from(rest).unwrap_or(PART));
+            file.read_exact_at(&mut part, at)?;
+            leaves.extend(group_leaves(at / LEAF_LEN, &part));
+            at += part.len() as u64;
+            rest -= part.len() as u64;
+        }
         // Looked at after reading: had it changed before, this would tell.
         if Identity::of_file(&file)? != Some(self.state.identity) {
             return Err(io::Error::other("changed"));
         }
         self.open = Some(file);
-        let first = self.geometry.leaves_of(range).start;
-        let leaves = group_leaves(first, &content);
-        spare().push(content);
         Ok(leaves)
     }
 }

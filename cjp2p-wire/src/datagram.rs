@@ -111,10 +111,10 @@ impl Encoder {
         Encoder { bytes: Vec::with_capacity(capacity), start: 0 }
     }
 
-    /// The same in memory that was used before.
+    /// The same in memory that was used before. Where that is less, it gets no more than `capacity`.
     pub fn reusing(mut memory: Vec<u8>, capacity: usize) -> Encoder {
         memory.clear();
-        memory.reserve(capacity);
+        memory.reserve_exact(capacity);
         Encoder { bytes: memory, start: 0 }
     }
 

@@ -52,10 +52,15 @@ fn what_nobody_known_has_is_found_through_the_dht() {
         let trace = path("trace");
         let mut get = tool("cjp2p-get", "traced-state");
         get.args(["--quiet", "--dht", "--listen", "127.0.0.1:0", "--timeout", "30s", &server.ids("a")[0]]);
-        let mut traced = strace::strace(&trace);
-        // The node of the DHT sends by `sendto`, and nothing else does.
-        traced.args(["-e", "trace=sendto"]);
-        let output = strace::under(&mut traced, &get).output().expect("strace runs");
+        let output = strace::insist(|| {
+            let mut traced = strace::strace(&trace);
+            // The node of the DHT sends by `sendto`, and nothing else does.
+            traced.args(["-e", "trace=sendto"]);
+            let output = strace::under(&mut traced, &get).output()?;
+            strace::worked(&String::from_utf8_lossy(&output.stderr))?;
+            Ok(output)
+        });
+        let output = output.expect("strace runs");
         assert!(output.status.success() && output.stdout == bytes);
         let sent = fs::read_to_string(trace).expect("a trace").matches("sendto(").count();
         println!("{sent} datagrams to the DHT");

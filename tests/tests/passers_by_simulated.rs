@@ -15,9 +15,9 @@ fn at(host: u8, port: u16) -> SocketAddr {
     SocketAddr::from(([10, 0, 0, host], port))
 }
 
-/// A server to which a getter comes every second, at one of so many ports, for so many seconds; and a neighbour that asks whom it
-/// knows every five minutes.
-fn world_of(ports: u16, seconds: u64) -> World {
+/// A server to which a getter comes every second, at one of so many addresses, of which each host has 400, for so many seconds; and a
+/// neighbour that asks whom it knows every five minutes.
+fn world_of(addresses: u64, seconds: u64) -> World {
     let (server, neighbour) = (at(1, 24254), at(2, 24254));
     let link = || Link::rated(1000, 1, 1 << 20);
     let mut world = World::new(11);
@@ -28,7 +28,8 @@ fn world_of(ports: u16, seconds: u64) -> World {
         if second.is_multiple_of(300) {
             world.with_peer(neighbour, |peer, now| peer.node.inquire(now, server, Question::Peers, false));
         }
-        let getter = at(3, 10_000 + (second % u64::from(ports)) as u16);
+        let nth = second % addresses;
+        let getter = at(3 + (nth / 400) as u8, 10_000 + (nth % 400) as u16);
         // It takes the place of the one before.
         world.add(getter, link(), Peer::new(100 + second));
         let job = world.with_peer(getter, |peer, now| peer.fetch(now, &id, &[server]));
@@ -49,14 +50,14 @@ fn stayed(world: &World) -> Vec<SocketAddr> {
 
 #[test]
 fn getters_that_have_each_others_ports_one_after_another_are_not_taken_for_peers_that_stay() {
-    for ports in [1, 25] {
-        assert_eq!(stayed(&world_of(ports, 1000)), [at(2, 24254)], "{ports} ports");
+    for addresses in [1, 25] {
+        assert_eq!(stayed(&world_of(addresses, 1000)), [at(2, 24254)], "{addresses} addresses");
     }
 }
 
 #[test]
 fn a_server_forgets_getters_that_have_gone() {
-    let world = world_of(u16::MAX / 2, 2400);
+    let world = world_of(u64::MAX, 2400);
     let known = world.peer(at(1, 24254)).node.sizes().contacts;
     assert!((900..1000).contains(&known), "{known}: those of the last 15 minutes and no others");
 }

@@ -2,16 +2,22 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::asked_path::AskedPath;
 use crate::peers::cookie::{PERIOD, Proof};
 use crate::time::Time;
+use crate::transfer::serve::host_of;
 
 /// Addresses remembered at the most. Those with a path are never dropped; of the others the one silent longest is.
 pub const MAX_CONTACTS: usize = 4096;
-/// Room is made for so many at a time: to double it would leave as much unused memory behind as there is in use.
+/// Of one [host](host_of) so many at the most that only asked us: ports cost nothing, and a host that comes with a new one each time
+/// shall not have all others forgotten, nor fill the table with what is of no use to anybody.
+pub(super) const MAX_OF_HOST: usize = 512;
+/// Room is made for so many at a time, beside what there is: to move them all into more room would leave behind, each time, a hole
+/// in memory as large as they were.
 const ROOM: usize = 256;
 /// How often those that have gone are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
@@ -149,10 +155,15 @@ impl Contact {
         self.last_heard.is_some_and(|at| now.since(at) >= long)
     }
 
+    /// Whether it was heard, and only asked us.
+    fn only_asked(&self) -> bool {
+        let was_asked = self.path.is_some() || self.useful_at.is_some() || self.round_trip.is_some();
+        self.last_heard.is_some() && !was_asked && !self.is_shunned()
+    }
+
     /// Whether it only asked us, and has gone: nobody is told of it any more, and no cookie that it may have is good.
     fn has_gone(&self, now: Time) -> bool {
-        let only_asked = self.path.is_none() && self.useful_at.is_none() && self.round_trip.is_none();
-        only_asked && !self.is_shunned() && self.was_silent(now, FRESH)
+        self.only_asked() && self.was_silent(now, FRESH)
     }
 
     /// It said something without proving anything. Getters come and go at the same port, and each is a stranger at first.
@@ -193,12 +204,52 @@ pub struct Acquaintance {
     pub named_by: Option<SocketAddr>,
 }
 
+/// All addresses of a [host](host_of).
+fn ports_of(host: IpAddr) -> RangeInclusive<SocketAddr> {
+    let last = match host {
+        IpAddr::V4(_) => SocketAddr::new(host, u16::MAX),
+        IpAddr::V6(ip) => {
+            let ip = Ipv6Addr::from_bits(ip.to_bits() | u128::from(u64::MAX));
+            SocketAddrV6::new(ip, u16::MAX, u32::MAX, u32::MAX).into()
+        }
+    };
+    SocketAddr::new(host, 0)..=last
+}
+
+/// Contacts by place, of which there are ever more, and which stay where they are in memory.
+#[derive(Debug, Default)]
+struct Places {
+    // Invariant: each but the last has [`ROOM`] of them, and none has more.
+    rooms: Vec<Vec<Contact>>,
+}
+
+impl Places {
+    fn get(&self, place: usize) -> Option<&Contact> {
+        self.rooms.get(place / ROOM)?.get(place % ROOM)
+    }
+
+    fn get_mut(&mut self, place: usize) -> Option<&mut Contact> {
+        self.rooms.get_mut(place / ROOM)?.get_mut(place % ROOM)
+    }
+
+    /// Adds one, and returns its place.
+    fn push(&mut self, contact: Contact) -> usize {
+        if self.rooms.last().is_none_or(|room| room.len() == ROOM) {
+            self.rooms.push(Vec::with_capacity(ROOM));
+        }
+        let before = ROOM * (self.rooms.len() - 1);
+        let room = self.rooms.last_mut().expect("there is one now");
+        room.push(contact);
+        before + room.len() - 1
+    }
+}
+
 /// All contacts.
 #[derive(Debug, Default)]
 pub(super) struct Contacts {
     // Invariant: the places in `contacts` that are not free, each once.
     by_address: BTreeMap<SocketAddr, usize>,
-    contacts: Vec<Contact>,
+    contacts: Places,
     free: Vec<usize>,
     /// Who was looked for last, and is there: datagrams of a peer come in bunches.
     last: Cell<Option<(SocketAddr, usize)>>,
@@ -227,7 +278,7 @@ impl Contacts {
     }
 
     fn iter(&self) -> impl Iterator<Item = (SocketAddr, &Contact)> {
-        self.by_address.iter().map(|(&address, &place)| (address, &self.contacts[place]))
+        self.by_address.iter().filter_map(|(&address, &place)| Some((address, self.contacts.get(place)?)))
     }
 
     /// How many there are.
@@ -237,24 +288,31 @@ impl Contacts {
 
     /// The contact at `address`, made if there is none.
     pub(super) fn entry(&mut self, address: SocketAddr) -> &mut Contact {
-        if self.by_address.len() >= MAX_CONTACTS && !self.by_address.contains_key(&address) {
-            self.evict();
-        }
         let place = match self.place(address) {
             Some(place) => place,
             None => {
-                let place = self.free.pop().unwrap_or(self.contacts.len());
-                if place == self.contacts.len() {
-                    if place == self.contacts.capacity() {
-                        self.contacts.reserve_exact(ROOM);
-                    }
-                    self.contacts.push(Contact::new());
-                }
+                self.make_room_for(address);
+                let place = self.free.pop().unwrap_or_else(|| self.contacts.push(Contact::new()));
                 self.by_address.insert(address, place);
                 place
             }
         };
-        &mut self.contacts[place]
+        self.contacts.get_mut(place).expect("the places of addresses are there")
+    }
+
+    /// Forgets the one that was silent longest where there are as many as may be, on the host of `address` or anywhere.
+    fn make_room_for(&mut self, address: SocketAddr) {
+        let of_host = self.by_address.range(ports_of(host_of(address)));
+        let of_host = of_host.filter_map(|(&address, &place)| Some((address, self.contacts.get(place)?)));
+        let only_asked: Vec<_> = of_host.filter(|(_, contact)| contact.only_asked()).collect();
+        if only_asked.len() >= MAX_OF_HOST
+            && let Some(&(stalest, _)) = only_asked.iter().min_by_key(|(_, contact)| contact.last_heard)
+        {
+            self.remove(stalest);
+        }
+        if self.by_address.len() >= MAX_CONTACTS {
+            self.evict();
+        }
     }
 
     fn evict(&mut self) {
@@ -269,8 +327,10 @@ impl Contacts {
     }
 
     fn remove(&mut self, address: SocketAddr) {
-        if let Some(place) = self.by_address.remove(&address) {
-            self.contacts[place] = Contact::new();
+        if let Some(place) = self.by_address.remove(&address)
+            && let Some(contact) = self.contacts.get_mut(place)
+        {
+            *contact = Contact::new();
             self.free.push(place);
             self.last.set(None);
         }
@@ -363,90 +423,4 @@ impl Contacts {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const A_MINUTE: Duration = Duration::from_secs(60);
-
-    fn at(n: u32) -> SocketAddr {
-        SocketAddr::from((n.to_be_bytes(), 24254))
-    }
-
-    /// For how long it has been the same that proves itself there.
-    fn stay(contacts: &Contacts, address: SocketAddr) -> Duration {
-        let known = contacts.acquaintances().find(|known| known.address == address).unwrap();
-        known.last_heard.since(known.proved_since.unwrap())
-    }
-
-    /// One that comes, is told our cookie, and returns it from then on.
-    fn come(contacts: &mut Contacts, now: Time, address: SocketAddr) {
-        contacts.on_unproved(now, address);
-        contacts.on_always_returned(now, address, true);
-        contacts.get_mut(address).unwrap().cookie = Some("7".into());
-        contacts.on_asked(address);
-        contacts.on_always_returned(now, address, true);
-    }
-
-    #[test]
-    fn getters_one_after_another_at_the_same_port_are_none_that_stays() {
-        for apart in [Duration::from_secs(1), A_MINUTE, A_MINUTE * 5, A_MINUTE * 30] {
-            let mut contacts = Contacts::default();
-            for n in 0..100 {
-                let now = Time::ZERO + apart * n;
-                come(&mut contacts, now, at(1));
-                contacts.on_always_returned(now + Duration::from_millis(500), at(1), true);
-                assert_eq!(stay(&contacts, at(1)), Duration::from_millis(500), "after {apart:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn one_that_shows_up_every_five_minutes_stays_also_where_it_returns_cookies_only_when_asked() {
-        let mut contacts = Contacts::default();
-        come(&mut contacts, Time::ZERO, at(1));
-        contacts.on_returned(Time::ZERO, at(2), Proof::None);
-        for n in 1..=100 {
-            let now = Time::ZERO + A_MINUTE * 5 * n;
-            contacts.on_always_returned(now, at(1), n % 2 == 0);
-            contacts.on_unproved(now, at(2));
-            contacts.on_returned(now, at(2), Proof::None);
-            assert_eq!([stay(&contacts, at(1)), stay(&contacts, at(2))], [A_MINUTE * 5 * n; 2]);
-        }
-        let later = Time::ZERO + A_MINUTE * 600;
-        contacts.on_always_returned(later, at(1), true);
-        contacts.on_unproved(later, at(2));
-        contacts.on_returned(later, at(2), Proof::None);
-        assert_eq!([stay(&contacts, at(1)), stay(&contacts, at(2))], [Duration::ZERO; 2], "they were away");
-    }
-
-    #[test]
-    fn who_only_asked_is_forgotten_and_who_was_of_use_or_is_asked_or_banned_is_not() {
-        let mut contacts = Contacts::default();
-        let [useful, measured, banned, asked] = [1, 2, 3, 4].map(at);
-        for n in 1..=3600 * 3 {
-            let now = Time::ZERO + Duration::from_secs(n);
-            contacts.forget_gone(now, |address| address == asked);
-            come(&mut contacts, now, at(n as u32));
-            if n == 4 {
-                contacts.get_mut(useful).unwrap().useful_at = Some(now);
-                contacts.on_round_trip(measured, Duration::from_millis(1));
-                contacts.get_mut(banned).unwrap().banned = true;
-            }
-            assert!(contacts.len() <= (FRESH + SWEEP_EVERY).as_secs() as usize + 4, "{}", contacts.len());
-        }
-        assert!([useful, measured, banned, asked].iter().all(|&address| contacts.get(address).is_some()));
-        assert!(contacts.get(at(5)).is_none());
-    }
-
-    #[test]
-    fn many_addresses_take_little_memory_and_no_more_than_there_are() {
-        assert!(size_of::<Contact>() <= 160, "{}", size_of::<Contact>());
-        let mut contacts = Contacts::default();
-        for n in 1..=10_000 {
-            come(&mut contacts, Time::from_millis(n), at(n as u32));
-            assert!(contacts.contacts.capacity() < contacts.len() + ROOM);
-        }
-        assert_eq!(contacts.len(), MAX_CONTACTS);
-        assert_eq!(contacts.contacts.len(), MAX_CONTACTS);
-    }
-}
+mod tests;

@@ -56,11 +56,6 @@ pub const AMPLIFICATION: usize = 2;
 /// The longest datagram of ours that is not an answer to a request for a large block: 1,500 less IPv6 and UDP headers.
 pub const ORDINARY_DATAGRAM: usize = 1452;
 
-/// Pieces of memory kept for answers: what is made of them before they are sent.
-const MAX_SPARE: usize = 8;
-/// What is shorter is not worth keeping.
-const MIN_SPARE: usize = 16 << 10;
-
 /// What a node is to be like.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -382,13 +377,6 @@ impl Node {
         }
         self.drained = true;
         Output::Timeout(self.next_timeout())
-    }
-
-    /// Takes back the memory of a datagram that was sent, for others. May be called at any time.
-    pub fn reuse(&mut self, memory: Vec<u8>) {
-        if memory.capacity() >= MIN_SPARE && self.spare.len() < MAX_SPARE {
-            self.spare.push(memory);
-        }
     }
 
     fn next_event(&mut self) -> Option<Event> {

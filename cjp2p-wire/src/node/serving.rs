@@ -21,6 +21,13 @@ pub(crate) const MAX_BLOCKS: u64 = path::MAX_BLOCKS as u64;
 const MAX_TOGETHER: usize = 64;
 /// And so many bytes in all: a little less than the longest IP packet.
 const MAX_TOGETHER_LEN: usize = 64_000;
+/// Memory for what leaves together. All pieces of it have the same size, so that none has to grow when it is used again: they would
+/// do so for as long as there comes a request that is larger than those before, each to twice what it was.
+const TOGETHER_ROOM: usize = 64 << 10;
+/// Answers that need less memory have just that, and it is not kept.
+const MIN_SPARE: usize = 16 << 10;
+/// Pieces of memory kept for answers: what is made of them before they are sent.
+const MAX_SPARE: usize = 8;
 /// So many bytes of answers are made before others have their turn: datagrams to read, and those that send.
 const SERVED_AT_ONCE: usize = 256 << 10;
 
@@ -66,6 +73,15 @@ impl Node {
         self.enter(now);
         self.holds_answers = hold;
         self.serve_turns(now, blobs);
+    }
+
+    /// Takes back the memory of a datagram that was sent, for others. May be called at any time.
+    pub fn reuse(&mut self, memory: Vec<u8>) {
+        // One that had to grow after all is given up.
+        let is_of_that_size = (TOGETHER_ROOM..2 * TOGETHER_ROOM).contains(&memory.capacity());
+        if is_of_that_size && self.spare.len() < MAX_SPARE {
+            self.spare.push(memory);
+        }
     }
 
     /// Answers a request; returns how long the answers are in bytes.
@@ -125,9 +141,12 @@ impl Node {
         let padding = if may_be_old { Padding::Bare } else { Padding::Padded };
         let count = data.len().div_ceil(request.block).max(1);
         let first = &data[..data.len().min(request.block)];
-        let memory = self.spare.pop().unwrap_or_default();
-        let mut encoder =
-            Encoder::reusing(memory, count * answer_length(first.len() as u64) as usize + MAX_ID_LEN);
+        let room = count * answer_length(first.len() as u64) as usize + MAX_ID_LEN;
+        let mut encoder = if room < MIN_SPARE {
+            Encoder::with_capacity(room)
+        } else {
+            Encoder::reusing(self.spare.pop().unwrap_or_default(), room.max(TOGETHER_ROOM))
+        };
         encoder.repeat(&beside);
         encoder.content(&request.wire_id, request.offset, first, eof, padding);
         // Later ones are longer by the digits of their offsets.
@@ -143,5 +162,34 @@ impl Node {
             encoder.end_datagram(if n + 1 < count { pad } else { 0 });
         }
         Transmit { to, segment: length, bytes: encoder.into_datagrams() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::content_id::ContentId;
+    use crate::node::testing::config;
+
+    #[test]
+    fn memory_for_answers_does_not_grow_with_what_is_asked_for() {
+        let mut node = Node::new(config(1, true));
+        let to = SocketAddr::from(([192, 0, 2, 1], 1));
+        let mut random = fastrand::Rng::with_seed(1);
+        let data = vec![7; MAX_TOGETHER_LEN];
+        for n in 0..5000 {
+            let block = [random.usize(1..2000), 4096, 40_960][random.usize(0..3)];
+            let most = (MAX_TOGETHER_LEN / answer_length(block as u64) as usize).min(MAX_TOGETHER);
+            // Ever more, as by chance over hours.
+            let length = random.usize(1..=block * most).min(1 + n * 20);
+            let id = [ContentId::Blake3([7; 32]), ContentId::Tree([7; 32])][random.usize(0..2)].clone();
+            let wire_id = id.to_string();
+            let request = Request { offset: random.u64(0..1 << 50), length, block, id, wire_id };
+            let transmit =
+                node.content_datagrams(Time::ZERO, to, &request, &data[..length], Some((1 << 53) - 1));
+            let capacity = transmit.bytes.capacity();
+            assert!(capacity <= TOGETHER_ROOM, "{capacity} bytes for {length} in blocks of {block}");
+            node.reuse(transmit.bytes);
+        }
     }
 }
