@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use cjp2p_wire::io::event_loop::MAX_BACKLOG;
 use cjp2p_wire::node::{
-    AMPLIFICATION, MAX_CONTACTS, MAX_LIST, MAX_PEERS_TOLD, STRANGERS_ANSWERED_AT_ONCE,
+    AMPLIFICATION, MAX_CONTACTS, MAX_CONTACTS_OF_HOST, MAX_LIST, MAX_PEERS_TOLD, STRANGERS_ANSWERED_AT_ONCE,
     STRANGERS_ANSWERED_PER_SECOND,
 };
 use cjp2p_wire::tool::args::{
@@ -147,7 +147,8 @@ Limits, always on:
                     {STRANGERS_ANSWERED_PER_SECOND} answers in a second to an address, {STRANGERS_ANSWERED_AT_ONCE} at once
   requests waiting  {MAX_WAITING_PER_SOURCE} of a port, {MAX_WAITING_PER_HOST} of an address, {MAX_WAITING} in all;
                     of {MAX_SOURCES_PER_HOST} ports of an address, {MAX_WAITING_SOURCES} in all
-  peers             {MAX_CONTACTS} that proved their addresses; {MAX_PEERS_TOLD} are told in an answer
+  peers             {MAX_CONTACTS} that proved their addresses, {MAX_CONTACTS_OF_HOST} of an address that only ask;
+                    {MAX_PEERS_TOLD} are told in an answer
   list of contents  {MAX_LIST} entries in an answer
   open files        {OPEN_FILES} of those that are shared
   memory            {} MiB of content and trees, {} MiB of answers that wait for the network",

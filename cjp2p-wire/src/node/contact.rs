@@ -15,7 +15,7 @@ use crate::transfer::serve::host_of;
 pub const MAX_CONTACTS: usize = 4096;
 /// Of one [host](host_of) so many at the most that only asked us: ports cost nothing, and a host that comes with a new one each time
 /// shall not have all others forgotten, nor fill the table with what is of no use to anybody.
-pub(super) const MAX_OF_HOST: usize = 512;
+pub const MAX_CONTACTS_OF_HOST: usize = 512;
 /// Room is made for so many at a time, beside what there is: to move them all into more room would leave behind, each time, a hole
 /// in memory as large as they were.
 const ROOM: usize = 256;
@@ -305,7 +305,7 @@ impl Contacts {
         let of_host = self.by_address.range(ports_of(host_of(address)));
         let of_host = of_host.filter_map(|(&address, &place)| Some((address, self.contacts.get(place)?)));
         let only_asked: Vec<_> = of_host.filter(|(_, contact)| contact.only_asked()).collect();
-        if only_asked.len() >= MAX_OF_HOST
+        if only_asked.len() >= MAX_CONTACTS_OF_HOST
             && let Some(&(stalest, _)) = only_asked.iter().min_by_key(|(_, contact)| contact.last_heard)
         {
             self.remove(stalest);

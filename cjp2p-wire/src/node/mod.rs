@@ -35,7 +35,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 pub use answer::{MAX_LIST, MAX_PEERS_TOLD};
-pub use contact::{Acquaintance, MAX_CONTACTS};
+pub use contact::{Acquaintance, MAX_CONTACTS, MAX_CONTACTS_OF_HOST};
 use contact::{Contact, Contacts};
 pub use inquiry::{Answer, Question};
 use said::Said;

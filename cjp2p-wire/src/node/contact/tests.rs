@@ -105,8 +105,8 @@ fn of_one_host_with_many_ports_the_latest_are_known_and_all_of_other_hosts() {
         come(&mut contacts, Time::from_millis(n.into()), v4(n));
         come(&mut contacts, Time::from_millis(n.into()), v6(n));
     }
-    assert_eq!(contacts.len(), 100 + 2 + 2 * MAX_OF_HOST);
-    let latest = 5000 - MAX_OF_HOST as u16 + 1..=5000;
+    assert_eq!(contacts.len(), 100 + 2 + 2 * MAX_CONTACTS_OF_HOST);
+    let latest = 5000 - MAX_CONTACTS_OF_HOST as u16 + 1..=5000;
     let known = latest.flat_map(|n| [v4(n), v6(n)]).chain((1..=100).map(at)).chain([v4(60_000), v4(60_001)]);
     assert!(known.into_iter().all(|address| contacts.get(address).is_some()));
 }
