@@ -52,20 +52,29 @@ impl Bench {
         Ok(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?)
     }
 
-    /// The rate of a fetch of the large file, in bytes per second: the median of `runs`.
-    pub(crate) fn rate(&self, runs: usize) -> Result<f64, Error> {
-        let mut rates = Vec::new();
+    /// The rates of fetches of the large file from this server and from `other`, in bytes per second: medians of `runs` in turns.
+    pub(crate) fn rates_beside(&self, other: &Bench, runs: usize) -> Result<(f64, f64), Error> {
+        let (mut ours, mut others) = (Vec::new(), Vec::new());
         for _ in 0..runs {
-            let begun = Instant::now();
-            let status = self.getter(&self.large[0])?.wait()?;
-            if !status.success() {
-                return Err(format!("cjp2p-get: {status}").into());
-            }
-            rates.push(self.length as f64 / begun.elapsed().as_secs_f64());
+            ours.push(self.rate()?);
+            others.push(other.rate()?);
         }
-        rates.sort_by(f64::total_cmp);
-        Ok(rates[rates.len() / 2])
+        Ok((median(ours), median(others)))
     }
+
+    fn rate(&self) -> Result<f64, Error> {
+        let begun = Instant::now();
+        let status = self.getter(&self.large[0])?.wait()?;
+        if !status.success() {
+            return Err(format!("cjp2p-get: {status}").into());
+        }
+        Ok(self.length as f64 / begun.elapsed().as_secs_f64())
+    }
+}
+
+fn median(mut rates: Vec<f64>) -> f64 {
+    rates.sort_by(f64::total_cmp);
+    rates[rates.len() / 2]
 }
 
 fn command(programs: &Programs, folder: &Path, name: &str) -> Command {
