@@ -51,8 +51,7 @@ impl Search {
         }
         for job in jobs {
             let Step::Fetching(fetch) = job.step else { continue };
-            let needs = |fetch: &Fetch| fetch.serving().next().is_none() && !fetch.may_have_all();
-            if node.fetch(fetch).is_some_and(needs) {
+            if node.fetch(fetch).is_some_and(Fetch::lacks_sources) {
                 self.look(now, fetch, &job.id, job.started, waits || job.remembered > 0);
             }
         }

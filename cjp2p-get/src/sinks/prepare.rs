@@ -82,7 +82,7 @@ pub(crate) fn prepare(
         let _ = fs::remove_file(&paths.record);
     }
     if let (Some(recheck), Some(resume)) = (&mut recheck, &resume) {
-        recheck.prefer(&ranges.set(resume.length));
+        recheck.prefer(ranges.set(resume.length));
     }
     let mut partial = Partial::new(id, ranges, paths, force, file, loaded.sources);
     if let Some(resume) = &resume {

@@ -1,6 +1,5 @@
 //! Verifies what an interrupted fetch wrote, piece by piece, while the rest is fetched.
 
-use std::collections::VecDeque;
 use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
@@ -20,8 +19,8 @@ pub struct Recheck {
     tree: TreeVerifier,
     /// To be verified, of whole leaves.
     left: RangeSet,
-    /// The numbers of the pieces; the first comes next.
-    pieces: VecDeque<u64>,
+    /// Comes first.
+    wanted: RangeSet,
 }
 
 /// A piece that was verified.
@@ -38,36 +37,30 @@ pub struct Checked {
 impl Recheck {
     /// To verify `ranges`, of whole leaves, by what is known of the tree.
     pub(super) fn new(file: &Arc<File>, tree: TreeVerifier, ranges: &RangeSet) -> Recheck {
-        let pieces = ranges.iter().flat_map(|range| range.start / PIECE_LEN..range.end.div_ceil(PIECE_LEN));
-        let mut pieces: VecDeque<u64> = pieces.collect();
-        pieces.make_contiguous().sort_unstable();
-        let mut last = None;
-        pieces.retain(|&piece| last.replace(piece) != Some(piece));
-        Recheck { file: Arc::downgrade(file), tree, left: ranges.clone(), pieces }
+        Recheck { file: Arc::downgrade(file), tree, left: ranges.clone(), wanted: RangeSet::new() }
     }
 
     /// Begins with what has some of `wanted`.
-    pub(super) fn prefer(&mut self, wanted: &RangeSet) {
-        self.pieces.make_contiguous().sort_by_key(|piece| !wanted.overlaps(bytes_of(*piece)));
+    pub(super) fn prefer(&mut self, wanted: RangeSet) {
+        self.wanted = wanted;
     }
 
     /// Verifies the next piece. What cannot be read is not right.
     pub fn step(mut self) -> Checked {
-        let range = self.pieces.pop_front().map_or(0..0, bytes_of);
+        let wanted = self.wanted.iter().find_map(|range| self.left.within(range).next());
+        let first = wanted.or_else(|| self.left.iter().next()).unwrap_or_default();
+        let start = first.start / PIECE_LEN * PIECE_LEN;
+        let range = start..start + PIECE_LEN;
         let mut right = RangeSet::new();
         if let Some(file) = self.file.upgrade() {
             for part in self.left.within(range.clone()) {
                 verify(&file, &self.tree, part, &mut right);
             }
         }
-        let rest = (!self.pieces.is_empty()).then_some(self);
+        self.left.remove(range.clone());
+        let rest = (!self.left.is_empty()).then_some(self);
         Checked { range, right, rest }
     }
-}
-
-/// The bytes of a piece.
-fn bytes_of(piece: u64) -> Range<u64> {
-    piece * PIECE_LEN..(piece + 1) * PIECE_LEN
 }
 
 /// Reads this range of a file, of whole leaves, and adds what of it is right to `right`.
@@ -115,7 +108,7 @@ mod tests {
         let tree = TreeVerifier::new([7; 32], Geometry::new(length).unwrap());
         let leaves = (0..length / LEAF_LEN).step_by(2).map(|leaf| leaf * LEAF_LEN..(leaf + 1) * LEAF_LEN);
         let mut recheck = Recheck::new(&file, tree, &leaves.collect());
-        recheck.prefer(&std::iter::once(PIECE_LEN + 1..PIECE_LEN + 2).collect());
+        recheck.prefer(std::iter::once(PIECE_LEN + 1..PIECE_LEN + 2).collect());
         let mut seen = Vec::new();
         let mut next = Some(recheck);
         while let Some(recheck) = next {

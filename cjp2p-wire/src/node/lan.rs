@@ -172,7 +172,7 @@ impl Node {
                     self.lan.turns.remove(&subject);
                     continue;
                 };
-                if job.fetch.serving().next().is_some() || job.fetch.may_have_all() {
+                if !job.fetch.lacks_sources() {
                     turn.next_at = now + LOOK_AGAIN;
                     continue;
                 }

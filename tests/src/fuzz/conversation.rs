@@ -161,8 +161,8 @@ impl Talk {
         };
         let job = self.node.start_fetch(self.now, spec);
         self.blobs.expect(job, &id, sample);
-        if let (None, Some(there)) = (self.jobs.insert(job, sample), there) {
-            self.take_up(job, sample, &there);
+        if let (None, Some((done, unchecked))) = (self.jobs.insert(job, sample), there) {
+            self.take_up(job, sample, &done, &unchecked);
         }
         self.drain(None);
         for address in ADDRESSES.into_iter().skip(4).take(usize::from(kind >> 1 & 3) + 1) {

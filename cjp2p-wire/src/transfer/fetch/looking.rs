@@ -16,9 +16,10 @@ impl Fetch {
         self.looks_only = true;
     }
 
-    /// Whether nobody gives anything of the content, or everybody who does is to be found.
+    /// Whether nobody gives anything of the content and somebody is needed, or everybody who does is to be found.
     pub fn lacks_sources(&self) -> bool {
-        !self.ended && !self.waits_for_verdict && (self.looks_only || self.serving().next().is_none())
+        let is_needed = !self.ended && !self.waits_for_verdict && !self.may_have_all();
+        is_needed && (self.looks_only || self.serving().next().is_none())
     }
 
     /// Who says that it has the content, and of which length. What they say is not verified.

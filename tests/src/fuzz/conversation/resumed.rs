@@ -65,8 +65,13 @@ impl Talk {
     }
 
     /// What a fetch that goes on finds.
-    pub(super) fn take_up(&mut self, job: JobId, sample: &'static Sample, resume: &(RangeSet, RangeSet)) {
-        let (done, unchecked) = resume;
+    pub(super) fn take_up(
+        &mut self,
+        job: JobId,
+        sample: &'static Sample,
+        done: &RangeSet,
+        unchecked: &RangeSet,
+    ) {
         for part in done.iter() {
             self.blobs.is_there(job, sample, part);
         }
