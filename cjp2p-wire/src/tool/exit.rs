@@ -22,10 +22,18 @@ pub enum Exit {
     Busy = 6,
     /// The destination cannot be written.
     Destination = 7,
-    /// Whoever read standard output has closed it: what a shell reports for SIGPIPE.
-    ClosedOutput = 141,
+    /// The sources had the content and no longer have it: the file changed, or is gone.
+    Withdrawn = 8,
+    /// There is nothing newer than what was asked about. Reserved for names.
+    NothingNewer = 9,
+    /// A list was printed and is known to be incomplete.
+    Incomplete = 10,
+    /// Ended by HUP, where that signal itself may not end the process.
+    HungUp = 129,
     /// Ended by INT, where that signal itself may not end the process because it was ignored from the start.
     Interrupted = 130,
+    /// Whoever read standard output has closed it: what a shell reports for SIGPIPE.
+    ClosedOutput = 141,
     /// The same with TERM.
     Terminated = 143,
 }
