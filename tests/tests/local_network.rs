@@ -73,6 +73,18 @@ impl Bench {
         Getter { child: self.bridge.start(host, command).expect("cjp2p-get starts"), begun }
     }
 
+    /// Waits until somebody on a host hears what is sent to everybody.
+    fn wait_for_listeners(&self, host: usize) {
+        let port = format!(":{:04X} ", 24254);
+        // Of the thread: the process is elsewhere.
+        let look = || fs::read_to_string("/proc/thread-self/net/udp").expect("the kernel tells its sockets");
+        let until = Instant::now() + Duration::from_secs(60);
+        while self.bridge.run(host, look).expect("a host").matches(&port).count() < 2 {
+            assert!(Instant::now() < until, "nobody else listens");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     fn peers(&self, host: usize, arguments: &[&str]) -> Vec<String> {
         let mut command = tool("cjp2p-peers", &self.path(&format!("peers-state-{host}")));
         command.args(arguments);
@@ -266,4 +278,32 @@ fn todays_rust_node_is_found_on_the_link_and_finds_us() {
         .foreign(1, move || RustToday::new(8).fetch(&id, &[]).on_links(&everybody).tells_when_complete(done));
     let fetched = is_done.recv_timeout(Duration::from_secs(30)).expect("it fetches from us");
     assert!(fetched == bench.bytes);
+}
+
+#[test]
+fn a_host_without_a_broadcast_address_is_reached_by_its_own_and_found_by_everybodys() {
+    // The network of a cloud, a line to one other host, and an address alone.
+    for (bits, is_found) in [(24, true), (31, true), (32, false)] {
+        let Some(bench) = Bench::new(2, false, false) else { return };
+        for (host, own, other) in [(0, "10.78.0.2", "10.78.0.3"), (1, "10.78.0.3", "10.78.0.2")] {
+            bench.bridge.ip(host, &format!("address add {own}/{bits} dev wire")).expect("an address");
+            if bits == 32 {
+                bench.bridge.ip(host, &format!("route add {other} dev wire")).expect("a route");
+            }
+        }
+        let id = bench.id().to_string();
+        let server = bench.serve(1, "24254", "serve-state", &[]);
+        assert!(bench.get(0, &["--no-lan", "--peer", "10.78.0.3", &id]).finish().1 == bench.bytes, "/{bits}");
+        if is_found {
+            assert!(bench.get(0, &[&id]).finish().1 == bench.bytes, "/{bits}");
+        }
+        drop(server);
+        // What somebody beside it does to hear everybody takes nothing from a server that does not want to.
+        let _server = bench.serve(1, "24254", "serve-state", &["--no-lan"]);
+        let nobody_has = format!("blake3/{}", "ab".repeat(32));
+        let mut beside = bench.get(1, &["--timeout", "60s", &nobody_has]);
+        bench.wait_for_listeners(1);
+        assert!(bench.get(0, &["--no-lan", "--peer", "10.78.0.3", &id]).finish().1 == bench.bytes, "/{bits}");
+        assert!(beside.child.try_wait().expect("it can be asked").is_none(), "it was there all the time");
+    }
 }

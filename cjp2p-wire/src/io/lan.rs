@@ -2,10 +2,11 @@
 //!
 //! What is said to everybody is heard by sockets of its own, each bound to an address that only such datagrams are sent
 //! to, at [`DEFAULT_PORT`]. So it is known of each how it came, several nodes of one machine hear it, and none of them takes
-//! away what is meant for another.
+//! away what is meant for another. An address that this machine has itself is never such an address, whatever an interface
+//! says, and the kernel tells of each datagram how it was addressed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
@@ -15,10 +16,10 @@ use nix::net::if_::InterfaceFlags;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, SockaddrStorage, bind, recv,
-    setsockopt, socket, sockopt,
+    recvmsg, setsockopt, socket, sockopt,
 };
 
-use super::udp::{UdpPort, socket_address};
+use super::udp::{UdpPort, is_to_everybody, socket_address};
 use crate::peers::address::{self, DEFAULT_PORT};
 use crate::peers::links::{Links, Network};
 
@@ -143,8 +144,8 @@ impl Lan {
         let mut buffer = [0; MAX_QUESTION + 1];
         for socket in self.sockets.values() {
             for _ in 0..QUESTIONS_PER_TURN {
-                match socket.recv_from(&mut buffer) {
-                    Ok((length, from)) if length <= MAX_QUESTION => {
+                match receive_from_group(socket, &mut buffer) {
+                    Ok(Some((from, length))) if length <= MAX_QUESTION => {
                         heard.push((address::canonical(from), buffer[..length].to_vec()));
                     }
                     Ok(_) => {}
@@ -160,8 +161,9 @@ impl Lan {
         let to = |ip: Ipv4Addr| SocketAddr::from((ip, DEFAULT_PORT));
         let mut groups = BTreeSet::new();
         for place in &self.places {
-            if let (IpAddr::V4(own), Some(broadcast)) = (place.address, place.broadcast) {
-                groups.extend([(Some(own), to(broadcast)), (Some(own), to(ALL_V4))]);
+            if let IpAddr::V4(own) = place.address {
+                groups.insert((Some(own), to(ALL_V4)));
+                groups.extend(place.broadcast.map(|broadcast| (Some(own), to(broadcast))));
             }
             if let Some(interface) = place.interface {
                 groups.insert((None, SocketAddrV6::new(ALL_V6, DEFAULT_PORT, 0, interface).into()));
@@ -209,8 +211,25 @@ fn open(group: SocketAddr) -> nix::Result<UdpSocket> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let descriptor = socket(family, SockType::Datagram, flags, None)?;
     setsockopt(&descriptor, sockopt::ReuseAddr, &true)?;
+    if group.is_ipv6() {
+        setsockopt(&descriptor, sockopt::Ipv6RecvPacketInfo, &true)?;
+    } else {
+        setsockopt(&descriptor, sockopt::Ipv4PacketInfo, &true)?;
+    }
     bind(descriptor.as_raw_fd(), &SockaddrStorage::from(group))?;
     Ok(descriptor.into())
+}
+
+/// Reads a datagram: its sender and its length. `None` where it was not sent to everybody: an address can become that of a
+/// single machine while a socket is bound to it.
+fn receive_from_group(socket: &UdpSocket, buffer: &mut [u8]) -> nix::Result<Option<(SocketAddr, usize)>> {
+    let mut space = nix::cmsg_space!(libc::in_pktinfo, libc::in6_pktinfo);
+    let mut slices = [IoSliceMut::new(buffer)];
+    let flags = MsgFlags::MSG_DONTWAIT;
+    let message = recvmsg::<SockaddrStorage>(socket.as_raw_fd(), &mut slices, Some(&mut space), flags)?;
+    let to_everybody = message.cmsgs()?.any(|told| is_to_everybody(&told) == Some(true));
+    let from = message.address.and_then(socket_address).filter(|_| to_everybody);
+    Ok(from.map(|from| (from, message.bytes)))
 }
 
 /// Has the kernel say when interfaces or their addresses change.
@@ -224,7 +243,12 @@ fn watch_interfaces() -> nix::Result<OwnedFd> {
 
 /// Our addresses on links with others that a socket bound to `listening` can use.
 fn read_places(listening: SocketAddr) -> nix::Result<Vec<Place>> {
-    let on_links: Vec<(String, Place)> = getifaddrs()?.filter_map(place).collect();
+    let all: Vec<InterfaceAddress> = getifaddrs()?.collect();
+    let own: BTreeSet<IpAddr> = all.iter().filter_map(|interface| interface.address.and_then(ip)).collect();
+    let mut on_links: Vec<(String, Place)> = all.into_iter().filter_map(place).collect();
+    for (_, place) in &mut on_links {
+        place.broadcast = place.broadcast.filter(|broadcast| is_broadcast(*broadcast, place.bits, &own));
+    }
     let by_name =
         |ip: IpAddr| on_links.iter().find(|(_, place)| place.address == ip).map(|(name, _)| &**name);
     let is_meant = |name: &str, place: &Place| match (listening.ip(), place.address) {
@@ -242,6 +266,17 @@ fn read_places(listening: SocketAddr) -> nix::Result<Vec<Place>> {
     Ok(places)
 }
 
+/// Whether all of a network hear what is sent to this address that its interface names. An interface without such an address
+/// names its own, or that of the machine at the other end; and one or two addresses are no network.
+fn is_broadcast(address: Ipv4Addr, bits: u8, own: &BTreeSet<IpAddr>) -> bool {
+    let is_usable = !address.is_unspecified() && !address.is_loopback() && !address.is_multicast();
+    bits <= 30 && is_usable && !own.contains(&address.into())
+}
+
+fn ip(address: SockaddrStorage) -> Option<IpAddr> {
+    socket_address(address).map(|address| address.ip())
+}
+
 /// An address of an interface, where others are on its link: not this machine itself, and not somebody at the other end of a
 /// line, who is far away.
 fn place(interface: InterfaceAddress) -> Option<(String, Place)> {
@@ -251,7 +286,6 @@ fn place(interface: InterfaceAddress) -> Option<(String, Place)> {
     if !flags.contains(needed) || flags.intersects(refused) {
         return None;
     }
-    let ip = |address: SockaddrStorage| socket_address(address).map(|address| address.ip());
     let own = socket_address(interface.address?)?;
     let bits = match interface.netmask.and_then(ip)? {
         IpAddr::V4(mask) => mask.to_bits().leading_ones(),
@@ -286,6 +320,32 @@ mod tests {
     fn who_listens_on_this_machine_only_is_on_no_link() {
         for at in ["127.0.0.1:0", "[::1]:0"] {
             assert!(Lan::open(&port(at), true).unwrap().is_none());
+        }
+    }
+
+    #[test]
+    fn an_address_of_this_machine_or_of_one_other_is_never_that_of_everybody() {
+        let own: BTreeSet<IpAddr> = ["10.7.0.1", "10.7.0.255"].map(|own| own.parse().unwrap()).into();
+        let is_broadcast = |address: &str, bits| is_broadcast(address.parse().unwrap(), bits, &own);
+        assert!(is_broadcast("10.7.1.255", 23) && is_broadcast("10.7.0.3", 30));
+        // No broadcast address; that of another interface; a line to one other; one address alone.
+        for (address, bits) in [("10.7.0.1", 24), ("10.7.0.255", 24), ("10.7.0.3", 31), ("10.7.0.9", 32)] {
+            assert!(!is_broadcast(address, bits), "{address}/{bits}");
+        }
+        for nobody in ["0.0.0.0", "127.255.255.255", "224.0.0.1"] {
+            assert!(!is_broadcast(nobody, 8), "{nobody}");
+        }
+    }
+
+    #[test]
+    fn a_socket_for_everybody_takes_nothing_that_was_sent_to_this_machine_alone() {
+        for own in ["127.0.0.1:0", "[::1]:0"] {
+            // As if the address had been that of everybody when it was bound.
+            let socket = open(own.parse().unwrap()).unwrap();
+            let sender = UdpSocket::bind(own).unwrap();
+            sender.send_to(b"[]", socket.local_addr().unwrap()).unwrap();
+            assert_eq!(receive_from_group(&socket, &mut [0; 9]), Ok(None), "{own}");
+            assert_eq!(receive_from_group(&socket, &mut [0; 9]), Err(Errno::EAGAIN), "{own}");
         }
     }
 

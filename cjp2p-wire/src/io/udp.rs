@@ -174,14 +174,7 @@ impl UdpPort {
             for told in message.cmsgs().into_iter().flatten() {
                 match told {
                     ControlMessageOwned::UdpGroSegments(length @ 1..) => segment = length as usize,
-                    // The address of ours that it reached, and the one that it was sent to.
-                    ControlMessageOwned::Ipv4PacketInfo(told) => {
-                        to_everybody |= told.ipi_spec_dst.s_addr != told.ipi_addr.s_addr;
-                    }
-                    ControlMessageOwned::Ipv6PacketInfo(told) => {
-                        to_everybody |= told.ipi6_addr.s6_addr[0] == 0xff;
-                    }
-                    _ => {}
+                    told => to_everybody |= is_to_everybody(&told) == Some(true),
                 }
             }
             let from = message.address.and_then(socket_address).filter(|_| !to_everybody);
@@ -328,6 +321,18 @@ fn claim(port: u16) -> io::Result<Option<OwnedFd>> {
         Err(Errno::EADDRINUSE) => Err(Errno::EADDRINUSE.into()),
         // A machine without loopback.
         Err(_) => Ok(None),
+    }
+}
+
+/// Whether a datagram was sent to everybody on the link, where `told` says how it was addressed.
+pub(super) fn is_to_everybody(told: &ControlMessageOwned) -> Option<bool> {
+    match told {
+        // The address of ours that it reached, and the one that it was sent to.
+        ControlMessageOwned::Ipv4PacketInfo(told) => {
+            Some(told.ipi_spec_dst.s_addr != told.ipi_addr.s_addr)
+        }
+        ControlMessageOwned::Ipv6PacketInfo(told) => Some(told.ipi6_addr.s6_addr[0] == 0xff),
+        _ => None,
     }
 }
 
