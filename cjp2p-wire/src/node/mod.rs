@@ -13,6 +13,7 @@ mod asked_path;
 mod contact;
 mod crowd;
 mod fetching;
+mod given;
 mod inquiry;
 mod lan;
 mod parts;

@@ -40,10 +40,10 @@ impl Node {
         if parts.length.is_some() {
             self.crowds.join(now, &id, from);
         }
-        let busy = !self.crowds.serves(now, &id, from, false);
+        let busy = !self.crowds.serves(now, &id, from, 0);
         if let (Some(length), false) = (parts.length, busy)
             && parts == Parts::whole(length, request.offset)
-            && let Some(offered) = self.crowds.offer(now, &id, length, request.offset, MAX_TOLD)
+            && let Some(offered) = self.crowds.offer(now, &id, from, length, request.offset, MAX_TOLD)
         {
             parts = offered;
         }
@@ -82,7 +82,7 @@ impl Node {
         if exchanges && matches!(id, ContentId::Blake3(_)) {
             self.crowds.expect(now, &id, from);
         }
-        self.crowds.serves(now, &id, from, true)
+        self.crowds.serves(now, &id, from, request.length)
     }
 
     /// A source that has proved its address asks for what is fetched here: it may have some of it, now or later.

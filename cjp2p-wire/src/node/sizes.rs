@@ -3,6 +3,7 @@
 use super::Node;
 use super::ask::MAX_ASKED;
 use super::contact::MAX_CONTACTS;
+use super::crowd::{MAX_CONTENTS, MAX_GETTERS};
 use super::search::MAX_KNOWN_WAITING;
 use super::suggestions::{MAX_SUGGESTIONS, MAX_UNPROVED};
 use super::whereabouts::MAX_WHEREABOUTS;
@@ -25,6 +26,10 @@ pub struct Sizes {
     pub whereabouts: usize,
     /// Requests that wait to be answered.
     pub requests: usize,
+    /// Contents that several exchange.
+    pub exchanged: usize,
+    /// Who exchanges them.
+    pub getters: usize,
 }
 
 impl Sizes {
@@ -37,6 +42,8 @@ impl Sizes {
         known: MAX_KNOWN_WAITING,
         whereabouts: MAX_WHEREABOUTS,
         requests: MAX_WAITING,
+        exchanged: MAX_CONTENTS,
+        getters: MAX_GETTERS,
     };
 
     /// Whether all are within [`Sizes::LIMITS`].
@@ -49,6 +56,8 @@ impl Sizes {
             && self.known <= limits.known
             && self.whereabouts <= limits.whereabouts
             && self.requests <= limits.requests
+            && self.exchanged <= limits.exchanged
+            && self.getters <= limits.getters
     }
 }
 
@@ -56,6 +65,7 @@ impl Node {
     /// How much it holds at present.
     pub fn sizes(&self) -> Sizes {
         let (unproved, suggestions) = self.suggestions.lengths();
+        let (exchanged, getters) = self.crowds.lengths();
         Sizes {
             contacts: self.contacts.len(),
             asked: self.asked.len(),
@@ -64,6 +74,8 @@ impl Node {
             known: self.search.len(),
             whereabouts: self.whereabouts.len(),
             requests: self.turns.len(),
+            exchanged,
+            getters,
         }
     }
 }
