@@ -328,9 +328,7 @@ fn claim(port: u16) -> io::Result<Option<OwnedFd>> {
 pub(super) fn is_to_everybody(told: &ControlMessageOwned) -> Option<bool> {
     match told {
         // The address of ours that it reached, and the one that it was sent to.
-        ControlMessageOwned::Ipv4PacketInfo(told) => {
-            Some(told.ipi_spec_dst.s_addr != told.ipi_addr.s_addr)
-        }
+        ControlMessageOwned::Ipv4PacketInfo(told) => Some(told.ipi_spec_dst.s_addr != told.ipi_addr.s_addr),
         ControlMessageOwned::Ipv6PacketInfo(told) => Some(told.ipi6_addr.s6_addr[0] == 0xff),
         _ => None,
     }

@@ -13,8 +13,6 @@ use crate::transfer::fetch::PathTerms;
 
 /// Ranges told in one answer at the most; as many as fit a datagram.
 const MAX_TOLD: usize = 128;
-/// Sources of a fetch at the most that made themselves known by asking us for the same.
-const MAX_ASKERS: usize = 256;
 
 impl Node {
     /// Answers a source that has proved its address which parts of some content are here.
@@ -91,11 +89,9 @@ impl Node {
         let Some(state) = self.fetches.get(&job).filter(|state| !state.fetch.is_over()) else { return };
         let knows_its_cookie = self.contacts.get(from).is_some_and(|contact| contact.cookie.is_some());
         if !state.fetch.knows(from) {
-            let askers = self.schedule.askers.entry(job).or_insert(0);
-            if *askers >= MAX_ASKERS {
+            if !self.admit_asker(job, from) {
                 return;
             }
-            *askers += 1;
             self.open_source(now, job, from, !knows_its_cookie);
         }
         if let Some(state) = self.fetches.get_mut(&job)

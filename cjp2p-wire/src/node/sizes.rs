@@ -1,9 +1,10 @@
 //! How much a node holds: what strangers can make grow has a limit, which tests watch.
 
 use super::Node;
-use super::ask::MAX_ASKED;
 use super::contact::MAX_CONTACTS;
 use super::crowd::{MAX_CONTENTS, MAX_GETTERS};
+use super::places::{MAX_ASKED, MAX_ASKERS};
+use super::put_off::MAX_PUT_OFF;
 use super::search::MAX_KNOWN_WAITING;
 use super::suggestions::{MAX_SUGGESTIONS, MAX_UNPROVED};
 use super::whereabouts::MAX_WHEREABOUTS;
@@ -30,6 +31,10 @@ pub struct Sizes {
     pub exchanged: usize,
     /// Who exchanges them.
     pub getters: usize,
+    /// Sources of a fetch that made themselves known by asking for the same, of the fetch with most.
+    pub askers: usize,
+    /// Sources that wait to be asked.
+    pub put_off: usize,
 }
 
 impl Sizes {
@@ -44,6 +49,8 @@ impl Sizes {
         requests: MAX_WAITING,
         exchanged: MAX_CONTENTS,
         getters: MAX_GETTERS,
+        askers: MAX_ASKERS,
+        put_off: MAX_PUT_OFF,
     };
 
     /// Whether all are within [`Sizes::LIMITS`].
@@ -58,6 +65,8 @@ impl Sizes {
             && self.requests <= limits.requests
             && self.exchanged <= limits.exchanged
             && self.getters <= limits.getters
+            && self.askers <= limits.askers
+            && self.put_off <= limits.put_off
     }
 }
 
@@ -76,6 +85,8 @@ impl Node {
             requests: self.turns.len(),
             exchanged,
             getters,
+            askers: self.schedule.askers.most(),
+            put_off: self.schedule.put_off.len(),
         }
     }
 }

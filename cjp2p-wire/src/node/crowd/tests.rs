@@ -1,3 +1,5 @@
+#![allow(clippy::single_range_in_vec_init, reason = "sets of one range")]
+
 use super::*;
 
 fn source(n: u16) -> SocketAddr {
@@ -187,7 +189,11 @@ fn while_others_wait_what_nobody_was_given_is_offered() {
     assert_eq!(crowds.offer(at(6), &ID, source(99), length, 0, 9), None, "nobody waits any more");
     assert!(!crowds.serves(at(1), &ID, source(99), BLOCK));
     crowds.on_given(at(0), &ID, source(0), 0..100, Some(length));
-    assert_eq!(crowds.offer(at(1), &ID, source(99), length, 0, 9).unwrap(), Parts::whole(length, 0), "all of it was");
+    assert_eq!(
+        crowds.offer(at(1), &ID, source(99), length, 0, 9).unwrap(),
+        Parts::whole(length, 0),
+        "all of it was"
+    );
 }
 
 #[test]
