@@ -35,9 +35,14 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR", conflicts_with = "check")]
     pub(crate) tree: Option<PathBuf>,
 
-    /// Hash the regular files in folders too, sorted by name; symbolic links in them are left out
+    /// Hash the regular files in folders too, sorted by name: those that cjp2p-serve shares, so no dot-files, downloads in progress
+    /// and symbolic links
     #[arg(short, long, conflicts_with = "check")]
     pub(crate) recursive: bool,
+
+    /// With -r, take dot-files and dot-folders too, as cjp2p-serve --hidden does
+    #[arg(long, requires = "recursive")]
+    pub(crate) hidden: bool,
 
     /// Lines printed and lists read end with NUL, and names are not escaped
     #[arg(short = '0', short_alias = 'z', long, alias = "zero")]

@@ -7,9 +7,12 @@ use std::io::{self, BufRead, BufReader, Seek};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::FileTypeExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::vec;
 
-use walkdir::WalkDir;
+use cjp2p_wire::io::deep_path;
+use cjp2p_wire::io::walk::{self, Found, Rules};
+use rustix::fs::OFlags;
 
 use crate::digest::{BLOCK_LEN, Input, RegularFile};
 use crate::list::{Line, Lines};
@@ -48,7 +51,7 @@ pub(crate) fn open(name: &OsStr) -> io::Result<Input> {
     // Standard input can be a regular file too, but not one to be read from its beginning.
     let (mut file, is_new) = match name == "-" {
         true => (File::from(io::stdin().as_fd().try_clone_to_owned()?), false),
-        false => (File::open(name)?, true),
+        false => (open_path(name)?, true),
     };
     let found = file.metadata()?;
     if found.is_dir() {
@@ -65,6 +68,10 @@ pub(crate) fn open(name: &OsStr) -> io::Result<Input> {
     Ok(Input::File(RegularFile::new(file, start, found)))
 }
 
+fn open_path(name: &OsStr) -> io::Result<File> {
+    Ok(deep_path::open(Path::new(name), OFlags::RDONLY | OFlags::CLOEXEC)?.into())
+}
+
 /// Opens a list to read; `-` is standard input.
 pub(crate) fn open_list(name: &OsStr) -> io::Result<Box<dyn BufRead>> {
     if name == "-" {
@@ -77,28 +84,64 @@ pub(crate) fn open_list(name: &OsStr) -> io::Result<Box<dyn BufRead>> {
     Ok(Box::new(BufReader::new(file)))
 }
 
-/// Calls `each` with the name of every file that `name` stands for: itself, or with `recursive` the regular files in
-/// a folder. Ends early where `each` fails.
+/// How folders are opened to be listed.
+const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+/// Calls `each` with the name of every file that `name` stands for: itself, or where `rules` say how to look through folders, the
+/// regular files in it. Ends early where `each` fails.
 pub(crate) fn expand<E>(
     name: OsString,
-    recursive: bool,
+    rules: Option<Rules>,
     each: &mut dyn FnMut(Result<OsString, Trouble>) -> Result<(), E>,
 ) -> Result<(), E> {
-    if !recursive || name == "-" || !Path::new(&name).is_dir() {
+    let is_folder = |name: &OsStr| deep_path::open(Path::new(name), FOLDER | OFlags::PATH).is_ok();
+    let Some(rules) = rules.filter(|_| name != "-" && is_folder(&name)) else {
         return each(Ok(name));
-    }
-    for entry in WalkDir::new(&name).sort_by_file_name() {
-        match entry {
-            Ok(entry) if entry.file_type().is_file() => each(Ok(entry.into_path().into_os_string()))?,
-            Ok(_) => {}
-            Err(error) => {
-                let name = error.path().map_or(name.as_os_str(), Path::as_os_str).to_owned();
-                let error = error.into_io_error().unwrap_or_else(|| io::Error::other("a loop of folders"));
-                each(Err(Trouble::new(name, error)))?;
+    };
+    // Folders that are in each other, with what is still to come of each. No handle is held meanwhile, however many they are.
+    let mut folders: Vec<(PathBuf, vec::IntoIter<(OsString, bool)>)> = Vec::new();
+    let mut next = Some(PathBuf::from(name));
+    loop {
+        if let Some(path) = next.take() {
+            match list(&path, rules, each)? {
+                Ok(entries) => folders.push((path, entries.into_iter())),
+                Err(error) => each(Err(Trouble::new(path, error)))?,
             }
         }
+        let Some((folder, entries)) = folders.last_mut() else {
+            return Ok(());
+        };
+        match entries.next() {
+            Some((name, true)) => next = Some(folder.join(name)),
+            Some((name, false)) => each(Ok(folder.join(name).into_os_string()))?,
+            None => drop(folders.pop()),
+        }
     }
-    Ok(())
+}
+
+/// The files and folders in a folder by name, and whether each is a folder.
+fn list<E>(
+    path: &Path,
+    rules: Rules,
+    each: &mut dyn FnMut(Result<OsString, Trouble>) -> Result<(), E>,
+) -> Result<io::Result<Vec<(OsString, bool)>>, E> {
+    let opened = deep_path::open(path, FOLDER);
+    let (names, folder) = match opened.and_then(|folder| Ok((walk::names(&folder, rules)?, folder))) {
+        Ok(listed) => listed,
+        Err(error) => return Ok(Err(error)),
+    };
+    let mut entries = Vec::new();
+    for name in names {
+        match walk::look(&folder, &name) {
+            Ok(Found::File(_)) => entries.push((name, false)),
+            Ok(Found::Folder) => entries.push((name, true)),
+            Ok(Found::Link | Found::Other) => {}
+            // It went away meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => each(Err(Trouble::new(path.join(name), error)))?,
+        }
+    }
+    Ok(Ok(entries))
 }
 
 /// Names that a list has, one to a line; empty lines are passed over.

@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal};
 use std::process;
 
 use cjp2p_wire::content_id::ContentId;
+use cjp2p_wire::io::walk::Rules;
 use cjp2p_wire::tool::progress::{Progress, around_the_bar};
 use cjp2p_wire::tool::{Exit, ToolError, logging};
 
@@ -48,6 +49,7 @@ fn hash_all(files: Vec<OsString>, args: &Args, output: &mut Output) -> Result<Ex
         Some(path) => Some(TreeDir::open(path).map_err(|error| cannot_write(path.as_os_str(), &error))?),
         None => None,
     };
+    let rules = args.recursive.then_some(Rules { hidden: args.hidden, follow: false });
     let mut all_right = true;
     let mut each = |name: Result<OsString, Trouble>| -> Result<(), ToolError> {
         let hashed = match name {
@@ -66,14 +68,14 @@ fn hash_all(files: Vec<OsString>, args: &Args, output: &mut Output) -> Result<Ex
         Some(list) => {
             let wrong = |error| ToolError::failure(Trouble::new(list.as_os_str(), error).to_string());
             for name in NameList::open(list.as_os_str(), args.null).map_err(wrong)? {
-                inputs::expand(name.map_err(wrong)?, args.recursive, &mut each)?;
+                inputs::expand(name.map_err(wrong)?, rules, &mut each)?;
             }
         }
         None if files.is_empty() => {
             let here = if args.recursive { "." } else { "-" };
-            inputs::expand(here.into(), args.recursive, &mut each)?;
+            inputs::expand(here.into(), rules, &mut each)?;
         }
-        None => files.into_iter().try_for_each(|name| inputs::expand(name, args.recursive, &mut each))?,
+        None => files.into_iter().try_for_each(|name| inputs::expand(name, rules, &mut each))?,
     }
     Ok(if all_right { Exit::Done } else { Exit::Failure })
 }

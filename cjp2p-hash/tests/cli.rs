@@ -5,6 +5,7 @@ mod common;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::Write;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::symlink;
 use std::os::unix::process::ExitStatusExt;
@@ -12,6 +13,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use assert_cmd::cargo::CommandCargoExt;
+use rustix::fs::{Mode, OFlags};
 use serde_json::Value;
 
 use common::{HI_BLAKE3, HI_CID, HI_SHA256, complaint, folder, pipe, run, sha256sum, stdout, text, tool};
@@ -148,20 +150,45 @@ fn folders_are_walked_in_order_without_their_links() {
     let folder = folder();
     let path = folder.path();
     fs::create_dir_all(path.join("dir/deep")).unwrap();
-    for name in ["dir/b", "dir/a", "dir/deep/c", "dir/.dot"] {
+    fs::create_dir(path.join("dir/.git")).unwrap();
+    for name in ["dir/b", "dir/a", "dir/deep/c", "dir/.dot", "dir/.git/config", "dir/b.cjp2p-part"] {
         fs::write(path.join(name), name).unwrap();
     }
     symlink("a", path.join("dir/link")).unwrap();
     symlink("..", path.join("dir/deep/up")).unwrap();
     symlink("dir", path.join("to-dir")).unwrap();
-    let lines = |start: &str| -> String {
-        let names = ["dir/.dot", "dir/a", "dir/b", "dir/deep/c"];
+    let lines_of = |names: &[&str], start: &str| -> String {
         names.iter().map(|name| blake3_line(name.as_bytes(), &name.replacen("dir", start, 1))).collect()
     };
+    let lines = |start: &str| lines_of(&["dir/a", "dir/b", "dir/deep/c"], start);
+    let hidden = ["dir/.dot", "dir/.git/config", "dir/a", "dir/b", "dir/deep/c"];
+    assert_eq!(stdout(&run(path, &["-r", "--hidden", "dir"])), lines_of(&hidden, "dir"));
+    assert_eq!(stdout(&run(path, &["-r", "dir/.git"])), blake3_line(b"dir/.git/config", "dir/.git/config"));
     assert_eq!(stdout(&run(path, &["-r", "dir"])), lines("dir"));
     assert_eq!(stdout(&run(path, &["-r", "to-dir"])), lines("to-dir"));
     assert_eq!(stdout(&run(path, &["-r", "dir/link"])), blake3_line(b"dir/a", "dir/link"));
     assert_eq!(stdout(&run(&path.join("dir"), &["-r"])), lines("."));
+}
+
+#[test]
+fn folders_deeper_than_the_longest_path_are_walked_and_can_be_checked() {
+    let folder = folder();
+    let name = "n".repeat(20);
+    let mut at: OwnedFd = fs::File::open(folder.path()).unwrap().into();
+    let mut path = String::from("top");
+    rustix::fs::mkdirat(&at, "top", Mode::RWXU).unwrap();
+    at = rustix::fs::openat(&at, "top", OFlags::DIRECTORY, Mode::empty()).unwrap();
+    for _ in 0..300 {
+        rustix::fs::mkdirat(&at, &name, Mode::RWXU).unwrap();
+        at = rustix::fs::openat(&at, &name, OFlags::DIRECTORY, Mode::empty()).unwrap();
+        path = format!("{path}/{name}");
+    }
+    let file = rustix::fs::openat(&at, "file", OFlags::WRONLY | OFlags::CREATE, Mode::RUSR).unwrap();
+    rustix::io::write(file, b"down there").unwrap();
+    let listed = stdout(&run(folder.path(), &["-r", "top"]));
+    assert_eq!(listed, blake3_line(b"down there", &format!("{path}/file")));
+    fs::write(folder.path().join("list"), listed).unwrap();
+    assert_eq!(stdout(&run(folder.path(), &["-c", "list"])), format!("{path}/file: OK\n"));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The only part that touches the world: sockets, files, signals, the clock.
 
+pub mod deep_path;
 pub mod event_loop;
 mod lan;
 #[cfg_attr(not(feature = "dht"), path = "no_mainline.rs")]
@@ -12,3 +13,4 @@ pub mod sandbox;
 pub mod signals;
 pub mod state_dir;
 pub mod udp;
+pub mod walk;
