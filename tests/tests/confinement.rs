@@ -2,6 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "clippy excuses tests, but not their helpers")]
 
+#[cfg(target_arch = "x86_64")]
+#[path = "confinement/probes.rs"]
+mod probes;
+
 use std::env;
 use std::fs;
 use std::io::{self, BufRead, BufReader, ErrorKind};

@@ -38,6 +38,7 @@ pub struct Sandbox {
     writable: Vec<PathBuf>,
     interfaces: bool,
     connects: bool,
+    offline: bool,
 }
 
 impl Sandbox {
@@ -76,6 +77,13 @@ impl Sandbox {
         self
     }
 
+    /// Needs no socket but those that are open.
+    #[must_use]
+    pub fn offline(mut self) -> Sandbox {
+        self.offline = true;
+        self
+    }
+
     /// Confines the calling thread, and all that it will start, for good. To be called before the first thread is started:
     /// those that run already are not confined.
     ///
@@ -86,7 +94,11 @@ impl Sandbox {
             Err(error) => (Files::Free(innermost(&error)), false),
         };
         // After Landlock, whose system calls it may refuse.
-        let calls = calls::refuse(self.interfaces, self.connects);
+        let calls = calls::refuse(calls::Needs {
+            interfaces: self.interfaces,
+            tcp: self.connects,
+            offline: self.offline,
+        });
         Confinement { sandbox: self, files, tcp, calls }
     }
 
