@@ -107,6 +107,10 @@ pub(crate) struct Cli {
     #[arg(long, value_name = "ROUTER", require_equals = true, hide = true)]
     pub(crate) ask_router: Option<Ipv4Addr>,
 
+    /// Be the process that opens, for another one that asks by standard input, what is named here
+    #[arg(long, hide = true)]
+    pub(crate) open_for_server: bool,
+
     #[command(flatten)]
     pub(crate) peers: PeerArgs,
 

@@ -5,6 +5,7 @@ mod files;
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::io;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -18,11 +19,12 @@ use crate::events::Told;
 use crate::hash_store::{HashStore, Remembered};
 use crate::hasher::{Hashing, Outcome, hash_file};
 use crate::index::{FileNo, Ids, Index};
+use crate::mounts::Mounts;
 use crate::open::{Identity, Stamp};
 use crate::place::{Place, Source};
 use crate::tree_store::TreeStore;
 use crate::walk::{Rules, Step, walk, walk_from};
-use crate::watch::{Notice, Watch};
+use crate::watch::{Notice, Watch, way_to};
 use crate::workers::Workers;
 
 /// From a notice to a look at the path: what comes in between needs no look of its own.
@@ -64,8 +66,10 @@ pub struct Keeper {
     pub sources: Vec<Arc<Source>>,
     /// What is shared.
     pub rules: Rules,
-    /// How often to look at everything where changes cannot be noticed.
+    /// How often to look at everything where changes cannot be noticed, and at the arguments themselves in any case.
     pub poll_every: Duration,
+    /// What is mounted where. `None` where that cannot be known.
+    pub mounts: Option<Mounts>,
     /// The result.
     pub index: Arc<Mutex<Index>>,
     /// Ids of earlier runs.
@@ -93,6 +97,12 @@ struct Work {
     /// The same, for finding.
     is_touched: HashSet<(u32, PathBuf)>,
     rescan_at: Option<Instant>,
+    /// When to look whether the arguments name what they did.
+    look_at_names_at: Instant,
+    /// The arguments that named nothing when that was last looked at.
+    missing: HashSet<u32>,
+    /// What was mounted around the arguments when everything was last looked at.
+    mounted: Vec<u8>,
     /// Files that are not hashed before a certain time.
     waiting: BTreeSet<(Instant, FileNo)>,
     /// Files that the hashers have or will come to.
@@ -140,12 +150,15 @@ impl Keeper {
         };
         let hashers = Workers::start("hasher", HASHERS, hash)?;
         let notices = self.tasks.clone();
-        let watch = Watch::start(move |notice| {
+        let watch = Watch::start(self.mounts.clone(), move |notice| {
             let _ = notices.send(Task::Notice(notice));
         });
         let watch = watch.map_err(|error| self.cannot_watch(&error)).ok();
         let mut work = Work {
             blind: watch.is_none(),
+            look_at_names_at: Instant::now() + self.poll_every,
+            missing: HashSet::new(),
+            mounted: Vec::new(),
             keeper: self,
             hashers,
             watch,
@@ -210,13 +223,24 @@ impl Work {
     fn next_due(&self) -> Option<Instant> {
         let touched = self.touched.front().map(|(at, _)| *at);
         let waiting = self.waiting.first().map(|(at, _)| *at);
-        [touched, waiting, self.rescan_at].into_iter().flatten().min()
+        [touched, waiting, self.rescan_at, Some(self.look_at_names_at)].into_iter().flatten().min()
+    }
+
+    /// What was hashed is still remembered, but nothing else is worth the time.
+    fn is_ending(&self) -> bool {
+        self.keeper.hashing.stop.load(Ordering::Relaxed)
     }
 
     fn do_what_is_due(&mut self) {
+        if self.is_ending() {
+            return;
+        }
         let now = Instant::now();
         if self.rescan_at.is_some_and(|at| at <= now) {
             self.walk_all();
+        }
+        if self.look_at_names_at <= now {
+            self.look_at_names();
         }
         while self.touched.front().is_some_and(|(at, _)| *at <= now) {
             if let Some((_, path)) = self.touched.pop_front() {
@@ -235,6 +259,7 @@ impl Work {
     /// `false` for the end.
     fn take(&mut self, task: Task) -> bool {
         match task {
+            Task::Rescan if self.is_ending() => {}
             Task::Rescan => self.walk_all(),
             Task::Notice(notice) => self.take_notice(notice),
             Task::Doubt(no) => self.take_doubt(no),
@@ -268,11 +293,19 @@ impl Work {
                 if finished {
                     self.changes.remove(&(source, relative.as_path().into()));
                 }
-                // Of a link's target it cannot be said which paths are concerned.
-                if name.is_none() || self.keeper.rules.follow {
+                self.look_soon(soon, source, relative);
+            }
+            Notice::Named { source } => {
+                let of = self.keeper.sources.get(source as usize);
+                if let Some(only) = of.and_then(|of| of.only.as_ref()) {
+                    // Another file is not to wait because that one changed so often.
+                    self.changes.remove(&(source, Path::new(only).into()));
+                }
+                self.look_soon(soon, source, PathBuf::new());
+            }
+            Notice::Mounted => {
+                if self.mounts_around() != self.mounted {
                     self.rescan_at.get_or_insert(soon);
-                } else if self.is_touched.insert((source, relative.clone())) {
-                    self.touched.push_back((soon, (source, relative)));
                 }
             }
             Notice::Missed => {
@@ -287,65 +320,130 @@ impl Work {
         }
     }
 
+    /// Has a path looked at, but everything where links are followed: of a link's target it cannot be said which paths are concerned.
+    fn look_soon(&mut self, at: Instant, source: u32, relative: PathBuf) {
+        if self.keeper.rules.follow {
+            self.rescan_at.get_or_insert(at);
+        } else if self.is_touched.insert((source, relative.clone())) {
+            self.touched.push_back((at, (source, relative)));
+        }
+    }
+
+    fn mounts_around(&self) -> Vec<u8> {
+        let sources = &self.keeper.sources;
+        let paths: Vec<&Path> =
+            sources.iter().flat_map(|source| [source.root.path(), &source.named]).collect();
+        let mounts = self.keeper.mounts.as_ref();
+        mounts.and_then(|mounts| mounts.around(&paths).ok()).unwrap_or_default()
+    }
+
     /// Looks at everything, folders that were missing included.
     fn walk_all(&mut self) {
         self.rescan_at = None;
         self.walks += 1;
         let mut memory = Memory::default();
         let mut has_links = false;
-        let mut missing = false;
+        // Before looking, so that what is mounted meanwhile is a change.
+        self.mounted = self.mounts_around();
         for at in 0..self.keeper.sources.len() {
-            let (source, is_there) = self.reopen(at);
-            if is_there {
-                walk(&source, self.keeper.rules, &mut |step| {
-                    has_links |= matches!(&step, Step::File(Place { target: Some(_), .. }, _));
-                    self.take_step(step, &mut memory);
-                });
-            }
-            missing |= !is_there;
-            self.withdraw_unseen(source.number, Path::new(""));
+            has_links |= self.walk_source(at, &mut memory);
         }
-        if self.blind || has_links || missing {
+        if self.is_ending() {
+            return;
+        }
+        if self.blind || has_links {
             self.rescan_at = Some(Instant::now() + self.keeper.poll_every);
         }
         self.tidy_up(memory);
         self.check_ready();
     }
 
+    /// Looks at what an argument names now, and says whether it was reached by links.
+    fn walk_source(&mut self, at: usize, memory: &mut Memory) -> bool {
+        // Before looking, so that no change comes in between.
+        let known = self.keeper.sources[at].clone();
+        if let Some(watch) = &self.watch {
+            watch.begin_round();
+        }
+        for (folder, name) in way_to(&known.named) {
+            self.watched(|watch| watch.add_name(known.number, &folder, &name));
+        }
+        let (source, is_there) = self.reopen(at);
+        let mut has_links = false;
+        if is_there {
+            if let Some(only) = &source.only {
+                self.watched(|watch| watch.add_file(source.number, only.as_ref(), &source.path()));
+            }
+            walk(&source, self.keeper.rules, &mut |step| {
+                has_links |= matches!(&step, Step::File(Place { target: Some(_), .. }, _));
+                self.take_step(step, memory)
+            });
+        }
+        if self.is_ending() {
+            return has_links;
+        }
+        if let Some(watch) = &self.watch {
+            watch.end_round(source.number);
+        }
+        self.withdraw_unseen(source.number, Path::new(""));
+        has_links
+    }
+
     /// The source, and whether it is there. One that was replaced since is taken hold of anew.
     fn reopen(&mut self, at: usize) -> (Arc<Source>, bool) {
         let source = self.keeper.sources[at].clone();
-        match Source::open(source.number, &source.shown) {
-            Ok(now) if now.path() == source.path() && now.root.is_same_folder(&source.root) => {
-                self.warned.remove(&source.shown);
-                (source, true)
-            }
+        match source.open_again() {
             Ok(now) => {
+                self.warned.remove(&source.shown);
+                self.missing.remove(&source.number);
+                if now.is_same(&source) {
+                    return (source, true);
+                }
                 let now = Arc::new(now);
                 self.keeper.sources[at] = now.clone();
                 (now, true)
             }
             Err(error) => {
+                self.missing.insert(source.number);
                 self.warn(source.shown.clone(), &error);
                 (source, false)
             }
         }
     }
 
-    fn take_step(&mut self, step: Step, memory: &mut Memory) {
-        match step {
-            Step::Folder { source, relative, path } => self.watch_folder(&source, &relative, &path),
-            Step::File(place, identity) => self.take_file(place, identity, memory),
-            Step::Problem { path, error } => self.warn(path, &error),
+    /// Whatever became of an argument without a notice, as on file systems and in folders that cannot be watched.
+    fn look_at_names(&mut self) {
+        self.look_at_names_at = Instant::now() + self.keeper.poll_every;
+        for source in self.keeper.sources.clone() {
+            let was_missing = self.missing.contains(&source.number);
+            let is_as_it_was = match source.open_again() {
+                // To look at one file is no more work than to find out whether it is needed.
+                Ok(now) => !was_missing && now.only.is_none() && now.is_same(&source),
+                Err(_) => was_missing,
+            };
+            if !is_as_it_was {
+                self.look_soon(Instant::now(), source.number, PathBuf::new());
+            }
         }
     }
 
-    fn watch_folder(&mut self, source: &Source, relative: &Path, path: &Path) {
+    fn take_step(&mut self, step: Step<'_>, memory: &mut Memory) -> ControlFlow<()> {
+        match step {
+            Step::Folder { source, relative, opened } => {
+                self.watched(|watch| watch.add(source.number, relative, opened));
+            }
+            Step::File(place, identity) => self.take_file(place, identity, memory),
+            Step::Problem { path, error } => self.warn(path, &error),
+        }
+        if self.is_ending() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    fn watched(&mut self, add: impl FnOnce(&Watch) -> io::Result<()>) {
         let Some(watch) = &self.watch else {
             return;
         };
-        match watch.add(source.number, relative, path) {
-            // The walk finds that out as well, and knows whether it matters.
+        match add(watch) {
+            // The walk finds that out as well, and knows whether it matters; and names are looked at in any case.
             Err(error)
                 if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => {}
             Err(error) if !self.blind => {
@@ -362,11 +460,22 @@ impl Work {
             return;
         };
         self.walks += 1;
+        if relative.as_os_str().is_empty() {
+            // A folder may be back that was there before, with all that it held. For one file it is not worth a look.
+            let mut memory = Memory(source.only.as_ref().map(|_| Remembered::default()));
+            self.walk_source(source.number as usize, &mut memory);
+            if !self.is_ending() {
+                self.tidy_up(memory);
+                self.check_ready();
+            }
+            return;
+        }
         // What is new was most likely never hashed: the ids of earlier runs are not worth loading for it.
         let mut memory = Memory(Some(Remembered::default()));
-        walk_from(&source, relative, self.keeper.rules, &mut |step| {
-            self.take_step(step, &mut memory);
-        });
+        walk_from(&source, relative, self.keeper.rules, &mut |step| self.take_step(step, &mut memory));
+        if self.is_ending() {
+            return;
+        }
         self.withdraw_unseen(source.number, relative);
         self.check_ready();
     }

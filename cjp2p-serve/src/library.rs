@@ -50,6 +50,8 @@ pub struct SharedLibrary {
     keeper: Sender<Task>,
     list_end: Option<ListEnd>,
     open: Lru<FileNo, OpenFile>,
+    /// What was opened lately, open or not.
+    used: Lru<FileNo, ()>,
     pieces: Lru<(FileNo, u64), Vec<u8>>,
     /// Where small reads of late ended. One that goes on there is in order, and takes a piece into memory; those here and there
     /// would fill it with what hardly anybody asks for again.
@@ -95,6 +97,7 @@ impl SharedLibrary {
             keeper,
             list_end: None,
             open: Lru::new(OPEN_FILES),
+            used: Lru::new(OPEN_FILES),
             pieces: Lru::new(PIECES),
             ends: Lru::new(PIECES),
             tree_blocks: Lru::new(TREE_BLOCKS),
@@ -107,10 +110,20 @@ impl SharedLibrary {
         }
     }
 
-    /// The ids of the files that are open: of what was asked for lately.
+    /// The ids of what was asked for lately.
     pub fn in_use(&self) -> Vec<Ids> {
         let index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
-        self.open.keys().filter_map(|no| index.look(*no)?.1).collect()
+        self.used.keys().filter_map(|no| index.look(*no)?.1).collect()
+    }
+
+    /// Closes the files that were not read since this was last called.
+    pub fn close_unused(&mut self) {
+        self.open.forget_unused();
+    }
+
+    /// Whether any file is open.
+    pub fn has_open(&self) -> bool {
+        self.open.keys().next().is_some()
     }
 
     /// Forgets what was not read since this was last called: what others asked for long ago is not worth memory.
@@ -136,6 +149,7 @@ impl SharedLibrary {
     /// Closes what is open of a file that is shared no more.
     pub fn forget(&mut self, no: FileNo) {
         self.open.remove(&no);
+        self.used.remove(&no);
         self.doubted.remove(&no);
     }
 
@@ -166,6 +180,7 @@ impl SharedLibrary {
 
     fn keep_open(&mut self, no: FileNo, file: File) {
         let file = OpenFile { file: Arc::new(file), can_refuse: true };
+        self.used.insert(no, ());
         self.open.insert(no, file);
     }
 
@@ -201,6 +216,7 @@ impl SharedLibrary {
 
     fn open_file(&mut self, no: FileNo) -> Result<OpenFile, Refusal> {
         if let Some(open) = self.open.get(&no) {
+            self.used.get(&no);
             return Ok(open.clone());
         }
         let state = self.state(no)?;

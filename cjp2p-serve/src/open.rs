@@ -1,8 +1,8 @@
 //! Opening files below a shared folder, and telling whether a file is still the one that was hashed.
 //!
-//! A path is opened relative to a handle of its folder, and the kernel is told to resolve it below that folder and
-//! through no symbolic link (`openat2`). So nothing that anybody does to the tree meanwhile, such as swapping a
-//! folder for a link, makes a file outside readable.
+//! A path is opened by its names from the root of the file system down, and the kernel is told to resolve it through no symbolic
+//! link (`openat2`). So nothing that anybody does to the tree meanwhile, such as swapping a folder for a link, makes a file
+//! outside readable. No handle of a shared folder is held: one that was removed, replaced or unmounted is let go.
 
 use std::fs::File;
 use std::io;
@@ -10,7 +10,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, Stat};
+use cjp2p_wire::io::deep_path;
+use rustix::fs::{AtFlags, CWD, FileType, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
 /// A point in time as a file system records it: seconds since 1970 and nanoseconds.
@@ -123,40 +124,35 @@ pub enum Patience {
     InMemoryOnly,
 }
 
-/// A folder below which files are opened.
+/// A folder below which files are opened: a path, and the folder that it led to.
 #[derive(Debug)]
 pub struct Root {
-    directory: OwnedFd,
     path: PathBuf,
     device: u64,
     inode: u64,
 }
 
 impl Root {
-    /// Takes hold of the folder at `path`, which must be absolute and free of symbolic links.
+    /// The folder at `path`, which must be absolute and free of symbolic links.
     ///
     /// # Errors
     ///
-    /// It does not exist, is no folder, or may not be entered.
+    /// It does not exist, or is no folder.
     #[allow(clippy::unnecessary_cast, reason = "the widths differ between architectures")]
     pub fn open(path: PathBuf) -> io::Result<Root> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let directory = rustix::fs::openat(CWD, &path, flags, Mode::empty())?;
-        let stat = rustix::fs::fstat(&directory)?;
-        Ok(Root { directory, path, device: stat.st_dev as u64, inode: stat.st_ino as u64 })
+        let stat = rustix::fs::statat(CWD, &path, AtFlags::SYMLINK_NOFOLLOW)?;
+        if FileType::from_raw_mode(stat.st_mode as _) != FileType::Directory {
+            return Err(io::ErrorKind::NotADirectory.into());
+        }
+        Ok(Root { path, device: stat.st_dev as u64, inode: stat.st_ino as u64 })
     }
 
-    /// The folder's absolute path, when it was opened.
+    /// The folder's absolute path.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The handle of the folder, with which it can neither be listed nor read.
-    pub(crate) fn handle(&self) -> &OwnedFd {
-        &self.directory
-    }
-
-    /// Whether the two are handles of the same folder on disk.
+    /// Whether the two were the same folder on disk.
     pub fn is_same_folder(&self, other: &Root) -> bool {
         (self.device, self.inode) == (other.device, other.inode)
     }
@@ -167,13 +163,12 @@ impl Root {
     ///
     /// Whatever opening reports; [`io::ErrorKind::InvalidInput`] for anything but a regular file.
     pub fn open_file(&self, relative: &Path, patience: Patience) -> io::Result<(File, Identity)> {
+        if relative.as_os_str().is_empty() {
+            return Err(Errno::NOENT.into());
+        }
         // NONBLOCK: a FIFO put in the file's place must not hang us.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let file = File::from(self.open_beneath(relative, flags, patience)?);
-        match Identity::of_file(&file)? {
-            Some(identity) => Ok((file, identity)),
-            None => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")),
-        }
+        with_identity(self.open_beneath(relative, flags, patience)?)
     }
 
     /// Opens the folder `relative` for listing; an empty path is the root itself.
@@ -183,52 +178,49 @@ impl Root {
     /// Whatever opening reports.
     pub fn open_folder(&self, relative: &Path) -> io::Result<OwnedFd> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        if relative.as_os_str().is_empty() {
-            return Ok(rustix::fs::openat(&self.directory, c".", flags, Mode::empty())?);
-        }
         self.open_beneath(relative, flags, Patience::Wait)
     }
 
     fn open_beneath(&self, relative: &Path, flags: OFlags, patience: Patience) -> io::Result<OwnedFd> {
-        let mut resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        let path = self.beneath(relative)?;
+        let mut resolve = ResolveFlags::NO_SYMLINKS;
         if patience == Patience::InMemoryOnly {
             resolve |= ResolveFlags::CACHED;
         }
-        match rustix::fs::openat2(&self.directory, relative, flags, Mode::empty(), resolve) {
+        match deep_path::open_resolved(&path, flags, resolve) {
             // Linux before 5.12 does not know CACHED: it may block, so somebody with patience must ask.
             Err(Errno::INVAL) if patience == Patience::InMemoryOnly => Err(io::ErrorKind::WouldBlock.into()),
             // Before 5.6, or in a sandbox that refuses what it does not know.
             Err(Errno::NOSYS | Errno::PERM) => match patience {
                 Patience::InMemoryOnly => Err(io::ErrorKind::WouldBlock.into()),
-                Patience::Wait => open_by_components(&self.directory, relative, flags),
+                Patience::Wait => Ok(deep_path::open_by_names(&path, flags)?),
             },
             result => Ok(result?),
         }
     }
+
+    /// The absolute path of `relative`, which has nothing but names in it.
+    fn beneath(&self, relative: &Path) -> io::Result<PathBuf> {
+        match relative.components().all(|component| matches!(component, Component::Normal(_))) {
+            true => Ok(self.path.join(relative)),
+            false => Err(Errno::XDEV.into()),
+        }
+    }
 }
 
-/// What `openat2` does below a folder, with nothing but `openat`: one component at a time, no link followed.
-fn open_by_components(directory: &OwnedFd, relative: &Path, flags: OFlags) -> io::Result<OwnedFd> {
-    let mut below: Option<OwnedFd> = None;
-    let mut components = relative.components().peekable();
-    while let Some(component) = components.next() {
-        let Component::Normal(name) = component else {
-            return Err(Errno::XDEV.into());
-        };
-        let flags = if components.peek().is_some() {
-            OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC
-        } else {
-            flags
-        };
-        let from = below.as_ref().unwrap_or(directory);
-        below = Some(rustix::fs::openat(from, name, flags | OFlags::NOFOLLOW, Mode::empty())?);
+/// The opened file, if it is a regular one, and what tells its state from others.
+pub(crate) fn with_identity(opened: OwnedFd) -> io::Result<(File, Identity)> {
+    let file = File::from(opened);
+    match Identity::of_file(&file)? {
+        Some(identity) => Ok((file, identity)),
+        None => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")),
     }
-    below.ok_or_else(|| Errno::NOENT.into())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::fs::Mode;
     use std::fs;
     use std::io::Read;
     use std::os::unix::fs::symlink;
@@ -262,7 +254,8 @@ mod tests {
         };
         let path = Path::new(path);
         let first = read(root.open_beneath(path, READ, Patience::Wait));
-        let second = read(open_by_components(&root.directory, path, READ));
+        let by_names = |path: PathBuf| Ok(deep_path::open_by_names(&path, READ)?);
+        let second = read(root.beneath(path).and_then(by_names));
         assert_eq!(first.is_ok(), second.is_ok(), "{path:?}");
         first
     }

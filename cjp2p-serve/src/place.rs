@@ -4,10 +4,12 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::File;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::open::{Identity, Patience, Root};
+use crate::opener::Opener;
 
 /// One argument of the command line: a folder, or a single file of one.
 #[derive(Debug)]
@@ -20,6 +22,10 @@ pub struct Source {
     pub only: Option<OsString>,
     /// The argument as it was given.
     pub shown: PathBuf,
+    /// The same as an absolute path, links and all.
+    pub named: PathBuf,
+    /// Who opens what took the place of what was there at the start, where this process may not.
+    pub opener: Option<Arc<Opener>>,
 }
 
 impl Source {
@@ -30,17 +36,65 @@ impl Source {
     /// It does not exist, or is neither a folder nor a regular file, or may not be entered.
     pub fn open(number: u32, argument: &Path) -> io::Result<Source> {
         let path = argument.canonicalize()?;
-        let shown = argument.to_path_buf();
+        let (shown, named) = (argument.to_path_buf(), std::path::absolute(argument)?);
         let kind = path.metadata()?;
-        if kind.is_dir() {
-            let root = Root::open(path)?;
-            return Ok(Source { number, root, only: None, shown });
-        }
-        let (Some(parent), Some(name), true) = (path.parent(), path.file_name(), kind.is_file()) else {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "neither a folder nor a regular file"));
+        let (root, only) = match (path.parent(), path.file_name()) {
+            _ if kind.is_dir() => (Root::open(path)?, None),
+            (Some(parent), Some(name)) if kind.is_file() => {
+                (Root::open(parent.to_path_buf())?, Some(name.to_owned()))
+            }
+            _ => {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidInput,
+                    "neither a folder nor a regular file",
+                ));
+            }
         };
-        let root = Root::open(parent.to_path_buf())?;
-        Ok(Source { number, root, only: Some(name.to_owned()), shown })
+        Ok(Source { number, root, only, shown, named, opener: None })
+    }
+
+    /// The same argument, as what it names now.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Source::open`].
+    pub fn open_again(&self) -> io::Result<Source> {
+        let now = Source::open(self.number, &self.named)?;
+        Ok(Source { shown: self.shown.clone(), opener: self.opener.clone(), ..now })
+    }
+
+    /// Whether the two are the same folder, or file of the same folder.
+    pub fn is_same(&self, other: &Source) -> bool {
+        self.only == other.only
+            && self.root.path() == other.root.path()
+            && self.root.is_same_folder(&other.root)
+    }
+
+    /// Opens the regular file `relative` for reading.
+    ///
+    /// # Errors
+    ///
+    /// Whatever opening reports; an error for anything but a regular file.
+    pub fn open_file(&self, relative: &Path, patience: Patience) -> io::Result<(File, Identity)> {
+        match (self.root.open_file(relative, patience), &self.opener) {
+            (Err(error), Some(opener)) if is_refused(&error) => match patience {
+                Patience::Wait => opener.open_file(self.number, relative),
+                Patience::InMemoryOnly => Err(io::ErrorKind::WouldBlock.into()),
+            },
+            (result, _) => result,
+        }
+    }
+
+    /// Opens the folder `relative` for listing; an empty path is the root itself.
+    ///
+    /// # Errors
+    ///
+    /// Whatever opening reports.
+    pub fn open_folder(&self, relative: &Path) -> io::Result<OwnedFd> {
+        match (self.root.open_folder(relative), &self.opener) {
+            (Err(error), Some(opener)) if is_refused(&error) => opener.open_folder(self.number, relative),
+            (result, _) => result,
+        }
     }
 
     /// The absolute path of the folder or file.
@@ -65,6 +119,10 @@ impl Source {
             self.shown.join(relative)
         }
     }
+}
+
+fn is_refused(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::PermissionDenied
 }
 
 /// Where a file really is that is reached by a symbolic link.
@@ -106,7 +164,7 @@ impl Place {
     /// Whatever opening reports; an error for anything but a regular file.
     pub fn open(&self, patience: Patience) -> io::Result<(File, Identity)> {
         match &self.target {
-            None => self.source.root.open_file(&self.relative, patience),
+            None => self.source.open_file(&self.relative, patience),
             Some(target) => target.root.open_file(&target.path, patience),
         }
     }

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
+use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -29,8 +30,10 @@ use nix::sys::signal::{SigSet, Signal};
 use crate::announcer::Announcer;
 use crate::cli::{Cli, TOOL};
 use crate::events::Event;
+use crate::mounts::Mounts;
 use crate::neighbours::Neighbours;
 use crate::open::Patience;
+use crate::opener::{self, Opener};
 use crate::place::Source;
 use crate::report::Report;
 use crate::router::{Helper, Outcome, Router, default_gateway, helper};
@@ -45,6 +48,8 @@ const DEFAULT_FOLDER: &str = "cjp2p";
 const SUMMARY_EVERY: Duration = Duration::from_secs(10);
 /// What nobody asked for in so long is not kept in memory.
 const FORGET_EVERY: Duration = Duration::from_secs(60);
+/// Files that nobody reads in so long are closed, lest a file system be busy that somebody wants to unmount.
+const CLOSE_EVERY: Duration = Duration::from_secs(1);
 /// How often the bar moves while files are hashed.
 const BAR_EVERY: Duration = Duration::from_millis(100);
 
@@ -53,9 +58,12 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
     if let Some(gateway) = cli.ask_router {
         return helper::run(gateway, &cli.sandbox);
     }
-    cli.log.start(TOOL);
     let rules = Rules { hidden: cli.hidden, follow: cli.follow };
-    let sources = open_sources(&arguments(&cli)?, rules)
+    if cli.open_for_server {
+        return opener::helper::run(&cli.paths, rules);
+    }
+    cli.log.start(TOOL);
+    let mut sources = open_sources(&arguments(&cli)?, rules)
         .map_err(|(path, error)| ToolError::failure(format!("{}: {error}", names::shown(path))))?;
     if cli.dry_run {
         return dry_run(&sources, rules, &Report::new(cli.json, cli.log.quiet));
@@ -69,14 +77,26 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
     let listen = cli.listen.listen.unwrap_or(CONVENTIONAL);
     let contacts =
         Contacts { router: helper_with_router(&cli), named: cli.peers.resolve(), dht: cli.dht.entry(listen) };
+    let mounts = Mounts::open().inspect_err(|error| log::info!("mounts are not noticed: {error}")).ok();
+    let opener = opener_for(&sources, rules, &cli);
     let sandbox = needs(&sources, rules, &state).see_interfaces(cli.lan.is_on(listen));
     let confinement = cli.sandbox.confine(sandbox);
+    if confinement.as_ref().is_some_and(|confinement| confinement.refused().contains(&"files")) {
+        for source in sources.iter_mut().filter_map(Arc::get_mut) {
+            source.opener.clone_from(&opener);
+        }
+    }
+    // Where it is not needed it ends here.
+    drop(opener);
     // From here on signals are read, not suffered; before the first thread, for threads inherit that.
     let signals = Signals::take_over(&[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP])
         .map_err(|error| ToolError::failure(format!("signals: {error}")))?;
-    let mut server = Server::start(cli, contacts, sources, rules, &state, signals, confinement.as_ref())?;
+    let start = Start { contacts, sources, rules, mounts, signals };
+    let mut server = Server::start(cli, start, &state, confinement.as_ref())?;
     let ended = server.run()?;
     server.save()?;
+    // Whatever is still to be written down is written before the signal ends the process.
+    drop(server);
     let Some(signal) = ended else {
         return Ok(Exit::Done);
     };
@@ -126,19 +146,25 @@ fn dry_run(sources: &[Arc<Source>], rules: Rules, report: &Report) -> Result<Exi
             let problem = match step {
                 Step::File(place, _) => match place.open(Patience::Wait) {
                     Ok((_, identity)) => {
-                        let printed = report.found(&place.shown(), identity.size);
-                        if let (Ok(_), Err(error)) = (&result, printed) {
-                            result = Err(error);
-                        }
-                        return;
+                        return match report.found(&place.shown(), identity.size) {
+                            Ok(()) => ControlFlow::Continue(()),
+                            Err(error) => {
+                                result = Err(error);
+                                ControlFlow::Break(())
+                            }
+                        };
                     }
                     Err(error) => (place.shown(), error),
                 },
                 Step::Problem { path, error } => (path, error),
-                Step::Folder { .. } => return,
+                Step::Folder { .. } => return ControlFlow::Continue(()),
             };
             log::warn!("{}: {}", names::shown(problem.0), problem.1);
+            ControlFlow::Continue(())
         });
+        if result.is_err() {
+            break;
+        }
     }
     result
 }
@@ -181,6 +207,26 @@ fn needs(sources: &[Arc<Source>], rules: Rules, state: &StateDir) -> Sandbox {
     sources.iter().fold(sandbox, |sandbox, source| sandbox.read(source.path()))
 }
 
+/// Who opens what takes the place of the arguments: this process will have no right to it. With `rules.follow` it will.
+fn opener_for(sources: &[Arc<Source>], rules: Rules, cli: &Cli) -> Option<Arc<Opener>> {
+    if cli.sandbox.no_sandbox || rules.follow {
+        return None;
+    }
+    Opener::start(sources, rules)
+        .inspect_err(|error| log::warn!("the process that opens what is replaced: {error}"))
+        .ok()
+        .map(Arc::new)
+}
+
+/// What was found out and opened before the process was confined.
+struct Start {
+    contacts: Contacts,
+    sources: Vec<Arc<Source>>,
+    rules: Rules,
+    mounts: Option<Mounts>,
+    signals: Signals,
+}
+
 struct Server {
     event_loop: EventLoop,
     node: Node,
@@ -194,19 +240,19 @@ struct Server {
     end_at: Time,
     summary_at: Time,
     forget_at: Time,
+    /// When to close the files that nobody reads. Never, where none is open.
+    close_at: Time,
     on_terminal: bool,
 }
 
 impl Server {
     fn start(
         cli: Cli,
-        contacts: Contacts,
-        sources: Vec<Arc<Source>>,
-        rules: Rules,
+        start: Start,
         state: &StateDir,
-        signals: Signals,
         confinement: Option<&Confinement>,
     ) -> Result<Server, ToolError> {
+        let Start { contacts, sources, rules, mounts, signals } = start;
         let failed =
             |what: &'static str| move |error: io::Error| ToolError::failure(format!("{what}: {error}"));
         let port = cli.listen.open(CONVENTIONAL, TOOL, Some(state))?;
@@ -229,7 +275,7 @@ impl Server {
         report.listening(address, confinement.map(Confinement::refused).unwrap_or_default())?;
         let options = Options { rules, names: !cli.no_names, ..Options::default() };
         let waker = event_loop.waker();
-        let share = Share::start(sources, &options, state.path(), Arc::new(move || waker.wake()))
+        let share = Share::start(sources, &options, state.path(), mounts, Arc::new(move || waker.wake()))
             .map_err(failed("threads"))?;
         let now = event_loop.now();
         let neighbours = Neighbours::new(PeerFile::new(state), contacts.named, now, !cli.no_list);
@@ -249,6 +295,7 @@ impl Server {
             end_at: cli.duration.map_or(Time::NEVER, |duration| now + duration),
             summary_at: now + SUMMARY_EVERY,
             forget_at: now + FORGET_EVERY,
+            close_at: now + CLOSE_EVERY,
             on_terminal: io::stderr().is_terminal(),
             event_loop,
         })
@@ -294,12 +341,29 @@ impl Server {
                 self.forget_at = self.event_loop.now() + FORGET_EVERY;
                 self.share.forget_unused();
             }
+            self.close_files();
+        }
+    }
+
+    /// Closes the files that nobody reads just now.
+    fn close_files(&mut self) {
+        let now = self.event_loop.now();
+        if now >= self.close_at {
+            let are_open = self.share.close_unused();
+            self.close_at = if are_open { now + CLOSE_EVERY } else { Time::NEVER };
+        } else if self.close_at == Time::NEVER && self.share.has_open_files() {
+            self.close_at = now + CLOSE_EVERY;
         }
     }
 
     fn next_due(&self, now: Time) -> Time {
         let bar = self.progress.as_ref().map_or(Time::NEVER, |_| now + BAR_EVERY);
-        self.end_at.min(self.summary_at).min(self.neighbours.due()).min(self.announcer.due()).min(bar)
+        self.end_at
+            .min(self.close_at)
+            .min(self.summary_at)
+            .min(self.neighbours.due())
+            .min(self.announcer.due())
+            .min(bar)
     }
 
     fn take_share_events(&mut self) -> Result<(), ToolError> {
@@ -350,6 +414,7 @@ impl Server {
         let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM].into_iter().collect();
         // Should that fail, a second signal is simply not heard.
         let _ = signals.thread_unblock();
+        self.progress = None;
         self.neighbours.save(&self.event_loop, &self.node);
         self.router = None;
         self.report.served(self.node.counters())

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -17,6 +17,7 @@ use crate::hasher::Hashing;
 use crate::index::{Ids, Index};
 use crate::keeper::{Keeper, Task};
 use crate::library::SharedLibrary;
+use crate::mounts::Mounts;
 use crate::place::Source;
 use crate::readers::Readers;
 use crate::tree_store::TreeStore;
@@ -25,6 +26,9 @@ use crate::walk::Rules;
 /// Events on the way before the keeper waits.
 const EVENTS: usize = 4096;
 
+/// How long to wait at the end for what is to be remembered.
+const PATIENCE_AT_THE_END: Duration = Duration::from_secs(10);
+
 /// What is shared, and how.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -32,7 +36,7 @@ pub struct Options {
     pub rules: Rules,
     /// Whether files can be asked for by their plain names.
     pub names: bool,
-    /// How often to look at everything where changes cannot be noticed.
+    /// How often to look at everything where changes cannot be noticed, and at the arguments themselves in any case.
     pub poll_every: Duration,
 }
 
@@ -82,11 +86,13 @@ pub struct Share {
     tasks: Sender<Task>,
     hashing: Arc<Hashing>,
     waker: Waker,
+    /// Closed by the keeper when it has ended.
+    ended: Receiver<()>,
 }
 
 impl Share {
-    /// Starts to share `sources`. Ids and trees are remembered in `state_folder`. `wake` is called from other threads
-    /// whenever there is reason to call [`Share::poll`].
+    /// Starts to share `sources`. Ids and trees are remembered in `state_folder`. With `mounts` it is noticed when something is
+    /// mounted or unmounted. `wake` is called from other threads whenever there is reason to call [`Share::poll`].
     ///
     /// # Errors
     ///
@@ -95,6 +101,7 @@ impl Share {
         sources: Vec<Arc<Source>>,
         options: &Options,
         state_folder: &Path,
+        mounts: Option<Mounts>,
         wake: Arc<dyn Fn() + Send + Sync>,
     ) -> io::Result<Share> {
         let waker = Waker::new(wake);
@@ -115,6 +122,7 @@ impl Share {
             sources,
             rules: options.rules,
             poll_every: options.poll_every,
+            mounts,
             index: index.clone(),
             hashes: HashStore::new(state_folder),
             trees,
@@ -122,13 +130,15 @@ impl Share {
             told: Told::new(event_sender, waker.clone()),
             tasks: tasks.clone(),
         };
+        let (ends, ended) = mpsc::channel::<()>();
         thread::Builder::new().name("keeper".into()).spawn(move || {
+            let _ends = ends;
             if let Err(error) = keeper.run(&task_receiver) {
                 log::error!("cannot share anything: {error}");
             }
         })?;
         let library = SharedLibrary::new(index, tasks.clone(), readers, answers);
-        Ok(Share { library, events, tasks, hashing, waker })
+        Ok(Share { library, events, tasks, hashing, waker, ended })
     }
 
     /// What has happened since, part of it if it is much. After this, reads that were put off may be tried again.
@@ -151,6 +161,18 @@ impl Share {
     pub fn rescan(&self) {
         // Fails only if the keeper could not start, which was said.
         let _ = self.tasks.send(Task::Rescan);
+    }
+
+    /// Closes the files that were not read since this was last called: a file system with open files cannot be unmounted.
+    /// Says whether any are still open.
+    pub fn close_unused(&mut self) -> bool {
+        self.library.close_unused();
+        self.library.has_open()
+    }
+
+    /// Whether any file is open to be read.
+    pub fn has_open_files(&self) -> bool {
+        self.library.has_open()
     }
 
     /// Forgets what was read and is kept in memory, but for what was asked for since this was last called.
@@ -181,9 +203,16 @@ impl Share {
 }
 
 impl Drop for Share {
+    /// Waits until all ids that were found are remembered.
     fn drop(&mut self) {
         self.hashing.stop.store(true, Ordering::Relaxed);
         let _ = self.tasks.send(Task::Stop);
+        // The keeper must not wait for somebody to take its events.
+        let (_, nothing) = mpsc::sync_channel(0);
+        self.events = nothing;
+        if let Err(RecvTimeoutError::Timeout) = self.ended.recv_timeout(PATIENCE_AT_THE_END) {
+            log::warn!("what was hashed last is not remembered: the disk is too slow");
+        }
     }
 }
 

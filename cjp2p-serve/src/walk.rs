@@ -1,46 +1,32 @@
 //! Finding the files to share.
 
 use std::collections::{HashSet, VecDeque};
-use std::ffi::{CStr, OsStr, OsString};
+use std::ffi::OsStr;
 use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::ops::ControlFlow;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cjp2p_wire::io::partial_name::is_partial;
-use rustix::fs::{AtFlags, Dir, FileType};
+pub use cjp2p_wire::io::walk::Rules;
+use cjp2p_wire::io::walk::{Found, look, names};
+use rustix::fs::{AtFlags, CWD, Stat};
 
 use crate::open::{Identity, Root};
 use crate::place::{Place, Source, Target};
 
-/// What is shared and what is passed over.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Rules {
-    /// Take files and folders whose names begin with a dot.
-    pub hidden: bool,
-    /// Go where symbolic links lead.
-    pub follow: bool,
-}
-
-impl Rules {
-    /// Whether a file or folder of this name is shared. Downloads in progress never are.
-    pub fn allow(self, name: &OsStr) -> bool {
-        (self.hidden || !name.as_bytes().starts_with(b".")) && !is_partial(name)
-    }
-}
-
 /// What a walk comes across.
 #[derive(Debug)]
-pub enum Step {
+pub enum Step<'a> {
     /// A folder is about to be listed. Whoever watches it from now on misses nothing.
     Folder {
         /// The argument it is below.
-        source: Arc<Source>,
+        source: &'a Arc<Source>,
         /// Its path from the argument's folder.
-        relative: PathBuf,
-        /// Its absolute path, free of links when it was found.
-        path: PathBuf,
+        relative: &'a Path,
+        /// The folder itself.
+        opened: BorrowedFd<'a>,
     },
     /// A regular file.
     File(Place, Identity),
@@ -56,20 +42,28 @@ pub enum Step {
 /// Visits everything below `source` that `rules` allow: the files of a folder first, then its folders, by name.
 ///
 /// Devices, sockets and FIFOs are passed over without being opened. Where links are followed, what they lead to comes
-/// after everything else, and a folder is visited once however many links lead to it.
-pub fn walk(source: &Arc<Source>, rules: Rules, visit: &mut dyn FnMut(Step)) {
+/// after everything else, and a folder is visited once however many links lead to it. It ends early where `visit` says so.
+pub fn walk(source: &Arc<Source>, rules: Rules, visit: &mut dyn FnMut(Step<'_>) -> ControlFlow<()>) {
     walk_from(source, Path::new(""), rules, visit);
 }
 
 /// The same for what is at the path `relative` below the source only: a folder, a file, or nothing.
-pub fn walk_from(source: &Arc<Source>, relative: &Path, rules: Rules, visit: &mut dyn FnMut(Step)) {
-    let mut walk = Walk { source, rules, visit, links: VecDeque::new(), visited: HashSet::new() };
+pub fn walk_from(
+    source: &Arc<Source>,
+    relative: &Path,
+    rules: Rules,
+    visit: &mut dyn FnMut(Step<'_>) -> ControlFlow<()>,
+) {
+    let mut walk =
+        Walk { source, rules, visit, links: VecDeque::new(), visited: HashSet::new(), is_over: false };
     if let Some(name) = &source.only {
         walk.file_argument(name);
         return;
     }
     walk.from(relative);
-    while let Some(link) = walk.links.pop_front() {
+    while !walk.is_over
+        && let Some(link) = walk.links.pop_front()
+    {
         walk.follow(link);
     }
 }
@@ -83,21 +77,23 @@ struct Spot {
 struct Walk<'a> {
     source: &'a Arc<Source>,
     rules: Rules,
-    visit: &'a mut dyn FnMut(Step),
+    visit: &'a mut dyn FnMut(Step<'_>) -> ControlFlow<()>,
     links: VecDeque<Spot>,
     /// Device and inode of the folders visited, where links are followed.
     visited: HashSet<(u64, u64)>,
+    /// Whether the visitor has seen enough.
+    is_over: bool,
 }
 
 impl Walk<'_> {
     fn file_argument(&mut self, name: &OsStr) {
-        self.announce(&Spot { relative: PathBuf::new(), target: None });
         if is_partial(name) {
             let error = io::Error::other("a download in progress is not shared");
             return self.problem(Path::new(name), error);
         }
-        if let Ok(Found::File(identity)) = look(self.source.root.handle(), name) {
-            self.file(&Spot { relative: name.into(), target: None }, identity);
+        let found = rustix::fs::statat(CWD, self.source.path(), AtFlags::SYMLINK_NOFOLLOW);
+        if let Ok(stat) = found {
+            self.file(&Spot { relative: name.into(), target: None }, &stat);
         }
     }
 
@@ -109,10 +105,10 @@ impl Walk<'_> {
             return;
         }
         // Nothing there, or no longer: not a problem, whoever asks compares with what was there.
-        let found = self.source.root.open_folder(parent).and_then(|folder| look(&folder, name));
+        let found = self.source.open_folder(parent).and_then(|folder| look(&folder, name));
         let spot = Spot { relative: relative.to_path_buf(), target: None };
         match found {
-            Ok(Found::File(identity)) => self.file(&spot, identity),
+            Ok(Found::File(stat)) => self.file(&spot, &stat),
             Ok(Found::Folder) => self.folders(spot),
             Ok(Found::Link) if self.rules.follow => self.links.push_back(spot),
             _ => {}
@@ -122,7 +118,9 @@ impl Walk<'_> {
     /// Visits a folder and all folders below it.
     fn folders(&mut self, first: Spot) {
         let mut to_do = vec![first];
-        while let Some(spot) = to_do.pop() {
+        while !self.is_over
+            && let Some(spot) = to_do.pop()
+        {
             match self.folder(&spot) {
                 Ok(mut below) => {
                     below.reverse();
@@ -139,17 +137,18 @@ impl Walk<'_> {
     /// Visits the files of one folder and returns its folders.
     fn folder(&mut self, spot: &Spot) -> io::Result<Vec<Spot>> {
         let folder = match &spot.target {
-            None => self.source.root.open_folder(&spot.relative)?,
+            None => self.source.open_folder(&spot.relative)?,
             Some(target) => target.root.open_folder(&target.path)?,
         };
         if self.rules.follow && !self.visited.insert(device_and_inode(&folder)?) {
             return Ok(Vec::new());
         }
-        self.announce(spot);
+        let (source, relative) = (self.source, &*spot.relative);
+        self.is_over |= (self.visit)(Step::Folder { source, relative, opened: folder.as_fd() }).is_break();
         let mut below = Vec::new();
-        for name in names(&folder)? {
-            if !self.rules.allow(&name) {
-                continue;
+        for name in names(&folder, self.rules)? {
+            if self.is_over {
+                break;
             }
             let inner = Spot {
                 relative: spot.relative.join(&name),
@@ -159,7 +158,7 @@ impl Walk<'_> {
                 }),
             };
             match look(&folder, &name) {
-                Ok(Found::File(identity)) => self.file(&inner, identity),
+                Ok(Found::File(stat)) => self.file(&inner, &stat),
                 Ok(Found::Folder) => below.push(inner),
                 Ok(Found::Link) if self.rules.follow => self.links.push_back(inner),
                 Ok(Found::Link | Found::Other) => {
@@ -188,7 +187,7 @@ impl Walk<'_> {
                 };
                 let spot = Spot { relative: link.relative, target: Some(Arc::new(target)) };
                 match found {
-                    Ok(Found::File(identity)) => self.file(&spot, identity),
+                    Ok(Found::File(stat)) => self.file(&spot, &stat),
                     Ok(Found::Folder) => self.folders(spot),
                     Ok(Found::Link | Found::Other) => {}
                     Err(error) => self.problem(&spot.relative, error),
@@ -212,67 +211,28 @@ impl Walk<'_> {
         Ok(Target { root: Arc::new(Root::open(root.to_path_buf())?), path })
     }
 
-    fn announce(&mut self, spot: &Spot) {
-        let path = match &spot.target {
-            None => self.source.root.path().join(&spot.relative),
-            Some(target) => target.root.path().join(&target.path),
+    fn file(&mut self, spot: &Spot, stat: &Stat) {
+        let Some(identity) = Identity::of(stat) else {
+            return;
         };
-        (self.visit)(Step::Folder { source: self.source.clone(), relative: spot.relative.clone(), path });
-    }
-
-    fn file(&mut self, spot: &Spot, identity: Identity) {
         let place = Place {
             source: self.source.clone(),
             relative: spot.relative.as_path().into(),
             target: spot.target.clone(),
         };
-        (self.visit)(Step::File(place, identity));
+        self.is_over |= (self.visit)(Step::File(place, identity)).is_break();
     }
 
     fn problem(&mut self, relative: &Path, error: io::Error) {
         let path = self.source.show(relative);
-        (self.visit)(Step::Problem { path, error });
+        self.is_over |= (self.visit)(Step::Problem { path, error }).is_break();
     }
-}
-
-enum Found {
-    File(Identity),
-    Folder,
-    Link,
-    Other,
-}
-
-/// What `name` in `folder` is, without following or opening it.
-fn look(folder: &OwnedFd, name: &OsStr) -> io::Result<Found> {
-    let stat = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
-    if let Some(identity) = Identity::of(&stat) {
-        return Ok(Found::File(identity));
-    }
-    Ok(match FileType::from_raw_mode(stat.st_mode as _) {
-        FileType::Directory => Found::Folder,
-        FileType::Symlink => Found::Link,
-        _ => Found::Other,
-    })
 }
 
 #[allow(clippy::unnecessary_cast, reason = "the widths differ between architectures")]
 fn device_and_inode(folder: &OwnedFd) -> io::Result<(u64, u64)> {
     let stat = rustix::fs::fstat(folder)?;
     Ok((stat.st_dev as u64, stat.st_ino as u64))
-}
-
-/// The names in a folder, sorted.
-fn names(folder: &OwnedFd) -> io::Result<Vec<OsString>> {
-    let mut names = Vec::new();
-    for entry in Dir::read_from(folder)? {
-        let entry = entry?;
-        let name: &CStr = entry.file_name();
-        if !matches!(name.to_bytes(), b"." | b"..") {
-            names.push(OsString::from_vec(name.to_bytes().to_vec()));
-        }
-    }
-    names.sort_unstable();
-    Ok(names)
 }
 
 #[cfg(test)]

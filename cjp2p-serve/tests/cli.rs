@@ -248,6 +248,22 @@ fn signals_end_it_by_themselves_and_hup_looks_again() {
 }
 
 #[test]
+fn what_was_hashed_when_a_signal_came_is_remembered() {
+    let bench = Bench::new();
+    (0..3000).for_each(|number| bench.write(&format!("{number}"), format!("file {number}")));
+    let mut server = bench.start(&["share"]);
+    let shared: Vec<Value> = (0..500).map(|_| server.until("shared")).collect();
+    server.signal(Signal::SIGTERM);
+    let lines = server.lines.take().unwrap().map(Result::unwrap).filter(|line| line.contains("shared"));
+    let shared = shared.len() + lines.count();
+    assert_eq!(server.child.wait().unwrap().signal(), Some(Signal::SIGTERM as i32));
+    let mut server = bench.start(&["share"]);
+    let ready = server.until("ready");
+    let hashed = ready["hashed"].as_u64().unwrap() as usize;
+    assert!(hashed <= 3000 - shared, "{shared} of 3000 were shared, and then {hashed} were hashed again");
+}
+
+#[test]
 fn it_ends_by_itself_when_the_time_is_over() {
     let bench = Bench::new();
     bench.write("a", "b");

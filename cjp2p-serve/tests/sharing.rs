@@ -364,6 +364,72 @@ fn a_share_that_is_replaced_or_comes_back_is_shared_again() {
 }
 
 #[test]
+fn a_share_that_is_removed_and_made_again_at_once_is_shared_again() {
+    let bench = Bench::new();
+    bench.write("sub/a", "old");
+    let mut running = bench.ready();
+    // The new folder may well get the number of the old one.
+    fs::remove_dir_all(bench.path("")).unwrap();
+    fs::create_dir(bench.path("")).unwrap();
+    bench.write("sub/b", "new");
+    running.until_shared("sub/b", "new");
+    assert_eq!(running.read(&blake3_id(b"old"), 0, 10), None);
+}
+
+#[test]
+fn a_link_that_is_an_argument_is_followed_when_it_is_switched() {
+    let bench = Bench::new();
+    for release in ["1", "2"] {
+        fs::create_dir_all(bench.outside("releases").join(release).join("public")).unwrap();
+        fs::write(bench.outside("releases").join(release).join("public/file"), release).unwrap();
+    }
+    symlink("releases/1", bench.outside("current")).unwrap();
+    let arguments = [bench.outside("current"), bench.outside("current/public")];
+    for argument in &arguments {
+        let argument = std::slice::from_ref(argument);
+        let mut running = Running::start(argument, &Options::default(), &bench.state());
+        assert_eq!(running.until_ready().0, 1);
+        for release in ["2", "1"] {
+            symlink(format!("releases/{release}"), bench.outside("next")).unwrap();
+            fs::rename(bench.outside("next"), bench.outside("current")).unwrap();
+            running.until_shared("file", release);
+        }
+        assert_eq!(running.read(&blake3_id(b"2"), 0, 10), None);
+    }
+}
+
+#[test]
+fn several_files_of_one_folder_are_each_followed_through_replacement() {
+    let bench = Bench::new();
+    let names = ["a", "b", "c"];
+    names.iter().for_each(|name| bench.write(name, name));
+    let arguments: Vec<_> = names.iter().map(|name| bench.path(name)).collect();
+    let mut running = Running::start(&arguments, &Options::default(), &bench.state());
+    assert_eq!(running.until_ready().0, 3);
+    for name in names {
+        bench.write("new", format!("new {name}"));
+        fs::rename(bench.path("new"), bench.path(name)).unwrap();
+        running.until_shared(name, format!("new {name}"));
+        bench.write(name, format!("written {name}"));
+        running.until_shared(name, format!("written {name}"));
+    }
+}
+
+#[test]
+fn a_share_in_a_folder_that_is_replaced_is_found_in_the_new_one() {
+    let bench = Bench::new();
+    fs::create_dir_all(bench.outside("above/share")).unwrap();
+    fs::write(bench.outside("above/share/a"), "old").unwrap();
+    let mut running = Running::start(&[bench.outside("above/share")], &Options::default(), &bench.state());
+    assert_eq!(running.until_ready().0, 1);
+    fs::rename(bench.outside("above"), bench.outside("old")).unwrap();
+    running.until_withdrawn("a");
+    fs::create_dir_all(bench.outside("above/share")).unwrap();
+    fs::write(bench.outside("above/share/a"), "new").unwrap();
+    running.until_shared("a", "new");
+}
+
+#[test]
 fn arguments_that_cover_each_other_share_nothing_twice() {
     let bench = Bench::new();
     bench.write("sub/a", "a");

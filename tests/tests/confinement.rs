@@ -5,6 +5,8 @@
 #[cfg(target_arch = "x86_64")]
 #[path = "confinement/probes.rs"]
 mod probes;
+#[path = "confinement/replaced.rs"]
+mod replaced;
 
 use std::env;
 use std::fs;
@@ -205,7 +207,7 @@ impl Said {
     }
 }
 
-/// Another file takes the place of the only one that is shared. A confined process has no right to that one.
+/// Another file takes the place of the only one that is shared.
 fn replace(file: &Path) {
     let other = file.with_extension("other");
     fs::write(&other, "another file").unwrap();
@@ -229,8 +231,6 @@ fn a_server_is_confined_with_all_its_threads_and_to_what_it_says() {
     assert_eq!(told.contains("Landlock"), refused.contains(&"files".into()), "{told} {listening}");
     if refused.contains(&"files".into()) {
         assert!(told.contains(&format!("reads {file:?}; reads and writes {state:?}")), "{told}");
-        replace(&file);
-        said.wait_for("ermission denied");
     }
 }
 
@@ -246,22 +246,25 @@ fn a_server_that_has_a_router_asked_is_confined_the_same_and_so_is_who_asks() {
     said.wait_for("the router gives no port");
     let children =
         fs::read_to_string(format!("/proc/{0}/task/{0}/children", server.0.id())).unwrap_or_default();
-    let Some(Ok(helper)) = children.split(' ').next().map(str::parse) else {
+    let helpers: Vec<u32> = children.split_whitespace().map(|pid| pid.parse().unwrap()).collect();
+    if helpers.is_empty() {
         eprintln!("skipped, since this kernel does not tell which processes another has started");
         return;
-    };
+    }
     if told.contains("seccomp") {
         assert!(listening.contains(r#""tcp","programs""#), "{listening}");
-        for pid in [server.0.id(), helper] {
+        for &pid in helpers.iter().chain([&server.0.id()]) {
             assert!(all_are(pid, "Seccomp:", "2") && all_are(pid, "NoNewPrivs:", "1"));
         }
     }
-    // Nothing of the server stays open in it but the ends of two pipes.
-    let open =
-        fs::read_dir(format!("/proc/{helper}/fd")).unwrap().map(|entry| fs::read_link(entry.unwrap().path()));
-    let files: Vec<PathBuf> =
-        open.filter_map(Result::ok).filter(|path| path.starts_with(base.path())).collect();
-    assert!(files.is_empty(), "{files:?}");
+    // Nothing of the server stays open in them but the ends of what leads to it.
+    for helper in helpers {
+        let open = fs::read_dir(format!("/proc/{helper}/fd")).unwrap();
+        let open = open.map(|entry| fs::read_link(entry.unwrap().path()));
+        let files: Vec<PathBuf> =
+            open.filter_map(Result::ok).filter(|path| path.starts_with(base.path())).collect();
+        assert!(files.is_empty(), "{files:?}");
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The tools together, as a person uses them: a folder shared, and files fetched from it.
 
 use std::fs::{self, OpenOptions};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::process::{Output, Stdio};
@@ -12,6 +13,7 @@ use cjp2p_tests::real::host::Host;
 use cjp2p_tests::real::server::Server;
 use cjp2p_tests::real::tool;
 use cjp2p_tests::sim::liars::{Liar, Lie};
+use rustix::fs::{Mode, OFlags, mkdirat, openat};
 use tempfile::TempDir;
 
 struct Bench {
@@ -259,6 +261,51 @@ fn a_fetch_by_sha256_that_was_killed_is_hashed_from_its_beginning_when_it_goes_o
 
     // To a pipe it goes by another file.
     assert!(bench.get(&server.address.to_string(), &[&id]).stdout == bytes);
+}
+
+/// A file so deep below `folder` that no system call takes its path.
+fn bury(folder: &Path, bytes: &[u8]) {
+    let name = "n".repeat(100);
+    let mut at: OwnedFd = fs::File::open(folder).expect("a folder").into();
+    for _ in 0..50 {
+        mkdirat(&at, &name, Mode::RWXU).expect("a folder");
+        at = openat(&at, &name, OFlags::DIRECTORY, Mode::empty()).expect("a folder");
+    }
+    let file = openat(&at, "file", OFlags::WRONLY | OFlags::CREATE, Mode::RUSR).expect("a file");
+    rustix::io::write(file, bytes).expect("it is written");
+}
+
+#[test]
+fn a_folder_is_copied_by_its_list_with_all_that_is_shared_of_it() {
+    let bench = Bench::new();
+    for name in ["a", "sub/b", ".hidden", ".git/config", "sub/.c", "d.cjp2p-part"] {
+        bench.share(name, name.as_bytes());
+    }
+    bury(&bench.path("share"), b"down there");
+    let plain: &[&[u8]] = &[b"a", b"down there", b"sub/b"];
+    let hidden: &[&[u8]] = &[b".git/config", b".hidden", b"a", b"down there", b"sub/.c", b"sub/b"];
+    for (options, contents) in [(&[][..], plain), (&["--hidden"][..], hidden)] {
+        let list = tool("cjp2p-hash", &bench.path("get-state"))
+            .current_dir(bench.folder.path())
+            .args(["-r", "share"])
+            .args(options)
+            .output()
+            .expect("cjp2p-hash runs");
+        assert_done(&list);
+        fs::write(bench.path("LIST"), &list.stdout).expect("a file");
+        let server = bench.serve(options);
+        let mut get = tool("cjp2p-get", &bench.path("get-state"));
+        get.args(["--quiet", "--peer", &server.address.to_string(), "--into", "mirror", "-"]);
+        let list = fs::File::open(bench.path("LIST")).expect("a file");
+        assert_done(&get.stdin(list).current_dir(bench.folder.path()).output().expect("cjp2p-get runs"));
+        let mirror = bench.path("mirror");
+        let mut copied: Vec<Vec<u8>> = (fs::read_dir(&mirror).expect("a folder"))
+            .map(|entry| fs::read(entry.expect("an entry").path()).expect("a file"))
+            .collect();
+        copied.sort();
+        assert_eq!(copied, contents);
+        fs::remove_dir_all(mirror).expect("it is removed");
+    }
 }
 
 #[test]

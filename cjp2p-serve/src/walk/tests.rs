@@ -1,5 +1,7 @@
 use super::*;
+use rustix::fs::{FileType, Mode};
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
 /// Makes the files named, each with its own name as content.
@@ -24,21 +26,24 @@ struct Walked {
 fn walked_from(argument: &Path, relative: &str, rules: Rules) -> Walked {
     let source = Arc::new(Source::open(0, argument).unwrap());
     let mut walked = Walked::default();
-    walk_from(&source, Path::new(relative), rules, &mut |step| match step {
-        Step::File(place, identity) => {
-            let relative = place.relative.to_string_lossy().into_owned();
-            if let Ok((file, opened)) = place.open(crate::open::Patience::Wait) {
-                assert_eq!(identity, opened);
-                walked.contents.push(io::read_to_string(file).unwrap());
+    walk_from(&source, Path::new(relative), rules, &mut |step| {
+        match step {
+            Step::File(place, identity) => {
+                let relative = place.relative.to_string_lossy().into_owned();
+                if let Ok((file, opened)) = place.open(crate::open::Patience::Wait) {
+                    assert_eq!(identity, opened);
+                    walked.contents.push(io::read_to_string(file).unwrap());
+                }
+                walked.files.push(relative);
             }
-            walked.files.push(relative);
+            Step::Folder { relative, .. } => {
+                walked.folders.push(relative.to_string_lossy().into_owned());
+            }
+            Step::Problem { path, .. } => {
+                walked.problems.push(path.to_string_lossy().into_owned());
+            }
         }
-        Step::Folder { relative, .. } => {
-            walked.folders.push(relative.to_string_lossy().into_owned());
-        }
-        Step::Problem { path, .. } => {
-            walked.problems.push(path.to_string_lossy().into_owned());
-        }
+        ControlFlow::Continue(())
     });
     walked
 }
@@ -134,10 +139,13 @@ fn a_folder_of_100_000_files_is_walked_in_order() {
     }
     let source = Arc::new(Source::open(0, folder.path()).unwrap());
     let mut found = Vec::new();
-    walk(&source, PLAIN, &mut |step| match step {
-        Step::File(place, _) => found.push(place.relative.to_str().unwrap().to_owned()),
-        Step::Folder { .. } => {}
-        Step::Problem { path, error } => panic!("{}: {error}", path.display()),
+    walk(&source, PLAIN, &mut |step| {
+        match step {
+            Step::File(place, _) => found.push(place.relative.to_str().unwrap().to_owned()),
+            Step::Folder { .. } => {}
+            Step::Problem { path, error } => panic!("{}: {error}", path.display()),
+        }
+        ControlFlow::Continue(())
     });
     assert!(found == names);
 }
@@ -194,5 +202,38 @@ fn a_folder_that_may_not_be_read_is_one_problem() {
     if !root_may_do_anything {
         assert_eq!(walked.files, ["open/a"]);
         assert_eq!(walked.problems.len(), 1);
+    }
+}
+
+#[test]
+fn files_in_folders_deeper_than_the_longest_path_are_found_and_opened() {
+    let folder = share(&["a"]);
+    let name = "n".repeat(20);
+    let mut at: OwnedFd = fs::File::open(folder.path()).unwrap().into();
+    for _ in 0..300 {
+        rustix::fs::mkdirat(&at, &name, Mode::RWXU).unwrap();
+        at = rustix::fs::openat(&at, &name, rustix::fs::OFlags::DIRECTORY, Mode::empty()).unwrap();
+    }
+    let flags = rustix::fs::OFlags::WRONLY | rustix::fs::OFlags::CREATE;
+    let file = rustix::fs::openat(&at, "deep", flags, Mode::RUSR).unwrap();
+    rustix::io::write(file, b"down there").unwrap();
+    let walked = walked(&folder, PLAIN);
+    assert_eq!(walked.contents, ["a", "down there"]);
+    assert_eq!((walked.folders.len(), walked.problems.len()), (301, 0));
+    let deepest = walked.folders.last().unwrap();
+    assert_eq!(walked_from(folder.path(), deepest, PLAIN).contents, ["down there"]);
+}
+
+#[test]
+fn a_walk_ends_where_the_visitor_says_so() {
+    let folder = share(&["a", "b", "sub/c", "sub/deeper/d", "sub2/e"]);
+    let source = Arc::new(Source::open(0, folder.path()).unwrap());
+    for after in 1..=9 {
+        let mut steps = 0;
+        walk(&source, PLAIN, &mut |_| {
+            steps += 1;
+            if steps == after { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        assert_eq!(steps, after);
     }
 }

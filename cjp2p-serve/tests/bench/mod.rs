@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use blake3::hazmat::{Mode, merge_subtrees_non_root};
 use cjp2p_serve::events::Event;
+use cjp2p_serve::mounts::Mounts;
 use cjp2p_serve::share::{Options, Share, open_sources};
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::transfer::blobs::{Library, Read};
@@ -84,7 +85,7 @@ impl Running {
         let wake = move || {
             let _ = wake.try_send(());
         };
-        let share = Share::start(sources, options, state, Arc::new(wake)).unwrap();
+        let share = Share::start(sources, options, state, Mounts::open().ok(), Arc::new(wake)).unwrap();
         Running { share, wakes, events: Vec::new() }
     }
 

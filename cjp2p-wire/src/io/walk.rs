@@ -45,7 +45,10 @@ pub enum Found {
 /// The folder cannot be read.
 pub fn names(folder: impl AsFd, rules: Rules) -> io::Result<Vec<OsString>> {
     let mut names = Vec::new();
-    for entry in Dir::read_from(folder)? {
+    // The handle itself and not its ".": a confined process may have no right to open that again.
+    let mut entries = Dir::new(rustix::io::fcntl_dupfd_cloexec(folder, 0)?)?;
+    entries.rewind();
+    for entry in entries {
         let entry = entry?;
         let name: &CStr = entry.file_name();
         if !matches!(name.to_bytes(), b"." | b"..") && rules.allow(OsStr::from_bytes(name.to_bytes())) {
