@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::tool::progress::around_the_bar;
-use cjp2p_wire::tool::{Exit, ToolError};
+use cjp2p_wire::tool::{Exit, ToolError, logging};
 use cjp2p_wire::transfer::fetch::Progress;
 use data_encoding::HEXLOWER;
 use serde::Serialize;
@@ -145,7 +145,7 @@ impl Report {
         if self.failed.is_none_or(|(first, _)| number < first) {
             self.failed = Some((number, error.exit));
         }
-        if !error.message.is_empty() {
+        if !error.message.is_empty() && logging::tells_of(error.exit) {
             let line = match id {
                 Some(id) => format!("{TOOL}: {id}: {error}\n"),
                 None => format!("{TOOL}: {error}\n"),

@@ -21,7 +21,7 @@ const TOOL: &str = "cjp2p-hash";
 
 /// Hashes or checks, as `args` say.
 pub(crate) fn run(mut args: Args) -> Result<Exit, ToolError> {
-    logging::start(TOOL, args.verbose, false);
+    logging::start(TOOL, args.verbose, 0);
     let files = if args.check { Vec::new() } else { std::mem::take(&mut args.files) };
     let known = !args.check && !args.recursive && args.files_from.is_none();
     let total = if known { Total::Of(files.clone()) } else { Total::Known(None) };

@@ -66,7 +66,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
     let mut sources = open_sources(&arguments(&cli)?, rules)
         .map_err(|(path, error)| ToolError::failure(format!("{}: {error}", names::shown(path))))?;
     if cli.dry_run {
-        return dry_run(&sources, rules, &Report::new(cli.json, cli.log.quiet));
+        return dry_run(&sources, rules, &Report::new(cli.json, cli.log.quiet > 0));
     }
     let state = cli.state.open()?;
     let Some(_lock) = lock(&state, &sources, cli.lock)? else {
@@ -271,7 +271,7 @@ impl Server {
             // It only answers there, so nothing comes of it yet.
             event_loop.join_lan(&mut node, true, &mut Vec::new()).map_err(failed("local network"))?;
         }
-        let report = Report::new(cli.json, cli.log.quiet);
+        let report = Report::new(cli.json, cli.log.quiet > 0);
         report.listening(address, confinement.map(Confinement::refused).unwrap_or_default())?;
         let options = Options { rules, names: !cli.no_names, ..Options::default() };
         let waker = event_loop.waker();

@@ -339,9 +339,9 @@ pub struct LogArgs {
     /// Tell more on standard error; twice, even more (RUST_LOG is respected too)
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]
     pub verbose: u8,
-    /// Tell only errors
-    #[arg(short, long, global = true)]
-    pub quiet: bool,
+    /// Tell only errors; twice, only those that another try will not mend: nothing of exit codes 3, 4 and 6
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    pub quiet: u8,
 }
 
 impl LogArgs {
@@ -362,7 +362,7 @@ pub struct ProgressArgs {
 impl ProgressArgs {
     /// Starts showing progress; see [`Progress::new`].
     pub fn start(&self, tool: &'static str, log: &LogArgs) -> Progress {
-        progress::Progress::new(tool, self.progress, log.quiet)
+        progress::Progress::new(tool, self.progress, log.quiet > 0)
     }
 }
 

@@ -38,6 +38,13 @@ pub enum Exit {
     Terminated = 143,
 }
 
+impl Exit {
+    /// Whether the same command may do better later, with nothing else changed.
+    pub fn is_worth_another_try(self) -> bool {
+        matches!(self, Exit::NoSource | Exit::Stalled | Exit::Busy)
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> ExitCode {
         ExitCode::from(exit as u8)

@@ -2,24 +2,31 @@
 
 use std::env;
 use std::io::{self, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use env_logger::{Builder, Target};
 use log::{Level, LevelFilter, Record};
 
+use super::exit::Exit;
 use super::progress;
+
+/// Nothing is told of failures that are worth another try.
+static IS_SILENT: AtomicBool = AtomicBool::new(false);
 
 /// Starts logging. To be called once, first of all.
 ///
-/// Without anything, warnings and errors are shown, and only errors with `quiet`; each `-v` (`verbose`) adds a
-/// level, for this project's code: what goes on, details, every datagram. `RUST_LOG` counts where no `-v` is given.
-pub fn start(tool: &'static str, verbose: u8, quiet: bool) {
+/// Without anything, warnings and errors are shown, and only errors with `-q` (`quiet`); each `-v` (`verbose`) adds a
+/// level, for this project's code: what goes on, details, every datagram. `RUST_LOG` counts where no `-v` is given. With two
+/// `-q`, [`tells_of`] has errors left out as well.
+pub fn start(tool: &'static str, verbose: u8, quiet: u8) {
+    IS_SILENT.store(quiet > 1, Ordering::Relaxed);
     let mut builder = Builder::new();
     match env::var("RUST_LOG") {
         Ok(filters) if verbose == 0 && !filters.is_empty() => {
             builder.parse_filters(&filters);
         }
         _ => {
-            let (level, others) = levels(verbose, quiet);
+            let (level, others) = levels(verbose, quiet > 0);
             builder.filter_level(others).filter_module("cjp2p", level);
         }
     }
@@ -28,6 +35,11 @@ pub fn start(tool: &'static str, verbose: u8, quiet: bool) {
         .target(Target::Pipe(Box::new(AroundTheBar)));
     // A second call, in a test say, changes nothing.
     let _ = builder.try_init();
+}
+
+/// Whether a failure that ends so is to be told on standard error.
+pub fn tells_of(exit: Exit) -> bool {
+    !(exit.is_worth_another_try() && IS_SILENT.load(Ordering::Relaxed))
 }
 
 fn levels(verbose: u8, quiet: bool) -> (LevelFilter, LevelFilter) {

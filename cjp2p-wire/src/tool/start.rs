@@ -10,6 +10,7 @@ use clap::{CommandFactory, Parser};
 use nix::sys::signal::{SigSet, Signal};
 
 use super::exit::Exit;
+use super::logging;
 
 /// Why a tool ends before its work is done.
 #[derive(Debug)]
@@ -90,7 +91,7 @@ fn end<A: CommandFactory>(result: Result<Exit, ToolError>) -> ExitCode {
     match result {
         Ok(exit) => exit.into(),
         Err(error) => {
-            if !error.message.is_empty() {
+            if !error.message.is_empty() && logging::tells_of(error.exit) {
                 // Nothing can be done where standard error is closed too, and `eprintln!` would panic.
                 let _ = writeln!(io::stderr(), "{}: {error}", A::command().get_name());
             }
