@@ -23,7 +23,8 @@ Examples:
   cjp2p-get --into cjp2p ID ID ID           several at once, into a shared folder: cjp2p/ID
   cjp2p-hash -r . | ssh there cjp2p-get --peer HOST --into mirror -
                                             all that is listed
-  cjp2p-get --lock skip --quiet -o FILE ID  from cron: never twice at once; done if it is there
+  cjp2p-get --lock skip -qq -o FILE ID      from cron: never twice at once; done if it is there;
+                                            silent about what is worth another try
   cjp2p-get --json -o FILE ID | jq .path    for scripts
 
 Exit status: 0 done (or there already), 1 failed, 2 wrong command line, 3 no peer had any of it,
@@ -64,6 +65,10 @@ pub(crate) struct Cli {
     /// Fetch plain names too: nobody can tell whether what comes is right
     #[arg(long)]
     pub(crate) unverified: bool,
+
+    /// With -, take standard input without a single id for a list of nothing, and not for a failure of what should write it
+    #[arg(long)]
+    pub(crate) allow_empty: bool,
 
     /// Do not answer requests of others meanwhile
     #[arg(long)]

@@ -16,14 +16,14 @@ use cjp2p_wire::peers::peer::Origin;
 use cjp2p_wire::time::Time;
 use cjp2p_wire::tool::args::LockMode;
 use cjp2p_wire::tool::progress::Progress;
-use cjp2p_wire::tool::{Exit, ToolError};
+use cjp2p_wire::tool::{Exit, ToolError, list};
 use cjp2p_wire::transfer::blobs::JobId;
 use cjp2p_wire::transfer::fetch::{Failure, Fetch, FetchEvent, Resume};
 use nix::sys::signal::Signal;
 
 use crate::cli::{Cli, TOOL};
 use crate::exchange::Exchange;
-use crate::ids::{Ids, Next};
+use crate::ids::{Given, Ids, Next};
 use crate::job::{Job, Limits, Outcome, Step, failure};
 use crate::peers::Peers;
 use crate::place::Places;
@@ -65,6 +65,8 @@ pub(crate) struct Getter {
     places: Places,
     outlet: Option<Outlet>,
     report: Report,
+    /// What is said of digits alone was said.
+    told_of_bare_digits: bool,
     progress: Progress,
     shown_at: Time,
     noted_at: Time,
@@ -125,6 +127,7 @@ impl Getter {
             places,
             outlet,
             report: Report::new(cli.json),
+            told_of_bare_digits: false,
             progress: cli.progress.start(TOOL, &cli.log),
             shown_at: Time::ZERO,
             noted_at: Time::ZERO,
@@ -166,6 +169,7 @@ impl Getter {
                 self.on_woken()?;
             }
             self.retry_locks();
+            self.tell_of_bare_digits_in_time();
             let waits = !self.peers.is_nobody();
             self.search.turn(self.event_loop.now(), &self.node, self.jobs.values(), waits);
             self.show_progress_sometimes();
@@ -195,9 +199,9 @@ impl Getter {
         while !self.ids_ended && self.jobs.len() < SIDE_BY_SIDE {
             let number = self.count;
             match self.ids.next(&self.waker) {
-                Next::Id(id) => {
+                Next::Id(given) => {
                     self.count += 1;
-                    self.start_job(number, id)?;
+                    self.start_job(number, given)?;
                 }
                 Next::Wrong(error) => {
                     self.count += 1;
@@ -210,10 +214,11 @@ impl Getter {
         Ok(())
     }
 
-    fn start_job(&mut self, number: u64, id: ContentId) -> Result<(), ToolError> {
+    fn start_job(&mut self, number: u64, given: Given) -> Result<(), ToolError> {
+        let id = given.id.clone();
         let paths = self.places.paths(&id);
         let is_file = paths.is_some();
-        self.jobs.insert(number, Job::new(id.clone(), paths, self.event_loop.now()));
+        self.jobs.insert(number, Job::new(given, paths, self.event_loop.now()));
         if is_file {
             self.prepare(number);
             return Ok(());
@@ -391,6 +396,11 @@ impl Getter {
             self.by_fetch.remove(&fetch);
             self.end_fetch(fetch);
             self.store.abandon(fetch);
+        }
+        if error.exit == Exit::NoSource && job.is_bare && !self.told_of_bare_digits {
+            self.told_of_bare_digits = true;
+            let error = ToolError::new(error.exit, format!("{error}; {}", list::of_bare_digits(&job.id)));
+            return self.report.failed(number, Some(&job.id), &error);
         }
         self.report.failed(number, Some(&job.id), error)
     }

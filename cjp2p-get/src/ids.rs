@@ -1,30 +1,37 @@
 //! What is to be fetched: ids from the command line and from standard input, each once.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader};
 use std::sync::mpsc::{self, Receiver, SyncSender, TryRecvError};
 use std::thread;
 
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::io::event_loop::Waker;
 use cjp2p_wire::tool::ToolError;
+use cjp2p_wire::tool::list::{self, Expected, Line, Lines};
 
 /// Ids read from standard input before they are needed.
 const AHEAD: usize = 256;
-/// A longer line has no id in it.
-const MAX_LINE: u64 = 8192;
 
 /// What there is to do next.
 #[derive(Debug)]
 pub(crate) enum Next {
     /// Fetch this.
-    Id(ContentId),
+    Id(Given),
     /// This line is no id.
     Wrong(ToolError),
     /// Standard input has nothing yet.
     Wait,
     /// That was all.
     End,
+}
+
+/// An id, and how it was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Given {
+    pub(crate) id: ContentId,
+    /// As 64 digits and no more: they are taken for SHA-256, and may be meant as BLAKE3.
+    pub(crate) is_bare: bool,
 }
 
 /// Which kinds of ids can be fetched.
@@ -40,13 +47,22 @@ pub(crate) struct Accept {
 pub(crate) struct Ids {
     arguments: VecDeque<Argument>,
     accept: Accept,
-    input: Option<Receiver<Result<ContentId, ToolError>>>,
+    /// That there is no id on standard input is no error.
+    allow_empty: bool,
+    input: Option<Input>,
     seen: BTreeSet<ContentId>,
 }
 
 enum Argument {
-    Id(ContentId),
+    Id(Given),
     Stdin,
+}
+
+/// Standard input while it is read.
+struct Input {
+    lines: Receiver<Result<Given, ToolError>>,
+    /// Nothing but comments and empty lines came so far.
+    is_empty: bool,
 }
 
 impl Ids {
@@ -55,7 +71,7 @@ impl Ids {
     /// # Errors
     ///
     /// Where one of them cannot be fetched.
-    pub(crate) fn new(arguments: &[String], accept: Accept) -> Result<Ids, ToolError> {
+    pub(crate) fn new(arguments: &[String], accept: Accept, allow_empty: bool) -> Result<Ids, ToolError> {
         let read = |text: &String| match text.as_str() {
             "-" => Ok(Argument::Stdin),
             text => parse(text, accept).map(Argument::Id),
@@ -64,48 +80,75 @@ impl Ids {
         if arguments.iter().filter(|argument| matches!(argument, Argument::Stdin)).count() > 1 {
             return Err(ToolError::usage("- can be given only once"));
         }
-        Ok(Ids { arguments, accept, input: None, seen: BTreeSet::new() })
+        Ok(Ids { arguments, accept, allow_empty, input: None, seen: BTreeSet::new() })
     }
 
     /// Whether the first is one that can be verified only as a whole.
     pub(crate) fn first_is_whole(&self) -> bool {
-        matches!(self.arguments.front(), Some(Argument::Id(ContentId::Sha256(_) | ContentId::Name(_))))
+        let Some(Argument::Id(given)) = self.arguments.front() else { return false };
+        matches!(given.id, ContentId::Sha256(_) | ContentId::Name(_))
     }
 
     /// What to do next. `waker` is woken when more came from standard input.
     pub(crate) fn next(&mut self, waker: &Waker) -> Next {
         loop {
-            let id = match &self.input {
-                Some(input) => match input.try_recv() {
-                    Ok(Ok(id)) => id,
-                    Ok(Err(error)) => return Next::Wrong(error),
+            let given = match &mut self.input {
+                Some(input) => match input.lines.try_recv() {
+                    Ok(line) => {
+                        input.is_empty = false;
+                        match line {
+                            Ok(given) => given,
+                            Err(error) => return Next::Wrong(error),
+                        }
+                    }
                     Err(TryRecvError::Empty) => return Next::Wait,
                     Err(TryRecvError::Disconnected) => {
+                        let was_empty = input.is_empty;
                         self.input = None;
+                        if was_empty && !self.allow_empty {
+                            return Next::Wrong(nothing_came());
+                        }
                         continue;
                     }
                 },
                 None => match self.arguments.pop_front() {
-                    Some(Argument::Id(id)) => id,
+                    Some(Argument::Id(given)) => given,
                     Some(Argument::Stdin) => {
-                        self.input = Some(read_stdin(self.accept, waker.clone()));
+                        let lines = read_stdin(self.accept, waker.clone());
+                        self.input = Some(Input { lines, is_empty: true });
                         continue;
                     }
                     None => return Next::End,
                 },
             };
-            if self.seen.insert(id.clone()) {
-                return Next::Id(id);
+            if self.seen.insert(given.id.clone()) {
+                return Next::Id(given);
             }
         }
     }
 }
 
+/// What a pipe from a command that failed brings.
+fn nothing_came() -> ToolError {
+    ToolError::usage("standard input: not a single id; where that is fine, say --allow-empty")
+}
+
 /// Reads an id that can be fetched.
-fn parse(text: &str, accept: Accept) -> Result<ContentId, ToolError> {
-    let shown: String = text.chars().take(100).collect();
-    let id = ContentId::parse(text).map_err(|error| ToolError::usage(format!("{shown:?}: {error}")))?;
-    match &id {
+fn parse(text: &str, accept: Accept) -> Result<Given, ToolError> {
+    let id = ContentId::parse_any_spelling(text)
+        .map_err(|error| ToolError::usage(format!("{:?}: {error}", shown(text))))?;
+    let is_bare = text.len() == 64 && matches!(id, ContentId::Sha256(_));
+    accepted(Given { id, is_bare }, text, accept)
+}
+
+fn shown(text: &str) -> String {
+    text.chars().take(100).collect()
+}
+
+/// The id, if it can be fetched. `text` is how it was written.
+fn accepted(given: Given, text: &str, accept: Accept) -> Result<Given, ToolError> {
+    let shown = shown(text);
+    match &given.id {
         ContentId::Name(_) if !accept.names => {
             let message = format!(
                 "{shown:?} is a plain name, and nobody can tell whether what comes is right; \
@@ -113,8 +156,8 @@ fn parse(text: &str, accept: Accept) -> Result<ContentId, ToolError> {
             );
             Err(ToolError::usage(message))
         }
-        ContentId::Tree(_) => {
-            let content = text.replacen("blake3_tree_v2", "blake3", 1);
+        ContentId::Tree(root) => {
+            let content = ContentId::Blake3(*root);
             let message =
                 format!("{shown:?} is the hash tree of {content}; cjp2p-hash --tree makes it from that");
             Err(ToolError::usage(message))
@@ -125,34 +168,30 @@ fn parse(text: &str, accept: Accept) -> Result<ContentId, ToolError> {
             );
             Err(ToolError::usage(message))
         }
-        _ => Ok(id),
+        _ => Ok(given),
     }
 }
 
-/// What a line asks for: an id, or an id and after a blank whatever lists of ids have there. `None` for an empty line.
-fn parse_line(line: &[u8], accept: Accept) -> Option<Result<ContentId, ToolError>> {
-    let Ok(text) = str::from_utf8(line) else {
-        return Some(Err(ToolError::usage("not UTF-8")));
-    };
-    let text = text.trim();
-    if text.is_empty() {
-        return None;
+/// What a line asks for: an id, and after it whatever lists of ids have there; or a plain name, which is all of the line. `None`
+/// for a line that is for people.
+fn parse_line(line: &[u8], accept: Accept) -> Option<Result<Given, ToolError>> {
+    let line = list::content_of(line, false)?.trim_ascii_end();
+    if let Some(expected) = list::id_of(line) {
+        let given = Given { id: expected.id(), is_bare: matches!(expected, Expected::Either(_)) };
+        let text = given.id.to_string();
+        return Some(accepted(given, &text, accept));
     }
-    // A list's line begins with a backslash where the name after the id is escaped.
-    let first = text.split_whitespace().next().unwrap_or(text);
-    match ContentId::parse(first.trim_start_matches('\\')) {
-        Ok(ContentId::Blake3(_) | ContentId::Sha256(_)) => {
-            Some(parse(first.trim_start_matches('\\'), accept))
-        }
-        _ => Some(parse(text, accept)),
-    }
+    Some(match str::from_utf8(line) {
+        Ok(text) => parse(text, accept),
+        Err(_) => Err(ToolError::usage("no id, and not UTF-8")),
+    })
 }
 
-fn read_stdin(accept: Accept, waker: Waker) -> Receiver<Result<ContentId, ToolError>> {
+fn read_stdin(accept: Accept, waker: Waker) -> Receiver<Result<Given, ToolError>> {
     let (sender, receiver) = mpsc::sync_channel(AHEAD);
     // It ends with the process, or with the input.
     thread::spawn(move || {
-        send_lines(io::stdin().lock(), accept, &sender, &waker);
+        send_lines(BufReader::new(io::stdin().lock()), accept, &sender, &waker);
         // Woken once more, or the end would not be noticed.
         drop(sender);
         waker.wake();
@@ -161,25 +200,21 @@ fn read_stdin(accept: Accept, waker: Waker) -> Receiver<Result<ContentId, ToolEr
 }
 
 fn send_lines(
-    input: impl Read,
+    input: impl BufRead,
     accept: Accept,
-    sender: &SyncSender<Result<ContentId, ToolError>>,
+    sender: &SyncSender<Result<Given, ToolError>>,
     waker: &Waker,
 ) {
-    let mut input = BufReader::new(input);
-    let mut line = Vec::new();
+    let mut lines = Lines::new(input, false);
     for number in 1u64.. {
-        line.clear();
-        let found = match (&mut input).take(MAX_LINE).read_until(b'\n', &mut line) {
-            Ok(0) => return,
-            Ok(_) => {
-                if line.len() as u64 == MAX_LINE && line.last() != Some(&b'\n') {
-                    let _ = input.skip_until(b'\n');
-                    Some(Err(ToolError::usage("too long for an id")))
-                } else {
-                    parse_line(&line, accept)
-                }
+        let found = match lines.next_line() {
+            Ok(None) => return,
+            Ok(Some(Line::Whole(line))) if number == 1 && list::is_utf16(line) => {
+                let _ = sender.send(Err(ToolError::usage("standard input: UTF-16, and lists are UTF-8")));
+                return;
             }
+            Ok(Some(Line::Whole(line))) => parse_line(line, accept),
+            Ok(Some(Line::TooLong)) => Some(Err(ToolError::usage("too long for an id"))),
             Err(error) => {
                 let _ = sender.send(Err(ToolError::failure(format!("standard input: {error}"))));
                 return;
@@ -231,12 +266,35 @@ mod tests {
     fn lines_of_lists_are_understood() {
         let blake3 = ContentId::parse(&format!("blake3/{HEX}")).unwrap();
         let sha256 = ContentId::parse(HEX).unwrap();
-        let line = |text: &str, accept| parse_line(text.as_bytes(), accept);
+        let line =
+            |text: &str, accept| parse_line(text.as_bytes(), accept).map(|read| read.map(|given| given.id));
         assert_eq!(line(&format!("  blake3/{HEX}  a b\n"), HASHES).unwrap().unwrap(), blake3);
         assert_eq!(line(&format!("\\{HEX}  a\\nb\r\n"), HASHES).unwrap().unwrap(), sha256);
         assert_eq!(line("a b\n", ALL).unwrap().unwrap(), ContentId::parse("a b").unwrap());
         assert!(line("a b\n", HASHES).unwrap().is_err());
         assert!(line(" \n", ALL).is_none());
         assert!(parse_line(b"\xff\n", ALL).unwrap().is_err());
+        assert!(line("  # a comment", ALL).is_none());
+        assert_eq!(line(&format!("\u{feff}BLAKE3/{HEX}  a\r\n"), HASHES).unwrap().unwrap(), blake3);
+        assert_eq!(line(&format!("blake3:{HEX}"), HASHES).unwrap().unwrap(), blake3);
+        assert_eq!(line(&format!("SHA256 (a b) = {HEX}"), HASHES).unwrap().unwrap(), sha256);
+        let latin1 = [format!("\\blake3/{HEX}  a\\n").as_bytes(), b"\xe9"].concat();
+        assert_eq!(parse_line(&latin1, HASHES).unwrap().unwrap().id, blake3);
+    }
+
+    #[test]
+    fn digits_alone_are_known_to_be_no_more_than_that() {
+        for (text, bare) in [
+            (HEX.to_owned(), true),
+            (format!("{HEX}  a"), true),
+            (format!("blake3/{HEX}"), false),
+            (format!("sha256:{HEX}"), false),
+            (format!("SHA256 (a) = {HEX}"), false),
+        ] {
+            assert_eq!(parse_line(text.as_bytes(), HASHES).unwrap().unwrap().is_bare, bare, "{text}");
+            if !text.contains(' ') {
+                assert_eq!(parse(&text, HASHES).unwrap().is_bare, bare, "{text}");
+            }
+        }
     }
 }

@@ -9,6 +9,7 @@ use cjp2p_wire::tool::{Exit, ToolError, duration};
 use cjp2p_wire::transfer::blobs::JobId;
 use cjp2p_wire::transfer::fetch::{Failure, Progress, Resume, Spec};
 
+use crate::ids::Given;
 use crate::place::Paths;
 use crate::ranges::Ranges;
 use crate::running_hash::Piece;
@@ -19,6 +20,8 @@ use crate::sinks::recheck::Checked;
 #[derive(Debug)]
 pub(crate) struct Job {
     pub(crate) id: ContentId,
+    /// It was given as digits alone.
+    pub(crate) is_bare: bool,
     /// Its files, unless it goes to standard output or a device.
     pub(crate) paths: Option<Paths>,
     pub(crate) step: Step,
@@ -59,9 +62,20 @@ pub(crate) enum Outcome {
 }
 
 impl Job {
-    pub(crate) fn new(id: ContentId, paths: Option<Paths>, now: Time) -> Job {
+    pub(crate) fn new(given: Given, paths: Option<Paths>, now: Time) -> Job {
+        let Given { id, is_bare } = given;
         let last = Progress::default();
-        Job { id, paths, step: Step::Preparing, started: now, remembered: 0, resumed: 0, last, length: None }
+        Job {
+            id,
+            is_bare,
+            paths,
+            step: Step::Preparing,
+            started: now,
+            remembered: 0,
+            resumed: 0,
+            last,
+            length: None,
+        }
     }
 
     /// The fetch, once there is one.

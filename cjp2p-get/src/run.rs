@@ -33,7 +33,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
     cli.log.start(TOOL);
     let places = Places::of(&cli)?;
     let accept = Accept { names: cli.unverified, whole_only: cli.ranges.is_empty() };
-    let ids = Ids::new(&cli.ids, accept)?;
+    let ids = Ids::new(&cli.ids, accept, cli.allow_empty)?;
     let state = open_state(&cli)?;
     let Some(_lock) = lock_of_output(&cli, &places, state.as_ref())? else {
         return Ok(Exit::Done);

@@ -4,13 +4,12 @@ use std::ffi::OsStr;
 use std::io;
 
 use cjp2p_wire::content_id::{ContentId, Hash};
-use cjp2p_wire::tool::{Exit, ToolError};
+use cjp2p_wire::tool::list::{self, Expected, Line, Lines, Listed};
+use cjp2p_wire::tool::{Exit, ToolError, names};
 
 use crate::cli::{Algorithm, Args};
 use crate::digest::{Digests, Failed, Wanted, digest};
 use crate::inputs::{self, Trouble, reason};
-use crate::list::{self, Expected, Line, Lines, Listed};
-use crate::names;
 use crate::output::{Output, complain};
 
 /// What became of the lines of one list.
@@ -82,10 +81,15 @@ fn check_lines(
     while let Some(line) = lines.next_line()? {
         number += 1;
         let parsed = match line {
-            // Comments, and empty lines, are for people. Lists that went through Windows have a carriage return.
-            Line::Whole([] | [b'#', ..] | b"\r") => continue,
-            Line::Whole(line) if args.null => list::parse(line, false),
-            Line::Whole(line) => list::parse(line.strip_suffix(b"\r").unwrap_or(line), true),
+            Line::Whole(line) if number == 1 && list::is_utf16(line) => {
+                return Err(
+                    io::Error::new(io::ErrorKind::InvalidData, "is UTF-16, and lists are UTF-8").into()
+                );
+            }
+            Line::Whole(line) => match list::content_of(line, args.null) {
+                Some(line) => list::parse(line, !args.null),
+                None => continue,
+            },
             Line::TooLong => None,
         };
         match parsed {
@@ -120,7 +124,7 @@ fn check_file(
     let (id, result) = match digests_for(expected, name, list, output) {
         Ok(digests) => match matching(expected, &digests) {
             Some(id) => (id, CheckResult::Right),
-            None => (wire_id(expected), CheckResult::Wrong),
+            None => (expected.id(), CheckResult::Wrong),
         },
         Err(error) if args.ignore_missing && error.kind() == io::ErrorKind::NotFound => {
             return Ok(());
@@ -128,7 +132,7 @@ fn check_file(
         Err(error) => {
             let missing = error.kind() == io::ErrorKind::NotFound;
             complain(Trouble::new(name, error));
-            (wire_id(expected), if missing { CheckResult::Missing } else { CheckResult::Unreadable })
+            (expected.id(), if missing { CheckResult::Missing } else { CheckResult::Unreadable })
         }
     };
     *match result {
@@ -194,13 +198,6 @@ fn matching(expected: Expected, digests: &Digests) -> Option<ContentId> {
         Expected::Blake3(hash) => is_blake3(hash),
         Expected::Sha256(hash) => is_sha256(hash),
         Expected::Either(hash) => is_sha256(hash).or_else(|| is_blake3(hash)),
-    }
-}
-
-fn wire_id(expected: Expected) -> ContentId {
-    match expected {
-        Expected::Blake3(hash) => ContentId::Blake3(hash),
-        Expected::Sha256(hash) | Expected::Either(hash) => ContentId::Sha256(hash),
     }
 }
 

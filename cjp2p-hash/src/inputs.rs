@@ -12,11 +12,11 @@ use std::vec;
 
 use cjp2p_wire::io::deep_path;
 use cjp2p_wire::io::walk::{self, Found, Rules};
+use cjp2p_wire::tool::list::{Line, Lines};
+use cjp2p_wire::tool::names;
 use rustix::fs::OFlags;
 
 use crate::digest::{BLOCK_LEN, Input, RegularFile};
-use crate::list::{Line, Lines};
-use crate::names;
 
 /// Why a file is passed over: its name, and what is wrong.
 #[derive(Debug)]

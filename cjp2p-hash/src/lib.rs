@@ -1,11 +1,9 @@
-//! Computes and checks CJP2P content ids. A library with a program, so that what reads lists can be tested from outside.
+//! Computes and checks CJP2P content ids.
 
 mod check;
 mod cli;
 mod digest;
 mod inputs;
-pub mod list;
-mod names;
 mod output;
 mod run;
 mod spread;

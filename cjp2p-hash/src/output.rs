@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::tool::ToolError;
+use cjp2p_wire::tool::names;
 use cjp2p_wire::tool::progress::{Progress, around_the_bar};
 use serde::Serialize;
 
-use crate::{inputs, names};
+use crate::inputs;
 
 /// Work that is done sooner shows no progress.
 const SHOW_PROGRESS_AFTER: Duration = Duration::from_millis(500);

@@ -7,13 +7,12 @@ use std::process;
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::io::walk::Rules;
 use cjp2p_wire::tool::progress::{Progress, around_the_bar};
-use cjp2p_wire::tool::{Exit, ToolError, logging};
+use cjp2p_wire::tool::{Exit, ToolError, logging, names};
 
 use crate::check;
 use crate::cli::{Algorithm, Args};
 use crate::digest::{Failed, Wanted, digest};
 use crate::inputs::{self, NameList, Trouble, reason};
-use crate::names;
 use crate::output::{Output, Total, complain};
 use crate::tree_file::TreeDir;
 

@@ -148,3 +148,35 @@ fn json_has_a_result_for_each_line() {
     ];
     assert_eq!(text(&output.stdout).lines().collect::<Vec<_>>(), expected);
 }
+
+#[test]
+fn lists_from_elsewhere_lose_no_line() {
+    let folder = folder();
+    fs::write(folder.path().join("hi"), "hi").unwrap();
+    let check = |list: &[u8]| {
+        fs::write(folder.path().join("list"), list).unwrap();
+        let ended = run(folder.path(), &["-c", "--strict", "list"]);
+        (ended.status.code(), text(&ended.stdout), text(&ended.stderr))
+    };
+    let (blake3, upper) = (HI_BLAKE3, HI_BLAKE3.to_uppercase());
+    for list in [
+        format!("\u{feff}{HI_SHA256}  hi\r\n"),
+        format!("\u{feff}# made elsewhere\r\n{HI_SHA256} *hi\r\n"),
+        format!("  # indented\n \t\n\u{feff}{blake3}  hi"),
+        format!("BLAKE3/{upper}  hi\n"),
+        format!("blake3:{blake3}  hi\n"),
+        format!("sha256:{HI_SHA256}  hi\n"),
+        format!("\\blake3/{blake3}  hi\n"),
+        format!("\u{feff}BLAKE3 (hi) = {blake3}\r\n"),
+    ] {
+        assert_eq!(check(list.as_bytes()), (Some(0), "hi: OK\n".into(), String::new()), "{list:?}");
+        fs::write(folder.path().join("hi"), "changed").unwrap();
+        let (code, told, _) = check(list.as_bytes());
+        assert_eq!((code, &*told), (Some(1), "hi: FAILED\n"), "{list:?}");
+        fs::write(folder.path().join("hi"), "hi").unwrap();
+    }
+    let utf16 = format!("\u{feff}{HI_SHA256}  hi\r\n");
+    let utf16: Vec<u8> = utf16.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let (code, _, told) = check(&utf16);
+    assert_eq!((code, &*told), (Some(1), "cjp2p-hash: list: is UTF-16, and lists are UTF-8\n"));
+}

@@ -13,7 +13,7 @@ use cjp2p_wire::node::{Acquaintance, Event};
 use cjp2p_wire::peers::peer::Origin;
 use cjp2p_wire::time::Time;
 use cjp2p_wire::tool::args::resolve_all;
-use cjp2p_wire::tool::{Exit, ToolError};
+use cjp2p_wire::tool::{Exit, ToolError, list};
 use cjp2p_wire::transfer::blobs::JobId;
 use nix::sys::signal::Signal;
 use serde::Serialize;
@@ -67,6 +67,7 @@ pub(crate) fn run(
     limit: Duration,
 ) -> Result<Exit, ToolError> {
     let network = &search.network;
+    let is_bare = id.len() == 64;
     let id = parse(id)?;
     let named = match network.only.is_empty() {
         true => network.peers.resolve(),
@@ -112,16 +113,22 @@ pub(crate) fn run(
         return Ok(Exit::Failure);
     }
     match search.printed.len() {
-        0 => Err(ToolError::new(Exit::NoSource, format!("no peer that was asked has {id}"))),
+        0 => {
+            let mut message = format!("no peer that was asked has {id}");
+            if is_bare && matches!(id, ContentId::Sha256(_)) {
+                message += &format!("; {}", list::of_bare_digits(&id));
+            }
+            Err(ToolError::new(Exit::NoSource, message))
+        }
         _ => Ok(Exit::Done),
     }
 }
 
 fn parse(text: &str) -> Result<ContentId, ToolError> {
     let shown: String = text.chars().take(100).collect();
-    match ContentId::parse(text) {
-        Ok(ContentId::Tree(_)) => {
-            let content = text.replacen("blake3_tree_v2", "blake3", 1);
+    match ContentId::parse_any_spelling(text) {
+        Ok(ContentId::Tree(root)) => {
+            let content = ContentId::Blake3(root);
             let message = format!("{shown:?} is the hash tree of {content}: who has that has the tree too");
             Err(ToolError::usage(message))
         }

@@ -59,6 +59,23 @@ impl ContentId {
         Ok(ContentId::Name(PlainName(text.into())))
     }
 
+    /// Reads an id as people and other tools write it: beside what [`ContentId::parse`] takes, the kind of hash in either case,
+    /// a colon in the place of the slash, and `sha256:` before the digits of that. On the wire there is one spelling of each.
+    ///
+    /// # Errors
+    ///
+    /// As for [`ContentId::parse`].
+    pub fn parse_any_spelling(text: &str) -> Result<ContentId, ContentIdError> {
+        let Some((kind, digits)) = text.split_once(['/', ':']) else { return ContentId::parse(text) };
+        let of_kind = match kind.to_ascii_lowercase().as_str() {
+            "blake3" => ContentId::Blake3,
+            "blake3_tree_v2" => ContentId::Tree,
+            "sha256" => ContentId::Sha256,
+            _ => return ContentId::parse(text),
+        };
+        hex(digits).map(of_kind).ok_or(ContentIdError::HexDigits)
+    }
+
     /// Reads what looks like a hash id, `None` where `text` does not.
     fn parse_hash(text: &str) -> Result<Option<ContentId>, ContentIdError> {
         let whole = |digits| hex(digits).ok_or(ContentIdError::HexDigits);
@@ -294,6 +311,30 @@ mod tests {
             let id = ContentId::parse(&format!("{prefix}{digits}")).unwrap();
             assert_eq!(id.to_string(), format!("{prefix}{}", digits.to_lowercase()));
         }
+    }
+
+    #[test]
+    fn people_may_spell_an_id_in_more_ways_than_nodes() {
+        let (digits, hash) = ("Ab".repeat(32), [0xab; 32]);
+        for (kind, id) in [
+            ("blake3", ContentId::Blake3(hash)),
+            ("sha256", ContentId::Sha256(hash)),
+            ("blake3_tree_v2", ContentId::Tree(hash)),
+        ] {
+            for kind in [kind.to_owned(), kind.to_uppercase()] {
+                for text in [format!("{kind}/{digits}"), format!("{kind}:{digits}")] {
+                    assert_eq!(ContentId::parse_any_spelling(&text), Ok(id.clone()), "{text}");
+                    let wrong = &text[..text.len() - 1];
+                    assert_eq!(ContentId::parse_any_spelling(wrong), Err(ContentIdError::HexDigits));
+                }
+            }
+        }
+        for text in [&*digits, &format!("blake3/{digits}"), "a: b", "md5:x", "../x", ""] {
+            assert_eq!(ContentId::parse_any_spelling(text), ContentId::parse(text), "{text}");
+        }
+        assert!(
+            ContentId::parse(&format!("blake3:{digits}")).is_ok_and(|id| matches!(id, ContentId::Name(_)))
+        );
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use cjp2p_wire::node::Question;
 use cjp2p_wire::time::Time;
+use cjp2p_wire::tool::list;
 
 use super::{Getter, LOOK_EVERY};
 use crate::exchange::ASKED_EACH;
@@ -15,6 +16,8 @@ use crate::sinks::sources::MAX_SOURCES;
 
 /// How often each download notes from whom it comes.
 const NOTE_EVERY: Duration = Duration::from_millis(500);
+/// After so long without a source it is told for what digits alone are taken.
+const TELL_OF_BARE_DIGITS_AFTER: Duration = Duration::from_secs(3);
 
 impl Getter {
     /// Looks again at what another process had locked.
@@ -24,6 +27,27 @@ impl Getter {
         let due: Vec<u64> = due.map(|(&number, _)| number).collect();
         for number in due {
             self.prepare(number);
+        }
+    }
+
+    /// Tells once, while nobody has what was asked for by digits alone, that these may be of another hash.
+    pub(super) fn tell_of_bare_digits_in_time(&mut self) {
+        if self.told_of_bare_digits {
+            return;
+        }
+        let now = self.event_loop.now();
+        let is_due = |job: &&Job| job.is_bare && now.since(job.started) >= TELL_OF_BARE_DIGITS_AFTER;
+        let is_in_vain = |job: &&Job| match job.step {
+            Step::Fetching(fetch) => {
+                let progress = self.node.progress(fetch).unwrap_or_default();
+                progress.received == 0 && progress.done == 0
+            }
+            _ => false,
+        };
+        if let Some(job) = self.jobs.values().filter(is_due).find(is_in_vain) {
+            log::warn!("{}: nobody has it so far; {}", job.id, list::of_bare_digits(&job.id));
+            // Quiet tools tell it with the failure.
+            self.told_of_bare_digits = log::log_enabled!(log::Level::Warn);
         }
     }
 

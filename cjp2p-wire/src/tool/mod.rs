@@ -3,6 +3,7 @@
 pub mod args;
 pub mod duration;
 pub mod exit;
+pub mod list;
 pub mod logging;
 pub mod names;
 pub mod progress;

@@ -23,6 +23,24 @@ pub fn escape(name: &[u8]) -> (Cow<'_, [u8]>, bool) {
     (Cow::Owned(escaped), true)
 }
 
+/// The name that `escaped` stands for. `None` where it is not what [`escape`] makes.
+pub fn unescape(escaped: &[u8]) -> Option<Vec<u8>> {
+    let mut name = Vec::with_capacity(escaped.len());
+    let mut bytes = escaped.iter();
+    while let Some(byte) = bytes.next() {
+        name.push(match byte {
+            b'\\' => match bytes.next()? {
+                b'n' => b'\n',
+                b'r' => b'\r',
+                b'\\' => b'\\',
+                _ => return None,
+            },
+            _ => *byte,
+        });
+    }
+    Some(name)
+}
+
 /// The name for a message.
 pub fn shown(name: impl AsRef<OsStr>) -> String {
     let mut shown = String::new();
@@ -77,5 +95,22 @@ mod tests {
     fn a_message_shows_no_control_characters() {
         let name = OsStr::from_bytes(b"a\n\x1b[2J\xff\xc2\x9b");
         assert_eq!(shown(name), "a\\n\\u{1b}[2J\u{fffd}\\u{9b}");
+    }
+
+    #[test]
+    fn every_name_reads_back_from_its_escaped_form() {
+        for name in [&b"plain"[..], b"", b"a b ", b"new\nline", b"\\", b"\\n", b"\r\n\\\\n", b"\xff\xfe\n"] {
+            let (escaped, marked) = escape(name);
+            assert!(!escaped.contains(&b'\n') && !escaped.contains(&b'\r'));
+            let back = if marked { unescape(&escaped) } else { Some(escaped.to_vec()) };
+            assert_eq!(back.as_deref(), Some(name));
+        }
+    }
+
+    #[test]
+    fn what_escaping_never_makes_is_refused() {
+        for text in [&b"\\"[..], b"a\\", b"\\t", b"\\x41"] {
+            assert_eq!(unescape(text), None);
+        }
     }
 }

@@ -1,7 +1,7 @@
-//! Lists for `cjp2p-hash -c`: lines are bounded and none is lost, and what one says, printed as we print it, reads the same.
+//! Lists of ids and names: lines are bounded and none is lost, and what one says, printed as we print it, reads the same.
 
-use cjp2p_hash::list::{Expected, Line, Lines, parse};
 use cjp2p_wire::content_id::ContentId;
+use cjp2p_wire::tool::list::{Expected, Line, Lines, content_of, id_of, parse};
 use cjp2p_wire::tool::names;
 
 use super::input::Input;
@@ -42,7 +42,10 @@ pub(super) fn body(bytes: &[u8]) {
 }
 
 fn judge(line: &[u8], escapes: bool) {
+    let Some(line) = content_of(line, !escapes) else { return };
+    let id = id_of(line);
     let Some(listed) = parse(line, escapes) else { return };
+    assert_eq!(id, Some(listed.expected), "both read the same id");
     assert!(!listed.name.is_empty() && !listed.name.contains(&0));
     let id = match listed.expected {
         Expected::Blake3(hash) => ContentId::Blake3(hash).to_string(),

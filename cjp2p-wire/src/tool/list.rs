@@ -1,14 +1,20 @@
-//! Lines of lists of ids and names: what this tool, sha256sum and b3sum print, and the form of BSD and OpenSSL.
+//! Lines of lists of ids and names: what these tools, sha256sum and b3sum print, and the form of BSD and OpenSSL.
+//!
+//! A list is bytes: names need not be UTF-8. Each line is told apart first by [`content_of`]; then [`parse`] reads an id and a
+//! name, or [`id_of`] the id alone.
 
 use std::io::{self, BufRead, Read};
 
-use cjp2p_wire::content_id::{ContentId, Hash};
-
-use crate::names;
+use super::names;
+use crate::content_id::{ContentId, Hash};
 
 /// Longest line in bytes: an id and a path of the greatest length, all of it escaped, and room to spare. So a file that
 /// is no list at all does not fill the memory.
 const MAX_LINE_LEN: u64 = 64 * 1024;
+
+/// The byte order mark of UTF-8, which some systems write at the beginning of a text. Where texts were put together it comes in
+/// between too. No id begins with it.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// What a file in a list should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +34,43 @@ pub struct Listed {
     pub expected: Expected,
     /// The file's name as it is in the file system.
     pub name: Vec<u8>,
+}
+
+impl Expected {
+    /// The id to ask for. Bare digits are those of SHA-256 on the wire.
+    pub fn id(self) -> ContentId {
+        match self {
+            Expected::Blake3(hash) => ContentId::Blake3(hash),
+            Expected::Sha256(hash) | Expected::Either(hash) => ContentId::Sha256(hash),
+        }
+    }
+}
+
+/// For what the digits of `id` are taken where they came alone, and how to say that they are something else.
+pub fn of_bare_digits(id: &ContentId) -> String {
+    format!("64 digits alone are taken for SHA-256: if b3sum printed them, the id is blake3/{id}")
+}
+
+/// Whether a list that begins with these bytes is UTF-16, in which no id can be found.
+pub fn is_utf16(start: &[u8]) -> bool {
+    start.starts_with(b"\xff\xfe") || start.starts_with(b"\xfe\xff")
+}
+
+/// What a line, without its end, says to a program: without a byte order mark, blanks before it and, where lines end with line
+/// feeds, a carriage return behind it. `None` for comments, which begin with `#`, and lines of nothing but blanks: those are for
+/// people.
+pub fn content_of(line: &[u8], nul: bool) -> Option<&[u8]> {
+    let line = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line).trim_ascii_start();
+    let line = if nul { line } else { line.strip_suffix(b"\r").unwrap_or(line) };
+    (!line.is_empty() && line[0] != b'#').then_some(line)
+}
+
+/// The id in a line in which an id alone will do; what follows it is not looked at.
+pub fn id_of(line: &[u8]) -> Option<Expected> {
+    let line = line.trim_ascii();
+    let line = line.strip_prefix(b"\\").unwrap_or(line);
+    let end = line.iter().position(|byte| matches!(byte, b' ' | b'\t')).unwrap_or(line.len());
+    parse_id(&line[..end]).or_else(|| parse_tagged(line).map(|(expected, _)| expected))
 }
 
 /// Reads a line without its end. With `escapes`, a backslash at its beginning says that the name is escaped.
@@ -55,7 +98,7 @@ fn parse_columns(line: &[u8]) -> Option<(Expected, &[u8])> {
 }
 
 fn parse_id(id: &[u8]) -> Option<Expected> {
-    match ContentId::parse(str::from_utf8(id).ok()?).ok()? {
+    match ContentId::parse_any_spelling(str::from_utf8(id).ok()?).ok()? {
         ContentId::Blake3(hash) => Some(Expected::Blake3(hash)),
         ContentId::Sha256(hash) if id.len() == 64 => Some(Expected::Either(hash)),
         ContentId::Sha256(hash) => Some(Expected::Sha256(hash)),
@@ -141,8 +184,10 @@ mod tests {
         #[test]
         fn no_line_is_too_odd_to_be_judged(line: Vec<u8>, near in "[ \\\\*(]{0,2}(SHA256|BLAKE3|blake3/)?[ (a)=]{0,5}[0-9a-f]{63,65}[ *)=]{0,3}a?", escapes: bool) {
             for line in [&line[..], near.as_bytes()] {
+                let id = id_of(line);
                 if let Some(listed) = parse(line, escapes) {
                     prop_assert!(!listed.name.is_empty());
+                    prop_assert_eq!(id, Some(listed.expected), "both read the same id");
                 }
             }
         }
@@ -190,6 +235,61 @@ mod tests {
         ] {
             assert_eq!(parsed(&line), Some((expected, name.into())), "{line}");
         }
+    }
+
+    #[test]
+    fn an_id_is_read_in_every_spelling_with_and_without_a_name_behind_it() {
+        let cid = ContentId::Blake3(hash()).cid().unwrap();
+        let upper = HEX.to_uppercase();
+        for (spelling, expected) in [
+            (HEX.to_owned(), Expected::Either(hash())),
+            (upper.clone(), Expected::Either(hash())),
+            (format!("sha256:{HEX}"), Expected::Sha256(hash())),
+            (format!("blake3/{HEX}"), Expected::Blake3(hash())),
+            (format!("BLAKE3/{upper}"), Expected::Blake3(hash())),
+            (format!("blake3:{HEX}"), Expected::Blake3(hash())),
+            (format!("Blake3:{HEX}"), Expected::Blake3(hash())),
+            (cid, Expected::Blake3(hash())),
+        ] {
+            for line in [
+                spelling.clone(),
+                format!("  {spelling}\t"),
+                format!("{spelling}  a b"),
+                format!("{spelling} *a"),
+                format!("{spelling}\ta"),
+                format!("\\{spelling}  a\\nb"),
+            ] {
+                assert_eq!(id_of(line.as_bytes()), Some(expected), "{line}");
+            }
+            let named = [spelling.as_bytes(), b"  caf\xe9"].concat();
+            assert_eq!(id_of(&named), Some(expected), "a name that is not UTF-8");
+            assert_eq!(parse(&named, true).map(|listed| listed.expected), Some(expected));
+        }
+        for (line, expected) in [
+            (format!("SHA256 (a) = {HEX}"), Expected::Sha256(hash())),
+            (format!("BLAKE3 (a b) = {upper}"), Expected::Blake3(hash())),
+            (format!("\\SHA256 (a\\nb) = {HEX}"), Expected::Sha256(hash())),
+        ] {
+            assert_eq!(id_of(line.as_bytes()), Some(expected), "{line}");
+        }
+        for line in ["", "a", &HEX[1..], &format!("a {HEX}"), &format!("blake3_tree_v2/{HEX}  a")] {
+            assert_eq!(id_of(line.as_bytes()), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_for_people_is_told_from_what_is_for_programs() {
+        let read = |line: &'static [u8]| content_of(line, false);
+        assert_eq!(read(b"\xef\xbb\xbfid  a "), Some(&b"id  a "[..]), "blanks at the end belong to the name");
+        assert_eq!(read(b"  id\r"), Some(&b"id"[..]));
+        assert_eq!(read(b"a\r\r"), Some(&b"a\r"[..]), "one end of a line and no more");
+        assert_eq!(content_of(b"a\r", true), Some(&b"a\r"[..]), "NUL ends a line by itself");
+        for nothing in
+            [&b""[..], b"\r", b" \t", b"#", b"# id", b"  # id", b"\xef\xbb\xbf", b"\xef\xbb\xbf# id"]
+        {
+            assert_eq!(content_of(nothing, false), None);
+        }
+        assert!(is_utf16(b"\xff\xfeb\0") && is_utf16(b"\xfe\xff\0b") && !is_utf16(b"\xef\xbb\xbfb"));
     }
 
     #[test]
