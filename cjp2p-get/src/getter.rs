@@ -16,7 +16,7 @@ use cjp2p_wire::peers::peer::Origin;
 use cjp2p_wire::time::Time;
 use cjp2p_wire::tool::args::LockMode;
 use cjp2p_wire::tool::progress::Progress;
-use cjp2p_wire::tool::{Exit, ToolError, list};
+use cjp2p_wire::tool::{Exit, ToolError, list, stdout};
 use cjp2p_wire::transfer::blobs::JobId;
 use cjp2p_wire::transfer::fetch::{Failure, Fetch, FetchEvent, Resume};
 use nix::sys::signal::Signal;
@@ -110,6 +110,9 @@ impl Getter {
             joined.map_err(failed("local network"))?;
         }
         let waker = event_loop.waker();
+        if cli.json {
+            stdout::write_behind(waker.clone());
+        }
         Ok(Getter {
             search,
             exchange: Exchange::default(),
@@ -194,9 +197,9 @@ impl Getter {
         exit
     }
 
-    /// Takes up as many ids as may be worked on at once.
+    /// Takes up as many ids as may be worked on at once, unless what became of others waits to be read.
     fn start_jobs(&mut self) -> Result<(), ToolError> {
-        while !self.ids_ended && self.jobs.len() < SIDE_BY_SIDE {
+        while !self.ids_ended && self.jobs.len() < SIDE_BY_SIDE && !stdout::is_full() {
             let number = self.count;
             match self.ids.next(&self.waker) {
                 Next::Id(given) => {

@@ -7,8 +7,8 @@ use std::thread;
 
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::io::event_loop::Waker;
-use cjp2p_wire::tool::ToolError;
 use cjp2p_wire::tool::list::{self, Expected, Line, Lines};
+use cjp2p_wire::tool::{ToolError, stdin};
 
 /// Ids read from standard input before they are needed.
 const AHEAD: usize = 256;
@@ -191,12 +191,19 @@ fn read_stdin(accept: Accept, waker: Waker) -> Receiver<Result<Given, ToolError>
     let (sender, receiver) = mpsc::sync_channel(AHEAD);
     // It ends with the process, or with the input.
     thread::spawn(move || {
-        send_lines(BufReader::new(io::stdin().lock()), accept, &sender, &waker);
+        match stdin::open() {
+            Ok(input) => send_lines(BufReader::new(input), accept, &sender, &waker),
+            Err(error) => drop(sender.send(Err(unreadable(&error)))),
+        }
         // Woken once more, or the end would not be noticed.
         drop(sender);
         waker.wake();
     });
     receiver
+}
+
+fn unreadable(error: &io::Error) -> ToolError {
+    ToolError::failure(format!("standard input: {error}"))
 }
 
 fn send_lines(
@@ -216,7 +223,7 @@ fn send_lines(
             Ok(Some(Line::Whole(line))) => parse_line(line, accept),
             Ok(Some(Line::TooLong)) => Some(Err(ToolError::usage("too long for an id"))),
             Err(error) => {
-                let _ = sender.send(Err(ToolError::failure(format!("standard input: {error}"))));
+                let _ = sender.send(Err(unreadable(&error)));
                 return;
             }
         };

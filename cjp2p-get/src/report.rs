@@ -1,13 +1,12 @@
 //! What is told of each id: lines on standard error for what failed, JSON on standard output where asked for.
 
-use std::io::{self, Write};
 use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::tool::progress::around_the_bar;
-use cjp2p_wire::tool::{Exit, ToolError, logging};
+use cjp2p_wire::tool::{Exit, ToolError, logging, stderr, stdout};
 use cjp2p_wire::transfer::fetch::Progress;
 use data_encoding::HEXLOWER;
 use serde::Serialize;
@@ -150,8 +149,7 @@ impl Report {
                 Some(id) => format!("{TOOL}: {id}: {error}\n"),
                 None => format!("{TOOL}: {error}\n"),
             };
-            // Nothing can be done where standard error is closed too.
-            let _ = around_the_bar(|| io::stderr().write_all(line.as_bytes()));
+            around_the_bar(|| stderr::tell(line.as_bytes()));
         }
         self.print(&Event::Failed { id, exit: error.exit as u8, error: &error.message })
     }
@@ -162,8 +160,7 @@ impl Report {
         }
         let mut line = serde_json::to_string(event).map_err(|error| ToolError::failure(error.to_string()))?;
         line.push('\n');
-        let mut out = io::stdout().lock();
-        out.write_all(line.as_bytes()).and_then(|()| out.flush()).map_err(ToolError::output)
+        stdout::print(line.as_bytes())
     }
 }
 

@@ -2,13 +2,12 @@
 
 use std::env;
 use std::fs;
-use std::io;
 
 use cjp2p_wire::io::event_loop::EventLoop;
 use cjp2p_wire::io::mainline::Mainline;
 use cjp2p_wire::io::peer_file::PeerFile;
 use cjp2p_wire::io::sandbox::Sandbox;
-use cjp2p_wire::io::signals::{Signals, end_by};
+use cjp2p_wire::io::signals::{self, Signals, end_by};
 use cjp2p_wire::io::state_dir::{FileLock, StateDir, folder_of};
 use cjp2p_wire::tool::args::Listen;
 use cjp2p_wire::tool::{Exit, ToolError, names};
@@ -56,9 +55,11 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
     let listen = cli.listen.listen.unwrap_or(ANYWHERE);
     let dht = cli.dht.entry(listen);
     let has_lan = cli.lan.is_on(listen);
+    let ending = signals::ending();
     cli.sandbox.confine(needs(&places, state.as_ref())?.see_interfaces(has_lan));
     // From here on signals are read, not suffered; before the first thread, for threads inherit that.
-    let signals = take_over_signals().map_err(|error| ToolError::failure(format!("signals: {error}")))?;
+    let signals =
+        Signals::take_over(&ending).map_err(|error| ToolError::failure(format!("signals: {error}")))?;
     let port = cli.listen.open(ANYWHERE, TOOL, state.as_ref())?;
     let event_loop = EventLoop::new(port, Some(signals))
         .map_err(|error| ToolError::failure(format!("event loop: {error}")))?;
@@ -132,20 +133,4 @@ fn lock_of_output(
     let name = blake3::hash(job.join("\n").as_bytes()).to_hex();
     let path = state.file(&format!("get-{}.lock", &name[..16]));
     Ok(mode.acquire(&path)?.map(Some))
-}
-
-fn take_over_signals() -> io::Result<Signals> {
-    let mut signals = vec![Signal::SIGINT, Signal::SIGTERM];
-    // A blocked signal arrives even where it is ignored, and nohup means it.
-    if !is_ignored(Signal::SIGHUP) {
-        signals.push(Signal::SIGHUP);
-    }
-    Signals::take_over(&signals)
-}
-
-fn is_ignored(signal: Signal) -> bool {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let mask = mask.and_then(|digits| u64::from_str_radix(digits.trim(), 16).ok());
-    mask.is_some_and(|mask| mask >> (signal as u32 - 1) & 1 == 1)
 }

@@ -14,6 +14,7 @@ use cjp2p_wire::io::deep_path;
 use cjp2p_wire::io::walk::{self, Found, Rules};
 use cjp2p_wire::tool::list::{Line, Lines};
 use cjp2p_wire::tool::names;
+use cjp2p_wire::tool::stdin::{self, Waiting};
 use rustix::fs::OFlags;
 
 use crate::digest::{BLOCK_LEN, Input, RegularFile};
@@ -50,7 +51,7 @@ pub(crate) fn reason(error: &io::Error) -> String {
 pub(crate) fn open(name: &OsStr) -> io::Result<Input> {
     // Standard input can be a regular file too, but not one to be read from its beginning.
     let (mut file, is_new) = match name == "-" {
-        true => (File::from(io::stdin().as_fd().try_clone_to_owned()?), false),
+        true => (File::from(stdin::open()?.0.as_fd().try_clone_to_owned()?), false),
         false => (open_path(name)?, true),
     };
     let found = file.metadata()?;
@@ -62,7 +63,7 @@ pub(crate) fn open(name: &OsStr) -> io::Result<Input> {
         let _ = rustix::pipe::fcntl_setpipe_size(&file, BLOCK_LEN);
     }
     if !found.is_file() {
-        return Ok(Input::Stream(Box::new(file)));
+        return Ok(Input::Stream(Box::new(Waiting(file))));
     }
     let start = if is_new { 0 } else { file.stream_position()? };
     Ok(Input::File(RegularFile::new(file, start, found)))
@@ -75,7 +76,7 @@ fn open_path(name: &OsStr) -> io::Result<File> {
 /// Opens a list to read; `-` is standard input.
 pub(crate) fn open_list(name: &OsStr) -> io::Result<Box<dyn BufRead>> {
     if name == "-" {
-        return Ok(Box::new(io::stdin().lock()));
+        return Ok(Box::new(BufReader::new(stdin::open()?)));
     }
     let file = File::open(name)?;
     if file.metadata()?.is_dir() {

@@ -2,15 +2,14 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use cjp2p_wire::content_id::ContentId;
-use cjp2p_wire::tool::ToolError;
-use cjp2p_wire::tool::names;
 use cjp2p_wire::tool::progress::{Progress, around_the_bar};
+use cjp2p_wire::tool::{ToolError, names, stderr, stdout};
 use serde::Serialize;
 
 use crate::inputs;
@@ -174,12 +173,10 @@ fn json_line(value: &impl Serialize) -> Result<(), ToolError> {
 }
 
 fn write(line: &[u8]) -> Result<(), ToolError> {
-    let mut out = io::stdout();
-    let line = names::lines_for(out.is_terminal(), line);
-    around_the_bar(|| out.write_all(&line)).map_err(ToolError::output)
+    stdout::print(&names::lines_for(io::stdout().is_terminal(), line))
 }
 
-/// One line on standard error. Where that is closed there is nobody to tell.
+/// One line on standard error.
 pub(crate) fn complain(message: impl fmt::Display) {
-    let _ = around_the_bar(|| writeln!(io::stderr(), "cjp2p-hash: {message}"));
+    around_the_bar(|| stderr::tell(format!("cjp2p-hash: {message}\n").as_bytes()));
 }

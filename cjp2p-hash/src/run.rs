@@ -6,7 +6,7 @@ use std::process;
 
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::io::walk::Rules;
-use cjp2p_wire::tool::progress::{Progress, around_the_bar};
+use cjp2p_wire::tool::progress::{Progress, clear_at_once};
 use cjp2p_wire::tool::{Exit, ToolError, logging, names};
 
 use crate::check;
@@ -35,7 +35,11 @@ pub(crate) fn run(mut args: Args) -> Result<Exit, ToolError> {
 
 /// Without a terminal there is no bar, and the signal ends the tool by itself.
 fn take_the_bar_off_on_interrupt() {
-    let end = || around_the_bar(|| process::exit(i32::from(Exit::Interrupted as u8)));
+    // Whoever has the terminal locked may wait for its reader.
+    let end = || {
+        clear_at_once();
+        process::exit(i32::from(Exit::Interrupted as u8));
+    };
     if io::stderr().is_terminal()
         && let Err(error) = ctrlc::set_handler(end)
     {

@@ -1,6 +1,6 @@
 //! Asks a round of peers a question over the network, and notes in the table who answered.
 
-use std::io::{self, Write};
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use cjp2p_wire::io::mainline::{Entry, Mainline, meeting_key};
 use cjp2p_wire::io::peer_file::PeerFile;
 use cjp2p_wire::io::random;
 use cjp2p_wire::io::sandbox::Sandbox;
-use cjp2p_wire::io::signals::{Signals, end_by};
+use cjp2p_wire::io::signals::{self, Signals, end_by};
 use cjp2p_wire::io::state_dir::StateDir;
 use cjp2p_wire::node::{Answer, Config, Event, Node, Question};
 use cjp2p_wire::peers::announcements::Key;
@@ -18,7 +18,7 @@ use cjp2p_wire::peers::peer::Origin;
 use cjp2p_wire::peers::table::PeerTable;
 use cjp2p_wire::time::Time;
 use cjp2p_wire::tool::args::{Listen, resolve_all};
-use cjp2p_wire::tool::{Exit, ToolError};
+use cjp2p_wire::tool::{Exit, ToolError, stdout};
 use cjp2p_wire::transfer::blobs::{Library, Read, Sink};
 use nix::sys::signal::Signal;
 
@@ -94,9 +94,8 @@ pub(crate) fn ask(
         let message = "nobody to ask: the table is empty, and no peer that was named has an address";
         return Err(ToolError::new(Exit::NoSource, message));
     }
-    network.sandbox.confine(Sandbox::new().write(file.state().path()).see_interfaces(round.asks_lan()));
     let dht = dht.map(|entry| (entry, meeting_key()));
-    let mut network = Network::start(network, file.state(), dht)?;
+    let mut network = Network::start(network, file.state(), round.asks_lan(), dht)?;
     if round.asks_lan() {
         network.join_lan()?;
         network.node.look_for_neighbours(network.event_loop.now());
@@ -122,10 +121,9 @@ pub(crate) fn ask(
     }
 }
 
-/// Writes a line of output at once: whoever reads it may act on it while we go on.
+/// Prints a line of output now: whoever reads it may act on it while we go on.
 pub(crate) fn write_line(line: &str) -> Result<(), ToolError> {
-    let mut out = io::stdout().lock();
-    writeln!(out, "{line}").and_then(|()| out.flush()).map_err(ToolError::output)
+    stdout::print(format!("{line}\n").as_bytes())
 }
 
 pub(crate) struct Network {
@@ -138,17 +136,21 @@ pub(crate) struct Network {
 }
 
 impl Network {
-    /// Joins the DHT where `dht` says how, to look for what stands for this key.
+    /// Confines the process to what asking takes, on the local network too if `asks_lan`. Joins the DHT where `dht` says how, to
+    /// look for what stands for this key.
     pub(crate) fn start(
         args: &NetworkArgs,
         state: &StateDir,
+        asks_lan: bool,
         dht: Option<(Entry, Key)>,
     ) -> Result<Network, ToolError> {
         let failure = |what: &str, error: io::Error| ToolError::failure(format!("{what}: {error}"));
-        let signals = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
-        let signals = Signals::take_over(&signals).map_err(|error| failure("signals", error))?;
+        let ending = signals::ending();
+        args.sandbox.confine(Sandbox::new().write(state.path()).see_interfaces(asks_lan));
+        let signals = Signals::take_over(&ending).map_err(|error| failure("signals", error))?;
         let port = args.listen.open(ANYWHERE, TOOL, Some(state))?;
         let event_loop = EventLoop::new(port, Some(signals)).map_err(|error| failure("event loop", error))?;
+        stdout::write_behind(event_loop.waker());
         let join = |(entry, key)| {
             let dht = Mainline::start(entry, event_loop.waker())?;
             dht.look_up(key);
@@ -193,7 +195,12 @@ impl Network {
     ) -> Result<Option<Signal>, ToolError> {
         let mut events = Vec::new();
         loop {
+            // Where nobody reads what was found, no more is asked for.
+            let is_held_up = stdout::is_full();
             let next_at = loop {
+                if is_held_up {
+                    break Time::NEVER;
+                }
                 let now = self.event_loop.now();
                 match round.next(now) {
                     Next::Ask { address, suggested } => {
@@ -205,11 +212,12 @@ impl Network {
             };
             let may_find_more = self.dht.is_some() && self.event_loop.now() < Time::ZERO + DHT_PATIENCE;
             let waits = self.node.open_questions() > 0 || self.node.looks_for_neighbours();
-            let is_over = next_at == Time::NEVER && !waits && events.is_empty() && !may_find_more;
+            let is_over =
+                !is_held_up && next_at == Time::NEVER && !waits && events.is_empty() && !may_find_more;
             if is_over || self.event_loop.now() >= end {
                 return Ok(None);
             }
-            let until = match events.is_empty() {
+            let until = match events.is_empty() || is_held_up {
                 true if may_find_more => next_at.min(end).min(Time::ZERO + DHT_PATIENCE),
                 true => next_at.min(end),
                 false => Time::ZERO,
@@ -220,6 +228,12 @@ impl Network {
                 .map_err(|error| ToolError::failure(format!("network: {error}")))?;
             if wake.signal.is_some() {
                 return Ok(wake.signal);
+            }
+            if wake.woken {
+                stdout::check()?;
+            }
+            if is_held_up {
+                continue;
             }
             self.take_found(round);
             for event in events.drain(..) {

@@ -7,13 +7,12 @@ use std::time::Duration;
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::io::mainline::{Mainline, key};
 use cjp2p_wire::io::peer_file::{PeerFile, milliseconds};
-use cjp2p_wire::io::sandbox::Sandbox;
 use cjp2p_wire::io::signals::end_by;
 use cjp2p_wire::node::{Acquaintance, Event};
 use cjp2p_wire::peers::peer::Origin;
 use cjp2p_wire::time::Time;
 use cjp2p_wire::tool::args::resolve_all;
-use cjp2p_wire::tool::{Exit, ToolError, list};
+use cjp2p_wire::tool::{Exit, ToolError, list, stdout};
 use cjp2p_wire::transfer::blobs::JobId;
 use nix::sys::signal::Signal;
 use serde::Serialize;
@@ -85,8 +84,7 @@ pub(crate) fn run(
         let message = "nobody to ask: the table is empty, and no peer that was named has an address";
         return Err(ToolError::new(Exit::NoSource, message));
     }
-    network.sandbox.confine(Sandbox::new().write(file.state().path()).see_interfaces(asks_lan));
-    let mut network = Network::start(network, file.state(), dht)?;
+    let mut network = Network::start(network, file.state(), asks_lan, dht)?;
     let job = network.node.start_search(network.event_loop.now(), id.clone());
     network.event_loop.drain(&mut network.node, &mut Vec::new());
     if network.node.fetch(job).is_some_and(|fetch| fetch.is_over()) {
@@ -184,6 +182,9 @@ impl Search {
             if wake.signal.is_some() {
                 self.print_new()?;
                 return Ok(wake.signal);
+            }
+            if wake.woken {
+                stdout::check()?;
             }
             // What else it found is looked at, not told.
             for event in std::mem::take(&mut events) {

@@ -6,13 +6,13 @@ use std::path::Path;
 
 use cjp2p_wire::io::peer_file::{MAX_BYTES, PeerFile};
 use cjp2p_wire::peers::table::{Limits, ParsedTable, PeerTable};
-use cjp2p_wire::tool::{ToolError, names};
+use cjp2p_wire::tool::{ToolError, names, stdin};
 
 use crate::run::edit;
 
 pub(crate) fn run(file: &PeerFile, input: &Path) -> Result<(), ToolError> {
     let standard_input = input == Path::new("-");
-    let text = if standard_input { read(io::stdin().lock()) } else { File::open(input).and_then(read) };
+    let text = if standard_input { stdin::open().and_then(read) } else { File::open(input).and_then(read) };
     let table = text.map_err(|error| error.to_string()).and_then(|text| parse(&text)).map_err(|problem| {
         let name = if standard_input { "standard input".into() } else { names::shown(input) };
         ToolError::failure(format!("nothing was changed: {name}: {problem}"))

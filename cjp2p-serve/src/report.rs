@@ -1,6 +1,6 @@
 //! What is printed: on standard output ids and paths, or JSON, and on standard error what a person wants to know.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -8,7 +8,7 @@ use std::path::Path;
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::node::Counters;
 use cjp2p_wire::tool::progress::around_the_bar;
-use cjp2p_wire::tool::{ToolError, names, size};
+use cjp2p_wire::tool::{ToolError, names, size, stderr, stdout};
 use data_encoding::HEXLOWER;
 use serde::Serialize;
 
@@ -181,8 +181,7 @@ impl Report {
 
     fn say(&self, message: &str) {
         if !self.quiet {
-            // Where standard error is closed there is nobody to tell.
-            let _ = around_the_bar(|| writeln!(io::stderr(), "{TOOL}: {message}"));
+            around_the_bar(|| stderr::tell(format!("{TOOL}: {message}\n").as_bytes()));
         }
     }
 }
@@ -234,12 +233,7 @@ fn print_json(lines: &[Line]) -> Result<(), ToolError> {
 }
 
 fn print(text: &[u8]) -> Result<(), ToolError> {
-    let write = || {
-        let mut out = io::stdout().lock();
-        out.write_all(&names::lines_for(out.is_terminal(), text))?;
-        out.flush()
-    };
-    around_the_bar(write).map_err(ToolError::output)
+    stdout::print(&names::lines_for(io::stdout().is_terminal(), text))
 }
 
 #[cfg(test)]

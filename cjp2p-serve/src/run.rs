@@ -23,7 +23,7 @@ use cjp2p_wire::peers::peer::Origin;
 use cjp2p_wire::time::Time;
 use cjp2p_wire::tool::args::{Listen, LockMode};
 use cjp2p_wire::tool::progress::Progress;
-use cjp2p_wire::tool::{Exit, ToolError, names};
+use cjp2p_wire::tool::{Exit, ToolError, names, stdout};
 use data_encoding::HEXLOWER;
 use nix::sys::signal::{SigSet, Signal};
 
@@ -258,6 +258,7 @@ impl Server {
         let port = cli.listen.open(CONVENTIONAL, TOOL, Some(state))?;
         let address = port.local_address().map_err(failed("socket"))?;
         let mut event_loop = EventLoop::new(port, Some(signals)).map_err(failed("event loop"))?;
+        stdout::write_behind(event_loop.waker());
         let mut node = Node::new(Config {
             secret: random::secret().map_err(failed("random numbers"))?,
             seed: random::seed().map_err(failed("random numbers"))?,
@@ -320,6 +321,7 @@ impl Server {
                 None => {}
             }
             if wake.woken {
+                stdout::check()?;
                 self.take_share_events()?;
                 self.take_news_of_router()?;
                 let now = self.event_loop.now();
@@ -367,7 +369,8 @@ impl Server {
     }
 
     fn take_share_events(&mut self) -> Result<(), ToolError> {
-        let events = self.share.poll();
+        // Where nobody reads what is printed, no more is taken.
+        let events = if stdout::is_full() { self.share.collect() } else { self.share.poll() };
         self.announcer.take_events(&events, &self.share);
         if events.iter().any(|event| matches!(event, Event::Shared { .. } | Event::Ready { .. })) {
             self.neighbours.have_news(self.event_loop.now());

@@ -157,6 +157,13 @@ impl Share {
         events
     }
 
+    /// The same, but leaves all events for later. Returns none.
+    pub fn collect(&mut self) -> Vec<Event> {
+        self.waker.looking();
+        self.library.collect();
+        Vec::new()
+    }
+
     /// Looks at everything again, in the background.
     pub fn rescan(&self) {
         // Fails only if the keeper could not start, which was said.

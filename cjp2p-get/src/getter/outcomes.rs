@@ -2,7 +2,7 @@
 
 use cjp2p_wire::peers::peer::Origin;
 use cjp2p_wire::tool::args::LockMode;
-use cjp2p_wire::tool::{Exit, ToolError};
+use cjp2p_wire::tool::{Exit, ToolError, stdout};
 use cjp2p_wire::transfer::blobs::JobId;
 
 use super::{Getter, TRY_LOCK_EVERY};
@@ -13,6 +13,7 @@ use crate::sinks::recheck::{Checked, Recheck};
 impl Getter {
     /// Another thread has something to tell.
     pub(super) fn on_woken(&mut self) -> Result<(), ToolError> {
+        stdout::check()?;
         while let Some(outcome) = self.tasks.outcome().or_else(|| self.hashing.outcome()) {
             self.take_outcome(outcome)?;
         }

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::ops::Range;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use std::thread::{self, JoinHandle};
 
 use cjp2p_wire::content_id::Hash;
 use cjp2p_wire::io::event_loop::Waker;
-use cjp2p_wire::tool::{Exit, ToolError, names};
+use cjp2p_wire::tool::{Exit, ToolError, names, stdout};
 use cjp2p_wire::transfer::blobs::{Parts, Read};
 use cjp2p_wire::transfer::fetch::{RangeSpec, select};
 use cjp2p_wire::transfer::ranges::RangeSet;
@@ -42,6 +42,7 @@ pub(crate) struct Output {
 impl Output {
     /// Standard output, without the buffer that the library has for it.
     pub(crate) fn stdout() -> Result<Output, ToolError> {
+        stdout::check_open()?;
         let file = io::stdout().as_fd().try_clone_to_owned().map_err(ToolError::output)?;
         Ok(Output { file: file.into(), path: None })
     }
@@ -59,8 +60,8 @@ impl Output {
         Ok(Output { file: self.file.try_clone()?, path: self.path.clone() })
     }
 
-    pub(super) fn file(&mut self) -> &mut File {
-        &mut self.file
+    pub(super) fn write(&self, bytes: &[u8]) -> io::Result<()> {
+        stdout::write_to(&self.file, bytes)
     }
 
     pub(super) fn failure(&self, error: io::Error) -> ToolError {
@@ -148,9 +149,9 @@ impl Shared {
         }
     }
 
-    fn write_all(&self, mut file: File, waker: &Waker) {
+    fn write_all(&self, file: &File, waker: &Waker) {
         while let Some(piece) = self.next() {
-            let result = file.write_all(piece.bytes());
+            let result = stdout::write_to(file, piece.bytes());
             let mut state = self.state();
             match result {
                 Ok(()) => {
@@ -194,7 +195,7 @@ impl Stream {
         let shared = Arc::new(Shared::default());
         let writer = {
             let shared = shared.clone();
-            thread::Builder::new().spawn(move || shared.write_all(output.file, &waker))?
+            thread::Builder::new().spawn(move || shared.write_all(&output.file, &waker))?
         };
         let mut stream = Stream {
             shared,

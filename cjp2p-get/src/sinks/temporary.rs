@@ -1,7 +1,7 @@
 //! Content that can be verified only as a whole on its way to standard output: it waits in a file without a name.
 
 use std::fs::File;
-use std::io::{self, Seek};
+use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use cjp2p_wire::tool::{Exit, ToolError, names};
 use cjp2p_wire::transfer::blobs::Read;
 
 use super::stream::Output;
-use super::{Destination, Publication};
+use super::{BUFFER, Destination, Publication};
 
 /// See the [module](self).
 pub(crate) struct Temporary {
@@ -64,16 +64,17 @@ impl Destination for Temporary {
         self.length = Some(length);
         let (file, output, folder) = (self.file.try_clone(), self.output.try_clone(), self.folder.clone());
         Box::new(move || {
-            let ready = file.and_then(|mut file| {
-                file.set_len(length)?;
-                file.rewind()?;
-                Ok((file, output?))
-            });
-            let (mut file, mut output) = ready.map_err(|error| failure(&folder, &error))?;
-            match io::copy(&mut file, output.file()) {
-                Ok(_) => Ok(()),
-                Err(error) => Err(output.failure(error)),
+            let ready = file.and_then(|file| Ok((file, output?)));
+            let (file, output) = ready.map_err(|error| failure(&folder, &error))?;
+            let mut buffer = vec![0; BUFFER.min(length) as usize];
+            let mut offset = 0;
+            while offset < length {
+                let part = &mut buffer[..BUFFER.min(length - offset) as usize];
+                file.read_exact_at(part, offset).map_err(|error| failure(&folder, &error))?;
+                output.write(part).map_err(|error| output.failure(error))?;
+                offset += part.len() as u64;
             }
+            Ok(())
         })
     }
 

@@ -1,10 +1,17 @@
 //! Signals as something to wait for, so that a tool can save what it has and then end by the signal itself.
 
+use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
 
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, raise, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+use crate::tool::stdout;
+
+/// How long what was printed may take to leave, before a signal ends the process.
+const OUTPUT_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Signals that no longer interrupt but are read from a descriptor.
 #[derive(Debug)]
@@ -42,8 +49,28 @@ impl AsFd for Signals {
     }
 }
 
-/// Ends the process by `signal`, so that who started it sees why. Does not return where the signal ends a process.
+/// The signals that end a tool: INT, TERM, and HUP unless it is ignored, as `nohup` has it. A signal that is read from a descriptor
+/// arrives even where it is ignored. To be called before the process is confined, which hides what is ignored.
+pub fn ending() -> Vec<Signal> {
+    let mut signals = vec![Signal::SIGINT, Signal::SIGTERM];
+    if !is_ignored(Signal::SIGHUP) {
+        signals.push(Signal::SIGHUP);
+    }
+    signals
+}
+
+fn is_ignored(signal: Signal) -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|digits| u64::from_str_radix(digits.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal as u32 - 1) & 1 == 1)
+}
+
+/// Ends the process by `signal`, so that who started it sees why, once what was printed is written or nobody takes it. Does not
+/// return where the signal ends a process.
 pub fn end_by(signal: Signal) {
+    // What cannot be written is lost either way.
+    let _ = stdout::settle(Some(OUTPUT_TIMEOUT));
     let mask: SigSet = [signal].into_iter().collect();
     // Nothing can be done where the system refuses either of them: the caller exits in the ordinary way.
     let _ = raise(signal);

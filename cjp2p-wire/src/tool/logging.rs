@@ -8,7 +8,7 @@ use env_logger::{Builder, Target};
 use log::{Level, LevelFilter, Record};
 
 use super::exit::Exit;
-use super::progress;
+use super::{progress, stderr};
 
 /// Nothing is told of failures that are worth another try.
 static IS_SILENT: AtomicBool = AtomicBool::new(false);
@@ -66,7 +66,7 @@ struct AroundTheBar;
 
 impl Write for AroundTheBar {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        progress::around_the_bar(|| io::stderr().write_all(bytes))?;
+        progress::around_the_bar(|| stderr::tell(bytes));
         Ok(bytes.len())
     }
 

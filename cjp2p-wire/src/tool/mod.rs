@@ -1,6 +1,7 @@
-//! What the tools have in common: how they start and end, arguments, logging, progress.
+//! What the tools have in common: how they start and end, arguments, logging, progress, standard streams.
 
 pub mod args;
+mod bar;
 pub mod duration;
 pub mod exit;
 pub mod list;
@@ -10,6 +11,9 @@ pub mod progress;
 mod rate;
 pub mod size;
 pub mod start;
+pub mod stderr;
+pub mod stdin;
+pub mod stdout;
 
 pub use exit::Exit;
 pub use start::{ToolError, run_tool};

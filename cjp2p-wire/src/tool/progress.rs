@@ -1,16 +1,15 @@
 //! How far a tool is with its bytes, on standard error: a bar, lines, or JSON.
 
 use std::env;
-use std::io::{self, IsTerminal, Write};
-use std::sync::{Mutex, PoisonError};
+use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
+pub use super::bar::{around_the_bar, clear_at_once};
 use super::rate::Rate;
-use super::{duration, size};
+use super::{bar, duration, size, stderr};
 
 /// When and how progress is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, ValueEnum)]
@@ -25,9 +24,6 @@ pub enum ProgressMode {
     /// A JSON object each second, one to a line.
     Json,
 }
-
-/// The bar that is on the screen, so that log lines can be written around it.
-static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
 
 /// Without a terminal: rare enough for a mail from cron, often enough to see that something moves.
 const SELDOM: Duration = Duration::from_secs(10);
@@ -50,7 +46,7 @@ pub struct Progress {
 #[derive(Debug)]
 enum Output {
     Nothing,
-    Bar(ProgressBar),
+    Bar,
     Lines { every: Duration },
     Json,
 }
@@ -72,7 +68,7 @@ impl Progress {
             ProgressMode::Never => Output::Nothing,
             ProgressMode::Auto if quiet => Output::Nothing,
             ProgressMode::Json => Output::Json,
-            ProgressMode::Auto | ProgressMode::Always if terminal => Output::Bar(new_bar()),
+            ProgressMode::Auto | ProgressMode::Always if terminal => Output::Bar,
             ProgressMode::Auto => Output::Lines { every: SELDOM },
             ProgressMode::Always => Output::Lines { every: EACH_SECOND },
         };
@@ -104,7 +100,7 @@ impl Progress {
         self.rate.sample(now, done.saturating_sub(self.state.there));
         let (every, at_once) = match self.output {
             Output::Nothing => return,
-            Output::Bar(_) => (BAR_INTERVAL, true),
+            Output::Bar => (BAR_INTERVAL, true),
             Output::Json => (EACH_SECOND, true),
             Output::Lines { every } => (every, false),
         };
@@ -125,9 +121,9 @@ impl Progress {
         let summary = self.state.summary(elapsed);
         match &self.output {
             Output::Nothing => {}
-            Output::Bar(bar) => {
+            Output::Bar => {
                 if self.shown.is_some() {
-                    bar.suspend(|| write_line(&format!("{}: {summary}", self.tool)));
+                    around_the_bar(|| write_line(&format!("{}: {summary}", self.tool)));
                 }
             }
             Output::Json => self.show(),
@@ -144,34 +140,15 @@ impl Progress {
         let rate = self.rate.per_second();
         match &self.output {
             Output::Nothing => {}
-            Output::Bar(bar) => {
-                let mut current = BAR.lock().unwrap_or_else(PoisonError::into_inner);
-                if current.is_none() {
-                    *current = Some(bar.clone());
-                }
-                drop(current);
-                // Without a length the bar would look finished.
-                let template = match self.state.total {
-                    Some(_) => "[{wide_bar}] {msg}",
-                    None => "{msg}",
-                };
-                if let Ok(style) = ProgressStyle::with_template(template) {
-                    bar.set_style(style.progress_chars("=> "));
-                }
-                bar.set_length(self.state.total.unwrap_or(0));
-                bar.set_position(self.state.done);
-                bar.set_message(self.state.line(rate));
-                bar.tick();
-            }
+            Output::Bar => bar::draw(self.state.fraction(), &self.state.parts(rate)),
             Output::Lines { .. } => write_line(&format!("{}: {}", self.tool, self.state.line(rate))),
             Output::Json => write_line(&self.state.json(rate)),
         }
     }
 
     fn clear(&mut self) {
-        if let Output::Bar(bar) = &self.output {
-            bar.finish_and_clear();
-            *BAR.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        if matches!(self.output, Output::Bar) {
+            bar::clear();
         }
         self.output = Output::Nothing;
     }
@@ -204,22 +181,32 @@ impl State {
 
     /// `42% 10.5 MiB of 25.0 MiB, 1.2 MiB/s, 12s left, 3 sources`
     fn line(&self, rate: u64) -> String {
-        let mut line = match (self.percent(), self.total) {
+        self.parts(rate).join(", ")
+    }
+
+    /// What that consists of, the most telling first.
+    fn parts(&self, rate: u64) -> Vec<String> {
+        let mut parts = vec![match (self.percent(), self.total) {
             (Some(percent), Some(total)) => {
                 format!("{percent:3}% {} of {}", size::human(self.done), size::human(total))
             }
             _ => size::human(self.done),
-        };
-        line += &format!(", {}/s", size::human(rate));
+        }];
+        parts.push(format!("{}/s", size::human(rate)));
         if let Some(left) = self.time_left(rate) {
-            line += &format!(", {} left", duration::human_seconds(left));
+            parts.push(format!("{} left", duration::human_seconds(left)));
         }
         match self.sources {
             0 => {}
-            1 => line += ", 1 source",
-            count => line += &format!(", {count} sources"),
+            1 => parts.push("1 source".into()),
+            count => parts.push(format!("{count} sources")),
         }
-        line
+        parts
+    }
+
+    /// How much of all is done. Without a length a bar would look finished.
+    fn fraction(&self) -> Option<f64> {
+        self.total.map(|total| if total == 0 { 1.0 } else { self.done as f64 / total as f64 })
     }
 
     fn summary(&self, elapsed: Duration) -> String {
@@ -253,23 +240,9 @@ impl State {
     }
 }
 
-/// Runs `write`, which writes to the terminal, with the bar out of the way.
-pub fn around_the_bar<R>(write: impl FnOnce() -> R) -> R {
-    let bar = BAR.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    match bar {
-        Some(bar) => bar.suspend(write),
-        None => write(),
-    }
-}
-
-fn new_bar() -> ProgressBar {
-    // The interval is kept here, so no draw is left out. No colours, so NO_COLOR has nothing to switch off.
-    ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr())
-}
-
-/// A closed terminal is no reason to stop, so what cannot be written is left out.
+/// How far it is is no reason to wait, so what cannot be written at once is left out.
 fn write_line(line: &str) {
-    let _ = writeln!(io::stderr(), "{line}");
+    stderr::show(format!("{line}\n").as_bytes());
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
@@ -10,7 +10,7 @@ use clap::{CommandFactory, Parser};
 use nix::sys::signal::{SigSet, Signal};
 
 use super::exit::Exit;
-use super::logging;
+use super::{logging, stderr, stdout};
 
 /// Why a tool ends before its work is done.
 #[derive(Debug)]
@@ -57,34 +57,45 @@ impl std::error::Error for ToolError {}
 /// The whole of a tool's `main`: reads the command line, runs the tool, and turns what it returns into one line on standard
 /// error and an exit code.
 ///
-/// The tool never ends the process itself. What it leaves in the buffer of standard output is flushed here. Rust
-/// programs ignore SIGPIPE, so a closed reader arrives as an error ([`ToolError::output`]), not as a signal.
+/// The tool never ends the process itself. What it printed and is not written yet is waited for here, and a signal ends that.
+/// Rust programs ignore SIGPIPE, so a closed reader arrives as an error ([`ToolError::output`]), not as a signal.
 pub fn run_tool<A: Parser>(run: impl FnOnce(A) -> Result<Exit, ToolError>) -> ExitCode {
     // Where the size of files is limited, going beyond is an error like a full disk, and not the end by a signal. Blocked and not
     // ignored, because that takes no unsafe code. It cannot fail.
     let _ = SigSet::from(Signal::SIGXFSZ).thread_block();
-    end::<A>(started(std::env::args_os(), run))
+    stderr::prepare();
+    let ended = started(std::env::args_os(), run);
+    if stdout::is_behind() {
+        // Nobody reads signals any more. It cannot fail.
+        let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect();
+        let _ = signals.thread_unblock();
+    }
+    let written = stdout::settle(None);
+    end::<A>(ended.and_then(|exit| written.map(|()| exit)))
 }
 
 fn started<A: Parser>(
     command_line: impl IntoIterator<Item = OsString>,
     run: impl FnOnce(A) -> Result<Exit, ToolError>,
 ) -> Result<Exit, ToolError> {
-    let exit = match A::try_parse_from(command_line) {
-        Ok(args) => run(args)?,
-        Err(error) => match error.kind() {
-            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-                error.print().map_err(ToolError::output)?;
-                Exit::Done
-            }
-            ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-                return Err(ToolError::usage("what to do is missing; try --help"));
-            }
-            _ => return Err(ToolError::usage(one_line(&error.render().to_string()))),
-        },
+    let error = match A::try_parse_from(command_line) {
+        Ok(args) => return run(args),
+        Err(error) => error,
     };
-    io::stdout().flush().map_err(ToolError::output)?;
-    Ok(exit)
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            // Only for a terminal there are colours.
+            let printed = match io::stdout().is_terminal() {
+                true => error.print().map_err(ToolError::output),
+                false => stdout::print(error.render().to_string().as_bytes()),
+            };
+            printed.map(|()| Exit::Done)
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            Err(ToolError::usage("what to do is missing; try --help"))
+        }
+        _ => Err(ToolError::usage(one_line(&error.render().to_string()))),
+    }
 }
 
 fn end<A: CommandFactory>(result: Result<Exit, ToolError>) -> ExitCode {
@@ -92,8 +103,7 @@ fn end<A: CommandFactory>(result: Result<Exit, ToolError>) -> ExitCode {
         Ok(exit) => exit.into(),
         Err(error) => {
             if !error.message.is_empty() && logging::tells_of(error.exit) {
-                // Nothing can be done where standard error is closed too, and `eprintln!` would panic.
-                let _ = writeln!(io::stderr(), "{}: {error}", A::command().get_name());
+                stderr::tell(format!("{}: {error}\n", A::command().get_name()).as_bytes());
             }
             error.exit.into()
         }
