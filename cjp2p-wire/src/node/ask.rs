@@ -38,8 +38,6 @@ const ACQUAINTED: u64 = 64 << 10;
 const PLEASE_SEND_PEERS: &str = "PleaseSendPeers";
 /// The longest first question to a peer that only another peer named.
 pub(crate) const MAX_SUGGESTED_PROBE: usize = 256;
-/// Peers asked for content at the most, by all fetches.
-pub(crate) const MAX_ASKED: usize = 1024;
 
 impl Node {
     /// Adds a peer that may have what `job` fetches. `suggested`: nobody vouches for the address, so it is asked
@@ -72,8 +70,9 @@ impl Node {
         if state.fetch.knows(address) {
             return;
         }
-        if state.fetch.has_many_sources() {
-            self.schedule.put_off(job, address, suggested);
+        // One of a host with few places need not wait for those of a host that has many.
+        if state.fetch.has_many_sources() && self.asked_places.gives_way_to(address).is_none() {
+            self.schedule.put_off.add(job, address, suggested);
         } else {
             self.open_source_now(now, job, address, suggested);
         }
@@ -84,19 +83,20 @@ impl Node {
         if is_new && suggested && !self.has_room_for_unproved(now) {
             return;
         }
+        if self.fetches.get(&job).is_none_or(|job| job.fetch.knows(address)) || self.lan.is_own(address) {
+            return;
+        }
+        let is_of_no_use = |contact: &Contact| {
+            let is_spent =
+                suggested && !contact.is_proved() && contact.unproved_datagrams >= MAX_UNPROVED_DATAGRAMS;
+            contact.is_shunned() || is_spent
+        };
+        if self.contacts.get(address).is_some_and(is_of_no_use) || (is_new && !self.has_room_to_ask(address))
+        {
+            return;
+        }
         let Some(job) = self.fetches.get_mut(&job) else { return };
-        if job.fetch.knows(address) || (self.asked.len() >= MAX_ASKED && is_new) {
-            return;
-        }
-        if self.lan.is_own(address) {
-            return;
-        }
         let contact = self.contacts.entry(address);
-        let is_spent =
-            suggested && !contact.is_proved() && contact.unproved_datagrams >= MAX_UNPROVED_DATAGRAMS;
-        if contact.is_shunned() || is_spent {
-            return;
-        }
         if !suggested {
             contact.suggested = false;
         }
@@ -108,6 +108,7 @@ impl Node {
                 self.note_unproved(address);
             }
             self.asked.insert(address);
+            self.asked_places.take(address);
             self.events.push_back(Event::PathOpened(address));
         }
     }

@@ -205,7 +205,7 @@ pub struct Acquaintance {
 }
 
 /// All addresses of a [host](host_of).
-fn ports_of(host: IpAddr) -> RangeInclusive<SocketAddr> {
+pub(super) fn ports_of(host: IpAddr) -> RangeInclusive<SocketAddr> {
     let last = match host {
         IpAddr::V4(_) => SocketAddr::new(host, u16::MAX),
         IpAddr::V6(ip) => {

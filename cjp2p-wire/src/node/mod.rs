@@ -13,10 +13,13 @@ mod asked_path;
 mod contact;
 mod crowd;
 mod fetching;
+mod given;
 mod inquiry;
 mod lan;
 mod parts;
+mod places;
 mod proof;
+mod put_off;
 mod said;
 mod schedule;
 mod schema;
@@ -48,6 +51,7 @@ use crate::message::Message;
 use crate::peers::cookie::{CookieMint, Proof};
 use crate::time::Time;
 use crate::transfer::blobs::{Blobs, JobId};
+use crate::transfer::by_host::PlacesByHost;
 use crate::transfer::fetch::{Fetch, FetchEvent};
 use crate::transfer::serve::Turns;
 
@@ -161,6 +165,8 @@ pub struct Node {
     next_job: u32,
     // Addresses with a path, which are the ones that a fetch may ask.
     asked: BTreeSet<SocketAddr>,
+    // Invariant: the same by their hosts.
+    asked_places: PlacesByHost,
     schedule: schedule::Schedule,
     in_flight: u64,
     lists_wanted: BTreeSet<SocketAddr>,
@@ -231,6 +237,7 @@ impl Node {
             jobs: BTreeMap::new(),
             next_job: 0,
             asked: BTreeSet::new(),
+            asked_places: PlacesByHost::default(),
             schedule: schedule::Schedule::default(),
             in_flight: 0,
             lists_wanted: BTreeSet::new(),

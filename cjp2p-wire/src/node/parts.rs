@@ -13,8 +13,6 @@ use crate::transfer::fetch::PathTerms;
 
 /// Ranges told in one answer at the most; as many as fit a datagram.
 const MAX_TOLD: usize = 128;
-/// Sources of a fetch at the most that made themselves known by asking us for the same.
-const MAX_ASKERS: usize = 256;
 
 impl Node {
     /// Answers a source that has proved its address which parts of some content are here.
@@ -40,10 +38,10 @@ impl Node {
         if parts.length.is_some() {
             self.crowds.join(now, &id, from);
         }
-        let busy = !self.crowds.serves(now, &id, from, false);
+        let busy = !self.crowds.serves(now, &id, from, 0);
         if let (Some(length), false) = (parts.length, busy)
             && parts == Parts::whole(length, request.offset)
-            && let Some(offered) = self.crowds.offer(now, &id, length, request.offset, MAX_TOLD)
+            && let Some(offered) = self.crowds.offer(now, &id, from, length, request.offset, MAX_TOLD)
         {
             parts = offered;
         }
@@ -82,7 +80,7 @@ impl Node {
         if exchanges && matches!(id, ContentId::Blake3(_)) {
             self.crowds.expect(now, &id, from);
         }
-        self.crowds.serves(now, &id, from, true)
+        self.crowds.serves(now, &id, from, request.length)
     }
 
     /// A source that has proved its address asks for what is fetched here: it may have some of it, now or later.
@@ -91,11 +89,9 @@ impl Node {
         let Some(state) = self.fetches.get(&job).filter(|state| !state.fetch.is_over()) else { return };
         let knows_its_cookie = self.contacts.get(from).is_some_and(|contact| contact.cookie.is_some());
         if !state.fetch.knows(from) {
-            let askers = self.schedule.askers.entry(job).or_insert(0);
-            if *askers >= MAX_ASKERS {
+            if !self.admit_asker(job, from) {
                 return;
             }
-            *askers += 1;
             self.open_source(now, job, from, !knows_its_cookie);
         }
         if let Some(state) = self.fetches.get_mut(&job)

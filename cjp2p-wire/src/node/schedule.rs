@@ -4,11 +4,13 @@
 //! for is looked at again when a fetch has changed in a way that may matter to it, and one that was held back because too
 //! much is on its way to us, when less is.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::ops::Bound::{Excluded, Unbounded};
 use std::time::Duration;
 
+use super::places::Askers;
+use super::put_off::PutOff;
 use super::suggestions::MAX_UNPROVED_DATAGRAMS;
 use super::{Job, Node};
 use crate::time::Time;
@@ -21,8 +23,6 @@ const HELPERS: usize = 8;
 /// What is asked for at once where nothing but the buffer of the socket limits it: so large a part of the buffer.
 const BURST_SHARE: u64 = 8;
 
-/// Sources that may wait to be asked, of all fetches.
-const MAX_PUT_OFF: usize = 4096;
 /// How long after one of them the next is asked.
 const PUT_OFF_SPACING: Duration = Duration::from_millis(5);
 /// When a fetch has enough sources, it is looked at again after so long.
@@ -41,11 +41,11 @@ pub(super) struct Schedule {
     /// The last of those held back that was.
     last_held: Option<SocketAddr>,
     /// Sources that were named where there were many already.
-    put_off: VecDeque<(JobId, SocketAddr, bool)>,
+    pub(super) put_off: PutOff,
     /// When the next of them is asked.
     put_off_until: Time,
-    /// How many sources each fetch has that made themselves known by asking us for the same.
-    pub(super) askers: BTreeMap<JobId, usize>,
+    /// Sources that made themselves known by asking us for the same.
+    pub(super) askers: Askers,
     /// When the idle ones were last looked at.
     idle_at: Time,
     /// Whether they look from time to time whether they can help.
@@ -59,17 +59,10 @@ fn next_after(set: &BTreeSet<SocketAddr>, last: Option<SocketAddr>) -> Option<So
 }
 
 impl Schedule {
-    /// Notes a source that is to be asked later. `suggested` as in [`Node::add_source`].
-    pub(super) fn put_off(&mut self, job: JobId, address: SocketAddr, suggested: bool) {
-        if self.put_off.len() < MAX_PUT_OFF {
-            self.put_off.push_back((job, address, suggested));
-        }
-    }
-
     /// Forgets what was noted for a fetch that is over.
     pub(super) fn forget(&mut self, job: JobId) {
-        self.askers.remove(&job);
-        self.put_off.retain(|(of, ..)| *of != job);
+        self.askers.forget(job);
+        self.put_off.forget(job);
     }
 
     /// Forgets a path that was to be looked at at this time.
@@ -215,13 +208,13 @@ impl Node {
         if now < self.schedule.put_off_until {
             return;
         }
-        let Some((job, address, suggested)) = self.schedule.put_off.pop_front() else { return };
+        let Some((job, address, suggested)) = self.schedule.put_off.take(&self.asked_places) else { return };
         self.schedule.put_off_until = now + PUT_OFF_SPACING;
         let Some(state) = self.fetches.get(&job) else { return };
-        if state.fetch.wants_sources() {
+        if state.fetch.wants_source(address) {
             self.open_source_now(now, job, address, suggested);
         } else {
-            self.schedule.put_off.push_back((job, address, suggested));
+            self.schedule.put_off.add(job, address, suggested);
             self.schedule.put_off_until = now + ENOUGH_PAUSE / 8;
         }
     }

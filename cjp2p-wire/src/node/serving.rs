@@ -98,7 +98,7 @@ impl Node {
                     self.counters.requests_served += 1;
                     self.counters.content_out += data.len() as u64;
                     let end = request.offset + data.len() as u64;
-                    self.crowds.on_given(&request.id, from, request.offset..end, eof);
+                    self.crowds.on_given(now, &request.id, from, request.offset..end, eof);
                     self.outputs.push_back(transmit);
                     if data.is_empty() || eof.is_some_and(|eof| end >= eof) {
                         break;

@@ -1,8 +1,10 @@
 //! How much a node holds: what strangers can make grow has a limit, which tests watch.
 
 use super::Node;
-use super::ask::MAX_ASKED;
 use super::contact::MAX_CONTACTS;
+use super::crowd::{MAX_CONTENTS, MAX_GETTERS};
+use super::places::{MAX_ASKED, MAX_ASKERS};
+use super::put_off::MAX_PUT_OFF;
 use super::search::MAX_KNOWN_WAITING;
 use super::suggestions::{MAX_SUGGESTIONS, MAX_UNPROVED};
 use super::whereabouts::MAX_WHEREABOUTS;
@@ -25,6 +27,14 @@ pub struct Sizes {
     pub whereabouts: usize,
     /// Requests that wait to be answered.
     pub requests: usize,
+    /// Contents that several exchange.
+    pub exchanged: usize,
+    /// Who exchanges them.
+    pub getters: usize,
+    /// Sources of a fetch that made themselves known by asking for the same, of the fetch with most.
+    pub askers: usize,
+    /// Sources that wait to be asked.
+    pub put_off: usize,
 }
 
 impl Sizes {
@@ -37,6 +47,10 @@ impl Sizes {
         known: MAX_KNOWN_WAITING,
         whereabouts: MAX_WHEREABOUTS,
         requests: MAX_WAITING,
+        exchanged: MAX_CONTENTS,
+        getters: MAX_GETTERS,
+        askers: MAX_ASKERS,
+        put_off: MAX_PUT_OFF,
     };
 
     /// Whether all are within [`Sizes::LIMITS`].
@@ -49,6 +63,10 @@ impl Sizes {
             && self.known <= limits.known
             && self.whereabouts <= limits.whereabouts
             && self.requests <= limits.requests
+            && self.exchanged <= limits.exchanged
+            && self.getters <= limits.getters
+            && self.askers <= limits.askers
+            && self.put_off <= limits.put_off
     }
 }
 
@@ -56,6 +74,7 @@ impl Node {
     /// How much it holds at present.
     pub fn sizes(&self) -> Sizes {
         let (unproved, suggestions) = self.suggestions.lengths();
+        let (exchanged, getters) = self.crowds.lengths();
         Sizes {
             contacts: self.contacts.len(),
             asked: self.asked.len(),
@@ -64,6 +83,10 @@ impl Node {
             known: self.search.len(),
             whereabouts: self.whereabouts.len(),
             requests: self.turns.len(),
+            exchanged,
+            getters,
+            askers: self.schedule.askers.most(),
+            put_off: self.schedule.put_off.len(),
         }
     }
 }

@@ -12,6 +12,7 @@ use super::Node;
 use crate::peers::neighbourhoods::Neighbourhoods;
 use crate::time::Time;
 use crate::transfer::blobs::JobId;
+use crate::transfer::fetch::WantedHosts;
 
 /// Suggested addresses tried in a second at the most.
 pub(crate) const SUGGESTIONS_PER_SECOND: u32 = 8;
@@ -28,7 +29,7 @@ pub(crate) const MAX_TRIED: u32 = 4096;
 /// notice, however many name him and however many fetches there are.
 pub(crate) const MAX_UNPROVED_DATAGRAMS: u32 = 3;
 /// Suggested addresses that have not proved themselves and are remembered as sources; the first of those that had all
-/// their datagrams then makes room. The others keep their places among [`MAX_ASKED`](super::ask::MAX_ASKED).
+/// their datagrams then makes room. The others keep their places among [`MAX_ASKED`](super::places::MAX_ASKED).
 pub(crate) const MAX_UNPROVED: usize = 512;
 /// So long after it was last asked, such an address will not answer any more.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -164,7 +165,7 @@ impl Suggestions {
     }
 
     /// Takes out the most promising that may be tried now of those for which `wants` says that they are of use.
-    fn take(&mut self, now: Time, wants: impl Fn(JobId, Promise) -> bool) -> Option<Suggestion> {
+    fn take(&mut self, now: Time, wants: impl Fn(JobId, Promise, SocketAddr) -> bool) -> Option<Suggestion> {
         let rank = |at: &usize| {
             let Suggestion { job, by, promise, near, .. } = self.waiting[*at];
             let tried = self.given.get(&(job, by)).map_or(0, |given| given.tried);
@@ -172,12 +173,12 @@ impl Suggestions {
         };
         let may = |at: &usize| {
             self.may_try_at(self.waiting[*at].address) <= now
-                && wants(self.waiting[*at].job, self.waiting[*at].promise)
+                && wants(self.waiting[*at].job, self.waiting[*at].promise, self.waiting[*at].address)
         };
         let Some(first) = (0..self.waiting.len()).filter(may).min_by_key(rank) else {
             let open = |one: &Suggestion| {
                 let at = self.may_try_at(one.address);
-                if wants(one.job, one.promise) { at } else { at.max(now + ENOUGH_PAUSE) }
+                if wants(one.job, one.promise, one.address) { at } else { at.max(now + ENOUGH_PAUSE) }
             };
             self.wake_at = self.waiting.iter().map(open).min().unwrap_or(Time::NEVER);
             return None;
@@ -216,9 +217,11 @@ impl Node {
         });
         suggestions.drop_spent();
         let search = &self.search;
-        let wants = |job, promise| {
+        let wanting: BTreeMap<JobId, WantedHosts> =
+            fetches.iter().filter_map(|(&job, state)| Some((job, state.fetch.wanted_hosts()?))).collect();
+        let wants = |job, promise, address| {
             fetches.get(&job).is_some_and(|state: &super::Job| match promise {
-                Promise::Content => state.fetch.wants_sources(),
+                Promise::Content => wanting.get(&job).is_some_and(|wanted| wanted.has(address)),
                 // Known peers are as likely to know somebody, and likelier to be there.
                 Promise::Peer => state.fetch.lacks_sources() && !search.has(job),
             })
@@ -255,18 +258,6 @@ impl Node {
     pub(super) fn note_unproved(&mut self, address: SocketAddr) {
         self.suggestions.unproved.push_back(address);
     }
-
-    /// Gives up the path to an address. That it was tried stays known.
-    fn close_path(&mut self, address: SocketAddr) {
-        for job in self.fetches.values_mut() {
-            job.fetch.forget_source(address);
-        }
-        if let Some(path) = self.contacts.get_mut(address).and_then(|contact| contact.path.take()) {
-            self.in_flight -= path.counted;
-            self.schedule.forget_path(path.looked_at, address);
-        }
-        self.asked.remove(&address);
-    }
 }
 
 #[cfg(test)]
@@ -290,7 +281,7 @@ mod tests {
         let mut tried = Vec::new();
         let mut now = Time::ZERO;
         while suggestions.has(JOB) {
-            tried.extend(suggestions.take(now, |_, _| true).map(|one| one.address));
+            tried.extend(suggestions.take(now, |_, _, _| true).map(|one| one.address));
             now += Duration::from_secs(1) / SUGGESTIONS_PER_SECOND;
         }
         tried
@@ -359,7 +350,7 @@ mod tests {
             suggestions.drop_spent();
             let mut now = Time::from_millis(u64::from(round) * 100_000);
             while suggestions.has(JOB) && suggestions.has_tries_left(JOB, Promise::Peer) {
-                tried += u32::from(suggestions.take(now, |_, _| true).is_some());
+                tried += u32::from(suggestions.take(now, |_, _, _| true).is_some());
                 now += Duration::from_secs(1);
             }
         }

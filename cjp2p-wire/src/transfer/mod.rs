@@ -3,6 +3,7 @@
 //! [`ranges`], [`rtt`], [`rates`], [`slack`], [`startup`], [`courtesy`], [`window`] and [`path`] know nothing of JSON or BLAKE3.
 
 pub mod blobs;
+pub mod by_host;
 pub mod courtesy;
 pub mod fetch;
 pub mod path;

@@ -94,6 +94,7 @@ impl Fetch {
                 {
                     source.on_try_refused(now);
                 }
+                source.asked_since.get_or_insert(now);
                 let Wanted { space, range, block, again } = wanted;
                 Some(Ask { space, range, block, probe: false, again })
             }

@@ -7,7 +7,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::source::{MAX_PROBE_PAUSE, Source, Standing};
+use super::fellows::Place;
+use super::source::{MAX_PROBE_PAUSE, Standing};
 use super::{Block, Fetch, PathTerms, Space, assembly_for};
 use crate::message::{MAX_NUMBER, TheseParts};
 use crate::time::Time;
@@ -15,9 +16,6 @@ use crate::transfer::blobs::Sink;
 use crate::transfer::ranges::RangeSet;
 use crate::tree::LEAF_LEN;
 
-/// Fellow getters that a fetch exchanges parts with at a time. Enough that what one of them has is soon everywhere, and few
-/// enough that the questions cost little.
-pub const MAX_FELLOWS: usize = 16;
 /// A fellow getter is asked again after so long at the soonest, or after a round trip.
 pub(crate) const MIN_PAUSE: Duration = Duration::from_millis(100);
 /// The pause when it tells nothing new: it doubles up to this.
@@ -37,10 +35,6 @@ pub(crate) const QUESTIONS_UNTIL_GONE: u32 = 4;
 const NEWS: u64 = 16 << 10;
 /// Ranges kept of what one source tells. More are of no use, and nobody shall fill our memory with them.
 const MAX_RANGES: usize = 8192;
-/// How often one fellow getter that gave nothing is exchanged for another.
-pub(crate) const REVIEW_INTERVAL: Duration = Duration::from_secs(5);
-/// How often the places of those that left are filled.
-pub(crate) const FILL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What a source said that it has.
 #[derive(Clone, Debug)]
@@ -143,6 +137,11 @@ impl Told {
         self.unanswered = 0;
     }
 
+    /// Whether it leaves questions unanswered.
+    pub(super) fn is_silent(&self) -> bool {
+        self.unanswered >= 2
+    }
+
     /// We have asked for everything that it told of.
     pub(super) fn on_used_up(&mut self) {
         if !self.is_whole && !self.is_busy && self.unanswered == 0 {
@@ -164,7 +163,7 @@ impl Fetch {
         if self.ended || self.is_staged() || self.looks_only {
             return;
         }
-        let fellows = self.fellows();
+        let place = self.place_for(address);
         let Some(source) = self.sources.get_mut(&address) else { return };
         if source.standing == Standing::Liar || source.in_reserve {
             return;
@@ -172,11 +171,14 @@ impl Fetch {
         let state = source.told.get_or_insert_with(|| Told { is_fellow: false, ..Told::nothing(now) });
         let was_fellow = state.is_fellow;
         let is_news = state.take(told);
-        if state.is_fellow && !was_fellow && fellows >= MAX_FELLOWS {
-            source.put_in_reserve();
-            return;
-        }
         let gives_nothing = state.has.is_empty() || state.is_busy;
+        if state.is_fellow && !was_fellow {
+            match place {
+                Place::Free => {}
+                Place::Of(other) => self.put_in_reserve(other),
+                Place::None => return source.put_in_reserve(),
+            }
+        }
         self.told_changed = true;
         if let Some(length) = told.eof
             && !self.note_claim(now, address, length, true)
@@ -225,21 +227,24 @@ impl Fetch {
 
     /// A source that asks us for what we fetch ourselves fetches it as we do.
     pub fn on_fellow(&mut self, now: Time, address: SocketAddr) {
-        let fellows = self.fellows();
         if self.ended || self.is_staged() || self.looks_only {
             return;
         }
+        let place = self.place_for(address);
         if let Some(source) = self.sources.get_mut(&address)
             && matches!(source.standing, Standing::Unknown | Standing::Absent)
             && source.told.is_none()
             && !source.in_reserve
         {
-            if fellows >= MAX_FELLOWS {
+            if place == Place::None {
                 source.put_in_reserve();
                 return;
             }
             source.told = Some(Told::nothing(now));
             source.standing = Standing::Waiting;
+            if let Place::Of(other) = place {
+                self.put_in_reserve(other);
+            }
             self.told_changed = true;
             self.wake_for(address);
         }
@@ -307,79 +312,6 @@ impl Fetch {
     pub fn asks_for_parts(&self) -> bool {
         !self.is_staged() && !self.looks_only
     }
-
-    /// Fellow getters that parts are exchanged with.
-    pub(super) fn fellows(&self) -> usize {
-        self.sources.values().filter(|source| source.is_active_fellow()).count()
-    }
-
-    /// Takes fellow getters from the reserve where others have left, and exchanges one that gave nothing.
-    pub(super) fn review_fellows(&mut self, now: Time) {
-        if now < self.review_at {
-            return;
-        }
-        self.review_at = now + FILL_INTERVAL;
-        // Many may have left at once, and who is in reserve may be the last that is there.
-        let room = MAX_FELLOWS.saturating_sub(self.fellows());
-        for _ in 0..room {
-            if !self.call_up(now) {
-                break;
-            }
-        }
-        if now < self.exchange_at {
-            return;
-        }
-        self.exchange_at = now + REVIEW_INTERVAL;
-        let useless = |source: &Source| source.is_active_fellow() && source.gave == 0;
-        let useless: Vec<SocketAddr> =
-            self.sources.iter().filter(|(_, source)| useless(source)).map(|(&a, _)| a).collect();
-        for source in self.sources.values_mut() {
-            source.gave = 0;
-        }
-        if room == 0 && !useless.is_empty() {
-            let old = useless[self.random.usize(..useless.len())];
-            self.replace(now, old);
-        }
-    }
-
-    /// Puts a fellow getter in reserve, and takes another instead, if there is one.
-    fn replace(&mut self, now: Time, old: SocketAddr) {
-        if self.call_up(now) {
-            self.release(old);
-            if let Some(source) = self.sources.get_mut(&old) {
-                source.put_in_reserve();
-            }
-        }
-    }
-
-    /// Begins to exchange parts with a fellow getter in reserve. Returns whether there is one.
-    fn call_up(&mut self, now: Time) -> bool {
-        let reserve: Vec<SocketAddr> =
-            self.sources.iter().filter(|(_, source)| source.in_reserve).map(|(&a, _)| a).collect();
-        let Some(&new) = reserve.get(self.random.usize(..reserve.len().max(1))) else { return false };
-        if let Some(source) = self.sources.get_mut(&new) {
-            source.in_reserve = false;
-            source.told = Some(Told::nothing(now));
-        }
-        self.told_changed = true;
-        self.wake_for(new);
-        true
-    }
-}
-
-impl Source {
-    /// Whether it fetches as we do, parts are exchanged with it, and it seems to be there.
-    pub(super) fn is_active_fellow(&self) -> bool {
-        let takes_part = matches!(self.standing, Standing::Serving | Standing::Waiting) && !self.in_reserve;
-        takes_part && self.told.as_ref().is_some_and(|told| told.is_fellow && told.unanswered < 2)
-    }
-
-    /// There are enough others: it is left alone for now.
-    fn put_in_reserve(&mut self) {
-        self.in_reserve = true;
-        self.told = None;
-        self.standing = Standing::Waiting;
-    }
 }
 
 #[cfg(test)]
@@ -387,6 +319,7 @@ impl Source {
 mod tests {
     use super::*;
     use crate::transfer::fetch::Spec;
+    use crate::transfer::fetch::source::Source;
     use std::ops::Range;
 
     const LEAF: u64 = LEAF_LEN;

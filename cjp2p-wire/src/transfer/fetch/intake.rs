@@ -1,15 +1,13 @@
 //! What comes from sources: whom to believe about the length, and whom to leave alone.
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use super::assembly::Assembly;
 use super::source::Standing;
-use super::{Block, Failure, Fetch, FetchEvent, MAX_CLAIMS, Space, assembly_for};
-use crate::content_id::{ContentId, Hash};
+use super::{Block, Failure, Fetch, FetchEvent, Space, assembly_for};
+use crate::content_id::ContentId;
 use crate::time::Time;
 use crate::transfer::blobs::Sink;
-use crate::transfer::ranges::RangeSet;
 use crate::tree::verify_whole;
 
 impl Fetch {
@@ -75,6 +73,7 @@ impl Fetch {
         let is_first = source.standing != Standing::Serving;
         source.on_serving();
         source.fell_silent = false;
+        source.asked_since = None;
         source.gave += block.data.len() as u64;
         source.gave_unproved |= !block.answers;
         if block.space == Space::Content {
@@ -151,19 +150,8 @@ impl Fetch {
             }
             return true;
         }
-        self.add_claim(root, length);
+        self.settle_claims(now);
         true
-    }
-
-    fn add_claim(&mut self, root: Hash, length: u64) {
-        let known = self.assemblies.iter().any(|a| a.length() == length);
-        if !known
-            && self.assemblies.len() < MAX_CLAIMS
-            && let Some(check) = Assembly::check_for(root, length)
-        {
-            self.assemblies.push(Assembly::new(self.job, length, check, RangeSet::new(), &self.ranges));
-            self.told_changed = true;
-        }
     }
 
     /// Puts the bytes where they belong.
@@ -216,35 +204,6 @@ impl Fetch {
     /// Whether all that came from this address is certainly from there. Otherwise somebody else may have sent some of it.
     pub(super) fn gave_all(&self, address: SocketAddr) -> bool {
         self.sources.get(&address).is_some_and(|source| source.claim_is_its_own && !source.gave_unproved)
-    }
-
-    /// Drops what is refuted or superseded.
-    pub(super) fn settle_claims(&mut self, now: Time) {
-        if self.is_staged() || self.ended {
-            return;
-        }
-        if !self.length_told {
-            self.changed = true;
-        }
-        if let Some(proven) = self.assemblies.iter().position(Assembly::is_proven) {
-            if !self.length_told {
-                let assembly = self.assemblies.swap_remove(proven);
-                let length = assembly.length();
-                self.assemblies = vec![assembly];
-                self.tell_length(length);
-                self.accuse_of_claims_other_than(now, length);
-            }
-            return;
-        }
-        // A claim that nobody stands for any more makes room for others.
-        let believed = self.sources.values().filter(|source| source.standing != Standing::Liar);
-        let claims: BTreeSet<u64> = believed.filter_map(|source| source.claim).filter(|&n| n > 0).collect();
-        self.assemblies.retain(|a| claims.contains(&a.length()) || a.done().total() > 0);
-        if let ContentId::Blake3(root) = self.id {
-            for length in claims {
-                self.add_claim(root, length);
-            }
-        }
     }
 
     pub(super) fn accuse_of_claims_other_than(&mut self, now: Time, length: u64) {

@@ -12,7 +12,9 @@ mod asking;
 mod assembly;
 mod availability;
 mod checking;
+mod claims;
 mod extent;
+mod fellows;
 mod hint;
 mod intake;
 mod interface;
@@ -30,8 +32,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use assembly::{Assembly, Check};
-pub use availability::MAX_FELLOWS;
+pub use claims::{CLAIM_TIMEOUT, MAX_CLAIMS};
 pub use extent::Space;
+pub use fellows::{MAX_FELLOWS, WantedHosts};
 use hint::Hints;
 pub use interface::{Ask, Block, Failure, FetchEvent, PathTerms, Progress, Resume, Spec};
 pub use range_spec::{RangeSpec, select};
@@ -43,8 +46,6 @@ use crate::transfer::blobs::JobId;
 use crate::transfer::ranges::RangeSet;
 use crate::tree::TreeVerifier;
 
-/// Different lengths tried side by side at the most. Claims beyond it wait until one is found false.
-pub const MAX_CLAIMS: usize = 16;
 /// A trial that brings nothing for so long is put off for another.
 pub const TRIAL_PATIENCE: Duration = Duration::from_secs(3);
 /// How often an idle source looks whether it can help a slow one.
@@ -62,6 +63,10 @@ pub struct Fetch {
     sources: BTreeMap<SocketAddr, Source>,
     // Invariant: at most one is proven, and then it is the only one. For content verified as a whole, at most one.
     assemblies: Vec<Assembly>,
+    /// The claims that are tried or were, while none is proven.
+    claims_tried: BTreeMap<u64, claims::Tried>,
+    /// When to look at claims that wait.
+    settle_at: Time,
     hints: Hints,
     /// In a trial with one source only: which.
     only: Option<SocketAddr>,
@@ -117,6 +122,8 @@ impl Fetch {
             id: spec.id,
             sources: BTreeMap::new(),
             assemblies: Vec::new(),
+            claims_tried: BTreeMap::new(),
+            settle_at: Time::NEVER,
             hints: Hints::default(),
             only: None,
             put_off: BTreeSet::new(),
@@ -132,7 +139,7 @@ impl Fetch {
             told_changed: false,
             has_fellows: false,
             review_at: now,
-            exchange_at: now + availability::REVIEW_INTERVAL,
+            exchange_at: now + fellows::REVIEW_INTERVAL,
             replaced_at: now,
             wake_at: Time::NEVER,
             changed: false,
@@ -209,11 +216,6 @@ impl Fetch {
     /// Whether there are so many sources that more had better wait.
     pub fn has_many_sources(&self) -> bool {
         self.sources.len() >= MANY_SOURCES
-    }
-
-    /// Whether more sources are of use: not with as many fellow getters as parts are exchanged with.
-    pub fn wants_sources(&self) -> bool {
-        !self.ended && !self.waits_for_verdict && self.fellows() < MAX_FELLOWS
     }
 
     /// Whether this peer was ever named as a source.

@@ -67,6 +67,8 @@ pub(super) struct Source {
     pub(super) in_reserve: bool,
     /// Since it fell silent it sent nothing, whatever it says that it has.
     pub(super) fell_silent: bool,
+    /// Since when it was asked for content without bringing any.
+    pub(super) asked_since: Option<Time>,
     /// Bytes that it gave lately.
     pub(super) gave: u64,
     /// Content ranges it did not have lately.
@@ -96,6 +98,7 @@ impl Source {
             asked_parts: 0,
             in_reserve: false,
             fell_silent: false,
+            asked_since: None,
             gave: 0,
             refused: RangeSet::new(),
             hint: SourceHint::default(),

@@ -51,6 +51,9 @@ impl Fetch {
             return;
         }
         self.review_fellows(now);
+        if now >= self.settle_at {
+            self.settle_claims(now);
+        }
         let room = sink.room(self.job);
         let held_up = self.assemblies.iter().any(|a| a.waits_for_destination(room));
         if held_up || std::mem::replace(&mut self.held_up, held_up) {
@@ -84,7 +87,7 @@ impl Fetch {
         }
         let limit =
             if self.found { self.last_news + self.stall_timeout } else { self.started + self.source_timeout };
-        let mut wake = limit.min(self.wake_at);
+        let mut wake = limit.min(self.wake_at).min(self.settle_at);
         if self.is_staged() && !self.assemblies.is_empty() {
             wake = wake.min(self.trial_since + TRIAL_PATIENCE);
         }

@@ -9,6 +9,7 @@ use super::{Failure, Fetch, FetchEvent};
 use crate::content_id::ContentId;
 use crate::time::Time;
 use crate::transfer::blobs::Sink;
+use crate::transfer::by_host::PlacesByHost;
 use crate::transfer::ranges::RangeSet;
 
 /// Bytes that a trial may bring at first before a shorter length is tried in its place. Fewer are not missed.
@@ -73,14 +74,18 @@ impl Fetch {
         }
     }
 
-    /// Whom to try next, and the length it claims: one that gave a hint, if there is any, or else the shortest, since
-    /// nothing but the end shows that a length is false.
+    /// Whom to try next, and the length it claims: one that gave a hint, if there is any, or else one of the hosts of which
+    /// fewest were tried in vain, and of these the shortest, since nothing but the end shows that a length is false.
     fn candidate(&self) -> Option<(SocketAddr, u64)> {
         let good = self.sources.iter().filter(|(address, source)| {
             source.standing == Standing::Serving && source.claim.is_some() && !self.put_off.contains(address)
         });
-        let best =
-            good.min_by_key(|(address, source)| (!self.has_usable_hint(**address, source), source.claim));
+        let mut in_vain = PlacesByHost::default();
+        let lied = self.sources.iter().filter(|(_, source)| source.standing == Standing::Liar);
+        lied.map(|(address, _)| address).chain(&self.put_off).for_each(|&address| in_vain.take(address));
+        let best = good.min_by_key(|(address, source)| {
+            (!self.has_usable_hint(**address, source), in_vain.of(**address), source.claim)
+        });
         best.and_then(|(&address, source)| Some((address, source.claim?)))
     }
 
