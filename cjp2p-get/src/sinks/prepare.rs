@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use cjp2p_wire::content_id::ContentId;
-use cjp2p_wire::io::state_dir::folder_of;
+use cjp2p_wire::io::state_dir::{folder_of, in_the_place, knows_no_locks, not_regular};
 use cjp2p_wire::tool::{Exit, ToolError, names};
 use cjp2p_wire::transfer::fetch::Resume;
 use rustix::fs::OFlags;
@@ -18,6 +18,9 @@ use super::recheck::Recheck;
 use super::{Destination, judge, resume};
 use crate::place::Paths;
 use crate::ranges::Ranges;
+
+/// How often a partial is opened anew whose name others take away just then.
+const TRIES: usize = 100;
 
 /// What a look at the files of a download brought.
 pub(crate) enum Prepared {
@@ -129,8 +132,10 @@ pub(super) fn unwritable(path: &Path, error: &io::Error) -> ToolError {
 }
 
 /// Opens a partial and takes its lock. Gives also whether it is new; `None` where another process has the lock.
+///
+/// Where the file system knows no locks, the partial is always a new one: another process may have the one that is there.
 fn open_locked(path: &Path) -> io::Result<Option<(File, bool)>> {
-    loop {
+    for _ in 0..TRIES {
         let mut options = OpenOptions::new();
         // Somebody else may have put a link or a pipe there.
         options.read(true).write(true).custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32);
@@ -140,19 +145,28 @@ fn open_locked(path: &Path) -> io::Result<Option<(File, bool)>> {
                 Ok(file) => (file, false),
                 // Finished, and so renamed, just now.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(error),
+                Err(error) => return Err(in_the_place(error)),
             },
             Err(error) => return Err(error),
         };
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Ok(None),
-            Err(TryLockError::Error(error)) => return Err(error),
-        }
         // Whoever held the lock until now may have renamed the file.
         let ours = file.metadata()?;
         if !ours.is_file() {
-            return Err(io::Error::other("not a regular file"));
+            return Err(not_regular("something else"));
+        }
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(error)) if knows_no_locks(&error) => {
+                if is_new {
+                    let shown = names::shown(path);
+                    log::warn!("{shown}: {error}: another fetch of it is not kept away");
+                } else {
+                    fs::remove_file(path)?;
+                    continue;
+                }
+            }
+            Err(TryLockError::Error(error)) => return Err(error),
         }
         match fs::symlink_metadata(path) {
             Ok(there) if (there.dev(), there.ino()) == (ours.dev(), ours.ino()) => {
@@ -161,4 +175,5 @@ fn open_locked(path: &Path) -> io::Result<Option<(File, bool)>> {
             _ => {}
         }
     }
+    Err(io::Error::other("others take it away again and again"))
 }

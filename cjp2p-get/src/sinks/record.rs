@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::io::partial_name::RESUME_SUFFIX;
+use cjp2p_wire::io::state_dir::{about, in_the_place};
 use cjp2p_wire::transfer::ranges::RangeSet;
 use cjp2p_wire::tree::{ENTRY_LEN, RUN_ENTRIES, Run};
 use data_encoding::BASE64;
@@ -68,7 +69,7 @@ pub fn read(path: &Path, id: &ContentId) -> io::Result<Option<Found>> {
     let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
+        Err(error) => return Err(in_the_place(error)),
     };
     let mut input = BufReader::new(file);
     let mut line = Vec::new();
@@ -156,8 +157,9 @@ impl Record {
         }
         let mut temporary = OsString::from(&self.path);
         temporary.push(RESUME_SUFFIX);
+        let temporary = PathBuf::from(temporary);
         let _ = fs::remove_file(&temporary);
-        let file = File::create_new(&temporary)?;
+        let file = File::create_new(&temporary).map_err(|error| about(&temporary, error))?;
         (self.file, self.length) = (Some(file), 0);
         let written = self.flush().and_then(|()| fs::rename(&temporary, &self.path));
         if written.is_err() {

@@ -1,13 +1,12 @@
 //! Listening; and a port of one's own, kept between runs, so that what others remember of this machine stays right.
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::Path;
 
 use super::random;
-use super::state_dir::{StateDir, replace_lightly};
+use super::state_dir::{StateDir, open_to_read, replace_lightly};
 use super::udp::UdpPort;
 use crate::peers::address::DEFAULT_PORT;
 use crate::tool::args::Listen;
@@ -37,6 +36,8 @@ pub fn listen(listen: Listen, tool: &str, state: Option<&StateDir>) -> io::Resul
     let Some(kept) = file.as_deref().and_then(read) else {
         let socket = bind_any(ip)?;
         let port = socket.local_address()?.port();
+        // Of a folder that cannot be written the user was told.
+        let file = file.filter(|_| state.is_some_and(StateDir::is_writable));
         let kept = file.map(|file| replace_lightly(&file, format!("{port}\n").as_bytes()));
         let problem = kept.and_then(Result::err).map(|error| format!("port {port} is not kept: {error}"));
         return Ok((socket, problem));
@@ -54,7 +55,7 @@ pub fn listen(listen: Listen, tool: &str, state: Option<&StateDir>) -> io::Resul
 /// The port in the file, if there is one.
 fn read(path: &Path) -> Option<u16> {
     let mut bytes = Vec::new();
-    File::open(path).ok()?.take(MAX_FILE + 1).read_to_end(&mut bytes).ok()?;
+    open_to_read(path).ok()?.take(MAX_FILE + 1).read_to_end(&mut bytes).ok()?;
     let text = std::str::from_utf8(&bytes).ok().filter(|text| text.len() as u64 <= MAX_FILE);
     let port: Option<u16> = text.and_then(|text| text.trim().parse().ok());
     if port.is_none_or(|port| port == 0) {

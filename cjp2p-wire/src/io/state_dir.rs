@@ -1,20 +1,35 @@
 //! The folder in which the tools remember things between runs: finding it, replacing its files whole, and locks.
+//!
+//! Whatever lies there in the place of a file of ours, a link, a pipe or a folder, is an error that names it: no link is
+//! followed to be written, and nothing waits for the other end of a pipe.
 
 use std::env;
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
+use rustix::fs::{Access, OFlags};
+
 use crate::tool::names::shown;
+
+/// Temporary files that one file may have at a time: one for each process that writes it just now.
+const TEMPORARIES: usize = 16;
+/// How often a file is opened anew whose name others take away just then.
+const TRIES: usize = 100;
+/// Where there are no locks, nobody writes a temporary file that is older.
+const ABANDONED: Duration = Duration::from_secs(3600);
 
 /// The state folder, which exists.
 #[derive(Clone, Debug)]
 pub struct StateDir {
     path: PathBuf,
+    is_writable: bool,
 }
 
 impl StateDir {
@@ -32,7 +47,13 @@ impl StateDir {
         let path = locate(flag, set("CJP2P_STATE_DIR"), set("XDG_STATE_HOME"), home)
             .ok_or_else(|| io::Error::other("no home folder: name one with --state or CJP2P_STATE_DIR"))?;
         DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(|error| about(&path, error))?;
-        Ok(StateDir { path })
+        let is_writable = rustix::fs::access(&path, Access::WRITE_OK | Access::EXEC_OK).is_ok();
+        Ok(StateDir { path, is_writable })
+    }
+
+    /// Whether files can be made in it, as far as the system tells beforehand.
+    pub fn is_writable(&self) -> bool {
+        self.is_writable
     }
 
     /// Where it is.
@@ -74,7 +95,7 @@ fn locate(
 /// Where writing fails: the old file is then unchanged. Only if the folder cannot be brought to the disk is the new one
 /// there already, and the message says so.
 pub fn atomic_replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    replace(path, bytes, File::sync_all)?;
+    replace(path, bytes, sync_file)?;
     // Without this the rename itself may be lost with the power.
     sync_folder(folder_of(path)).map_err(|error| {
         io::Error::new(
@@ -95,12 +116,7 @@ pub fn replace_lightly(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 fn replace(path: &Path, bytes: &[u8], bring_to_disk: fn(&File) -> io::Result<()>) -> io::Result<()> {
-    let name = path.file_name().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
-    let mut temporary = OsString::from(".");
-    temporary.push(name);
-    temporary.push(".tmp");
-    let temporary = folder_of(path).join(temporary);
-    let mut file = lock_temporary(&temporary)?;
+    let (mut file, temporary) = open_temporary(path)?;
     let written = file
         .set_len(0)
         .and_then(|()| file.write_all(bytes))
@@ -113,6 +129,23 @@ fn replace(path: &Path, bytes: &[u8], bring_to_disk: fn(&File) -> io::Result<()>
     })
 }
 
+/// Brings the bytes of a file to the disk.
+///
+/// # Errors
+///
+/// What the disk says. Where the file system cannot do this, there is nothing to be done, and that is no error.
+pub fn sync_file(file: &File) -> io::Result<()> {
+    match file.sync_all() {
+        Err(error) if cannot_sync(&error) => Ok(()),
+        result => result,
+    }
+}
+
+/// Whether the file system has no such thing as bringing something to the disk.
+fn cannot_sync(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported)
+}
+
 /// Brings the names in a folder to the disk: until then a file may lose a name that it was given, with the power.
 ///
 /// # Errors
@@ -121,14 +154,7 @@ fn replace(path: &Path, bytes: &[u8], bring_to_disk: fn(&File) -> io::Result<()>
 /// nothing to be done, and that is no error.
 pub fn sync_folder(folder: &Path) -> io::Result<()> {
     match File::open(folder).and_then(|folder| folder.sync_all()) {
-        Err(error)
-            if matches!(
-                error.kind(),
-                io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied
-            ) =>
-        {
-            Ok(())
-        }
+        Err(error) if cannot_sync(&error) || error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
         result => result.map_err(|error| about(folder, error)),
     }
 }
@@ -141,24 +167,115 @@ pub fn folder_of(path: &Path) -> &Path {
     }
 }
 
-/// Opens the temporary file so that nobody else writes it at the same time.
-fn lock_temporary(path: &Path) -> io::Result<File> {
-    loop {
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path)
-            .map_err(|error| about(path, error))?;
-        file.lock().map_err(|error| about(path, error))?;
-        // Whoever held the lock before us has probably renamed or removed the file that we opened.
-        let ours = file.metadata().map_err(|error| about(path, error))?;
+/// Opens a temporary file beside `path` that nobody else writes at the same time: `.NAME.tmp`, or where another process has
+/// that, `.NAME.1.tmp` and so on. Such names can be foretold, so a killed process leaves one, and the next one uses it again.
+fn open_temporary(path: &Path) -> io::Result<(File, PathBuf)> {
+    let name = path.file_name().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+    for number in 0..TEMPORARIES {
+        let mut temporary = OsString::from(".");
+        temporary.push(name);
+        temporary.push(if number == 0 { ".tmp".into() } else { format!(".{number}.tmp") });
+        let temporary = folder_of(path).join(temporary);
+        if let Some(file) = take_temporary(&temporary).map_err(|error| about(&temporary, error))? {
+            return Ok((file, temporary));
+        }
+    }
+    Err(about(path, io::Error::other(format!("{TEMPORARIES} temporary files of it are in use"))))
+}
+
+/// Takes hold of this temporary file; `None` where another process has it. Where there are no locks, who made it has it.
+fn take_temporary(path: &Path) -> io::Result<Option<File>> {
+    for _ in 0..TRIES {
+        let (file, is_new) = match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => (open_to_write(path)?, false),
+            made => (made?, true),
+        };
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(error)) if knows_no_locks(&error) => {
+                let age = file.metadata()?.modified().ok().and_then(|time| time.elapsed().ok());
+                if is_new || age.is_none_or(|age| age < ABANDONED) {
+                    return Ok(is_new.then_some(file));
+                }
+                // Left by a killed process; nobody writes for so long.
+                fs::remove_file(path)?;
+                continue;
+            }
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+        // Whoever held the lock before us may have renamed or removed the file that we opened.
+        let ours = file.metadata()?;
         match fs::symlink_metadata(path) {
-            Ok(there) if (there.dev(), there.ino()) == (ours.dev(), ours.ino()) => return Ok(file),
+            Ok(there) if (there.dev(), there.ino()) == (ours.dev(), ours.ino()) => return Ok(Some(file)),
             _ => continue,
         }
     }
+    Err(io::Error::other("others take it away again and again"))
+}
+
+/// Opens a file of ours to write it, and makes it, for this user only, where it is missing.
+///
+/// # Errors
+///
+/// Where that is not possible, or something else than a regular file is there.
+pub fn open_to_write(path: &Path) -> io::Result<File> {
+    open_regular(
+        OpenOptions::new().write(true).create(true).truncate(false).mode(0o600),
+        path,
+        OFlags::NOFOLLOW,
+    )
+}
+
+/// Opens a file of ours to write at its end, and makes it, for this user only, where it is missing.
+///
+/// # Errors
+///
+/// As for [`open_to_write`].
+pub fn open_to_append(path: &Path) -> io::Result<File> {
+    open_regular(OpenOptions::new().append(true).create(true).mode(0o600), path, OFlags::NOFOLLOW)
+}
+
+/// Opens a file of ours to read it. Where a link leads to it, that is followed.
+///
+/// # Errors
+///
+/// Where that is not possible, or it is not a regular file.
+pub fn open_to_read(path: &Path) -> io::Result<File> {
+    open_regular(OpenOptions::new().read(true), path, OFlags::empty())
+}
+
+fn open_regular(options: &mut OpenOptions, path: &Path, flags: OFlags) -> io::Result<File> {
+    // NONBLOCK: a pipe would wait for its other end.
+    let flags = (flags | OFlags::NONBLOCK | OFlags::NOCTTY).bits();
+    let file = options.custom_flags(flags.cast_signed()).open(path).map_err(in_the_place)?;
+    match file.metadata()?.file_type() {
+        kind if kind.is_file() => Ok(file),
+        kind if kind.is_dir() => Err(in_the_place(Errno::EISDIR.into())),
+        kind if kind.is_fifo() => Err(in_the_place(Errno::ENXIO.into())),
+        _ => Err(not_regular("a device")),
+    }
+}
+
+/// What opening a file without following links reports, in words where it means that something else is in its place.
+pub fn in_the_place(error: io::Error) -> io::Error {
+    match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::ELOOP) => not_regular("a symbolic link"),
+        Some(Errno::ENXIO) => not_regular("a pipe or socket"),
+        Some(Errno::EISDIR) => not_regular("a folder"),
+        _ => error,
+    }
+}
+
+/// That `what` is where a regular file should be.
+pub fn not_regular(what: &str) -> io::Error {
+    io::Error::other(format!("{what} is in the place of a regular file"))
+}
+
+/// Whether the file system has no such thing as a lock: a network's without a service for that, for one.
+pub fn knows_no_locks(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw);
+    matches!(errno, Some(Errno::ENOLCK | Errno::ENOSYS | Errno::EOPNOTSUPP | Errno::EINVAL))
 }
 
 /// Holds the lock of a file until dropped, or until the process ends in whatever way.
@@ -197,14 +314,26 @@ impl FileLock {
 
     /// Takes the lock at `path`, waiting at most `limit`: for short work, where a longer wait means that the holder hangs.
     ///
+    /// Where the file system knows no locks, it goes without one, which is told once: files are replaced whole all the same, and
+    /// what two tools do at the very same time may be lost.
+    ///
     /// # Errors
     ///
-    /// As [`FileLock::acquire`], and `TimedOut` after the limit.
+    /// Where the lock file cannot be opened, and `TimedOut` after the limit.
     pub fn acquire_within(path: &Path, limit: Duration) -> io::Result<FileLock> {
         let start = Instant::now();
         loop {
-            if let Some(lock) = FileLock::try_acquire(path)? {
-                return Ok(lock);
+            let file = open_lock(path)?;
+            match file.try_lock() {
+                Ok(()) => return Ok(FileLock { _file: file }),
+                Err(TryLockError::WouldBlock) => {}
+                Err(TryLockError::Error(error)) if knows_no_locks(&error) => {
+                    TOLD_OF_LOCKS.call_once(|| {
+                        log::warn!("{}: {error}: other tools are not kept from writing here", shown(path));
+                    });
+                    return Ok(FileLock { _file: file });
+                }
+                Err(TryLockError::Error(error)) => return Err(about(path, error)),
             }
             if start.elapsed() >= limit {
                 let error = io::Error::new(io::ErrorKind::TimedOut, "another process holds the lock");
@@ -216,14 +345,11 @@ impl FileLock {
 }
 
 fn open_lock(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)
-        .map_err(|error| about(path, error))
+    open_to_write(path).map_err(|error| about(path, error))
 }
+
+/// That there are no locks is told once, however many there would be.
+static TOLD_OF_LOCKS: Once = Once::new();
 
 /// An error that says which file it is about.
 pub fn about(path: &Path, error: io::Error) -> io::Error {
@@ -233,7 +359,10 @@ pub fn about(path: &Path, error: io::Error) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use nix::sys::stat::Mode;
+    use nix::unistd::mkfifo;
 
     #[test]
     fn the_flag_goes_before_the_variables_and_those_before_the_home() {
@@ -275,6 +404,50 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"two");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o077, 0);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    /// A link would have the new bytes written, and an empty file made, where somebody else wants them; a pipe would be waited for.
+    #[test]
+    fn what_is_no_regular_file_in_the_place_of_one_of_ours_is_an_error_that_names_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("elsewhere");
+        type Put<'a> = (&'a str, &'a dyn Fn(&Path));
+        let put: [Put<'_>; 4] = [
+            ("a symbolic link", &|path| symlink(&target, path).unwrap()),
+            ("a symbolic link", &|path| symlink(path, path).unwrap()),
+            ("a folder", &|path| fs::create_dir(path).unwrap()),
+            ("a pipe or socket", &|path| mkfifo(path, Mode::S_IRWXU).unwrap()),
+        ];
+        for (nth, (what, put)) in put.into_iter().enumerate() {
+            let path = folder.path().join(format!("{nth}.json"));
+            let temporary = folder.path().join(format!(".{nth}.json.tmp"));
+            put(&temporary);
+            let told = atomic_replace(&path, b"new").unwrap_err().to_string();
+            assert_eq!(told, format!("{}: {what} is in the place of a regular file", shown(&temporary)));
+            assert!(!path.exists() && !target.exists());
+            let told = FileLock::acquire_within(&temporary, Duration::ZERO).unwrap_err().to_string();
+            assert!(told.contains(what), "{told}");
+            assert!(open_to_append(&temporary).is_err() && !target.exists());
+            if what != "a symbolic link" {
+                let told = open_to_read(&temporary).unwrap_err().to_string();
+                assert_eq!(told, format!("{what} is in the place of a regular file"));
+            }
+        }
+    }
+
+    #[test]
+    fn a_writer_that_holds_a_temporary_file_keeps_no_other_waiting_and_tries_are_bounded() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("table.json");
+        let held: Vec<_> = (0..TEMPORARIES - 1).map(|_| open_temporary(&path).unwrap()).collect();
+        atomic_replace(&path, b"new").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        let last = open_temporary(&path).unwrap();
+        let told = atomic_replace(&path, b"newer").unwrap_err().to_string();
+        assert!(told.contains("temporary files of it are in use"), "{told}");
+        drop((held, last));
+        atomic_replace(&path, b"newer").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"newer");
     }
 
     #[test]
