@@ -189,16 +189,22 @@ fn parse_line(line: &[u8], accept: Accept) -> Option<Result<Given, ToolError>> {
 
 fn read_stdin(accept: Accept, waker: Waker) -> Receiver<Result<Given, ToolError>> {
     let (sender, receiver) = mpsc::sync_channel(AHEAD);
+    let lines = sender.clone();
     // It ends with the process, or with the input.
-    thread::spawn(move || {
+    let started = thread::Builder::new().spawn(move || {
         match stdin::open() {
-            Ok(input) => send_lines(BufReader::new(input), accept, &sender, &waker),
-            Err(error) => drop(sender.send(Err(unreadable(&error)))),
+            Ok(input) => send_lines(BufReader::new(input), accept, &lines, &waker),
+            Err(error) => drop(lines.send(Err(unreadable(&error)))),
         }
         // Woken once more, or the end would not be noticed.
-        drop(sender);
+        drop(lines);
         waker.wake();
     });
+    if let Err(error) = started {
+        let message = format!("standard input: no thread can be started to read it: {error}");
+        // The first in the queue, so there is room.
+        let _ = sender.try_send(Err(ToolError::failure(message)));
+    }
     receiver
 }
 

@@ -36,8 +36,7 @@ pub(crate) struct Peer {
 
 /// See the [module](self).
 pub(crate) struct Peers {
-    /// `None` where there is no state folder.
-    file: Option<PeerFile>,
+    file: PeerFile,
     known: BTreeMap<SocketAddr, Peer>,
     /// Those of them that proved themselves some time, and were not named: nearest first.
     nearest: Vec<SocketAddr>,
@@ -50,7 +49,7 @@ pub(crate) struct Peers {
 
 impl Peers {
     /// Those that were named, and those of the table.
-    pub(crate) fn new(file: Option<PeerFile>, named: Vec<(SocketAddr, Origin)>, has_lan: bool) -> Peers {
+    pub(crate) fn new(file: PeerFile, named: Vec<(SocketAddr, Origin)>, has_lan: bool) -> Peers {
         let mut peers = Peers {
             file,
             known: BTreeMap::new(),
@@ -68,8 +67,7 @@ impl Peers {
     }
 
     fn read_table(&mut self) {
-        let Some(file) = &self.file else { return };
-        let (table, warning) = file.load();
+        let (table, warning) = self.file.load();
         if let Some(warning) = warning {
             log::warn!("{warning}");
         }
@@ -150,7 +148,6 @@ impl Peers {
 
     fn save(&mut self, event_loop: &EventLoop, node: &Node, silent: &[SocketAddr]) {
         let since = std::mem::replace(&mut self.saved_at, event_loop.now());
-        let Some(file) = &self.file else { return };
         let named_by: BTreeMap<SocketAddr, SocketAddr> =
             node.acquaintances().filter_map(|peer| Some((peer.address, peer.named_by?))).collect();
         let origin = |address| match (self.known.get(&address), named_by.get(&address)) {
@@ -159,7 +156,7 @@ impl Peers {
             (None, Some(by)) => Origin::Referral(*by),
             (None, None) => Origin::Incoming,
         };
-        match file.record(event_loop, node, since, silent, origin) {
+        match self.file.record(event_loop, node, since, silent, origin) {
             Ok(None) => {}
             Ok(Some(warning)) => log::warn!("{warning}"),
             Err(error) => log::warn!("the peer table was not written: {error}"),

@@ -33,7 +33,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
     let places = Places::of(&cli)?;
     let accept = Accept { names: cli.unverified, whole_only: cli.ranges.is_empty() };
     let ids = Ids::new(&cli.ids, accept, cli.allow_empty)?;
-    let state = open_state(&cli)?;
+    let state = cli.state.open_or_do_without("no peer is remembered")?;
     let Some(_lock) = lock_of_output(&cli, &places, state.as_ref())? else {
         return Ok(Exit::Done);
     };
@@ -63,11 +63,8 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
     let port = cli.listen.open(ANYWHERE, TOOL, state.as_ref())?;
     let event_loop = EventLoop::new(port, Some(signals))
         .map_err(|error| ToolError::failure(format!("event loop: {error}")))?;
-    let peers = Peers::new(state.as_ref().map(PeerFile::new), named, has_lan);
-    let dht = dht
-        .map(|entry| Mainline::start(entry, event_loop.waker()))
-        .transpose()
-        .map_err(|error| ToolError::failure(format!("threads: {error}")))?;
+    let peers = Peers::new(PeerFile::new(state.as_ref()), named, has_lan);
+    let dht = dht.and_then(|entry| Mainline::start(entry, event_loop.waker()));
     let sources = (peers, Search::new(dht));
     let mut getter = Getter::start(cli, places, outlet, ids, sources, event_loop)?;
     let ended = getter.run();
@@ -107,30 +104,17 @@ fn needs(places: &Places, state: Option<&StateDir>) -> Result<Sandbox, ToolError
     })
 }
 
-/// The state folder; it can be done without unless it was asked for.
-fn open_state(cli: &Cli) -> Result<Option<StateDir>, ToolError> {
-    match cli.state.open() {
-        Ok(state) => Ok(Some(state)),
-        Err(error) if cli.state.state.is_none() => {
-            log::warn!("{error}; no peer is remembered");
-            Ok(None)
-        }
-        Err(error) => Err(error),
-    }
-}
-
 /// A file has its own lock. The lock of anything else is that of the ids and ranges. `None`: leave it to the other process.
 fn lock_of_output(
     cli: &Cli,
     places: &Places,
     state: Option<&StateDir>,
 ) -> Result<Option<Option<FileLock>>, ToolError> {
-    let (Some(mode), Places::Stdout | Places::Device(_), Some(state)) = (cli.lock, places, state) else {
+    let (Some(mode), Places::Stdout | Places::Device(_)) = (cli.lock, places) else {
         return Ok(Some(None));
     };
     let ranges = cli.ranges.iter().map(RangeArg::text);
     let job: Vec<&str> = cli.ids.iter().map(String::as_str).chain(ranges).collect();
     let name = blake3::hash(job.join("\n").as_bytes()).to_hex();
-    let path = state.file(&format!("get-{}.lock", &name[..16]));
-    Ok(mode.acquire(&path)?.map(Some))
+    Ok(mode.acquire_in(state, &format!("get-{}.lock", &name[..16]))?.map(Some))
 }

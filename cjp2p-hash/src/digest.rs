@@ -120,11 +120,12 @@ pub(crate) fn digest(
                 stream(&mut &input.file, wanted, progress)?
             } else if expected < spread_from {
                 in_line(&input, wanted, progress)?
-            } else {
-                let digests = spread(&input.file, input.start, wanted, progress)?;
+            } else if let Some(digests) = spread(&input.file, input.start, wanted, progress)? {
                 // Reading at places of their own moved nothing, but who shares the file expects it read.
                 (&input.file).seek(SeekFrom::Start(input.start + digests.length))?;
                 digests
+            } else {
+                in_line(&input, wanted, progress)?
             };
             input.check_unchanged()?;
             Ok(digests)
@@ -133,25 +134,35 @@ pub(crate) fn digest(
     }
 }
 
-/// Reads as much as is expected and hashes it, all on this thread. Whether that is all is looked at afterwards.
+/// Reads to the end and hashes, all on this thread. The end is where a read says so: files of the kernel say that they have
+/// 4096 bytes, whatever they hold.
 fn in_line(
     input: &RegularFile,
     wanted: Wanted<'_>,
     progress: &mut dyn FnMut(u64),
 ) -> Result<Digests, Failed> {
-    let mut left = input.expected();
-    let mut block = vec![0; left.min(GROUP_LEN) as usize];
+    let expected = input.expected();
+    let mut block = vec![0; expected.min(GROUP_LEN) as usize];
     let mut hashers = Hashers::new(wanted);
-    while left > 0 {
-        block.truncate(left.min(GROUP_LEN) as usize);
-        if read_full(&mut &input.file, &mut block)? < block.len() {
+    let mut done = 0;
+    loop {
+        // Where no more is expected, the end still has to be seen, and a byte is room enough for that.
+        let length = expected.saturating_sub(done).clamp(1, GROUP_LEN) as usize;
+        block.resize(length, 0);
+        let read = read_full(&mut &input.file, &mut block)?;
+        if done >= expected && read > 0 {
             return Err(changed().into());
         }
-        hashers.update(&block)?;
-        progress(block.len() as u64);
-        left -= block.len() as u64;
+        // Empty content has a group all the same.
+        if read > 0 || done == 0 {
+            hashers.update(&block[..read])?;
+            progress(read as u64);
+            done += read as u64;
+        }
+        if read < length {
+            return Ok(hashers.finish());
+        }
     }
-    Ok(hashers.finish())
 }
 
 /// Fills `block` unless the end comes first; says how far.
@@ -252,20 +263,32 @@ fn stream(
     let sha256 = Wanted { sha256: wanted.sha256, ..Wanted::default() };
     thread::scope(|scope| {
         let (recycle, recycled) = mpsc::channel();
-        let (mut senders, mut threads) = (Vec::new(), Vec::new());
+        let (mut senders, mut threads, mut here) = (Vec::new(), Vec::new(), Vec::new());
         for (run, wanted) in [(wanted.tree(), blake3), (wanted.sha256, sha256)] {
-            if run {
-                let (sender, receiver) = mpsc::sync_channel(WAITING_BLOCKS);
-                let recycle = recycle.clone();
-                senders.push(sender);
-                threads.push(scope.spawn(move || hash_stream(wanted, &receiver, &recycle)));
+            if !run {
+                continue;
+            }
+            let (sender, receiver) = mpsc::sync_channel(WAITING_BLOCKS);
+            let recycle = recycle.clone();
+            let thread = thread::Builder::new();
+            match thread.spawn_scoped(scope, move || hash_stream(wanted, &receiver, &recycle)) {
+                Ok(thread) => {
+                    senders.push(sender);
+                    threads.push(thread);
+                }
+                // The system has no room for it: then it is done here, between the reads.
+                Err(_) => here.push(Hashers::new(wanted)),
             }
         }
-        let read = read_stream(reader, first, &senders, &recycled, progress);
+        let read = read_stream(reader, first, &senders, &mut here, &recycled, progress);
         drop(senders);
         let mut digests = Digests { length: 0, tree: None, sha256: None };
-        for thread in threads {
-            let own = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        let join = |thread: thread::ScopedJoinHandle<'_, _>| {
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        let here = here.into_iter().map(|hashers| Ok(hashers.finish()));
+        for own in threads.into_iter().map(join).chain(here) {
+            let own = own?;
             digests.length = own.length;
             digests.tree = digests.tree.or(own.tree);
             digests.sha256 = digests.sha256.or(own.sha256);
@@ -282,9 +305,10 @@ fn read_stream(
     reader: &mut dyn Read,
     first: Vec<u8>,
     senders: &[SyncSender<Block>],
+    here: &mut [Hashers<'_>],
     recycled: &Receiver<Vec<u8>>,
     progress: &mut dyn FnMut(u64),
-) -> io::Result<()> {
+) -> Result<(), Failed> {
     let mut block = first;
     loop {
         let length = block.len();
@@ -295,9 +319,10 @@ fn read_stream(
                 return Ok(());
             }
         }
-        drop(shared);
+        here.iter_mut().try_for_each(|hashers| hashers.update(&shared))?;
         progress(length as u64);
-        block = recycled.try_recv().unwrap_or_default();
+        let own = Arc::into_inner(shared);
+        block = own.or_else(|| recycled.try_recv().ok()).unwrap_or_default();
         block.resize(BLOCK_LEN, 0);
         let length = read_full(reader, &mut block)?;
         block.truncate(length);

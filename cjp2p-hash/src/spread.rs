@@ -25,13 +25,13 @@ const WAITING_BLOCKS: usize = 2;
 /// SHA-256 cannot be spread: this thread does it, and nothing else, while the others read and do the rest.
 ///
 /// The end is where a read says so, not where the file's length said it would be. Each thread goes on until it has
-/// seen the end.
+/// seen the end. `None` where the system has no room for a single thread.
 pub(crate) fn spread(
     file: &File,
     start: u64,
     wanted: Wanted<'_>,
     progress: &mut dyn FnMut(u64),
-) -> Result<Digests, Failed> {
+) -> Result<Option<Digests>, Failed> {
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
     let threads = if wanted.sha256 { cores - 1 } else { cores }.clamp(1, MAX_THREADS);
     let next = AtomicU64::new(0);
@@ -61,12 +61,17 @@ pub(crate) fn spread(
     };
     thread::scope(|scope| {
         let (sender, receiver) = mpsc::channel();
-        for _ in 0..threads {
-            let sender = sender.clone();
-            scope.spawn(|| work(sender));
-        }
+        let started = (0..threads)
+            .take_while(|_| {
+                let sender = sender.clone();
+                thread::Builder::new().spawn_scoped(scope, || work(sender)).is_ok()
+            })
+            .count();
         drop(sender);
-        collect(receiver, free, wanted, progress)
+        if started == 0 {
+            return Ok(None);
+        }
+        collect(receiver, free, wanted, progress).map(Some)
     })
 }
 

@@ -140,23 +140,24 @@ impl Network {
     /// look for what stands for this key.
     pub(crate) fn start(
         args: &NetworkArgs,
-        state: &StateDir,
+        state: Option<&StateDir>,
         asks_lan: bool,
         dht: Option<(Entry, Key)>,
     ) -> Result<Network, ToolError> {
         let failure = |what: &str, error: io::Error| ToolError::failure(format!("{what}: {error}"));
         let ending = signals::ending();
-        args.sandbox.confine(Sandbox::new().write(state.path()).see_interfaces(asks_lan));
+        let needed = state.map_or_else(Sandbox::new, |state| Sandbox::new().write(state.path()));
+        args.sandbox.confine(needed.see_interfaces(asks_lan));
         let signals = Signals::take_over(&ending).map_err(|error| failure("signals", error))?;
-        let port = args.listen.open(ANYWHERE, TOOL, Some(state))?;
+        let port = args.listen.open(ANYWHERE, TOOL, state)?;
         let event_loop = EventLoop::new(port, Some(signals)).map_err(|error| failure("event loop", error))?;
         stdout::write_behind(event_loop.waker());
         let join = |(entry, key)| {
             let dht = Mainline::start(entry, event_loop.waker())?;
             dht.look_up(key);
-            Ok(dht)
+            Some(dht)
         };
-        let dht = dht.map(join).transpose().map_err(|error| failure("threads", error))?;
+        let dht = dht.and_then(join);
         let random = |error| failure("random numbers", error);
         let node = Node::new(Config {
             secret: random::secret().map_err(random)?,

@@ -3,10 +3,12 @@
 use cjp2p_wire::io::peer_file::PeerFile;
 use cjp2p_wire::tool::{ToolError, stdout};
 
-use crate::asking::load;
-
 pub(crate) fn run(file: &PeerFile, lines: bool) -> Result<(), ToolError> {
-    let table = load(file);
+    let (table, warning) =
+        file.read().map_err(|error| ToolError::failure(format!("the peer table cannot be read: {error}")))?;
+    if let Some(warning) = warning {
+        log::warn!("{warning}");
+    }
     let json = if lines { table.to_json_lines() } else { table.to_json() };
     stdout::print(json.as_bytes())
 }

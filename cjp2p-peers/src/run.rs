@@ -9,7 +9,19 @@ use crate::{add, content, discover, find, ping, print, remove, set};
 
 pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
     cli.log.start(TOOL);
-    let file = PeerFile::new(&cli.state.open()?);
+    let goes_on = match &cli.command {
+        Some(Command::Add { .. } | Command::Remove { .. } | Command::Set { .. }) => false,
+        None
+        | Some(
+            Command::Ping { .. } | Command::Discover { .. } | Command::Find { .. } | Command::Content { .. },
+        ) => true,
+    };
+    // Only edits need a table. Where there is no folder for it, there is nothing to print.
+    let state = match goes_on {
+        true => cli.state.open_or_do_without("no peer is remembered")?,
+        false => Some(cli.state.open()?),
+    };
+    let file = PeerFile::new(state.as_ref());
     match cli.command {
         None => print::run(&file, cli.lines)?,
         Some(Command::Add { peers }) => add::run(&file, &peers)?,

@@ -43,7 +43,7 @@ fn of_a_thousand_writers_none_is_lost_though_others_are_killed_and_the_file_is_d
     // In memory where there is such a place: a thousand times to the disk takes long.
     let folder = &tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
     let state = StateDir::open(Some(folder.path())).unwrap();
-    let file = PeerFile::new(&state);
+    let file = PeerFile::new(Some(&state));
     // Half of the writers remove one of these, and the killed ones would remove others.
     let half = WRITERS / 2;
     file.update(|table| {
@@ -71,7 +71,8 @@ fn of_a_thousand_writers_none_is_lost_though_others_are_killed_and_the_file_is_d
             for _ in 0..DAMAGES {
                 thread::sleep(Duration::from_millis(300));
                 let _lock = FileLock::acquire(&state.file("peers.json.lock")).unwrap();
-                let mut table = OpenOptions::new().append(true).open(file.path()).unwrap();
+                let mut table =
+                    OpenOptions::new().append(true).open(folder.path().join("peers.json")).unwrap();
                 table.write_all(b"{\"address\":\"127.0").unwrap();
             }
         });

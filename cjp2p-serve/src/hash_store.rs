@@ -6,14 +6,14 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cjp2p_wire::content_id::Hash;
-use cjp2p_wire::io::state_dir::{FileLock, about, atomic_replace};
+use cjp2p_wire::io::state_dir::{FileLock, about, atomic_replace, open_to_append, open_to_read};
 use cjp2p_wire::tool::names;
 use data_encoding::HEXLOWER;
 
@@ -33,11 +33,16 @@ const LINE_LIMIT: u64 = 512;
 
 const HEADING: &str = "# cjp2p hashes 1: check device inode size modified changed day-used blake3 sha256\n";
 
+/// Who holds the lock reads or writes one file; if that takes longer, something hangs.
+const LOCK_LIMIT: Duration = Duration::from_secs(60);
+
 /// The store on disk.
 #[derive(Clone, Debug)]
 pub struct HashStore {
     path: PathBuf,
     lock: PathBuf,
+    /// Nothing is remembered, as there is no place for it.
+    is_nowhere: bool,
 }
 
 /// What was in the store when it was loaded. In memory is only where in the file each line is: there may be very many.
@@ -69,9 +74,11 @@ struct Line {
 }
 
 impl HashStore {
-    /// The store in a state folder. Nothing is read or made yet.
-    pub fn new(folder: &Path) -> HashStore {
-        HashStore { path: folder.join("hashes-1"), lock: folder.join("hashes.lock") }
+    /// The store in a state folder; without one it stays empty. Nothing is read or made yet.
+    pub fn new(state_folder: Option<&Path>) -> HashStore {
+        let folder = state_folder.unwrap_or(Path::new(""));
+        let is_nowhere = state_folder.is_none();
+        HashStore { path: folder.join("hashes-1"), lock: folder.join("hashes.lock"), is_nowhere }
     }
 
     /// Reads it all, and writes the file anew if most of it is of no more use.
@@ -84,8 +91,11 @@ impl HashStore {
     }
 
     fn load_on(&self, today: u32) -> io::Result<Remembered> {
-        let _lock = FileLock::acquire(&self.lock)?;
-        let file = match File::open(&self.path) {
+        if self.is_nowhere {
+            return Ok(Remembered::default());
+        }
+        let _lock = FileLock::acquire_within(&self.lock, LOCK_LIMIT)?;
+        let file = match open_to_read(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Ok(Remembered { today, ..Remembered::default() });
             }
@@ -128,14 +138,17 @@ impl HashStore {
     ///
     /// They could not be written in full.
     pub fn append(&self, hashed: &[(Identity, Ids)]) -> io::Result<()> {
+        if self.is_nowhere {
+            return Ok(());
+        }
         let day = today();
         // Begins with a line end, in case that the last line of an earlier process was cut short.
         let mut text = String::from("\n");
         for &(identity, ids) in hashed {
             Line { identity, ids, day }.append_to(&mut text);
         }
-        let _lock = FileLock::acquire(&self.lock)?;
-        let file = OpenOptions::new().append(true).create(true).mode(0o600).open(&self.path);
+        let _lock = FileLock::acquire_within(&self.lock, LOCK_LIMIT)?;
+        let file = open_to_append(&self.path);
         file.and_then(|mut file| file.write_all(text.as_bytes())).map_err(|error| about(&self.path, error))
     }
 }
@@ -308,7 +321,7 @@ mod tests {
 
     fn store() -> (HashStore, tempfile::TempDir) {
         let folder = tempfile::tempdir().unwrap();
-        (HashStore::new(folder.path()), folder)
+        (HashStore::new(Some(folder.path())), folder)
     }
 
     #[test]

@@ -78,15 +78,16 @@ fn hash_open_file(
         let offset = group * GROUP_LEN;
         let length = usize::try_from((identity.size - offset).min(GROUP_LEN)).unwrap_or(0);
         let bytes = &mut buffer[..length];
-        match file.read_exact_at(bytes, offset) {
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                return Ok(Outcome::Changed);
-            }
-            result => result?,
-        }
+        let ends = match file.read_exact_at(bytes, offset) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => true,
+            result => result.map(|()| false)?,
+        };
         // Looked at after every read: what is no more what it was need not be read to its end.
         if Identity::of_file(file)? != Some(*identity) {
             return Ok(Outcome::Changed);
+        }
+        if ends {
+            return Err(no_length("holds fewer bytes than it says"));
         }
         if hashing.stop.load(Ordering::Relaxed) {
             return Ok(Outcome::Stopped);
@@ -96,11 +97,23 @@ fn hash_open_file(
         hashing.done.fetch_add(length as u64, Ordering::Relaxed);
         *left -= length as u64;
     }
+    // Files of the kernel say that they are empty, whatever they hold.
+    if file.read_at(&mut [0], identity.size)? > 0 {
+        return match Identity::of_file(file)? == Some(*identity) {
+            true => Err(no_length("holds more bytes than it says")),
+            false => Ok(Outcome::Changed),
+        };
+    }
     let tree = tree.finish();
     let ids = Ids { blake3: *tree.root(), sha256: sha256.finalize().into() };
     // Not even an empty tree for each of very many small files: the keeper may take a while to come to them.
     let tree_prefix = if groups > 1 { tree.into_prefix() } else { Vec::new() };
     Ok(Outcome::Hashed { ids, tree_prefix })
+}
+
+/// A file whose length is not known before it is read to its end. Asked for, it would have to be read differently each time.
+fn no_length(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("{what}: not shared"))
 }
 
 #[cfg(test)]
@@ -154,12 +167,32 @@ mod tests {
         let mut left = before.identity.size + 1;
         let longer = Identity { size: before.identity.size + 1, ..before.identity };
         assert!(matches!(hash_open_file(&file, &longer, &hashing, &mut left), Ok(Outcome::Changed)));
+        let mut left = before.identity.size - 1;
+        let shorter = Identity { size: before.identity.size - 1, ..before.identity };
+        assert!(matches!(hash_open_file(&file, &shorter, &hashing, &mut left), Ok(Outcome::Changed)));
         std::thread::sleep(before.identity.settles_in(crate::open::Stamp::now()));
         fs::write(&path, vec![2; 2 * GROUP_LEN as usize]).unwrap();
         assert!(is_changed());
         fs::remove_file(&path).unwrap();
         assert!(is_changed());
         assert_eq!(hashing.total.into_inner(), 0);
+    }
+
+    #[test]
+    fn a_file_that_does_not_say_how_long_it_is_gets_no_ids() {
+        // Says that it is empty, and one of those in the kernel's other file system that it has a page.
+        for path in
+            ["/proc/version", "/sys/kernel/mm/transparent_hugepage/enabled", "/sys/kernel/uevent_seqnum"]
+        {
+            if fs::read(path).is_ok_and(|bytes| !bytes.is_empty()) {
+                let state = state(Path::new(path));
+                let hashing = Hashing { total: state.identity.size.into(), ..Hashing::default() };
+                let outcome = hash_file(&state, &hashing);
+                let Outcome::Failed(error) = outcome else { panic!("{path}: {outcome:?}") };
+                assert!(error.to_string().ends_with("bytes than it says: not shared"), "{error}");
+                assert_eq!(hashing.total.into_inner(), 0);
+            }
+        }
     }
 
     #[test]

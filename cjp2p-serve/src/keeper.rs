@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use cjp2p_wire::tool::names;
@@ -24,7 +25,7 @@ use crate::open::{Identity, Stamp};
 use crate::place::{Place, Source};
 use crate::tree_store::TreeStore;
 use crate::walk::{Rules, Step, walk, walk_from};
-use crate::watch::{Notice, Watch, way_to};
+use crate::watch::{Notice, Watch, reason, way_to};
 use crate::workers::Workers;
 
 /// From a notice to a look at the path: what comes in between needs no look of its own.
@@ -122,12 +123,12 @@ struct Work {
 }
 
 impl Keeper {
-    /// Does its work until it is told to stop. To be run on a thread of its own.
+    /// Starts the thread, and those that hash. It does its work until it is told to stop, and drops `ends` when it is done.
     ///
     /// # Errors
     ///
     /// The system has no room for another thread.
-    pub fn run(self, tasks: &Receiver<Task>) -> io::Result<()> {
+    pub fn start(self, tasks: Receiver<Task>, ends: Sender<()>) -> io::Result<()> {
         let (hashing, results) = (self.hashing.clone(), self.tasks.clone());
         let (untaken, taken) = mpsc::sync_channel(UNTAKEN);
         let index = self.index.clone();
@@ -149,6 +150,14 @@ impl Keeper {
             let _ = results.send(Task::Hashed { no, outcome, lasting });
         };
         let hashers = Workers::start("hasher", HASHERS, hash)?;
+        thread::Builder::new().name("keeper".into()).spawn(move || {
+            let _ends = ends;
+            self.run(&tasks, hashers, taken);
+        })?;
+        Ok(())
+    }
+
+    fn run(self, tasks: &Receiver<Task>, hashers: Workers<(FileNo, u64)>, results: Receiver<()>) {
         let notices = self.tasks.clone();
         let watch = Watch::start(self.mounts.clone(), move |notice| {
             let _ = notices.send(Task::Notice(notice));
@@ -168,7 +177,7 @@ impl Keeper {
             rescan_at: None,
             waiting: BTreeSet::new(),
             at_hashers: HashSet::new(),
-            results: taken,
+            results,
             changes: HashMap::new(),
             at_start: Some(HashSet::new()),
             hashed: 0,
@@ -179,15 +188,14 @@ impl Keeper {
         work.until_told_to_stop(tasks);
         work.remember();
         work.keeper.told.flush();
-        Ok(())
     }
 
     fn index(&self) -> MutexGuard<'_, Index> {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn cannot_watch(&self, error: &dyn std::fmt::Display) {
-        let every = self.poll_every.as_secs();
+    fn cannot_watch(&self, error: &io::Error) {
+        let (every, error) = (self.poll_every.as_secs(), reason(error));
         log::warn!("cannot watch for changes ({error}); looking for them every {every} s");
     }
 }

@@ -68,8 +68,9 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
     if cli.dry_run {
         return dry_run(&sources, rules, &Report::new(cli.json, cli.log.quiet > 0));
     }
-    let state = cli.state.open()?;
-    let Some(_lock) = lock(&state, &sources, cli.lock)? else {
+    let state = cli.state.open_or_do_without("no id, tree and peer is remembered")?;
+    let state = state.as_ref();
+    let Some(_lock) = lock(state, &sources, cli.lock)? else {
         return Ok(Exit::Done);
     };
     // Before it is confined: how names are looked up is the system's affair, and may need whatever it likes. And a program cannot be
@@ -79,7 +80,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
         Contacts { router: helper_with_router(&cli), named: cli.peers.resolve(), dht: cli.dht.entry(listen) };
     let mounts = Mounts::open().inspect_err(|error| log::info!("mounts are not noticed: {error}")).ok();
     let opener = opener_for(&sources, rules, &cli);
-    let sandbox = needs(&sources, rules, &state).see_interfaces(cli.lan.is_on(listen));
+    let sandbox = needs(&sources, rules, state).see_interfaces(cli.lan.is_on(listen));
     let confinement = cli.sandbox.confine(sandbox);
     if confinement.as_ref().is_some_and(|confinement| confinement.refused().contains(&"files")) {
         for source in sources.iter_mut().filter_map(Arc::get_mut) {
@@ -92,7 +93,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
     let signals = Signals::take_over(&[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP])
         .map_err(|error| ToolError::failure(format!("signals: {error}")))?;
     let start = Start { contacts, sources, rules, mounts, signals };
-    let mut server = Server::start(cli, start, &state, confinement.as_ref())?;
+    let mut server = Server::start(cli, start, state, confinement.as_ref())?;
     let ended = server.run()?;
     server.save()?;
     // Whatever is still to be written down is written before the signal ends the process.
@@ -171,7 +172,7 @@ fn dry_run(sources: &[Arc<Source>], rules: Rules, report: &Report) -> Result<Exi
 
 /// The lock of this job: the same folders and files shared with the same state folder. `None`: leave it to the other.
 fn lock(
-    state: &StateDir,
+    state: Option<&StateDir>,
     sources: &[Arc<Source>],
     mode: Option<LockMode>,
 ) -> Result<Option<Option<FileLock>>, ToolError> {
@@ -183,23 +184,21 @@ fn lock(
         hasher.update(b"\0");
     }
     let name = HEXLOWER.encode(&hasher.finalize().as_bytes()[..8]);
-    let path = state.file(&format!("serve-{name}.lock"));
-    match mode {
-        Some(mode) => Ok(mode.acquire(&path)?.map(Some)),
-        // Held all the same, so that a later one with --lock sees it.
-        None => {
-            let lock = FileLock::try_acquire(&path);
-            if let Err(error) = &lock {
-                log::info!("lock: {error}");
-            }
-            Ok(Some(lock.unwrap_or_default()))
-        }
+    let name = format!("serve-{name}.lock");
+    if let Some(mode) = mode {
+        return Ok(mode.acquire_in(state, &name)?.map(Some));
     }
+    // Held all the same, so that a later one with --lock sees it.
+    let lock = state.map_or(Ok(None), |state| FileLock::try_acquire(&state.file(&name)));
+    if let Err(error) = &lock {
+        log::info!("lock: {error}");
+    }
+    Ok(Some(lock.unwrap_or_default()))
 }
 
 /// The files that are needed from now on: what is shared, and the state.
-fn needs(sources: &[Arc<Source>], rules: Rules, state: &StateDir) -> Sandbox {
-    let sandbox = Sandbox::new().write(state.path());
+fn needs(sources: &[Arc<Source>], rules: Rules, state: Option<&StateDir>) -> Sandbox {
+    let sandbox = state.map_or_else(Sandbox::new, |state| Sandbox::new().write(state.path()));
     if rules.follow {
         // Where a link leads that somebody will make tomorrow, nobody knows.
         return sandbox.read("/");
@@ -249,13 +248,13 @@ impl Server {
     fn start(
         cli: Cli,
         start: Start,
-        state: &StateDir,
+        state: Option<&StateDir>,
         confinement: Option<&Confinement>,
     ) -> Result<Server, ToolError> {
         let Start { contacts, sources, rules, mounts, signals } = start;
         let failed =
             |what: &'static str| move |error: io::Error| ToolError::failure(format!("{what}: {error}"));
-        let port = cli.listen.open(CONVENTIONAL, TOOL, Some(state))?;
+        let port = cli.listen.open(CONVENTIONAL, TOOL, state)?;
         let address = port.local_address().map_err(failed("socket"))?;
         let mut event_loop = EventLoop::new(port, Some(signals)).map_err(failed("event loop"))?;
         stdout::write_behind(event_loop.waker());
@@ -276,15 +275,18 @@ impl Server {
         report.listening(address, confinement.map(Confinement::refused).unwrap_or_default())?;
         let options = Options { rules, names: !cli.no_names, ..Options::default() };
         let waker = event_loop.waker();
-        let share = Share::start(sources, &options, state.path(), mounts, Arc::new(move || waker.wake()))
+        // Of one that cannot be written the user was told.
+        let kept_in = state.filter(|state| state.is_writable()).map(StateDir::path);
+        let share = Share::start(sources, &options, kept_in, mounts, Arc::new(move || waker.wake()))
             .map_err(failed("threads"))?;
         let now = event_loop.now();
         let neighbours = Neighbours::new(PeerFile::new(state), contacts.named, now, !cli.no_list);
-        let dht = contacts.dht.map(|entry| Mainline::start(entry, event_loop.waker())).transpose();
-        let dht = dht.map_err(failed("threads"))?;
+        let dht = contacts.dht.and_then(|entry| Mainline::start(entry, event_loop.waker()));
         let port = NonZeroU16::new(address.port());
         let router = contacts.router.zip(port).map(|(helper, port)| helper.ask_for(port, event_loop.waker()));
-        let router = router.transpose().map_err(failed("threads"))?;
+        let router = router.and_then(|asked| {
+            asked.inspect_err(|error| log::warn!("--map-port: a thread for it: {error}")).ok()
+        });
         Ok(Server {
             announcer: Announcer::new(dht, address.port()),
             router,

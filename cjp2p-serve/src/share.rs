@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex};
-use std::thread;
 use std::time::Duration;
 
 use cjp2p_wire::content_id::{ContentId, Hash};
@@ -91,8 +90,8 @@ pub struct Share {
 }
 
 impl Share {
-    /// Starts to share `sources`. Ids and trees are remembered in `state_folder`. With `mounts` it is noticed when something is
-    /// mounted or unmounted. `wake` is called from other threads whenever there is reason to call [`Share::poll`].
+    /// Starts to share `sources`. Ids and trees are remembered in `state_folder`, if there is one. With `mounts` it is noticed when
+    /// something is mounted or unmounted. `wake` is called from other threads whenever there is reason to call [`Share::poll`].
     ///
     /// # Errors
     ///
@@ -100,7 +99,7 @@ impl Share {
     pub fn start(
         sources: Vec<Arc<Source>>,
         options: &Options,
-        state_folder: &Path,
+        state_folder: Option<&Path>,
         mounts: Option<Mounts>,
         wake: Arc<dyn Fn() + Send + Sync>,
     ) -> io::Result<Share> {
@@ -131,12 +130,7 @@ impl Share {
             tasks: tasks.clone(),
         };
         let (ends, ended) = mpsc::channel::<()>();
-        thread::Builder::new().name("keeper".into()).spawn(move || {
-            let _ends = ends;
-            if let Err(error) = keeper.run(&task_receiver) {
-                log::error!("cannot share anything: {error}");
-            }
-        })?;
+        keeper.start(task_receiver, ends)?;
         let library = SharedLibrary::new(index, tasks.clone(), readers, answers);
         Ok(Share { library, events, tasks, hashing, waker, ended })
     }
@@ -166,7 +160,7 @@ impl Share {
 
     /// Looks at everything again, in the background.
     pub fn rescan(&self) {
-        // Fails only if the keeper could not start, which was said.
+        // Fails only if the keeper has ended.
         let _ = self.tasks.send(Task::Rescan);
     }
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use blake3::hazmat::{self, Mode};
 use cjp2p_wire::content_id::Hash;
-use cjp2p_wire::io::state_dir::{about, replace_lightly};
+use cjp2p_wire::io::state_dir::{about, open_to_read, replace_lightly};
 use cjp2p_wire::tree::{ENTRY_LEN, GROUP_LEN, Geometry, HEADER_LEN, RUN_LEVELS, header};
 use data_encoding::HEXLOWER;
 
@@ -61,15 +61,16 @@ impl Prefix {
 /// The trees of this and earlier runs.
 #[derive(Debug)]
 pub struct TreeStore {
-    folder: PathBuf,
-    /// Those that could not be written.
+    /// `None` where none is kept between runs.
+    folder: Option<PathBuf>,
+    /// Those that were not written.
     in_memory: Mutex<HashMap<Hash, Arc<[u8]>>>,
 }
 
 impl TreeStore {
-    /// The store in a state folder. Nothing is read or made yet.
-    pub fn new(folder: &Path) -> TreeStore {
-        TreeStore { folder: folder.join("trees-2"), in_memory: Mutex::default() }
+    /// The store in a state folder, or where there is none, in memory. Nothing is read or made yet.
+    pub fn new(state_folder: Option<&Path>) -> TreeStore {
+        TreeStore { folder: state_folder.map(|folder| folder.join("trees-2")), in_memory: Mutex::default() }
     }
 
     /// Keeps the prefix of the tree with this root. Small content needs none.
@@ -81,20 +82,14 @@ impl TreeStore {
         if prefix.len() as u64 <= HEADER_LEN {
             return Ok(());
         }
-        let result = self.write(root, &prefix);
+        let written = self.folder.as_deref().map(|folder| write(folder, root, &prefix));
         let mut in_memory = self.in_memory.lock().unwrap_or_else(PoisonError::into_inner);
-        if result.is_ok() {
+        if let Some(Ok(())) = written {
             in_memory.remove(root);
         } else {
             in_memory.insert(*root, prefix.into());
         }
-        result
-    }
-
-    /// Without forcing it to disk: what a crash of the machine leaves half-written is found out when it is read.
-    fn write(&self, root: &Hash, prefix: &[u8]) -> io::Result<()> {
-        fs::create_dir_all(&self.folder).map_err(|error| about(&self.folder, error))?;
-        replace_lightly(&self.path(root), prefix)
+        written.unwrap_or(Ok(()))
     }
 
     /// The prefix of the tree over `geometry` with this root, checked. Reads all of it.
@@ -111,7 +106,8 @@ impl TreeStore {
             return Ok(Prefix(Kept::Memory(bytes.clone())));
         }
         drop(in_memory);
-        let file = File::open(self.path(root))?;
+        let folder = self.folder.as_deref().ok_or(io::ErrorKind::NotFound)?;
+        let file = open_to_read(&path_in(folder, root))?;
         if !folds_to_root(root, geometry, &file)? {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "does not match its root"));
         }
@@ -121,7 +117,7 @@ impl TreeStore {
     /// Removes the trees of all but these roots, unless they are so new that another process may just be about to say
     /// what they are for.
     pub fn remove_all_but(&self, roots: &HashSet<Hash>) {
-        let Ok(entries) = fs::read_dir(&self.folder) else {
+        let Some(Ok(entries)) = self.folder.as_ref().map(fs::read_dir) else {
             return;
         };
         for entry in entries.flatten() {
@@ -136,10 +132,16 @@ impl TreeStore {
             }
         }
     }
+}
 
-    fn path(&self, root: &Hash) -> PathBuf {
-        self.folder.join(HEXLOWER.encode(root))
-    }
+/// Without forcing it to disk: what a crash of the machine leaves half-written is found out when it is read.
+fn write(folder: &Path, root: &Hash, prefix: &[u8]) -> io::Result<()> {
+    fs::create_dir_all(folder).map_err(|error| about(folder, error))?;
+    replace_lightly(&path_in(folder, root), prefix)
+}
+
+fn path_in(folder: &Path, root: &Hash) -> PathBuf {
+    folder.join(HEXLOWER.encode(root))
 }
 
 /// Whether the file is the prefix of the tree. Goes from level to level, with little of it in memory at a time.
@@ -216,6 +218,10 @@ mod tests {
     use super::*;
     use cjp2p_wire::tree::TreeBuilder;
 
+    fn path(store: &TreeStore, root: &Hash) -> PathBuf {
+        path_in(store.folder.as_deref().unwrap(), root)
+    }
+
     fn built(groups: u64, odd: usize) -> (Hash, Geometry, Vec<u8>) {
         let mut builder = TreeBuilder::new();
         let mut group = vec![0; GROUP_LEN as usize];
@@ -231,7 +237,7 @@ mod tests {
     #[test]
     fn a_kept_prefix_reads_back_and_is_checked() {
         let folder = tempfile::tempdir().unwrap();
-        let store = TreeStore::new(folder.path());
+        let store = TreeStore::new(Some(folder.path()));
         for (groups, odd) in [(1, 1), (2, 0), (2, 100_000), (7, 4096), (16, 0)] {
             let (root, geometry, prefix) = built(groups, odd);
             assert!(store.open(&root, &geometry).is_err(), "nothing kept yet");
@@ -248,7 +254,7 @@ mod tests {
     #[test]
     fn a_prefix_with_any_damage_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let store = TreeStore::new(folder.path());
+        let store = TreeStore::new(Some(folder.path()));
         let (root, geometry, prefix) = built(5, 77);
         for at in (0..prefix.len()).step_by(7) {
             let mut damaged = prefix.clone();
@@ -257,12 +263,12 @@ mod tests {
             assert!(store.open(&root, &geometry).is_err(), "byte {at}");
         }
         for cut in [&prefix[..prefix.len() - 1], &prefix[..64], &[]] {
-            fs::write(store.path(&root), cut).unwrap();
+            fs::write(path(&store, &root), cut).unwrap();
             assert!(store.open(&root, &geometry).is_err(), "{} bytes", cut.len());
         }
         let mut longer = prefix.clone();
         longer.push(0);
-        fs::write(store.path(&root), longer).unwrap();
+        fs::write(path(&store, &root), longer).unwrap();
         assert!(store.open(&root, &geometry).is_err());
         store.keep(&root, prefix).unwrap();
         assert!(store.open(&root, &geometry).is_ok());
@@ -271,7 +277,7 @@ mod tests {
     #[test]
     fn small_content_needs_no_file() {
         let folder = tempfile::tempdir().unwrap();
-        let store = TreeStore::new(folder.path());
+        let store = TreeStore::new(Some(folder.path()));
         let (root, geometry, prefix) = built(1, 0);
         store.keep(&root, prefix.clone()).unwrap();
         let mut out = Vec::new();
@@ -283,21 +289,22 @@ mod tests {
     #[test]
     fn only_old_trees_without_a_use_are_removed() {
         let folder = tempfile::tempdir().unwrap();
-        let store = TreeStore::new(folder.path());
+        let store = TreeStore::new(Some(folder.path()));
         let (root, _, prefix) = built(2, 0);
         for name in [root, [1; 32], [2; 32]] {
             store.keep(&name, prefix.clone()).unwrap();
         }
-        fs::write(store.folder.join(".tmpx"), "left by a killed process").unwrap();
-        for name in [store.path(&root), store.path(&[1; 32]), store.folder.join(".tmpx")] {
+        fs::write(folder.path().join("trees-2").join(".tmpx"), "left by a killed process").unwrap();
+        for name in [path(&store, &root), path(&store, &[1; 32]), folder.path().join("trees-2").join(".tmpx")]
+        {
             let file = File::options().write(true).open(name).unwrap();
             file.set_modified(std::time::SystemTime::now() - 2 * UNCLAIMED).unwrap();
         }
         store.remove_all_but(&HashSet::from([root]));
         let mut left: Vec<_> =
-            fs::read_dir(&store.folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+            fs::read_dir(folder.path().join("trees-2")).unwrap().map(|entry| entry.unwrap().path()).collect();
         left.sort();
-        let mut expected = [store.path(&root), store.path(&[2; 32])];
+        let mut expected = [path(&store, &root), path(&store, &[2; 32])];
         expected.sort();
         assert_eq!(left, expected);
     }
@@ -306,12 +313,17 @@ mod tests {
     fn what_cannot_be_written_is_kept_in_memory() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("trees-2"), "in the way").unwrap();
-        let store = TreeStore::new(folder.path());
+        let store = TreeStore::new(Some(folder.path()));
         let (root, geometry, prefix) = built(3, 1);
         assert!(store.keep(&root, prefix.clone()).is_err());
-        let mut out = Vec::new();
-        let found = store.open(&root, &geometry).unwrap();
-        found.read(0..prefix.len() as u64, &mut out).unwrap();
-        assert_eq!(out, prefix);
+        let nowhere = TreeStore::new(None);
+        nowhere.keep(&root, prefix.clone()).unwrap();
+        for store in [store, nowhere] {
+            let mut out = Vec::new();
+            let found = store.open(&root, &geometry).unwrap();
+            found.read(0..prefix.len() as u64, &mut out).unwrap();
+            assert_eq!(out, prefix);
+            assert!(store.open(&[7; 32], &geometry).is_err());
+        }
     }
 }

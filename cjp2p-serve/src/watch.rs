@@ -154,6 +154,16 @@ impl Watch {
     }
 }
 
+/// What watching failed for, with the name of the limit that was reached, if one was.
+pub fn reason(error: &io::Error) -> String {
+    let limit = match error.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::NOSPC) => "fs.inotify.max_user_watches is reached",
+        Some(Errno::MFILE) => "fs.inotify.max_user_instances is reached, or the limit of open files",
+        _ => return error.to_string(),
+    };
+    format!("{limit}: {error}")
+}
+
 impl Drop for Watch {
     fn drop(&mut self) {
         // It cannot fail: nothing else was written.

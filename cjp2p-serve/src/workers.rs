@@ -5,7 +5,7 @@ use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-/// Threads that wait for jobs. They end when this is dropped and the jobs in the queue are done.
+/// Threads that wait for jobs. Where the system has no room for all of them, there are fewer. They end when this is dropped and the jobs in the queue are done.
 #[derive(Debug)]
 pub struct Workers<J> {
     queue: Sender<J>,
@@ -16,7 +16,7 @@ impl<J: Send + 'static> Workers<J> {
     ///
     /// # Errors
     ///
-    /// The system has no room for another thread.
+    /// The system has no room for a single one.
     pub fn start(
         name: &str,
         count: usize,
@@ -24,9 +24,9 @@ impl<J: Send + 'static> Workers<J> {
     ) -> io::Result<Workers<J>> {
         let (queue, jobs) = mpsc::channel();
         let shared = Arc::new((Mutex::new(jobs), work));
-        for _ in 0..count {
+        for started in 0..count {
             let shared = shared.clone();
-            thread::Builder::new().name(name.into()).spawn(move || {
+            let thread = thread::Builder::new().name(name.into()).spawn(move || {
                 let (jobs, work) = &*shared;
                 loop {
                     // One thread at a time waits in the queue, the others for the lock.
@@ -36,7 +36,15 @@ impl<J: Send + 'static> Workers<J> {
                         Err(mpsc::RecvError) => break,
                     }
                 }
-            })?;
+            });
+            match thread {
+                Err(error) if started == 0 => return Err(error),
+                Err(error) => {
+                    log::info!("{started} threads of {count} for this: {name}: {error}");
+                    break;
+                }
+                Ok(_) => {}
+            }
         }
         Ok(Workers { queue })
     }

@@ -165,16 +165,16 @@ fn describe(router: Ipv4Addr, url: &str) -> Result<Gateway, String> {
     // Beside these it would trust who answers, which is us, but never an address of loopback.
     options.allowed_gateway_ips = vec![router.into()];
     let answer = format!("HTTP/1.1 200 OK\r\nLOCATION: {url}\r\n\r\n");
-    let found = thread::scope(|scope| {
-        scope.spawn(|| {
+    thread::scope(|scope| {
+        let answering = thread::Builder::new().spawn_scoped(scope, || {
             if let Ok((_, asker)) = desk.recv_from(&mut [0; 1500]) {
                 // Without an answer it gives up.
                 let _ = desk.send_to(answer.as_bytes(), asker);
             }
         });
-        search_gateway(options)
-    });
-    found.map_err(|_| format!("no description of a router at {url}"))
+        answering.map_err(failed)?;
+        search_gateway(options).map_err(|_| format!("no description of a router at {url}"))
+    })
 }
 
 #[cfg(test)]

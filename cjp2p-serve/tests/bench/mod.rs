@@ -85,7 +85,7 @@ impl Running {
         let wake = move || {
             let _ = wake.try_send(());
         };
-        let share = Share::start(sources, options, state, Mounts::open().ok(), Arc::new(wake)).unwrap();
+        let share = Share::start(sources, options, Some(state), Mounts::open().ok(), Arc::new(wake)).unwrap();
         Running { share, wakes, events: Vec::new() }
     }
 

@@ -101,37 +101,41 @@ impl Mainline {
     /// Joins the DHT in the background. `waker` is used whenever [`Mainline::found`] has something. Should it not work, that is
     /// logged, and nothing is ever found.
     ///
-    /// # Errors
-    ///
-    /// Where there is no thread to be had.
-    pub fn start(entry: Entry, waker: Waker) -> io::Result<Mainline> {
+    /// `None`, and a warning, where there is no thread to be had.
+    pub fn start(entry: Entry, waker: Waker) -> Option<Mainline> {
         let (announcements, to_announce) = mpsc::sync_channel(ANNOUNCERS);
         let (lookups, to_look_up) = mpsc::channel();
         let (sender, found) = mpsc::channel();
         let run = move || {
-            let result = join(&entry).and_then(|dht| {
+            let result = join(&entry).map(|dht| {
                 let (to_announce, to_look_up) = (Mutex::new(to_announce), Mutex::new(to_look_up));
                 let dht = &dht;
                 thread::scope(|scope| {
-                    for _ in 0..ANNOUNCERS {
+                    let announcers = (0..ANNOUNCERS).map(|_| {
                         let keys = &to_announce;
                         let thread = thread::Builder::new().name("announce".into());
-                        thread.spawn_scoped(scope, move || announce(dht, keys))?;
-                    }
-                    for _ in 0..LOOKUPS {
+                        thread.spawn_scoped(scope, move || announce(dht, keys))
+                    });
+                    let lookups = (0..LOOKUPS).map(|_| {
                         let (keys, sender, waker) = (&to_look_up, sender.clone(), &waker);
                         let thread = thread::Builder::new().name("look up".into());
-                        thread.spawn_scoped(scope, move || look_up(dht, entry.bind, keys, &sender, waker))?;
+                        thread.spawn_scoped(scope, move || look_up(dht, entry.bind, keys, &sender, waker))
+                    });
+                    // The others do what these would, only slower.
+                    if let Some(error) = announcers.chain(lookups).filter_map(Result::err).last() {
+                        log::warn!("DHT: not all threads for it could be started: {error}");
                     }
-                    Ok(())
-                })
+                });
             });
             if let Err(error) = result {
                 log::warn!("DHT: {error}");
             }
         };
-        thread::Builder::new().name("mainline".into()).spawn(run)?;
-        Ok(Mainline { announcements, lookups, found })
+        if let Err(error) = thread::Builder::new().name("mainline".into()).spawn(run) {
+            log::warn!("DHT: {error}");
+            return None;
+        }
+        Some(Mainline { announcements, lookups, found })
     }
 
     /// Says in the background that this machine has what `key` stands for, at `port`. Returns whether there was room for

@@ -1,6 +1,6 @@
 //! The peer table as a file that several tools may read and write at once. `docs/peer-table.md` is its description.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::event_loop::EventLoop;
-use super::state_dir::{FileLock, StateDir, about, atomic_replace};
+use super::state_dir::{FileLock, StateDir, about, atomic_replace, open_to_read};
 use crate::node::Node;
 use crate::peers::peer::Origin;
 use crate::peers::table::PeerTable;
@@ -25,10 +25,13 @@ const LOCK_LIMIT: Duration = Duration::from_secs(60);
 /// its port for minutes, and would be in the table for ever.
 const STAY: Duration = Duration::from_secs(600);
 
-/// The file `peers.json` of a state folder.
+/// Damaged tables that are kept beside the table.
+const MAX_ASIDE: u32 = 1000;
+
+/// The file `peers.json` of a state folder. Where there is no such folder, nobody is known and nobody remembered.
 #[derive(Clone, Debug)]
 pub struct PeerFile {
-    state: StateDir,
+    state: Option<StateDir>,
     path: PathBuf,
     lock: PathBuf,
 }
@@ -41,33 +44,45 @@ enum Content {
 }
 
 impl PeerFile {
-    /// The peer table of a state folder. Neither needs to exist before the first update.
-    pub fn new(state: &StateDir) -> PeerFile {
-        PeerFile { state: state.clone(), path: state.file("peers.json"), lock: state.file("peers.json.lock") }
+    /// The peer table of a state folder, if there is one. The table need not exist before the first update.
+    pub fn new(state: Option<&StateDir>) -> PeerFile {
+        let file = |name| state.map(|state| state.file(name)).unwrap_or_default();
+        PeerFile { state: state.cloned(), path: file("peers.json"), lock: file("peers.json.lock") }
     }
 
     /// The folder in which it is.
-    pub fn state(&self) -> &StateDir {
-        &self.state
+    pub fn state(&self) -> Option<&StateDir> {
+        self.state.as_ref()
     }
 
-    /// Where it is.
-    pub fn path(&self) -> &Path {
-        &self.path
+    fn is_writable(&self) -> bool {
+        self.state.as_ref().is_some_and(StateDir::is_writable)
     }
 
     /// Reads the table, and a warning for the user where something is amiss.
     ///
-    /// Never fails: a damaged file is set aside, and what can be read of it is the table.
+    /// Never fails: one that cannot be read counts as empty.
     pub fn load(&self) -> (PeerTable, Option<String>) {
-        match read(&self.path) {
-            Ok(Content::Good(table)) => (table, None),
-            Ok(Content::Damaged(table, problem)) => match self.update(|_| ()) {
+        self.read().unwrap_or_else(|error| (PeerTable::new(), Some(error.to_string())))
+    }
+
+    /// Reads the table, and a warning for the user where something is amiss. A damaged file is set aside, and what can be read of
+    /// it is the table.
+    ///
+    /// # Errors
+    ///
+    /// Where there is a file that cannot be read at all.
+    pub fn read(&self) -> io::Result<(PeerTable, Option<String>)> {
+        if self.state.is_none() {
+            return Ok((PeerTable::new(), None));
+        }
+        Ok(match read(&self.path)? {
+            Content::Good(table) => (table, None),
+            Content::Damaged(table, problem) => match self.update(|_| ()) {
                 Ok(((), warning)) => (table, warning),
                 Err(error) => (table, Some(format!("{problem} (and it cannot be set aside: {error})"))),
             },
-            Err(error) => (PeerTable::new(), Some(error.to_string())),
-        }
+        })
     }
 
     /// Changes the table: under a lock that all tools respect, it is read, changed and replaced whole. Gives what `change`
@@ -80,6 +95,9 @@ impl PeerFile {
     /// Where the file cannot be read, set aside or replaced, or the lock is not to be had within a minute. The file is
     /// then as it was.
     pub fn update<R>(&self, change: impl FnOnce(&mut PeerTable) -> R) -> io::Result<(R, Option<String>)> {
+        if self.state.is_none() {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "there is no state folder"));
+        }
         let _lock = FileLock::acquire_within(&self.lock, LOCK_LIMIT)?;
         let (mut table, warning) = match read(&self.path)? {
             Content::Good(table) => (table, None),
@@ -104,7 +122,7 @@ impl PeerFile {
     /// address came to the tool, for those that are new. Gives a warning for the user where there is one.
     ///
     /// Peers that only strangers vouch for, and those that sent what is provably wrong, are left out; so is who came of its own
-    /// accord and has neither stayed nor been of use.
+    /// accord and has neither stayed nor been of use. Where nothing can be written, which the user was told at the start, nothing is.
     ///
     /// # Errors
     ///
@@ -121,7 +139,7 @@ impl PeerFile {
             .acquaintances()
             .filter(|peer| peer.proved_since.is_some() && !peer.misbehaved && peer.last_heard >= since)
             .collect();
-        if heard.is_empty() && silent.is_empty() {
+        if !self.is_writable() || heard.is_empty() && silent.is_empty() {
             return Ok(None);
         }
         let ((), warning) = self.update(|table| {
@@ -149,7 +167,7 @@ impl PeerFile {
     /// what can be read of it would be in no table if that failed. The lock is held, so nobody else takes that name meanwhile.
     fn set_aside(&self) -> io::Result<PathBuf> {
         let damaged = fs::metadata(&self.path).map_err(|error| about(&self.path, error))?;
-        for n in 1u32.. {
+        for n in 1..=MAX_ASIDE {
             let mut name = self.path.clone().into_os_string();
             name.push(format!(".damaged-{n}"));
             let aside = PathBuf::from(name);
@@ -176,17 +194,9 @@ pub fn milliseconds(round_trip: Duration) -> f64 {
 
 fn read(path: &Path) -> io::Result<Content> {
     let empty = || Content::Good(PeerTable::new());
-    // Looked at before it is opened: opening a named pipe would wait for a writer.
-    match fs::metadata(path) {
-        Ok(metadata) if metadata.is_file() => {}
-        Ok(_) => return Err(about(path, io::Error::other("not a regular file"))),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(empty()),
-        Err(error) => return Err(about(path, error)),
-    }
     let mut bytes = Vec::new();
-    let file = match File::open(path) {
+    let file = match open_to_read(path) {
         Ok(file) => file,
-        // Set aside by another tool just now.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(empty()),
         Err(error) => return Err(about(path, error)),
     };
@@ -213,7 +223,7 @@ mod tests {
 
     fn setup() -> (TempDir, PeerFile) {
         let folder = tempfile::tempdir().unwrap();
-        let file = PeerFile::new(&StateDir::open(Some(folder.path())).unwrap());
+        let file = PeerFile::new(Some(&StateDir::open(Some(folder.path())).unwrap()));
         (folder, file)
     }
 
@@ -232,7 +242,7 @@ mod tests {
     fn a_missing_or_empty_file_is_an_empty_table() {
         let (_folder, file) = setup();
         assert_eq!(file.load(), (PeerTable::new(), None));
-        fs::write(file.path(), "").unwrap();
+        fs::write(&file.path, "").unwrap();
         assert_eq!(file.load(), (PeerTable::new(), None));
     }
 
@@ -240,7 +250,7 @@ mod tests {
     fn of_a_thousand_updates_at_once_none_is_lost() {
         // In memory where there is such a place: a thousand times to the disk takes long.
         let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
-        let file = PeerFile::new(&StateDir::open(Some(folder.path())).unwrap());
+        let file = PeerFile::new(Some(&StateDir::open(Some(folder.path())).unwrap()));
         thread::scope(|scope| {
             for writer in 0..8u16 {
                 let file = file.clone();
@@ -262,16 +272,16 @@ mod tests {
     fn an_update_that_changes_nothing_writes_nothing() {
         let (_folder, file) = setup();
         file.update(|table| table.suggest(peer(1), Origin::Added)).unwrap();
-        let before = fs::metadata(file.path()).unwrap().modified().unwrap();
+        let before = fs::metadata(&file.path).unwrap().modified().unwrap();
         file.update(|table| table.suggest(peer(1), Origin::Added)).unwrap();
-        assert_eq!(fs::metadata(file.path()).unwrap().modified().unwrap(), before);
+        assert_eq!(fs::metadata(&file.path).unwrap().modified().unwrap(), before);
     }
 
     #[test]
     fn a_damaged_file_is_set_aside_with_a_warning_and_nothing_is_lost() {
         let (folder, file) = setup();
         for (n, damaged) in [(1, "nonsense"), (2, "{\"version\":2,\"peers\":[]}"), (3, "\u{0}\u{0}\u{0}")] {
-            fs::write(file.path(), damaged).unwrap();
+            fs::write(&file.path, damaged).unwrap();
             let (table, warning) = file.load();
             assert!(table.is_empty());
             let aside = format!("peers.json.damaged-{n}");
@@ -285,7 +295,7 @@ mod tests {
     #[test]
     fn what_can_be_read_of_a_damaged_file_is_kept() {
         let (folder, file) = setup();
-        fs::write(file.path(), r#"[{"address":"127.0.0.1:1001"},{"address":"nowhere"}]"#).unwrap();
+        fs::write(&file.path, r#"[{"address":"127.0.0.1:1001"},{"address":"nowhere"}]"#).unwrap();
         let (table, warning) = file.load();
         assert_eq!(table.len(), 1);
         let warning = warning.unwrap();
@@ -299,12 +309,12 @@ mod tests {
     fn what_can_be_read_of_a_damaged_file_is_not_lost_where_no_new_one_can_be_written() {
         let (folder, file) = setup();
         let damaged = r#"[{"address":"127.0.0.1:1001"},{"address":"nowhere"}]"#;
-        fs::write(file.path(), damaged).unwrap();
+        fs::write(&file.path, damaged).unwrap();
         let in_the_way = folder.path().join(".peers.json.tmp");
         fs::create_dir(&in_the_way).unwrap();
         for _ in 0..2 {
             assert!(file.update(|table| table.suggest(peer(2), Origin::Added)).is_err());
-            assert_eq!(fs::read_to_string(file.path()).unwrap(), damaged);
+            assert_eq!(fs::read_to_string(&file.path).unwrap(), damaged);
             assert_eq!(file.load().0.len(), 1);
         }
         fs::remove_dir(in_the_way).unwrap();
@@ -316,7 +326,7 @@ mod tests {
     #[test]
     fn a_file_of_100_mb_is_set_aside_unread() {
         let (folder, file) = setup();
-        File::create(file.path()).unwrap().set_len(100_000_000).unwrap();
+        fs::File::create(&file.path).unwrap().set_len(100_000_000).unwrap();
         let (table, warning) = file.load();
         assert!(table.is_empty());
         assert!(warning.unwrap().contains("larger than 16 MiB"));
@@ -327,10 +337,10 @@ mod tests {
     #[test]
     fn what_is_no_regular_file_is_reported_and_left_alone() {
         let (folder, file) = setup();
-        fs::create_dir(file.path()).unwrap();
+        fs::create_dir(&file.path).unwrap();
         let (table, warning) = file.load();
         assert!(table.is_empty());
-        assert!(warning.unwrap().contains("not a regular file"));
+        assert!(warning.unwrap().contains("a folder is in the place of a regular file"));
         assert!(file.update(|_| ()).is_err());
         assert!(names(&folder).contains(&"peers.json".into()));
     }

@@ -300,6 +300,31 @@ impl StateArgs {
         StateDir::open(self.state.as_deref())
             .map_err(|error| ToolError::failure(format!("state folder: {error}")))
     }
+
+    /// The same for a tool that can do without it: then a warning tells what is `lost`. So it does where a folder that is there
+    /// cannot be written.
+    ///
+    /// # Errors
+    ///
+    /// Where the command line names a folder that is not there and cannot be made.
+    pub fn open_or_do_without(&self, lost: &str) -> Result<Option<StateDir>, ToolError> {
+        match self.open() {
+            Ok(state) => {
+                if !state.is_writable() {
+                    log::warn!(
+                        "state folder: {}: cannot be written; {lost}",
+                        super::names::shown(state.path())
+                    );
+                }
+                Ok(Some(state))
+            }
+            Err(error) if self.state.is_none() => {
+                log::warn!("{error}; {lost}");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
 }
 
 /// What root is told.
@@ -400,6 +425,16 @@ impl LockMode {
                 Err(ToolError::new(Exit::Busy, message))
             }
         }
+    }
+
+    /// The same with a lock of this name in the state folder.
+    ///
+    /// # Errors
+    ///
+    /// As for [`LockMode::acquire`], and where there is no state folder: going on would not be what was asked for.
+    pub fn acquire_in(self, state: Option<&StateDir>, name: &str) -> Result<Option<FileLock>, ToolError> {
+        let state = state.ok_or_else(|| ToolError::failure("lock: there is no state folder for it"))?;
+        self.acquire(&state.file(name))
     }
 }
 

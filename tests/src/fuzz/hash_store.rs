@@ -13,7 +13,7 @@ use super::scratch;
 pub(super) fn body(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let folder = scratch();
-    let (store, path) = (HashStore::new(folder.path()), folder.path().join("hashes-1"));
+    let (store, path) = (HashStore::new(Some(folder.path())), folder.path().join("hashes-1"));
     let count = input.below(8);
     let files: Vec<(Identity, Ids)> = (0..count).map(|inode| file(inode, &mut input)).collect();
     for some in files.chunks(3) {

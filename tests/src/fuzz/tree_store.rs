@@ -14,7 +14,7 @@ use super::scratch;
 pub(super) fn body(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let folder = scratch();
-    let store = TreeStore::new(folder.path());
+    let store = TreeStore::new(Some(folder.path()));
     let sample = input.choose(&SAMPLES);
     let prefix = sample.tree.prefix();
     store.keep(&sample.root, prefix.to_vec()).expect("the scratch folder can be written");
