@@ -269,9 +269,14 @@ impl Getter {
         self.by_fetch.insert(fetch, number);
         self.event_loop.drain(&mut self.node, &mut self.events);
         let others: Vec<_> = self.peers.others().map(|(address, peer)| (address, peer.suggested)).collect();
+        let had_some: Vec<SocketAddr> = remembered.iter().map(|(address, _)| *address).collect();
         for (address, suggested) in remembered.into_iter().chain(others) {
             self.node.add_source(self.event_loop.now(), fetch, address, suggested);
             self.event_loop.drain(&mut self.node, &mut self.events);
+        }
+        let named = self.peers.named();
+        for (address, named) in had_some.iter().map(|a| (*a, false)).chain(named.map(|a| (a, true))) {
+            self.node.rely_on(fetch, address, named);
         }
         for &address in self.peers.nearest() {
             self.node.add_known(self.event_loop.now(), fetch, address);

@@ -105,6 +105,12 @@ pub(crate) fn failure(
             let time = duration::human(spec.stall);
             (Exit::Stalled, format!("nothing new came for {time}"))
         }
+        Failure::Withdrawn => {
+            let message = "withdrawn at the source: every peer that had it says that it no longer has it";
+            let kept = kept.map(|kept| format!("; what came is kept in {kept}")).unwrap_or_default();
+            // To go on would not help, unless others have it.
+            return ToolError::new(Exit::Withdrawn, format!("{message}{kept}"));
+        }
         Failure::Mismatch => (Exit::Mismatch, "what came does not match the id".into()),
         Failure::Destination(error) => (Exit::Destination, error.to_string()),
         Failure::PastTheEnd { nth, length } => {

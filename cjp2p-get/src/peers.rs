@@ -98,6 +98,12 @@ impl Peers {
         self.known.iter().map(|(&address, peer)| (address, peer))
     }
 
+    /// Those whom the user named.
+    pub(crate) fn named(&self) -> impl Iterator<Item = SocketAddr> {
+        let named = self.iter().filter(|(_, peer)| peer.origin == Origin::CommandLine);
+        named.map(|(address, _)| address)
+    }
+
     /// Whether nobody is known, and nobody may be found on the local network.
     pub(crate) fn is_nobody(&self) -> bool {
         self.known.is_empty() && !self.has_lan

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use cjp2p_wire::content_id::{ContentId, Hash, PlainName};
 
+use crate::gone::Gone;
 use crate::open::Identity;
 use crate::place::{Place, Source, Target};
 
@@ -102,6 +103,7 @@ type InFolder<'a> = (&'a Arc<Path>, &'a [u32], Result<usize, usize>);
 /// Invariant: the maps below hold exactly what follows from `files`.
 pub struct Index {
     share_names: bool,
+    gone: Gone,
     /// By slot.
     files: Vec<Option<Entry>>,
     /// The free slots, and the generation that each is at.
@@ -120,6 +122,7 @@ impl Index {
     pub fn new(share_names: bool) -> Index {
         Index {
             share_names,
+            gone: Gone::default(),
             files: Vec::new(),
             free: Vec::new(),
             sources: BTreeMap::new(),
@@ -196,6 +199,9 @@ impl Index {
             }
         }
         let entry = self.files.get_mut(no.slot as usize)?.take()?;
+        if let Some(ids) = ids {
+            self.gone.doubt(ids, entry.identity.size);
+        }
         if let Some(key) = self.name_key(&entry, no.slot) {
             self.names.remove(&key);
         }
@@ -272,6 +278,23 @@ impl Index {
             .flat_map(|(_, files)| files.iter().rev().filter_map(|slot| self.no_of(*slot)));
         let unseen = |no: &FileNo| self.entry(*no).is_some_and(|entry| entry.walk != walk);
         self.at(source, relative).into_iter().chain(below).filter(unseen).collect()
+    }
+
+    /// Whether the content of this id was shared, and is gone for good as far as that is known.
+    pub fn is_withdrawn(&self, id: &ContentId) -> bool {
+        self.gone.has(id) && self.find(id).next().is_none()
+    }
+
+    /// Whether it is known of everything that was shared whether it is gone for good.
+    pub fn is_settled(&self) -> bool {
+        self.gone.is_settled()
+    }
+
+    /// Decides what is gone for good, but for contents of a length for which `may_come` holds.
+    pub fn settle(&mut self, may_come: impl Fn(u64) -> bool) {
+        let mut gone = std::mem::take(&mut self.gone);
+        gone.settle(may_come, |ids| self.find(&ContentId::Blake3(ids.blake3)).next().is_some());
+        self.gone = gone;
     }
 
     /// The shared files whose content `id` stands for. More than one where files have the same content; none for a

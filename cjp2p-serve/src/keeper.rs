@@ -34,6 +34,8 @@ const QUIET: Duration = Duration::from_millis(100);
 const BATCH: usize = 1024;
 /// Results that wait for the keeper to take them, at the most: while it walks, small files are hashed faster than that.
 const UNTAKEN: usize = 4096;
+/// With more files to be hashed it is not looked which of them may be what was shared before.
+const MAX_LOOKED_THROUGH: usize = 4096;
 /// Files hashed side by side.
 const HASHERS: usize = 2;
 
@@ -211,6 +213,7 @@ impl Work {
                 continue;
             }
             // Nothing else to do just now.
+            self.settle_what_is_gone();
             self.remember();
             self.keeper.told.flush();
             let next = match self.next_due() {
@@ -343,6 +346,18 @@ impl Work {
             sources.iter().flat_map(|source| [source.root.path(), &source.named]).collect();
         let mounts = self.keeper.mounts.as_ref();
         mounts.and_then(|mounts| mounts.around(&paths).ok()).unwrap_or_default()
+    }
+
+    /// Decides which contents are gone for good, once what may be one of them has been hashed.
+    fn settle_what_is_gone(&mut self) {
+        let to_hash = self.at_hashers.len() + self.waiting.len();
+        let mut index = self.keeper.index();
+        if index.is_settled() || !self.touched.is_empty() || to_hash > MAX_LOOKED_THROUGH {
+            return;
+        }
+        let to_hash = self.at_hashers.iter().chain(self.waiting.iter().map(|(_, no)| no));
+        let lengths: HashSet<u64> = to_hash.filter_map(|no| Some(index.look(*no)?.0.size)).collect();
+        index.settle(|length| lengths.contains(&length));
     }
 
     /// Looks at everything, folders that were missing included.

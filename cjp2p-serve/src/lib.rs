@@ -4,6 +4,7 @@
 mod announcer;
 mod cli;
 pub mod events;
+pub mod gone;
 pub mod hash_store;
 pub mod hasher;
 pub mod index;

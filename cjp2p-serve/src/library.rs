@@ -392,6 +392,10 @@ impl Library for SharedLibrary {
         }
     }
 
+    fn is_withdrawn(&mut self, id: &ContentId) -> bool {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner).is_withdrawn(id)
+    }
+
     fn list(&mut self, limit: usize) -> Vec<(ContentId, u64)> {
         let index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
         // Each list goes on where the last one ended, so that in time everything is told.

@@ -229,6 +229,10 @@ impl Library for Share {
         self.library.parts(id, from, most)
     }
 
+    fn is_withdrawn(&mut self, id: &ContentId) -> bool {
+        self.library.is_withdrawn(id)
+    }
+
     fn list(&mut self, limit: usize) -> Vec<(ContentId, u64)> {
         self.library.list(limit)
     }

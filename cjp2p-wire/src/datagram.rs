@@ -280,6 +280,16 @@ impl Encoder {
         self.raw("}}");
     }
 
+    /// Writes a `MaybeTheyHaveSome` that says that the sender had the content, and no longer has it.
+    pub fn withdrawal(&mut self, id: &str, peers: &[SocketAddr]) {
+        self.open("MaybeTheyHaveSome");
+        self.raw("{\"id\":");
+        self.string(id);
+        self.raw(",\"peers\":");
+        self.addresses(peers);
+        self.raw(",\"withdrawn\":true}}");
+    }
+
     /// Writes a `MaybeTheyHaveSome`.
     pub fn referral(&mut self, id: &str, peers: &[SocketAddr]) {
         self.open("MaybeTheyHaveSome");

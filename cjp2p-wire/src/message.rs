@@ -121,6 +121,8 @@ pub struct Referral<'a> {
     pub id: Cow<'a, str>,
     /// Who may have it. Nothing is known about these addresses.
     pub peers: Vec<SocketAddr>,
+    /// The sender had the content, and no longer has it.
+    pub withdrawn: bool,
 }
 
 impl<'a> Message<'a> {
@@ -153,8 +155,8 @@ impl<'a> Message<'a> {
                 Message::Content(ContentBlock { id: id.0, offset: offset.0, data: data.into(), eof })
             }
             "MaybeTheyHaveSome" => {
-                let ReferralFields { id, peers } = serde_json::from_str(text).ok()?;
-                Message::MaybeTheyHaveSome(Referral { id: id.0, peers: peers.0 })
+                let ReferralFields { id, peers, withdrawn } = serde_json::from_str(text).ok()?;
+                Message::MaybeTheyHaveSome(Referral { id: id.0, peers: peers.0, withdrawn })
             }
             "PleaseSendPeers" => Message::PleaseSendPeers,
             "Peers" => {
@@ -389,6 +391,8 @@ struct ReferralFields<'a> {
     #[serde(borrow)]
     id: IdText<'a>,
     peers: AddressList,
+    #[serde(default)]
+    withdrawn: bool,
 }
 
 #[derive(serde::Deserialize)]

@@ -168,7 +168,9 @@ impl Node {
                 Message::PleaseSendContent(request) if self.serves_now(now, from, request) => {
                     self.queue_content(from, request);
                 }
-                Message::PleaseSendContent(request) => self.refer(now, from, &request.id, request.length),
+                Message::PleaseSendContent(request) => {
+                    self.refer(now, from, &request.id, request.length, false);
+                }
                 Message::PleaseListContent if self.config.answers && self.config.lists => {
                     self.lists_wanted.insert(from);
                 }
@@ -329,6 +331,9 @@ impl Node {
             Read::Absent => {
                 let at_random = if said.asks_for_peers { 0 } else { 1 };
                 let peers = self.referred_for(now, from, &id, 1, at_random);
+                if blobs.is_withdrawn(&id) && reply.say(|e| e.withdrawal(&request.id, &peers)) {
+                    return true;
+                }
                 if !reply.say(|e| e.referral(&request.id, &peers)) {
                     reply.say(|e| e.referral(&request.id, &[]));
                 }
@@ -338,8 +343,9 @@ impl Node {
         }
     }
 
-    /// Answers that others may have what is not given here, of which `length` bytes were asked for.
-    pub(super) fn refer(&mut self, now: Time, from: SocketAddr, wire_id: &str, length: u64) {
+    /// Answers that others may have what is not given here, of which `length` bytes were asked for; and that it was here, where
+    /// it was `withdrawn`.
+    pub(super) fn refer(&mut self, now: Time, from: SocketAddr, wire_id: &str, length: u64, withdrawn: bool) {
         let Ok(id) = ContentId::parse(wire_id) else { return };
         let asks_for_peers = self.contacts.get(from).is_some_and(|contact| contact.asks_for_peers);
         let at_random = if asks_for_peers { 0 } else { MAX_REFERRED };
@@ -350,7 +356,11 @@ impl Node {
         }
         let mut encoder = Encoder::new();
         self.write_cookies(now, from, self.wants_cookie_from(from), &mut encoder);
-        encoder.referral(wire_id, &peers);
+        if withdrawn {
+            encoder.withdrawal(wire_id, &peers);
+        } else {
+            encoder.referral(wire_id, &peers);
+        }
         self.send(from, encoder.finish(0));
     }
 

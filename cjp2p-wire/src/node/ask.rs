@@ -53,6 +53,14 @@ impl Node {
         }
     }
 
+    /// Goes by what this peer says of no longer having what `job` fetches, though it may not have given any of it now. `named`: by
+    /// the user. Otherwise an interrupted fetch had some from it.
+    pub fn rely_on(&mut self, job: JobId, address: SocketAddr, named: bool) {
+        if let Some(state) = self.fetches.get_mut(&job) {
+            state.fetch.rely_on(address, named);
+        }
+    }
+
     /// Who sends some of what `job` fetches, and proved to be there: at most `most`, those first that sent us most.
     pub fn proven_sources(&self, job: JobId, most: usize) -> Vec<SocketAddr> {
         let Some(state) = self.fetches.get(&job) else { return Vec::new() };

@@ -33,6 +33,8 @@ impl Node {
             Some(parts) => parts,
             // Nothing yet: but whoever asks is to know that there will be.
             None if is_fetched => Parts { length: None, until: request.offset, ranges: Vec::new() },
+            // Who goes by what it was told before asks for no content: it would never hear of it.
+            None if blobs.is_withdrawn(&id) => return self.refer(now, from, &request.id, 0, true),
             None => return,
         };
         if parts.length.is_some() {

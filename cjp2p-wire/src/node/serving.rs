@@ -107,7 +107,8 @@ impl Node {
                     data.len().next_multiple_of(request.block)
                 }
                 Read::Absent => {
-                    self.refer(now, from, &request.wire_id, request.length as u64);
+                    let withdrawn = blobs.is_withdrawn(&request.id);
+                    self.refer(now, from, &request.wire_id, request.length as u64, withdrawn);
                     request.block
                 }
                 Read::Later => {

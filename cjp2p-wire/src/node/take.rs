@@ -73,6 +73,9 @@ impl Node {
                     let came =
                         messages.iter().any(|m| matches!(m, Message::Content(c) if c.id == referral.id));
                     names_others |= self.take_referral(now, from, referral, came);
+                    if referral.withdrawn && !came && proof != Proof::None {
+                        self.take_withdrawal(now, from, &referral.id);
+                    }
                 }
                 Message::Peers(peers) => names_others |= self.take_peers(now, from, peers),
                 Message::IHaveThisContent(ids) if proof != Proof::None => self.take_told(now, from, ids),
@@ -275,6 +278,14 @@ impl Node {
         }
         self.follow_suggestions(now);
         is_news
+    }
+
+    /// A peer that returns our cookie says that it no longer has some content. Nobody else can say so in its name.
+    fn take_withdrawal(&mut self, now: Time, from: SocketAddr, wire_id: &str) {
+        let Some((job, Space::Content)) = self.fetch_of(wire_id) else { return };
+        if let Some(state) = self.fetches.get_mut(&job) {
+            state.fetch.on_withdrawn(now, from);
+        }
     }
 
     /// Leaves a peer alone that sent what is provably wrong. Only one that returns our cookie can be named with

@@ -62,6 +62,13 @@ pub trait Library {
         None
     }
 
+    /// Whether the content `id`, or the one whose tree it is, was here and is gone for good: its file was changed, or removed. Not
+    /// where it may be back in a moment.
+    fn is_withdrawn(&mut self, id: &ContentId) -> bool {
+        let _ = id;
+        false
+    }
+
     /// At most `limit` of the ids shared, each with its length in bytes.
     fn list(&mut self, limit: usize) -> Vec<(ContentId, u64)>;
 

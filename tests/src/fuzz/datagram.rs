@@ -114,6 +114,9 @@ fn write(message: &Message<'_>, encoder: &mut Encoder) {
         Message::Content(block) => {
             encoder.content(&block.id, block.offset, &block.data, block.eof, Padding::Padded);
         }
+        Message::MaybeTheyHaveSome(referral) if referral.withdrawn => {
+            encoder.withdrawal(&referral.id, &referral.peers);
+        }
         Message::MaybeTheyHaveSome(referral) => encoder.referral(&referral.id, &referral.peers),
         Message::PleaseSendPeers => encoder.bare("PleaseSendPeers"),
         Message::Peers(peers) => encoder.peers(peers),

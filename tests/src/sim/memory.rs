@@ -64,6 +64,7 @@ pub struct Fetched {
 #[derive(Default)]
 pub struct MemoryBlobs {
     shared: BTreeMap<ContentId, Rc<Original>>,
+    withdrawn: Vec<ContentId>,
     /// BLAKE3 hashes by the SHA-256 hash of the same content.
     hints: BTreeMap<Hash, Hash>,
     /// What each id that is fetched is fetched by: it is shared meanwhile.
@@ -99,6 +100,11 @@ impl MemoryBlobs {
         self.shared.insert(sha256, shared.clone());
         self.share_original(&shared);
         shared.id.clone()
+    }
+
+    /// Shares nothing any more, and says so.
+    pub fn withdraw_all(&mut self) {
+        self.withdrawn.extend(std::mem::take(&mut self.shared).into_keys());
     }
 
     /// Shares content under its BLAKE3 id, and its tree.
@@ -185,6 +191,10 @@ impl Library for MemoryBlobs {
         }
         let fetched = self.fetched.get(self.fetching.get(id)?)?;
         Some(Parts::of(&fetched.done, fetched.length?, from, most))
+    }
+
+    fn is_withdrawn(&mut self, id: &ContentId) -> bool {
+        self.withdrawn.contains(id) && !self.shared.contains_key(id)
     }
 
     fn list(&mut self, limit: usize) -> Vec<(ContentId, u64)> {

@@ -75,6 +75,8 @@ impl Fetch {
         source.fell_silent = false;
         source.asked_since = None;
         source.gave += block.data.len() as u64;
+        source.has_given = true;
+        source.has_withdrawn = false;
         source.gave_unproved |= !block.answers;
         if block.space == Space::Content {
             source.on_sent(block.offset..block.offset + block.data.len() as u64);

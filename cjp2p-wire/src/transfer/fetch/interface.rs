@@ -67,6 +67,8 @@ pub enum Failure {
     Stalled,
     /// What came was wrong, and nobody else is left to ask.
     Mismatch,
+    /// The sources had it, and say that they no longer do.
+    Withdrawn,
     /// The destination cannot be written.
     Destination(io::Error),
     /// A range that is wanted begins at the end of the content or beyond.

@@ -26,6 +26,7 @@ mod rechecking;
 mod source;
 mod timing;
 mod trial;
+mod withdrawn;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -100,6 +101,8 @@ pub struct Fetch {
     /// The destination held everything up, when that was last looked at.
     held_up: bool,
     trial_since: Time,
+    /// When to look whether all who had it say that they no longer do; never while nobody says so.
+    withdrawn_at: Time,
     /// Bytes that a trial may bring before a shorter length is tried in its place.
     trial_bytes: u64,
     found: bool,
@@ -147,6 +150,7 @@ impl Fetch {
             last_news: now,
             held_up: false,
             trial_since: now,
+            withdrawn_at: Time::NEVER,
             trial_bytes: trial::LITTLE,
             found: false,
             lied_to: false,

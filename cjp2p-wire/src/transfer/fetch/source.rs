@@ -71,6 +71,14 @@ pub(super) struct Source {
     pub(super) asked_since: Option<Time>,
     /// Bytes that it gave lately.
     pub(super) gave: u64,
+    /// It gave some of the content, at whatever time.
+    pub(super) has_given: bool,
+    /// The user named it.
+    pub(super) is_named: bool,
+    /// An interrupted fetch had some of the content from it.
+    pub(super) is_remembered: bool,
+    /// It says that it no longer has the content, and gave nothing since.
+    pub(super) has_withdrawn: bool,
     /// Content ranges it did not have lately.
     pub(super) refused: RangeSet,
     pub(super) hint: SourceHint,
@@ -100,6 +108,10 @@ impl Source {
             fell_silent: false,
             asked_since: None,
             gave: 0,
+            has_given: false,
+            is_named: false,
+            is_remembered: false,
+            has_withdrawn: false,
             refused: RangeSet::new(),
             hint: SourceHint::default(),
             refused_at: now,

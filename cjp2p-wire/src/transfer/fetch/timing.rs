@@ -62,6 +62,7 @@ impl Fetch {
             self.started = now;
             self.last_news = now;
             self.trial_since = now;
+            self.put_off_withdrawal(now);
             return;
         }
         self.check_hint(now, sink);
@@ -70,10 +71,16 @@ impl Fetch {
             self.put_off_trial(now, sink);
         }
         let all_lied = self.lied_to && self.serving().next().is_none();
-        if !self.found && now.since(self.started) >= self.source_timeout {
-            self.fail(Failure::NoSource);
+        if self.is_found_withdrawn(now) {
+            self.fail(Failure::Withdrawn);
+        } else if !self.found && now.since(self.started) >= self.source_timeout {
+            self.fail(if self.is_withdrawn() { Failure::Withdrawn } else { Failure::NoSource });
         } else if self.found && now.since(self.last_news) >= self.stall_timeout {
-            self.fail(if all_lied { Failure::Mismatch } else { Failure::Stalled });
+            self.fail(match all_lied {
+                _ if self.is_withdrawn() => Failure::Withdrawn,
+                true => Failure::Mismatch,
+                false => Failure::Stalled,
+            });
         }
     }
 
@@ -87,7 +94,7 @@ impl Fetch {
         }
         let limit =
             if self.found { self.last_news + self.stall_timeout } else { self.started + self.source_timeout };
-        let mut wake = limit.min(self.wake_at).min(self.settle_at);
+        let mut wake = limit.min(self.wake_at).min(self.settle_at).min(self.withdrawn_at);
         if self.is_staged() && !self.assemblies.is_empty() {
             wake = wake.min(self.trial_since + TRIAL_PATIENCE);
         }
