@@ -6,10 +6,11 @@
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
+
+use super::sparse::Sparse;
 
 /// The first so many bytes are written by the caller: less is not worth a thread.
 const ALONE: u64 = 32 << 20;
@@ -18,7 +19,7 @@ const WAITING: usize = 1 << 20;
 
 /// See the [module](self).
 pub(crate) struct WriteBehind {
-    file: Arc<File>,
+    file: Arc<Sparse>,
     /// Bytes that were to be written until now.
     given: u64,
     writer: Writer,
@@ -45,6 +46,7 @@ struct Block {
 
 impl WriteBehind {
     pub(crate) fn new(file: Arc<File>) -> WriteBehind {
+        let file = Arc::new(Sparse::new(file));
         WriteBehind { file, given: 0, writer: Writer::None, written: Vec::new() }
     }
 
@@ -134,6 +136,15 @@ impl WriteBehind {
         self.settle(true)
     }
 
+    /// Empties the file, once all is written.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be.
+    pub(crate) fn empty(&self) -> io::Result<()> {
+        self.file.empty()
+    }
+
     /// What was written since this was asked last.
     pub(crate) fn take_written(&mut self) -> Vec<Range<u64>> {
         std::mem::take(&mut self.written)
@@ -147,6 +158,7 @@ fn ended() -> io::Error {
 #[cfg(test)]
 mod tests {
     use std::fs::OpenOptions;
+    use std::os::unix::fs::FileExt;
 
     use cjp2p_wire::transfer::ranges::RangeSet;
 

@@ -7,6 +7,8 @@ use std::path::Path;
 
 use cjp2p_wire::transfer::ranges::RangeSet;
 
+use super::sparse;
+
 /// Bytes that are compared at once.
 const PIECE: u64 = 256 << 10;
 
@@ -14,15 +16,26 @@ const PIECE: u64 = 256 << 10;
 pub(super) fn write(whole: &File, ranges: &RangeSet, path: &Path) -> io::Result<File> {
     let _ = fs::remove_file(path);
     let out = File::create_new(path)?;
+    let there = whole.metadata()?.len();
+    let mut end = 0;
     for range in ranges.iter() {
-        let mut input = whole;
-        input.seek(SeekFrom::Start(range.start))?;
-        let length = range.end - range.start;
-        // The kernel copies it, where it can by sharing blocks.
-        if io::copy(&mut input.take(length), &mut &out)? < length {
+        if range.end > there {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
+        for part in sparse::data(whole, range.clone()) {
+            let (mut input, mut output) = (whole, &out);
+            input.seek(SeekFrom::Start(part.start))?;
+            output.seek(SeekFrom::Start(end + part.start - range.start))?;
+            let length = part.end - part.start;
+            // The kernel copies it, where it can by sharing blocks.
+            if io::copy(&mut input.take(length), &mut output)? < length {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        end += range.end - range.start;
     }
+    // It may end with a hole.
+    out.set_len(end)?;
     Ok(out)
 }
 

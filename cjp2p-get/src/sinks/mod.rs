@@ -10,6 +10,7 @@ pub mod recheck;
 pub mod record;
 pub mod resume;
 pub mod sources;
+mod sparse;
 pub(crate) mod stream;
 pub(crate) mod temporary;
 

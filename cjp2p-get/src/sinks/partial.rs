@@ -251,7 +251,7 @@ impl Destination for Partial {
         self.done = RangeSet::new();
         self.length = None;
         self.record.remove();
-        self.file.set_len(0)
+        self.behind.empty()
     }
 
     fn staged(&self) -> io::Result<File> {

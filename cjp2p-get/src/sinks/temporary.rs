@@ -5,16 +5,19 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use cjp2p_wire::tool::{Exit, ToolError, names};
 use cjp2p_wire::transfer::blobs::Read;
 
+use super::sparse::Sparse;
 use super::stream::Output;
 use super::{BUFFER, Destination, Publication};
 
 /// See the [module](self).
 pub(crate) struct Temporary {
-    file: File,
+    file: Arc<File>,
+    sparse: Sparse,
     folder: PathBuf,
     output: Output,
     /// Of the content, once all of it is here and right.
@@ -25,7 +28,9 @@ impl Temporary {
     /// A file in `folder`, whose content will go to `output`.
     pub(crate) fn new(folder: &Path, output: Output) -> Result<Temporary, ToolError> {
         let file = tempfile::tempfile_in(folder).map_err(|error| failure(folder, &error))?;
-        Ok(Temporary { file, folder: folder.to_owned(), output, length: None })
+        let file = Arc::new(file);
+        let sparse = Sparse::new(file.clone());
+        Ok(Temporary { file, sparse, folder: folder.to_owned(), output, length: None })
     }
 }
 
@@ -36,13 +41,13 @@ fn failure(folder: &Path, error: &io::Error) -> ToolError {
 
 impl Destination for Temporary {
     fn stage(&mut self, offset: u64, bytes: &[u8]) -> io::Result<Vec<Range<u64>>> {
-        self.file.write_all_at(bytes, offset)?;
+        self.sparse.write_all_at(bytes, offset)?;
         let range = offset..offset + bytes.len() as u64;
         Ok(vec![range])
     }
 
     fn restage(&mut self) -> io::Result<()> {
-        self.file.set_len(0)
+        self.sparse.empty()
     }
 
     fn staged(&self) -> io::Result<File> {
