@@ -6,6 +6,7 @@ mod exchange;
 mod getter;
 mod ids;
 mod job;
+mod links;
 mod peers;
 mod place;
 pub mod ranges;

@@ -6,19 +6,20 @@ use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
 use cjp2p_wire::content_id::ContentId;
-use cjp2p_wire::io::partial_name::{PART_SUFFIX, RESUME_SUFFIX};
-use cjp2p_wire::tool::{ToolError, names};
+use cjp2p_wire::io::partial_name::{self, PART_SUFFIX, RESUME_SUFFIX};
+use cjp2p_wire::tool::{Exit, ToolError, names};
 
 use crate::cli::Cli;
+use crate::links::{Leads, follow};
 
 /// Where all that is fetched goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Places {
     /// The one content goes to standard output.
     Stdout,
-    /// It is written to this device or pipe.
+    /// It is written to this device, pipe, or descriptor of ours.
     Device(PathBuf),
-    /// It becomes this file.
+    /// It becomes this file, which is where the links lead that were named.
     File(PathBuf),
     /// Each content becomes a file in `folder`, named by its id; what is unfinished is below `unfinished`.
     Folder { folder: PathBuf, unfinished: PathBuf },
@@ -77,10 +78,20 @@ impl Places {
             }
             return Ok(Places::Folder { folder: output.clone(), unfinished: output.clone() });
         }
-        Ok(match found {
-            Some(found) if !found.is_file() => Places::Device(output.clone()),
-            _ => Places::File(output.clone()),
-        })
+        let refused =
+            |why: &str| Err(ToolError::new(Exit::Destination, format!("{}: {why}", names::shown(output))));
+        let is_file = found.is_none_or(|found| found.is_file());
+        match follow(output) {
+            Ok(Leads::Own(1)) => Ok(Places::Stdout),
+            Ok(Leads::Own(_)) => Ok(Places::Device(output.clone())),
+            // To be replaced it has to have a name, and to be written to in place it may be somebody's who reads it.
+            Ok(Leads::Foreign) if is_file => {
+                refused("is a file that another process has open; name the file")
+            }
+            Ok(Leads::To(target)) if is_file => Ok(Places::File(target)),
+            Ok(_) => Ok(Places::Device(output.clone())),
+            Err(error) => refused(&error.to_string()),
+        }
     }
 
     /// The files of the content `id`; `None` where there are none.
@@ -99,8 +110,9 @@ impl Places {
 
 impl Paths {
     fn new(target: PathBuf, unfinished: &Path, make_folders: bool) -> Paths {
+        let unfinished = partial_name::unfinished(unfinished);
         let with = |suffix: &str| {
-            let mut name = OsString::from(unfinished);
+            let mut name = OsString::from(&unfinished);
             name.push(suffix);
             PathBuf::from(name)
         };

@@ -69,18 +69,6 @@ fn a_file_that_is_there_is_done_at_once_or_refused_or_replaced() {
 }
 
 #[test]
-fn a_folder_or_a_link_to_nowhere_is_not_replaced() {
-    let bytes = content::bytes(5, 1000);
-    let host = Host::sharing(&[&bytes]);
-    let (bench, id) = (Bench::new(), blake3_id(&bytes).to_string());
-    std::os::unix::fs::symlink("nowhere", bench.path("link")).unwrap();
-    bench.run(&[&host], &[&id, "-o", "link"]).failed(7, "link: ");
-    fs::create_dir(bench.path("link.cjp2p-part")).unwrap();
-    bench.run(&[&host], &[&id, "-o", "link", "--force"]).failed(7, "link.cjp2p-part: ");
-    assert!(bench.path("link").is_symlink());
-}
-
-#[test]
 fn several_ids_go_to_a_folder_side_by_side() {
     let contents: Vec<Vec<u8>> = (0..100).map(|n| content::bytes(n, 3000 * n as usize)).collect();
     let host = Host::sharing(&contents.iter().map(Vec::as_slice).collect::<Vec<_>>());

@@ -23,6 +23,7 @@ use cjp2p_wire::tree::{GROUP_LEN, Run, Verified};
 
 use super::known_tree::KnownTree;
 use super::{Destination, Publication};
+use crate::links::{Leads, follow, open_own};
 
 /// Bytes beyond what the reader has taken that are asked for.
 const WINDOW: u64 = 8 << 20;
@@ -47,9 +48,12 @@ impl Output {
         Ok(Output { file: file.into(), path: None })
     }
 
-    /// A device or pipe. Waits until a pipe has a reader.
+    /// A device or pipe, or a descriptor of ours. Waits until a pipe has a reader.
     pub(crate) fn device(path: &Path) -> Result<Output, ToolError> {
-        let opened = OpenOptions::new().write(true).open(path);
+        let opened = match follow(path) {
+            Ok(Leads::Own(number)) => open_own(number),
+            _ => OpenOptions::new().write(true).open(path),
+        };
         match opened {
             Ok(file) => Ok(Output { file, path: Some(path.to_owned()) }),
             Err(error) => Err(failure(Some(path), error)),
