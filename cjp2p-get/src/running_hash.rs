@@ -208,6 +208,69 @@ mod tests {
         assert_eq!(hash.verdict(), Some(true));
     }
 
+    /// Hashes all there is to hash, of what is in the file now.
+    fn hash_rest(hash: &mut RunningHash, file: &File) {
+        while let Some(piece) = hash.next_piece() {
+            hash.on_hashed(piece.hash(file)).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_is_written_again_is_hashed_again_whether_a_piece_is_out_or_not() {
+        let right = [5; 40];
+        for is_out in [false, true] {
+            for change in [
+                (|hash, file| {
+                    file.write_all_at(&[5; 10], 0).unwrap();
+                    hash.on_staged(0..10);
+                }) as fn(&mut RunningHash, &File),
+                |hash, file| {
+                    file.set_len(0).unwrap();
+                    hash.on_restaged();
+                    file.write_all_at(&[5; 32], 0).unwrap();
+                    hash.on_staged(0..32);
+                },
+            ] {
+                // The first bytes are wrong at first.
+                let file = file_of(&[[6; 10], [5; 10], [5; 10], [5; 10]].concat());
+                let mut hash = small(&right, RangeSet::new());
+                hash.on_staged(0..32);
+                let piece = hash.next_piece().unwrap();
+                if is_out {
+                    // It was read before.
+                    let read = piece.hash(&file);
+                    change(&mut hash, &file);
+                    hash.on_hashed(read).unwrap();
+                } else {
+                    hash.on_hashed(piece.hash(&file)).unwrap();
+                    change(&mut hash, &file);
+                }
+                file.write_all_at(&right[32..], 32).unwrap();
+                hash.on_staged(32..40);
+                hash.on_end(40);
+                hash_rest(&mut hash, &file);
+                assert_eq!(hash.verdict(), Some(true), "{is_out}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_piece_is_void_once_and_the_next_counts() {
+        let (file, mut hash) = (file_of(&[5; 40]), small(&[5; 40], RangeSet::new()));
+        hash.on_staged(0..16);
+        let piece = hash.next_piece().unwrap();
+        hash.on_staged(0..16);
+        hash.on_hashed(piece.hash(&file)).unwrap();
+        hash.on_staged(16..40);
+        hash.on_end(40);
+        let mut hashed = 0;
+        while let Some(piece) = hash.next_piece() {
+            hashed += piece.range.end - piece.range.start;
+            hash.on_hashed(piece.hash(&file)).unwrap();
+        }
+        assert_eq!((hash.verdict(), hashed), (Some(true), 40));
+    }
+
     #[test]
     fn an_error_counts_unless_the_piece_was_void_anyway() {
         let gone = || Err(io::ErrorKind::UnexpectedEof.into());

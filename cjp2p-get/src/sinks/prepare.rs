@@ -103,12 +103,14 @@ fn look(id: &ContentId, ranges: &Ranges, paths: &Paths, force: bool) -> Result<O
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(unwritable(path, &error)),
         Ok(found) if found.is_dir() => return refused("is a folder"),
-        Ok(_) if force => return Ok(None),
+        // One that was named is followed before; this is one below a folder.
+        Ok(found) if found.is_symlink() && force => return refused("is a link, which is not replaced"),
+        Ok(found) if found.is_file() && force => return Ok(None),
         Ok(_) => {}
     }
     match fs::metadata(path) {
         Ok(found) if found.is_file() => {}
-        Ok(_) => return refused("is there already and no regular file; --force replaces it"),
+        Ok(_) => return refused("is there already and no regular file"),
         Err(error) => return Err(unwritable(path, &error)),
     }
     if let ContentId::Name(_) = id {
@@ -135,6 +137,11 @@ pub(super) fn unwritable(path: &Path, error: &io::Error) -> ToolError {
 ///
 /// Where the file system knows no locks, the partial is always a new one: another process may have the one that is there.
 fn open_locked(path: &Path) -> io::Result<Option<(File, bool)>> {
+    open_locked_while(path, || {})
+}
+
+/// The same while others do `meanwhile` between the two, each time.
+fn open_locked_while(path: &Path, mut meanwhile: impl FnMut()) -> io::Result<Option<(File, bool)>> {
     for _ in 0..TRIES {
         let mut options = OpenOptions::new();
         // Somebody else may have put a link or a pipe there.
@@ -154,6 +161,7 @@ fn open_locked(path: &Path) -> io::Result<Option<(File, bool)>> {
         if !ours.is_file() {
             return Err(not_regular("something else"));
         }
+        meanwhile();
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(None),
@@ -176,4 +184,52 @@ fn open_locked(path: &Path) -> io::Result<Option<(File, bool)>> {
         }
     }
     Err(io::Error::other("others take it away again and again"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+
+    use super::*;
+
+    #[test]
+    fn a_partial_that_another_process_finished_before_it_was_locked_is_not_written_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, done) = (folder.path().join("a.part"), folder.path().join("a"));
+        fs::write(&path, "all of it").unwrap();
+        let mut times = 0;
+        let (mut file, is_new) = open_locked_while(&path, || {
+            times += 1;
+            if times == 1 {
+                fs::rename(&path, &done).unwrap();
+            }
+        })
+        .unwrap()
+        .unwrap();
+        assert!(is_new && times == 2);
+        file.write_all(b"another").unwrap();
+        assert_eq!(fs::read_to_string(&done).unwrap(), "all of it");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "another");
+    }
+
+    #[test]
+    fn a_partial_that_was_replaced_before_it_was_locked_is_opened_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, other) = (folder.path().join("a.part"), folder.path().join("b"));
+        fs::write(&path, "old").unwrap();
+        fs::write(&other, "new").unwrap();
+        let mut times = 0;
+        let (mut file, is_new) = open_locked_while(&path, || {
+            times += 1;
+            if times == 1 {
+                fs::rename(&other, &path).unwrap();
+            }
+        })
+        .unwrap()
+        .unwrap();
+        let mut found = String::new();
+        file.read_to_string(&mut found).unwrap();
+        assert_eq!((&*found, is_new, times), ("new", false, 2));
+        assert!(open_locked(&path).unwrap().is_none(), "it is locked");
+    }
 }

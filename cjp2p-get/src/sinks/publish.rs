@@ -41,13 +41,17 @@ pub(super) struct Excerpt {
 impl LastStep {
     /// Does it.
     pub(super) fn run(&self) -> Result<(), ToolError> {
+        self.run_on(&Real)
+    }
+
+    fn run_on(&self, disk: &dyn Disk) -> Result<(), ToolError> {
         let done = match &self.excerpt {
-            None => self.publish_whole(),
+            None => self.publish_whole(disk),
             Some(excerpt) if !self.force && fs::symlink_metadata(&self.paths.target).is_ok() => {
                 self.compare(excerpt)
             }
-            Some(excerpt) if excerpt.ranges.total() == self.length => self.publish_whole(),
-            Some(excerpt) => self.publish_excerpt(excerpt),
+            Some(excerpt) if excerpt.ranges.total() == self.length => self.publish_whole(disk),
+            Some(excerpt) => self.publish_excerpt(disk, excerpt),
         };
         let error = match done {
             Ok(()) => return Ok(()),
@@ -63,26 +67,26 @@ impl LastStep {
         Err(ToolError::new(Exit::Destination, message))
     }
 
-    fn publish_whole(&self) -> io::Result<()> {
+    fn publish_whole(&self, disk: &dyn Disk) -> io::Result<()> {
         if self.file.metadata()?.len() != self.length {
             self.file.set_len(self.length)?;
         }
-        publish(&self.file, &self.paths.partial, &self.paths.target, self.force)?;
+        publish(disk, &self.file, &self.paths.partial, &self.paths.target, self.force)?;
         // Without the partial it is of no effect.
         let _ = fs::remove_file(&self.paths.record);
-        on_disk(&self.paths.target)
+        on_disk(disk, &self.paths.target)
     }
 
-    fn publish_excerpt(&self, excerpt: &Excerpt) -> io::Result<()> {
+    fn publish_excerpt(&self, disk: &dyn Disk, excerpt: &Excerpt) -> io::Result<()> {
         let mut temporary = OsString::from(&self.paths.partial);
         temporary.push(PART_SUFFIX);
         let temporary = PathBuf::from(temporary);
         let written = excerpt::write(&self.file, &excerpt.ranges, &temporary)
-            .and_then(|file| publish(&file, &temporary, &self.paths.target, self.force));
+            .and_then(|file| publish(disk, &file, &temporary, &self.paths.target, self.force));
         match written {
             Ok(()) => {
                 self.remove_partial(excerpt);
-                on_disk(&self.paths.target)
+                on_disk(disk, &self.paths.target)
             }
             Err(error) => {
                 let _ = fs::remove_file(&temporary);
@@ -114,21 +118,58 @@ impl LastStep {
     }
 }
 
+/// What the last step does with the disk. In which order decides what is left when the power goes, so tests note it.
+trait Disk {
+    /// Brings what is in the file to the disk.
+    fn sync(&self, file: &File) -> io::Result<()>;
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// The same, but fails where something is there already.
+    fn rename_to_free_name(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Brings the names in the folder to the disk.
+    fn sync_folder(&self, folder: &Path) -> io::Result<()>;
+}
+
+struct Real;
+
+impl Disk for Real {
+    fn sync(&self, file: &File) -> io::Result<()> {
+        file.sync_all()
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn rename_to_free_name(&self, from: &Path, to: &Path) -> io::Result<()> {
+        rename_to_free_name(from, to)
+    }
+
+    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        sync_folder(folder)
+    }
+}
+
 /// Brings `file`, which is `partial`, to the disk and renames it to `target`. What is there already is replaced only
 /// with `force`; otherwise that is an error of the kind `AlreadyExists`.
-fn publish(file: &File, partial: &Path, target: &Path, force: bool) -> io::Result<()> {
-    if let Err(error) = file.sync_all() {
+fn publish(disk: &dyn Disk, file: &File, partial: &Path, target: &Path, force: bool) -> io::Result<()> {
+    if let Err(error) = disk.sync(file) {
         // The kernel says so once, and then takes what it has in memory for written. Whoever goes on from here shall find what
         // is really on the disk; without this hint he may not.
         let _ = fadvise(file, 0, None, Advice::DontNeed);
         return Err(error);
     }
-    if force { fs::rename(partial, target) } else { rename_to_free_name(partial, target) }
+    if !force {
+        return disk.rename_to_free_name(partial, target);
+    }
+    match fs::symlink_metadata(target) {
+        Ok(found) if !found.is_file() => Err(io::Error::other("something that is no regular file appeared")),
+        _ => disk.rename(partial, target),
+    }
 }
 
 /// Brings the file's new name to the disk.
-fn on_disk(target: &Path) -> io::Result<()> {
-    sync_folder(folder_of(target)).map_err(|error| {
+fn on_disk(disk: &dyn Disk, target: &Path) -> io::Result<()> {
+    disk.sync_folder(folder_of(target)).map_err(|error| {
         io::Error::new(error.kind(), format!("complete and right, but may not be on the disk: {error}"))
     })
 }
@@ -143,5 +184,117 @@ fn rename_to_free_name(partial: &Path, target: &Path) -> io::Result<()> {
             fs::rename(partial, target)
         }
         renamed => renamed.map_err(io::Error::from),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// Does everything, and notes it. The first call that begins with `failing` fails.
+    #[derive(Default)]
+    struct Noted {
+        calls: RefCell<Vec<String>>,
+        failing: &'static str,
+    }
+
+    impl Noted {
+        fn note(&self, call: String) -> io::Result<()> {
+            let fails = !self.failing.is_empty() && call.starts_with(self.failing);
+            self.calls.borrow_mut().push(call);
+            if fails { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+        }
+    }
+
+    fn name(path: &Path) -> String {
+        path.file_name().unwrap().to_str().unwrap().into()
+    }
+
+    impl Disk for Noted {
+        fn sync(&self, file: &File) -> io::Result<()> {
+            self.note(format!("sync {} bytes", file.metadata()?.len())).and_then(|()| Real.sync(file))
+        }
+
+        fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+            self.note(format!("replace {} by {}", name(to), name(from))).and_then(|()| Real.rename(from, to))
+        }
+
+        fn rename_to_free_name(&self, from: &Path, to: &Path) -> io::Result<()> {
+            self.note(format!("rename {} to {}", name(from), name(to)))
+                .and_then(|()| Real.rename_to_free_name(from, to))
+        }
+
+        fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+            self.note(format!("sync folder {}", name(folder))).and_then(|()| Real.sync_folder(folder))
+        }
+    }
+
+    fn step(folder: &Path, force: bool, excerpt: Option<RangeSet>) -> LastStep {
+        let paths = Paths {
+            target: folder.join("a"),
+            partial: folder.join("a.part"),
+            record: folder.join("a.record"),
+            make_folders: false,
+        };
+        fs::write(&paths.partial, [7; 100]).unwrap();
+        fs::write(&paths.record, "what is known").unwrap();
+        let file = Arc::new(fs::OpenOptions::new().read(true).write(true).open(&paths.partial).unwrap());
+        let excerpt = excerpt.map(|ranges| Excerpt { ranges, keeps_partial: false });
+        LastStep { file, paths, length: 100, force, excerpt }
+    }
+
+    fn folder() -> (tempfile::TempDir, std::path::PathBuf) {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("folder");
+        fs::create_dir(&folder).unwrap();
+        (parent, folder)
+    }
+
+    #[test]
+    fn the_bytes_are_on_the_disk_before_the_name_and_the_name_before_it_is_done() {
+        let part: RangeSet = std::iter::once(10..30).collect();
+        for (force, excerpt, expected) in [
+            (false, None, ["sync 100 bytes", "rename a.part to a", "sync folder folder"]),
+            (true, None, ["sync 100 bytes", "replace a by a.part", "sync folder folder"]),
+            (
+                false,
+                Some(part.clone()),
+                ["sync 20 bytes", "rename a.part.cjp2p-part to a", "sync folder folder"],
+            ),
+            (true, Some(part), ["sync 20 bytes", "replace a by a.part.cjp2p-part", "sync folder folder"]),
+        ] {
+            let (_parent, folder) = folder();
+            let disk = Noted::default();
+            step(&folder, force, excerpt).run_on(&disk).unwrap();
+            assert_eq!(disk.calls.into_inner(), expected);
+            assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
+        }
+    }
+
+    #[test]
+    fn what_fails_is_told_and_what_was_fetched_is_kept() {
+        for (failing, done, left) in [("sync 1", 1, 2), ("rename", 2, 2), ("sync folder", 3, 1)] {
+            let (_parent, folder) = folder();
+            let disk = Noted { failing, ..Noted::default() };
+            let error = step(&folder, false, None).run_on(&disk).unwrap_err();
+            assert_eq!(error.exit, Exit::Destination, "{error}");
+            assert_eq!(disk.calls.into_inner().len(), done, "nothing is done after a failure");
+            assert_eq!(fs::read_dir(&folder).unwrap().count(), left);
+        }
+    }
+
+    #[test]
+    fn only_a_file_is_ever_replaced() {
+        let (_parent, folder) = folder();
+        let step = step(&folder, true, None);
+        symlink("/dev/null", &step.paths.target).unwrap();
+        let disk = Noted::default();
+        let error = step.run_on(&disk).unwrap_err();
+        assert!(error.message.contains("no regular file appeared"), "{error}");
+        assert_eq!(disk.calls.into_inner(), ["sync 100 bytes"]);
+        assert!(step.paths.target.is_symlink() && step.paths.partial.exists());
     }
 }

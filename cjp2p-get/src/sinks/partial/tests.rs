@@ -85,3 +85,38 @@ fn what_was_written_before_the_disk_failed_is_in_the_record() {
     let found = super::super::record::read(&paths.record, &id).unwrap().unwrap();
     assert_eq!(found.done, std::iter::once(0..2 * block as u64).collect());
 }
+
+#[test]
+fn before_the_last_step_all_is_written_and_in_the_record() {
+    let folder = tempfile::tempdir().unwrap();
+    let paths = paths_in(folder.path());
+    let (id, length) = (ContentId::Sha256([7; 32]), 200_000);
+    let Ready { mut partial, .. } = go_on(&id, &paths);
+    // From the first block on there is a thread that writes, and nobody asks what it has written.
+    partial.behind = WriteBehind::grown_up(partial.file.try_clone().unwrap());
+    partial.on_length(length);
+    partial.stage(0, &[1; 100_000]).unwrap();
+    partial.stage(100_000, &[2; 100_000]).unwrap();
+    let last_step = partial.publish(length);
+    let recorded = super::super::record::read(&paths.record, &id).unwrap().unwrap();
+    assert_eq!(recorded.done, std::iter::once(0..length).collect());
+    assert_eq!(fs::read(&paths.partial).unwrap(), [[1; 100_000], [2; 100_000]].concat());
+    // The last step fails, and a later fetch has it all.
+    fs::write(&paths.target, "appeared").unwrap();
+    assert!(last_step().unwrap_err().message.contains("appeared meanwhile"));
+    assert_eq!(super::super::record::read(&paths.record, &id).unwrap(), Some(recorded));
+}
+
+#[test]
+fn what_could_not_be_written_is_told_by_the_last_step_and_nothing_gets_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let paths = paths_in(folder.path());
+    let (id, length) = (ContentId::Sha256([7; 32]), 200_000);
+    let Ready { mut partial, .. } = go_on(&id, &paths);
+    partial.behind = WriteBehind::grown_up(OpenOptions::new().write(true).open("/dev/full").unwrap());
+    partial.on_length(length);
+    partial.stage(0, &[1; 200_000]).unwrap();
+    let error = partial.publish(length)().unwrap_err();
+    assert!(error.message.contains("No space left"), "{error}");
+    assert!(!paths.target.exists() && paths.partial.exists());
+}
