@@ -88,6 +88,9 @@ impl Node {
 
     pub(super) fn open_source_now(&mut self, now: Time, job: JobId, address: SocketAddr, suggested: bool) {
         let is_new = !self.asked.contains(&address);
+        if self.fetches.get(&job).is_none_or(|job| !job.fetch.admits(address)) {
+            return;
+        }
         if is_new && suggested && !self.has_room_for_unproved(now) {
             return;
         }

@@ -1,5 +1,6 @@
 //! The fetches: starting and ending them, and what their destinations tell them.
 
+use std::net::SocketAddr;
 use std::ops::Range;
 
 use super::{Job, Node};
@@ -25,6 +26,24 @@ impl Node {
         let fetch = Fetch::new(now, job, spec, self.random.u64(..));
         self.fetches.insert(job, Job::new(fetch));
         job
+    }
+
+    /// From now on nobody is asked for what `job` fetches, and nothing of it taken from anybody, but those whom
+    /// [`Node::add_named_source`] adds: whoever is found otherwise, or named by others, is left alone.
+    pub fn limit_sources(&mut self, now: Time, job: JobId) {
+        self.enter(now);
+        if let Some(job) = self.fetches.get_mut(&job) {
+            job.fetch.limit_sources();
+        }
+    }
+
+    /// Adds a peer that the user named as a source of `job`, also where others may not be one.
+    pub fn add_named_source(&mut self, now: Time, job: JobId, address: SocketAddr) {
+        self.enter(now);
+        if let Some(job) = self.fetches.get_mut(&job) {
+            job.fetch.admit(address);
+        }
+        self.open_source(now, job, address, false);
     }
 
     /// Forgets a fetch, ended or not.

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::contact::Contact;
 use super::suggestions::{Promise, Suggestion};
-use super::{Node, ORDINARY_DATAGRAM};
+use super::{Job, Node, ORDINARY_DATAGRAM};
 use crate::content_id::ContentId;
 use crate::datagram::Encoder;
 use crate::message::MAX_IDS;
@@ -217,7 +217,9 @@ impl Node {
         promise: Promise,
     ) -> bool {
         let Some(address) = address::referred(by, named) else { return false };
-        if self.fetches.get(&job).is_none_or(|job| job.fetch.is_over() || job.fetch.knows(address)) {
+        let is_wanted =
+            |job: &Job| !job.fetch.is_over() && !job.fetch.knows(address) && job.fetch.admits(address);
+        if !self.fetches.get(&job).is_some_and(is_wanted) {
             return false;
         }
         if promise == Promise::Content && self.search.promote(job, address) {

@@ -16,6 +16,28 @@ impl Fetch {
         self.looks_only = true;
     }
 
+    /// From now on only those are sources whom [`Fetch::admit`] names.
+    pub fn limit_sources(&mut self) {
+        self.only_from.get_or_insert_default();
+    }
+
+    /// Lets this peer be a source where not everybody may be one.
+    pub fn admit(&mut self, address: SocketAddr) {
+        if let Some(only_from) = &mut self.only_from {
+            only_from.insert(address);
+        }
+    }
+
+    /// Whether this peer may be a source.
+    pub fn admits(&self, address: SocketAddr) -> bool {
+        self.only_from.as_ref().is_none_or(|only_from| only_from.contains(&address))
+    }
+
+    /// Whether anybody has offered some of the content so far.
+    pub fn was_found(&self) -> bool {
+        self.found
+    }
+
     /// Whether nobody gives anything of the content and somebody is needed, or everybody who does is to be found.
     pub fn lacks_sources(&self) -> bool {
         let is_needed = !self.ended && !self.waits_for_verdict && !self.may_have_all();

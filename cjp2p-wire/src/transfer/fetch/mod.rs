@@ -62,6 +62,8 @@ pub struct Fetch {
     /// What is wanted of it, in order; if empty, all.
     ranges: Vec<RangeSpec>,
     sources: BTreeMap<SocketAddr, Source>,
+    /// Who alone may be a source, where not everybody may.
+    only_from: Option<BTreeSet<SocketAddr>>,
     // Invariant: at most one is proven, and then it is the only one. For content verified as a whole, at most one.
     assemblies: Vec<Assembly>,
     /// The claims that are tried or were, while none is proven.
@@ -124,6 +126,7 @@ impl Fetch {
             ranges: if matches!(spec.id, ContentId::Blake3(_)) { spec.ranges } else { Vec::new() },
             id: spec.id,
             sources: BTreeMap::new(),
+            only_from: None,
             assemblies: Vec::new(),
             claims_tried: BTreeMap::new(),
             settle_at: Time::NEVER,
