@@ -135,6 +135,11 @@ impl EventLoop {
                         lan.ask(&self.port, &question);
                     }
                 }
+                Output::Event(Event::AskNeighbours(question)) => {
+                    if let Some(lan) = &self.lan {
+                        lan.ask_neighbours(&mut self.port, &question);
+                    }
+                }
                 Output::Event(event) => events.push(event),
                 Output::Timeout(at) => {
                     self.node_timeout = at;

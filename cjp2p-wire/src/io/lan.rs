@@ -19,7 +19,9 @@ use nix::sys::socket::{
     recvmsg, setsockopt, socket, sockopt,
 };
 
+use super::kernel_neighbours;
 use super::udp::{UdpPort, is_to_everybody, socket_address};
+use crate::node::MAX_NEIGHBOURS;
 use crate::peers::address::{self, DEFAULT_PORT};
 use crate::peers::links::{Links, Network};
 
@@ -51,6 +53,8 @@ pub(super) struct Lan {
     /// Whether questions of others are to be heard.
     hears: bool,
     places: Vec<Place>,
+    /// The networks of these places.
+    links: Option<Links>,
     /// By the address that each is bound to.
     sockets: BTreeMap<SocketAddr, UdpSocket>,
     /// Where the kernel says that interfaces have changed. `None` where it does not.
@@ -81,7 +85,8 @@ impl Lan {
         }
         let (places, sockets) = (Vec::new(), BTreeMap::new());
         let changes = changes.ok();
-        Ok(Some(Lan { listening, hears, places, sockets, changes, ready, incomplete: true }))
+        let links = None;
+        Ok(Some(Lan { listening, hears, places, links, sockets, changes, ready, incomplete: true }))
     }
 
     /// Whether interfaces have changed since this was called last.
@@ -120,7 +125,9 @@ impl Lan {
             self.listen();
         }
         let networks = self.places.iter().map(|place| Network { address: place.address, bits: place.bits });
-        Some(Links::new(self.listening, networks.collect()))
+        let links = Links::new(self.listening, networks.collect());
+        self.links = Some(links.clone());
+        Some(links)
     }
 
     /// Sends a question to everybody on every link.
@@ -136,6 +143,25 @@ impl Lan {
             }
         }
         log::debug!("asked on the local network, by {reached} addresses");
+    }
+
+    /// Sends a question to each host on a link that the kernel knows: a firewall that lets in answers only lets in theirs. Those who
+    /// answered the question to everybody are among them, since a host asks for the hardware address of whom it answers.
+    pub(super) fn ask_neighbours(&self, port: &mut UdpPort, question: &[u8]) {
+        let neighbours = kernel_neighbours::read().unwrap_or_else(|errno| {
+            log::debug!("neighbours: {errno}");
+            Vec::new()
+        });
+        let there = neighbours.into_iter().map(|neighbour| neighbour.at(DEFAULT_PORT));
+        let is_meant = |address: &SocketAddr| {
+            self.links.as_ref().is_some_and(|links| links.is_on_link(*address) && !links.is_here(*address))
+        };
+        let mut asked = 0;
+        for address in there.filter(is_meant).take(MAX_NEIGHBOURS) {
+            port.send(address, question, question.len());
+            asked += 1;
+        }
+        log::debug!("asked {asked} neighbours by themselves, as nobody was heard");
     }
 
     /// Reads what was said to everybody, some of it: by whom, and what.

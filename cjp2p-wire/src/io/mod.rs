@@ -2,12 +2,16 @@
 
 pub mod deep_path;
 pub mod event_loop;
+mod kernel_neighbours;
 mod lan;
+pub mod learned;
+pub mod lookup;
 #[cfg_attr(not(feature = "dht"), path = "no_mainline.rs")]
 pub mod mainline;
 pub mod own_port;
 pub mod partial_name;
 pub mod peer_file;
+pub mod peer_saver;
 pub mod random;
 pub mod sandbox;
 pub mod signals;

@@ -416,6 +416,11 @@ impl Contacts {
         })
     }
 
+    /// Where only we ourselves are.
+    pub(super) fn own(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        self.iter().filter(|(_, contact)| contact.is_us).map(|(address, _)| address)
+    }
+
     /// Peers to tell others about: proved, and heard lately.
     pub(super) fn presentable(&self, now: Time) -> impl Iterator<Item = SocketAddr> + '_ {
         self.iter().filter(move |(_, contact)| contact.is_presentable(now)).map(|(address, _)| address)

@@ -34,6 +34,9 @@ const PEERS_ASKED: usize = 2;
 const MAX_IDS: usize = 8;
 /// So few bytes of content show who has it. A node without cookies sends anybody as much as is asked for, and many may.
 const TASTE: u64 = 30;
+/// So long after a question to everybody neighbours are asked one by one, if nobody on the link was ever heard to answer.
+/// Shorter than [`BETWEEN`], so that each question can be asked again.
+const ASK_EACH_AFTER: Duration = Duration::from_millis(200);
 /// Neighbours told of after one question: whoever invents addresses on the link shall not keep us busy.
 pub(crate) const MAX_NEIGHBOURS: usize = 64;
 /// Who calls out for peers and was greeted is not greeted again for this time, whether he has answered or not.
@@ -54,6 +57,10 @@ pub(super) struct Lan {
     open_at: Time,
     /// Who answered the last question.
     heard: BTreeSet<SocketAddr>,
+    /// Another host on the link was heard to answer a question.
+    answered: bool,
+    /// The last question, and when it is put to each neighbour.
+    ask_each: Option<(Time, Vec<u8>)>,
     /// Who was greeted, and when.
     greeted: BTreeMap<SocketAddr, Time>,
     /// Nobody is greeted before.
@@ -68,8 +75,12 @@ struct Turn {
 
 impl Lan {
     pub(super) fn next_at(&self) -> Time {
+        if self.links.is_none() {
+            return Time::NEVER;
+        }
         let next = self.turns.values().map(|turn| turn.next_at).min();
-        next.filter(|_| self.links.is_some()).map_or(Time::NEVER, |at| at.max(self.open_at))
+        let next = next.map_or(Time::NEVER, |at| at.max(self.open_at));
+        self.ask_each.as_ref().map_or(next, |(at, _)| next.min(*at))
     }
 
     /// Whether we listen at this address ourselves, as far as that is known.
@@ -121,6 +132,17 @@ impl Node {
         self.lan.links.is_some() && self.lan.turns.contains_key(&None)
     }
 
+    /// Whether the link has yet to be asked for what `job` fetches, or may answer yet.
+    pub fn awaits_lan(&self, now: Time, job: JobId) -> bool {
+        let turn = self.lan.turns.get(&Some(job)).filter(|_| self.lan.links.is_some());
+        turn.is_some_and(|turn| turn.asked == 0 || (turn.asked == 1 && now < turn.next_at))
+    }
+
+    /// Whether another host on the link was heard to answer a question to everybody.
+    pub fn has_heard_lan(&self) -> bool {
+        self.lan.answered
+    }
+
     /// Takes in a datagram that was sent to everybody on the link: a broadcast or a multicast. It is answered if it comes from
     /// the link itself. Whoever sent it from elsewhere has forged its address, or would have us all answer at once.
     pub fn handle_group_datagram(
@@ -155,6 +177,14 @@ impl Node {
     /// Asks what is due.
     pub(super) fn ask_on_lan(&mut self, now: Time) {
         if now < self.lan.next_at() {
+            return;
+        }
+        if let Some((_, question)) = self.lan.ask_each.take_if(|(at, _)| *at <= now)
+            && !self.lan.answered
+        {
+            self.events.push_back(Event::AskNeighbours(question));
+        }
+        if now < self.lan.open_at {
             return;
         }
         let mut encoder = Encoder::new();
@@ -198,7 +228,11 @@ impl Node {
         if asks {
             self.lan.open_at = now + BETWEEN;
             self.lan.heard.clear();
-            self.events.push_back(Event::AskLan(encoder.finish(MAX_PROBE)));
+            let question = encoder.finish(MAX_PROBE);
+            if !self.lan.answered {
+                self.lan.ask_each = Some((now + ASK_EACH_AFTER, question.clone()));
+            }
+            self.events.push_back(Event::AskLan(question));
         }
     }
 
@@ -225,6 +259,8 @@ impl Node {
     /// Somebody answered a question to everybody.
     pub(super) fn take_lan_answer(&mut self, from: SocketAddr) {
         let lan = &mut self.lan;
+        lan.answered |=
+            lan.links.as_ref().is_some_and(|links| links.is_on_link(from) && !links.is_here(from));
         if lan.is_on_link(from) && lan.heard.len() < MAX_NEIGHBOURS && lan.heard.insert(from) {
             self.events.push_back(Event::Neighbour(from));
         }

@@ -41,6 +41,7 @@ pub use answer::{MAX_LIST, MAX_PEERS_TOLD};
 pub use contact::{Acquaintance, MAX_CONTACTS, MAX_CONTACTS_OF_HOST};
 use contact::{Contact, Contacts};
 pub use inquiry::{Answer, Question};
+pub(crate) use lan::MAX_NEIGHBOURS;
 use said::Said;
 pub use sizes::Sizes;
 pub use strangers::{STRANGERS_ANSWERED_AT_ONCE, STRANGERS_ANSWERED_PER_SECOND};
@@ -128,6 +129,9 @@ pub enum Event {
     PathOpened(SocketAddr),
     /// Send this datagram to everybody on the link, on every link; see [`Node::attach`].
     AskLan(Vec<u8>),
+    /// Nobody on the link was heard to answer this question: send it to each neighbour by itself, to port
+    /// [`DEFAULT_PORT`](crate::peers::address::DEFAULT_PORT). A firewall that lets in answers only lets in those of who was asked.
+    AskNeighbours(Vec<u8>),
     /// Somebody on the link answered such a question.
     Neighbour(SocketAddr),
 }
@@ -268,6 +272,11 @@ impl Node {
     /// Whom we have met, for the peer table.
     pub fn acquaintances(&self) -> impl Iterator<Item = Acquaintance> + '_ {
         self.contacts.acquaintances()
+    }
+
+    /// Addresses that turned out to be our own: what was sent there came to us.
+    pub fn own_addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        self.contacts.own()
     }
 
     /// The library has in memory what it had to answer [`Read::Later`](crate::transfer::blobs::Read::Later) for.

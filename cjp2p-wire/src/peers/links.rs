@@ -53,6 +53,12 @@ impl Links {
         }
     }
 
+    /// Whether this is an address of this machine on one of these networks.
+    pub fn is_here(&self, address: SocketAddr) -> bool {
+        let ip = canonical(address).ip();
+        self.networks.iter().any(|network| network.address == ip)
+    }
+
     /// Whether this address is where we listen ourselves.
     pub fn is_own(&self, address: SocketAddr) -> bool {
         let ip = canonical(address).ip();
