@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use cjp2p_wire::tool::args::{
-    DhtArgs, LanArgs, ListenArgs, LockMode, LogArgs, PeerArgs, ProgressArgs, SandboxArgs, StateArgs,
+    DhtArgs, LanArgs, ListenArgs, LockMode, LogArgs, PeerArgs, PeerName, ProgressArgs, SandboxArgs, StateArgs,
 };
 use cjp2p_wire::tool::duration;
 use clap::Parser;
@@ -62,7 +62,7 @@ pub(crate) struct Cli {
     #[arg(long)]
     pub(crate) force: bool,
 
-    /// Fetch plain names too: nobody can tell whether what comes is right
+    /// Fetch plain names too, from the peers that --peer or --only-peer names: nobody can tell whether what comes is right
     #[arg(long)]
     pub(crate) unverified: bool,
 
@@ -96,6 +96,10 @@ pub(crate) struct Cli {
 
     #[command(flatten)]
     pub(crate) peers: PeerArgs,
+
+    /// Fetch from this peer alone: nobody else is asked, and nothing is taken from anybody else (repeatable)
+    #[arg(long = "only-peer", value_name = "ADDR", conflicts_with = "peers")]
+    pub(crate) only_peers: Vec<PeerName>,
 
     #[command(flatten)]
     pub(crate) lan: LanArgs,

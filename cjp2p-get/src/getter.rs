@@ -2,8 +2,9 @@
 
 mod from_time_to_time;
 mod outcomes;
+mod places;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -23,7 +24,7 @@ use nix::sys::signal::Signal;
 
 use crate::cli::{Cli, TOOL};
 use crate::exchange::Exchange;
-use crate::ids::{Given, Ids, Next};
+use crate::ids::{Given, Ids};
 use crate::job::{Job, Limits, Outcome, Step, failure};
 use crate::peers::Peers;
 use crate::place::Places;
@@ -36,8 +37,6 @@ use crate::sinks::{Destination, Outlet};
 use crate::store::Store;
 use crate::tasks::Tasks;
 
-/// Ids that are fetched side by side.
-const SIDE_BY_SIDE: usize = 64;
 /// How often progress is shown, and what has no event of its own is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How often a lock that another process holds is tried.
@@ -53,8 +52,12 @@ pub(crate) struct Getter {
     ids_ended: bool,
     /// How many ids were taken up.
     count: u64,
-    /// The ids that are being worked on, by their number.
+    /// The ids that are being worked on, by their number, and those that were set aside.
     jobs: BTreeMap<u64, Job>,
+    /// Those that were set aside, the first first.
+    aside: VecDeque<u64>,
+    /// When it is looked next who may be set aside.
+    places_at: Time,
     by_fetch: BTreeMap<JobId, u64>,
     tasks: Tasks<Outcome>,
     /// Threads for what is staged alone. They may have much to do for long, and what others wait for is short.
@@ -123,6 +126,8 @@ impl Getter {
             ids_ended: false,
             count: 0,
             jobs: BTreeMap::new(),
+            aside: VecDeque::new(),
+            places_at: Time::ZERO,
             by_fetch: BTreeMap::new(),
             tasks: Tasks::new(waker.clone()),
             hashing: Tasks::new(waker.clone()),
@@ -197,26 +202,6 @@ impl Getter {
         exit
     }
 
-    /// Takes up as many ids as may be worked on at once, unless what became of others waits to be read.
-    fn start_jobs(&mut self) -> Result<(), ToolError> {
-        while !self.ids_ended && self.jobs.len() < SIDE_BY_SIDE && !stdout::is_full() {
-            let number = self.count;
-            match self.ids.next(&self.waker) {
-                Next::Id(given) => {
-                    self.count += 1;
-                    self.start_job(number, given)?;
-                }
-                Next::Wrong(error) => {
-                    self.count += 1;
-                    self.report.failed(number, None, &error)?;
-                }
-                Next::Wait => return Ok(()),
-                Next::End => self.ids_ended = true,
-            }
-        }
-        Ok(())
-    }
-
     fn start_job(&mut self, number: u64, given: Given) -> Result<(), ToolError> {
         let id = given.id.clone();
         let paths = self.places.paths(&id);
@@ -257,24 +242,39 @@ impl Getter {
         remembered: Vec<(SocketAddr, bool)>,
     ) {
         let Some(job) = self.jobs.get_mut(&number) else { return };
-        job.remembered = remembered.len();
+        let is_limited = self.peers.limits(&job.id);
+        job.remembered = if is_limited { 0 } else { remembered.len() };
         let done = resume.as_ref().map(|resume| resume.done.clone()).unwrap_or_default();
         job.resumed = done.total();
         let now = self.event_loop.now();
-        let spec = self.limits.spec(job.id.clone(), &self.ranges, resume, job.paths.is_none());
+        job.in_place_since = now;
+        let waited = now.since(job.started);
+        let spec = self.limits.spec(job.id.clone(), &self.ranges, resume, job.paths.is_none(), waited);
         let fetch = self.node.start_fetch(now, spec);
         job.step = Step::Fetching(fetch);
         self.progress.add_there(self.node.progress(fetch).unwrap_or_default().done);
         self.store.insert(fetch, &job.id, destination, done);
         self.by_fetch.insert(fetch, number);
         self.event_loop.drain(&mut self.node, &mut self.events);
+        let named: Vec<SocketAddr> = self.peers.of_user().collect();
+        if is_limited {
+            self.node.limit_sources(self.event_loop.now(), fetch);
+            self.event_loop.drain(&mut self.node, &mut self.events);
+        }
+        for address in named {
+            self.node.add_named_source(self.event_loop.now(), fetch, address);
+            self.event_loop.drain(&mut self.node, &mut self.events);
+        }
+        if is_limited {
+            return;
+        }
         let others: Vec<_> = self.peers.others().map(|(address, peer)| (address, peer.suggested)).collect();
         let had_some: Vec<SocketAddr> = remembered.iter().map(|(address, _)| *address).collect();
         for (address, suggested) in remembered.into_iter().chain(others) {
             self.node.add_source(self.event_loop.now(), fetch, address, suggested);
             self.event_loop.drain(&mut self.node, &mut self.events);
         }
-        let named = self.peers.named();
+        let named = self.peers.of_user();
         for (address, named) in had_some.iter().map(|a| (*a, false)).chain(named.map(|a| (a, true))) {
             self.node.rely_on(fetch, address, named);
         }
@@ -285,6 +285,21 @@ impl Getter {
         if let Some(delay) = self.peers.lan_delay() {
             self.node.look_on_lan(self.event_loop.now(), fetch, delay);
             self.event_loop.drain(&mut self.node, &mut self.events);
+        }
+    }
+
+    /// Asks those whose names have an address now.
+    fn ask_named(&mut self) {
+        let fetches: Vec<JobId> = self.by_fetch.keys().copied().collect();
+        for (address, of_user) in self.peers.take_named(self.event_loop.now()) {
+            for &fetch in &fetches {
+                let now = self.event_loop.now();
+                match of_user {
+                    true => self.node.add_named_source(now, fetch, address),
+                    false => self.node.add_source(now, fetch, address, false),
+                }
+                self.event_loop.drain(&mut self.node, &mut self.events);
+            }
         }
     }
 
@@ -317,8 +332,11 @@ impl Getter {
                             self.add_found(fetch, address, Origin::Lan, false);
                         }
                     }
-                    Event::Answer { .. } | Event::Unanswered(_) | Event::PathOpened(_) | Event::AskLan(_) => {
-                    }
+                    Event::Answer { .. }
+                    | Event::Unanswered(_)
+                    | Event::PathOpened(_)
+                    | Event::AskLan(_)
+                    | Event::AskNeighbours(_) => {}
                 }
             }
         }
@@ -357,7 +375,11 @@ impl Getter {
             FetchEvent::Failed(why) => {
                 let kept = self.store.abandon(fetch);
                 let remembered = self.jobs.get(&number).map_or(0, |job| job.remembered);
-                let asked = self.peers.iter().count() + remembered;
+                let is_limited = self.jobs.get(&number).is_some_and(|job| self.peers.limits(&job.id));
+                let asked = match is_limited {
+                    true => self.peers.of_user().count(),
+                    false => self.peers.iter().count() + remembered,
+                };
                 let error = failure(&why, &self.limits, &self.ranges, asked, kept.as_deref());
                 self.fail(number, &error)?;
             }

@@ -39,6 +39,8 @@ pub(crate) struct Given {
 pub(crate) struct Accept {
     /// Plain names, though nobody can tell whether what comes is right.
     pub(crate) names: bool,
+    /// The user named peers, from which alone plain names are fetched.
+    pub(crate) has_peers: bool,
     /// All of the content is asked for. Only of `blake3/` ids a part can be verified.
     pub(crate) whole_only: bool,
 }
@@ -156,6 +158,13 @@ fn accepted(given: Given, text: &str, accept: Accept) -> Result<Given, ToolError
             );
             Err(ToolError::usage(message))
         }
+        ContentId::Name(_) if !accept.has_peers => {
+            let message = format!(
+                "{shown:?} is a plain name, which others may use for something else; it is fetched only from peers that you \
+                 name, by --peer or --only-peer"
+            );
+            Err(ToolError::usage(message))
+        }
         ContentId::Tree(root) => {
             let content = ContentId::Blake3(*root);
             let message =
@@ -251,9 +260,9 @@ mod tests {
 
     const HEX: &str = "85052e9aab1b67b6622d94a08441b09fd5b7aca61ee360416d70de5da67d86ca";
 
-    const HASHES: Accept = Accept { names: false, whole_only: true };
-    const ALL: Accept = Accept { names: true, whole_only: true };
-    const IN_PART: Accept = Accept { names: true, whole_only: false };
+    const HASHES: Accept = Accept { names: false, has_peers: true, whole_only: true };
+    const ALL: Accept = Accept { names: true, has_peers: true, whole_only: true };
+    const IN_PART: Accept = Accept { names: true, has_peers: true, whole_only: false };
 
     #[test]
     fn names_are_fetched_only_where_that_was_asked_for_and_trees_never() {

@@ -16,6 +16,9 @@ use crate::running_hash::Piece;
 use crate::sinks::prepare::Prepared;
 use crate::sinks::recheck::Checked;
 
+/// So long an id that waited for a place is asked for, though its time is over.
+const LAST_TURN: Duration = Duration::from_secs(2);
+
 /// What is being done for an id.
 #[derive(Debug)]
 pub(crate) struct Job {
@@ -26,6 +29,8 @@ pub(crate) struct Job {
     pub(crate) paths: Option<Paths>,
     pub(crate) step: Step,
     pub(crate) started: Time,
+    /// When its fetch began, or began again.
+    pub(crate) in_place_since: Time,
     /// Peers that an interrupted download had it from, beside those that are asked for everything.
     pub(crate) remembered: usize,
     /// Bytes that an interrupted download had.
@@ -43,6 +48,8 @@ pub(crate) enum Step {
     Preparing,
     /// Another process has the lock: look again at this time.
     Locked(Time),
+    /// Nobody known has it, and others have its place for a while.
+    Aside,
     /// It is fetched.
     Fetching(JobId),
     /// All is staged, and threads hash the rest of it.
@@ -71,6 +78,7 @@ impl Job {
             paths,
             step: Step::Preparing,
             started: now,
+            in_place_since: now,
             remembered: 0,
             resumed: 0,
             last,
@@ -82,7 +90,7 @@ impl Job {
     pub(crate) fn fetch(&self) -> Option<JobId> {
         match self.step {
             Step::Fetching(fetch) | Step::Judging(fetch) | Step::Publishing(fetch) => Some(fetch),
-            Step::Preparing | Step::Locked(_) => None,
+            Step::Preparing | Step::Locked(_) | Step::Aside => None,
         }
     }
 }
@@ -134,13 +142,15 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    /// What to fetch, within these limits; in order where a reader waits for it, or the user named one.
+    /// What to fetch, within these limits, of which so much time has passed; in order where a reader waits for it, or the user
+    /// named one.
     pub(crate) fn spec(
         &self,
         id: ContentId,
         ranges: &Ranges,
         resume: Option<Resume>,
         reader_waits: bool,
+        waited: Duration,
     ) -> Spec {
         let ranges = ranges.specs();
         Spec {
@@ -148,7 +158,8 @@ impl Limits {
             in_order: reader_waits || !ranges.is_empty(),
             ranges,
             resume,
-            source_timeout: self.timeout,
+            // However long it waited for a place, it is asked for once more.
+            source_timeout: self.timeout.saturating_sub(waited).max(LAST_TURN.min(self.timeout)),
             stall_timeout: self.stall,
         }
     }

@@ -5,8 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::io::event_loop::EventLoop;
+use cjp2p_wire::io::learned::{Admit, Learned};
+use cjp2p_wire::io::lookup::Lookups;
 use cjp2p_wire::io::peer_file::PeerFile;
+use cjp2p_wire::io::peer_saver::PeerSaver;
 use cjp2p_wire::node::Node;
 use cjp2p_wire::peers::peer::Origin;
 use cjp2p_wire::time::Time;
@@ -36,7 +40,10 @@ pub(crate) struct Peer {
 
 /// See the [module](self).
 pub(crate) struct Peers {
-    file: PeerFile,
+    table: PeerSaver,
+    named: Lookups,
+    /// Nobody but those whom the user named is to be asked.
+    is_limited: bool,
     known: BTreeMap<SocketAddr, Peer>,
     /// Those of them that proved themselves some time, and were not named: nearest first.
     nearest: Vec<SocketAddr>,
@@ -48,26 +55,57 @@ pub(crate) struct Peers {
 }
 
 impl Peers {
-    /// Those that were named, and those of the table.
-    pub(crate) fn new(file: PeerFile, named: Vec<(SocketAddr, Origin)>, has_lan: bool) -> Peers {
+    /// Those that were named, as their names are looked up, and those of the table unless the named ones alone may be asked.
+    pub(crate) fn new(file: PeerFile, named: Lookups, has_lan: bool, is_limited: bool) -> Peers {
         let mut peers = Peers {
-            file,
+            table: PeerSaver::new(file),
+            named,
+            is_limited,
             known: BTreeMap::new(),
             nearest: Vec::new(),
             remembered: BTreeSet::new(),
             has_lan,
             saved_at: Time::ZERO,
         };
-        peers.read_table();
-        peers.nearest.retain(|address| !named.iter().any(|(named, _)| named == address));
-        for (address, origin) in named {
-            peers.known.insert(address, Peer { origin, suggested: false, since: Time::ZERO });
+        if !is_limited {
+            peers.read_table();
         }
+        peers.take_named(Time::ZERO);
         peers
     }
 
+    /// Takes in the addresses of named peers that were found since. Gives them, and whether the user named each.
+    pub(crate) fn take_named(&mut self, now: Time) -> Vec<(SocketAddr, bool)> {
+        let news = self.named.news();
+        for (address, origin) in &news {
+            self.nearest.retain(|other| other != address);
+            let peer = Peer { origin: origin.clone(), suggested: false, since: now };
+            self.known.insert(*address, peer);
+        }
+        news.into_iter().map(|(address, origin)| (address, origin == Origin::CommandLine)).collect()
+    }
+
+    /// Whether the user named anybody, whether or not that name has an address.
+    pub(crate) fn has_named(&self) -> bool {
+        self.named.has_named()
+    }
+
+    /// Those whom the user named.
+    pub(crate) fn of_user(&self) -> impl Iterator<Item = SocketAddr> {
+        self.named
+            .addresses()
+            .filter(|(_, origin)| **origin == Origin::CommandLine)
+            .map(|(address, _)| address)
+    }
+
+    /// Whether nobody but those may be asked for this content. Of a plain name nobody can tell whether what comes is right, so
+    /// what a neighbour has under the same name is not taken for it.
+    pub(crate) fn limits(&self, id: &ContentId) -> bool {
+        self.is_limited || matches!(id, ContentId::Name(_))
+    }
+
     fn read_table(&mut self) {
-        let (table, warning) = self.file.load();
+        let (table, warning) = self.table.file().load();
         if let Some(warning) = warning {
             log::warn!("{warning}");
         }
@@ -98,15 +136,9 @@ impl Peers {
         self.known.iter().map(|(&address, peer)| (address, peer))
     }
 
-    /// Those whom the user named.
-    pub(crate) fn named(&self) -> impl Iterator<Item = SocketAddr> {
-        let named = self.iter().filter(|(_, peer)| peer.origin == Origin::CommandLine);
-        named.map(|(address, _)| address)
-    }
-
-    /// Whether nobody is known, and nobody may be found on the local network.
+    /// Whether nobody is known, no name may have an address yet, and nobody may be found on the local network.
     pub(crate) fn is_nobody(&self) -> bool {
-        self.known.is_empty() && !self.has_lan
+        self.known.is_empty() && !self.named.may_find_more() && !self.has_lan
     }
 
     /// Takes in a peer that was found so. `suggested`: only strangers vouch for it.
@@ -128,8 +160,7 @@ impl Peers {
 
     /// After which time everybody on the local network is asked for what nobody has sent until then.
     pub(crate) fn lan_delay(&self) -> Option<Duration> {
-        let named = self.known.values().any(|peer| peer.origin == Origin::CommandLine);
-        self.has_lan.then_some(if named { HEAD_START } else { Duration::ZERO })
+        self.has_lan.then_some(if self.has_named() { HEAD_START } else { Duration::ZERO })
     }
 
     /// Writes whom we met into the table, from time to time.
@@ -150,6 +181,7 @@ impl Peers {
             .map(|(address, _)| address)
             .collect();
         self.save(event_loop, node, &silent);
+        self.table.finish();
     }
 
     fn save(&mut self, event_loop: &EventLoop, node: &Node, silent: &[SocketAddr]) {
@@ -162,11 +194,8 @@ impl Peers {
             (None, Some(by)) => Origin::Referral(*by),
             (None, None) => Origin::Incoming,
         };
-        match self.file.record(event_loop, node, since, silent, origin) {
-            Ok(None) => {}
-            Ok(Some(warning)) => log::warn!("{warning}"),
-            Err(error) => log::warn!("the peer table was not written: {error}"),
-        }
+        let learned = Learned::of(event_loop, node, since, silent, Admit::Lasting, origin);
+        self.table.save(learned);
     }
 }
 

@@ -4,11 +4,13 @@ use std::env;
 use std::fs;
 
 use cjp2p_wire::io::event_loop::EventLoop;
+use cjp2p_wire::io::lookup::Lookup;
 use cjp2p_wire::io::mainline::Mainline;
 use cjp2p_wire::io::peer_file::PeerFile;
 use cjp2p_wire::io::sandbox::Sandbox;
 use cjp2p_wire::io::signals::{self, Signals, end_by};
 use cjp2p_wire::io::state_dir::{FileLock, StateDir, folder_of};
+use cjp2p_wire::peers::peer::Origin;
 use cjp2p_wire::tool::args::Listen;
 use cjp2p_wire::tool::{Exit, ToolError, names};
 use nix::sys::signal::{SigSet, Signal};
@@ -31,7 +33,8 @@ const ANYWHERE: Listen = Listen::Everywhere { port: 0 };
 pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
     cli.log.start(TOOL);
     let places = Places::of(&cli)?;
-    let accept = Accept { names: cli.unverified, whole_only: cli.ranges.is_empty() };
+    let has_peers = !cli.peers.peers.is_empty() || !cli.only_peers.is_empty();
+    let accept = Accept { names: cli.unverified, has_peers, whole_only: cli.ranges.is_empty() };
     let ids = Ids::new(&cli.ids, accept, cli.allow_empty)?;
     let state = cli.state.open_or_do_without("no peer is remembered")?;
     let Some(_lock) = lock_of_output(&cli, &places, state.as_ref())? else {
@@ -50,11 +53,17 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
         }
         output => output.map(Outlet::Stream),
     };
-    // Before it is confined: how names are looked up is the system's affair, and may need whatever it likes.
-    let named = cli.peers.resolve();
+    // Before it is confined: a process of its own looks up names, as that may need whatever it likes.
+    let is_limited = !cli.only_peers.is_empty();
+    let named = match is_limited {
+        true => {
+            Lookup::start(cli.only_peers.iter().map(|name| (name.clone(), Origin::CommandLine)).collect())
+        }
+        false => cli.peers.look_up(),
+    };
     let listen = cli.listen.listen.unwrap_or(ANYWHERE);
-    let dht = cli.dht.entry(listen);
-    let has_lan = cli.lan.is_on(listen);
+    let dht = if is_limited { None } else { cli.dht.entry(listen, &cli.peers) };
+    let has_lan = !is_limited && cli.lan.is_on(listen);
     let ending = signals::ending();
     cli.sandbox.confine(needs(&places, state.as_ref())?.see_interfaces(has_lan));
     // From here on signals are read, not suffered; before the first thread, for threads inherit that.
@@ -63,7 +72,9 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
     let port = cli.listen.open(ANYWHERE, TOOL, state.as_ref())?;
     let event_loop = EventLoop::new(port, Some(signals))
         .map_err(|error| ToolError::failure(format!("event loop: {error}")))?;
-    let peers = Peers::new(PeerFile::new(state.as_ref()), named, has_lan);
+    let waker = event_loop.waker();
+    let named = named.watch(move || waker.wake());
+    let peers = Peers::new(PeerFile::new(state.as_ref()), named, has_lan, is_limited);
     let dht = dht.and_then(|entry| Mainline::start(entry, event_loop.waker()));
     let sources = (peers, Search::new(dht));
     let mut getter = Getter::start(cli, places, outlet, ids, sources, event_loop)?;

@@ -6,8 +6,11 @@ use std::time::Duration;
 
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::io::event_loop::EventLoop;
+use cjp2p_wire::io::learned::{Admit, Learned};
+use cjp2p_wire::io::lookup::{Lookup, Lookups};
 use cjp2p_wire::io::mainline::{Entry, Mainline, meeting_key};
 use cjp2p_wire::io::peer_file::PeerFile;
+use cjp2p_wire::io::peer_saver::PeerSaver;
 use cjp2p_wire::io::random;
 use cjp2p_wire::io::sandbox::Sandbox;
 use cjp2p_wire::io::signals::{self, Signals, end_by};
@@ -17,7 +20,7 @@ use cjp2p_wire::peers::announcements::Key;
 use cjp2p_wire::peers::peer::Origin;
 use cjp2p_wire::peers::table::PeerTable;
 use cjp2p_wire::time::Time;
-use cjp2p_wire::tool::args::{Listen, resolve_all};
+use cjp2p_wire::tool::args::Listen;
 use cjp2p_wire::tool::{Exit, ToolError, stdout};
 use cjp2p_wire::transfer::blobs::{Library, Read, Sink};
 use nix::sys::signal::Signal;
@@ -38,20 +41,13 @@ pub(crate) enum Reply<'a> {
     Silence,
 }
 
-/// Whom to start with: those named, or where none are, everybody in the table, and the bootstrap list.
-pub(crate) fn start_round(file: &PeerFile, network: &NetworkArgs) -> Round {
+/// Whom to start with: those named, or where none are, everybody in the table, and the bootstrap list. The names are looked up
+/// meanwhile.
+pub(crate) fn start_round(file: &PeerFile, network: &NetworkArgs) -> (Round, Lookup) {
     let mut round = Round::default();
+    let names = network.look_up();
     if !network.only.is_empty() {
-        for (address, origin) in resolve_all(&network.only, Origin::CommandLine) {
-            round.add_friend(address, origin);
-        }
-        for (address, origin) in resolve_all(&network.peers.peers, Origin::CommandLine) {
-            round.add_friend(address, origin);
-        }
-        return round;
-    }
-    for (address, origin) in network.peers.resolve() {
-        round.add_friend(address, origin);
+        return (round, names);
     }
     let table = load(file);
     // All are asked in the end; without the time, the nearest come first.
@@ -66,7 +62,7 @@ pub(crate) fn start_round(file: &PeerFile, network: &NetworkArgs) -> Round {
             round.add_stranger(address, origin);
         }
     }
-    round
+    (round, names)
 }
 
 /// The table, with a warning where something is amiss.
@@ -85,17 +81,17 @@ pub(crate) fn load(file: &PeerFile) -> PeerTable {
 pub(crate) fn ask(
     file: &PeerFile,
     network: &NetworkArgs,
-    mut round: Round,
+    (mut round, names): (Round, Lookup),
     (question, limit): (Question, Option<Duration>),
     dht: Option<Entry>,
     mut each: impl FnMut(&mut Round, SocketAddr, Reply<'_>) -> Result<(), ToolError>,
 ) -> Result<Exit, ToolError> {
-    if round.is_empty() && dht.is_none() {
+    if round.is_empty() && names.is_empty() && dht.is_none() {
         let message = "nobody to ask: the table is empty, and no peer that was named has an address";
         return Err(ToolError::new(Exit::NoSource, message));
     }
     let dht = dht.map(|entry| (entry, meeting_key()));
-    let mut network = Network::start(network, file.state(), round.asks_lan(), dht)?;
+    let mut network = Network::start(network, file.state(), round.asks_lan(), names, dht)?;
     if round.asks_lan() {
         network.join_lan()?;
         network.node.look_for_neighbours(network.event_loop.now());
@@ -103,14 +99,7 @@ pub(crate) fn ask(
     }
     let end = limit.map_or(Time::NEVER, |limit| network.event_loop.now() + limit);
     let outcome = network.run(&mut round, question, end, &mut each);
-    let recorded = file.record(&network.event_loop, &network.node, Time::ZERO, &network.silent, |address| {
-        round.origin(address)
-    });
-    match recorded {
-        Ok(None) => {}
-        Ok(Some(warning)) => log::warn!("{warning}"),
-        Err(error) => log::warn!("the peer table was not written: {error}"),
-    }
+    network.note_in(file, |address| round.origin(address));
     if let Some(signal) = outcome? {
         end_by(signal);
         return Ok(Exit::Failure);
@@ -128,11 +117,13 @@ pub(crate) fn write_line(line: &str) -> Result<(), ToolError> {
 
 pub(crate) struct Network {
     pub(crate) dht: Option<Mainline>,
+    /// The peers that were named.
+    pub(crate) names: Lookups,
     pub(crate) event_loop: EventLoop,
     pub(crate) node: Node,
     /// Questions answered.
     answered: usize,
-    silent: Vec<SocketAddr>,
+    pub(crate) silent: Vec<SocketAddr>,
 }
 
 impl Network {
@@ -142,6 +133,7 @@ impl Network {
         args: &NetworkArgs,
         state: Option<&StateDir>,
         asks_lan: bool,
+        names: Lookup,
         dht: Option<(Entry, Key)>,
     ) -> Result<Network, ToolError> {
         let failure = |what: &str, error: io::Error| ToolError::failure(format!("{what}: {error}"));
@@ -168,7 +160,9 @@ impl Network {
             lists: false,
             receive_buffer: event_loop.port().receive_buffer(),
         });
-        Ok(Network { dht, event_loop, node, answered: 0, silent: Vec::new() })
+        let waker = event_loop.waker();
+        let names = names.watch(move || waker.wake());
+        Ok(Network { dht, names, event_loop, node, answered: 0, silent: Vec::new() })
     }
 
     /// Gets ready to ask everybody on the local network.
@@ -179,8 +173,20 @@ impl Network {
         joined.map_err(|error| ToolError::failure(format!("local network: {error}")))
     }
 
+    /// Notes in the table who answered, and who did not.
+    pub(crate) fn note_in(&self, file: &PeerFile, origin: impl Fn(SocketAddr) -> Origin) {
+        let (event_loop, node) = (&self.event_loop, &self.node);
+        let learned = Learned::of(event_loop, node, Time::ZERO, &self.silent, Admit::Everybody, origin);
+        let mut table = PeerSaver::new(file.clone());
+        table.save(learned);
+        table.finish();
+    }
+
     /// Has those asked too that were found otherwise than by asking peers.
-    fn take_found(&self, round: &mut Round) {
+    fn take_found(&mut self, round: &mut Round) {
+        for (address, origin) in self.names.news() {
+            round.add_friend(address, origin);
+        }
         for found in self.dht.iter().flat_map(Mainline::found) {
             round.add_stranger(found.address, Origin::Dht);
         }
@@ -196,6 +202,7 @@ impl Network {
     ) -> Result<Option<Signal>, ToolError> {
         let mut events = Vec::new();
         loop {
+            self.take_found(round);
             // Where nobody reads what was found, no more is asked for.
             let is_held_up = stdout::is_full();
             let next_at = loop {
@@ -212,7 +219,8 @@ impl Network {
                 }
             };
             let may_find_more = self.dht.is_some() && self.event_loop.now() < Time::ZERO + DHT_PATIENCE;
-            let waits = self.node.open_questions() > 0 || self.node.looks_for_neighbours();
+            let waits =
+                self.node.open_questions() > 0 || self.node.looks_for_neighbours() || self.names.is_pending();
             let is_over =
                 !is_held_up && next_at == Time::NEVER && !waits && events.is_empty() && !may_find_more;
             if is_over || self.event_loop.now() >= end {
@@ -236,7 +244,6 @@ impl Network {
             if is_held_up {
                 continue;
             }
-            self.take_found(round);
             for event in events.drain(..) {
                 match event {
                     Event::Answer { from, round_trip, answer } => {
@@ -249,7 +256,7 @@ impl Network {
                         each(round, address, Reply::Silence)?;
                     }
                     Event::Neighbour(address) => round.add_friend(address, Origin::Lan),
-                    Event::Fetch(..) | Event::PathOpened(_) | Event::AskLan(_) => {}
+                    Event::Fetch(..) | Event::PathOpened(_) | Event::AskLan(_) | Event::AskNeighbours(_) => {}
                 }
             }
         }

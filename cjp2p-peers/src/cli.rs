@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use cjp2p_wire::io::lookup::Lookup;
+use cjp2p_wire::peers::peer::Origin;
 use cjp2p_wire::tool::args::{
     DhtArgs, LanArgs, ListenArgs, LogArgs, PeerArgs, PeerName, SandboxArgs, StateArgs,
 };
@@ -30,6 +32,9 @@ Examples:
     cjp2p-peers find blake3/85052e9a... | jq -r '[.round_trip_ms, .address] | @tsv' | sort -n
   Fetch all that a neighbour shares:
     cjp2p-peers content 192.0.2.7 | cut -f3 | grep ^blake3 | cjp2p-get --peer 192.0.2.7 --into shared -
+
+ping, discover, find and content without ADDR also ask the bootstrap list: two public nodes by
+default, or those that CJP2P_BOOTSTRAP names; --no-bootstrap asks none.
 
 Exit status: 0 done, 1 failed (nothing was changed), 2 wrong command line, 3 no peer answered or has it,
 7 standard output cannot be written.";
@@ -157,4 +162,15 @@ pub(crate) struct NetworkArgs {
 
     #[command(flatten)]
     pub(crate) sandbox: SandboxArgs,
+}
+
+impl NetworkArgs {
+    /// Begins to look up those named, or where none are, the bootstrap list too. To be called before the process is confined.
+    pub(crate) fn look_up(&self) -> Lookup {
+        if self.only.is_empty() {
+            return self.peers.look_up();
+        }
+        let named = self.only.iter().chain(&self.peers.peers);
+        Lookup::start(named.map(|name| (name.clone(), Origin::CommandLine)).collect())
+    }
 }

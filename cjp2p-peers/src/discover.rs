@@ -33,13 +33,13 @@ pub(crate) fn run(
     let network = &search.network;
     let listen = network.listen.listen.unwrap_or(ANYWHERE);
     let table = load(file);
-    let mut round = start_round(file, network);
+    let (mut round, names) = start_round(file, network);
     if network.only.is_empty() && search.lan.is_on(listen) {
         round.add_lan();
     }
     let mut heard = BTreeSet::new();
-    let dht = search.dht.entry(listen);
-    ask(file, network, round, (Question::Peers, limit), dht, |round, address, reply| {
+    let dht = search.dht.entry(listen, &network.peers);
+    ask(file, network, (round, names), (Question::Peers, limit), dht, |round, address, reply| {
         let Reply::Answer { round_trip, answer } = reply else {
             log::info!("{address} does not answer");
             return Ok(());

@@ -11,7 +11,6 @@ use cjp2p_wire::io::signals::end_by;
 use cjp2p_wire::node::{Acquaintance, Event};
 use cjp2p_wire::peers::peer::Origin;
 use cjp2p_wire::time::Time;
-use cjp2p_wire::tool::args::resolve_all;
 use cjp2p_wire::tool::{Exit, ToolError, list, stdout};
 use cjp2p_wire::transfer::blobs::JobId;
 use nix::sys::signal::Signal;
@@ -68,23 +67,16 @@ pub(crate) fn run(
     let network = &search.network;
     let is_bare = id.len() == 64;
     let id = parse(id)?;
-    let named = match network.only.is_empty() {
-        true => network.peers.resolve(),
-        false => {
-            let mut named = resolve_all(&network.only, Origin::CommandLine);
-            named.extend(resolve_all(&network.peers.peers, Origin::CommandLine));
-            named
-        }
-    };
+    let names = network.look_up();
     let table = if network.only.is_empty() { of_table(file) } else { Vec::new() };
     let listen = network.listen.listen.unwrap_or(ANYWHERE);
-    let dht = search.dht.entry(listen).zip(key(&id));
+    let dht = search.dht.entry(listen, &network.peers).zip(key(&id));
     let asks_lan = network.only.is_empty() && search.lan.is_on(listen);
-    if named.is_empty() && table.is_empty() && dht.is_none() && !asks_lan {
+    if names.is_empty() && table.is_empty() && dht.is_none() && !asks_lan {
         let message = "nobody to ask: the table is empty, and no peer that was named has an address";
         return Err(ToolError::new(Exit::NoSource, message));
     }
-    let mut network = Network::start(network, file.state(), asks_lan, dht)?;
+    let mut network = Network::start(network, file.state(), asks_lan, names, dht)?;
     let job = network.node.start_search(network.event_loop.now(), id.clone());
     network.event_loop.drain(&mut network.node, &mut Vec::new());
     if network.node.fetch(job).is_some_and(|fetch| fetch.is_over()) {
@@ -98,9 +90,7 @@ pub(crate) fn run(
         search.network.node.look_on_lan(search.network.event_loop.now(), job, Duration::ZERO);
         search.network.event_loop.drain(&mut search.network.node, &mut Vec::new());
     }
-    for (address, origin) in named {
-        search.ask(address, Asked::Now(origin), false);
-    }
+    search.ask_named();
     for (address, origin, suggested) in table {
         search.ask(address, Asked::Table(origin), suggested);
     }
@@ -149,6 +139,13 @@ fn of_table(file: &PeerFile) -> Vec<(SocketAddr, Origin, bool)> {
 }
 
 impl Search {
+    /// Asks those whose names have an address now.
+    fn ask_named(&mut self) {
+        for (address, origin) in self.network.names.news() {
+            self.ask(address, Asked::Now(origin), false);
+        }
+    }
+
     fn ask(&mut self, address: SocketAddr, how: Asked, suggested: bool) {
         if self.asked.contains_key(&address) {
             return;
@@ -171,7 +168,10 @@ impl Search {
             let now = self.network.event_loop.now();
             let dht_may = self.network.dht.is_some() && now.since(start) < DHT_PATIENCE;
             let lan_may = self.asks_lan && now.since(start) < LAN_PATIENCE;
-            let may = dht_may || lan_may || self.network.node.is_searching(self.job);
+            let may = dht_may
+                || lan_may
+                || self.network.names.is_pending()
+                || self.network.node.is_searching(self.job);
             if now.since(start) >= limit || !may {
                 return Ok(None);
             }
@@ -186,6 +186,7 @@ impl Search {
             if wake.woken {
                 stdout::check()?;
             }
+            self.ask_named();
             // What else it found is looked at, not told.
             for event in std::mem::take(&mut events) {
                 if let Event::Neighbour(address) = event {
@@ -230,7 +231,7 @@ impl Search {
     }
 
     /// Notes in the table who answered, and who did not.
-    fn record(&self, file: &PeerFile) {
+    fn record(&mut self, file: &PeerFile) {
         let Network { event_loop, node, .. } = &self.network;
         let met: BTreeMap<SocketAddr, Acquaintance> =
             node.acquaintances().map(|peer| (peer.address, peer)).collect();
@@ -247,10 +248,7 @@ impl Search {
                 named_by.map_or(Origin::Incoming, Origin::Referral)
             }
         };
-        match file.record(event_loop, node, Time::ZERO, &silent, origin) {
-            Ok(None) => {}
-            Ok(Some(warning)) => log::warn!("{warning}"),
-            Err(error) => log::warn!("the peer table was not written: {error}"),
-        }
+        self.network.silent = silent;
+        self.network.note_in(file, origin);
     }
 }

@@ -6,7 +6,10 @@ use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cjp2p_wire::io::event_loop::EventLoop;
+use cjp2p_wire::io::learned::{Admit, Learned};
+use cjp2p_wire::io::lookup::Lookups;
 use cjp2p_wire::io::peer_file::PeerFile;
+use cjp2p_wire::io::peer_saver::PeerSaver;
 use cjp2p_wire::message::MAX_IDS;
 use cjp2p_wire::node::{Event, Node, Question};
 use cjp2p_wire::peers::peer::Origin;
@@ -31,9 +34,9 @@ const SAVE_EVERY: Duration = Duration::from_secs(60);
 
 /// See the [module](self).
 pub(crate) struct Neighbours {
-    file: PeerFile,
-    /// Addresses from the command line and the bootstrap list.
-    named: Vec<(SocketAddr, Origin)>,
+    table: PeerSaver,
+    /// The names of the command line and the bootstrap list, as they are looked up.
+    named: Lookups,
     unanswered: Vec<SocketAddr>,
     /// Those who did not answer since the last greeting: it counts once, however often they are asked.
     silent: BTreeSet<SocketAddr>,
@@ -50,14 +53,9 @@ pub(crate) struct Neighbours {
 
 impl Neighbours {
     /// Those that were `named`, and those in the table. `tells`: they are told what is shared here.
-    pub(crate) fn new(
-        file: PeerFile,
-        named: Vec<(SocketAddr, Origin)>,
-        now: Time,
-        tells: bool,
-    ) -> Neighbours {
+    pub(crate) fn new(file: PeerFile, named: Lookups, now: Time, tells: bool) -> Neighbours {
         Neighbours {
-            file,
+            table: PeerSaver::new(file),
             named,
             unanswered: Vec::new(),
             silent: BTreeSet::new(),
@@ -86,15 +84,19 @@ impl Neighbours {
         events: &mut Vec<Event>,
     ) {
         let now = event_loop.now();
+        // Those whose names have an address now need not wait for the next greeting.
+        let mut greeted: Vec<SocketAddr> =
+            self.named.news().into_iter().map(|(address, _)| address).collect();
         if self.greet_at <= now {
             self.greet_at = now + GREET_EVERY;
             self.answered.clear();
             self.silent.clear();
-            for address in self.to_greet() {
-                // Whoever only asks whether somebody is there is not asked to prove itself, and so does not become known.
-                node.inquire(event_loop.now(), address, Question::Peers, false);
-                event_loop.drain(node, events);
-            }
+            greeted = self.to_greet();
+        }
+        for address in greeted {
+            // Whoever only asks whether somebody is there is not asked to prove itself, and so does not become known.
+            node.inquire(event_loop.now(), address, Question::Peers, false);
+            event_loop.drain(node, events);
         }
         if self.knock_at <= now {
             self.knock_at = now + KNOCK_EVERY;
@@ -132,7 +134,11 @@ impl Neighbours {
                     self.have_news(now);
                 }
             }
-            Event::Fetch(..) | Event::PathOpened(_) | Event::AskLan(_) | Event::Neighbour(_) => {}
+            Event::Fetch(..)
+            | Event::PathOpened(_)
+            | Event::AskLan(_)
+            | Event::AskNeighbours(_)
+            | Event::Neighbour(_) => {}
         }
     }
 
@@ -145,13 +151,13 @@ impl Neighbours {
 
     /// Those whom the user named.
     fn invited(&self) -> impl Iterator<Item = SocketAddr> + '_ {
-        let by_user = self.named.iter().filter(|(_, origin)| *origin == Origin::CommandLine);
-        by_user.map(|(address, _)| *address)
+        let by_user = self.named.addresses().filter(|(_, origin)| **origin == Origin::CommandLine);
+        by_user.map(|(address, _)| address)
     }
 
     /// Those named, the best known ones, and some of which it is not known whether they are still there. What a stranger suggested is not among them.
     fn to_greet(&self) -> Vec<SocketAddr> {
-        let (table, warning) = self.file.load();
+        let (table, warning) = self.table.file().load();
         if let Some(warning) = warning {
             log::warn!("{warning}");
         }
@@ -160,7 +166,7 @@ impl Neighbours {
         };
         let now_ms = unix_ms();
         let best = table.best(2 * GREETED, now_ms).into_iter().filter(trusted).take(GREETED);
-        let mut addresses: Vec<SocketAddr> = self.named.iter().map(|(address, _)| *address).collect();
+        let mut addresses: Vec<SocketAddr> = self.named.addresses().map(|(address, _)| address).collect();
         for address in best.chain(table.doubtful(TESTED, now_ms)) {
             if !addresses.contains(&address) {
                 addresses.push(address);
@@ -169,19 +175,22 @@ impl Neighbours {
         addresses
     }
 
-    /// Writes whom we met into the table, which other tools may be writing too.
-    pub(crate) fn save(&mut self, event_loop: &EventLoop, node: &Node) {
+    /// Has it written whom we met into the table, which other tools may be writing too.
+    fn save(&mut self, event_loop: &EventLoop, node: &Node) {
         let since = std::mem::replace(&mut self.saved_at, event_loop.now());
         let unanswered = std::mem::take(&mut self.unanswered);
-        let saved = self.file.record(event_loop, node, since, &unanswered, |address| {
-            let named = self.named.iter().find(|(named, _)| *named == address);
+        let origin = |address| {
+            let named = self.named.addresses().find(|(named, _)| *named == address);
             named.map_or(Origin::Incoming, |(_, origin)| origin.clone())
-        });
-        match saved {
-            Ok(None) => {}
-            Ok(Some(warning)) => log::warn!("{warning}"),
-            Err(error) => log::warn!("peer table: {error}"),
-        }
+        };
+        let learned = Learned::of(event_loop, node, since, &unanswered, Admit::Lasting, origin);
+        self.table.save(learned);
+    }
+
+    /// The same at the end, and waits for a moment until it is written.
+    pub(crate) fn save_at_end(&mut self, event_loop: &EventLoop, node: &Node) {
+        self.save(event_loop, node);
+        self.table.finish();
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io::{self, IsTerminal};
-use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
@@ -11,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cjp2p_wire::io::event_loop::EventLoop;
+use cjp2p_wire::io::lookup::Lookup;
 use cjp2p_wire::io::mainline::{Entry, Mainline};
 use cjp2p_wire::io::peer_file::PeerFile;
 use cjp2p_wire::io::random;
@@ -19,7 +19,6 @@ use cjp2p_wire::io::signals::{Signals, end_by};
 use cjp2p_wire::io::state_dir::{FileLock, StateDir};
 use cjp2p_wire::node::{Config, Node};
 use cjp2p_wire::peers::address::DEFAULT_PORT;
-use cjp2p_wire::peers::peer::Origin;
 use cjp2p_wire::time::Time;
 use cjp2p_wire::tool::args::{Listen, LockMode};
 use cjp2p_wire::tool::progress::Progress;
@@ -73,11 +72,13 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
     let Some(_lock) = lock(state, &sources, cli.lock)? else {
         return Ok(Exit::Done);
     };
-    // Before it is confined: how names are looked up is the system's affair, and may need whatever it likes. And a program cannot be
-    // started afterwards.
+    // Before it is confined: no process can be started afterwards, as the one that looks up names, which may need whatever it likes.
     let listen = cli.listen.listen.unwrap_or(CONVENTIONAL);
-    let contacts =
-        Contacts { router: helper_with_router(&cli), named: cli.peers.resolve(), dht: cli.dht.entry(listen) };
+    let contacts = Contacts {
+        router: helper_with_router(&cli),
+        named: cli.peers.look_up(),
+        dht: cli.dht.entry(listen, &cli.peers),
+    };
     let mounts = Mounts::open().inspect_err(|error| log::info!("mounts are not noticed: {error}")).ok();
     let opener = opener_for(&sources, rules, &cli);
     let sandbox = needs(&sources, rules, state).see_interfaces(cli.lan.is_on(listen));
@@ -110,7 +111,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
 struct Contacts {
     /// `None` where no router is to be asked for a port.
     router: Option<Helper>,
-    named: Vec<(SocketAddr, Origin)>,
+    named: Lookup,
     /// `None` where the DHT is not to be used.
     dht: Option<Entry>,
 }
@@ -280,7 +281,9 @@ impl Server {
         let share = Share::start(sources, &options, kept_in, mounts, Arc::new(move || waker.wake()))
             .map_err(failed("threads"))?;
         let now = event_loop.now();
-        let neighbours = Neighbours::new(PeerFile::new(state), contacts.named, now, !cli.no_list);
+        let waker = event_loop.waker();
+        let named = contacts.named.watch(move || waker.wake());
+        let neighbours = Neighbours::new(PeerFile::new(state), named, now, !cli.no_list);
         let dht = contacts.dht.and_then(|entry| Mainline::start(entry, event_loop.waker()));
         let port = NonZeroU16::new(address.port());
         let router = contacts.router.zip(port).map(|(helper, port)| helper.ask_for(port, event_loop.waker()));
@@ -420,7 +423,7 @@ impl Server {
         // Should that fail, a second signal is simply not heard.
         let _ = signals.thread_unblock();
         self.progress = None;
-        self.neighbours.save(&self.event_loop, &self.node);
+        self.neighbours.save_at_end(&self.event_loop, &self.node);
         self.router = None;
         self.report.served(self.node.counters())
     }

@@ -107,7 +107,7 @@ impl Getter {
             let progress = match job.step {
                 Step::Fetching(fetch) | Step::Judging(fetch) => self.node.progress(fetch).unwrap_or_default(),
                 Step::Publishing(_) => job.last,
-                Step::Preparing | Step::Locked(_) => Default::default(),
+                Step::Preparing | Step::Locked(_) | Step::Aside => Default::default(),
             };
             done += progress.done;
             total = total.zip(progress.wanted).map(|(total, wanted)| total + wanted);

@@ -19,6 +19,7 @@ impl Getter {
         }
         let fetches: Vec<(u64, JobId)> =
             self.jobs.iter().filter_map(|(&number, job)| Some((number, job.fetch()?))).collect();
+        self.ask_named();
         for (fetch, address) in self.search.found() {
             self.add_found(fetch, address, Origin::Dht, true);
         }

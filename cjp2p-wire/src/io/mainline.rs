@@ -5,7 +5,7 @@
 
 use std::env;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, ToSocketAddrs};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -15,9 +15,12 @@ use mainline::async_dht::AsyncDht;
 use mainline::{DEFAULT_BOOTSTRAP_NODES, Dht, Id};
 
 use super::event_loop::Waker;
+use super::lookup::Lookup;
 use crate::content_id::ContentId;
 use crate::peers::address;
 use crate::peers::announcements::Key;
+use crate::peers::peer::Origin;
+use crate::tool::args::PeerName;
 
 /// What is hashed before an id to get its key. Ours alone, so that no torrent has the same.
 const PREFIX: &[u8] = b"CJP2P content 1\0";
@@ -64,28 +67,24 @@ pub struct Found {
 }
 
 /// Where to join the DHT.
-#[derive(Clone, Debug)]
 pub struct Entry {
     /// The address of this machine to use.
     bind: Ipv4Addr,
-    nodes: Vec<SocketAddrV4>,
+    nodes: Lookup,
 }
 
 impl Entry {
-    /// By the nodes that `CJP2P_DHT_BOOTSTRAP` names, separated by commas; by well-known ones where it is not set. A name that
-    /// cannot be resolved is a warning: the others may do. Waits for the name service.
-    pub fn look_up(bind: Ipv4Addr) -> Entry {
-        let mut nodes = Vec::new();
-        for name in bootstrap(|name| env::var(name).ok()) {
-            match name.to_socket_addrs() {
-                Ok(addresses) => nodes.extend(addresses.filter_map(|address| match address {
-                    SocketAddr::V4(address) => Some(address),
-                    SocketAddr::V6(_) => None,
-                })),
-                Err(error) => log::warn!("DHT: {name}: {error}"),
+    /// By the nodes that `CJP2P_DHT_BOOTSTRAP` names, separated by commas; by well-known ones where it is not set and they are not
+    /// unwanted. Their names are looked up beside all else; to be called before this process is confined.
+    pub fn look_up(bind: Ipv4Addr, well_known: bool) -> Entry {
+        let mut names = Vec::new();
+        for name in bootstrap(|name| env::var(name).ok(), well_known) {
+            match name.parse::<PeerName>() {
+                Ok(name) => names.push((name, Origin::Dht)),
+                Err(error) => log::warn!("DHT: {error}"),
             }
         }
-        Entry { bind, nodes }
+        Entry { bind, nodes: Lookup::start(names) }
     }
 }
 
@@ -106,8 +105,10 @@ impl Mainline {
         let (announcements, to_announce) = mpsc::sync_channel(ANNOUNCERS);
         let (lookups, to_look_up) = mpsc::channel();
         let (sender, found) = mpsc::channel();
+        let Entry { bind, nodes } = entry;
         let run = move || {
-            let result = join(&entry).map(|dht| {
+            let mut nodes = nodes.watch(|| ());
+            let result = join(bind, &nodes.wait_for_addresses()).map(|dht| {
                 let (to_announce, to_look_up) = (Mutex::new(to_announce), Mutex::new(to_look_up));
                 let dht = &dht;
                 thread::scope(|scope| {
@@ -119,7 +120,7 @@ impl Mainline {
                     let lookups = (0..LOOKUPS).map(|_| {
                         let (keys, sender, waker) = (&to_look_up, sender.clone(), &waker);
                         let thread = thread::Builder::new().name("look up".into());
-                        thread.spawn_scoped(scope, move || look_up(dht, entry.bind, keys, &sender, waker))
+                        thread.spawn_scoped(scope, move || look_up(dht, bind, keys, &sender, waker))
                     });
                     // The others do what these would, only slower.
                     if let Some(error) = announcers.chain(lookups).filter_map(Result::err).last() {
@@ -157,19 +158,24 @@ impl Mainline {
 }
 
 /// The nodes to join by. An empty `CJP2P_BOOTSTRAP` switches off all built-in peers, and the crate's are some.
-fn bootstrap(variable: impl Fn(&str) -> Option<String>) -> Vec<String> {
+fn bootstrap(variable: impl Fn(&str) -> Option<String>, well_known: bool) -> Vec<String> {
     if let Some(nodes) = variable("CJP2P_DHT_BOOTSTRAP") {
         return nodes.split(',').map(str::trim).filter(|node| !node.is_empty()).map(str::to_owned).collect();
     }
     match variable("CJP2P_BOOTSTRAP") {
         Some(peers) if peers.trim().is_empty() => Vec::new(),
+        _ if !well_known => Vec::new(),
         _ => DEFAULT_BOOTSTRAP_NODES.map(str::to_owned).to_vec(),
     }
 }
 
-fn join(entry: &Entry) -> io::Result<AsyncDht> {
+fn join(bind: Ipv4Addr, nodes: &[SocketAddr]) -> io::Result<AsyncDht> {
+    let v4 = nodes.iter().filter_map(|node| match node {
+        SocketAddr::V4(node) => Some(*node),
+        SocketAddr::V6(_) => None,
+    });
     let mut builder = Dht::builder();
-    builder.bind_address(entry.bind).bootstrap(&entry.nodes);
+    builder.bind_address(bind).bootstrap(&v4.collect::<Vec<SocketAddrV4>>());
     Ok(builder.build()?.as_async())
 }
 
@@ -237,13 +243,16 @@ mod tests {
 
     #[test]
     fn built_in_nodes_are_left_out_where_no_built_in_peer_is_wanted() {
-        let with = |dht: Option<&'static str>, peers: Option<&'static str>| {
-            bootstrap(move |name| if name == "CJP2P_BOOTSTRAP" { peers } else { dht }.map(str::to_owned))
+        let variables = |dht: Option<&'static str>, peers: Option<&'static str>| {
+            move |name: &str| if name == "CJP2P_BOOTSTRAP" { peers } else { dht }.map(str::to_owned)
         };
+        let with = |dht, peers| bootstrap(variables(dht, peers), true);
         assert_eq!(with(None, None), DEFAULT_BOOTSTRAP_NODES);
         assert_eq!(with(None, Some("127.0.0.1:1")), DEFAULT_BOOTSTRAP_NODES);
         assert!(with(None, Some("")).is_empty());
         assert!(with(Some(""), None).is_empty());
+        assert!(bootstrap(variables(None, None), false).is_empty());
+        assert_eq!(bootstrap(variables(Some("127.0.0.1:7"), None), false), ["127.0.0.1:7"]);
         let named = ["127.0.0.1:7", "example.org:6881"];
         assert_eq!(with(Some("127.0.0.1:7, example.org:6881"), Some("")), named);
     }

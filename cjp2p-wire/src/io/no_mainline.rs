@@ -17,7 +17,7 @@ pub fn meeting_key() -> Key {
 }
 
 /// Never made.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub enum Entry {}
 
 /// Never made.

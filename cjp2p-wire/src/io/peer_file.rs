@@ -2,17 +2,13 @@
 
 use std::fs;
 use std::io::{self, Read};
-use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::event_loop::EventLoop;
+use super::learned::Learned;
 use super::state_dir::{FileLock, StateDir, about, atomic_replace, open_to_read};
-use crate::node::Node;
-use crate::peers::peer::Origin;
 use crate::peers::table::PeerTable;
-use crate::time::Time;
 use crate::tool::names::shown;
 
 /// A larger file is no peer table: full, the table has a tenth of this.
@@ -20,10 +16,6 @@ pub const MAX_BYTES: u64 = 16 << 20;
 
 /// Who holds the lock only reads and writes this one file; if that takes longer, something hangs.
 const LOCK_LIMIT: Duration = Duration::from_secs(60);
-
-/// Who came of its own accord is kept only if it was heard over at least so long: one that fetches something and is gone has
-/// its port for minutes, and would be in the table for ever.
-const STAY: Duration = Duration::from_secs(600);
 
 /// Damaged tables that are kept beside the table.
 const MAX_ASIDE: u32 = 1000;
@@ -61,7 +53,7 @@ impl PeerFile {
 
     /// Reads the table, and a warning for the user where something is amiss.
     ///
-    /// Never fails: one that cannot be read counts as empty.
+    /// Never fails: one that cannot be read counts as empty. Never waits for who has the lock.
     pub fn load(&self) -> (PeerTable, Option<String>) {
         self.read().unwrap_or_else(|error| (PeerTable::new(), Some(error.to_string())))
     }
@@ -78,7 +70,7 @@ impl PeerFile {
         }
         Ok(match read(&self.path)? {
             Content::Good(table) => (table, None),
-            Content::Damaged(table, problem) => match self.update(|_| ()) {
+            Content::Damaged(table, problem) => match self.update_within(Duration::ZERO, |_| ()) {
                 Ok(((), warning)) => (table, warning),
                 Err(error) => (table, Some(format!("{problem} (and it cannot be set aside: {error})"))),
             },
@@ -95,10 +87,19 @@ impl PeerFile {
     /// Where the file cannot be read, set aside or replaced, or the lock is not to be had within a minute. The file is
     /// then as it was.
     pub fn update<R>(&self, change: impl FnOnce(&mut PeerTable) -> R) -> io::Result<(R, Option<String>)> {
+        self.update_within(LOCK_LIMIT, change)
+    }
+
+    /// The same where the lock is waited for at most `limit`.
+    fn update_within<R>(
+        &self,
+        limit: Duration,
+        change: impl FnOnce(&mut PeerTable) -> R,
+    ) -> io::Result<(R, Option<String>)> {
         if self.state.is_none() {
             return Err(io::Error::new(io::ErrorKind::NotFound, "there is no state folder"));
         }
-        let _lock = FileLock::acquire_within(&self.lock, LOCK_LIMIT)?;
+        let _lock = FileLock::acquire_within(&self.lock, limit)?;
         let (mut table, warning) = match read(&self.path)? {
             Content::Good(table) => (table, None),
             Content::Damaged(table, problem) => {
@@ -118,48 +119,17 @@ impl PeerFile {
         Ok((result, warning))
     }
 
-    /// Notes whom a node heard from after `since`, when and how far away, and who of `silent` did not answer. `origin` says how an
-    /// address came to the tool, for those that are new. Gives a warning for the user where there is one.
-    ///
-    /// Peers that only strangers vouch for, and those that sent what is provably wrong, are left out; so is who came of its own
-    /// accord and has neither stayed nor been of use. Where nothing can be written, which the user was told at the start, nothing is.
+    /// Writes what was learned of peers. The lock is waited for at most `limit`. Gives a warning for the user where there is one.
+    /// Where nothing can be written, which the user was told at the start, nothing is.
     ///
     /// # Errors
     ///
-    /// As for [`PeerFile::update`].
-    pub fn record(
-        &self,
-        event_loop: &EventLoop,
-        node: &Node,
-        since: Time,
-        silent: &[SocketAddr],
-        origin: impl Fn(SocketAddr) -> Origin,
-    ) -> io::Result<Option<String>> {
-        let heard: Vec<_> = node
-            .acquaintances()
-            .filter(|peer| peer.proved_since.is_some() && !peer.misbehaved && peer.last_heard >= since)
-            .collect();
-        if !self.is_writable() || heard.is_empty() && silent.is_empty() {
+    /// As for [`PeerFile::update`]; `TimedOut` where the lock was not to be had.
+    pub(super) fn learn(&self, learned: &Learned, limit: Duration) -> io::Result<Option<String>> {
+        if !self.is_writable() {
             return Ok(None);
         }
-        let ((), warning) = self.update(|table| {
-            for peer in heard {
-                let origin = origin(peer.address);
-                let stayed = peer.proved_since.is_some_and(|at| peer.last_heard.since(at) >= STAY);
-                let passes_by = origin == Origin::Incoming && !stayed && peer.last_useful.is_none();
-                if passes_by && table.get(peer.address).is_none() {
-                    continue;
-                }
-                let round_trip_ms = peer.round_trip.map(milliseconds);
-                table.heard(peer.address, event_loop.unix_ms(peer.last_heard), round_trip_ms, origin);
-                if let Some(at) = peer.last_useful {
-                    table.useful(peer.address, event_loop.unix_ms(at));
-                }
-            }
-            for address in silent {
-                table.unanswered(*address);
-            }
-        })?;
+        let ((), warning) = self.update_within(limit, |table| learned.note_in(table))?;
         Ok(warning)
     }
 
@@ -218,6 +188,8 @@ fn read(path: &Path) -> io::Result<Content> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::peers::peer::Origin;
+    use std::net::SocketAddr;
     use std::thread;
     use tempfile::TempDir;
 

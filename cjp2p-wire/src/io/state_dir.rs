@@ -322,6 +322,7 @@ impl FileLock {
     /// Where the lock file cannot be opened, and `TimedOut` after the limit.
     pub fn acquire_within(path: &Path, limit: Duration) -> io::Result<FileLock> {
         let start = Instant::now();
+        let mut pause = Duration::from_millis(2);
         loop {
             let file = open_lock(path)?;
             match file.try_lock() {
@@ -339,7 +340,8 @@ impl FileLock {
                 let error = io::Error::new(io::ErrorKind::TimedOut, "another process holds the lock");
                 return Err(about(path, error));
             }
-            thread::sleep(Duration::from_millis(2));
+            thread::sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(50));
         }
     }
 }

@@ -177,6 +177,11 @@ impl Peer {
         self.unanswered
     }
 
+    /// Whether it left so many questions in a row unanswered that it is probably gone.
+    pub fn is_lost(&self) -> bool {
+        self.unanswered >= LOST_AFTER
+    }
+
     /// How the address came to us.
     pub fn origin(&self) -> &Origin {
         &self.origin

@@ -1,7 +1,6 @@
 //! Arguments that several tools take. Flatten them into a tool's own with `#[command(flatten)]`; those for the folder and
 //! the log are taken after a subcommand as well.
 
-use std::collections::BTreeSet;
 use std::env;
 use std::fmt;
 use std::io::ErrorKind;
@@ -17,6 +16,7 @@ use super::exit::Exit;
 use super::progress::{Progress, ProgressMode};
 use super::start::ToolError;
 use super::{logging, progress};
+use crate::io::lookup::Lookup;
 use crate::io::mainline::Entry;
 use crate::io::own_port;
 use crate::io::sandbox::{Confinement, Sandbox};
@@ -34,33 +34,23 @@ pub struct PeerArgs {
     /// Talk to this peer too: an address or host name, with a port if it is not 24254 (repeatable)
     #[arg(long = "peer", value_name = "ADDR")]
     pub peers: Vec<PeerName>,
+
+    /// Do not contact the bootstrap list: two public nodes, 148.71.89.128:24254 and 159.69.54.127:24254, which are contacted by
+    /// default, or the peers that CJP2P_BOOTSTRAP names instead, separated by commas (none if it is empty)
+    #[arg(long)]
+    pub no_bootstrap: bool,
 }
 
 impl PeerArgs {
-    /// The addresses of all `--peer`s and of the bootstrap list, each with where it came from. A name that cannot be
-    /// resolved is a warning: the others may do.
+    /// Begins to look up all `--peer`s and the bootstrap list. To be called before the process is confined.
     ///
-    /// The list is `CJP2P_BOOTSTRAP`, separated by commas; empty switches it off. Waits for the name service.
-    pub fn resolve(&self) -> Vec<(SocketAddr, Origin)> {
+    /// The list is `CJP2P_BOOTSTRAP`, separated by commas; empty switches it off, as `--no-bootstrap` does.
+    pub fn look_up(&self) -> Lookup {
         let variable = env::var("CJP2P_BOOTSTRAP").ok();
-        let mut addresses = resolve_all(&self.peers, Origin::CommandLine);
-        addresses.extend(resolve_all(&bootstrap_names(variable.as_deref()), Origin::Bootstrap));
-        let mut seen = BTreeSet::new();
-        addresses.retain(|(address, _)| seen.insert(*address));
-        addresses
+        let list = if self.no_bootstrap { Vec::new() } else { bootstrap_names(variable.as_deref()) };
+        let named = self.peers.iter().cloned().map(|name| (name, Origin::CommandLine));
+        Lookup::start(named.chain(list.into_iter().map(|name| (name, Origin::Bootstrap))).collect())
     }
-}
-
-/// The addresses of these peers. A name that cannot be resolved is a warning. Waits for the name service.
-pub fn resolve_all(names: &[PeerName], origin: Origin) -> Vec<(SocketAddr, Origin)> {
-    let mut addresses = Vec::new();
-    for name in names {
-        match name.resolve() {
-            Ok(found) => addresses.extend(found.into_iter().map(|address| (address, origin.clone()))),
-            Err(error) => log::warn!("{error}"),
-        }
-    }
-    addresses
 }
 
 fn bootstrap_names(variable: Option<&str>) -> Vec<PeerName> {
@@ -84,6 +74,11 @@ pub struct PeerName {
 }
 
 impl PeerName {
+    /// Whether it is an address, which need not be looked up.
+    pub fn is_address(&self) -> bool {
+        self.host.contains(':') || self.host.parse::<Ipv4Addr>().is_ok()
+    }
+
     /// The addresses it stands for, canonical and usable; at least one. Waits for the name service.
     ///
     /// # Errors
@@ -262,9 +257,10 @@ pub struct DhtArgs {
 }
 
 impl DhtArgs {
-    /// Where to join the DHT, if that is asked for, from the address that `listen` names. Waits for the name service.
+    /// Where to join the DHT, if that is asked for, from the address that `listen` names, without its well-known nodes where there
+    /// shall be no bootstrap list. To be called before the process is confined: names are looked up.
     #[cfg(feature = "dht")]
-    pub fn entry(&self, listen: Listen) -> Option<Entry> {
+    pub fn entry(&self, listen: Listen, peers: &PeerArgs) -> Option<Entry> {
         if !self.dht {
             return None;
         }
@@ -272,12 +268,12 @@ impl DhtArgs {
             Some(IpAddr::V4(ip)) => ip,
             Some(IpAddr::V6(_)) | None => Ipv4Addr::UNSPECIFIED,
         };
-        Some(Entry::look_up(bind))
+        Some(Entry::look_up(bind, !peers.no_bootstrap))
     }
 
     /// This was built without the DHT.
     #[cfg(not(feature = "dht"))]
-    pub fn entry(&self, _: Listen) -> Option<Entry> {
+    pub fn entry(&self, _: Listen, _: &PeerArgs) -> Option<Entry> {
         None
     }
 }

@@ -11,6 +11,7 @@ use nix::sys::signal::{SigSet, Signal};
 
 use super::exit::Exit;
 use super::{logging, stderr, stdout};
+use crate::io::lookup;
 
 /// Why a tool ends before its work is done.
 #[derive(Debug)]
@@ -63,6 +64,11 @@ pub fn run_tool<A: Parser>(run: impl FnOnce(A) -> Result<Exit, ToolError>) -> Ex
     // Where the size of files is limited, going beyond is an error like a full disk, and not the end by a signal. Blocked and not
     // ignored, because that takes no unsafe code. It cannot fail.
     let _ = SigSet::from(Signal::SIGXFSZ).thread_block();
+    // The tool started itself once more, for this alone.
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == lookup::ARGUMENT) {
+        lookup::run();
+        return Exit::Done.into();
+    }
     stderr::prepare();
     let ended = started(std::env::args_os(), run);
     if stdout::is_behind() {
