@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "clippy excuses tests, but not their helpers")]
 
+#[path = "confinement/denied.rs"]
+mod denied;
 #[cfg(target_arch = "x86_64")]
 #[path = "confinement/probes.rs"]
 mod probes;

@@ -14,6 +14,7 @@ use landlock::{
     RestrictionStatus, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
     make_bitflags,
 };
+use nix::errno::Errno;
 
 /// The newest Landlock that this code was written for and tested with.
 const KNOWN: ABI = ABI::V7;
@@ -89,8 +90,9 @@ impl Sandbox {
     ///
     /// Never fails: what the kernel refuses is left out, and told.
     pub fn confine(self) -> Confinement {
+        let refusal = refusal_of_landlock();
         let (files, tcp) = match self.restrict_files() {
-            Ok(status) => outcome(&status),
+            Ok(status) => outcome(&status, refusal),
             Err(error) => (Files::Free(innermost(&error)), false),
         };
         // After Landlock, whose system calls it may refuse.
@@ -130,7 +132,15 @@ impl Sandbox {
     }
 }
 
-fn outcome(status: &RestrictionStatus) -> (Files, bool) {
+/// Why the system gives no Landlock at all, if so. The crate asks this too, and then takes every answer for that of a kernel
+/// that has none.
+fn refusal_of_landlock() -> Errno {
+    Errno::clear();
+    let _asks = Ruleset::default();
+    Errno::last()
+}
+
+fn outcome(status: &RestrictionStatus, refusal: Errno) -> (Files, bool) {
     match (&status.ruleset, status.landlock) {
         (RulesetStatus::NotEnforced, LandlockStatus::NotEnabled) => {
             (Files::Free("Landlock is not switched on in this kernel".into()), false)
@@ -139,6 +149,11 @@ fn outcome(status: &RestrictionStatus) -> (Files, bool) {
             Files::Free("the Landlock of this kernel cannot tell renaming apart (Linux 5.19 can)".into()),
             false,
         ),
+        (RulesetStatus::NotEnforced, _) if matches!(refusal, Errno::EPERM | Errno::EACCES) => {
+            let why = "Landlock was refused to this process, as by the filter of system calls (seccomp) of a container or service; \
+                       the kernel may well have it";
+            (Files::Free(format!("{why} ({refusal})")), false)
+        }
         (RulesetStatus::NotEnforced, _) => (Files::Free("this kernel has no Landlock".into()), false),
         (_, LandlockStatus::Available { effective_abi, .. }) => {
             let version = effective_abi as i32;
