@@ -37,6 +37,9 @@ use crate::sinks::{Destination, Outlet};
 use crate::store::Store;
 use crate::tasks::Tasks;
 
+/// What may be wrong where nobody at all answers.
+const NOBODY_ON_THE_LINK: &str = "; nor did anybody on the local network answer: who shares it there may have to let UDP port 24254 in, \
+                                  as by ufw allow 24254/udp";
 /// How often progress is shown, and what has no event of its own is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How often a lock that another process holds is tried.
@@ -380,7 +383,14 @@ impl Getter {
                     true => self.peers.of_user().count(),
                     false => self.peers.iter().count() + remembered,
                 };
-                let error = failure(&why, &self.limits, &self.ranges, asked, kept.as_deref());
+                let mut error = failure(&why, &self.limits, &self.ranges, asked, kept.as_deref());
+                if error.exit == Exit::NoSource
+                    && !is_limited
+                    && self.peers.lan_delay().is_some()
+                    && !self.node.has_heard_lan()
+                {
+                    error.message += NOBODY_ON_THE_LINK;
+                }
                 self.fail(number, &error)?;
             }
         }

@@ -307,3 +307,67 @@ fn a_host_without_a_broadcast_address_is_reached_by_its_own_and_found_by_everybo
         assert!(beside.child.try_wait().expect("it can be asked").is_none(), "it was there all the time");
     }
 }
+
+/// A firewall as many machines have: answers come in, and nothing else but what IPv6 needs to work at all.
+const FIREWALL: &str = "\
+add table inet wall
+add chain inet wall in { type filter hook input priority 0; policy drop; }
+add rule inet wall in iif lo accept
+add rule inet wall in ct state established,related accept
+add rule inet wall in meta l4proto ipv6-icmp accept
+";
+
+impl Bench {
+    /// Puts a firewall before this host. `None` where there can be none.
+    fn wall_in(&self, host: usize) -> Option<()> {
+        let nft = || {
+            let mut nft = Command::new("nft").args(["-f", "-"]).stdin(Stdio::piped()).spawn()?;
+            std::io::Write::write_all(&mut nft.stdin.take().expect("a pipe"), FIREWALL.as_bytes())?;
+            nft.wait()
+        };
+        let done = self.bridge.run(host, nft).expect("a host");
+        if !done.as_ref().is_ok_and(|status| status.success()) {
+            eprintln!("skipped, since there can be no firewall here: {done:?}");
+            return None;
+        }
+        Some(())
+    }
+}
+
+#[test]
+fn a_firewall_that_lets_in_answers_only_does_not_hide_who_is_on_the_link() {
+    for (v4, v6) in [(true, false), (false, true)] {
+        let Some(bench) = Bench::new(3, v4, v6) else { return };
+        if bench.wall_in(0).is_none() {
+            return;
+        }
+        // Somebody else answers too, and first.
+        let nothing = bench.path("nothing");
+        fs::create_dir(&nothing).expect("a folder");
+        let command = tool("cjp2p-serve", &bench.path("serve-state-2"));
+        let start = move |command| Server::run(command, "24254", &nothing, &[]);
+        let _other = bench.bridge.run_tool(2, command, start).expect("a server");
+        let server = bench.serve(1, "24254", "serve-state", &[]);
+        let id = bench.id().to_string();
+        assert!(bench.get(0, &["--timeout", "60s", &id]).finish().1 == bench.bytes, "IPv4 {v4}, IPv6 {v6}");
+        assert_eq!(bench.peers(0, &["discover"]).len(), 2);
+        // Those who are there later are found as well.
+        drop(server);
+        let getter = bench.get(0, &["--timeout", "90s", &id]);
+        std::thread::sleep(Duration::from_secs(2));
+        let _server = bench.serve(1, "24254", "serve-state", &[]);
+        assert!(getter.finish().1 == bench.bytes, "IPv4 {v4}, IPv6 {v6}: later");
+    }
+}
+
+#[test]
+fn where_nobody_on_the_link_answers_it_is_said_what_may_be_in_the_way() {
+    let Some(bench) = Bench::new(2, true, false) else { return };
+    let mut command = tool("cjp2p-get", &bench.path("get-state"));
+    command.args(["--timeout", "1s", &bench.id().to_string()]);
+    let run = |mut command: Command| command.output().expect("cjp2p-get runs");
+    let output = bench.bridge.run_tool(0, command, run).expect("a host");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(told.contains("ufw allow 24254/udp"), "{told}");
+}

@@ -73,7 +73,9 @@ impl PeerSaver {
         while self.started && (state.busy || !state.waiting.is_empty()) {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                log::warn!("the peer table was not written: another process has its lock, or the disk is slow");
+                log::warn!(
+                    "the peer table was not written: another process has its lock, or the disk is slow"
+                );
                 return;
             }
             state = self.shared.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;

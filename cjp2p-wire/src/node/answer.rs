@@ -137,9 +137,7 @@ impl Node {
                 None => (&*text, None),
             };
             if self.mint.check(now, from, cookie) == Proof::None {
-                if self.is_from_lan_question(now, cookie) {
-                    self.take_lan_answer(from);
-                }
+                self.take_lan_answer(now, from, cookie);
                 continue;
             }
             self.contacts.on_returned(now, from, beside);
