@@ -1,21 +1,21 @@
 //! Answering: what strangers ask for, within what they have proved.
 //!
-//! A source that has not proved its address gets at most [`AMPLIFICATION`](super::AMPLIFICATION) times the bytes it
-//! sent, a request to return our cookie included, and only for a datagram that asks something. A node that knows
-//! `PleaseAlwaysReturnThisMessage` is sent that; any other gets a `PleaseReturnThisMessage` whose cookie carries the
-//! request itself, so that nothing need be remembered: when it comes back, the request is answered.
+//! Answered in full is only a datagram with our permanent cookie in it. Any other gets at most
+//! [`AMPLIFICATION`](super::AMPLIFICATION) times its bytes, a request to return our cookie included, and only if it asks
+//! something: a node that seems to know `PleaseAlwaysReturnThisMessage` is sent that, and any other a
+//! [challenge](super::challenge).
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use super::inquiry::cookie_text;
+use super::challenge::{carries_request, is_challenge};
 use super::said::Said;
 use super::schema::SUPPORTED_MESSAGES;
 use super::serving::MAX_ANSWER;
 use super::{AMPLIFICATION, Node, ORDINARY_DATAGRAM};
 use crate::content_id::ContentId;
 use crate::datagram::{Encoder, Padding, content_that_fits};
-use crate::message::{ContentRequest, MAX_ID_LEN, MAX_NUMBER, Message};
+use crate::message::{ContentRequest, MAX_NUMBER, Message};
 use crate::peers::address::{self, Prefix, Scope};
 use crate::peers::cookie::Proof;
 use crate::time::Time;
@@ -32,11 +32,9 @@ pub(crate) const MAX_REFERRED: usize = 6;
 pub const MAX_LIST: usize = 256;
 /// Content shorter than this is not worth sending to a source that has to ask again anyway.
 const MIN_TASTE: usize = 30;
-/// Some nodes drop messages from their answer to keep it as short as our datagram.
-const ROOM_FOR_THE_ANSWER: usize = 150;
 
 /// A datagram within a budget.
-struct Reply {
+pub(super) struct Reply {
     encoder: Encoder,
     budget: usize,
     /// Whether anything but cookies is in it.
@@ -63,16 +61,17 @@ impl Reply {
         fits
     }
 
-    fn say(&mut self, write: impl FnOnce(&mut Encoder)) -> bool {
+    /// How many bytes are left of the budget.
+    pub(super) fn room(&self) -> usize {
+        self.budget.saturating_sub(self.encoder.len())
+    }
+
+    /// The same for what is worth sending a datagram for.
+    pub(super) fn say(&mut self, write: impl FnOnce(&mut Encoder)) -> bool {
         let said = self.add(write);
         self.says_something |= said;
         said
     }
-}
-
-/// Whether somebody wants a cookie returned, to see who we are. The oldest nodes have other values returned.
-fn is_challenge(message: &Message<'_>) -> bool {
-    matches!(message, Message::PleaseReturnThisMessage(value) if cookie_text(value.get()).is_some())
 }
 
 impl Node {
@@ -86,11 +85,8 @@ impl Node {
         proof: Proof,
         blobs: &mut dyn Blobs,
     ) {
-        // Whoever returns another cookie than ours knows of cookies, and is told ours again: it may have been told a false one
-        // in our name.
-        let known =
-            !said.always_returned && self.contacts.get(from).is_some_and(|contact| contact.is_trusted(now));
-        if proof != Proof::None || known {
+        // Our cookie counts in the datagram that it is in, and not for those that come after it: anybody may have sent them.
+        if proof != Proof::None {
             self.answer_proved(now, from, messages, said, blobs);
         } else if self.strangers.may_be_answered(now, from, &self.config.secret) {
             // It wanted its cookie beside whatever we say to it. Without it a challenge that we answer seems to be answered by another
@@ -117,33 +113,6 @@ impl Node {
             // It could not return to everybody what each of them wants returned, nor tell everybody what it wants itself.
             let wanted = self.contacts.get(from).and_then(|contact| contact.cookie.clone());
             self.answer_stranger(now, from, messages, said, wanted.as_deref(), blobs);
-        }
-    }
-
-    /// Takes in values that came back, beside what proves `beside`. If one is a cookie of ours the address is proved, and the
-    /// request it carries is answered.
-    pub(super) fn take_returned(
-        &mut self,
-        now: Time,
-        from: SocketAddr,
-        messages: &[Message<'_>],
-        beside: Proof,
-    ) {
-        for message in messages {
-            let Message::ReturnedMessage(value) = message else { continue };
-            let Some(text) = cookie_text(value.get()) else { continue };
-            let (cookie, request) = match text.split_once('.') {
-                Some((cookie, request)) => (cookie, Some(request)),
-                None => (&*text, None),
-            };
-            if self.mint.check(now, from, cookie) == Proof::None {
-                self.take_lan_answer(now, from, cookie);
-                continue;
-            }
-            self.contacts.on_returned(now, from, beside);
-            if let Some(request) = request.and_then(parse_carried_request) {
-                self.queue_content(from, &request);
-            }
         }
     }
 
@@ -217,6 +186,8 @@ impl Node {
     ) {
         for message in messages {
             match message {
+                // We ask with a cookie of ours beside each request, so this was caused by another.
+                Message::PleaseReturnThisMessage(value) if carries_request(value.get()) => {}
                 Message::PleaseReturnThisMessage(value) => {
                     reply.say(|e| e.value("ReturnedMessage", value.get()));
                 }
@@ -254,7 +225,8 @@ impl Node {
             Message::PleaseAlwaysReturnThisMessage(value) => Some(value.get()),
             _ => None,
         });
-        let always = said.speaks_of_cookies();
+        let knows_cookies = self.seems_to_know_cookies(now, from, messages, said);
+        let said = Said { knows_cookies, ..said };
         if let Some(cookie) = theirs.or(wanted_back) {
             reply.add(|e| e.value("AlwaysReturned", cookie));
         }
@@ -263,28 +235,21 @@ impl Node {
             _ => None,
         });
         let requests: Vec<_> = requests.cloned().collect();
-        let cookie = self.mint.mint(now, from);
-        if said.asks && always {
+        if said.asks && knows_cookies {
+            let cookie = self.mint.mint(now, from);
             reply.say(|e| e.cookie("PleaseAlwaysReturnThisMessage", &cookie));
         }
         self.name_the_same(messages, &mut reply, blobs);
-        let mut pad = 0;
         for (n, request) in requests.iter().enumerate() {
             let whole = self.answer_content_within(now, from, request, said, &mut reply, blobs);
-            if !whole && n == 0 && !always {
-                let carried = carry_request(&cookie, request);
-                if reply.say(|e| e.cookie("PleaseReturnThisMessage", &carried)) {
-                    pad = ROOM_FOR_THE_ANSWER.min(budget);
-                }
+            if !whole && n == 0 && !knows_cookies {
+                self.challenge(now, from, request, &mut reply);
             }
-        }
-        if said.asks && !always && requests.is_empty() {
-            reply.say(|e| e.cookie("PleaseReturnThisMessage", &cookie));
         }
         self.answer_small(now, from, messages, 1, &mut reply);
         if reply.says_something {
             debug_assert!(reply.encoder.len() <= budget);
-            self.send(from, reply.encoder.finish(pad));
+            self.send(from, reply.encoder.finish(0));
         }
     }
 
@@ -301,10 +266,10 @@ impl Node {
         let Ok(id) = ContentId::parse(&request.id) else {
             return true;
         };
-        // Who knows of cookies asks for the rest with ours beside it.
-        let part_will_do = said.speaks_of_cookies();
+        // Who knows of cookies asks for the rest with ours beside it. Who does not say so asks on when any content comes.
+        let least = if said.speaks_of_cookies() { MIN_TASTE } else { 1 };
         let mut wanted = request.length.min(MAX_ANSWER as u64) as usize;
-        if part_will_do && self.crowds.is_crowded(now, &id) {
+        if said.knows_cookies && self.crowds.is_crowded(now, &id) {
             wanted = wanted.min(MIN_TASTE);
         }
         let fits = content_that_fits(reply.budget, &request.id, MAX_NUMBER, reply.encoder.len());
@@ -314,8 +279,8 @@ impl Node {
                 let rest =
                     eof.map_or(wanted, |eof| eof.saturating_sub(request.offset).min(wanted as u64) as usize);
                 let whole = data.len() >= rest;
-                if whole || (part_will_do && data.len() >= MIN_TASTE) {
-                    let padding = if part_will_do { Padding::Padded } else { Padding::Bare };
+                if whole || (said.knows_cookies && data.len() >= least) {
+                    let padding = if said.speaks_of_cookies() { Padding::Padded } else { Padding::Bare };
                     let fitted = reply.say(|e| e.content(&request.id, request.offset, &data, eof, padding));
                     if fitted {
                         reply.gives_content = true;
@@ -348,8 +313,9 @@ impl Node {
         let asks_for_peers = self.contacts.get(from).is_some_and(|contact| contact.asks_for_peers);
         let at_random = if asks_for_peers { 0 } else { MAX_REFERRED };
         let peers = self.referred_for(now, from, &id, MAX_REFERRED, at_random);
-        // Who asks for a byte only wants to know who has it.
-        if self.config.answers && length > 1 {
+        // Who asks for a byte only wants to know who has it. For whoever only echoes, another may have asked.
+        let is_known = self.contacts.get(from).is_some_and(|contact| contact.returned_always_lately(now));
+        if self.config.answers && length > 1 && is_known {
             self.whereabouts.note(now, &id, from);
         }
         let mut encoder = Encoder::new();
@@ -441,19 +407,4 @@ impl Node {
         fitting.truncate(most);
         fitting
     }
-}
-
-/// A cookie that carries the request it was sent for.
-fn carry_request(cookie: &str, request: &ContentRequest<'_>) -> String {
-    format!("{cookie}.{}.{}.{}", request.offset, request.length, request.id)
-}
-
-/// Reads what [`carry_request`] wrote, after the cookie. The source could as well have asked for it plainly.
-fn parse_carried_request(text: &str) -> Option<ContentRequest<'_>> {
-    let mut parts = text.splitn(3, '.');
-    let offset = parts.next()?.parse().ok()?;
-    let length = parts.next()?.parse().ok()?;
-    let id = parts.next()?;
-    let within = offset <= MAX_NUMBER && length <= MAX_NUMBER;
-    (within && id.len() <= MAX_ID_LEN).then(|| ContentRequest::plain(id, offset, length))
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::asked_path::{AskedPath, Flight, NARROW_DATAGRAM, SILENCES_UNTIL_NARROW, WIDEN_INTERVAL};
 use super::contact::Contact;
 use super::serving::{MAX_ANSWER, MAX_BLOCKS};
-use super::suggestions::{MAX_UNPROVED_DATAGRAMS, Promise, Suggestion};
+use super::suggestions::{Promise, Suggestion};
 use super::{Event, Job, Node, ORDINARY_DATAGRAM, Transmit};
 use crate::content_id::ContentId;
 use crate::datagram::{Encoder, content_that_fits};
@@ -97,17 +97,14 @@ impl Node {
         if self.fetches.get(&job).is_none_or(|job| job.fetch.knows(address)) || self.lan.is_own(address) {
             return;
         }
-        let is_of_no_use = |contact: &Contact| {
-            let is_spent =
-                suggested && !contact.is_proved() && contact.unproved_datagrams >= MAX_UNPROVED_DATAGRAMS;
-            contact.is_shunned() || is_spent
-        };
-        if self.contacts.get(address).is_some_and(is_of_no_use) || (is_new && !self.has_room_to_ask(address))
-        {
+        let is_spent = suggested && self.probes.has_had_all(address);
+        let is_proved = self.contacts.get(address).is_some_and(Contact::is_proved);
+        let is_shunned = self.contacts.get(address).is_some_and(Contact::is_shunned);
+        if is_shunned || (is_spent && !is_proved) || (is_new && !self.has_room_to_ask(address)) {
             return;
         }
         let Some(job) = self.fetches.get_mut(&job) else { return };
-        let contact = self.contacts.entry(address);
+        let contact = self.contacts.entry(now, address);
         if !suggested {
             contact.suggested = false;
         }
@@ -272,7 +269,7 @@ impl Node {
         };
         let bytes = encoder.finish(pad);
         // A long name does not fit what a mere suggestion is worth: such a peer is not asked for it.
-        if !sparing || (self.may_disturb(now, address) && bytes.len() <= MAX_SUGGESTED_PROBE) {
+        if !sparing || (self.probes.may_send(now, address) && bytes.len() <= MAX_SUGGESTED_PROBE) {
             self.send(address, bytes);
         }
     }
@@ -290,17 +287,6 @@ impl Node {
                 job.fetch.on_lost(address, &ask);
             }
         }
-    }
-
-    /// Whether one more datagram may go to an address that was only suggested; if so, counts it.
-    fn may_disturb(&mut self, now: Time, address: SocketAddr) -> bool {
-        let Some(contact) = self.contacts.get_mut(address) else { return false };
-        let may = contact.unproved_datagrams < MAX_UNPROVED_DATAGRAMS;
-        if may {
-            contact.unproved_datagrams += 1;
-            contact.disturbed_at = now;
-        }
-        may
     }
 
     pub(super) fn send(&mut self, to: SocketAddr, bytes: Vec<u8>) {

@@ -110,7 +110,7 @@ impl Node {
         suggested: bool,
     ) {
         // Answers are taken only from contacts.
-        let proved = self.contacts.entry(address).is_proved();
+        let proved = self.contacts.entry(now, address).is_proved();
         let inquiry =
             Inquiry { sent_at: now, next_at: now, tries: 0, answered: false, sparing: suggested && !proved };
         self.inquiries.open.entry((address, question)).or_insert(inquiry);
@@ -155,8 +155,11 @@ impl Node {
                 Question::Peers => encoder.bare("PleaseSendPeers"),
                 Question::List => encoder.bare("PleaseListContent"),
             }
-            let pad = if sparing && !proved { SPARING_PAD } else { PAD };
-            self.send(address, encoder.finish(pad));
+            let spares = sparing && !proved;
+            let pad = if spares { SPARING_PAD } else { PAD };
+            if !spares || self.probes.may_send(now, address) {
+                self.send(address, encoder.finish(pad));
+            }
         }
     }
 

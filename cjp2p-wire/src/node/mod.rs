@@ -10,14 +10,18 @@
 mod answer;
 mod ask;
 mod asked_path;
+mod challenge;
 mod contact;
 mod crowd;
+mod dialect;
+mod echo;
 mod fetching;
 mod given;
 mod inquiry;
 mod lan;
 mod parts;
 mod places;
+mod probes;
 mod proof;
 mod put_off;
 mod said;
@@ -40,6 +44,7 @@ use std::time::Duration;
 pub use answer::{MAX_LIST, MAX_PEERS_TOLD};
 pub use contact::{Acquaintance, MAX_CONTACTS, MAX_CONTACTS_OF_HOST};
 use contact::{Contact, Contacts};
+pub use echo::{ECHO_FACTOR, ECHO_LIFETIME, ECHO_RATE, ECHO_RATE_OF_HOST};
 pub use inquiry::{Answer, Question};
 pub(crate) use lan::MAX_NEIGHBOURS;
 use said::Said;
@@ -163,6 +168,8 @@ pub struct Node {
     contacts: Contacts,
     turns: Turns,
     strangers: strangers::Strangers,
+    echoes: echo::Echoes,
+    dialects: dialect::Dialects,
     crowds: crowd::Crowds,
     fetches: BTreeMap<JobId, Job>,
     jobs: BTreeMap<ContentId, JobId>,
@@ -181,6 +188,7 @@ pub struct Node {
     /// The fetch that the last block was for.
     last_taken: JobId,
     suggestions: suggestions::Suggestions,
+    probes: probes::Probes,
     search: search::Search,
     whereabouts: whereabouts::Whereabouts,
     inquiries: inquiry::Inquiries,
@@ -235,6 +243,8 @@ impl Node {
             random: fastrand::Rng::with_seed(config.seed),
             contacts: Contacts::default(),
             strangers: strangers::Strangers::default(),
+            echoes: echo::Echoes::default(),
+            dialects: dialect::Dialects::default(),
             turns: Turns::new(config.upload_rate, config.upload_rate_per_host),
             crowds: crowd::Crowds::default(),
             fetches: BTreeMap::new(),
@@ -250,6 +260,7 @@ impl Node {
             decoded: Vec::new(),
             last_taken: JobId(0),
             suggestions: suggestions::Suggestions::default(),
+            probes: probes::Probes::default(),
             search: search::Search::default(),
             whereabouts: whereabouts::Whereabouts::default(),
             inquiries: inquiry::Inquiries::default(),
@@ -343,13 +354,17 @@ impl Node {
             self.on_own_voice(now, from);
             return;
         }
-        let was_only_suggested = self.contacts.get(from).is_some_and(Contact::is_only_suggested);
+        let known = self.contacts.get(from);
+        let was_only_suggested = known.is_some_and(Contact::is_only_suggested);
+        let was_proved = known.is_some_and(Contact::is_proved);
         let proof = if said.always_returned { self.read_proof(now, from, messages) } else { Proof::None };
         if proof == Proof::None {
             self.contacts.on_unproved(now, from);
         }
-        if said.returned {
-            self.take_returned(now, from, messages, proof);
+        let answers_ours = said.returned && self.take_returned(now, from, messages, said, proof);
+        let said = Said { answers_ours, ..said };
+        if !was_proved && self.contacts.get(from).is_some_and(Contact::is_proved) {
+            self.probes.forget(from);
         }
         if was_only_suggested && !self.contacts.get(from).is_some_and(Contact::is_only_suggested) {
             self.probe_again(now, from);
@@ -374,6 +389,7 @@ impl Node {
         self.follow_suggestions(now);
         self.ask_known(now);
         self.ask_on_lan(now);
+        self.answer_echoes(now);
         self.serve_turns(now, blobs);
         for address in due {
             self.look_at(now, address, blobs);
@@ -417,7 +433,7 @@ impl Node {
     fn next_timeout(&self) -> Time {
         let now = self.now;
         let mut at = self.inquiries.next_at().min(self.suggestions.next_at()).min(self.search.next_at());
-        at = at.min(self.lan.next_at());
+        at = at.min(self.lan.next_at()).min(self.echoes.next_at());
         if !self.turns.is_empty() && !self.holds_answers {
             at = at.min(self.turns.ready_at().max(now));
         }

@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use super::places::Askers;
 use super::put_off::PutOff;
-use super::suggestions::MAX_UNPROVED_DATAGRAMS;
 use super::{Job, Node};
 use crate::time::Time;
 use crate::transfer::blobs::{Blobs, JobId};
@@ -157,7 +156,7 @@ impl Node {
     fn allowance(&mut self, now: Time, address: SocketAddr, first: bool) -> u64 {
         let Some(contact) = self.contacts.get(address) else { return 0 };
         let Some(path) = &contact.path else { return 0 };
-        let is_spent = contact.is_only_suggested() && contact.unproved_datagrams >= MAX_UNPROVED_DATAGRAMS;
+        let is_spent = contact.is_only_suggested() && self.probes.has_had_all(address);
         let allowance = if contact.is_shunned() || is_spent { 0 } else { path.path.allowance(now, first) };
         if allowance == 0 {
             return 0;

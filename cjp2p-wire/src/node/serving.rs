@@ -136,10 +136,12 @@ impl Node {
         eof: Option<u64>,
     ) -> Transmit {
         let mut beside = Encoder::new();
-        self.write_cookies(now, to, self.wants_cookie_from(to), &mut beside);
         // The oldest nodes die of padding.
-        let may_be_old = self.contacts.get(to).is_none_or(Contact::may_be_old);
+        let may_be_old = !self.contacts.get(to).is_some_and(Contact::returned_always);
         let padding = if may_be_old { Padding::Bare } else { Padding::Padded };
+        // A challenge may have had no room to ask whether it knows more.
+        let offers = may_be_old && self.dialects.of(now, to, &self.config.secret).is_none();
+        self.write_cookies(now, to, offers || self.wants_cookie_from(to), &mut beside);
         let count = data.len().div_ceil(request.block).max(1);
         let first = &data[..data.len().min(request.block)];
         let room = count * answer_length(first.len() as u64) as usize + MAX_ID_LEN;

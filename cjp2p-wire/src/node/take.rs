@@ -51,7 +51,7 @@ impl Node {
             }
         }
         let is_only_suggested = contact.is_only_suggested();
-        let is_first_cookie = said.wants_always && self.take_foreign_cookie(now, from, messages, proof);
+        let is_first_cookie = said.wants_always && self.take_foreign_cookie(from, messages, said, proof);
         // Of an address that nobody vouches for nothing is believed before it proves itself: who names a victim to us may
         // answer in its name too, and would have us ask it for all that we want.
         if is_only_suggested {
@@ -105,12 +105,12 @@ impl Node {
         }
     }
 
-    /// Keeps the cookie that a peer of ours wants returned. Returns whether it is the first.
+    /// Keeps the cookie that a peer of ours wants returned, or of one that returned ours when we asked. Says whether it is the first.
     fn take_foreign_cookie(
         &mut self,
-        now: Time,
         from: SocketAddr,
         messages: &[Message<'_>],
+        said: Said,
         proof: Proof,
     ) -> bool {
         let Some(value) = messages.iter().find_map(|message| match message {
@@ -120,17 +120,14 @@ impl Node {
             return false;
         };
         let asked = self.inquiries.has(from);
-        let returns = messages.iter().any(
-            |message| matches!(message, Message::ReturnedMessage(value) if self.is_our_cookie(now, from, value)),
-        );
         let Some(contact) = self.contacts.get_mut(from) else {
             return false;
         };
         // Who has proved itself can do so again. Anybody else would have us send it what it cannot know us by.
-        if contact.cookie.is_some() && contact.is_proved() && proof == Proof::None && !returns {
+        if contact.cookie.is_some() && contact.is_proved() && proof == Proof::None && !said.answers_ours {
             return false;
         }
-        let ours = contact.path.is_some() || asked || proof != Proof::None || contact.is_trusted(now);
+        let ours = contact.path.is_some() || asked || proof != Proof::None || said.answers_ours;
         if !ours
             || value.len() > super::contact::MAX_FOREIGN_COOKIE
             || contact.cookie.as_deref() == Some(value)
