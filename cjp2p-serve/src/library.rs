@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use cjp2p_wire::content_id::{ContentId, Hash};
-use cjp2p_wire::transfer::blobs::{Library, Parts, Read};
+use cjp2p_wire::transfer::blobs::{Library, ListPart, Parts, Read};
 use cjp2p_wire::tree::Geometry;
 use rustix::io::{Errno, ReadWriteFlags};
 
@@ -402,6 +402,10 @@ impl Library for SharedLibrary {
         let (listed, end) = index.list(self.list_end, limit);
         self.list_end = end;
         listed
+    }
+
+    fn list_after(&mut self, after: Option<&ContentId>, limit: usize) -> Option<ListPart> {
+        Some(self.index.lock().unwrap_or_else(PoisonError::into_inner).list_after(after, limit))
     }
 
     fn blake3_of(&mut self, sha256: &Hash) -> Option<Hash> {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use cjp2p_wire::content_id::{ContentId, Hash};
-use cjp2p_wire::transfer::blobs::{Library, Parts, Read, Sink};
+use cjp2p_wire::transfer::blobs::{Library, ListPart, Parts, Read, Sink};
 
 use crate::events::{Event, Told, Waker};
 use crate::hash_store::HashStore;
@@ -235,6 +235,10 @@ impl Library for Share {
 
     fn list(&mut self, limit: usize) -> Vec<(ContentId, u64)> {
         self.library.list(limit)
+    }
+
+    fn list_after(&mut self, after: Option<&ContentId>, limit: usize) -> Option<ListPart> {
+        self.library.list_after(after, limit)
     }
 
     fn blake3_of(&mut self, sha256: &Hash) -> Option<Hash> {

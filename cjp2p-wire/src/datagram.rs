@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use serde::de::{Deserializer as _, Error as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::message::{ContentRequest, Message, TheseParts};
+use crate::message::{ContentList, ContentRequest, Message, TheseParts};
 
 /// A datagram with more messages than this is dropped whole.
 pub const MAX_MESSAGES: usize = 256;
@@ -354,6 +354,34 @@ impl Encoder {
         if told.busy {
             self.raw(",\"busy\":true");
         }
+        self.raw("}}");
+    }
+
+    /// Writes a `PleaseListContent` for the part of the list that begins there; from its beginning where `after` is empty.
+    pub fn please_list(&mut self, after: &str) {
+        self.open("PleaseListContent");
+        self.raw("{\"after\":");
+        self.string(after);
+        self.raw("}}");
+    }
+
+    /// Writes a `ContentList` that is a part of a list, or says that there is none to be had.
+    pub fn content_list_part(&mut self, list: &ContentList<'_>) {
+        self.content_list(list.results.iter().map(|(id, length)| (&**id, *length)));
+        // It ends with the braces of the payload and the message.
+        self.bytes.truncate(self.bytes.len() - 2);
+        for (field, text) in [(",\"after\":", &list.after), (",\"next\":", &list.next)] {
+            if let Some(text) = text {
+                self.raw(field);
+                self.string(text);
+            }
+        }
+        if let Some(total) = list.total {
+            self.raw(",\"total\":");
+            self.number(total);
+        }
+        self.raw(if list.follows { ",\"follows\":true" } else { "" });
+        self.raw(if list.withheld { ",\"withheld\":true" } else { "" });
         self.raw("}}");
     }
 

@@ -28,8 +28,6 @@ pub const MAX_PEERS_TOLD: usize = 30;
 pub(crate) const MAX_TOLD_OF_NEIGHBOURS: usize = 8;
 /// Addresses told in one referral at the most.
 pub(crate) const MAX_REFERRED: usize = 6;
-/// Entries of the content list told at the most.
-pub const MAX_LIST: usize = 256;
 /// Content shorter than this is not worth sending to a source that has to ask again anyway.
 const MIN_TASTE: usize = 30;
 
@@ -138,8 +136,8 @@ impl Node {
                 Message::PleaseSendContent(request) => {
                     self.refer(now, from, &request.id, request.length, false);
                 }
-                Message::PleaseListContent if self.config.answers && self.config.lists => {
-                    self.lists_wanted.insert(from);
+                Message::PleaseListContent(after) if self.config.answers => {
+                    self.want_list(from, after.as_deref());
                 }
                 _ => {}
             }
@@ -326,35 +324,6 @@ impl Node {
             encoder.referral(wire_id, &peers);
         }
         self.send(from, encoder.finish(0));
-    }
-
-    /// Sends the list of what is shared, in datagrams that cross any path whole.
-    pub(super) fn send_list(&mut self, now: Time, to: SocketAddr, blobs: &mut dyn Blobs) {
-        let list: Vec<(String, u64)> =
-            blobs.list(MAX_LIST).into_iter().map(|(id, length)| (id.to_string(), length)).collect();
-        let mut rest = &list[..];
-        loop {
-            let mut encoder = Encoder::new();
-            self.write_cookies(now, to, self.wants_cookie_from(to), &mut encoder);
-            let fixed = encoder.len() + r#"{"ContentList":{"results":[]}},"#.len();
-            let mut length = fixed;
-            let mut count = 0;
-            for (id, _) in rest {
-                // Quotes, brackets, commas, and 16 digits; an id that needs escapes twice its length at the most.
-                length += 2 * id.len() + 24;
-                if length > ORDINARY_DATAGRAM && count > 0 {
-                    break;
-                }
-                count += 1;
-            }
-            let (now_sent, left) = rest.split_at(count);
-            encoder.content_list(now_sent.iter().map(|(id, length)| (&**id, *length)));
-            self.send(to, encoder.finish(0));
-            rest = left;
-            if rest.is_empty() {
-                return;
-            }
-        }
     }
 
     /// Peers to tell `to` of, at random. A source on IPv4 is told of IPv4 only: some nodes die of other addresses.

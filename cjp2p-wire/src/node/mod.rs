@@ -19,6 +19,8 @@ mod fetching;
 mod given;
 mod inquiry;
 mod lan;
+mod list_reader;
+mod lists;
 mod parts;
 mod places;
 mod probes;
@@ -41,12 +43,15 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-pub use answer::{MAX_LIST, MAX_PEERS_TOLD};
+pub use answer::MAX_PEERS_TOLD;
 pub use contact::{Acquaintance, MAX_CONTACTS, MAX_CONTACTS_OF_HOST};
 use contact::{Contact, Contacts};
 pub use echo::{ECHO_FACTOR, ECHO_LIFETIME, ECHO_RATE, ECHO_RATE_OF_HOST};
 pub use inquiry::{Answer, Question};
 pub(crate) use lan::MAX_NEIGHBOURS;
+pub use list_reader::ListEnd;
+pub use lists::MAX_LIST;
+use lists::Wanted;
 use said::Said;
 pub use sizes::Sizes;
 pub use strangers::{STRANGERS_ANSWERED_AT_ONCE, STRANGERS_ANSWERED_PER_SECOND};
@@ -180,7 +185,7 @@ pub struct Node {
     asked_places: PlacesByHost,
     schedule: schedule::Schedule,
     in_flight: u64,
-    lists_wanted: BTreeSet<SocketAddr>,
+    lists_wanted: BTreeMap<SocketAddr, Wanted>,
     holds_answers: bool,
     read_buffer: Vec<u8>,
     /// The bytes of a block that came.
@@ -254,7 +259,7 @@ impl Node {
             asked_places: PlacesByHost::default(),
             schedule: schedule::Schedule::default(),
             in_flight: 0,
-            lists_wanted: BTreeSet::new(),
+            lists_wanted: BTreeMap::new(),
             holds_answers: false,
             read_buffer: Vec::new(),
             decoded: Vec::new(),

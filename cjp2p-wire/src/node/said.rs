@@ -43,7 +43,7 @@ impl Said {
                 Message::PleaseSendPeers => (said.asks, said.asks_for_peers) = (true, true),
                 Message::PleaseSendContent(_)
                 | Message::PleaseSayWhichParts(_)
-                | Message::PleaseListContent
+                | Message::PleaseListContent(_)
                 | Message::PleaseListIdsOfTheSameContent(_)
                 | Message::PleaseListSupportedMessages => said.asks = true,
                 _ => {}

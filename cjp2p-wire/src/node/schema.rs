@@ -15,6 +15,7 @@ pub(super) const SUPPORTED_MESSAGES: &str = concat!(
     r#""PleaseAlwaysReturnThisMessage":{},"AlwaysReturned":{},"#,
     r#""PleaseSayWhichParts":{"properties":{"id":{"type":"string"},"offset":{"type":"integer"}}},"#,
     r#""IHaveTheseParts":{"properties":{"id":{"type":"string"},"offset":{"type":"integer"},"until":{"type":"integer"},"parts":{"items":{"items":{"type":"integer"}}},"eof":{"type":"integer"},"busy":{"type":"boolean"}}},"#,
-    r#""PleaseListContent":{},"ContentList":{"properties":{"results":{"type":"array"}}},"#,
+    r#""PleaseListContent":{"properties":{"after":{"type":"string"}}},"#,
+    r#""ContentList":{"properties":{"results":{"type":"array"},"after":{"type":"string"},"next":{"type":"string"},"total":{"type":"integer"},"follows":{"type":"boolean"},"withheld":{"type":"boolean"}}},"#,
     r#""PleaseListSupportedMessages":{},"SupportedMessages":{}}}}}"#,
 );

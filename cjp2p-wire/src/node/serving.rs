@@ -57,9 +57,7 @@ impl Node {
 
     /// Answers the requests whose turn it is.
     pub(super) fn serve_turns(&mut self, now: Time, blobs: &mut dyn Blobs) {
-        for from in std::mem::take(&mut self.lists_wanted) {
-            self.send_list(now, from, blobs);
-        }
+        self.send_lists(now, blobs);
         let mut served = 0;
         while served < SERVED_AT_ONCE && !self.holds_answers {
             let most = |block| (MAX_TOGETHER_LEN / answer_length(block as u64) as usize).min(MAX_TOGETHER);

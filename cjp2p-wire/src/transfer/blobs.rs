@@ -48,6 +48,28 @@ impl Parts {
     }
 }
 
+/// A part of the list of all contents; see [`Library::list_after`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListPart {
+    /// The contents.
+    pub contents: Vec<Listed>,
+    /// Whether there are others after these.
+    pub goes_on: bool,
+    /// How many there are in all.
+    pub total: u64,
+}
+
+/// A content in a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Its id, by which it is found again in the list.
+    pub id: ContentId,
+    /// Its length in bytes.
+    pub length: u64,
+    /// Names by which it can be asked for too, a few of them where there are many.
+    pub names: Vec<ContentId>,
+}
+
 /// What a node can answer from.
 pub trait Library {
     /// Appends to `out` up to `length` bytes of the content `id`, from byte `offset` on.
@@ -71,6 +93,13 @@ pub trait Library {
 
     /// At most `limit` of the ids shared, each with its length in bytes.
     fn list(&mut self, limit: usize) -> Vec<(ContentId, u64)>;
+
+    /// Contents shared, in an order that stays while files come and go: up to `limit`, from the beginning, or after the one with
+    /// this id. `None` where lists are not told part by part.
+    fn list_after(&mut self, after: Option<&ContentId>, limit: usize) -> Option<ListPart> {
+        let _ = (after, limit);
+        None
+    }
 
     /// The BLAKE3 hash of the content with this SHA-256 hash, where both were computed from it, and it can be read by
     /// either, with its tree.

@@ -82,14 +82,17 @@ fn check(message: &Message<'_>, datagram: usize) {
             });
             assert!(end <= told.until && told.until <= told.eof.unwrap_or(MAX_NUMBER));
         }
-        Message::ContentList(results) => {
-            assert!(results.len() <= MAX_LISTED);
-            for (listed, length) in results {
+        Message::ContentList(list) => {
+            assert!(list.results.len() <= MAX_LISTED);
+            for (listed, length) in &list.results {
                 id(listed);
                 number(*length);
             }
+            list.after.iter().chain(&list.next).for_each(|text| id(text));
+            list.total.into_iter().for_each(number);
         }
-        Message::PleaseSendPeers | Message::PleaseListContent | Message::PleaseListSupportedMessages => {}
+        Message::PleaseListContent(after) => after.iter().for_each(|text| id(text)),
+        Message::PleaseSendPeers | Message::PleaseListSupportedMessages => {}
     }
 }
 
@@ -136,9 +139,10 @@ fn write(message: &Message<'_>, encoder: &mut Encoder) {
         Message::IHaveThisContent(ids) => encoder.have_content(ids.iter().map(|id| &**id)),
         Message::PleaseSayWhichParts(request) => encoder.which_parts(&request.id, request.offset),
         Message::IHaveTheseParts(told) => encoder.these_parts(told),
-        Message::PleaseListContent => encoder.bare("PleaseListContent"),
-        Message::ContentList(results) => {
-            encoder.content_list(results.iter().map(|(id, length)| (&**id, *length)));
+        Message::PleaseListContent(None) => encoder.bare("PleaseListContent"),
+        Message::PleaseListContent(Some(after)) => encoder.please_list(after),
+        Message::ContentList(list) => {
+            encoder.content_list_part(list);
         }
         Message::PleaseListSupportedMessages => encoder.bare("PleaseListSupportedMessages"),
         Message::SupportedMessages(value) => encoder.value("SupportedMessages", value.get()),
