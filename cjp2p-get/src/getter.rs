@@ -163,7 +163,9 @@ impl Getter {
             self.take_events()?;
             self.fail_without_peers()?;
             if self.jobs.is_empty() && self.ids_ended {
-                self.show_progress();
+                if self.report.exit() == Exit::Done {
+                    self.show_progress();
+                }
                 return Ok(None);
             }
             self.hash_staged();
