@@ -14,8 +14,7 @@ use cjp2p_wire::tool::args::{
 };
 use cjp2p_wire::tool::{duration, size};
 use cjp2p_wire::transfer::serve::{
-    MAX_SOURCES_PER_HOST, MAX_WAITING, MAX_WAITING_PER_HOST, MAX_WAITING_PER_SOURCE, MAX_WAITING_SOURCES,
-    QUANTUM, QUANTUM_INSIDE,
+    MAX_WAITING, MAX_WAITING_PER_SOURCE, MAX_WAITING_SOURCES, QUANTUM, QUANTUM_INSIDE,
 };
 use clap::Parser;
 
@@ -151,8 +150,8 @@ Limits, always on:
                     {STRANGERS_ANSWERED_PER_SECOND} answers in a second to an address, {STRANGERS_ANSWERED_AT_ONCE} at once
   only echoing      {} KiB in a second to an address, {} in all; at most {ECHO_FACTOR} times the bytes of
                     each echo
-  requests waiting  {MAX_WAITING_PER_SOURCE} of a port, {MAX_WAITING_PER_HOST} of an address, {MAX_WAITING} in all;
-                    of {MAX_SOURCES_PER_HOST} ports of an address, {MAX_WAITING_SOURCES} in all
+  requests waiting  {MAX_WAITING_PER_SOURCE} of a port, {MAX_WAITING} in all, of {MAX_WAITING_SOURCES} ports;
+                    where that is full, the address that has most gives way
   peers             {MAX_CONTACTS} that proved their addresses, {MAX_CONTACTS_OF_HOST} of an address that only ask;
                     {MAX_PEERS_TOLD} are told in an answer
   list of contents  {MAX_LIST} entries in an answer
