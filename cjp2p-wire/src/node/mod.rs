@@ -38,6 +38,7 @@ mod take;
 #[cfg(test)]
 mod testing;
 mod whereabouts;
+mod width;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;

@@ -3,8 +3,7 @@
 use std::borrow::Cow;
 use std::net::SocketAddr;
 
-use super::ask::{ANSWER_SLACK, answer_length};
-use super::asked_path::{Came, Flight, NARROW_DATAGRAM};
+use super::asked_path::{Came, Flight};
 use super::said::Said;
 use super::serving::MAX_BLOCKS;
 use super::suggestions::Promise;
@@ -192,9 +191,7 @@ impl Node {
             contact.useful_at = Some(now);
         }
         path.was_gone = false;
-        if path.narrow && answer_length(data.len() as u64) as usize > NARROW_DATAGRAM + ANSWER_SLACK {
-            path.narrow = false;
-        }
+        path.width.on_answer(data.len().div_ceil(3) * 4);
         let Some(Job { fetch, .. }) = self.fetches.get_mut(&job_id) else {
             return;
         };
