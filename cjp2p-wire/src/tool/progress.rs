@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use clap::ValueEnum;
 use serde::Serialize;
 
+use super::bar::Told;
 pub use super::bar::{around_the_bar, clear_at_once};
 use super::rate::Rate;
 use super::{bar, duration, size, stderr};
@@ -140,7 +141,11 @@ impl Progress {
         let rate = self.rate.per_second();
         match &self.output {
             Output::Nothing => {}
-            Output::Bar => bar::draw(self.state.fraction(), &self.state.parts(rate)),
+            Output::Bar => {
+                // Of nothing, all is done and nothing.
+                let (done, total) = (self.state.done, self.state.total.filter(|&total| total > 0));
+                bar::draw(&Told { done, total, parts: self.state.parts(rate) });
+            }
             Output::Lines { .. } => write_line(&format!("{}: {}", self.tool, self.state.line(rate))),
             Output::Json => write_line(&self.state.json(rate)),
         }
@@ -199,11 +204,6 @@ impl State {
             count => parts.push(format!("{count} sources")),
         }
         parts
-    }
-
-    /// How much of all is done. Without a length a bar would look finished.
-    fn fraction(&self) -> Option<f64> {
-        self.total.filter(|&total| total > 0).map(|total| self.done as f64 / total as f64)
     }
 
     fn summary(&self, elapsed: Duration) -> String {
