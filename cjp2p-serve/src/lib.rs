@@ -3,6 +3,7 @@
 
 mod announcer;
 mod cli;
+pub mod cover;
 pub mod events;
 pub mod gone;
 pub mod hash_store;

@@ -28,6 +28,7 @@ use nix::sys::signal::{SigSet, Signal};
 
 use crate::announcer::Announcer;
 use crate::cli::{Cli, TOOL};
+use crate::cover::Cover;
 use crate::events::Event;
 use crate::mounts::Mounts;
 use crate::neighbours::Neighbours;
@@ -62,7 +63,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
         return opener::helper::run(&cli.paths, rules);
     }
     cli.log.start(TOOL);
-    let mut sources = open_sources(&arguments(&cli)?, rules)
+    let mut sources = open_sources(&arguments(&cli)?)
         .map_err(|(path, error)| ToolError::failure(format!("{}: {error}", names::shown(path))))?;
     if cli.dry_run {
         return dry_run(&sources, rules, &Report::new(cli.json, cli.log.quiet > 0));
@@ -149,7 +150,8 @@ fn arguments(cli: &Cli) -> Result<Vec<PathBuf>, ToolError> {
 /// Lists what would be shared. Opens each file, so that what cannot be read is found out.
 fn dry_run(sources: &[Arc<Source>], rules: Rules, report: &Report) -> Result<Exit, ToolError> {
     let mut result = Ok(Exit::Done);
-    for source in sources {
+    let cover = Cover::of(sources.iter().map(Arc::as_ref));
+    for source in sources.iter().filter(|source| !cover.is_covered(source.number, rules)) {
         walk(source, rules, &mut |step| {
             let problem = match step {
                 Step::File(place, _) => match place.open(Patience::Wait) {
@@ -185,6 +187,7 @@ fn lock(
 ) -> Result<Option<Option<FileLock>>, ToolError> {
     let mut paths: Vec<PathBuf> = sources.iter().map(|source| source.path()).collect();
     paths.sort();
+    paths.dedup();
     let mut hasher = blake3::Hasher::new();
     for path in &paths {
         hasher.update(path.as_os_str().as_bytes());

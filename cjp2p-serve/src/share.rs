@@ -45,37 +45,16 @@ impl Default for Options {
     }
 }
 
-/// Takes hold of what the arguments name. What another argument covers is left out, so that nothing is shared twice.
+/// Takes hold of what the arguments name.
 ///
 /// # Errors
 ///
 /// The first argument that is neither a folder nor a file, or cannot be entered, with the reason.
-pub fn open_sources(arguments: &[PathBuf], rules: Rules) -> Result<Vec<Arc<Source>>, (PathBuf, io::Error)> {
-    let mut opened = Vec::new();
-    for argument in arguments {
-        match Source::open(0, argument) {
-            Ok(source) => opened.push(source),
-            Err(error) => return Err((argument.clone(), error)),
-        }
-    }
-    let kept: Vec<bool> = (opened.iter().enumerate())
-        .map(|(at, source)| {
-            !opened.iter().enumerate().any(|(other_at, other)| {
-                let same = source.path() == other.path();
-                other_at != at && if same { other_at < at } else { covers(other, source, rules) }
-            })
-        })
-        .collect();
-    let kept = opened.into_iter().zip(kept).filter(|(_, keep)| *keep);
-    Ok((0..).zip(kept).map(|(number, (source, _))| Arc::new(Source { number, ..source })).collect())
-}
-
-/// Whether a walk of `outer` comes to `inner`.
-fn covers(outer: &Source, inner: &Source, rules: Rules) -> bool {
-    let inner = inner.path();
-    outer.only.is_none()
-        && (inner.strip_prefix(outer.root.path()))
-            .is_ok_and(|below| below.iter().all(|name| rules.allow(name)))
+pub fn open_sources(arguments: &[PathBuf]) -> Result<Vec<Arc<Source>>, (PathBuf, io::Error)> {
+    let open = |(number, argument): (u32, &PathBuf)| {
+        Source::open(number, argument).map(Arc::new).map_err(|error| (argument.clone(), error))
+    };
+    (0..).zip(arguments).map(open).collect()
 }
 
 /// Shared files: [`Library`] reads them, [`Share::poll`] says what happens to them.

@@ -399,6 +399,35 @@ fn a_link_that_is_an_argument_is_followed_when_it_is_switched() {
 }
 
 #[test]
+fn of_two_arguments_that_lead_to_one_folder_both_are_followed_when_they_part() {
+    let bench = Bench::new();
+    for release in ["1", "2"] {
+        fs::create_dir(bench.outside(release)).unwrap();
+        fs::write(bench.outside(release).join("file"), release).unwrap();
+    }
+    symlink("1", bench.outside("current")).unwrap();
+    for arguments in [["1", "current"], ["current", "1"]] {
+        let paths = arguments.map(|name| bench.outside(name));
+        let mut running = Running::start(&paths, &Options::default(), &bench.state());
+        assert_eq!(running.until_ready().0, 1);
+        for release in ["2", "1"] {
+            symlink(release, bench.outside("next")).unwrap();
+            fs::rename(bench.outside("next"), bench.outside("current")).unwrap();
+            match release {
+                // The other argument has to be looked at first, where it was not the one that is shared.
+                "2" if arguments[0] == "current" => {
+                    running.until_shared("file", "2");
+                    running.until_shared("file", "1");
+                }
+                "2" => running.until_shared("file", "2"),
+                _ => running.until_withdrawn("file"),
+            }
+            assert!(running.read(&blake3_id(b"1"), 0, 10).is_some());
+        }
+    }
+}
+
+#[test]
 fn several_files_of_one_folder_are_each_followed_through_replacement() {
     let bench = Bench::new();
     let names = ["a", "b", "c"];

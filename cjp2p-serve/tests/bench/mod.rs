@@ -80,7 +80,7 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn start(arguments: &[PathBuf], options: &Options, state: &Path) -> Running {
-        let sources = open_sources(arguments, options.rules).unwrap();
+        let sources = open_sources(arguments).unwrap();
         let (wake, wakes) = mpsc::sync_channel(1);
         let wake = move || {
             let _ = wake.try_send(());
