@@ -2,7 +2,6 @@
 
 pub mod deep_path;
 pub mod event_loop;
-pub mod holes;
 mod kernel_neighbours;
 mod lan;
 pub mod learned;

@@ -80,7 +80,7 @@ impl Fetch {
         source.on_serving();
         source.ask_parts_at = Time::NEVER;
         self.found = true;
-        self.count_from(now);
+        self.last_news = now;
         true
     }
 }
