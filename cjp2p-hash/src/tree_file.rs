@@ -7,7 +7,6 @@ use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use cjp2p_wire::content_id::{ContentId, Hash};
-use cjp2p_wire::io::state_dir::sync_file;
 use cjp2p_wire::tree::{ENTRY_LEN, RUN_ENTRIES, Tree, TreeSource, read_tree};
 
 /// Bytes written at once.
@@ -49,7 +48,7 @@ impl TreeDir {
             read_tree(&geometry, start..start + PIECE_LEN, &mut source, &mut piece)?;
             file.write_all(&piece)?;
         }
-        sync_file(file.as_file())?;
+        file.as_file().sync_all()?;
         let path = self.path.join(name);
         file.persist(&path)?;
         Ok(path)

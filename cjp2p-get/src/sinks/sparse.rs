@@ -7,7 +7,6 @@ use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use cjp2p_wire::io::holes;
 use rustix::fs::{FallocateFlags, SeekFrom, fallocate, seek};
 use rustix::io::Errno;
 
@@ -19,15 +18,12 @@ pub(crate) struct Sparse {
     end: Mutex<u64>,
     /// The file system has no holes, or this kernel cannot make them.
     has_none: AtomicBool,
-    /// It tells where they are.
-    tells: bool,
 }
 
 impl Sparse {
     pub(crate) fn new(file: Arc<File>) -> Sparse {
         let end = file.metadata().map_or(0, |found| found.len());
-        let tells = holes::are_told(&file);
-        Sparse { file, end: Mutex::new(end), has_none: AtomicBool::new(false), tells }
+        Sparse { file, end: Mutex::new(end), has_none: AtomicBool::new(false) }
     }
 
     /// Writes these bytes. What is all zeros takes room only where no hole can be made.
@@ -83,12 +79,10 @@ impl Sparse {
 
     fn punch(&self, range: Range<u64>) -> Result<(), Errno> {
         // Mostly nothing was ever written there, and to see that is cheaper.
-        if self.tells {
-            match seek(&self.file, SeekFrom::Data(range.start)) {
-                Ok(data) if data >= range.end => return Ok(()),
-                Err(Errno::NXIO) => return Ok(()),
-                _ => {}
-            }
+        match seek(&self.file, SeekFrom::Data(range.start)) {
+            Ok(data) if data >= range.end => return Ok(()),
+            Err(Errno::NXIO) => return Ok(()),
+            _ => {}
         }
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         let punched = fallocate(&self.file, flags, range.start, range.end - range.start);
@@ -105,13 +99,10 @@ fn is_zero(bytes: &[u8]) -> bool {
 
 /// Where of `range` there are bytes in a file, and not only holes.
 pub(super) fn data(file: &File, range: Range<u64>) -> impl Iterator<Item = Range<u64>> {
-    let (mut at, are_told) = (range.start, holes::are_told(file));
+    let mut at = range.start;
     std::iter::from_fn(move || {
         if at >= range.end {
             return None;
-        }
-        if !are_told {
-            return Some(std::mem::replace(&mut at, range.end)..range.end);
         }
         let start = match seek(file, SeekFrom::Data(at)) {
             Ok(start) => start.max(at),
