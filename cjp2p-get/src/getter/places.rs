@@ -14,7 +14,7 @@ const SIDE_BY_SIDE: usize = 64;
 /// An id that nobody has keeps its place for so long, since those who are asked may still answer,
 const LEAST_TURN: Duration = Duration::from_secs(1);
 /// and longer only while some have yet to be asked or to answer, up to this,
-const LONGEST_TURN: Duration = Duration::from_secs(4);
+const LONGEST_TURN: Duration = Duration::from_millis(2500);
 /// or this where the DHT is searched too, or some of it is there.
 const LONGEST_SLOW_TURN: Duration = Duration::from_secs(10);
 /// How often it is looked who may be set aside.
