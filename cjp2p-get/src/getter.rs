@@ -65,8 +65,6 @@ pub(crate) struct Getter {
     tasks: Tasks<Outcome>,
     /// Threads for what is staged alone. They may have much to do for long, and what others wait for is short.
     hashing: Tasks<Outcome>,
-    /// And for what others ask for.
-    leaves: Tasks<Outcome>,
     peers: Peers,
     search: Search,
     exchange: Exchange,
@@ -136,7 +134,6 @@ impl Getter {
             by_fetch: BTreeMap::new(),
             tasks: Tasks::new(waker.clone()),
             hashing: Tasks::new(waker.clone()),
-            leaves: Tasks::new(waker.clone()),
             peers,
             places,
             outlet,
@@ -166,11 +163,12 @@ impl Getter {
             self.take_events()?;
             self.fail_without_peers()?;
             if self.jobs.is_empty() && self.ids_ended {
-                self.show_progress();
+                if self.report.exit() == Exit::Done {
+                    self.show_progress();
+                }
                 return Ok(None);
             }
             self.hash_staged();
-            self.hash_leaves();
             let until = self.event_loop.now() + LOOK_EVERY;
             let wake = self
                 .event_loop

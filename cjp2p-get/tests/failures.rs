@@ -61,6 +61,19 @@ fn an_unknown_id_has_no_source() {
 }
 
 #[test]
+fn what_failed_never_looks_complete() {
+    let host = Host::sharing(&[b"something else"]);
+    let bench = Bench::new();
+    let id = blake3_id(b"x").to_string();
+    for progress in ["always", "json"] {
+        let arguments = [&*id, "-o", "file", "--timeout", "1500ms", "--progress", progress];
+        let ended = bench.run(&[&host], &arguments);
+        assert_eq!(ended.code, Some(3), "{}", ended.stderr);
+        assert!(!ended.stderr.contains("100%") && !ended.stderr.contains(r#""total":0"#), "{}", ended.stderr);
+    }
+}
+
+#[test]
 fn only_wrong_bytes_are_a_mismatch_and_nothing_of_them_is_written() {
     let bytes = content::bytes(20, 300_000);
     let liar = {

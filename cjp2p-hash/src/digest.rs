@@ -166,7 +166,7 @@ fn in_line(
 }
 
 /// Fills `block` unless the end comes first; says how far.
-pub(crate) fn read_full(reader: &mut dyn Read, block: &mut [u8]) -> io::Result<usize> {
+fn read_full(reader: &mut dyn Read, block: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while filled < block.len() {
         match reader.read(&mut block[filled..]) {
@@ -426,6 +426,36 @@ mod tests {
                     let Err(Failed::Reading(error)) = result else { panic!("{length} bytes were taken") };
                     assert_eq!(error.to_string(), "it changed while it was read");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn holes_are_zeros_and_what_is_written_into_one_meanwhile_is_noticed() {
+        let length = 37 * BLOCK_LEN + 5;
+        for data in [None, Some(0), Some(9 * BLOCK_LEN + 3), Some(length - 4)] {
+            let mut bytes = vec![0; length];
+            let file = tempfile::NamedTempFile::new().unwrap();
+            file.as_file().set_len(length as u64).unwrap();
+            if let Some(at) = data {
+                bytes[at..at + 4].fill(7);
+                file.as_file().write_all_at(&[7; 4], at as u64).unwrap();
+            }
+            for (blake3, sha256) in [(true, false), (false, true), (true, true)] {
+                let wanted = Wanted { blake3, sha256, leaves: None };
+                check(input(file.reopen().unwrap()), wanted, &bytes);
+                let mut told = 0;
+                let before = input(file.reopen().unwrap());
+                // Time stamps have steps.
+                let later = SystemTime::now() + std::time::Duration::from_secs(1);
+                let result = digest(before, wanted, &mut |length| {
+                    if told == 0 {
+                        file.as_file().write_all_at(&[0], 20 * BLOCK_LEN as u64).unwrap();
+                        file.as_file().set_modified(later).unwrap();
+                    }
+                    told += length;
+                });
+                assert!(matches!(result, Err(Failed::Reading(_))), "{data:?}");
             }
         }
     }

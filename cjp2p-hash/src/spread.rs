@@ -2,17 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read};
 use std::num::NonZero;
-use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
+use cjp2p_wire::io::holes::HoleReader;
 use cjp2p_wire::tree::{GROUP_LEN, Group};
 
-use crate::digest::{BLOCK_LEN, Digests, Failed, Hashers, Wanted, changed, hash_group, read_full};
+use crate::digest::{BLOCK_LEN, Digests, Failed, Hashers, Wanted, changed, hash_group};
 
 /// More threads than this only wait for memory; each has a block.
 const MAX_THREADS: usize = 16;
@@ -44,11 +43,12 @@ pub(crate) fn spread(
     let free_block = || free_blocks.lock().unwrap_or_else(PoisonError::into_inner).recv().ok();
     let work = |sender: mpsc::Sender<Result<HashedGroup, Failed>>| {
         // Where nobody else needs the bytes, the block stays here.
+        let mut reader = HoleReader::default();
         let mut own = (!wanted.sha256).then(|| vec![0; BLOCK_LEN]);
         // First the block, then the number: the group that is waited for always has a block.
         while let Some(mut block) = own.take().or_else(free_block) {
             let index = next.fetch_add(1, Ordering::Relaxed);
-            let mut hashed = hash_at(file, start, index, &mut block, wanted);
+            let mut hashed = hash_at(file, &mut reader, start, index, &mut block, wanted);
             let more = hashed.as_ref().is_ok_and(|hashed| hashed.length == BLOCK_LEN);
             match &mut hashed {
                 Ok(hashed) if wanted.sha256 => hashed.block = block,
@@ -78,12 +78,13 @@ pub(crate) fn spread(
 /// Reads the group numbered `index` into `block` and hashes it, apart from its SHA-256.
 fn hash_at(
     file: &File,
+    reader: &mut HoleReader,
     start: u64,
     index: u64,
     block: &mut [u8],
     wanted: Wanted<'_>,
 ) -> Result<HashedGroup, Failed> {
-    let length = read_full(&mut At { file, offset: start + index * GROUP_LEN }, block)?;
+    let length = reader.read(file, start + index * GROUP_LEN, block)?;
     // Reads past the end find nothing. Empty content has a group all the same.
     let is_group = wanted.tree() && (length > 0 || index == 0);
     let group = is_group.then(|| hash_group(index, &block[..length], wanted.leaves)).transpose()?;
@@ -128,20 +129,6 @@ fn collect(
         }
     }
     Ok(hashers.finish())
-}
-
-/// Reads a file from a place of its own, as several threads can do at once.
-struct At<'a> {
-    file: &'a File,
-    offset: u64,
-}
-
-impl Read for At<'_> {
-    fn read(&mut self, block: &mut [u8]) -> io::Result<usize> {
-        let count = self.file.read_at(block, self.offset)?;
-        self.offset += count as u64;
-        Ok(count)
-    }
 }
 
 #[cfg(test)]

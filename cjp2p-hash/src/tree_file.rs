@@ -7,6 +7,7 @@ use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use cjp2p_wire::content_id::{ContentId, Hash};
+use cjp2p_wire::io::state_dir::sync_file;
 use cjp2p_wire::tree::{ENTRY_LEN, RUN_ENTRIES, Tree, TreeSource, read_tree};
 
 /// Bytes written at once.
@@ -48,7 +49,7 @@ impl TreeDir {
             read_tree(&geometry, start..start + PIECE_LEN, &mut source, &mut piece)?;
             file.write_all(&piece)?;
         }
-        file.as_file().sync_all()?;
+        sync_file(file.as_file())?;
         let path = self.path.join(name);
         file.persist(&path)?;
         Ok(path)

@@ -38,7 +38,10 @@ pub(crate) enum Reply<'a> {
     /// The peer answered.
     Answer { round_trip: Duration, answer: &'a Answer },
     /// It did not.
-    Silence,
+    Silence {
+        /// It is there all the same.
+        is_there: bool,
+    },
 }
 
 /// Whom to start with: those named, or where none are, everybody in the table, and the bootstrap list. The names are looked up
@@ -253,7 +256,8 @@ impl Network {
                     }
                     Event::Unanswered(address) => {
                         self.silent.push(address);
-                        each(round, address, Reply::Silence)?;
+                        let is_there = self.node.acquaintances().any(|peer| peer.address == address);
+                        each(round, address, Reply::Silence { is_there })?;
                     }
                     Event::Neighbour(address) => round.add_friend(address, Origin::Lan),
                     Event::Fetch(..) | Event::PathOpened(_) | Event::AskLan(_) | Event::AskNeighbours(_) => {}

@@ -37,7 +37,7 @@ ping, discover, find and content without ADDR also ask the bootstrap list: two p
 default, or those that CJP2P_BOOTSTRAP names; --no-bootstrap asks none.
 
 Exit status: 0 done, 1 failed (nothing was changed), 2 wrong command line, 3 no peer answered or has it,
-7 standard output cannot be written.";
+7 standard output cannot be written, 10 not all is listed that a peer shares (content).";
 
 /// Prints and edits the table of known peers, which all cjp2p tools share, and asks the peers in it
 ///
@@ -126,7 +126,8 @@ pub(crate) enum Command {
     },
     /// Ask peers what they share
     ///
-    /// Prints the peer's address, the length in bytes, and the content id, separated by tabs.
+    /// Prints the peer's address, the length in bytes, and the content id, separated by tabs. Ends with 10 where the list of a peer
+    /// is not complete, and says what is missing.
     Content {
         #[command(flatten)]
         network: NetworkArgs,

@@ -5,15 +5,18 @@ use std::net::SocketAddr;
 
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::io::peer_file::PeerFile;
-use cjp2p_wire::node::{Answer, Question};
+use cjp2p_wire::node::{Answer, ListEnd, MAX_LIST, Question};
+use cjp2p_wire::peers::peer::Origin;
 use cjp2p_wire::tool::{Exit, ToolError};
 use serde::Serialize;
 
 use crate::asking::{Reply, ask, start_round, write_line};
 use crate::cli::NetworkArgs;
 
-/// Entries printed of one peer's list: an end to it, however many it sends.
-const MAX_LISTED: usize = 65_536;
+/// Entries printed of the list of a peer that does not tell it part by part: an end to it, however many it sends.
+const MAX_UNORDERED: usize = 65_536;
+/// Peers whose lists are not complete that are named; of more, it is told how many.
+const MAX_NAMED: usize = 5;
 
 #[derive(Serialize)]
 struct Line {
@@ -25,12 +28,24 @@ struct Line {
 pub(crate) fn run(file: &PeerFile, network: &NetworkArgs, json: bool) -> Result<Exit, ToolError> {
     let round = start_round(file, network);
     let mut listed: BTreeMap<SocketAddr, BTreeSet<ContentId>> = BTreeMap::new();
-    ask(file, network, round, (Question::List, None), None, |_, address, reply| {
+    // What is missing, by whom.
+    let mut problems: Vec<String> = Vec::new();
+    let exit = ask(file, network, round, (Question::List, None), None, |round, address, reply| {
         let list = match reply {
             Reply::Answer { answer: Answer::List(list), .. } => list,
+            Reply::Answer { answer: Answer::ListEnd(end), .. } => {
+                let came = listed.remove(&address).map_or(0, |known| known.len());
+                problems.extend(problem(*end, came).map(|problem| format!("{address}: {problem}")));
+                return Ok(());
+            }
             Reply::Answer { .. } => return Ok(()),
-            Reply::Silence => {
-                log::info!("{address} sends no list");
+            Reply::Silence { is_there } => {
+                let what = if is_there { "is there and sends no list" } else { "does not answer" };
+                // Whoever stands in the table may be gone for long.
+                match round.origin(address) {
+                    Origin::CommandLine => problems.push(format!("{address} {what}")),
+                    _ => log::info!("{address} {what}"),
+                }
                 return Ok(());
             }
         };
@@ -41,7 +56,10 @@ pub(crate) fn run(file: &PeerFile, network: &NetworkArgs, json: bool) -> Result<
                 log::info!("{address} lists {id:?}, which is no content id");
                 continue;
             };
-            if known.len() >= MAX_LISTED || !known.insert(id.clone()) {
+            if known.len() >= MAX_UNORDERED {
+                known.clear();
+            }
+            if !known.insert(id.clone()) {
                 continue;
             }
             let line = Line { address, id: id.to_string(), length: *length };
@@ -51,5 +69,28 @@ pub(crate) fn run(file: &PeerFile, network: &NetworkArgs, json: bool) -> Result<
             })?;
         }
         Ok(())
-    })
+    })?;
+    if exit != Exit::Done || problems.is_empty() {
+        return Ok(exit);
+    }
+    let more = problems.len().saturating_sub(MAX_NAMED);
+    problems.truncate(MAX_NAMED);
+    if more > 0 {
+        problems.push(format!("and so it is with {more} more peers"));
+    }
+    Err(ToolError::new(Exit::Incomplete, format!("not all is listed: {}", problems.join("; "))))
+}
+
+/// What is missing of a list that ended so, after so many entries.
+fn problem(end: ListEnd, came: usize) -> Option<String> {
+    match end {
+        ListEnd::Complete => None,
+        ListEnd::Missing { total, came } => Some(format!("{} of {total} contents are missing", total - came)),
+        ListEnd::Withheld => Some("tells nobody what it shares (--no-list)".into()),
+        // So many and no more were told by those of our kind that knew of no parts.
+        ListEnd::Unknown if came >= MAX_LIST => {
+            Some(format!("lists {came} entries and does not say how many are missing"))
+        }
+        ListEnd::Unknown => None,
+    }
 }

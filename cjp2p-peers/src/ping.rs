@@ -21,7 +21,7 @@ pub(crate) fn run(file: &PeerFile, network: &NetworkArgs, json: bool) -> Result<
     ask(file, network, round, (Question::Ping, None), None, |_, address, reply| {
         let round_trip_ms = match reply {
             Reply::Answer { round_trip, .. } => Some(milliseconds(round_trip)),
-            Reply::Silence => None,
+            Reply::Silence { .. } => None,
         };
         write_line(&match (json, round_trip_ms) {
             (true, _) => {

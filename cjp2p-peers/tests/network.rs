@@ -313,6 +313,42 @@ fn a_list_of_a_foreign_node_is_read_and_what_is_no_id_left_out() {
 }
 
 #[test]
+fn a_full_answer_of_a_node_that_knows_of_no_parts_may_not_be_all() {
+    for (count, code) in [(255, 0), (256, 10)] {
+        let bench = Bench::new();
+        let results: Vec<Value> = (0..count).map(|n| json!([format!("{n:064x}"), n])).collect();
+        let foreign = ScriptedPeer::start(move |messages| {
+            let asks = messages.iter().any(|message| message.get("PleaseListContent").is_some());
+            Vec::from_iter(asks.then(|| json!({"ContentList": {"results": results}})))
+        });
+        let output = bench.run(&["content", &foreign.address.to_string()]);
+        assert_eq!(output.status.code(), Some(code), "{}", stderr(&output));
+        assert_eq!(String::from_utf8(output.stdout.clone()).unwrap().lines().count(), count);
+        if code == 10 {
+            let told =
+                format!("{}: lists 256 entries and does not say how many are missing", foreign.address);
+            assert!(stderr(&output).contains(&told), "{}", stderr(&output));
+        }
+    }
+}
+
+#[test]
+fn a_peer_that_stops_in_the_middle_is_told_with_how_much_is_missing() {
+    let bench = Bench::new();
+    let results = json!([[format!("blake3/{:064x}", 1), 1], [format!("blake3/{:064x}", 2), 2]]);
+    let foreign = ScriptedPeer::start(move |messages| {
+        let begins = messages.iter().any(|message| message["PleaseListContent"]["after"] == "");
+        let list = json!({"results": results, "after": "", "next": "x", "total": 1000});
+        Vec::from_iter(begins.then(|| json!({"ContentList": list})))
+    });
+    let output = bench.run(&["content", &foreign.address.to_string()]);
+    assert_eq!(output.status.code(), Some(10), "{}", stderr(&output));
+    assert_eq!(String::from_utf8(output.stdout.clone()).unwrap().lines().count(), 2);
+    let told = format!("{}: 998 of 1000 contents are missing", foreign.address);
+    assert!(stderr(&output).contains(&told), "{}", stderr(&output));
+}
+
+#[test]
 fn a_busy_port_is_a_clear_failure() {
     let bench = Bench::new();
     let taken = nobody().to_string();

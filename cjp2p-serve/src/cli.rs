@@ -6,16 +6,15 @@ use std::time::Duration;
 
 use cjp2p_wire::io::event_loop::MAX_BACKLOG;
 use cjp2p_wire::node::{
-    AMPLIFICATION, MAX_CONTACTS, MAX_CONTACTS_OF_HOST, MAX_LIST, MAX_PEERS_TOLD, STRANGERS_ANSWERED_AT_ONCE,
-    STRANGERS_ANSWERED_PER_SECOND,
+    AMPLIFICATION, ECHO_FACTOR, ECHO_RATE, ECHO_RATE_OF_HOST, MAX_CONTACTS, MAX_CONTACTS_OF_HOST, MAX_LIST,
+    MAX_PEERS_TOLD, STRANGERS_ANSWERED_AT_ONCE, STRANGERS_ANSWERED_PER_SECOND,
 };
 use cjp2p_wire::tool::args::{
     DhtArgs, LanArgs, ListenArgs, LockMode, LogArgs, PeerArgs, ProgressArgs, SandboxArgs, StateArgs,
 };
 use cjp2p_wire::tool::{duration, size};
 use cjp2p_wire::transfer::serve::{
-    MAX_SOURCES_PER_HOST, MAX_WAITING, MAX_WAITING_PER_HOST, MAX_WAITING_PER_SOURCE, MAX_WAITING_SOURCES,
-    QUANTUM, QUANTUM_INSIDE,
+    MAX_WAITING, MAX_WAITING_PER_SOURCE, MAX_WAITING_SOURCES, QUANTUM, QUANTUM_INSIDE,
 };
 use clap::Parser;
 
@@ -149,8 +148,10 @@ Limits, always on:
                     between the ports of each
   not proved yet    {AMPLIFICATION} times the bytes that came, in one datagram, and nothing remembered;
                     {STRANGERS_ANSWERED_PER_SECOND} answers in a second to an address, {STRANGERS_ANSWERED_AT_ONCE} at once
-  requests waiting  {MAX_WAITING_PER_SOURCE} of a port, {MAX_WAITING_PER_HOST} of an address, {MAX_WAITING} in all;
-                    of {MAX_SOURCES_PER_HOST} ports of an address, {MAX_WAITING_SOURCES} in all
+  only echoing      {} KiB in a second to an address, {} in all; at most {ECHO_FACTOR} times the bytes of
+                    each echo
+  requests waiting  {MAX_WAITING_PER_SOURCE} of a port, {MAX_WAITING} in all, of {MAX_WAITING_SOURCES} ports;
+                    where that is full, the address that has most gives way
   peers             {MAX_CONTACTS} that proved their addresses, {MAX_CONTACTS_OF_HOST} of an address that only ask;
                     {MAX_PEERS_TOLD} are told in an answer
   list of contents  {MAX_LIST} entries in an answer
@@ -158,6 +159,8 @@ Limits, always on:
   memory            {} MiB of content and trees, {} MiB of answers that wait for the network",
         QUANTUM >> 10,
         QUANTUM_INSIDE >> 10,
+        ECHO_RATE_OF_HOST >> 10,
+        ECHO_RATE >> 10,
         mib(caches),
         mib(MAX_BACKLOG),
     )

@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use cjp2p_wire::io::holes::HoleReader;
 use cjp2p_wire::tree::{GROUP_LEN, Group, MAX_LENGTH, TreeBuilder};
 use rustix::fs::Advice;
 use sha2::{Digest, Sha256};
@@ -73,15 +74,13 @@ fn hash_open_file(
     let _ = rustix::fs::fadvise(file, 0, None, Advice::Sequential);
     let (mut sha256, mut tree) = (Sha256::new(), TreeBuilder::new());
     let mut buffer = vec![0; usize::try_from(identity.size.min(GROUP_LEN)).unwrap_or(0)];
+    let mut reader = HoleReader::default();
     let groups = identity.size.div_ceil(GROUP_LEN);
     for group in 0..groups {
         let offset = group * GROUP_LEN;
         let length = usize::try_from((identity.size - offset).min(GROUP_LEN)).unwrap_or(0);
         let bytes = &mut buffer[..length];
-        let ends = match file.read_exact_at(bytes, offset) {
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => true,
-            result => result.map(|()| false)?,
-        };
+        let ends = reader.read(file, offset, bytes)? < length;
         // Looked at after every read: what is no more what it was need not be read to its end.
         if Identity::of_file(file)? != Some(*identity) {
             return Ok(Outcome::Changed);
@@ -151,6 +150,24 @@ mod tests {
             assert_eq!(tree_prefix, prefix);
             assert_eq!(hashing.done.into_inner(), length);
         }
+    }
+
+    #[test]
+    fn holes_are_zeros() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let mut content = vec![0; 5 * GROUP_LEN as usize + 9];
+        let at = 2 * GROUP_LEN as usize + 7;
+        content[at] = 1;
+        let file = File::create(&path).unwrap();
+        file.set_len(content.len() as u64).unwrap();
+        file.write_all_at(&[1], at as u64).unwrap();
+        let hashing = Hashing { total: (content.len() as u64).into(), ..Hashing::default() };
+        let Outcome::Hashed { ids, .. } = hash_file(&state(&path), &hashing) else {
+            panic!("not hashed");
+        };
+        assert_eq!(ids.blake3, *blake3::hash(&content).as_bytes());
+        assert_eq!(ids.sha256, <[u8; 32]>::from(Sha256::digest(&content)));
     }
 
     #[test]

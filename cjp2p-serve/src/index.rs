@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use cjp2p_wire::content_id::{ContentId, Hash, PlainName};
+use cjp2p_wire::transfer::blobs::{ListPart, Listed};
 
 use crate::gone::Gone;
 use crate::open::Identity;
@@ -40,6 +41,9 @@ pub struct FileState {
     /// What it was when it was found; what it must still be when it is hashed and read.
     pub identity: Identity,
 }
+
+/// Files of one content that are looked at for its names, where it is listed.
+const FILES_LOOKED_AT: usize = 8;
 
 /// A known file, with as little as there is to know: there may be very many.
 struct Entry {
@@ -113,6 +117,8 @@ pub struct Index {
     blake3: BTreeSet<Key>,
     sha256: BTreeSet<Key>,
     names: BTreeSet<Key>,
+    /// Different contents that are shared; so many first halves of keys are in `blake3`.
+    contents: u64,
     /// Hashes names for `names`. Its keys are secret: who gives files their names cannot make them collide.
     name_keys: RandomState,
 }
@@ -129,6 +135,7 @@ impl Index {
             blake3: BTreeSet::new(),
             sha256: BTreeSet::new(),
             names: BTreeSet::new(),
+            contents: 0,
             name_keys: RandomState::new(),
         }
     }
@@ -217,9 +224,11 @@ impl Index {
             return None;
         }
         entry.ids = Some(ids);
+        let state = entry.state();
+        self.contents += u64::from(!self.has_any(prefix(&ids.blake3)));
         self.blake3.insert((prefix(&ids.blake3), no.slot));
         self.sha256.insert((prefix(&ids.sha256), no.slot));
-        Some(entry.state())
+        Some(state)
     }
 
     fn withdraw(&mut self, no: FileNo) -> Option<Ids> {
@@ -227,7 +236,13 @@ impl Index {
         let ids = self.files[no.slot as usize].as_mut()?.ids.take()?;
         self.blake3.remove(&(prefix(&ids.blake3), no.slot));
         self.sha256.remove(&(prefix(&ids.sha256), no.slot));
+        self.contents -= u64::from(!self.has_any(prefix(&ids.blake3)));
         Some(ids)
+    }
+
+    /// Whether any shared file has a BLAKE3 hash that begins so.
+    fn has_any(&self, prefix: u64) -> bool {
+        self.blake3.range((prefix, 0)..=(prefix, u32::MAX)).next().is_some()
     }
 
     fn entry(&self, no: FileNo) -> Option<&Entry> {
@@ -373,6 +388,38 @@ impl Index {
         (listed, None)
     }
 
+    /// A part of the list of all contents, in the order of their BLAKE3 hashes: up to `limit`, from the beginning, or after that of
+    /// this id. What it costs does not depend on how many files there are.
+    pub fn list_after(&self, after: Option<&ContentId>, limit: usize) -> ListPart {
+        let mut part = ListPart { contents: Vec::new(), goes_on: false, total: self.contents };
+        let mut from = match after {
+            Some(ContentId::Blake3(hash)) => Bound::Excluded((prefix(hash), u32::MAX)),
+            _ => Bound::Unbounded,
+        };
+        while let Some(&(key, _)) = self.blake3.range((from, Bound::Unbounded)).next() {
+            from = Bound::Excluded((key, u32::MAX));
+            if part.contents.len() == limit {
+                part.goes_on = true;
+                break;
+            }
+            let files = || self.with(&self.blake3, key).take(FILES_LOOKED_AT);
+            let Some((entry, Some(ids))) =
+                files().next().and_then(|no| self.entry(no)).map(|entry| (entry, entry.ids))
+            else {
+                continue;
+            };
+            let same = |entry: &&Entry| entry.ids == Some(ids);
+            let names =
+                files().filter_map(|no| self.entry(no).filter(same)?.plain_name().map(|name| (no, name)));
+            let names = names.filter(|(no, name)| self.named(name) == Some(*no));
+            let names =
+                names.filter_map(|(_, name)| PlainName::new(name).ok()).map(ContentId::Name).collect();
+            let (id, length) = (ContentId::Blake3(ids.blake3), entry.identity.size);
+            part.contents.push(Listed { id, length, names });
+        }
+        part
+    }
+
     /// How many files are shared, and their length together.
     pub fn totals(&self) -> Totals {
         let shared = self.files.iter().flatten().filter(|entry| entry.ids.is_some());
@@ -400,6 +447,8 @@ impl Index {
         };
         assert_eq!(self.blake3, of(|ids| ids.blake3));
         assert_eq!(self.sha256, of(|ids| ids.sha256));
+        let contents: BTreeSet<u64> = self.blake3.iter().map(|(key, _)| *key).collect();
+        assert_eq!(self.contents, contents.len() as u64);
         let names: BTreeSet<_> = entries().filter_map(|(slot, entry)| self.name_key(entry, slot)).collect();
         assert_eq!(self.names, names);
         assert_eq!(entries().count(), self.len());

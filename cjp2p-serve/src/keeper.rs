@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use cjp2p_wire::tool::names;
 use files::Memory;
 
+use crate::cover::Cover;
 use crate::events::Told;
 use crate::hash_store::{HashStore, Remembered};
 use crate::hasher::{Hashing, Outcome, hash_file};
@@ -94,6 +95,8 @@ struct Work {
     watch: Option<Watch>,
     /// Whether only regular looks at everything find all changes.
     blind: bool,
+    /// Where the arguments lead.
+    cover: Cover,
     walks: u64,
     /// Paths to look at, in the order of time.
     touched: VecDeque<(Instant, (u32, PathBuf))>,
@@ -167,6 +170,7 @@ impl Keeper {
         let watch = watch.map_err(|error| self.cannot_watch(&error)).ok();
         let mut work = Work {
             blind: watch.is_none(),
+            cover: Cover::of(self.sources.iter().map(Arc::as_ref)),
             look_at_names_at: Instant::now() + self.poll_every,
             missing: HashSet::new(),
             mounted: Vec::new(),
@@ -375,7 +379,7 @@ impl Work {
             return;
         }
         if self.blind || has_links {
-            self.rescan_at = Some(Instant::now() + self.keeper.poll_every);
+            self.rescan_at.get_or_insert(Instant::now() + self.keeper.poll_every);
         }
         self.tidy_up(memory);
         self.check_ready();
@@ -393,7 +397,8 @@ impl Work {
         }
         let (source, is_there) = self.reopen(at);
         let mut has_links = false;
-        if is_there {
+        // One that another leads to as well is only watched for leading elsewhere.
+        if is_there && !self.cover.is_covered(source.number, self.keeper.rules) {
             if let Some(only) = &source.only {
                 self.watched(|watch| watch.add_file(source.number, only.as_ref(), &source.path()));
             }
@@ -421,6 +426,10 @@ impl Work {
                 self.missing.remove(&source.number);
                 if now.is_same(&source) {
                     return (source, true);
+                }
+                if self.cover.put(&now) {
+                    // What it covered may be uncovered now, and the other way round.
+                    self.rescan_at.get_or_insert(Instant::now() + QUIET);
                 }
                 let now = Arc::new(now);
                 self.keeper.sources[at] = now.clone();

@@ -15,7 +15,7 @@ use cjp2p_wire::io::mainline::{Entry, Mainline};
 use cjp2p_wire::io::peer_file::PeerFile;
 use cjp2p_wire::io::random;
 use cjp2p_wire::io::sandbox::{Confinement, Sandbox};
-use cjp2p_wire::io::signals::{Signals, end_by};
+use cjp2p_wire::io::signals::{Signals, end_by, ending};
 use cjp2p_wire::io::state_dir::{FileLock, StateDir};
 use cjp2p_wire::node::{Config, Node};
 use cjp2p_wire::peers::address::DEFAULT_PORT;
@@ -28,6 +28,7 @@ use nix::sys::signal::{SigSet, Signal};
 
 use crate::announcer::Announcer;
 use crate::cli::{Cli, TOOL};
+use crate::cover::Cover;
 use crate::events::Event;
 use crate::mounts::Mounts;
 use crate::neighbours::Neighbours;
@@ -48,7 +49,7 @@ const SUMMARY_EVERY: Duration = Duration::from_secs(10);
 /// What nobody asked for in so long is not kept in memory.
 const FORGET_EVERY: Duration = Duration::from_secs(60);
 /// Files that nobody reads in so long are closed, lest a file system be busy that somebody wants to unmount.
-const CLOSE_EVERY: Duration = Duration::from_secs(1);
+const CLOSE_EVERY: Duration = Duration::from_millis(250);
 /// How often the bar moves while files are hashed.
 const BAR_EVERY: Duration = Duration::from_millis(100);
 
@@ -62,7 +63,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
         return opener::helper::run(&cli.paths, rules);
     }
     cli.log.start(TOOL);
-    let mut sources = open_sources(&arguments(&cli)?, rules)
+    let mut sources = open_sources(&arguments(&cli)?)
         .map_err(|(path, error)| ToolError::failure(format!("{}: {error}", names::shown(path))))?;
     if cli.dry_run {
         return dry_run(&sources, rules, &Report::new(cli.json, cli.log.quiet > 0));
@@ -81,6 +82,8 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
     };
     let mounts = Mounts::open().inspect_err(|error| log::info!("mounts are not noticed: {error}")).ok();
     let opener = opener_for(&sources, rules, &cli);
+    // As `nohup` has it; not to be found out later either.
+    let outlives_terminal = !ending().contains(&Signal::SIGHUP);
     let sandbox = needs(&sources, rules, state).see_interfaces(cli.lan.is_on(listen));
     let confinement = cli.sandbox.confine(sandbox);
     if confinement.as_ref().is_some_and(|confinement| confinement.refused().contains(&"files")) {
@@ -93,7 +96,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
     // From here on signals are read, not suffered; before the first thread, for threads inherit that.
     let signals = Signals::take_over(&[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP])
         .map_err(|error| ToolError::failure(format!("signals: {error}")))?;
-    let start = Start { contacts, sources, rules, mounts, signals };
+    let start = Start { contacts, sources, rules, mounts, signals, outlives_terminal };
     let mut server = Server::start(cli, start, state, confinement.as_ref())?;
     let ended = server.run()?;
     server.save()?;
@@ -104,7 +107,11 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
     };
     end_by(signal);
     // Who started it had that signal ignored.
-    Ok(if signal == Signal::SIGINT { Exit::Interrupted } else { Exit::Terminated })
+    Ok(match signal {
+        Signal::SIGINT => Exit::Interrupted,
+        Signal::SIGHUP => Exit::HungUp,
+        _ => Exit::Terminated,
+    })
 }
 
 /// By whom this node is to be known, found out while any file may be read.
@@ -143,7 +150,8 @@ fn arguments(cli: &Cli) -> Result<Vec<PathBuf>, ToolError> {
 /// Lists what would be shared. Opens each file, so that what cannot be read is found out.
 fn dry_run(sources: &[Arc<Source>], rules: Rules, report: &Report) -> Result<Exit, ToolError> {
     let mut result = Ok(Exit::Done);
-    for source in sources {
+    let cover = Cover::of(sources.iter().map(Arc::as_ref));
+    for source in sources.iter().filter(|source| !cover.is_covered(source.number, rules)) {
         walk(source, rules, &mut |step| {
             let problem = match step {
                 Step::File(place, _) => match place.open(Patience::Wait) {
@@ -179,6 +187,7 @@ fn lock(
 ) -> Result<Option<Option<FileLock>>, ToolError> {
     let mut paths: Vec<PathBuf> = sources.iter().map(|source| source.path()).collect();
     paths.sort();
+    paths.dedup();
     let mut hasher = blake3::Hasher::new();
     for path in &paths {
         hasher.update(path.as_os_str().as_bytes());
@@ -225,6 +234,7 @@ struct Start {
     rules: Rules,
     mounts: Option<Mounts>,
     signals: Signals,
+    outlives_terminal: bool,
 }
 
 struct Server {
@@ -242,6 +252,7 @@ struct Server {
     forget_at: Time,
     /// When to close the files that nobody reads. Never, where none is open.
     close_at: Time,
+    /// Whether HUP ends this process once the terminal is gone.
     on_terminal: bool,
 }
 
@@ -252,7 +263,7 @@ impl Server {
         state: Option<&StateDir>,
         confinement: Option<&Confinement>,
     ) -> Result<Server, ToolError> {
-        let Start { contacts, sources, rules, mounts, signals } = start;
+        let Start { contacts, sources, rules, mounts, signals, outlives_terminal } = start;
         let failed =
             |what: &'static str| move |error: io::Error| ToolError::failure(format!("{what}: {error}"));
         let port = cli.listen.open(CONVENTIONAL, TOOL, state)?;
@@ -302,7 +313,7 @@ impl Server {
             summary_at: now + SUMMARY_EVERY,
             forget_at: now + FORGET_EVERY,
             close_at: now + CLOSE_EVERY,
-            on_terminal: io::stderr().is_terminal(),
+            on_terminal: io::stderr().is_terminal() && !outlives_terminal,
             event_loop,
         })
     }

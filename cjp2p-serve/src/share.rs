@@ -1,7 +1,6 @@
 //! A share: folders and files on disk, kept track of by a thread, to be read by their ids.
 
 use std::io;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -9,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use cjp2p_wire::content_id::{ContentId, Hash};
-use cjp2p_wire::transfer::blobs::{Library, Parts, Read, Sink};
+use cjp2p_wire::transfer::blobs::{Library, ListPart, Parts, Read, Sink};
 
 use crate::events::{Event, Told, Waker};
 use crate::hash_store::HashStore;
@@ -46,37 +45,16 @@ impl Default for Options {
     }
 }
 
-/// Takes hold of what the arguments name. What another argument covers is left out, so that nothing is shared twice.
+/// Takes hold of what the arguments name.
 ///
 /// # Errors
 ///
 /// The first argument that is neither a folder nor a file, or cannot be entered, with the reason.
-pub fn open_sources(arguments: &[PathBuf], rules: Rules) -> Result<Vec<Arc<Source>>, (PathBuf, io::Error)> {
-    let mut opened = Vec::new();
-    for argument in arguments {
-        match Source::open(0, argument) {
-            Ok(source) => opened.push(source),
-            Err(error) => return Err((argument.clone(), error)),
-        }
-    }
-    let kept: Vec<bool> = (opened.iter().enumerate())
-        .map(|(at, source)| {
-            !opened.iter().enumerate().any(|(other_at, other)| {
-                let same = source.path() == other.path();
-                other_at != at && if same { other_at < at } else { covers(other, source, rules) }
-            })
-        })
-        .collect();
-    let kept = opened.into_iter().zip(kept).filter(|(_, keep)| *keep);
-    Ok((0..).zip(kept).map(|(number, (source, _))| Arc::new(Source { number, ..source })).collect())
-}
-
-/// Whether a walk of `outer` comes to `inner`.
-fn covers(outer: &Source, inner: &Source, rules: Rules) -> bool {
-    let inner = inner.path();
-    outer.only.is_none()
-        && (inner.strip_prefix(outer.root.path()))
-            .is_ok_and(|below| below.iter().all(|name| rules.allow(name)))
+pub fn open_sources(arguments: &[PathBuf]) -> Result<Vec<Arc<Source>>, (PathBuf, io::Error)> {
+    let open = |(number, argument): (u32, &PathBuf)| {
+        Source::open(number, argument).map(Arc::new).map_err(|error| (argument.clone(), error))
+    };
+    (0..).zip(arguments).map(open).collect()
 }
 
 /// Shared files: [`Library`] reads them, [`Share::poll`] says what happens to them.
@@ -226,21 +204,6 @@ impl Library for Share {
         self.library.read(id, offset, length, out)
     }
 
-    fn read_for(
-        &mut self,
-        host: IpAddr,
-        id: &ContentId,
-        offset: u64,
-        length: usize,
-        out: &mut Vec<u8>,
-    ) -> Read {
-        self.library.read_for(host, id, offset, length, out)
-    }
-
-    fn glance(&mut self, id: &ContentId, offset: u64, length: usize, out: &mut Vec<u8>) -> Read {
-        self.library.glance(id, offset, length, out)
-    }
-
     fn parts(&mut self, id: &ContentId, from: u64, most: usize) -> Option<Parts> {
         self.library.parts(id, from, most)
     }
@@ -251,6 +214,10 @@ impl Library for Share {
 
     fn list(&mut self, limit: usize) -> Vec<(ContentId, u64)> {
         self.library.list(limit)
+    }
+
+    fn list_after(&mut self, after: Option<&ContentId>, limit: usize) -> Option<ListPart> {
+        self.library.list_after(after, limit)
     }
 
     fn blake3_of(&mut self, sha256: &Hash) -> Option<Hash> {

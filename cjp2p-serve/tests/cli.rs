@@ -315,7 +315,8 @@ fn what_is_shared_in_secret_is_not_listed_nor_named() {
     let shared = server.until("shared");
     assert_eq!(server.content("greeting"), None);
     assert!(server.content(shared["ids"][0].as_str().unwrap()).is_some());
-    assert_eq!(server.ask(json!({ "PleaseListContent": {} })), None);
+    let list = server.ask(json!({ "PleaseListContent": {} })).unwrap();
+    assert_eq!(list, json!({ "results": [], "withheld": true }));
 }
 
 #[test]

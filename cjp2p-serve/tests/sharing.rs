@@ -13,7 +13,7 @@ use bench::{Bench, Running, blake3_id, name, noise, sha256_id, tree_id, tree_of}
 use cjp2p_serve::share::Options;
 use cjp2p_serve::walk::Rules;
 use cjp2p_wire::content_id::ContentId;
-use cjp2p_wire::transfer::blobs::{Library, Read};
+use cjp2p_wire::transfer::blobs::Library;
 use cjp2p_wire::tree::Geometry;
 
 #[test]
@@ -399,6 +399,35 @@ fn a_link_that_is_an_argument_is_followed_when_it_is_switched() {
 }
 
 #[test]
+fn of_two_arguments_that_lead_to_one_folder_both_are_followed_when_they_part() {
+    let bench = Bench::new();
+    for release in ["1", "2"] {
+        fs::create_dir(bench.outside(release)).unwrap();
+        fs::write(bench.outside(release).join("file"), release).unwrap();
+    }
+    symlink("1", bench.outside("current")).unwrap();
+    for arguments in [["1", "current"], ["current", "1"]] {
+        let paths = arguments.map(|name| bench.outside(name));
+        let mut running = Running::start(&paths, &Options::default(), &bench.state());
+        assert_eq!(running.until_ready().0, 1);
+        for release in ["2", "1"] {
+            symlink(release, bench.outside("next")).unwrap();
+            fs::rename(bench.outside("next"), bench.outside("current")).unwrap();
+            match release {
+                // The other argument has to be looked at first, where it was not the one that is shared.
+                "2" if arguments[0] == "current" => {
+                    running.until_shared("file", "2");
+                    running.until_shared("file", "1");
+                }
+                "2" => running.until_shared("file", "2"),
+                _ => running.until_withdrawn("file"),
+            }
+            assert!(running.read(&blake3_id(b"1"), 0, 10).is_some());
+        }
+    }
+}
+
+#[test]
 fn several_files_of_one_folder_are_each_followed_through_replacement() {
     let bench = Bench::new();
     let names = ["a", "b", "c"];
@@ -495,25 +524,4 @@ fn small_reads_here_and_there_leave_nothing_in_memory_and_those_in_order_not_for
     running.share.forget_unused();
     let held = running.share.held();
     assert!(held <= 16 << 10, "{held} bytes of what nobody has asked for");
-}
-
-#[test]
-fn a_glance_gives_what_a_read_gave_and_begins_nothing() {
-    // Both where a file system can say that a read would wait, and where it cannot.
-    for at in ["/dev/shm", "/tmp"] {
-        let Ok(base) = tempfile::tempdir_in(at) else { continue };
-        let bench = Bench::at(base);
-        let bytes = noise(1, 3_000_000);
-        bench.write("file", &bytes);
-        let mut running = bench.ready();
-        let (id, tree) = (blake3_id(&bytes), tree_id(&bytes));
-        for _ in 0..2 {
-            let mut out = Vec::new();
-            assert_eq!(running.share.glance(&tree, 0, 4096, &mut out), Read::Later, "{at}");
-            let glanced = running.share.glance(&id, 5, 50_000, &mut out);
-            assert_eq!(glanced, Read::Found { eof: Some(bytes.len() as u64) }, "{at}");
-            assert!(out == bytes[5..5 + out.len()] && out.len() == 4096, "{at}: {}", out.len());
-            assert_eq!(running.read(&id, 0, 9000).unwrap().0, bytes[..9000], "{at}");
-        }
-    }
 }

@@ -4,12 +4,11 @@ mod own_spelling;
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::ops::Range;
 
 use serde::de::{Deserializer as _, Error as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::message::{ContentRequest, Message, TheseParts};
+use crate::message::{ContentList, ContentRequest, Message, TheseParts};
 
 /// A datagram with more messages than this is dropped whole.
 pub const MAX_MESSAGES: usize = 256;
@@ -283,30 +282,21 @@ impl Encoder {
 
     /// Writes a `MaybeTheyHaveSome` that says that the sender had the content, and no longer has it.
     pub fn withdrawal(&mut self, id: &str, peers: &[SocketAddr]) {
-        self.refusal(id, peers, None, true);
-    }
-
-    /// Writes a `MaybeTheyHaveSome`.
-    pub fn referral(&mut self, id: &str, peers: &[SocketAddr]) {
-        self.refusal(id, peers, None, false);
-    }
-
-    /// Writes a `MaybeTheyHaveSome`; `part` and `withdrawn` as in [`Referral`](crate::message::Referral).
-    pub fn refusal(&mut self, id: &str, peers: &[SocketAddr], part: Option<Range<u64>>, withdrawn: bool) {
         self.open("MaybeTheyHaveSome");
         self.raw("{\"id\":");
         self.string(id);
         self.raw(",\"peers\":");
         self.addresses(peers);
-        if let Some(part) = part {
-            self.raw(",\"offset\":");
-            self.number(part.start);
-            self.raw(",\"length\":");
-            self.number(part.end - part.start);
-        }
-        if withdrawn {
-            self.raw(",\"withdrawn\":true");
-        }
+        self.raw(",\"withdrawn\":true}}");
+    }
+
+    /// Writes a `MaybeTheyHaveSome`.
+    pub fn referral(&mut self, id: &str, peers: &[SocketAddr]) {
+        self.open("MaybeTheyHaveSome");
+        self.raw("{\"id\":");
+        self.string(id);
+        self.raw(",\"peers\":");
+        self.addresses(peers);
         self.raw("}}");
     }
 
@@ -364,6 +354,34 @@ impl Encoder {
         if told.busy {
             self.raw(",\"busy\":true");
         }
+        self.raw("}}");
+    }
+
+    /// Writes a `PleaseListContent` for the part of the list that begins there; from its beginning where `after` is empty.
+    pub fn please_list(&mut self, after: &str) {
+        self.open("PleaseListContent");
+        self.raw("{\"after\":");
+        self.string(after);
+        self.raw("}}");
+    }
+
+    /// Writes a `ContentList` that is a part of a list, or says that there is none to be had.
+    pub fn content_list_part(&mut self, list: &ContentList<'_>) {
+        self.content_list(list.results.iter().map(|(id, length)| (&**id, *length)));
+        // It ends with the braces of the payload and the message.
+        self.bytes.truncate(self.bytes.len() - 2);
+        for (field, text) in [(",\"after\":", &list.after), (",\"next\":", &list.next)] {
+            if let Some(text) = text {
+                self.raw(field);
+                self.string(text);
+            }
+        }
+        if let Some(total) = list.total {
+            self.raw(",\"total\":");
+            self.number(total);
+        }
+        self.raw(if list.follows { ",\"follows\":true" } else { "" });
+        self.raw(if list.withheld { ",\"withheld\":true" } else { "" });
         self.raw("}}");
     }
 

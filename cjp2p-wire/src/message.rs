@@ -3,16 +3,17 @@
 //! A message borrows from the datagram it came in. What a peer may write differently (key order, white space, unknown
 //! fields, missing `eof`, padding) is settled here; what is left is checked once, on entry.
 
+mod listing;
 mod parts;
 
 use std::borrow::Cow;
 use std::fmt;
 use std::net::SocketAddr;
-use std::ops::Range;
 
 use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+pub use listing::ContentList;
 pub use parts::{MAX_PARTS, PartsRequest, TheseParts};
 
 use crate::peers::address;
@@ -65,10 +66,11 @@ pub enum Message<'a> {
     PleaseSayWhichParts(PartsRequest<'a>),
     /// Which parts of some content the sender has.
     IHaveTheseParts(TheseParts<'a>),
-    /// Asks for a list of the content shared.
-    PleaseListContent,
-    /// Ids and lengths in bytes of content that is shared.
-    ContentList(Vec<(Cow<'a, str>, u64)>),
+    /// Asks for a list of the content shared: from the beginning where the text is empty, or from where a list said that it
+    /// goes on. Without, for whatever fits an answer.
+    PleaseListContent(Option<Cow<'a, str>>),
+    /// Content that is shared, or a part of the list of it.
+    ContentList(ContentList<'a>),
     /// Asks which messages are understood.
     PleaseListSupportedMessages,
     /// The messages understood, as a JSON schema.
@@ -124,8 +126,6 @@ pub struct Referral<'a> {
     pub peers: Vec<SocketAddr>,
     /// The sender had the content, and no longer has it.
     pub withdrawn: bool,
-    /// Which of the bytes asked for, in a request for several blocks, are not given; `None` where the sender does not say so.
-    pub part: Option<Range<u64>>,
 }
 
 impl<'a> Message<'a> {
@@ -158,10 +158,8 @@ impl<'a> Message<'a> {
                 Message::Content(ContentBlock { id: id.0, offset: offset.0, data: data.into(), eof })
             }
             "MaybeTheyHaveSome" => {
-                let ReferralFields { id, peers, withdrawn, offset, length } =
-                    serde_json::from_str(text).ok()?;
-                let part = offset.zip(length).map(|(offset, length)| offset.0..offset.0 + length.0);
-                Message::MaybeTheyHaveSome(Referral { id: id.0, peers: peers.0, withdrawn, part })
+                let ReferralFields { id, peers, withdrawn } = serde_json::from_str(text).ok()?;
+                Message::MaybeTheyHaveSome(Referral { id: id.0, peers: peers.0, withdrawn })
             }
             "PleaseSendPeers" => Message::PleaseSendPeers,
             "Peers" => {
@@ -194,11 +192,8 @@ impl<'a> Message<'a> {
             }
             "PleaseSayWhichParts" => Message::PleaseSayWhichParts(parts::read_request(text)?),
             "IHaveTheseParts" => Message::IHaveTheseParts(parts::read_told(text)?),
-            "PleaseListContent" => Message::PleaseListContent,
-            "ContentList" => {
-                let ListFields { results } = serde_json::from_str(text).ok()?;
-                Message::ContentList(results.0)
-            }
+            "PleaseListContent" => Message::PleaseListContent(listing::read_request(text)),
+            "ContentList" => Message::ContentList(listing::read(text)?),
             "PleaseListSupportedMessages" => Message::PleaseListSupportedMessages,
             "SupportedMessages" => Message::SupportedMessages(value),
             _ => return None,
@@ -329,18 +324,6 @@ impl<'de> Deserialize<'de> for AddressList {
     }
 }
 
-struct Listing<'a>(Vec<(Cow<'a, str>, u64)>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Listing<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        tolerant_list(deserializer, MAX_LISTED, |raw| {
-            let (IdText(id), Number(length)) = serde_json::from_str(raw.get()).ok()?;
-            Some((id, length))
-        })
-        .map(Listing)
-    }
-}
-
 struct IdList<'a>(Vec<Cow<'a, str>>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for IdList<'a> {
@@ -398,21 +381,11 @@ struct ReferralFields<'a> {
     peers: AddressList,
     #[serde(default)]
     withdrawn: bool,
-    #[serde(default)]
-    offset: Option<Number>,
-    #[serde(default)]
-    length: Option<Number>,
 }
 
 #[derive(serde::Deserialize)]
 struct PeersFields {
     peers: AddressList,
-}
-
-#[derive(serde::Deserialize)]
-struct ListFields<'a> {
-    #[serde(borrow)]
-    results: Listing<'a>,
 }
 
 /// Whether valid JSON text nests no deeper than [`MAX_DEPTH`].

@@ -199,9 +199,14 @@ impl Citizen for Claimant {
 
 #[test]
 fn a_thousand_ports_that_claim_to_have_it_do_not_keep_the_honest_source_from_being_asked() {
-    for (claim, is_staged) in
-        [(Claim::All, false), (Claim::Most, false), (Claim::Longer, false), (Claim::Longer, true)]
-    {
+    for (claim, is_staged) in [
+        (Claim::All, false),
+        (Claim::Most, false),
+        (Claim::Longer, false),
+        (Claim::First, false),
+        (Claim::Longer, true),
+        (Claim::First, true),
+    ] {
         let bytes = content::bytes(9, 1 << 20);
         let mut world = World::new(9);
         let (getter, honest) = (at([10, 0, 0, 2], 24254), at([10, 0, 2, 1], 24254));

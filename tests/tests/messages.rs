@@ -31,6 +31,10 @@ fn every_message_is_read_as_other_nodes_write_it() {
         (r#"{"IHaveThisContent":{"ids":["x","y"]}}"#, "IHaveThisContent"),
         (r#"{"PleaseListContent":{}}"#, "PleaseListContent"),
         (r#"{"ContentList":{"results":[["x",5]]}}"#, "ContentList"),
+        (r#"{"PleaseListContent":{"after":"blake3/x"}}"#, "PleaseListContent"),
+        (r#"{"PleaseListContent":{"after":7}}"#, "PleaseListContent"),
+        (r#"{"ContentList":{"results":[],"after":"","next":"x","total":9,"follows":true}}"#, "ContentList"),
+        (r#"{"ContentList":{"results":[],"withheld":true}}"#, "ContentList"),
         (r#"{"PleaseListSupportedMessages":{}}"#, "PleaseListSupportedMessages"),
         (r#"{"SupportedMessages":{"schema":{}}}"#, "SupportedMessages"),
     ] {
@@ -80,7 +84,10 @@ fn bad_addresses_and_list_entries_are_left_out() {
     let peers: Vec<String> = peers.iter().map(ToString::to_string).collect();
     assert_eq!(peers, ["192.0.2.1:5", "192.0.2.9:5", "[fe80::1%6]:24254"]);
     let Message::ContentList(list) = &messages[1] else { panic!() };
-    assert_eq!(list.iter().map(|(id, length)| (&**id, *length)).collect::<Vec<_>>(), [("a", 1), ("d", 2)]);
+    assert_eq!(
+        list.results.iter().map(|(id, length)| (&**id, *length)).collect::<Vec<_>>(),
+        [("a", 1), ("d", 2)]
+    );
 }
 
 #[test]

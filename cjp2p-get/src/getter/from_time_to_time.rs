@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use cjp2p_wire::node::Question;
 use cjp2p_wire::time::Time;
-use cjp2p_wire::tool::list;
+use cjp2p_wire::tool::{Exit, list};
 
 use super::{Getter, LOOK_EVERY};
 use crate::exchange::ASKED_EACH;
@@ -101,7 +101,9 @@ impl Getter {
 
     pub(super) fn show_progress(&mut self) {
         let mut done = self.finished;
-        let mut total = self.ids_ended.then_some(self.finished);
+        // Where something failed, what is left is not all that was wanted: nothing of it shall look complete.
+        let is_whole = self.ids_ended && self.report.exit() == Exit::Done;
+        let mut total = is_whole.then_some(self.finished);
         let mut sources = BTreeSet::new();
         for job in self.jobs.values() {
             let progress = match job.step {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cjp2p_wire::io::partial_name::PART_SUFFIX;
-use cjp2p_wire::io::state_dir::{folder_of, sync_folder};
+use cjp2p_wire::io::state_dir::{folder_of, sync_file, sync_folder};
 use cjp2p_wire::tool::{Exit, ToolError, names};
 use cjp2p_wire::transfer::ranges::RangeSet;
 use rustix::fs::{Advice, CWD, RenameFlags, fadvise, renameat_with};
@@ -133,7 +133,7 @@ struct Real;
 
 impl Disk for Real {
     fn sync(&self, file: &File) -> io::Result<()> {
-        file.sync_all()
+        sync_file(file)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

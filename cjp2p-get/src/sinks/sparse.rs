@@ -7,6 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use cjp2p_wire::io::holes;
 use rustix::fs::{FallocateFlags, SeekFrom, fallocate, seek};
 use rustix::io::Errno;
 
@@ -18,12 +19,15 @@ pub(crate) struct Sparse {
     end: Mutex<u64>,
     /// The file system has no holes, or this kernel cannot make them.
     has_none: AtomicBool,
+    /// It tells where they are.
+    tells: bool,
 }
 
 impl Sparse {
     pub(crate) fn new(file: Arc<File>) -> Sparse {
         let end = file.metadata().map_or(0, |found| found.len());
-        Sparse { file, end: Mutex::new(end), has_none: AtomicBool::new(false) }
+        let tells = holes::are_told(&file);
+        Sparse { file, end: Mutex::new(end), has_none: AtomicBool::new(false), tells }
     }
 
     /// Writes these bytes. What is all zeros takes room only where no hole can be made.
@@ -79,10 +83,12 @@ impl Sparse {
 
     fn punch(&self, range: Range<u64>) -> Result<(), Errno> {
         // Mostly nothing was ever written there, and to see that is cheaper.
-        match seek(&self.file, SeekFrom::Data(range.start)) {
-            Ok(data) if data >= range.end => return Ok(()),
-            Err(Errno::NXIO) => return Ok(()),
-            _ => {}
+        if self.tells {
+            match seek(&self.file, SeekFrom::Data(range.start)) {
+                Ok(data) if data >= range.end => return Ok(()),
+                Err(Errno::NXIO) => return Ok(()),
+                _ => {}
+            }
         }
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         let punched = fallocate(&self.file, flags, range.start, range.end - range.start);
@@ -99,10 +105,13 @@ fn is_zero(bytes: &[u8]) -> bool {
 
 /// Where of `range` there are bytes in a file, and not only holes.
 pub(super) fn data(file: &File, range: Range<u64>) -> impl Iterator<Item = Range<u64>> {
-    let mut at = range.start;
+    let (mut at, are_told) = (range.start, holes::are_told(file));
     std::iter::from_fn(move || {
         if at >= range.end {
             return None;
+        }
+        if !are_told {
+            return Some(std::mem::replace(&mut at, range.end)..range.end);
         }
         let start = match seek(file, SeekFrom::Data(at)) {
             Ok(start) => start.max(at),

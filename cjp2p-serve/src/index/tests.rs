@@ -105,6 +105,51 @@ fn a_list_in_parts_holds_everything_once() {
 }
 
 #[test]
+fn parts_of_a_list_make_the_whole_while_files_come_and_go() {
+    let (source, mut index) = (source(), Index::new(true));
+    let mut numbers = Vec::new();
+    for number in 0..200u8 {
+        let Seen::New(no) = index.see(place(&source, &format!("file {number}")), version(number), 1) else {
+            panic!()
+        };
+        // Two of each, and twenty of one.
+        index.share(no, ids(if number < 180 { number / 2 } else { 99 }));
+        numbers.push(no);
+    }
+    index.check_invariants();
+    for limit in [1, 2, 7, 90, 91, 92] {
+        let (mut all, mut after) = (Vec::new(), None);
+        loop {
+            let part = index.list_after(after.as_ref(), limit);
+            assert!(part.contents.len() <= limit);
+            assert_eq!(part.total, 91);
+            after = part.contents.last().map(|content| content.id.clone());
+            all.extend(part.contents);
+            if !part.goes_on {
+                break;
+            }
+        }
+        let mut hashes: Vec<_> = all.iter().map(|content| content.id.clone()).collect();
+        hashes.dedup();
+        assert_eq!(hashes.len(), 91, "limit {limit}");
+        for content in &all {
+            let many = content.id == ContentId::Blake3(ids(99).blake3);
+            assert_eq!(content.names.len(), if many { FILES_LOOKED_AT } else { 2 });
+        }
+    }
+    // What was listed last goes, and others with it.
+    let part = index.list_after(None, 10);
+    let last = part.contents[9].id.clone();
+    for no in &numbers[..40] {
+        index.remove(*no);
+    }
+    index.check_invariants();
+    let rest = index.list_after(Some(&last), 1000);
+    assert_eq!((rest.contents.len(), rest.goes_on, rest.total), (71, false, 71));
+    assert_eq!(index.list_after(Some(&name("nothing of ours")), 1000).contents.len(), 71);
+}
+
+#[test]
 fn hashes_and_names_that_begin_alike_are_told_apart() {
     let (source, mut index) = (source(), Index::new(true));
     let alike = |last: u8| {

@@ -28,10 +28,7 @@ pub(crate) struct Bench {
 
 impl Bench {
     pub(crate) fn new() -> Bench {
-        Bench::at(tempfile::tempdir().unwrap())
-    }
-
-    pub(crate) fn at(base: tempfile::TempDir) -> Bench {
+        let base = tempfile::tempdir().unwrap();
         fs::create_dir(base.path().join("share")).unwrap();
         fs::create_dir(base.path().join("state")).unwrap();
         Bench { base }
@@ -83,7 +80,7 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn start(arguments: &[PathBuf], options: &Options, state: &Path) -> Running {
-        let sources = open_sources(arguments, options.rules).unwrap();
+        let sources = open_sources(arguments).unwrap();
         let (wake, wakes) = mpsc::sync_channel(1);
         let wake = move || {
             let _ = wake.try_send(());

@@ -2,6 +2,7 @@
 
 pub mod deep_path;
 pub mod event_loop;
+pub mod holes;
 mod kernel_neighbours;
 mod lan;
 pub mod learned;

@@ -128,6 +128,9 @@ impl Sandbox {
                 ruleset = ruleset.add_rule(PathBeneath::new(opened, rights))?;
             }
         }
+        for opened in RANDOM.into_iter().filter_map(|path| PathFd::new(path).ok()) {
+            ruleset = ruleset.add_rule(PathBeneath::new(opened, AccessFs::ReadFile))?;
+        }
         ruleset.restrict_self()
     }
 }
@@ -184,6 +187,9 @@ enum Files {
     /// Not at all, and why.
     Free(String),
 }
+
+/// Where random numbers come from in a system that refuses the call for them. The standard library ends a program that has none.
+const RANDOM: [&str; 2] = ["/dev/random", "/dev/urandom"];
 
 /// What the kernel confined.
 #[derive(Clone, Debug)]

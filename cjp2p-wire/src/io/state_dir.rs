@@ -46,7 +46,11 @@ impl StateDir {
         let home = env::home_dir().filter(|home| !home.as_os_str().is_empty());
         let path = locate(flag, set("CJP2P_STATE_DIR"), set("XDG_STATE_HOME"), home)
             .ok_or_else(|| io::Error::other("no home folder: name one with --state or CJP2P_STATE_DIR"))?;
-        DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(|error| about(&path, error))?;
+        match DirBuilder::new().recursive(true).mode(0o700).create(&path) {
+            // Whatever is said of making one, it is there.
+            Err(_) if path.is_dir() => {}
+            made => made.map_err(|error| about(&path, error))?,
+        }
         let is_writable = rustix::fs::access(&path, Access::WRITE_OK | Access::EXEC_OK).is_ok();
         Ok(StateDir { path, is_writable })
     }

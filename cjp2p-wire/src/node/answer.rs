@@ -1,35 +1,38 @@
 //! Answering: what strangers ask for, within what they have proved.
 //!
-//! A source that has not proved its address gets at most [`AMPLIFICATION`](super::AMPLIFICATION) times the bytes it
-//! sent, a request to return our cookie included, and only for a datagram that asks something. A node that knows
-//! `PleaseAlwaysReturnThisMessage` is sent that; any other gets a `PleaseReturnThisMessage` whose cookie carries the
-//! request itself, so that nothing need be remembered: when it comes back, the request is answered.
+//! Answered in full is only a datagram with our permanent cookie in it. Any other gets at most
+//! [`AMPLIFICATION`](super::AMPLIFICATION) times its bytes, a request to return our cookie included, and only if it asks
+//! something: a node that seems to know `PleaseAlwaysReturnThisMessage` is sent that, and any other a
+//! [challenge](super::challenge).
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use super::budget::{self, MAX_COOKIES, MAX_RETURNED, MAX_SAME};
-use super::inquiry::cookie_text;
-use super::referrals::{MAX_PEERS_TOLD, cost_of_peers};
+use super::challenge::{carries_request, is_challenge};
 use super::said::Said;
 use super::schema::SUPPORTED_MESSAGES;
-use super::serving::{MAX_ANSWER, MAX_BLOCKS};
+use super::serving::MAX_ANSWER;
 use super::{AMPLIFICATION, Node, ORDINARY_DATAGRAM};
 use crate::content_id::ContentId;
 use crate::datagram::{Encoder, Padding, content_that_fits};
-use crate::message::{ContentRequest, MAX_ID_LEN, MAX_NUMBER, Message};
+use crate::message::{ContentRequest, MAX_NUMBER, Message};
+use crate::peers::address::{self, Prefix, Scope};
 use crate::peers::cookie::Proof;
 use crate::time::Time;
 use crate::transfer::blobs::{Blobs, Read};
 
-/// Entries of the content list told at the most.
-pub const MAX_LIST: usize = 256;
+/// Addresses told in one answer at the most, to a source that proved its own.
+pub const MAX_PEERS_TOLD: usize = 30;
+/// Of these, so many of one IPv4 /24 or IPv6 /48 where that is public: who has many addresses or ports shall not be all that
+/// others hear of.
+pub(crate) const MAX_TOLD_OF_NEIGHBOURS: usize = 8;
+/// Addresses told in one referral at the most.
+pub(crate) const MAX_REFERRED: usize = 6;
 /// Content shorter than this is not worth sending to a source that has to ask again anyway.
 const MIN_TASTE: usize = 30;
-/// Some nodes drop messages from their answer to keep it as short as our datagram.
-const ROOM_FOR_THE_ANSWER: usize = 150;
 
 /// A datagram within a budget.
-struct Reply {
+pub(super) struct Reply {
     encoder: Encoder,
     budget: usize,
     /// Whether anything but cookies is in it.
@@ -56,27 +59,17 @@ impl Reply {
         fits
     }
 
-    fn say(&mut self, write: impl FnOnce(&mut Encoder)) -> bool {
+    /// How many bytes are left of the budget.
+    pub(super) fn room(&self) -> usize {
+        self.budget.saturating_sub(self.encoder.len())
+    }
+
+    /// The same for what is worth sending a datagram for.
+    pub(super) fn say(&mut self, write: impl FnOnce(&mut Encoder)) -> bool {
         let said = self.add(write);
         self.says_something |= said;
         said
     }
-}
-
-/// Whether somebody wants a cookie returned, to see who we are. The oldest nodes have other values returned.
-fn is_challenge(message: &Message<'_>) -> bool {
-    matches!(message, Message::PleaseReturnThisMessage(value) if cookie_text(value.get()).is_some())
-}
-
-/// Whether a message is one of those that are answered together, in one datagram.
-fn is_answered_briefly(message: &Message<'_>) -> bool {
-    matches!(
-        message,
-        Message::PleaseReturnThisMessage(_)
-            | Message::PleaseSendPeers
-            | Message::PleaseListIdsOfTheSameContent(_)
-            | Message::PleaseListSupportedMessages
-    )
 }
 
 impl Node {
@@ -90,11 +83,8 @@ impl Node {
         proof: Proof,
         blobs: &mut dyn Blobs,
     ) {
-        // Whoever returns another cookie than ours knows of cookies, and is told ours again: it may have been told a false one
-        // in our name.
-        let known =
-            !said.always_returned && self.contacts.get(from).is_some_and(|contact| contact.is_trusted(now));
-        if proof != Proof::None || known {
+        // Our cookie counts in the datagram that it is in, and not for those that come after it: anybody may have sent them.
+        if proof != Proof::None {
             self.answer_proved(now, from, messages, said, blobs);
         } else if self.strangers.may_be_answered(now, from, &self.config.secret) {
             // It wanted its cookie beside whatever we say to it. Without it a challenge that we answer seems to be answered by another
@@ -124,37 +114,6 @@ impl Node {
         }
     }
 
-    /// Takes in values that came back, beside what proves `beside`. If one is a cookie of ours the address is proved, and the
-    /// request it carries is answered.
-    pub(super) fn take_returned(
-        &mut self,
-        now: Time,
-        from: SocketAddr,
-        messages: &[Message<'_>],
-        beside: Proof,
-    ) {
-        let returned = messages.iter().filter_map(|message| match message {
-            Message::ReturnedMessage(value) => Some(value),
-            _ => None,
-        });
-        for value in returned.take(MAX_COOKIES) {
-            self.budget.count(2 * budget::COOKIE);
-            let Some(text) = cookie_text(value.get()) else { continue };
-            let (cookie, request) = match text.split_once('.') {
-                Some((cookie, request)) => (cookie, Some(request)),
-                None => (&*text, None),
-            };
-            if self.mint.check(now, from, cookie) == Proof::None {
-                self.take_lan_answer(now, from, cookie);
-                continue;
-            }
-            self.contacts.on_returned(now, from, beside);
-            if let Some(request) = request.and_then(parse_carried_request) {
-                self.queue_content(from, &request);
-            }
-        }
-    }
-
     fn answer_proved(
         &mut self,
         now: Time,
@@ -169,56 +128,29 @@ impl Node {
             contact.asks_for_peers = said.asks_for_peers;
         }
         for message in messages {
-            if !self.budget.may_do(now, from, self.cost_of(from, message), &self.config.secret) {
-                // What comes after it was asked for later.
-                break;
-            }
             match message {
                 Message::PleaseSayWhichParts(request) => self.tell_parts(now, from, request, blobs),
                 Message::PleaseSendContent(request) if self.serves_now(now, from, request) => {
                     self.queue_content(from, request);
                 }
                 Message::PleaseSendContent(request) => {
-                    let part = request.offset..request.offset.saturating_add(request.length);
-                    self.refer(now, from, &request.id, part, request.block.is_some(), false);
+                    self.refer(now, from, &request.id, request.length, false);
                 }
-                Message::PleaseListContent if self.config.answers && self.config.lists => {
-                    self.lists_wanted.insert(from);
+                Message::PleaseListContent(after) if self.config.answers => {
+                    self.want_list(from, after.as_deref());
                 }
                 _ => {}
             }
         }
-        if !messages.iter().any(is_answered_briefly) {
-            return;
-        }
-        let cost =
-            cost_of_peers(MAX_PEERS_TOLD) + MAX_SAME as u64 * budget::READ + budget::bytes(ORDINARY_DATAGRAM);
-        if !self.budget.may_begin(now, from, cost, &self.config.secret) {
-            return;
-        }
         let mut reply = Reply::new(ORDINARY_DATAGRAM);
         let asks = self.write_cookies_unsent(now, from, self.wants_cookie_from(from), &mut reply.encoder);
-        self.name_the_same(messages, MAX_SAME, &mut reply, blobs);
+        self.name_the_same(messages, &mut reply, blobs);
         self.answer_small(now, from, messages, MAX_PEERS_TOLD, &mut reply);
         if reply.says_something {
             if asks {
                 self.contacts.on_asked(from);
             }
-            self.send_small(now, from, reply.encoder.finish(0));
-        }
-    }
-
-    /// What it costs to take up this message of a source that returned our cookie, before anything is done for it.
-    fn cost_of(&self, from: SocketAddr, message: &Message<'_>) -> u64 {
-        match message {
-            // Each that waits is looked at, and of each block it is seen whether it is here.
-            Message::PleaseSendContent(request) => {
-                let blocks = request.block.map_or(1, |block| request.length.div_ceil(block.max(1)));
-                budget::REQUEST + self.turns.waiting_of(from) as u64 / 8 + blocks.min(MAX_BLOCKS)
-            }
-            Message::PleaseSayWhichParts(_) => budget::PARTS,
-            Message::PleaseListContent => 4 * MAX_LIST as u64,
-            _ => 0,
+            self.send(from, reply.encoder.finish(0));
         }
     }
 
@@ -228,20 +160,11 @@ impl Node {
     }
 
     /// Says by which BLAKE3 id content is known that was asked for by its SHA-256 id, if that is here.
-    fn name_the_same(
-        &mut self,
-        messages: &[Message<'_>],
-        most: usize,
-        reply: &mut Reply,
-        blobs: &mut dyn Blobs,
-    ) {
-        let asked = messages.iter().filter_map(|message| match message {
-            Message::PleaseListIdsOfTheSameContent(id) if self.config.answers => Some(id),
-            _ => None,
-        });
-        for id in asked.take(most).collect::<Vec<_>>() {
-            self.budget.count(budget::READ);
-            if let Ok(ContentId::Sha256(sha256)) = ContentId::parse(id)
+    fn name_the_same(&self, messages: &[Message<'_>], reply: &mut Reply, blobs: &mut dyn Blobs) {
+        for message in messages {
+            if let Message::PleaseListIdsOfTheSameContent(id) = message
+                && self.config.answers
+                && let Ok(ContentId::Sha256(sha256)) = ContentId::parse(id)
                 && let Some(blake3) = blobs.blake3_of(&sha256)
             {
                 let blake3 = ContentId::Blake3(blake3).to_string();
@@ -259,29 +182,29 @@ impl Node {
         max_peers: usize,
         reply: &mut Reply,
     ) {
-        let wanted_back = messages.iter().filter_map(|message| match message {
-            Message::PleaseReturnThisMessage(value) => Some(value.get()),
-            _ => None,
-        });
-        for value in wanted_back.take(MAX_RETURNED) {
-            self.budget.count(budget::bytes(value.len()));
-            reply.say(|e| e.value("ReturnedMessage", value));
-        }
-        let asks = |wanted: fn(&Message<'_>) -> bool| messages.iter().any(wanted);
-        if self.config.answers && asks(|message| matches!(message, Message::PleaseSendPeers)) {
-            let peers = self.peers_for(now, from, max_peers);
-            let mut told = peers.len();
-            while told > 0 && !reply.say(|e| e.peers(&peers[..told])) {
-                told /= 2;
+        for message in messages {
+            match message {
+                // We ask with a cookie of ours beside each request, so this was caused by another.
+                Message::PleaseReturnThisMessage(value) if carries_request(value.get()) => {}
+                Message::PleaseReturnThisMessage(value) => {
+                    reply.say(|e| e.value("ReturnedMessage", value.get()));
+                }
+                Message::PleaseSendPeers if self.config.answers => {
+                    let peers = self.peers_for(now, from, max_peers);
+                    let mut told = peers.len();
+                    while told > 0 && !reply.say(|e| e.peers(&peers[..told])) {
+                        told /= 2;
+                    }
+                    // Nobody is no news to who is given what it asked for.
+                    if told == 0 && !reply.gives_content {
+                        reply.say(|e| e.peers(&[]));
+                    }
+                }
+                Message::PleaseListSupportedMessages => {
+                    reply.say(|e| e.value("SupportedMessages", SUPPORTED_MESSAGES));
+                }
+                _ => {}
             }
-            // Nobody is no news to who is given what it asked for.
-            if told == 0 && !reply.gives_content {
-                reply.say(|e| e.peers(&[]));
-            }
-        }
-        if asks(|message| matches!(message, Message::PleaseListSupportedMessages)) {
-            self.budget.count(budget::bytes(SUPPORTED_MESSAGES.len()));
-            reply.say(|e| e.value("SupportedMessages", SUPPORTED_MESSAGES));
         }
     }
 
@@ -300,37 +223,31 @@ impl Node {
             Message::PleaseAlwaysReturnThisMessage(value) => Some(value.get()),
             _ => None,
         });
-        let always = said.speaks_of_cookies();
+        let knows_cookies = self.seems_to_know_cookies(now, from, messages, said);
+        let said = Said { knows_cookies, ..said };
         if let Some(cookie) = theirs.or(wanted_back) {
             reply.add(|e| e.value("AlwaysReturned", cookie));
         }
-        // Whatever else it asks for can be asked for again with our cookie.
-        let request = messages.iter().find_map(|message| match message {
+        let requests = messages.iter().filter_map(|message| match message {
             Message::PleaseSendContent(request) if self.config.answers => Some(request),
             _ => None,
         });
-        let cookie = self.mint.mint(now, from);
-        if said.asks && always {
+        let requests: Vec<_> = requests.cloned().collect();
+        if said.asks && knows_cookies {
+            let cookie = self.mint.mint(now, from);
             reply.say(|e| e.cookie("PleaseAlwaysReturnThisMessage", &cookie));
         }
-        self.name_the_same(messages, 1, &mut reply, blobs);
-        let mut pad = 0;
-        if let Some(request) = request {
+        self.name_the_same(messages, &mut reply, blobs);
+        for (n, request) in requests.iter().enumerate() {
             let whole = self.answer_content_within(now, from, request, said, &mut reply, blobs);
-            if !whole && !always {
-                let carried = carry_request(&cookie, request);
-                if reply.say(|e| e.cookie("PleaseReturnThisMessage", &carried)) {
-                    pad = ROOM_FOR_THE_ANSWER.min(budget);
-                }
+            if !whole && n == 0 && !knows_cookies {
+                self.challenge(now, from, request, &mut reply);
             }
-        }
-        if said.asks && !always && request.is_none() {
-            reply.say(|e| e.cookie("PleaseReturnThisMessage", &cookie));
         }
         self.answer_small(now, from, messages, 1, &mut reply);
         if reply.says_something {
             debug_assert!(reply.encoder.len() <= budget);
-            self.send(from, reply.encoder.finish(pad));
+            self.send(from, reply.encoder.finish(0));
         }
     }
 
@@ -347,22 +264,21 @@ impl Node {
         let Ok(id) = ContentId::parse(&request.id) else {
             return true;
         };
-        // Who knows of cookies asks for the rest with ours beside it.
-        let part_will_do = said.speaks_of_cookies();
+        // Who knows of cookies asks for the rest with ours beside it. Who does not say so asks on when any content comes.
+        let least = if said.speaks_of_cookies() { MIN_TASTE } else { 1 };
         let mut wanted = request.length.min(MAX_ANSWER as u64) as usize;
-        if part_will_do && self.crowds.is_crowded(now, &id) {
+        if said.knows_cookies && self.crowds.is_crowded(now, &id) {
             wanted = wanted.min(MIN_TASTE);
         }
         let fits = content_that_fits(reply.budget, &request.id, MAX_NUMBER, reply.encoder.len());
         let mut data = Vec::new();
-        self.budget.count(budget::READ + budget::bytes(wanted.min(fits)));
-        match blobs.glance(&id, request.offset, wanted.min(fits), &mut data) {
+        match blobs.read(&id, request.offset, wanted.min(fits), &mut data) {
             Read::Found { eof } => {
                 let rest =
                     eof.map_or(wanted, |eof| eof.saturating_sub(request.offset).min(wanted as u64) as usize);
                 let whole = data.len() >= rest;
-                if whole || (part_will_do && data.len() >= MIN_TASTE) {
-                    let padding = if part_will_do { Padding::Padded } else { Padding::Bare };
+                if whole || (said.knows_cookies && data.len() >= least) {
+                    let padding = if said.speaks_of_cookies() { Padding::Padded } else { Padding::Bare };
                     let fitted = reply.say(|e| e.content(&request.id, request.offset, &data, eof, padding));
                     if fitted {
                         reply.gives_content = true;
@@ -388,47 +304,76 @@ impl Node {
         }
     }
 
-    /// Sends the list of what is shared, in datagrams that cross any path whole.
-    pub(super) fn send_list(&mut self, now: Time, to: SocketAddr, blobs: &mut dyn Blobs) {
-        let list: Vec<(String, u64)> =
-            blobs.list(MAX_LIST).into_iter().map(|(id, length)| (id.to_string(), length)).collect();
-        let mut rest = &list[..];
-        loop {
-            let mut encoder = Encoder::new();
-            self.write_cookies(now, to, self.wants_cookie_from(to), &mut encoder);
-            let fixed = encoder.len() + r#"{"ContentList":{"results":[]}},"#.len();
-            let mut length = fixed;
-            let mut count = 0;
-            for (id, _) in rest {
-                // Quotes, brackets, commas, and 16 digits; an id that needs escapes twice its length at the most.
-                length += 2 * id.len() + 24;
-                if length > ORDINARY_DATAGRAM && count > 0 {
-                    break;
-                }
-                count += 1;
-            }
-            let (now_sent, left) = rest.split_at(count);
-            encoder.content_list(now_sent.iter().map(|(id, length)| (&**id, *length)));
-            self.send_small(now, to, encoder.finish(0));
-            rest = left;
-            if rest.is_empty() {
-                return;
-            }
+    /// Answers that others may have what is not given here, of which `length` bytes were asked for; and that it was here, where
+    /// it was `withdrawn`.
+    pub(super) fn refer(&mut self, now: Time, from: SocketAddr, wire_id: &str, length: u64, withdrawn: bool) {
+        let Ok(id) = ContentId::parse(wire_id) else { return };
+        let asks_for_peers = self.contacts.get(from).is_some_and(|contact| contact.asks_for_peers);
+        let at_random = if asks_for_peers { 0 } else { MAX_REFERRED };
+        let peers = self.referred_for(now, from, &id, MAX_REFERRED, at_random);
+        // Who asks for a byte only wants to know who has it. For whoever only echoes, another may have asked.
+        let is_known = self.contacts.get(from).is_some_and(|contact| contact.returned_always_lately(now));
+        if self.config.answers && length > 1 && is_known {
+            self.whereabouts.note(now, &id, from);
         }
+        let mut encoder = Encoder::new();
+        self.write_cookies(now, from, self.wants_cookie_from(from), &mut encoder);
+        if withdrawn {
+            encoder.withdrawal(wire_id, &peers);
+        } else {
+            encoder.referral(wire_id, &peers);
+        }
+        self.send(from, encoder.finish(0));
     }
-}
 
-/// A cookie that carries the request it was sent for.
-fn carry_request(cookie: &str, request: &ContentRequest<'_>) -> String {
-    format!("{cookie}.{}.{}.{}", request.offset, request.length, request.id)
-}
+    /// Peers to tell `to` of, at random. A source on IPv4 is told of IPv4 only: some nodes die of other addresses.
+    fn peers_for(&mut self, now: Time, to: SocketAddr, most: usize) -> Vec<SocketAddr> {
+        let fit = |peer: &SocketAddr| {
+            *peer != to && (to.is_ipv6() || peer.is_ipv4()) && address::may_suggest(to, *peer)
+        };
+        let mut fitting: Vec<SocketAddr> = self.contacts.presentable(now).filter(fit).collect();
+        self.random.shuffle(&mut fitting);
+        let mut told: BTreeMap<Prefix, usize> = BTreeMap::new();
+        fitting.retain(|peer| {
+            let told = told.entry(Prefix::narrow(peer.ip())).or_insert(0);
+            *told += 1;
+            *told <= MAX_TOLD_OF_NEIGHBOURS || Scope::of(*peer) != Scope::Public
+        });
+        fitting.truncate(most);
+        fitting
+    }
 
-/// Reads what [`carry_request`] wrote, after the cookie. The source could as well have asked for it plainly.
-fn parse_carried_request(text: &str) -> Option<ContentRequest<'_>> {
-    let mut parts = text.splitn(3, '.');
-    let offset = parts.next()?.parse().ok()?;
-    let length = parts.next()?.parse().ok()?;
-    let id = parts.next()?;
-    let within = offset <= MAX_NUMBER && length <= MAX_NUMBER;
-    (within && id.len() <= MAX_ID_LEN).then(|| ContentRequest::plain(id, offset, length))
+    /// Who else may have `id`: `most` of those we fetch it from, that fetch it from us, or asked for it or said that they have
+    /// it lately; or else so many peers `at_random`.
+    fn referred_for(
+        &mut self,
+        now: Time,
+        to: SocketAddr,
+        id: &ContentId,
+        most: usize,
+        at_random: usize,
+    ) -> Vec<SocketAddr> {
+        if !self.config.answers {
+            return Vec::new();
+        }
+        let job = self.jobs.get(id).and_then(|job| self.fetches.get(job));
+        let mut serving: Vec<SocketAddr> = job.map(|job| job.fetch.serving().collect()).unwrap_or_default();
+        serving.extend(self.crowds.served(id));
+        serving.extend(self.whereabouts.of(now, id));
+        serving.sort_unstable();
+        serving.dedup();
+        let fit = |peer: &SocketAddr| {
+            *peer != to
+                && (to.is_ipv6() || peer.is_ipv4())
+                && address::may_suggest(to, *peer)
+                && self.contacts.get(*peer).is_some_and(|contact| contact.is_presentable(now))
+        };
+        let mut fitting: Vec<SocketAddr> = serving.into_iter().filter(fit).collect();
+        if fitting.is_empty() {
+            return self.peers_for(now, to, at_random);
+        }
+        self.random.shuffle(&mut fitting);
+        fitting.truncate(most);
+        fitting
+    }
 }

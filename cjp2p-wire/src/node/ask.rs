@@ -4,10 +4,11 @@ use std::net::SocketAddr;
 use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::time::Duration;
 
-use super::asked_path::{AskedPath, Flight, NARROW_DATAGRAM, SILENCES_UNTIL_NARROW, WIDEN_INTERVAL};
+use super::asked_path::{AskedPath, Flight};
 use super::contact::Contact;
 use super::serving::{MAX_ANSWER, MAX_BLOCKS};
-use super::suggestions::{MAX_UNPROVED_DATAGRAMS, Promise, Suggestion};
+use super::suggestions::{Promise, Suggestion};
+use super::width::LEAST_DATAGRAM;
 use super::{Event, Job, Node, ORDINARY_DATAGRAM, Transmit};
 use crate::content_id::ContentId;
 use crate::datagram::{Encoder, content_that_fits};
@@ -36,6 +37,8 @@ const HINT_LEN: usize = 190;
 const ACQUAINTED: u64 = 64 << 10;
 /// The question for peers.
 const PLEASE_SEND_PEERS: &str = "PleaseSendPeers";
+/// No block is shorter, but for the last: what is around it would be much longer.
+const LEAST_BLOCK: u64 = 240;
 /// The longest first question to a peer that only another peer named.
 pub(crate) const MAX_SUGGESTED_PROBE: usize = 256;
 
@@ -97,17 +100,14 @@ impl Node {
         if self.fetches.get(&job).is_none_or(|job| job.fetch.knows(address)) || self.lan.is_own(address) {
             return;
         }
-        let is_of_no_use = |contact: &Contact| {
-            let is_spent =
-                suggested && !contact.is_proved() && contact.unproved_datagrams >= MAX_UNPROVED_DATAGRAMS;
-            contact.is_shunned() || is_spent
-        };
-        if self.contacts.get(address).is_some_and(is_of_no_use) || (is_new && !self.has_room_to_ask(address))
-        {
+        let is_spent = suggested && self.probes.has_had_all(address);
+        let is_proved = self.contacts.get(address).is_some_and(Contact::is_proved);
+        let is_shunned = self.contacts.get(address).is_some_and(Contact::is_shunned);
+        if is_shunned || (is_spent && !is_proved) || (is_new && !self.has_room_to_ask(address)) {
             return;
         }
         let Some(job) = self.fetches.get_mut(&job) else { return };
-        let contact = self.contacts.entry(address);
+        let contact = self.contacts.entry(now, address);
         if !suggested {
             contact.suggested = false;
         }
@@ -129,8 +129,9 @@ impl Node {
         let headers = if address.is_ipv6() { 48 } else { 28 };
         if let Some(path) = self.contacts.get_mut(address).and_then(|contact| contact.path.as_mut()) {
             path.path.window.set_inside(mtu >= LEAST_INSIDE_MTU);
-            path.room = mtu.saturating_sub(headers).clamp(1200, 65_507);
-            path.path.window.set_block(path.room.min(answer_length(MAX_BLOCK) as usize) as u64);
+            let room = mtu.saturating_sub(headers).clamp(LEAST_DATAGRAM, 65_507);
+            path.width.set_route(room);
+            path.path.window.set_block(room.min(answer_length(MAX_BLOCK) as usize) as u64);
             self.reschedule(address);
         }
     }
@@ -155,7 +156,7 @@ impl Node {
     ) -> Option<(JobId, Ask)> {
         let contact = self.contacts.get(address)?;
         let path = contact.path.as_ref()?;
-        let (room, rate) = (path.room_now(now), path.path.window.rate());
+        let (room, rate) = (path.width.room(now), path.path.window.rate());
         let (round_trip, is_short) = (path.path.rtt.smoothed(), path.path.is_short());
         // Our cookie comes back beside the answer, and theirs may be asked for in it.
         let mut beside = r#"{"AlwaysReturned":{"cookie":""}},"#.len() + COOKIE_LEN;
@@ -170,11 +171,13 @@ impl Node {
         let turn = if first { Excluded(last) } else { Included(last) };
         let mut wanted = |(&id, job): (&JobId, &mut Job)| {
             let largest = job.fetch.claimed_length().unwrap_or(MAX_NUMBER);
-            let fits = |id: &str| (content_that_fits(room, id, largest, beside) as u64).min(MAX_BLOCK);
-            let block = fits(&job.wire_id);
-            let tree_block = job.tree_id().map_or(block, fits);
+            let fits = |room, id: &str| content_that_fits(room, id, largest, beside) as u64;
+            let may = |id: &str| fits(room, id).min(most_in_a_second(rate)).clamp(LEAST_BLOCK, MAX_BLOCK);
+            let block = may(&job.wire_id);
+            let tree_block = job.tree_id().map_or(block, may);
+            let least_block = fits(LEAST_DATAGRAM, &job.wire_id).clamp(LEAST_BLOCK, block);
             let blocks = (allowance / answer_length(block)).clamp(1, most);
-            let terms = PathTerms { block, tree_block, blocks, round_trip, is_short, rate };
+            let terms = PathTerms { block, tree_block, least_block, blocks, round_trip, is_short, rate };
             let ask = job.fetch.next_ask(now, address, terms, blobs)?;
             Some((id, ask))
         };
@@ -210,7 +213,9 @@ impl Node {
             self.send_requests(address, datagram);
             return self.ask_alone(now, address, job, ask);
         }
-        if datagram.as_ref().is_some_and(|written| written.len() + MAX_REQUEST > ORDINARY_DATAGRAM) {
+        let longest =
+            self.path(address).map_or(ORDINARY_DATAGRAM, |path| path.width.sends().min(ORDINARY_DATAGRAM));
+        if datagram.as_ref().is_some_and(|written| written.len() + MAX_REQUEST > longest) {
             self.send_requests(address, datagram);
         }
         let mut encoder = datagram.take().unwrap_or_else(|| {
@@ -272,7 +277,7 @@ impl Node {
         };
         let bytes = encoder.finish(pad);
         // A long name does not fit what a mere suggestion is worth: such a peer is not asked for it.
-        if !sparing || (self.may_disturb(now, address) && bytes.len() <= MAX_SUGGESTED_PROBE) {
+        if !sparing || (self.probes.may_send(now, address) && bytes.len() <= MAX_SUGGESTED_PROBE) {
             self.send(address, bytes);
         }
     }
@@ -281,26 +286,13 @@ impl Node {
     fn note_flight(&mut self, now: Time, address: SocketAddr, job: JobId, ask: &Ask) {
         let Some(path) = self.path_mut(address) else { return };
         let rest = path.on_sent(now, job, ask);
-        if path.narrow && answer_length(ask.block) as usize > NARROW_DATAGRAM {
-            path.widen_at = now + WIDEN_INTERVAL;
-        }
+        path.width.on_asked(now, ask.block.div_ceil(3) as usize * 4);
         self.recount(address);
         if let Some(job) = self.fetches.get_mut(&job) {
             for ask in rest {
                 job.fetch.on_lost(address, &ask);
             }
         }
-    }
-
-    /// Whether one more datagram may go to an address that was only suggested; if so, counts it.
-    fn may_disturb(&mut self, now: Time, address: SocketAddr) -> bool {
-        let Some(contact) = self.contacts.get_mut(address) else { return false };
-        let may = contact.unproved_datagrams < MAX_UNPROVED_DATAGRAMS;
-        if may {
-            contact.unproved_datagrams += 1;
-            contact.disturbed_at = now;
-        }
-        may
     }
 
     pub(super) fn send(&mut self, to: SocketAddr, bytes: Vec<u8>) {
@@ -363,10 +355,7 @@ impl Node {
         let gone = path.path.is_gone();
         let newly_gone = gone && !path.was_gone;
         path.was_gone = gone;
-        if path.path.silences() >= SILENCES_UNTIL_NARROW && path.room > NARROW_DATAGRAM && !path.narrow {
-            path.narrow = true;
-            path.widen_at = now + WIDEN_INTERVAL;
-        }
+        path.width.on_silences(now, path.path.silences());
         for (Flight { job, ask }, blocks) in lost {
             if let Some(job) = self.fetches.get_mut(&job) {
                 job.fetch.on_lost(address, &ask.part(blocks));
@@ -405,6 +394,11 @@ fn write_request(encoder: &mut Encoder, job: &Job, ask: &Ask) {
     let length = ask.range.end - ask.range.start;
     let block = (ask.block < length).then_some(ask.block);
     encoder.request(&ContentRequest { block, ..ContentRequest::plain(id, ask.range.start, length) });
+}
+
+/// A block is no longer than what a path with this rate brings in a second: bytes of content.
+fn most_in_a_second(rate: f64) -> u64 {
+    if rate > 0.0 { (rate as u64).saturating_sub(ANSWER_SLACK as u64) / 4 * 3 } else { u64::MAX }
 }
 
 /// What a datagram with content holds beside the base64, at the most.

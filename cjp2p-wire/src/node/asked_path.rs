@@ -6,17 +6,11 @@ use std::time::Duration;
 
 use super::ORDINARY_DATAGRAM;
 use super::ask::answer_length;
+use super::width::Width;
 use crate::time::Time;
 use crate::transfer::blobs::JobId;
 use crate::transfer::fetch::{Ask, Space};
-use crate::transfer::path::{Again, Answers, Asked, MAX_BLOCKS, Path, Sequence};
-
-/// The longest datagram asked for where longer ones are swallowed: what IPv6 promises of every path, 1,280, less headers.
-pub(crate) const NARROW_DATAGRAM: usize = 1232;
-/// How often a long datagram is tried on such a path.
-pub(crate) const WIDEN_INTERVAL: Duration = Duration::from_secs(5);
-/// So many waits in vain make a path a narrow one.
-pub(crate) const SILENCES_UNTIL_NARROW: u32 = 2;
+use crate::transfer::path::{Again, Answers, Asked, Path, Sequence};
 
 /// A request that is on its way.
 #[derive(Clone, Debug)]
@@ -42,12 +36,8 @@ pub(super) struct AskedPath {
     longest: u64,
     // Which was answered last: its blocks come one after another.
     answered: Sequence,
-    /// Bytes of a datagram that cross the path whole, as far as the route says.
-    pub(super) room: usize,
-    /// Long datagrams seem to be swallowed: ask for short ones.
-    pub(super) narrow: bool,
-    /// While it is narrow, when to try a long one again.
-    pub(super) widen_at: Time,
+    /// How long a datagram crosses the path whole.
+    pub(super) width: Width,
     pub(super) was_gone: bool,
     /// Bytes on their way that are counted in the sum of all paths.
     pub(super) counted: u64,
@@ -64,9 +54,7 @@ impl AskedPath {
             places: BTreeSet::new(),
             longest: 0,
             answered: 0,
-            room: ORDINARY_DATAGRAM,
-            narrow: false,
-            widen_at: Time::ZERO,
+            width: Width::new(ORDINARY_DATAGRAM),
             was_gone: false,
             counted: 0,
             looked_at: Time::NEVER,
@@ -150,48 +138,17 @@ impl AskedPath {
     /// that block alone, once.
     pub(super) fn on_answer(&mut self, now: Time, asked: Asked, came: Option<Came>) -> Option<Flight> {
         let block = self.path.flight(asked.request)?.ask.block_range(asked.nth);
-        let is_exact = came.is_none_or(|came| {
+        let is_exact = came.as_ref().is_none_or(|came| {
             came.range.start == block.start && (came.range.end == block.end || came.is_end)
         });
-        let (Flight { job, ask }, is_last) = self.path.on_answer(now, asked, is_exact)?;
+        // A source with a low rate sends less than it was asked for.
+        let bytes = came.map(|came| answer_length(came.range.end - came.range.start));
+        let (Flight { job, ask }, is_last) = self.path.on_answer_of(now, asked, is_exact, bytes)?;
         self.answered = asked.request;
         if is_last {
             self.places.remove(&(job, ask.space, ask.range.start, asked.request));
         }
         Some(Flight { job, ask: ask.part(asked.nth..asked.nth + 1) })
-    }
-
-    /// Notes that the peer does not give `part` of what was asked for this fetch; or, where it does not say what, the block that was
-    /// asked for longest ago. Returns the requests for these blocks.
-    pub(super) fn on_refusal(
-        &mut self,
-        now: Time,
-        job: JobId,
-        space: Space,
-        part: Option<Range<u64>>,
-    ) -> Vec<Flight> {
-        let Some(part) = part else {
-            let oldest = self.path.oldest(|flight| flight.job == job && flight.ask.space == space);
-            return oldest.and_then(|asked| self.on_answer(now, asked, None)).into_iter().collect();
-        };
-        let first = (job, space, part.start.saturating_sub(self.longest), 0);
-        let near = self.places.range(first..(job, space, part.end.max(part.start), 0).max(first));
-        let mut refused = Vec::new();
-        for &(.., request) in near {
-            let Some(flight) = self.path.flight(request) else { continue };
-            let within = |nth: &u32| part.contains(&flight.ask.block_range(*nth).start);
-            let blocks = (0..flight.ask.blocks()).filter(within).map(|nth| Asked { request, nth });
-            refused.extend(blocks.filter(|asked| self.path.is_live(*asked)));
-            if refused.len() >= MAX_BLOCKS as usize {
-                break;
-            }
-        }
-        refused.into_iter().filter_map(|asked| self.on_answer(now, asked, None)).collect()
-    }
-
-    /// Bytes of a datagram to ask for now.
-    pub(super) fn room_now(&self, now: Time) -> usize {
-        if self.narrow && now < self.widen_at { self.room.min(NARROW_DATAGRAM) } else { self.room }
     }
 
     /// The block asked for that one at this place answers.

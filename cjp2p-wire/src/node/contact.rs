@@ -1,31 +1,33 @@
 //! What is known of each address we talk with.
 
-mod tellable;
+mod slab;
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
-use std::num::NonZeroU16;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::ops::Bound::{Excluded, Included};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use self::tellable::Tellable;
+use self::slab::Slab;
 use super::asked_path::AskedPath;
 use crate::peers::cookie::{PERIOD, Proof};
 use crate::time::Time;
 use crate::transfer::serve::host_of;
 
-/// Addresses remembered at the most. Those with a path are never dropped; of the others the one silent longest is.
+/// Addresses remembered at the most. Those with a path are never dropped. Of the others one of the [host](host_of) that has most makes
+/// room; where no host has many, one of which nothing was heard for long.
 pub const MAX_CONTACTS: usize = 4096;
-/// Of one [host](host_of) so many at the most that only asked us: ports cost nothing, and a host that comes with a new one each time
-/// shall not have all others forgotten, nor fill the table with what is of no use to anybody.
+/// Where one [host](host_of) has so many, one that only asked us makes room for the next: ports cost nothing, and a host that comes
+/// with a new one each time shall not have all others forgotten, nor fill the table with what is of no use to anybody.
 pub const MAX_CONTACTS_OF_HOST: usize = 512;
-/// Room is made for so many at a time, beside what there is: to move them all into more room would leave behind, each time, a hole
-/// in memory as large as they were.
-const ROOM: usize = 256;
+/// A host with so many contacts makes room for those of others.
+const MANY_OF_HOST: usize = 8;
+/// Contacts looked at to find one that may go: the one silent longest of these is nearly as good as that of all.
+const LOOKED_AT: usize = 64;
 /// How often those that have gone are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
-/// For how long an address that returned our cookie once, and cannot return it always, counts as proved.
+/// Who was silent for so long may be another when it comes back.
 pub(crate) const PROOF_LIFETIME: Duration = Duration::from_secs(600);
 /// A foreign cookie longer than this, in bytes of JSON, is not stored.
 pub(crate) const MAX_FOREIGN_COOKIE: usize = 256;
@@ -45,8 +47,10 @@ pub(super) struct Contact {
     seems_new: bool,
     /// When it last sent some of what we asked for.
     pub(super) useful_at: Option<Time>,
-    /// When it last returned our cookie in a `ReturnedMessage`.
-    returned_at: Option<Time>,
+    /// When it last returned our permanent cookie, by which it showed that it knows of such.
+    returned_always_at: Option<Time>,
+    /// When it was last heard, or made.
+    touched_at: Time,
     /// It was asked to return our cookie beside the one it wants from us: some nodes keep ours only then.
     pub(super) was_asked: bool,
     /// It has returned our cookie beside a message: what comes in its name without it is forged.
@@ -63,9 +67,6 @@ pub(super) struct Contact {
     pub(super) is_us: bool,
     /// Named by a stranger, not by the user: asked sparingly until it proves itself.
     pub(super) suggested: bool,
-    /// Datagrams sent to it while it was only suggested, and when the last of them was.
-    pub(super) unproved_datagrams: u32,
-    pub(super) disturbed_at: Time,
     /// Who suggested it, when it was tried. Boxed like the path.
     named_by: Option<Box<SocketAddr>>,
     /// It asks for peers beside its questions for content: referrals to it need not name any at random.
@@ -73,12 +74,10 @@ pub(super) struct Contact {
     /// Boxed: most contacts are those who ask us, and have none.
     pub(super) path: Option<Box<AskedPath>>,
     round_trip: Option<Duration>,
-    /// Its place among the [`Tellable`].
-    told_from: Option<NonZeroU16>,
 }
 
 impl Contact {
-    fn new() -> Contact {
+    fn new(now: Time) -> Contact {
         Contact {
             last_heard: None,
             cookie: None,
@@ -86,7 +85,8 @@ impl Contact {
             proved_since: None,
             seems_new: false,
             useful_at: None,
-            returned_at: None,
+            returned_always_at: None,
+            touched_at: now,
             was_asked: false,
             returns_always: false,
             silent_about_cookies: false,
@@ -95,25 +95,26 @@ impl Contact {
             banned: false,
             is_us: false,
             suggested: false,
-            unproved_datagrams: 0,
-            disturbed_at: Time::ZERO,
             named_by: None,
             asks_for_peers: false,
             path: None,
             round_trip: None,
-            told_from: None,
         }
     }
 
-    /// Whether it counts as proved without a cookie beside its message: it returned ours lately when asked, and is not
-    /// one that can do so always.
-    pub(super) fn is_trusted(&self, now: Time) -> bool {
-        !self.returns_always && self.returned_at.is_some_and(|at| now.since(at) < PROOF_LIFETIME)
+    /// Whether it returned a permanent cookie of ours at any time.
+    pub(super) fn returned_always(&self) -> bool {
+        self.returned_always_at.is_some()
+    }
+
+    /// Whether it did so not long ago. It can, so its echoes are worth nothing.
+    pub(super) fn returned_always_lately(&self, now: Time) -> bool {
+        self.returned_always_at.is_some_and(|at| now.since(at) < PROOF_LIFETIME)
     }
 
     /// Whether it never showed more than the oldest nodes can: to return our cookie when asked.
-    pub(super) fn may_be_old(&self) -> bool {
-        !self.returns_always && self.returned_at.is_some()
+    fn may_be_old(&self) -> bool {
+        !self.returned_always() && self.is_proved()
     }
 
     /// Whether it has a cookie of ours that is still good. One from which nothing came for long has one that is not.
@@ -134,11 +135,6 @@ impl Contact {
     /// Whether nobody but a stranger says that somebody is there.
     pub(super) fn is_only_suggested(&self) -> bool {
         self.suggested && !self.is_proved()
-    }
-
-    /// Whether it had all of its `most` datagrams in vain, the last of them `patience` ago or longer.
-    pub(super) fn is_spent(&self, now: Time, most: u32, patience: Duration) -> bool {
-        self.unproved_datagrams >= most && now.since(self.disturbed_at) >= patience
     }
 
     /// Whether others may be told of it.
@@ -175,6 +171,7 @@ impl Contact {
 
     /// It said something without proving anything. Getters come and go at the same port, and each is a stranger at first.
     fn on_unproved(&mut self, now: Time) {
+        self.touched_at = now;
         self.seems_new |= self.was_silent(now, PROOF_LIFETIME) || !self.may_be_old();
         if !self.returns_always {
             self.last_heard = Some(now);
@@ -187,6 +184,7 @@ impl Contact {
         self.seems_new = false;
         self.proved_at = Some(now);
         self.last_heard = Some(now);
+        self.touched_at = now;
     }
 }
 
@@ -223,46 +221,50 @@ pub(super) fn ports_of(host: IpAddr) -> RangeInclusive<SocketAddr> {
     SocketAddr::new(host, 0)..=last
 }
 
-/// Contacts by place, of which there are ever more, and which stay where they are in memory.
-#[derive(Debug, Default)]
-struct Places {
-    // Invariant: each but the last has [`ROOM`] of them, and none has more.
-    rooms: Vec<Vec<Contact>>,
-}
-
-impl Places {
-    fn get(&self, place: usize) -> Option<&Contact> {
-        self.rooms.get(place / ROOM)?.get(place % ROOM)
-    }
-
-    fn get_mut(&mut self, place: usize) -> Option<&mut Contact> {
-        self.rooms.get_mut(place / ROOM)?.get_mut(place % ROOM)
-    }
-
-    /// Adds one, and returns its place.
-    fn push(&mut self, contact: Contact) -> usize {
-        if self.rooms.last().is_none_or(|room| room.len() == ROOM) {
-            self.rooms.push(Vec::with_capacity(ROOM));
-        }
-        let before = ROOM * (self.rooms.len() - 1);
-        let room = self.rooms.last_mut().expect("there is one now");
-        room.push(contact);
-        before + room.len() - 1
-    }
+/// The contacts of one host.
+#[derive(Debug)]
+struct OfHost {
+    count: usize,
+    /// From where on to look for one that may go.
+    hand: SocketAddr,
 }
 
 /// All contacts.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Contacts {
     // Invariant: the places in `contacts` that are not free, each once.
     by_address: BTreeMap<SocketAddr, usize>,
-    contacts: Places,
+    contacts: Slab,
     free: Vec<usize>,
-    /// Of those that ever proved their address.
-    tellable: Tellable,
+    // Invariant: of each host that has any, how many.
+    hosts: BTreeMap<IpAddr, OfHost>,
+    // Invariant: the same, fewest first.
+    by_count: BTreeSet<(usize, IpAddr)>,
+    /// From where on to look for one that may go, of all hosts.
+    hand: SocketAddr,
     /// Who was looked for last, and is there: datagrams of a peer come in bunches.
     last: Cell<Option<(SocketAddr, usize)>>,
     swept_at: Time,
+}
+
+/// After all other addresses.
+const LAST: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::from_bits(u128::MAX)), u16::MAX);
+/// Before all other addresses.
+const FIRST: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+
+impl Default for Contacts {
+    fn default() -> Contacts {
+        Contacts {
+            by_address: BTreeMap::new(),
+            contacts: Slab::default(),
+            free: Vec::new(),
+            hosts: BTreeMap::new(),
+            by_count: BTreeSet::new(),
+            hand: FIRST,
+            last: Cell::new(None),
+            swept_at: Time::ZERO,
+        }
+    }
 }
 
 impl Contacts {
@@ -296,72 +298,105 @@ impl Contacts {
     }
 
     /// The contact at `address`, made if there is none.
-    pub(super) fn entry(&mut self, address: SocketAddr) -> &mut Contact {
+    pub(super) fn entry(&mut self, now: Time, address: SocketAddr) -> &mut Contact {
         let place = match self.place(address) {
             Some(place) => place,
             None => {
                 self.make_room_for(address);
-                let place = self.free.pop().unwrap_or_else(|| self.contacts.push(Contact::new()));
+                let place = self.free.pop().unwrap_or_else(|| self.contacts.push(Contact::new(now)));
+                if let Some(contact) = self.contacts.get_mut(place) {
+                    *contact = Contact::new(now);
+                }
                 self.by_address.insert(address, place);
+                self.count(address, 1);
                 place
             }
         };
         self.contacts.get_mut(place).expect("the places of addresses are there")
     }
 
-    /// Forgets the one that was silent longest where there are as many as may be, on the host of `address` or anywhere.
-    fn make_room_for(&mut self, address: SocketAddr) {
-        let of_host = self.by_address.range(ports_of(host_of(address)));
-        let of_host = of_host.filter_map(|(&address, &place)| Some((address, self.contacts.get(place)?)));
-        let only_asked: Vec<_> = of_host.filter(|(_, contact)| contact.only_asked()).collect();
-        if only_asked.len() >= MAX_CONTACTS_OF_HOST
-            && let Some(&(stalest, _)) = only_asked.iter().min_by_key(|(_, contact)| contact.last_heard)
-        {
-            self.remove(stalest);
-        }
-        if self.by_address.len() >= MAX_CONTACTS {
-            self.evict();
+    /// Notes that the host of `address` has one more, or one less.
+    fn count(&mut self, address: SocketAddr, by: isize) {
+        let host = host_of(address);
+        let of_host = self.hosts.entry(host).or_insert(OfHost { count: 0, hand: *ports_of(host).start() });
+        self.by_count.remove(&(of_host.count, host));
+        of_host.count = of_host.count.saturating_add_signed(by);
+        let count = of_host.count;
+        if count == 0 {
+            self.hosts.remove(&host);
+        } else {
+            self.by_count.insert((count, host));
         }
     }
 
-    fn evict(&mut self) {
-        let stalest = self
-            .iter()
-            .filter(|(_, contact)| contact.path.is_none())
-            .min_by_key(|(_, contact)| contact.last_heard)
-            .map(|(address, _)| address);
+    /// Forgets one where there are as many as may be, on the host of `address` or anywhere.
+    fn make_room_for(&mut self, address: SocketAddr) {
+        let host = host_of(address);
+        if self.hosts.get(&host).is_some_and(|of_host| of_host.count >= MAX_CONTACTS_OF_HOST) {
+            self.evict_from(host, Contact::only_asked);
+        }
+        if self.by_address.len() < MAX_CONTACTS {
+            return;
+        }
+        let most = self.by_count.last().copied();
+        if let Some((_, host)) = most.filter(|(count, _)| *count >= MANY_OF_HOST)
+            && self.evict_from(host, |contact| contact.path.is_none())
+        {
+            return;
+        }
+        let (stalest, last) = self.stalest(FIRST..=LAST, self.hand, |contact| contact.path.is_none());
+        self.hand = stalest.unwrap_or(last);
         if let Some(address) = stalest {
             self.remove(address);
         }
+    }
+
+    /// Forgets one of a host that `may` go. Returns whether there was one.
+    fn evict_from(&mut self, host: IpAddr, may: impl Fn(&Contact) -> bool) -> bool {
+        let hand = self.hosts.get(&host).map_or(FIRST, |of_host| of_host.hand);
+        let (stalest, last) = self.stalest(ports_of(host), hand, may);
+        if let Some(of_host) = self.hosts.get_mut(&host) {
+            of_host.hand = stalest.unwrap_or(last);
+        }
+        if let Some(address) = stalest {
+            self.remove(address);
+        }
+        stalest.is_some()
+    }
+
+    /// The one silent longest of some that `may` go, from `hand` on within `all` and round; and the last that was looked at.
+    fn stalest(
+        &self,
+        all: RangeInclusive<SocketAddr>,
+        hand: SocketAddr,
+        may: impl Fn(&Contact) -> bool,
+    ) -> (Option<SocketAddr>, SocketAddr) {
+        let hand = if all.contains(&hand) { hand } else { *all.start() };
+        let behind = self.by_address.range((Excluded(hand), Included(*all.end())));
+        let round = behind.chain(self.by_address.range(*all.start()..=hand));
+        let (mut stalest, mut last): (Option<(Time, SocketAddr)>, _) = (None, hand);
+        for (looked_at, (&address, &place)) in round.enumerate() {
+            // Those with a path are few: this ends soon.
+            if looked_at >= LOOKED_AT && stalest.is_some() {
+                break;
+            }
+            last = address;
+            let Some(contact) = self.contacts.get(place).filter(|contact| may(contact)) else { continue };
+            if stalest.is_none_or(|(at, _)| contact.touched_at < at) {
+                stalest = Some((contact.touched_at, address));
+            }
+        }
+        (stalest.map(|(_, address)| address), last)
     }
 
     fn remove(&mut self, address: SocketAddr) {
         if let Some(place) = self.by_address.remove(&address)
             && let Some(contact) = self.contacts.get_mut(place)
         {
-            let told_from = std::mem::replace(contact, Contact::new()).told_from;
+            *contact = Contact::new(Time::ZERO);
             self.free.push(place);
             self.last.set(None);
-            if let Some(told_from) = told_from {
-                self.forget_tellable(address, told_from);
-            }
-        }
-    }
-
-    fn forget_tellable(&mut self, address: SocketAddr, told_from: NonZeroU16) {
-        let moved = self.tellable.remove(address, told_from);
-        if let Some(moved) = moved.and_then(|moved| self.get_mut(moved)) {
-            moved.told_from = Some(told_from);
-        }
-    }
-
-    /// Notes that others may be told of this one, if it has proved its address and they could not be yet.
-    fn note_tellable(&mut self, address: SocketAddr) {
-        if self.get(address).is_some_and(|contact| contact.told_from.is_none() && contact.is_proved()) {
-            let told_from = self.tellable.add(address);
-            if let Some(contact) = self.get_mut(address) {
-                contact.told_from = told_from;
-            }
+            self.count(address, -1);
         }
     }
 
@@ -381,7 +416,6 @@ impl Contacts {
     pub(super) fn on_unproved(&mut self, now: Time, address: SocketAddr) {
         if let Some(contact) = self.get_mut(address) {
             contact.on_unproved(now);
-            self.note_tellable(address);
         }
     }
 
@@ -401,30 +435,35 @@ impl Contacts {
 
     /// It returned our cookie beside a message.
     pub(super) fn on_always_returned(&mut self, now: Time, address: SocketAddr, current: bool) {
-        let contact = self.entry(address);
+        let contact = self.entry(now, address);
         contact.on_proved(now);
+        contact.returned_always_at = Some(now);
         // What came back at once, from a peer that did not know us, need not have been kept.
         if contact.was_asked {
             contact.returns_always = true;
             contact.has_cookie = current;
         }
-        self.note_tellable(address);
     }
 
-    /// It returned our cookie in a `ReturnedMessage`; `beside` is what else in the datagram proves.
+    /// It returned, in a `ReturnedMessage`, our cookie that we asked it for; `beside` is what else in the datagram proves.
     pub(super) fn on_returned(&mut self, now: Time, address: SocketAddr, beside: Proof) {
-        let contact = self.entry(address);
-        if contact.returns_always && beside == Proof::None {
+        if beside == Proof::None {
+            self.on_echo(address);
+        }
+        self.entry(now, address).on_proved(now);
+    }
+
+    /// It returned what it was asked for once, and not our cookie beside it.
+    pub(super) fn on_echo(&mut self, address: SocketAddr) {
+        if let Some(contact) = self.get_mut(address).filter(|contact| contact.returns_always) {
             // Who always returned it does not any more, and this is no forgery: another node has taken its place.
             contact.returns_always = false;
+            contact.returned_always_at = None;
             contact.has_cookie = false;
             contact.was_asked = false;
             contact.cookie = None;
             contact.seems_new = true;
         }
-        contact.on_proved(now);
-        contact.returned_at = Some(now);
-        self.note_tellable(address);
     }
 
     pub(super) fn on_round_trip(&mut self, address: SocketAddr, round_trip: Duration) {
@@ -453,25 +492,9 @@ impl Contacts {
         self.iter().filter(|(_, contact)| contact.is_us).map(|(address, _)| address)
     }
 
-    /// Peers to tell `to` about, which proved themselves and were heard lately: in random order, from `looked` drawn at random, so
-    /// that no more are looked at. Whoever is of no use to others any more is not drawn again before it is heard.
-    pub(super) fn some_presentable(
-        &mut self,
-        now: Time,
-        to: SocketAddr,
-        looked: usize,
-        random: &mut fastrand::Rng,
-    ) -> Vec<SocketAddr> {
-        let mut drawn = self.tellable.draw(to, looked, random);
-        drawn.retain(|&address| {
-            let Some(contact) = self.get_mut(address) else { return false };
-            let presentable = contact.is_presentable(now);
-            if !presentable && let Some(told_from) = contact.told_from.take() {
-                self.forget_tellable(address, told_from);
-            }
-            presentable
-        });
-        drawn
+    /// Peers to tell others about: proved, and heard lately.
+    pub(super) fn presentable(&self, now: Time) -> impl Iterator<Item = SocketAddr> + '_ {
+        self.iter().filter(move |(_, contact)| contact.is_presentable(now)).map(|(address, _)| address)
     }
 }
 

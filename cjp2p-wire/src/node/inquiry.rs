@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 
+use super::list_reader::{ListEnd, ListReader, Then};
 use super::{Event, Node};
 use crate::datagram::Encoder;
-use crate::message::Message;
+use crate::message::{ContentList, Message};
 use crate::peers::cookie::Proof;
 use crate::time::Time;
 
@@ -22,6 +23,8 @@ const PAUSES: [Duration; 4] = [
 ];
 /// The same for an address that only a stranger named, and that may be somebody who wants nothing of us.
 const SPARING_PAUSES: [Duration; 2] = [Duration::from_millis(1000), Duration::from_millis(2000)];
+/// The same for the next part of a list, of which some came: the peer is there, and only loss can be why nothing comes.
+const LIST_PAUSES: [Duration; 16] = [Duration::from_millis(500); 16];
 /// A question is padded to this size: a peer that does not know us answers with little more than we send.
 const PAD: usize = 600;
 /// The same for an address that only a stranger named, until it proves itself.
@@ -47,6 +50,8 @@ pub enum Answer {
     Peers(Vec<SocketAddr>),
     /// Ids, as it writes them, and lengths in bytes. A long list comes in several answers.
     List(Vec<(String, u64)>),
+    /// The list has ended, or nothing more of it comes.
+    ListEnd(ListEnd),
 }
 
 #[derive(Debug)]
@@ -56,11 +61,17 @@ struct Inquiry {
     tries: usize,
     answered: bool,
     sparing: bool,
+    /// What came of a list.
+    list: ListReader,
 }
 
 impl Inquiry {
     fn pauses(&self) -> &'static [Duration] {
-        if self.sparing { &SPARING_PAUSES } else { &PAUSES }
+        match self.sparing {
+            _ if self.list.is_in_parts() => &LIST_PAUSES,
+            true => &SPARING_PAUSES,
+            false => &PAUSES,
+        }
     }
 }
 
@@ -110,9 +121,15 @@ impl Node {
         suggested: bool,
     ) {
         // Answers are taken only from contacts.
-        let proved = self.contacts.entry(address).is_proved();
-        let inquiry =
-            Inquiry { sent_at: now, next_at: now, tries: 0, answered: false, sparing: suggested && !proved };
+        let proved = self.contacts.entry(now, address).is_proved();
+        let inquiry = Inquiry {
+            sent_at: now,
+            next_at: now,
+            tries: 0,
+            answered: false,
+            sparing: suggested && !proved,
+            list: ListReader::default(),
+        };
         self.inquiries.open.entry((address, question)).or_insert(inquiry);
         self.send_inquiries(now);
     }
@@ -132,9 +149,13 @@ impl Node {
                 continue;
             };
             let Some(&pause) = inquiry.pauses().get(inquiry.tries) else {
-                let answered = inquiry.answered;
+                let (answered, end) = (inquiry.answered, inquiry.list.give_up());
+                let round_trip = now.since(inquiry.sent_at);
                 self.inquiries.open.remove(&key);
-                if !answered && !self.lan.has_greeted(address) {
+                if answered && question == Question::List {
+                    let answer = Answer::ListEnd(end);
+                    self.events.push_back(Event::Answer { from: address, round_trip, answer });
+                } else if !answered && !self.lan.has_greeted(address) {
                     self.events.push_back(Event::Unanswered(address));
                 }
                 continue;
@@ -143,6 +164,7 @@ impl Node {
             inquiry.sent_at = now;
             inquiry.next_at = now + pause;
             let sparing = inquiry.sparing;
+            let after = inquiry.list.after().to_owned();
             let proved = self.contacts.get(address).is_some_and(|c| c.is_proved());
             let mut encoder = Encoder::new();
             self.write_cookies(now, address, true, &mut encoder);
@@ -153,10 +175,13 @@ impl Node {
             match question {
                 Question::Ping => {}
                 Question::Peers => encoder.bare("PleaseSendPeers"),
-                Question::List => encoder.bare("PleaseListContent"),
+                Question::List => encoder.please_list(&after),
             }
-            let pad = if sparing && !proved { SPARING_PAD } else { PAD };
-            self.send(address, encoder.finish(pad));
+            let spares = sparing && !proved;
+            let pad = if spares { SPARING_PAD } else { PAD };
+            if !spares || self.probes.may_send(now, address) {
+                self.send(address, encoder.finish(pad));
+            }
         }
     }
 
@@ -172,8 +197,8 @@ impl Node {
                 }
                 Message::Peers(peers) => (Question::Peers, Answer::Peers(peers.clone())),
                 Message::ContentList(list) => {
-                    let list = list.iter().map(|(id, length)| (id.to_string(), *length)).collect();
-                    (Question::List, Answer::List(list))
+                    self.take_list(now, from, list, held_back);
+                    continue;
                 }
                 _ => continue,
             };
@@ -182,17 +207,50 @@ impl Node {
             };
             let round_trip = now.since(inquiry.sent_at);
             inquiry.answered = true;
-            // A peer that does not know us yet told only a part; a list may have more parts.
-            let final_answer = question == Question::Ping || (question == Question::Peers && !held_back);
-            if final_answer {
+            // A peer that does not know us yet told only a part.
+            if question == Question::Ping || !held_back {
                 self.inquiries.open.remove(&(from, question));
-            } else if !held_back {
-                inquiry.tries = inquiry.pauses().len();
             }
             self.contacts.on_round_trip(from, round_trip);
             self.events.push_back(Event::Answer { from, round_trip, answer });
         }
         self.send_inquiries(now);
+    }
+
+    /// Takes in a list, or a part of one.
+    fn take_list(&mut self, now: Time, from: SocketAddr, list: &ContentList<'_>, held_back: bool) {
+        let key = (from, Question::List);
+        let Some(inquiry) = self.inquiries.open.get_mut(&key) else { return };
+        let round_trip = now.since(inquiry.sent_at);
+        inquiry.answered = true;
+        inquiry.sparing = false;
+        let in_parts = list.after.is_some();
+        let before = inquiry.list.after().to_owned();
+        let (entries, then) = inquiry.list.take(list);
+        match then {
+            Then::Ask => {
+                inquiry.tries = 0;
+                inquiry.next_at = now;
+            }
+            // The pause begins anew with what is news, so that a peer that goes on is waited for.
+            Then::Wait if in_parts && inquiry.list.after() != before => {
+                inquiry.tries = 1;
+                inquiry.next_at = now + LIST_PAUSES[0];
+            }
+            // More of a list that does not say how long it is may be on its way, for a while.
+            Then::Wait if !in_parts && !held_back => inquiry.tries = inquiry.pauses().len(),
+            Then::Wait => {}
+            Then::End(_) => {
+                self.inquiries.open.remove(&key);
+            }
+        }
+        self.contacts.on_round_trip(from, round_trip);
+        if !entries.is_empty() || matches!(then, Then::Wait) && !in_parts {
+            self.events.push_back(Event::Answer { from, round_trip, answer: Answer::List(entries) });
+        }
+        if let Then::End(end) = then {
+            self.events.push_back(Event::Answer { from, round_trip, answer: Answer::ListEnd(end) });
+        }
     }
 
     pub(super) fn is_our_cookie(&self, now: Time, from: SocketAddr, value: &RawValue) -> bool {

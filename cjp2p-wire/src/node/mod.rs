@@ -10,18 +10,22 @@
 mod answer;
 mod ask;
 mod asked_path;
-mod budget;
+mod challenge;
 mod contact;
 mod crowd;
+mod dialect;
+mod echo;
 mod fetching;
 mod given;
 mod inquiry;
 mod lan;
+mod list_reader;
+mod lists;
 mod parts;
 mod places;
+mod probes;
 mod proof;
 mod put_off;
-mod referrals;
 mod said;
 mod schedule;
 mod schema;
@@ -34,19 +38,21 @@ mod take;
 #[cfg(test)]
 mod testing;
 mod whereabouts;
+mod width;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-pub use answer::MAX_LIST;
-use budget::MAX_COOKIES;
-pub use budget::{MAX_UNVALIDATED_WORK, WORK_PER_SECOND, WORK_PER_SECOND_OF_HOST};
+pub use answer::MAX_PEERS_TOLD;
 pub use contact::{Acquaintance, MAX_CONTACTS, MAX_CONTACTS_OF_HOST};
 use contact::{Contact, Contacts};
+pub use echo::{ECHO_FACTOR, ECHO_LIFETIME, ECHO_RATE, ECHO_RATE_OF_HOST};
 pub use inquiry::{Answer, Question};
 pub(crate) use lan::MAX_NEIGHBOURS;
-pub use referrals::MAX_PEERS_TOLD;
+pub use list_reader::ListEnd;
+pub use lists::MAX_LIST;
+use lists::Wanted;
 use said::Said;
 pub use sizes::Sizes;
 pub use strangers::{STRANGERS_ANSWERED_AT_ONCE, STRANGERS_ANSWERED_PER_SECOND};
@@ -158,8 +164,6 @@ pub struct Counters {
     pub requests_served: u64,
     /// Bytes of content and trees sent.
     pub content_out: u64,
-    /// Units of work that others caused beside content: see [`MAX_UNVALIDATED_WORK`].
-    pub work: u64,
 }
 
 /// See the [module](self).
@@ -169,8 +173,9 @@ pub struct Node {
     random: fastrand::Rng,
     contacts: Contacts,
     turns: Turns,
-    budget: budget::Budget,
     strangers: strangers::Strangers,
+    echoes: echo::Echoes,
+    dialects: dialect::Dialects,
     crowds: crowd::Crowds,
     fetches: BTreeMap<JobId, Job>,
     jobs: BTreeMap<ContentId, JobId>,
@@ -181,7 +186,7 @@ pub struct Node {
     asked_places: PlacesByHost,
     schedule: schedule::Schedule,
     in_flight: u64,
-    lists_wanted: BTreeSet<SocketAddr>,
+    lists_wanted: BTreeMap<SocketAddr, Wanted>,
     holds_answers: bool,
     read_buffer: Vec<u8>,
     /// The bytes of a block that came.
@@ -189,6 +194,7 @@ pub struct Node {
     /// The fetch that the last block was for.
     last_taken: JobId,
     suggestions: suggestions::Suggestions,
+    probes: probes::Probes,
     search: search::Search,
     whereabouts: whereabouts::Whereabouts,
     inquiries: inquiry::Inquiries,
@@ -243,7 +249,8 @@ impl Node {
             random: fastrand::Rng::with_seed(config.seed),
             contacts: Contacts::default(),
             strangers: strangers::Strangers::default(),
-            budget: budget::Budget::new(config.upload_rate),
+            echoes: echo::Echoes::default(),
+            dialects: dialect::Dialects::default(),
             turns: Turns::new(config.upload_rate, config.upload_rate_per_host),
             crowds: crowd::Crowds::default(),
             fetches: BTreeMap::new(),
@@ -253,12 +260,13 @@ impl Node {
             asked_places: PlacesByHost::default(),
             schedule: schedule::Schedule::default(),
             in_flight: 0,
-            lists_wanted: BTreeSet::new(),
+            lists_wanted: BTreeMap::new(),
             holds_answers: false,
             read_buffer: Vec::new(),
             decoded: Vec::new(),
             last_taken: JobId(0),
             suggestions: suggestions::Suggestions::default(),
+            probes: probes::Probes::default(),
             search: search::Search::default(),
             whereabouts: whereabouts::Whereabouts::default(),
             inquiries: inquiry::Inquiries::default(),
@@ -275,7 +283,7 @@ impl Node {
 
     /// Counters since the start.
     pub fn counters(&self) -> Counters {
-        Counters { work: self.budget.done(), ..self.counters }
+        self.counters
     }
 
     /// Whom we have met, for the peer table.
@@ -348,20 +356,21 @@ impl Node {
         blobs: &mut dyn Blobs,
     ) {
         let said = Said::of(messages, received);
-        if said.wants_always || said.wants_returned {
-            self.budget.count(budget::COOKIE * MAX_COOKIES as u64);
-        }
         if (said.wants_always || said.wants_returned) && self.is_own_voice(now, from, messages) {
             self.on_own_voice(now, from);
             return;
         }
-        let was_only_suggested = self.contacts.get(from).is_some_and(Contact::is_only_suggested);
+        let known = self.contacts.get(from);
+        let was_only_suggested = known.is_some_and(Contact::is_only_suggested);
+        let was_proved = known.is_some_and(Contact::is_proved);
         let proof = if said.always_returned { self.read_proof(now, from, messages) } else { Proof::None };
         if proof == Proof::None {
             self.contacts.on_unproved(now, from);
         }
-        if said.returned {
-            self.take_returned(now, from, messages, proof);
+        let answers_ours = said.returned && self.take_returned(now, from, messages, said, proof);
+        let said = Said { answers_ours, ..said };
+        if !was_proved && self.contacts.get(from).is_some_and(Contact::is_proved) {
+            self.probes.forget(from);
         }
         if was_only_suggested && !self.contacts.get(from).is_some_and(Contact::is_only_suggested) {
             self.probe_again(now, from);
@@ -386,6 +395,7 @@ impl Node {
         self.follow_suggestions(now);
         self.ask_known(now);
         self.ask_on_lan(now);
+        self.answer_echoes(now);
         self.serve_turns(now, blobs);
         for address in due {
             self.look_at(now, address, blobs);
@@ -429,7 +439,7 @@ impl Node {
     fn next_timeout(&self) -> Time {
         let now = self.now;
         let mut at = self.inquiries.next_at().min(self.suggestions.next_at()).min(self.search.next_at());
-        at = at.min(self.lan.next_at());
+        at = at.min(self.lan.next_at()).min(self.echoes.next_at());
         if !self.turns.is_empty() && !self.holds_answers {
             at = at.min(self.turns.ready_at().max(now));
         }

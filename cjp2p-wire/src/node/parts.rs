@@ -34,7 +34,7 @@ impl Node {
             // Nothing yet: but whoever asks is to know that there will be.
             None if is_fetched => Parts { length: None, until: request.offset, ranges: Vec::new() },
             // Who goes by what it was told before asks for no content: it would never hear of it.
-            None if blobs.is_withdrawn(&id) => return self.refer(now, from, &request.id, 0..0, false, true),
+            None if blobs.is_withdrawn(&id) => return self.refer(now, from, &request.id, 0, true),
             None => return,
         };
         if parts.length.is_some() {
@@ -70,7 +70,7 @@ impl Node {
             eof: parts.length,
             busy,
         });
-        self.send_small(now, from, encoder.finish(0));
+        self.send(from, encoder.finish(0));
     }
 
     /// Whether this source is one of those that are served the content now.
@@ -121,7 +121,8 @@ impl Node {
         let Some(path) = self.path(from) else { return };
         let (round_trip, is_short) = (path.path.rtt.smoothed(), path.path.is_short());
         let rate = path.path.window.rate();
-        let terms = PathTerms { block: 0, tree_block: 0, blocks: 1, round_trip, is_short, rate };
+        let terms =
+            PathTerms { block: 0, tree_block: 0, least_block: 0, blocks: 1, round_trip, is_short, rate };
         if let Some(job) = self.fetches.get_mut(&job) {
             job.fetch.on_told(now, from, told, terms, blobs);
         }

@@ -23,6 +23,10 @@ pub(super) struct Said {
     pub(super) asks_for_peers: bool,
     /// It asks for something, be it peers or content.
     pub(super) asks: bool,
+    /// It speaks of permanent cookies, or seems to come from a node that knows of such. To be found out by the one who reads.
+    pub(super) knows_cookies: bool,
+    /// A cookie of ours came back that we asked somebody there for. To be found out too.
+    pub(super) answers_ours: bool,
 }
 
 impl Said {
@@ -39,7 +43,7 @@ impl Said {
                 Message::PleaseSendPeers => (said.asks, said.asks_for_peers) = (true, true),
                 Message::PleaseSendContent(_)
                 | Message::PleaseSayWhichParts(_)
-                | Message::PleaseListContent
+                | Message::PleaseListContent(_)
                 | Message::PleaseListIdsOfTheSameContent(_)
                 | Message::PleaseListSupportedMessages => said.asks = true,
                 _ => {}

@@ -6,16 +6,15 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::ops::Bound::{Excluded, Unbounded};
 use std::time::Duration;
 
 use super::places::Askers;
 use super::put_off::PutOff;
-use super::suggestions::MAX_UNPROVED_DATAGRAMS;
 use super::{Job, Node};
 use crate::time::Time;
 use crate::transfer::blobs::{Blobs, JobId};
 use crate::transfer::fetch::HELP_INTERVAL;
+use crate::transfer::serve::host_of;
 
 /// So many paths with nothing to ask for look at a time whether they can help.
 const HELPERS: usize = 8;
@@ -36,10 +35,8 @@ pub(super) struct Schedule {
     idle: BTreeSet<SocketAddr>,
     /// Paths that may have asked for more, had not so much been on its way to us.
     held: BTreeSet<SocketAddr>,
-    /// The last of the idle that was looked at: they take turns.
-    last_idle: Option<SocketAddr>,
-    /// The last of those held back that was.
-    last_held: Option<SocketAddr>,
+    /// How many turns the idle ones and those held back had.
+    turn: usize,
     /// Sources that were named where there were many already.
     pub(super) put_off: PutOff,
     /// When the next of them is asked.
@@ -52,10 +49,24 @@ pub(super) struct Schedule {
     may_help: bool,
 }
 
-/// The one after `last`, or the first.
-fn next_after(set: &BTreeSet<SocketAddr>, last: Option<SocketAddr>) -> Option<SocketAddr> {
-    let after = last.map_or(Unbounded, Excluded);
-    set.range((after, Unbounded)).next().or_else(|| set.first()).copied()
+/// These in the order in which they have their turns: one of each host, then the next of each. `turn`: how many turns there were,
+/// so that others begin the next time.
+fn by_turns(set: &BTreeSet<SocketAddr>, turn: usize) -> Vec<SocketAddr> {
+    let mut hosts: Vec<Vec<SocketAddr>> = Vec::new();
+    for &address in set {
+        match hosts.last_mut().filter(|host| host_of(host[0]) == host_of(address)) {
+            Some(host) => host.push(address),
+            None => hosts.push(vec![address]),
+        }
+    }
+    let count = hosts.len().max(1);
+    hosts.rotate_left(turn % count);
+    for host in &mut hosts {
+        let first = turn / count % host.len();
+        host.rotate_left(first);
+    }
+    let longest = hosts.iter().map(Vec::len).max().unwrap_or(0);
+    (0..longest).flat_map(|nth| hosts.iter().filter_map(move |host| host.get(nth).copied())).collect()
 }
 
 impl Schedule {
@@ -157,7 +168,7 @@ impl Node {
     fn allowance(&mut self, now: Time, address: SocketAddr, first: bool) -> u64 {
         let Some(contact) = self.contacts.get(address) else { return 0 };
         let Some(path) = &contact.path else { return 0 };
-        let is_spent = contact.is_only_suggested() && contact.unproved_datagrams >= MAX_UNPROVED_DATAGRAMS;
+        let is_spent = contact.is_only_suggested() && self.probes.has_had_all(address);
         let allowance = if contact.is_shunned() || is_spent { 0 } else { path.path.allowance(now, first) };
         if allowance == 0 {
             return 0;
@@ -167,7 +178,8 @@ impl Node {
         // After that a burst leaves only when there is room for much, so that requests can share a datagram.
         let much = if first { self.config.receive_buffer / BURST_SHARE } else { 0 };
         // And what asks whether a silent peer is back: what it holds of the room is lost, most likely.
-        let fits = self.in_flight == 0 || path.path.silences() > 0 || left >= much.max(path.room as u64);
+        let fits =
+            self.in_flight == 0 || path.path.silences() > 0 || left >= much.max(path.width.route() as u64);
         if !fits {
             self.schedule.held.insert(address);
             return 0;
@@ -194,9 +206,9 @@ impl Node {
         let looked = if changed { idle } else { idle.min(HELPERS) };
         if changed || helps {
             self.schedule.idle_at = now;
-            for _ in 0..looked {
-                let Some(address) = next_after(&self.schedule.idle, self.schedule.last_idle) else { break };
-                self.schedule.last_idle = Some(address);
+            let order = by_turns(&self.schedule.idle, self.schedule.turn);
+            self.schedule.turn = self.schedule.turn.wrapping_add(looked);
+            for &address in order.iter().take(looked) {
                 self.look_at(now, address, blobs);
             }
         }
@@ -221,15 +233,18 @@ impl Node {
 
     /// Looks at the paths that were held back, as far as there is room now.
     fn look_at_held(&mut self, now: Time, blobs: &mut dyn Blobs) {
-        for _ in 0..self.schedule.held.len() {
-            let next = next_after(&self.schedule.held, self.schedule.last_held);
-            let Some(address) = next else { return };
-            let room = self.path(address).map_or(0, |path| path.room as u64);
-            let room = room.max(self.config.receive_buffer / BURST_SHARE);
-            if self.in_flight > 0 && self.in_flight + room > self.config.receive_buffer {
+        let is_full =
+            |node: &Node, room: u64| node.in_flight > 0 && node.in_flight + room > node.config.receive_buffer;
+        let burst = self.config.receive_buffer / BURST_SHARE;
+        if self.schedule.held.is_empty() || is_full(self, burst) {
+            return;
+        }
+        for address in by_turns(&self.schedule.held, self.schedule.turn) {
+            let room = self.path(address).map_or(0, |path| path.width.route() as u64);
+            if is_full(self, room.max(burst)) {
                 return;
             }
-            self.schedule.last_held = Some(address);
+            self.schedule.turn = self.schedule.turn.wrapping_add(1);
             self.look_at(now, address, blobs);
         }
     }

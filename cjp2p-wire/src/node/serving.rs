@@ -1,7 +1,6 @@
 //! Sending content to those who have proved their address, each in its turn, in bunches of datagrams of equal length.
 
 use std::net::SocketAddr;
-use std::ops::Range;
 
 use super::ask::answer_length;
 use super::contact::Contact;
@@ -12,7 +11,7 @@ use crate::message::{ContentRequest, MAX_ID_LEN};
 use crate::time::Time;
 use crate::transfer::blobs::{Blobs, Read};
 use crate::transfer::path;
-use crate::transfer::serve::{Request, host_of};
+use crate::transfer::serve::Request;
 
 /// The most bytes of content in one answer; longer requests are cut to it, as other nodes do.
 pub(crate) const MAX_ANSWER: usize = 40_960;
@@ -31,14 +30,6 @@ const MIN_SPARE: usize = 16 << 10;
 const MAX_SPARE: usize = 8;
 /// So many bytes of answers are made before others have their turn: datagrams to read, and those that send.
 const SERVED_AT_ONCE: usize = 256 << 10;
-
-/// A block that is not here counts for so many bytes of answers: somebody looked for it.
-const ABSENT_COST: usize = 256;
-
-/// Blocks of a length that may leave together.
-fn most_together(block: usize) -> usize {
-    (MAX_TOGETHER_LEN / answer_length(block as u64) as usize).min(MAX_TOGETHER)
-}
 
 impl Node {
     /// Notes a request that is to be answered.
@@ -66,12 +57,11 @@ impl Node {
 
     /// Answers the requests whose turn it is.
     pub(super) fn serve_turns(&mut self, now: Time, blobs: &mut dyn Blobs) {
-        for from in std::mem::take(&mut self.lists_wanted) {
-            self.send_list(now, from, blobs);
-        }
+        self.send_lists(now, blobs);
         let mut served = 0;
         while served < SERVED_AT_ONCE && !self.holds_answers {
-            let Some((from, request)) = self.turns.pop(now, most_together) else { return };
+            let most = |block| (MAX_TOGETHER_LEN / answer_length(block as u64) as usize).min(MAX_TOGETHER);
+            let Some((from, request)) = self.turns.pop(now, most) else { return };
             served += self.serve(now, from, request, blobs);
         }
     }
@@ -92,65 +82,46 @@ impl Node {
         }
     }
 
-    /// Answers a request; returns how long the answers are in bytes, or how long they could have been for the same work.
+    /// Answers a request; returns how long the answers are in bytes.
     fn serve(&mut self, now: Time, from: SocketAddr, mut request: Request, blobs: &mut dyn Blobs) -> usize {
         let mut data = std::mem::take(&mut self.read_buffer);
         let mut sent = 0;
-        let in_blocks = request.block < request.length;
-        let mut absent: Option<(String, Range<u64>)> = None;
-        let mut blocks_absent = 0;
         loop {
             data.clear();
-            let done =
-                match blobs.read_for(host_of(from), &request.id, request.offset, request.length, &mut data) {
-                    Read::Found { eof } => {
-                        let transmit = self.content_datagrams(now, from, &request, &data, eof);
-                        sent += transmit.bytes.len();
-                        self.turns.on_sent(now, from, transmit.bytes.len());
-                        self.counters.requests_served += 1;
-                        self.counters.content_out += data.len() as u64;
-                        let end = request.offset + data.len() as u64;
-                        self.crowds.on_given(now, &request.id, from, request.offset..end, eof);
-                        self.outputs.push_back(transmit);
-                        if data.is_empty() || eof.is_some_and(|eof| end >= eof) {
-                            break;
-                        }
-                        // What is not here ends what can be read at once; there may be more behind it.
-                        data.len().next_multiple_of(request.block)
-                    }
-                    Read::Absent => {
-                        let end = request.offset.saturating_add(request.block.min(request.length) as u64);
-                        let part = request.offset..end;
-                        absent.get_or_insert_with(|| (request.wire_id.clone(), part)).1.end = end;
-                        blocks_absent += 1;
-                        request.block
-                    }
-                    Read::Later => {
-                        self.turns.park(from, request);
+            let done = match blobs.read(&request.id, request.offset, request.length, &mut data) {
+                Read::Found { eof } => {
+                    let transmit = self.content_datagrams(now, from, &request, &data, eof);
+                    sent += transmit.bytes.len();
+                    self.turns.on_sent(now, from, transmit.bytes.len());
+                    self.counters.requests_served += 1;
+                    self.counters.content_out += data.len() as u64;
+                    let end = request.offset + data.len() as u64;
+                    self.crowds.on_given(now, &request.id, from, request.offset..end, eof);
+                    self.outputs.push_back(transmit);
+                    if data.is_empty() || eof.is_some_and(|eof| end >= eof) {
                         break;
                     }
-                };
-            if done >= request.length {
-                // What cannot be sent need not be cut into pieces: all of it has one answer.
-                let goes_on = absent.is_some() && blocks_absent < MAX_BLOCKS;
-                let rest = goes_on.then(|| self.turns.take_rest(from, &request)).flatten();
-                let Some(mut rest) = rest else { break };
-                if let Some(later) = rest.split_off(most_together(rest.block)) {
-                    self.turns.push(from, later);
+                    // What is not here ends what can be read at once; there may be more behind it.
+                    data.len().next_multiple_of(request.block)
                 }
-                request = rest;
-                continue;
+                Read::Absent => {
+                    let withdrawn = blobs.is_withdrawn(&request.id);
+                    self.refer(now, from, &request.wire_id, request.length as u64, withdrawn);
+                    request.block
+                }
+                Read::Later => {
+                    self.turns.park(from, request);
+                    break;
+                }
+            };
+            if done >= request.length {
+                break;
             }
             request.offset += done as u64;
             request.length -= done;
         }
-        // Once for all of them. The answers with content leave first, so that what is not here is what did not come.
-        if let Some((wire_id, part)) = absent {
-            let withdrawn = ContentId::parse(&wire_id).is_ok_and(|id| blobs.is_withdrawn(&id));
-            self.refer(now, from, &wire_id, part, in_blocks, withdrawn);
-        }
         self.read_buffer = data;
-        sent + blocks_absent as usize * ABSENT_COST
+        sent
     }
 
     /// Answers with `data`, in datagrams of equal length, the last of which may be shorter.
@@ -163,10 +134,12 @@ impl Node {
         eof: Option<u64>,
     ) -> Transmit {
         let mut beside = Encoder::new();
-        self.write_cookies(now, to, self.wants_cookie_from(to), &mut beside);
         // The oldest nodes die of padding.
-        let may_be_old = self.contacts.get(to).is_none_or(Contact::may_be_old);
+        let may_be_old = !self.contacts.get(to).is_some_and(Contact::returned_always);
         let padding = if may_be_old { Padding::Bare } else { Padding::Padded };
+        // A challenge may have had no room to ask whether it knows more.
+        let offers = may_be_old && self.dialects.of(now, to, &self.config.secret).is_none();
+        self.write_cookies(now, to, offers || self.wants_cookie_from(to), &mut beside);
         let count = data.len().div_ceil(request.block).max(1);
         let first = &data[..data.len().min(request.block)];
         let room = count * answer_length(first.len() as u64) as usize + MAX_ID_LEN;
@@ -207,7 +180,7 @@ mod tests {
         let data = vec![7; MAX_TOGETHER_LEN];
         for n in 0..5000 {
             let block = [random.usize(1..2000), 4096, 40_960][random.usize(0..3)];
-            let most = most_together(block);
+            let most = (MAX_TOGETHER_LEN / answer_length(block as u64) as usize).min(MAX_TOGETHER);
             // Ever more, as by chance over hours.
             let length = random.usize(1..=block * most).min(1 + n * 20);
             let id = [ContentId::Blake3([7; 32]), ContentId::Tree([7; 32])][random.usize(0..2)].clone();

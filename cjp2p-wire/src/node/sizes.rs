@@ -3,7 +3,9 @@
 use super::Node;
 use super::contact::MAX_CONTACTS;
 use super::crowd::{MAX_CONTENTS, MAX_GETTERS};
+use super::echo::{MAX_ANSWERED, MAX_ECHOED};
 use super::places::{MAX_ASKED, MAX_ASKERS};
+use super::probes::MAX_PROBED;
 use super::put_off::MAX_PUT_OFF;
 use super::search::MAX_KNOWN_WAITING;
 use super::suggestions::{MAX_SUGGESTIONS, MAX_UNPROVED};
@@ -35,6 +37,12 @@ pub struct Sizes {
     pub askers: usize,
     /// Sources that wait to be asked.
     pub put_off: usize,
+    /// Requests that rode in echoes, and wait for their share of what those are answered with.
+    pub echoed: usize,
+    /// Echoes remembered because they were answered.
+    pub echoes_answered: usize,
+    /// Suggested addresses of which is remembered how many datagrams they were sent.
+    pub probed: usize,
 }
 
 impl Sizes {
@@ -51,6 +59,9 @@ impl Sizes {
         getters: MAX_GETTERS,
         askers: MAX_ASKERS,
         put_off: MAX_PUT_OFF,
+        echoed: MAX_ECHOED,
+        echoes_answered: MAX_ANSWERED,
+        probed: MAX_PROBED,
     };
 
     /// Whether all are within [`Sizes::LIMITS`].
@@ -67,6 +78,9 @@ impl Sizes {
             && self.getters <= limits.getters
             && self.askers <= limits.askers
             && self.put_off <= limits.put_off
+            && self.echoed <= limits.echoed
+            && self.echoes_answered <= limits.echoes_answered
+            && self.probed <= limits.probed
     }
 }
 
@@ -75,6 +89,7 @@ impl Node {
     pub fn sizes(&self) -> Sizes {
         let (unproved, suggestions) = self.suggestions.lengths();
         let (exchanged, getters) = self.crowds.lengths();
+        let (echoed, echoes_answered) = self.echoes.lengths();
         Sizes {
             contacts: self.contacts.len(),
             asked: self.asked.len(),
@@ -87,6 +102,9 @@ impl Node {
             getters,
             askers: self.schedule.askers.most(),
             put_off: self.schedule.put_off.len(),
+            echoed,
+            echoes_answered,
+            probed: self.probes.len(),
         }
     }
 }

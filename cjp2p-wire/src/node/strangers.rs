@@ -16,7 +16,7 @@ pub const STRANGERS_ANSWERED_PER_SECOND: u32 = 1000;
 /// And so many at once.
 pub const STRANGERS_ANSWERED_AT_ONCE: u32 = 2000;
 /// Buckets of all hosts.
-const BUCKETS: usize = 1024;
+pub(super) const BUCKETS: usize = 1024;
 
 /// See the [module](self).
 #[derive(Debug, Default)]
@@ -32,16 +32,7 @@ impl Strangers {
         if self.used_until.is_empty() {
             self.used_until = vec![Time::ZERO; BUCKETS];
         }
-        let ip = match host_of(from) {
-            IpAddr::V4(ip) => ip.to_ipv6_mapped(),
-            IpAddr::V6(ip) => ip,
-        };
-        let hash = blake3::keyed_hash(secret, &ip.octets());
-        let (head, _) = hash.as_bytes().as_chunks::<2>();
-        let Some(used_until) = self.used_until.get_mut(usize::from(u16::from_le_bytes(head[0])) % BUCKETS)
-        else {
-            return false;
-        };
+        let Some(used_until) = self.used_until.get_mut(bucket_of(from, secret)) else { return false };
         let until = (*used_until).max(now) + each;
         let fits = until <= now + each * STRANGERS_ANSWERED_AT_ONCE;
         if fits {
@@ -49,6 +40,17 @@ impl Strangers {
         }
         fits
     }
+}
+
+/// The bucket of a host, which nobody can compute who does not know the secret.
+pub(super) fn bucket_of(from: SocketAddr, secret: &Hash) -> usize {
+    let ip = match host_of(from) {
+        IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+        IpAddr::V6(ip) => ip,
+    };
+    let hash = blake3::keyed_hash(secret, &ip.octets());
+    let (head, _) = hash.as_bytes().as_chunks::<2>();
+    usize::from(u16::from_le_bytes(head[0])) % BUCKETS
 }
 
 #[cfg(test)]

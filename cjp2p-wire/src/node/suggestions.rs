@@ -25,9 +25,6 @@ pub(crate) const MAX_SUGGESTIONS_EACH: u32 = 64;
 pub(crate) const MAX_PEERS_TRIED: u32 = 512;
 /// See [`MAX_PEERS_TRIED`].
 pub(crate) const MAX_TRIED: u32 = 4096;
-/// Datagrams that a suggested address is sent in all until it proves itself: whoever was named against his will shall hardly
-/// notice, however many name him and however many fetches there are.
-pub(crate) const MAX_UNPROVED_DATAGRAMS: u32 = 3;
 /// Suggested addresses that have not proved themselves and are remembered as sources; the first of those that had all
 /// their datagrams then makes room. The others keep their places among [`MAX_ASKED`](super::places::MAX_ASKED).
 pub(crate) const MAX_UNPROVED: usize = 512;
@@ -236,17 +233,14 @@ impl Node {
 
     /// Whether there is room for one more that has not proved itself; makes some where it can.
     pub(super) fn has_room_for_unproved(&mut self, now: Time) -> bool {
-        let contacts = &self.contacts;
+        let (contacts, probes) = (&self.contacts, &self.probes);
         self.suggestions
             .unproved
             .retain(|&address| contacts.get(address).is_some_and(|contact| contact.is_only_suggested()));
         if self.suggestions.unproved.len() < MAX_UNPROVED {
             return true;
         }
-        let is_spent = |&address: &SocketAddr| {
-            let contact = contacts.get(address);
-            contact.is_some_and(|contact| contact.is_spent(now, MAX_UNPROVED_DATAGRAMS, PATIENCE))
-        };
+        let is_spent = |&address: &SocketAddr| probes.is_spent(now, address, PATIENCE);
         let Some(spent) = self.suggestions.unproved.iter().position(is_spent) else { return false };
         if let Some(address) = self.suggestions.unproved.remove(spent) {
             self.close_path(address);

@@ -3,9 +3,7 @@
 use std::borrow::Cow;
 use std::net::SocketAddr;
 
-use super::ask::{ANSWER_SLACK, answer_length};
-use super::asked_path::{Came, Flight, NARROW_DATAGRAM};
-use super::budget::{MAX_NAMED, MAX_TOLD};
+use super::asked_path::{Came, Flight};
 use super::said::Said;
 use super::serving::MAX_BLOCKS;
 use super::suggestions::Promise;
@@ -18,13 +16,6 @@ use crate::transfer::blobs::{Blobs, JobId};
 use crate::transfer::fetch::{Ask, Block, Space};
 use crate::transfer::path::Asked;
 use crate::tree::LEAF_LEN;
-
-/// The first of `all`, as many as are left, which are fewer then.
-fn first<'a>(all: &'a [SocketAddr], left: &mut usize) -> &'a [SocketAddr] {
-    let some = &all[..all.len().min(*left)];
-    *left -= some.len();
-    some
-}
 
 impl Node {
     /// Takes in what answers our requests and questions.
@@ -59,7 +50,7 @@ impl Node {
             }
         }
         let is_only_suggested = contact.is_only_suggested();
-        let is_first_cookie = said.wants_always && self.take_foreign_cookie(now, from, messages, proof);
+        let is_first_cookie = said.wants_always && self.take_foreign_cookie(from, messages, said, proof);
         // Of an address that nobody vouches for nothing is believed before it proves itself: who names a victim to us may
         // answer in its name too, and would have us ask it for all that we want.
         if is_only_suggested {
@@ -70,21 +61,7 @@ impl Node {
             return;
         }
         let mut names_others = false;
-        // Of what costs more than to read it, a datagram of an honest node holds one or two.
-        let (mut told_left, mut named_left) = (MAX_TOLD, MAX_NAMED);
         for message in messages {
-            let tells = matches!(
-                message,
-                Message::TheseIdsNameTheSameContent(_)
-                    | Message::IHaveTheseParts(_)
-                    | Message::IHaveThisContent(_)
-                    | Message::MaybeTheyHaveSome(_)
-                    | Message::Peers(_)
-            );
-            if tells && told_left == 0 {
-                continue;
-            }
-            told_left -= usize::from(tells);
             match message {
                 Message::Content(block) => self.take_content(now, from, block, proof, blobs),
                 Message::TheseIdsNameTheSameContent(ids) if proof != Proof::None => {
@@ -94,15 +71,12 @@ impl Node {
                 Message::MaybeTheyHaveSome(referral) => {
                     let came =
                         messages.iter().any(|m| matches!(m, Message::Content(c) if c.id == referral.id));
-                    let peers = first(&referral.peers, &mut named_left);
-                    names_others |= self.take_referral(now, from, referral, peers, came);
+                    names_others |= self.take_referral(now, from, referral, came);
                     if referral.withdrawn && !came && proof != Proof::None {
                         self.take_withdrawal(now, from, &referral.id);
                     }
                 }
-                Message::Peers(peers) => {
-                    names_others |= self.take_peers(now, from, first(peers, &mut named_left));
-                }
+                Message::Peers(peers) => names_others |= self.take_peers(now, from, peers),
                 Message::IHaveThisContent(ids) if proof != Proof::None => self.take_told(now, from, ids),
                 _ => {}
             }
@@ -130,12 +104,12 @@ impl Node {
         }
     }
 
-    /// Keeps the cookie that a peer of ours wants returned. Returns whether it is the first.
+    /// Keeps the cookie that a peer of ours wants returned, or of one that returned ours when we asked. Says whether it is the first.
     fn take_foreign_cookie(
         &mut self,
-        now: Time,
         from: SocketAddr,
         messages: &[Message<'_>],
+        said: Said,
         proof: Proof,
     ) -> bool {
         let Some(value) = messages.iter().find_map(|message| match message {
@@ -145,17 +119,14 @@ impl Node {
             return false;
         };
         let asked = self.inquiries.has(from);
-        let returns = messages.iter().any(
-            |message| matches!(message, Message::ReturnedMessage(value) if self.is_our_cookie(now, from, value)),
-        );
         let Some(contact) = self.contacts.get_mut(from) else {
             return false;
         };
         // Who has proved itself can do so again. Anybody else would have us send it what it cannot know us by.
-        if contact.cookie.is_some() && contact.is_proved() && proof == Proof::None && !returns {
+        if contact.cookie.is_some() && contact.is_proved() && proof == Proof::None && !said.answers_ours {
             return false;
         }
-        let ours = contact.path.is_some() || asked || proof != Proof::None || contact.is_trusted(now);
+        let ours = contact.path.is_some() || asked || proof != Proof::None || said.answers_ours;
         if !ours
             || value.len() > super::contact::MAX_FOREIGN_COOKIE
             || contact.cookie.as_deref() == Some(value)
@@ -177,9 +148,6 @@ impl Node {
         proof: Proof,
         blobs: &mut dyn Blobs,
     ) {
-        if self.path(from).is_none() {
-            return;
-        }
         let Some((mut job_id, space)) = self.fetch_of(&block.id) else { return };
         self.last_taken = job_id;
         let Some(path) = self.path(from) else { return };
@@ -223,9 +191,7 @@ impl Node {
             contact.useful_at = Some(now);
         }
         path.was_gone = false;
-        if path.narrow && answer_length(data.len() as u64) as usize > NARROW_DATAGRAM + ANSWER_SLACK {
-            path.narrow = false;
-        }
+        path.width.on_answer(data.len().div_ceil(3) * 4);
         let Some(Job { fetch, .. }) = self.fetches.get_mut(&job_id) else {
             return;
         };
@@ -289,21 +255,19 @@ impl Node {
         now: Time,
         from: SocketAddr,
         referral: &Referral<'_>,
-        peers: &[SocketAddr],
         content_came: bool,
     ) -> bool {
         let Some((job_id, space)) = self.fetch_of(&referral.id) else { return false };
         let Some(path) = self.path_mut(from) else { return false };
         if !content_came {
-            let refused = path.on_refusal(now, job_id, space, referral.part.clone());
-            for flight in refused {
-                if let Some(job) = self.fetches.get_mut(&job_id) {
-                    job.fetch.on_refusal(now, from, &flight.ask);
-                }
+            let asked = path.path.oldest(|flight| flight.job == job_id && flight.ask.space == space);
+            let flight = asked.and_then(|asked| path.on_answer(now, asked, None));
+            if let (Some(flight), Some(job)) = (flight, self.fetches.get_mut(&job_id)) {
+                job.fetch.on_refusal(now, from, &flight.ask);
             }
         }
         let mut is_news = false;
-        for &peer in peers {
+        for &peer in &referral.peers {
             is_news |= self.suggest(job_id, from, peer, Promise::Content);
         }
         self.follow_suggestions(now);

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use clap::ValueEnum;
 use serde::Serialize;
 
+use super::bar::Told;
 pub use super::bar::{around_the_bar, clear_at_once};
 use super::rate::Rate;
 use super::{bar, duration, size, stderr};
@@ -140,7 +141,11 @@ impl Progress {
         let rate = self.rate.per_second();
         match &self.output {
             Output::Nothing => {}
-            Output::Bar => bar::draw(self.state.fraction(), &self.state.parts(rate)),
+            Output::Bar => {
+                // Of nothing, all is done and nothing.
+                let (done, total) = (self.state.done, self.state.total.filter(|&total| total > 0));
+                bar::draw(&Told { done, total, parts: self.state.parts(rate) });
+            }
             Output::Lines { .. } => write_line(&format!("{}: {}", self.tool, self.state.line(rate))),
             Output::Json => write_line(&self.state.json(rate)),
         }
@@ -162,10 +167,7 @@ impl Drop for Progress {
 
 impl State {
     fn percent(&self) -> Option<u64> {
-        let total = self.total?;
-        if total == 0 {
-            return Some(100);
-        }
+        let total = self.total.filter(|&total| total > 0)?;
         // Rounded down: 100 means all of it.
         u64::try_from(u128::from(self.done) * 100 / u128::from(total)).ok()
     }
@@ -202,11 +204,6 @@ impl State {
             count => parts.push(format!("{count} sources")),
         }
         parts
-    }
-
-    /// How much of all is done. Without a length a bar would look finished.
-    fn fraction(&self) -> Option<f64> {
-        self.total.map(|total| if total == 0 { 1.0 } else { self.done as f64 / total as f64 })
     }
 
     fn summary(&self, elapsed: Duration) -> String {
@@ -268,11 +265,12 @@ mod tests {
     }
 
     #[test]
-    fn a_hundred_percent_is_all_of_it_also_of_nothing() {
+    fn a_hundred_percent_is_all_of_it_and_of_nothing_there_is_none() {
         let almost = State { done: u64::MAX - 1, total: Some(u64::MAX), ..HALF };
         assert_eq!(almost.percent(), Some(99));
         let nothing = State { done: 0, total: Some(0), ..HALF };
-        assert_eq!(nothing.percent(), Some(100));
+        assert_eq!(nothing.percent(), None);
+        assert_eq!(nothing.line(0), "0 B, 0 B/s, 3 sources");
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! What the machines read from and write to. The types carry the promise: only what was verified can be written.
 
 use std::io;
-use std::net::IpAddr;
 use std::ops::Range;
 
 use crate::content_id::{ContentId, Hash};
@@ -49,32 +48,34 @@ impl Parts {
     }
 }
 
+/// A part of the list of all contents; see [`Library::list_after`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListPart {
+    /// The contents.
+    pub contents: Vec<Listed>,
+    /// Whether there are others after these.
+    pub goes_on: bool,
+    /// How many there are in all.
+    pub total: u64,
+}
+
+/// A content in a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Its id, by which it is found again in the list.
+    pub id: ContentId,
+    /// Its length in bytes.
+    pub length: u64,
+    /// Names by which it can be asked for too, a few of them where there are many.
+    pub names: Vec<ContentId>,
+}
+
 /// What a node can answer from.
 pub trait Library {
     /// Appends to `out` up to `length` bytes of the content `id`, from byte `offset` on.
     ///
     /// Gives only verified bytes of content, or bytes of finished files; a plain name gives what the file holds.
     fn read(&mut self, id: &ContentId, offset: u64, length: usize, out: &mut Vec<u8>) -> Read;
-
-    /// The same for one of `host`. A library that has some of the work done elsewhere, and answers [`Read::Later`] meanwhile, has
-    /// hosts take turns.
-    fn read_for(
-        &mut self,
-        host: IpAddr,
-        id: &ContentId,
-        offset: u64,
-        length: usize,
-        out: &mut Vec<u8>,
-    ) -> Read {
-        let _ = host;
-        self.read(id, offset, length, out)
-    }
-
-    /// The same for somebody who has not shown who it is, and may be anybody: what costs no more than a small read of what is in
-    /// memory. Nothing is begun and nothing put aside for it; whatever would need that is [`Read::Later`].
-    fn glance(&mut self, id: &ContentId, offset: u64, length: usize, out: &mut Vec<u8>) -> Read {
-        self.read(id, offset, length, out)
-    }
 
     /// Which parts of the content `id` [`Library::read`] would give, from byte `from` on, in at most `most` ranges; of a
     /// content of which nothing is here, `None`. Whoever does not say so gives it all, or refuses.
@@ -92,6 +93,13 @@ pub trait Library {
 
     /// At most `limit` of the ids shared, each with its length in bytes.
     fn list(&mut self, limit: usize) -> Vec<(ContentId, u64)>;
+
+    /// Contents shared, in an order that stays while files come and go: up to `limit`, from the beginning, or after the one with
+    /// this id. `None` where lists are not told part by part.
+    fn list_after(&mut self, after: Option<&ContentId>, limit: usize) -> Option<ListPart> {
+        let _ = (after, limit);
+        None
+    }
 
     /// The BLAKE3 hash of the content with this SHA-256 hash, where both were computed from it, and it can be read by
     /// either, with its tree.

@@ -21,6 +21,10 @@ pub const SILENCES_UNTIL_GONE: u32 = 3;
 pub const PROBES: usize = 2;
 /// A request given up is remembered for so long, since its answer may come late.
 pub const LATE: Duration = Duration::from_secs(2);
+/// And for so long where there are only [`FEW`]: a source that sends little in a second has them wait in line.
+pub const VERY_LATE: Duration = Duration::from_secs(60);
+/// See [`VERY_LATE`].
+pub const FEW: usize = 64;
 /// How many requests a path remembers at the most, those given up included.
 pub const MAX_FLIGHTS: usize = 16_384;
 /// The most blocks of one request.
@@ -238,12 +242,6 @@ impl<T: Clone> Path<T> {
             .is_some_and(|flight| asked.nth < flight.answers.blocks && flight.open & asked.bit() != 0)
     }
 
-    /// Whether that block is open, and not given up.
-    pub fn is_live(&self, asked: Asked) -> bool {
-        let flight = self.flights.get(&asked.request);
-        flight.is_some_and(|flight| asked.nth < flight.answers.blocks && flight.live() & asked.bit() != 0)
-    }
-
     /// The oldest block on its way of a request for which `matches` holds.
     pub fn oldest(&self, matches: impl Fn(&T) -> bool) -> Option<Asked> {
         let mut live = self.flights.iter().filter(|(_, flight)| flight.live() != 0);
@@ -254,6 +252,17 @@ impl<T: Clone> Path<T> {
     /// Notes that a block came, just as it was asked for or not quite. Returns what its request asked for, once for each block,
     /// and whether it was the last one open.
     pub fn on_answer(&mut self, now: Time, asked: Asked, is_exact: bool) -> Option<(T, bool)> {
+        self.on_answer_of(now, asked, is_exact, None)
+    }
+
+    /// The same of an answer of so many bytes, if they are fewer than the block's.
+    pub fn on_answer_of(
+        &mut self,
+        now: Time,
+        asked: Asked,
+        is_exact: bool,
+        came: Option<u64>,
+    ) -> Option<(T, bool)> {
         let flight = self.flights.get_mut(&asked.request)?;
         if asked.nth >= flight.answers.blocks || flight.open & asked.bit() == 0 {
             return None;
@@ -261,7 +270,8 @@ impl<T: Clone> Path<T> {
         let (stamp, sent_at) = (flight.stamp, flight.sent_at);
         // What was cut otherwise was asked for otherwise: it answers an earlier request, which is forgotten.
         let again = if is_exact || !self.rtt.is_known() { flight.again } else { Again::Yes };
-        let bytes = flight.answers.of(asked.nth);
+        let whole = flight.answers.of(asked.nth);
+        let bytes = came.map_or(whole, |came| came.min(whole));
         let was_lost = flight.lost & asked.bit() != 0;
         flight.open &= !asked.bit();
         flight.lost &= !asked.bit();
@@ -308,9 +318,11 @@ impl<T: Clone> Path<T> {
             let overtaken = self.answered.map_or(0, |answered| answered.saturating_sub(asked.sequence()));
             self.reordering = self.reordering.max(overtaken + 1).min(MAX_REORDERING);
         } else if again != Again::No {
+            self.window.on_withdrawn(whole - bytes);
             self.live -= 1;
             self.window.on_arrived_unclear(now, bytes);
         } else {
+            self.window.on_withdrawn(whole - bytes);
             self.live -= 1;
             let times = PathTimes {
                 min: self.rtt.min(),
@@ -371,7 +383,7 @@ impl<T: Clone> Path<T> {
                 let given_up =
                     first_bits((answered + 1).saturating_sub(request + waited_for)) & flight.live();
                 self.live -= given_up.count_ones() as usize;
-                self.window.on_lost(flight.bytes_of(given_up));
+                self.window.on_lost(flight.sent_at, flight.bytes_of(given_up));
                 give_up(flight, given_up, &mut lost);
             }
         }
@@ -397,12 +409,13 @@ impl<T: Clone> Path<T> {
                 give_up(flight, given_up, &mut lost);
             }
         }
-        while let Some(oldest) = self.flights.first_entry() {
-            let flight = oldest.get();
-            if flight.live() != 0 || now.since(flight.sent_at) < LATE + self.rtt.smoothed() {
+        while let Some((&oldest, flight)) = self.flights.first_key_value() {
+            let age = now.since(flight.sent_at);
+            let is_of_few = self.flights.len() <= FEW && age < VERY_LATE;
+            if flight.live() != 0 || age < LATE + self.rtt.smoothed() || is_of_few {
                 break;
             }
-            oldest.remove();
+            self.flights.remove(&oldest);
         }
         lost
     }

@@ -1,5 +1,7 @@
 //! Whose turn it is to be sent content: round robin between hosts, and between the sources of each, within rates.
 //!
+//! Where there is no room for more requests, the host that has most of them waiting gives way. Alone, one may have everything.
+//!
 //! A source is an address and port. Whoever wants more than a fair part can open as many ports as there are, but has not
 //! so many addresses: so turns go round between [hosts](host_of).
 
@@ -18,10 +20,11 @@ pub const MAX_WAITING_PER_SOURCE: usize = 512;
 pub const MAX_WAITING_SOURCES: usize = 1024;
 /// Requests that may wait in all.
 pub const MAX_WAITING: usize = 16_384;
-/// Sources of one host that may have requests waiting: one host cannot keep out all others.
-pub const MAX_SOURCES_PER_HOST: usize = MAX_WAITING_SOURCES / 2;
-/// Requests of one host that may wait.
-pub const MAX_WAITING_PER_HOST: usize = MAX_WAITING / 2;
+/// Where a rate is set, no more waits for a source than its part of the rate brings in so many seconds, but for one block: nobody
+/// waits any more for what would come later than that.
+pub const WAITS_SECONDS: usize = 30;
+/// Where a rate is set, no more leaves together for a source than its part of it brings in a second, but this many bytes of content.
+pub const LEAST_ANSWER: usize = 256;
 /// A turn of a source, and of a host where others wait, lasts for so many bytes, where no rate is set: each turn wakes a getter up.
 pub const QUANTUM: usize = 128 << 10;
 /// A turn of a source within the machine: there is no queue on the way to it that would overflow.
@@ -30,8 +33,6 @@ pub const QUANTUM_INSIDE: usize = 512 << 10;
 pub const BLOCK_COST: usize = 260;
 /// The rate limit lets so much time's worth go at once.
 pub const BURST: Duration = Duration::from_millis(20);
-/// Answers that are not content leave although their host has used up its rate for so long.
-const SMALL_AHEAD: Duration = Duration::from_secs(4);
 
 /// A request for content from a source that has proved its address.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,8 +66,20 @@ impl Request {
         goes_on
     }
 
+    /// Of a first block that is longer than `most` leaves only so much, if it is: an answer may hold less than was asked for.
+    /// Returns what comes after that block, if there is anything.
+    fn cut_block(&mut self, most: usize) -> (bool, Option<Request>) {
+        if self.block.min(self.length) <= most {
+            return (false, None);
+        }
+        let rest = self.split_off(1);
+        self.length = most;
+        self.block = most;
+        (true, rest)
+    }
+
     /// Leaves the first `blocks` blocks and returns the rest, if there is any.
-    pub(crate) fn split_off(&mut self, blocks: usize) -> Option<Request> {
+    fn split_off(&mut self, blocks: usize) -> Option<Request> {
         let length = self.block.saturating_mul(blocks.max(1));
         if self.length <= length {
             return None;
@@ -154,23 +167,30 @@ impl Turns {
         })
     }
 
-    fn push_new(&mut self, from: SocketAddr, request: Request) -> bool {
+    fn push_new(&mut self, from: SocketAddr, mut request: Request) -> bool {
         let host = host_of(from);
         let found = self.hosts.get(&host);
         let queue = found.and_then(|host| host.waiting.get(&from));
-        let is_full = self.total >= MAX_WAITING
-            || found.is_some_and(|host| host.total >= MAX_WAITING_PER_HOST)
-            || match queue {
-                Some(queue) => queue.len() >= MAX_WAITING_PER_SOURCE,
-                None => {
-                    self.sources >= MAX_WAITING_SOURCES
-                        || found.is_some_and(|host| host.waiting.len() >= MAX_SOURCES_PER_HOST)
-                }
-            };
-        if is_full {
+        let is_new = queue.is_none();
+        if queue.is_some_and(|queue| queue.len() >= MAX_WAITING_PER_SOURCE) {
             return false;
         }
-        let is_new = queue.is_none();
+        if !self.cut_to_time(from, &mut request) {
+            return false;
+        }
+        let (sources_of, total_of) = found.map_or((0, 0), |host| (host.waiting.len(), host.total));
+        if is_new && self.sources >= MAX_WAITING_SOURCES {
+            let most = self.hosts.iter().max_by_key(|(_, host)| host.waiting.len());
+            let Some((&host, _)) = most.filter(|(_, most)| most.waiting.len() > sources_of + 1) else {
+                return false;
+            };
+            self.drop_source(host);
+        }
+        if self.total >= MAX_WAITING {
+            let most = self.hosts.iter().max_by_key(|(_, host)| host.total);
+            let Some((&host, _)) = most.filter(|(_, most)| most.total > total_of + 1) else { return false };
+            self.drop_request(host);
+        }
         let sources = self.hosts.entry(host).or_default();
         sources.waiting.entry(from).or_default().push_back(request);
         sources.total += 1;
@@ -180,6 +200,76 @@ impl Turns {
             self.line_up(from);
         }
         true
+    }
+
+    /// A source's part of the rates, in bytes per second, where there is any.
+    fn part_of_rate(&self, from: SocketAddr) -> Option<u64> {
+        let of_host = self.hosts.get(&host_of(from)).map_or(1, |host| host.waiting.len().max(1));
+        let all = self.rate.as_ref().map(|rate| rate.bytes_per_second / self.sources.max(1) as u64);
+        let host = self.host_rate.map(|rate| rate / of_host as u64);
+        all.into_iter().chain(host).min()
+    }
+
+    /// Leaves of a request what would be answered in time. Returns whether that is anything.
+    fn cut_to_time(&self, from: SocketAddr, request: &mut Request) -> bool {
+        let Some(part) = self.part_of_rate(from) else { return true };
+        let waiting = self.hosts.get(&host_of(from)).and_then(|host| host.waiting.get(&from));
+        let bytes: usize = waiting.into_iter().flatten().map(|request| request.length).sum();
+        let room = (part as usize).saturating_mul(WAITS_SECONDS).saturating_sub(bytes);
+        if bytes > 0 && room < request.block.min(request.length) {
+            return false;
+        }
+        request.split_off(room / request.block);
+        true
+    }
+
+    /// Bytes of content that leave together for this source at the most.
+    fn longest_answer(&self, from: SocketAddr) -> usize {
+        let part = self.part_of_rate(from).map(|part| part as usize);
+        part.map_or(usize::MAX, |part| (part.saturating_sub(BLOCK_COST) / 4 * 3).max(LEAST_ANSWER))
+    }
+
+    /// Drops what waits for one source of a host, the one that came last.
+    fn drop_source(&mut self, host: IpAddr) {
+        let Some(sources) = self.hosts.get(&host) else { return };
+        let parked = sources.waiting.keys().rev().find(|source| self.parked.contains(source));
+        let last = sources.order.back().or(parked).copied();
+        if let Some(last) = last {
+            self.forget_source(host, last);
+        }
+    }
+
+    /// Drops the last request of the source of a host that has most waiting.
+    fn drop_request(&mut self, host: IpAddr) {
+        let Some(sources) = self.hosts.get_mut(&host) else { return };
+        let Some((&source, queue)) = sources.waiting.iter_mut().max_by_key(|(_, queue)| queue.len()) else {
+            return;
+        };
+        if queue.len() == 1 {
+            return self.forget_source(host, source);
+        }
+        queue.pop_back();
+        sources.total -= 1;
+        self.total -= 1;
+    }
+
+    fn forget_source(&mut self, host: IpAddr, source: SocketAddr) {
+        let Some(sources) = self.hosts.get_mut(&host) else { return };
+        let count = sources.waiting.remove(&source).map_or(0, |queue| queue.len());
+        sources.total -= count;
+        self.total -= count;
+        self.sources -= usize::from(count > 0);
+        sources.order.retain(|other| *other != source);
+        self.parked.remove(&source);
+        if self.order.front() == Some(&host) {
+            self.given = 0;
+        }
+        if sources.order.is_empty() {
+            self.order.retain(|other| *other != host);
+        }
+        if sources.waiting.is_empty() {
+            self.hosts.remove(&host);
+        }
     }
 
     /// Puts a source that has no turn coming at the end of its host's line.
@@ -195,17 +285,6 @@ impl Turns {
     /// How many requests wait.
     pub fn len(&self) -> usize {
         self.total
-    }
-
-    /// How many requests of this source wait.
-    pub fn waiting_of(&self, from: SocketAddr) -> usize {
-        let host = self.hosts.get(&host_of(from));
-        host.and_then(|host| host.waiting.get(&from)).map_or(0, VecDeque::len)
-    }
-
-    /// Whether an answer that is not content may leave now: its host has not used up its rate for long.
-    pub fn may_send_small(&self, now: Time, to: SocketAddr) -> bool {
-        self.paid.get(&host_of(to)).is_none_or(|paid_until| *paid_until <= now + SMALL_AHEAD)
     }
 
     /// Whether no request waits for its turn.
@@ -246,12 +325,18 @@ impl Turns {
         }
         self.pass_over_hosts(now)?;
         let address = *self.order.front()?;
+        let from = *self.hosts.get(&address)?.order.front()?;
+        let longest = self.longest_answer(from);
         let host = self.hosts.get_mut(&address)?;
-        let from = *host.order.front()?;
         let queue = host.waiting.get_mut(&from)?;
         let before = queue.len();
         let mut request = queue.pop_front()?;
-        let most = most(request.block);
+        let (is_cut, rest) = request.cut_block(longest);
+        if let Some(rest) = rest {
+            queue.push_front(rest);
+        }
+        // What leaves together is paid for together: a source must not wait long after it.
+        let most = if is_cut { 1 } else { most(request.block).min(longest / request.block).max(1) };
         while request.length < request.block.saturating_mul(most)
             && queue.front().is_some_and(|next| request.merge(next))
         {
@@ -315,36 +400,6 @@ impl Turns {
             self.given_to_host = 0;
         }
         self.parked.insert(from);
-    }
-
-    /// Takes out what waits next of this source, if it goes on with blocks of the same length where `request` ends.
-    pub fn take_rest(&mut self, from: SocketAddr, request: &Request) -> Option<Request> {
-        let address = host_of(from);
-        let host = self.hosts.get_mut(&address)?;
-        let queue = host.waiting.get_mut(&from)?;
-        let end = request.offset + request.length as u64;
-        let goes_on = |next: &&Request| {
-            next.offset == end && next.block == request.block && next.wire_id == request.wire_id
-        };
-        queue.front().filter(goes_on)?;
-        let rest = queue.pop_front()?;
-        host.total -= 1;
-        self.total -= 1;
-        if queue.is_empty() {
-            host.waiting.remove(&from);
-            host.order.retain(|other| *other != from);
-            self.parked.remove(&from);
-            self.sources -= 1;
-            self.given = 0;
-            if host.order.is_empty() {
-                self.order.retain(|other| *other != address);
-                self.given_to_host = 0;
-            }
-            if host.waiting.is_empty() {
-                self.hosts.remove(&address);
-            }
-        }
-        Some(rest)
     }
 
     /// What was parked may be answered now.

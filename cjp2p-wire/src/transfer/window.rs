@@ -38,6 +38,8 @@ pub const FULL_ROUNDS: u32 = 3;
 /// The window before anything is known, in blocks. More than the ten of RFC 6928: doubling gets from those to these in two
 /// rounds, and on a long path each is felt.
 pub const INITIAL_BLOCKS: u64 = 32;
+/// The same after a silence: what was known of the path is of no use any more, and it may be full or slow.
+pub const RESTART_BLOCKS: u64 = 8;
 /// And in bytes, where blocks are long. Many getters may begin at once on one machine.
 pub const MOST_INITIAL: u64 = 256 << 10;
 /// The window never falls below this many blocks.
@@ -100,6 +102,7 @@ pub struct Window {
     slack: Slack,
     /// The first window in a round trip, in bytes per second; zero once the path is known better.
     initial_rate: f64,
+    initial_blocks: u64,
     full_rate: f64,
     full_rounds: u32,
     next_probe_at: Time,
@@ -132,6 +135,7 @@ impl Window {
             startup: Startup::default(),
             slack: Slack::new(false),
             initial_rate: 0.0,
+            initial_blocks: INITIAL_BLOCKS,
             full_rate: 0.0,
             full_rounds: 0,
             next_probe_at: Time::ZERO,
@@ -197,7 +201,7 @@ impl Window {
     }
 
     fn first_window(&self) -> u64 {
-        (INITIAL_BLOCKS * self.block).min(MOST_INITIAL.max(MIN_BLOCKS * self.block))
+        (self.initial_blocks * self.block).min(MOST_INITIAL.max(MIN_BLOCKS * self.block))
     }
 
     /// The rate by which the window is sized. While it is still being found, what a part of a round trip brought counts
@@ -297,10 +301,13 @@ impl Window {
         self.in_flight = self.in_flight.saturating_sub(bytes);
     }
 
-    /// Notes that `bytes` asked for are lost.
-    pub fn on_lost(&mut self, bytes: u64) {
+    /// Notes that `bytes` asked for at `sent_at` are lost. What was lost in a silence shows nothing of the path that was found
+    /// after it.
+    pub fn on_lost(&mut self, sent_at: Time, bytes: u64) {
         self.in_flight = self.in_flight.saturating_sub(bytes);
-        self.round_lost += bytes;
+        if sent_at >= self.restarted_at {
+            self.round_lost += bytes;
+        }
     }
 
     /// Notes that something arrived of which nobody knows which request it answers: it tells nothing of the path.
@@ -309,6 +316,8 @@ impl Window {
         self.delivered += bytes;
         self.delivered_at = now;
         self.round_delivered += bytes;
+        // What is asked for anew after a silence grows all the same, as in slow start.
+        self.initial_blocks = (self.initial_blocks + 1).min(INITIAL_BLOCKS);
     }
 
     /// Notes that what was asked for at `stamp` arrived, `bytes` of it, over a path with these round trips.
@@ -370,6 +379,7 @@ impl Window {
             first_sent_at: now,
             restarted_at: now,
             round_ends_at: self.delivered,
+            initial_blocks: RESTART_BLOCKS,
             ..Window::new(self.block)
         };
     }

@@ -54,7 +54,15 @@ impl Source {
             fetch.add_source(now, *address, false);
         }
         let round_trip = Duration::from_millis(20);
-        let path = PathTerms { block, tree_block: block, blocks: 1, round_trip, is_short: false, rate: 1e8 };
+        let path = PathTerms {
+            block,
+            tree_block: block,
+            least_block: 300,
+            blocks: 1,
+            round_trip,
+            is_short: false,
+            rate: 1e8,
+        };
         let mut asks = 0;
         while !fetch.is_over() {
             for address in &addresses {

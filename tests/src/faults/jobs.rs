@@ -191,7 +191,7 @@ const DAMAGED: &str = r#"[{"address":"127.0.0.1:1"},{"address":"nowhere"}]"#;
 /// Lengths of the files that a server hashes: the larger ones have a tree that is kept.
 const SHARED: [usize; 4] = [1_000, 600_000, 700_000, 800_000];
 
-fn get(bench: &Bench, folder: &Path, id: usize) -> Command {
+pub(super) fn get(bench: &Bench, folder: &Path, id: usize) -> Command {
     let mut command = tool("cjp2p-get", &folder.join("state"));
     command.args(["--quiet", "--peer", &bench.peer, &bench.ids[id], "-o"]).arg(folder.join("file"));
     command
@@ -254,7 +254,7 @@ pub(super) fn peers(folder: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-fn table(folder: &Path, text: &str) -> Result<(), Error> {
+pub(super) fn table(folder: &Path, text: &str) -> Result<(), Error> {
     fs::create_dir(folder.join("state"))?;
     Ok(fs::write(folder.join("state/peers.json"), text)?)
 }
@@ -302,7 +302,7 @@ fn shared_content(nth: usize) -> Vec<u8> {
     content::bytes(nth as u64, SHARED[nth])
 }
 
-fn share(folder: &Path) -> Result<(), Error> {
+pub(super) fn share(folder: &Path) -> Result<(), Error> {
     fs::create_dir(folder.join("share"))?;
     for nth in 0..SHARED.len() {
         fs::write(folder.join("share").join(nth.to_string()), shared_content(nth))?;
@@ -318,7 +318,7 @@ fn serve(folder: &Path) -> Command {
 }
 
 /// What a server printed about files it shares is right. Returns how many, and of how many at the start it knew the ids.
-fn shared_is_right(ended: &Ended) -> Result<(usize, Option<u64>), String> {
+pub(super) fn shared_is_right(ended: &Ended) -> Result<(usize, Option<u64>), String> {
     let (mut count, mut hashed) = (0, None);
     for line in String::from_utf8_lossy(&ended.stdout).lines() {
         let event: Value = serde_json::from_str(line).map_err(|error| format!("{line}: {error}"))?;

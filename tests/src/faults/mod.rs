@@ -1,8 +1,10 @@
-//! The real programs while they are killed, and while their disk fails: what the program `faults` is made of.
+//! The real programs while they are killed, while their disk fails, and while the system refuses their calls: what the program `faults` is made of.
 
+pub mod callers;
 pub mod full;
 pub mod jobs;
 pub mod kills;
+pub mod refused;
 pub mod writes;
 
 use std::fs::{self, File};

@@ -55,10 +55,6 @@ fn check(message: &Message<'_>, datagram: usize) {
         Message::MaybeTheyHaveSome(referral) => {
             id(&referral.id);
             assert!(referral.peers.len() <= MAX_PEERS);
-            referral
-                .part
-                .iter()
-                .for_each(|part| [part.start, part.end - part.start].into_iter().for_each(number));
         }
         Message::Peers(peers) => assert!(peers.len() <= MAX_PEERS),
         Message::PleaseReturnThisMessage(value)
@@ -86,14 +82,17 @@ fn check(message: &Message<'_>, datagram: usize) {
             });
             assert!(end <= told.until && told.until <= told.eof.unwrap_or(MAX_NUMBER));
         }
-        Message::ContentList(results) => {
-            assert!(results.len() <= MAX_LISTED);
-            for (listed, length) in results {
+        Message::ContentList(list) => {
+            assert!(list.results.len() <= MAX_LISTED);
+            for (listed, length) in &list.results {
                 id(listed);
                 number(*length);
             }
+            list.after.iter().chain(&list.next).for_each(|text| id(text));
+            list.total.into_iter().for_each(number);
         }
-        Message::PleaseSendPeers | Message::PleaseListContent | Message::PleaseListSupportedMessages => {}
+        Message::PleaseListContent(after) => after.iter().for_each(|text| id(text)),
+        Message::PleaseSendPeers | Message::PleaseListSupportedMessages => {}
     }
 }
 
@@ -118,9 +117,10 @@ fn write(message: &Message<'_>, encoder: &mut Encoder) {
         Message::Content(block) => {
             encoder.content(&block.id, block.offset, &block.data, block.eof, Padding::Padded);
         }
-        Message::MaybeTheyHaveSome(referral) => {
-            encoder.refusal(&referral.id, &referral.peers, referral.part.clone(), referral.withdrawn);
+        Message::MaybeTheyHaveSome(referral) if referral.withdrawn => {
+            encoder.withdrawal(&referral.id, &referral.peers);
         }
+        Message::MaybeTheyHaveSome(referral) => encoder.referral(&referral.id, &referral.peers),
         Message::PleaseSendPeers => encoder.bare("PleaseSendPeers"),
         Message::Peers(peers) => encoder.peers(peers),
         Message::PleaseReturnThisMessage(value) => encoder.value("PleaseReturnThisMessage", value.get()),
@@ -139,9 +139,10 @@ fn write(message: &Message<'_>, encoder: &mut Encoder) {
         Message::IHaveThisContent(ids) => encoder.have_content(ids.iter().map(|id| &**id)),
         Message::PleaseSayWhichParts(request) => encoder.which_parts(&request.id, request.offset),
         Message::IHaveTheseParts(told) => encoder.these_parts(told),
-        Message::PleaseListContent => encoder.bare("PleaseListContent"),
-        Message::ContentList(results) => {
-            encoder.content_list(results.iter().map(|(id, length)| (&**id, *length)));
+        Message::PleaseListContent(None) => encoder.bare("PleaseListContent"),
+        Message::PleaseListContent(Some(after)) => encoder.please_list(after),
+        Message::ContentList(list) => {
+            encoder.content_list_part(list);
         }
         Message::PleaseListSupportedMessages => encoder.bare("PleaseListSupportedMessages"),
         Message::SupportedMessages(value) => encoder.value("SupportedMessages", value.get()),

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use cjp2p_wire::content_id::{ContentId, Hash};
-use cjp2p_wire::transfer::blobs::{JobId, Library, Parts, Read, Sink};
+use cjp2p_wire::transfer::blobs::{JobId, Library, ListPart, Listed, Parts, Read, Sink};
 use cjp2p_wire::transfer::fetch::{RangeSpec, select};
 use cjp2p_wire::transfer::ranges::RangeSet;
 use cjp2p_wire::tree::{
@@ -65,6 +65,8 @@ pub struct Fetched {
 pub struct MemoryBlobs {
     shared: BTreeMap<ContentId, Rc<Original>>,
     withdrawn: Vec<ContentId>,
+    /// A list to tell part by part, sorted, whatever is shared.
+    pub listed: Option<Vec<ContentId>>,
     /// BLAKE3 hashes by the SHA-256 hash of the same content.
     hints: BTreeMap<Hash, Hash>,
     /// What each id that is fetched is fetched by: it is shared meanwhile.
@@ -199,6 +201,15 @@ impl Library for MemoryBlobs {
 
     fn list(&mut self, limit: usize) -> Vec<(ContentId, u64)> {
         self.shared.iter().map(|(id, shared)| (id.clone(), shared.bytes.len() as u64)).take(limit).collect()
+    }
+
+    fn list_after(&mut self, after: Option<&ContentId>, limit: usize) -> Option<ListPart> {
+        let all = self.listed.as_ref()?;
+        let start = after.map_or(0, |after| all.partition_point(|id| id <= after));
+        let part = &all[start..all.len().min(start + limit)];
+        let listed = |id: &ContentId| Listed { id: id.clone(), length: 1, names: Vec::new() };
+        let (contents, goes_on) = (part.iter().map(listed).collect(), start + part.len() < all.len());
+        Some(ListPart { contents, goes_on, total: all.len() as u64 })
     }
 
     fn blake3_of(&mut self, sha256: &Hash) -> Option<Hash> {

@@ -10,6 +10,7 @@ pub mod link;
 pub mod memory;
 pub mod nat;
 pub mod peer;
+pub mod reflection;
 pub mod search;
 pub mod swarm;
 pub mod tcp;

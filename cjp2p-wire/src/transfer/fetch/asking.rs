@@ -43,14 +43,21 @@ impl Fetch {
                 let again = source.was_probed();
                 let elsewhere = source.is_tried_elsewhere();
                 let told = source.told.as_ref().and_then(|told| told.has.iter().next());
+                // One that sent some of it may as well be asked for what is missing.
+                let lacking = source.lost_touch_with();
+                let lacking = lacking.and_then(|claim| assembly_for(&self.assemblies, Some(claim)));
+                let lacking = lacking.and_then(|index| self.assemblies[index].first_lacking());
+                let is_small = source.was_probed_in_vain();
                 source.on_probe(now);
                 self.wake_for(address);
-                let at = match told {
-                    Some(range) => range.start,
-                    None => elsewhere.map_or(0, |nth| self.elsewhere(nth)),
+                let at = match (told, lacking) {
+                    (Some(range), _) => range.start,
+                    (None, Some(at)) => at,
+                    (None, None) => elsewhere.map_or(0, |nth| self.elsewhere(nth)),
                 };
                 // One byte shows as well that there are some.
-                let block = if self.looks_only { 1 } else { path.block };
+                let block = if is_small { path.least_block } else { path.block };
+                let block = if self.looks_only { 1 } else { block };
                 Some(Ask { space: Space::Content, range: at..at + block, block, probe: true, again })
             }
             Standing::Serving if self.looks_only => None,
@@ -174,8 +181,9 @@ impl Fetch {
 
     /// The peer does not answer any more: its part goes to others until it is back.
     pub fn on_silent(&mut self, now: Time, address: SocketAddr) {
+        let others = self.serving().any(|other| other != address);
         if let Some(source) = self.sources.get_mut(&address) {
-            source.on_silent(now);
+            source.on_silent(now, others);
         }
         self.told_changed = true;
         self.wake_for(address);

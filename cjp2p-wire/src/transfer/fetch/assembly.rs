@@ -110,6 +110,8 @@ pub(super) type Key = (Space, u64);
 pub(super) struct Outcome {
     /// Bytes that were new.
     pub(super) new: u64,
+    /// Content was verified.
+    pub(super) verified: bool,
     /// What came from here on cannot be checked without the runs above it.
     pub(super) lacks_runs: Option<u64>,
     /// Sources that sent wrong bytes, and how many bytes were spoilt by it.
@@ -241,6 +243,13 @@ impl Assembly {
 
     pub(super) fn done(&self) -> &RangeSet {
         &self.done
+    }
+
+    /// The first byte that is wanted and not here.
+    pub(super) fn first_lacking(&self) -> Option<u64> {
+        let gathered = self.extents.range((Space::Content, 0)..);
+        let in_extents = gathered.filter_map(|(_, extent)| extent.first_lacking()).next();
+        in_extents.into_iter().chain(self.first_missing()).min()
     }
 
     /// Where what nobody was asked for yet begins.

@@ -185,9 +185,6 @@ impl Fetch {
         {
             return;
         }
-        if is_news {
-            self.last_news = now;
-        }
         let Some(source) = self.sources.get_mut(&address) else { return };
         let waits = matches!(source.standing, Standing::Unknown | Standing::Absent | Standing::Waiting);
         if gives_nothing && waits {
@@ -273,7 +270,7 @@ impl Fetch {
         let cursor = told.cursor;
         if told.unanswered >= QUESTIONS_UNTIL_GONE {
             let was_waiting = source.standing == Standing::Waiting;
-            source.on_silent(now);
+            source.on_silent(now, false);
             if was_waiting {
                 source.standing = Standing::Unknown;
                 source.next_probe = now + MAX_PROBE_PAUSE;

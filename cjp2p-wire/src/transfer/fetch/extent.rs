@@ -93,6 +93,11 @@ impl Extent {
         !self.need.is_empty()
     }
 
+    /// The first byte that is not here.
+    pub(super) fn first_lacking(&self) -> Option<u64> {
+        self.have.gaps(self.range.clone()).next().map(|gap| gap.start)
+    }
+
     /// Bytes that are not here.
     pub(super) fn missing(&self) -> u64 {
         self.range.end - self.range.start - self.have.total()

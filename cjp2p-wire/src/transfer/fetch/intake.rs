@@ -71,6 +71,7 @@ impl Fetch {
         let Some(source) = self.sources.get_mut(&address) else { return false };
         let claim = source.claim;
         let is_first = source.standing != Standing::Serving;
+        let is_found = !self.found;
         source.on_serving();
         source.fell_silent = false;
         source.asked_since = None;
@@ -85,7 +86,9 @@ impl Fetch {
         if !is_first {
             return true;
         }
-        self.last_news = now;
+        if is_found {
+            self.count_from(now);
+        }
         match claim {
             Some(length) => self.begin_claim(now, address, length, block, sink),
             None => true,
@@ -183,10 +186,18 @@ impl Fetch {
             self.assemblies[index].begin_runs_for(offset);
             self.changed = true;
         }
+        if outcome.verified {
+            self.count_from(now);
+        }
         if outcome.new > 0 {
             self.last_news = now;
+            if let Some(source) = self.sources.get_mut(&address) {
+                source.news_at = Some(now);
+                source.brought += outcome.new;
+            }
             if self.is_staged() {
                 self.trial_since = now;
+                self.trial_pace.on_new(outcome.new);
                 self.stagers.insert(address);
             }
         }
@@ -194,6 +205,7 @@ impl Fetch {
         self.changed |= !outcome.liars.is_empty();
         for (liar, bytes) in outcome.liars {
             self.wasted += bytes;
+            self.take_back_news_of(liar);
             if self.set_aside(liar) {
                 continue;
             }
@@ -201,6 +213,21 @@ impl Fetch {
             self.accuse(now, liar, certain, "it sent bytes that are not of this content");
         }
         true
+    }
+
+    /// The limits of time count from now on.
+    pub(super) fn count_from(&mut self, now: Time) {
+        self.last_news = now;
+        self.news_since = now;
+    }
+
+    /// What this source brought was wrong, so it was no news: nobody keeps a fetch waiting with it.
+    fn take_back_news_of(&mut self, liar: SocketAddr) {
+        if let Some(source) = self.sources.get_mut(&liar) {
+            source.news_at = None;
+        }
+        let news = self.sources.values().filter_map(|source| source.news_at);
+        self.last_news = news.max().map_or(self.news_since, |at| at.max(self.news_since));
     }
 
     /// Whether all that came from this address is certainly from there. Otherwise somebody else may have sent some of it.
@@ -236,5 +263,61 @@ impl Fetch {
             self.wake_for(address);
         }
         self.release(address);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::transfer::blobs::JobId;
+    use crate::transfer::fetch::{Failure, PathTerms, Spec};
+
+    struct Nowhere;
+
+    impl Sink for Nowhere {
+        fn room(&self, _: JobId) -> u64 {
+            u64::MAX
+        }
+    }
+
+    #[test]
+    fn what_turns_out_wrong_keeps_no_fetch_waiting() {
+        let at = |seconds: u64| Time::from_millis(seconds * 1000);
+        let liar = SocketAddr::from(([10, 0, 0, 1], 24254));
+        let spec = Spec {
+            id: ContentId::Blake3(*blake3::hash(&[1; 3000]).as_bytes()),
+            ranges: Vec::new(),
+            in_order: false,
+            resume: None,
+            source_timeout: Duration::from_secs(30),
+            stall_timeout: Duration::from_secs(10),
+        };
+        let mut fetch = Fetch::new(at(0), JobId(0), spec, 1);
+        fetch.add_source(at(0), liar, false);
+        let path = PathTerms {
+            block: 500,
+            tree_block: 500,
+            least_block: 100,
+            blocks: 1,
+            round_trip: Duration::from_millis(1),
+            is_short: false,
+            rate: 100.0,
+        };
+        for second in 1..9 {
+            let Some(ask) = fetch.next_ask(at(second), liar, path, &Nowhere) else { continue };
+            let (space, offset, data) = (ask.space, ask.range.start, [7; 500]);
+            let block = Block { space, offset, data: &data, length: Some(3000), answers: true };
+            fetch.on_block(at(second), liar, block, &mut Nowhere);
+        }
+        fetch.handle_timeout(at(10), &mut Nowhere);
+        assert!(!fetch.is_over(), "it was found a second after the start");
+        fetch.handle_timeout(at(11), &mut Nowhere);
+        let events: Vec<FetchEvent> = std::iter::from_fn(|| fetch.poll_event()).collect();
+        assert!(
+            matches!(events[..], [FetchEvent::Misbehaved(..), FetchEvent::Failed(Failure::Mismatch)]),
+            "{events:?}"
+        );
     }
 }

@@ -122,6 +122,8 @@ pub struct PathTerms {
     pub block: u64,
     /// Bytes of the tree that an answer can hold: its id is longer.
     pub tree_block: u64,
+    /// Bytes of content that an answer can hold which every path carries.
+    pub least_block: u64,
     /// How many blocks may be asked for at once; at least 1.
     pub blocks: u64,
     /// The path's round trip.

@@ -80,7 +80,7 @@ impl Fetch {
         source.on_serving();
         source.ask_parts_at = Time::NEVER;
         self.found = true;
-        self.last_news = now;
+        self.count_from(now);
         true
     }
 }

@@ -99,12 +99,17 @@ pub struct Fetch {
     /// Something changed that may matter to sources with nothing to ask for.
     changed: bool,
     started: Time,
+    /// When something new came that was not found wrong since.
     last_news: Time,
+    /// Not before this: what came until then is verified, or there was nothing to wait for.
+    news_since: Time,
     /// The destination held everything up, when that was last looked at.
     held_up: bool,
     trial_since: Time,
     /// When to look whether all who had it say that they no longer do; never while nobody says so.
     withdrawn_at: Time,
+    /// Whether what the trial brings is worth waiting for.
+    trial_pace: trial::Pace,
     /// Bytes that a trial may bring before a shorter length is tried in its place.
     trial_bytes: u64,
     found: bool,
@@ -151,9 +156,11 @@ impl Fetch {
             changed: false,
             started: now,
             last_news: now,
+            news_since: now,
             held_up: false,
             trial_since: now,
             withdrawn_at: Time::NEVER,
+            trial_pace: trial::Pace::new(now),
             trial_bytes: trial::LITTLE,
             found: false,
             lied_to: false,
@@ -236,12 +243,6 @@ impl Fetch {
             .iter()
             .filter(|(_, source)| source.standing == Standing::Serving)
             .map(|(&address, _)| address)
-    }
-
-    /// Some of these: of `most` sources, beginning at an address.
-    pub fn serving_near(&self, address: SocketAddr, most: usize) -> impl Iterator<Item = SocketAddr> + '_ {
-        let some = self.sources.range(address..).chain(self.sources.range(..address)).take(most);
-        some.filter(|(_, source)| source.standing == Standing::Serving).map(|(&address, _)| address)
     }
 
     /// How far it is.

@@ -19,7 +19,7 @@ impl Fetch {
         if self.may_have_all() {
             // Nobody was needed until now.
             self.started = now;
-            self.last_news = now;
+            self.count_from(now);
             self.held_up = false;
         }
         let mut is_wrong = false;

@@ -30,6 +30,9 @@ pub(crate) const FIRST_DOUBT_PAUSE: Duration = Duration::from_secs(1);
 /// The longest.
 pub(crate) const MAX_DOUBT_PAUSE: Duration = Duration::from_secs(60);
 
+/// A source that brings less before it falls silent answered in vain, in bytes.
+const MUCH: u64 = 4096;
+
 /// How far we got with a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
@@ -67,6 +70,12 @@ pub(super) struct Source {
     pub(super) in_reserve: bool,
     /// Since it fell silent it sent nothing, whatever it says that it has.
     pub(super) fell_silent: bool,
+    /// New bytes that it brought since it answered after a silence.
+    pub(super) brought: u64,
+    /// When it last brought new bytes that were not found wrong since.
+    pub(super) news_at: Option<Time>,
+    /// How often in a row it answered and then fell silent without having brought much.
+    in_vain: u32,
     /// Since when it was asked for content without bringing any.
     pub(super) asked_since: Option<Time>,
     /// Bytes that it gave lately.
@@ -106,6 +115,9 @@ impl Source {
             asked_parts: 0,
             in_reserve: false,
             fell_silent: false,
+            brought: 0,
+            news_at: None,
+            in_vain: 0,
             asked_since: None,
             gave: 0,
             has_given: false,
@@ -126,6 +138,18 @@ impl Source {
     /// Whether it was asked before and has not answered since.
     pub(super) fn was_probed(&self) -> bool {
         self.probes > 0
+    }
+
+    /// Whether two questions in a row were in vain: perhaps the path to it carries no long answers.
+    pub(super) fn was_probed_in_vain(&self) -> bool {
+        self.standing == Standing::Unknown && self.probes >= 2
+    }
+
+    /// The length it claims, if it sent some of the content before it fell silent, and is not tried elsewhere.
+    pub(super) fn lost_touch_with(&self) -> Option<u64> {
+        let may_have_all = self.fell_silent && self.told.as_ref().is_none_or(|told| told.is_whole);
+        self.claim
+            .filter(|_| may_have_all && self.standing == Standing::Unknown && !self.probes.is_multiple_of(2))
     }
 
     /// Whether it seems not to have the beginning, and is now asked for another part; the how many-th. Some say that they
@@ -192,20 +216,28 @@ impl Source {
         }
     }
 
-    /// Notes that the peer fell silent: it is asked from time to time whether it is back.
-    pub(super) fn on_silent(&mut self, now: Time) {
+    /// Notes that the peer fell silent: it is asked from time to time whether it is back. Where `others` offer the content too,
+    /// one that answers and then brings next to nothing is asked ever more rarely.
+    pub(super) fn on_silent(&mut self, now: Time, others: bool) {
         self.fell_silent = true;
+        self.asked_since = None;
         if self.standing == Standing::Serving {
             self.standing = Standing::Unknown;
             self.suggested = false;
             self.on_probe(now);
+            self.in_vain = if self.brought < MUCH { self.in_vain + 1 } else { 0 };
+            self.brought = 0;
+            if others && self.in_vain > 1 {
+                let pause = FIRST_DOUBT_PAUSE * 2u32.pow(self.in_vain.min(8));
+                self.next_probe = self.next_probe.max(now + pause.min(MAX_DOUBT_PAUSE));
+            }
         }
     }
 
     /// Notes a fault that may be its own, or of somebody who speaks in its name.
     pub(super) fn on_doubt(&mut self, now: Time) {
         self.on_serving();
-        self.on_silent(now);
+        self.on_silent(now, false);
         self.claim = None;
         self.claim_is_its_own = false;
         self.gave_unproved = false;

@@ -47,7 +47,7 @@ impl Fetch {
     /// Looks after the limits.
     pub fn handle_timeout(&mut self, now: Time, sink: &mut dyn Sink) {
         if self.ended || self.waits_for_verdict || self.looks_only {
-            self.last_news = now;
+            self.count_from(now);
             return;
         }
         self.review_fellows(now);
@@ -60,14 +60,16 @@ impl Fetch {
             // The reader or the disk is slow, not the sources.
             self.held_up = held_up;
             self.started = now;
-            self.last_news = now;
+            self.count_from(now);
             self.trial_since = now;
             self.put_off_withdrawal(now);
+            self.trial_pace.start_anew(now);
             return;
         }
         self.check_hint(now, sink);
         self.try_shorter(now, sink);
-        if self.is_staged() && now.since(self.trial_since) >= TRIAL_PATIENCE {
+        let is_slow = self.is_staged() && self.trial_pace.is_slow(now) && self.hint().is_none();
+        if self.is_staged() && (is_slow || now.since(self.trial_since) >= TRIAL_PATIENCE) {
             self.put_off_trial(now, sink);
         }
         let all_lied = self.lied_to && self.serving().next().is_none();
@@ -96,7 +98,7 @@ impl Fetch {
             if self.found { self.last_news + self.stall_timeout } else { self.started + self.source_timeout };
         let mut wake = limit.min(self.wake_at).min(self.settle_at).min(self.withdrawn_at);
         if self.is_staged() && !self.assemblies.is_empty() {
-            wake = wake.min(self.trial_since + TRIAL_PATIENCE);
+            wake = wake.min(self.trial_since + TRIAL_PATIENCE).min(self.trial_pace.ends_at());
         }
         wake
     }

@@ -2,6 +2,7 @@
 //! after the other, so that the blame falls on that one alone.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::assembly::{Assembly, Check};
 use super::source::{Source, Standing};
@@ -17,6 +18,56 @@ pub(super) const LITTLE: u64 = 1 << 20;
 /// And it may bring so many times that length.
 const OVERRUN: u64 = 2;
 
+/// So long a trial is looked at before it is judged slow; then twice as long, and so on.
+const PACE_TIME: Duration = Duration::from_secs(5);
+/// A trial that brings fewer bytes in a second makes way for another that is offered.
+const LEAST_PACE: u64 = 1024;
+
+/// How fast a trial goes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    since: Time,
+    new: u64,
+    /// How often it was too slow.
+    slow: u32,
+}
+
+impl Pace {
+    pub(super) fn new(now: Time) -> Pace {
+        Pace { since: now, new: 0, slow: 0 }
+    }
+
+    pub(super) fn on_new(&mut self, bytes: u64) {
+        self.new += bytes;
+    }
+
+    fn time(&self) -> Duration {
+        PACE_TIME * 2u32.pow(self.slow.min(6))
+    }
+
+    pub(super) fn ends_at(&self) -> Time {
+        self.since + self.time()
+    }
+
+    /// Looks anew from now on.
+    pub(super) fn start_anew(&mut self, now: Time) {
+        self.since = now;
+        self.new = 0;
+    }
+
+    /// Whether it was looked at for long enough, and is slow. Whoever is slow may be all there is: it has more time when its turn
+    /// comes again.
+    pub(super) fn is_slow(&mut self, now: Time) -> bool {
+        if now < self.ends_at() {
+            return false;
+        }
+        let is_slow = self.new < LEAST_PACE * self.time().as_secs();
+        self.slow += u32::from(is_slow);
+        self.start_anew(now);
+        is_slow
+    }
+}
+
 impl Fetch {
     /// Whether what was staged has the right hash, after [`FetchEvent::Staged`].
     pub fn on_verdict(&mut self, now: Time, is_right: bool, sink: &mut dyn Sink) {
@@ -24,7 +75,7 @@ impl Fetch {
             return;
         }
         self.waits_for_verdict = false;
-        self.last_news = now;
+        self.count_from(now);
         if is_right {
             let length = self.assemblies.first().map_or(0, Assembly::length);
             if let ContentId::Sha256(_) = self.id {
@@ -108,6 +159,7 @@ impl Fetch {
         // By a tree each can be told from the others.
         self.only = only.filter(|_| matches!(check, Check::AtTheEnd));
         self.trial_since = now;
+        self.trial_pace.start_anew(now);
         let mut assembly = Assembly::new(self.job, length, check, RangeSet::new(), &self.ranges);
         assembly.is_staged = true;
         self.assemblies = vec![assembly];
@@ -167,7 +219,6 @@ impl Fetch {
 #[cfg(test)]
 mod tests {
     use std::io;
-    use std::time::Duration;
 
     use sha2::Digest;
 
@@ -227,8 +278,15 @@ mod tests {
         proved: impl Fn(usize) -> bool,
     ) -> u64 {
         let round_trip = Duration::from_millis(1);
-        let path =
-            PathTerms { block: 4096, tree_block: 4096, blocks: 1, round_trip, is_short: false, rate: 4e6 };
+        let path = PathTerms {
+            block: 4096,
+            tree_block: 4096,
+            least_block: 300,
+            blocks: 1,
+            round_trip,
+            is_short: false,
+            rate: 4e6,
+        };
         let mut now = now;
         for nth in 0..most {
             let Some(ask) = fetch.next_ask(at(now), source(n), path, &Staging) else { break };
@@ -307,6 +365,38 @@ mod tests {
     }
 
     #[test]
+    fn a_trial_that_drips_makes_way_for_another() {
+        let mut fetch = fetch(2);
+        answer(&mut fetch, 0, 1, LENGTH, 1, |_| true);
+        answer(&mut fetch, 10, 2, 2 * LENGTH, 1, |_| true);
+        assert_eq!(length_tried(&fetch), Some(LENGTH));
+        let path = PathTerms {
+            block: 100,
+            tree_block: 100,
+            least_block: 100,
+            blocks: 1,
+            round_trip: Duration::from_millis(1),
+            is_short: false,
+            rate: 100.0,
+        };
+        let mut turns = vec![LENGTH];
+        for ms in (500..40_000).step_by(500) {
+            if let Some(ask) = fetch.next_ask(at(ms), source(1), path, &Staging) {
+                let (space, offset, data) = (Space::Content, ask.range.start, [0; 100]);
+                let block = Block { space, offset, data: &data, length: Some(LENGTH), answers: true };
+                fetch.on_block(at(ms), source(1), block, &mut Staging);
+            }
+            fetch.handle_timeout(at(ms), &mut Staging);
+            let tried = length_tried(&fetch).expect("something is tried");
+            if turns.last() != Some(&tried) {
+                turns.push(tried);
+                assert!(turns.len() > 2 || ms <= 6000, "only after {ms} ms");
+            }
+        }
+        assert_eq!(turns[..3], [LENGTH, 2 * LENGTH, LENGTH], "and it has its turn again");
+    }
+
+    #[test]
     fn trials_that_bring_nothing_take_turns() {
         let mut fetch = fetch(2);
         answer(&mut fetch, 0, 1, LENGTH, 2, |_| true);
@@ -329,6 +419,7 @@ mod tests {
         assert!(fetch.wants_hint(at(1), source(1)));
         fetch.on_hint(at(1), source(1), [7; 32], &mut Staging);
         let path = PathTerms {
+            least_block: 300,
             block: 4096,
             tree_block: 4096,
             blocks: 1,

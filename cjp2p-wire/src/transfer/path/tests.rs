@@ -91,6 +91,7 @@ fn a_silence_is_no_measure_of_the_rate() {
     let now = path.next_check_at();
     assert!(path.on_answer(now, newest, true).is_some());
     assert_eq!((path.silences(), path.window.rate()), (0, 0.0));
+    path.detect_losses(now);
     assert!(path.allowance(now, true) > 0);
 }
 

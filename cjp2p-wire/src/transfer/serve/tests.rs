@@ -69,15 +69,66 @@ fn a_host_with_a_hundred_ports_gets_no_more_than_one_with_one() {
 }
 
 #[test]
-fn a_host_with_many_ports_does_not_keep_others_out() {
+fn a_host_alone_may_have_everything_and_gives_way_when_another_wants_some() {
     let mut turns = Turns::new(None, None);
     let sources = (0..5000).filter(|&n| turns.push(source(n), request(0))).count();
-    assert_eq!(sources, MAX_SOURCES_PER_HOST);
+    assert_eq!(sources, MAX_WAITING_SOURCES);
     for n in 0..u64::from(u16::MAX) {
         turns.push(source((n % 400) as u16), request(n * 1000));
     }
-    assert_eq!(turns.len(), MAX_WAITING_PER_HOST);
+    assert_eq!(turns.len(), MAX_WAITING);
+    let other = |port| SocketAddr::from(([192, 0, 2, 2], port));
+    for port in 0..MAX_WAITING_SOURCES as u16 / 2 {
+        assert!(turns.push(other(port), request(0)), "{port}");
+        assert!(turns.push(other(port), request(1000)), "{port}");
+    }
+    assert!(!turns.push(other(9999), request(0)), "each has half of the places");
+    assert_eq!(
+        (turns.sources, turns.len()),
+        (MAX_WAITING_SOURCES, turns.hosts.values().map(|h| h.total).sum())
+    );
+    let mut left = 0;
+    while pop(&mut turns, Time::ZERO).is_some() {
+        left += 1;
+    }
+    assert!((MAX_WAITING_SOURCES..=MAX_WAITING).contains(&left), "{left}");
+    assert_eq!((turns.sources, turns.len(), turns.order.len()), (0, 0, 0));
+}
+
+#[test]
+fn what_was_parked_gives_way_too() {
+    let mut turns = Turns::new(None, None);
+    for n in 0..MAX_WAITING_SOURCES as u16 {
+        turns.push(source(n), request(0));
+        let (from, request) = pop(&mut turns, Time::ZERO).unwrap();
+        turns.park(from, request);
+    }
     assert!(turns.push(SocketAddr::from(([192, 0, 2, 2], 1)), request(0)));
+    turns.unpark();
+    assert_eq!(std::iter::from_fn(|| pop(&mut turns, Time::ZERO)).count(), MAX_WAITING_SOURCES);
+}
+
+#[test]
+fn at_a_low_rate_an_answer_holds_what_is_sent_in_a_second_and_little_waits() {
+    let mut turns = Turns::new(Some(4096), None);
+    let blocks = Request { length: 64 * 40_960, block: 40_960, ..request(0) };
+    assert!(turns.push(source(1), blocks));
+    let waits = |turns: &Turns, n| {
+        turns.hosts[&host_of(source(n))].waiting[&source(n)].iter().map(|r| r.length).sum::<usize>()
+    };
+    assert_eq!(waits(&turns, 1), 3 * 40_960);
+    for n in 0..3 {
+        let (_, cut) = pop(&mut turns, Time::ZERO).unwrap();
+        assert_eq!((cut.offset, cut.length), (n * 40_960, 2877));
+    }
+    assert_eq!(turns.len(), 0);
+    // Two share the rate. Each has blocks of its own waiting, and no more than come in time.
+    for from in [source(1), source(2)] {
+        let taken = (0..1000).filter(|&n| turns.push(from, request(n * 1000))).count();
+        assert!(taken < 200 && waits(&turns, from.port()) <= 4096 * WAITS_SECONDS, "{taken}");
+    }
+    let longest = std::iter::from_fn(|| pop(&mut turns, Time::ZERO)).map(|(_, request)| request.length).max();
+    assert_eq!(longest, Some(1000));
 }
 
 #[test]

@@ -158,3 +158,25 @@ fn within_the_machine_half_a_window_is_asked_for_at_once_and_without_a_timer() {
     }
     assert_eq!(least_burst, 1, "no burst is less than half of the window");
 }
+
+#[test]
+fn a_round_that_lost_much_while_the_delay_rose_cuts_the_rate() {
+    let mut model = Model::new(20.0, 40);
+    model.run(Duration::from_secs(3), u64::MAX);
+    let (rate, min) = (model.window.rate(), model.rtt.min());
+    let mut lowest = rate;
+    // Half of what is asked for is lost. Some answers are as quick as ever, so no queue stands: others do not give way.
+    for n in 0..200 {
+        let stamp = model.window.on_sent(model.now, BLOCK);
+        model.now += Duration::from_millis(5);
+        if n % 2 == 0 {
+            model.window.on_lost(model.now, BLOCK);
+            continue;
+        }
+        let latest = if n % 4 == 1 { min } else { min * 2 };
+        let times = PathTimes { min, latest, min_is_old: false, is_short: false };
+        model.window.on_arrived(model.now, stamp, BLOCK, times);
+        lowest = lowest.min(model.window.rate());
+    }
+    assert!(lowest <= rate * HEAVY_LOSS_CUT * 1.01, "{lowest} of {rate} bytes a second");
+}

@@ -1,18 +1,21 @@
-//! Makes the real programs fail: kills them, fails each of their writes, and fills their disk. Prints Markdown tables.
+//! Makes the real programs fail: kills them, fails each of their writes, fills their disk, and refuses each of their system calls.
+//! Prints Markdown tables.
 //!
-//! `cargo build --release --workspace && target/release/faults kills` (or `writes`, or `full`; without any, all three)
+//! `cargo build --release --workspace && target/release/faults kills` (or `writes`, `full` or `refused`; without any, all four)
 //!
 //! Nothing leaves loopback. Ends with 1 if anything is lost or wrong.
 
 #![allow(clippy::print_stdout)] // It prints tables.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use cjp2p_tests::faults::callers::CALLERS;
 use cjp2p_tests::faults::full::{self, Room};
 use cjp2p_tests::faults::jobs::JOBS;
 use cjp2p_tests::faults::kills::VICTIMS;
-use cjp2p_tests::faults::{Bench, writes};
+use cjp2p_tests::faults::{Bench, refused, writes};
 use cjp2p_tests::lab::Error;
 use cjp2p_tests::lab::document::Output;
 use cjp2p_tests::real::strace;
@@ -24,13 +27,14 @@ const SMALL: usize = 2_500_000;
 const LARGE: usize = 24 << 20;
 const RATE: &str = "100M";
 
-/// Makes the real programs fail: kills them, fails each of their writes, and fills their disk. Prints Markdown tables.
+/// Makes the real programs fail: kills them, fails each of their writes, fills their disk, and refuses each of their system calls.
+/// Prints Markdown tables.
 ///
 /// Exit status: 0 if nothing is lost or wrong, 1 if anything is, or something failed, 2 if the command line is wrong.
 #[derive(Parser)]
 struct Cli {
     /// Which faults: all of them, unless named
-    #[arg(value_parser = ["kills", "writes", "full"])]
+    #[arg(value_parser = ["kills", "writes", "full", "refused"])]
     faults: Vec<String>,
     /// Kills of all writers together
     #[arg(long, default_value_t = 1000)]
@@ -38,10 +42,10 @@ struct Cli {
     /// The instants of the kills follow from it; another one each time, if it is not given
     #[arg(long)]
     seed: Option<u64>,
-    /// Only writers whose name has this in it
+    /// Only writers, or tools at their work, whose name has this in it
     #[arg(long, default_value = "")]
     only: String,
-    /// Puts each table into the part of this document that is called `faults kills`, `faults writes`, `faults full`
+    /// Puts each table into the part of this document that is called `faults kills`, `faults writes`, ...
     #[arg(long, value_name = "DOCUMENT")]
     into: Option<PathBuf>,
 }
@@ -63,7 +67,8 @@ type Table = fn(&Cli, u64, &mut Output) -> Result<bool, Error>;
 fn run(cli: &Cli) -> Result<bool, Error> {
     let seed = cli.seed.unwrap_or_else(|| fastrand::u64(..1 << 32));
     eprintln!("faults: seed {seed}");
-    let tables: [(&str, Table); 3] = [("kills", kills), ("writes", writes), ("full", fill)];
+    let tables: [(&str, Table); 4] =
+        [("kills", kills), ("writes", writes), ("full", fill), ("refused", refuse)];
     let mut all_well = true;
     for (name, table) in tables {
         if cli.faults.is_empty() || cli.faults.iter().any(|fault| fault == name) {
@@ -161,4 +166,36 @@ fn fill(cli: &Cli, _: u64, output: &mut Output) -> Result<bool, Error> {
         output.print(&format!("| {} | {} |\n", job.name, ended.join(" | ")))?;
     }
     Ok(all_well)
+}
+
+fn refuse(cli: &Cli, seed: u64, output: &mut Output) -> Result<bool, Error> {
+    if let Some(why) = strace::unavailable() {
+        return Err(format!("no call can be made to fail here: {why}").into());
+    }
+    let bench = Bench::new(SMALL, None)?;
+    let callers: Vec<_> = CALLERS.iter().filter(|caller| caller.name.contains(&cli.only)).collect();
+    let mut tallies = Vec::new();
+    for caller in &callers {
+        let tally = refused::refuse_each(&bench, caller, None, seed)?;
+        tell(caller.name, &tally.wrong);
+        tallies.push(tally);
+    }
+    let columns: Vec<&str> = callers.iter().map(|caller| caller.name).collect();
+    output.print(&format!("| call | {} |\n|---|{}\n", columns.join(" | "), "---|".repeat(columns.len())))?;
+    let calls: BTreeSet<&String> = tallies.iter().flat_map(|tally| tally.rows.keys()).collect();
+    for call in calls {
+        let cells = tallies.iter().map(|tally| {
+            let Some(row) = tally.rows.get(call).filter(|row| row.runs > 0) else { return String::new() };
+            let codes = row.codes.iter().map(i32::to_string);
+            let memory = (row.out_of_memory > 0).then(|| "no memory".to_owned());
+            let codes: Vec<String> = codes.chain(memory).collect();
+            format!("{} in {}", codes.join(", "), row.runs)
+        });
+        output.print(&format!("| `{call}` | {} |\n", cells.collect::<Vec<_>>().join(" | ")))?;
+    }
+    let sums = tallies.iter().map(|tally| tally.rows.values().map(|row| row.runs).sum::<usize>().to_string());
+    output.print(&format!("| all runs | {} |\n", sums.collect::<Vec<_>>().join(" | ")))?;
+    let wrong = tallies.iter().map(|tally| tally.wrong.len().to_string());
+    output.print(&format!("| of these wrong | {} |\n", wrong.collect::<Vec<_>>().join(" | ")))?;
+    Ok(tallies.iter().all(|tally| tally.wrong.is_empty()))
 }

@@ -11,7 +11,7 @@ use cjp2p_wire::content_id::{ContentId, Hash};
 use cjp2p_wire::datagram;
 use cjp2p_wire::message::Message;
 use cjp2p_wire::peers::address;
-use cjp2p_wire::transfer::blobs::{JobId, Library, Parts, Read, Sink};
+use cjp2p_wire::transfer::blobs::{JobId, Library, ListPart, Parts, Read, Sink};
 use cjp2p_wire::tree::{Run, Verified};
 
 use super::{SHARED, Talk, WANTED};
@@ -91,6 +91,14 @@ impl Library for Checked {
 
     fn list(&mut self, limit: usize) -> Vec<(ContentId, u64)> {
         self.inner.list(limit)
+    }
+
+    fn list_after(&mut self, after: Option<&ContentId>, limit: usize) -> Option<ListPart> {
+        self.inner.list_after(after, limit)
+    }
+
+    fn is_withdrawn(&mut self, id: &ContentId) -> bool {
+        self.inner.is_withdrawn(id)
     }
 
     fn blake3_of(&mut self, sha256: &Hash) -> Option<Hash> {

@@ -1,0 +1,99 @@
+//! Which arguments lie within others just now, so that nothing is shared twice. Links make that change: of two that lead to
+//! one folder, each may lead elsewhere tomorrow.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+
+use crate::place::Source;
+use crate::walk::Rules;
+
+/// Where arguments lead, by number.
+#[derive(Debug, Default)]
+pub struct Cover {
+    /// What each leads to, and whether that is a folder.
+    places: HashMap<u32, (PathBuf, bool)>,
+    /// The same by path.
+    at: HashMap<PathBuf, BTreeSet<u32>>,
+}
+
+impl Cover {
+    /// Of these arguments.
+    pub fn of<'a>(sources: impl IntoIterator<Item = &'a Source>) -> Cover {
+        let mut cover = Cover::default();
+        for source in sources {
+            cover.put(source);
+        }
+        cover
+    }
+
+    /// Notes where an argument leads now. Says whether that is elsewhere.
+    pub fn put(&mut self, source: &Source) -> bool {
+        let place = (source.path(), source.only.is_none());
+        if self.places.get(&source.number) == Some(&place) {
+            return false;
+        }
+        self.at.entry(place.0.clone()).or_default().insert(source.number);
+        let old = self.places.insert(source.number, place.clone());
+        if let Some((path, _)) = old.filter(|(path, _)| *path != place.0)
+            && let Some(numbers) = self.at.get_mut(&path)
+        {
+            numbers.remove(&source.number);
+            if numbers.is_empty() {
+                self.at.remove(&path);
+            }
+        }
+        true
+    }
+
+    /// Whether a walk of another argument comes to this one. Of several that lead to the same, the first is not covered.
+    pub fn is_covered(&self, number: u32, rules: Rules) -> bool {
+        let Some((path, _)) = self.places.get(&number) else {
+            return false;
+        };
+        let is_first = self.at.get(path).and_then(BTreeSet::first) == Some(&number);
+        !is_first || path.ancestors().skip(1).any(|above| self.is_walked(above, path, rules))
+    }
+
+    fn is_walked(&self, above: &Path, path: &Path, rules: Rules) -> bool {
+        let is_folder = |number| self.places.get(number).is_some_and(|(_, is_folder)| *is_folder);
+        self.at.get(above).is_some_and(|numbers| numbers.iter().any(is_folder))
+            && path.strip_prefix(above).is_ok_and(|below| below.iter().all(|name| rules.allow(name)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn what_covers_what_follows_links_that_are_switched() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        for name in ["1/.hidden", "2"] {
+            fs::create_dir_all(path(name)).unwrap();
+        }
+        for name in ["1/file", "1/.hidden/file"] {
+            fs::write(path(name), "").unwrap();
+        }
+        symlink("1", path("current")).unwrap();
+        let arguments = ["1", "current", "1/file", "1/.hidden/file", "current/file"];
+        let open = |number: usize| Source::open(number as u32, &path(arguments[number])).unwrap();
+        let sources: Vec<Source> = (0..arguments.len()).map(open).collect();
+        let mut cover = Cover::of(&sources);
+        let covered = |cover: &Cover| -> Vec<u32> {
+            (0..arguments.len() as u32).filter(|number| cover.is_covered(*number, Rules::default())).collect()
+        };
+        assert_eq!(covered(&cover), [1, 2, 4]);
+        fs::remove_file(path("current")).unwrap();
+        symlink("2", path("current")).unwrap();
+        assert!(!cover.put(&open(0)) && cover.put(&open(1)));
+        assert_eq!(covered(&cover), [2, 4]);
+        assert!(!cover.at[&sources[0].path()].contains(&1));
+        fs::remove_file(path("current")).unwrap();
+        symlink("1", path("current")).unwrap();
+        assert!(cover.put(&open(1)));
+        assert_eq!(covered(&cover), [1, 2, 4]);
+    }
+}

@@ -1,0 +1,135 @@
+//! How long a datagram crosses a path whole, where longer ones vanish and nobody says so.
+//!
+//! Silences are taken for such a path, and shorter datagrams are tried step by step. From time to time one of the step before is
+//! tried: silence may have had another reason, and routes change.
+
+use std::time::Duration;
+
+use crate::time::Time;
+
+/// Bytes of the longest datagrams of each step: what IPv6 promises of every path, 1,280 less headers; the same through a tunnel or
+/// two; and what every IPv4 host takes, 576 less headers.
+pub(crate) const STEPS: [usize; 3] = [1232, 1024, LEAST_DATAGRAM];
+/// See [`STEPS`].
+pub(crate) const LEAST_DATAGRAM: usize = 528;
+/// How often a longer datagram is tried on such a path.
+pub(crate) const WIDEN_INTERVAL: Duration = Duration::from_secs(5);
+/// So many waits in vain, one after another, take the path a step further.
+pub(crate) const SILENCES_UNTIL_NARROW: u32 = 2;
+/// A datagram with content is longer than its base64, by this at least.
+const AROUND_CONTENT: usize = 100;
+
+/// See the [module](self).
+#[derive(Clone, Debug)]
+pub(super) struct Width {
+    /// What crosses the path whole as far as the route says.
+    route: usize,
+    // Invariant: at most the number of `STEPS`.
+    step: usize,
+    /// Waits in vain in a row, when the step was last taken.
+    silences: u32,
+    /// When a longer one is tried.
+    widen_at: Time,
+}
+
+impl Width {
+    pub(super) fn new(route: usize) -> Width {
+        Width { route, step: 0, silences: 0, widen_at: Time::ZERO }
+    }
+
+    /// What the route says.
+    pub(super) fn set_route(&mut self, route: usize) {
+        self.route = route;
+    }
+
+    pub(super) fn route(&self) -> usize {
+        self.route
+    }
+
+    fn at_step(&self, step: usize) -> usize {
+        step.checked_sub(1).map_or(self.route, |nth| STEPS[nth].min(self.route))
+    }
+
+    /// Bytes of a datagram to ask for now.
+    pub(super) fn room(&self, now: Time) -> usize {
+        let tries = usize::from(self.step > 0 && now >= self.widen_at);
+        self.at_step(self.step - tries)
+    }
+
+    /// Bytes of a datagram to send.
+    pub(super) fn sends(&self) -> usize {
+        self.at_step(self.step)
+    }
+
+    /// So many waits in a row were in vain.
+    pub(super) fn on_silences(&mut self, now: Time, silences: u32) {
+        if silences < self.silences + SILENCES_UNTIL_NARROW {
+            return;
+        }
+        self.silences = silences;
+        let narrower =
+            (self.step + 1..=STEPS.len()).find(|&step| self.at_step(step) < self.at_step(self.step));
+        if let Some(step) = narrower {
+            self.step = step;
+            self.widen_at = now + WIDEN_INTERVAL;
+        }
+    }
+
+    /// Content of so many bytes of base64 is asked for in one datagram.
+    pub(super) fn on_asked(&mut self, now: Time, base64: usize) {
+        if self.is_longer(base64) {
+            self.widen_at = now + WIDEN_INTERVAL;
+        }
+    }
+
+    /// Content of so many bytes of base64 came in one datagram.
+    pub(super) fn on_answer(&mut self, base64: usize) {
+        self.silences = 0;
+        while self.is_longer(base64) {
+            self.step -= 1;
+        }
+    }
+
+    /// Whether a datagram with this does not fit the step.
+    fn is_longer(&self, base64: usize) -> bool {
+        self.step > 0 && base64 + AROUND_CONTENT > self.at_step(self.step)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Time {
+        Time::from_millis(seconds * 1000)
+    }
+
+    #[test]
+    fn each_two_silences_make_it_shorter_down_to_what_every_path_carries() {
+        let mut width = Width::new(1452);
+        let mut rooms = Vec::new();
+        for silences in 0..10 {
+            width.on_silences(at(1), silences);
+            rooms.push(width.room(at(1)));
+        }
+        assert_eq!(rooms, [1452, 1452, 1232, 1232, 1024, 1024, 528, 528, 528, 528]);
+        let mut narrow = Width::new(1212);
+        narrow.on_silences(at(1), 2);
+        assert_eq!(narrow.room(at(1)), 1024, "a step that is none is left out");
+    }
+
+    #[test]
+    fn a_longer_one_is_tried_now_and_then_and_believed_when_it_came() {
+        let mut width = Width::new(1452);
+        width.on_silences(at(1), 2);
+        width.on_answer(900);
+        width.on_silences(at(2), 2);
+        assert_eq!((width.room(at(6)), width.room(at(7))), (1024, 1232));
+        width.on_asked(at(7), 1100);
+        assert_eq!((width.room(at(7)), width.sends()), (1024, 1024), "only one is tried");
+        width.on_answer(1100);
+        assert_eq!(width.room(at(8)), 1232);
+        width.on_answer(1300);
+        assert_eq!(width.room(at(8)), 1452);
+    }
+}
