@@ -35,7 +35,7 @@ fn an_empty_list_is_a_failure_of_what_should_have_written_it() {
     let events: Vec<_> = json.iter().map(|line| line["event"].as_str().unwrap()).collect();
     assert!(events.contains(&"complete") && events.contains(&"failed"), "{json:?}");
     let mut closed = bench.script(r#"exec "$GET" - --into d <&-"#, &[]);
-    Ended::of(closed.output().unwrap()).failed(2, "--allow-empty");
+    Ended::of(closed.output().unwrap()).failed(1, "standard input: ");
 }
 
 #[test]
