@@ -14,7 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use cjp2p_wire::tool::names;
-use files::Memory;
+use files::{Memory, is_passing};
 
 use crate::cover::Cover;
 use crate::events::Told;
@@ -465,7 +465,12 @@ impl Work {
                 self.watched(|watch| watch.add(source.number, relative, opened));
             }
             Step::File(place, identity) => self.take_file(place, identity, memory),
-            Step::Problem { path, error } => self.warn(path, &error),
+            Step::Problem { path, error } => {
+                self.warn(path, &error);
+                if is_passing(&error) {
+                    self.rescan_at.get_or_insert(Instant::now() + self.keeper.poll_every);
+                }
+            }
         }
         if self.is_ending() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }

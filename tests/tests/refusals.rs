@@ -185,6 +185,27 @@ fn the_limit_of_watches_that_is_reached_is_named() {
     }
 }
 
+#[test]
+fn a_file_that_cannot_be_read_for_want_of_memory_is_shared_when_there_is_some_again() {
+    if strace::unavailable().is_some() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("the disk takes it");
+    let share = folder.path().join("share");
+    fs::create_dir(&share).expect("the disk takes it");
+    fs::write(share.join("file"), content::bytes(6, 5_000)).expect("the disk takes it");
+    let mut serve = tool("cjp2p-serve", &folder.path().join("state"));
+    serve.args(["--json", "--listen", "127.0.0.1:0", "--for", "4s"]).arg(&share);
+    let mut command = strace::strace(Path::new("/dev/null"));
+    // The first of each thread that hashes.
+    command.arg("-P").arg(share.join("file"));
+    command.args(["-e", "trace=pread64", "-e", "inject=pread64:error=ENOMEM:when=1"]);
+    let ended = strace::under(&mut command, &serve).output().expect("it starts");
+    let (out, told) = (String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr));
+    assert!(told.contains("Cannot allocate memory"), "{told}");
+    assert!(ended.status.success() && out.contains(r#""event":"shared""#), "{out}{told}");
+}
+
 /// However few descriptors there may be, the loader's own included.
 #[test]
 fn with_few_descriptors_the_tools_end_well_or_with_a_line_and_a_code() {

@@ -1,9 +1,12 @@
 //! What becomes of each file: new, changed, hashed, shared, doubted, gone.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
 
 use super::Work;
 use crate::events::Event;
@@ -127,6 +130,10 @@ impl Work {
             }
             Outcome::Failed(error) => {
                 self.warn(file.place.shown(), &error);
+                if is_passing(&error) {
+                    *self.changes.entry(key(&file)).or_default() += 1;
+                    self.hash_when_settled(no);
+                }
                 self.take_off_start_list(no);
                 self.check_ready();
             }
@@ -218,4 +225,10 @@ impl Memory {
 
 fn key(file: &FileState) -> (u32, Arc<Path>) {
     (file.place.source.number, file.place.relative.clone())
+}
+
+/// Whether the system may have room again in a while, so that another try is worth it.
+pub(super) fn is_passing(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(errno, Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::AGAIN | Errno::INTR))
 }

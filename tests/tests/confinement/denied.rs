@@ -17,6 +17,7 @@ fn a_filter_that_denies_landlock_is_told_from_a_kernel_without_it() {
             let mut get = tool("cjp2p-get", &state.path().join("state"));
             get.args(["--peer", "127.0.0.1:9", "--timeout", "100ms", &"0".repeat(64)]);
             let mut command = strace(&state.path().join("trace"));
+            command.args(["-e", "trace=landlock_create_ruleset"]);
             command.args(["-e", &format!("inject=landlock_create_ruleset:error={errno}")]);
             let output = under(&mut command, &get).output()?;
             let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
