@@ -161,7 +161,7 @@ impl Node {
             return;
         }
         self.contacts.on_echo(from);
-        if carried.asks {
+        if carried.asks || self.dialects.of(now, from, secret) == Some(Dialect::Echoes) {
             self.dialects.note(now, from, Dialect::Echoes, secret);
         }
         if self.config.answers {
