@@ -305,3 +305,37 @@ fn ci_runs_what_the_readme_tells_people_to_run() {
         assert!(ci.contains(command), ".ci/run does not run {command}");
     }
 }
+
+/// Which tests a security promise names: `test_name`, within code spans that are one long word.
+fn tests_named_in(path: &str) -> BTreeSet<String> {
+    let is_test = |span: &str| {
+        span.matches('_').count() >= 3
+            && span.bytes().all(|b| b.is_ascii_lowercase() || b == b'_' || b.is_ascii_digit())
+    };
+    code_spans(&read(path)).into_iter().map(|(span, _)| span).filter(|span| is_test(span)).collect()
+}
+
+#[test]
+fn every_test_that_a_promise_names_exists() {
+    let mut tests = BTreeSet::new();
+    for path in files(".rs") {
+        let text = read(&path);
+        let mut is_next = false;
+        for line in text.lines().map(str::trim) {
+            // Also those that a macro of `tests/tests/fuzz_corpus.rs` makes.
+            let listed = line.split_once(": \"").filter(|_| path.ends_with("/fuzz_corpus.rs"));
+            let named = line.strip_prefix("fn ").and_then(|rest| rest.split_once('('));
+            match (named, listed) {
+                (Some((name, _)), _) if is_next => drop(tests.insert(name.to_owned())),
+                (_, Some((name, _))) => drop(tests.insert(name.to_owned())),
+                _ => {}
+            }
+            is_next = line.starts_with("#[test]")
+                || (is_next && (line.starts_with("#[") || line.starts_with("//")));
+        }
+    }
+    assert!(tests.len() > 300, "only {} tests were found", tests.len());
+    let named = tests_named_in("SECURITY.md");
+    let missing: Vec<_> = named.iter().filter(|name| !tests.contains(*name)).collect();
+    assert!(missing.is_empty(), "SECURITY.md names tests that do not exist: {missing:?}");
+}
