@@ -70,8 +70,8 @@ pub struct Outcome {
     pub simulated: Duration,
 }
 
-/// One that forges: requests of all shapes, in the name of the victim to the server, and now and then the other way round.
-struct Forger {
+/// Makes what is forged: requests of all shapes.
+pub struct Forger {
     random: fastrand::Rng,
     ids: Vec<String>,
     /// Others end of odd datagrams, and the oldest of padded content, which whoever speaks of cookies gets.
@@ -79,7 +79,13 @@ struct Forger {
 }
 
 impl Forger {
-    fn datagram(&mut self) -> Vec<u8> {
+    /// One that speaks in the name of a victim of this kind, and asks for these ids.
+    pub fn new(victim: Victim, ids: Vec<String>, seed: u64) -> Forger {
+        Forger { random: fastrand::Rng::with_seed(seed), ids, victim }
+    }
+
+    /// The next datagram.
+    pub fn datagram(&mut self) -> Vec<u8> {
         let random = &mut self.random;
         let is_ours =
             matches!(self.victim, Victim::Fresh | Victim::Idle | Victim::Fetching | Victim::Serving);
@@ -168,7 +174,7 @@ fn world(victim: Victim, bytes: &[u8], seed: u64) -> (World, Vec<String>) {
 pub fn run(victim: Victim, datagrams: u64, is_attacked: bool, seed: u64) -> Outcome {
     let bytes = content::bytes(seed, (4 << 20) + 123);
     let (mut world, ids) = world(victim, &bytes, seed);
-    let mut forger = Forger { random: fastrand::Rng::with_seed(seed), ids, victim };
+    let mut forger = Forger::new(victim, ids, seed);
     let (before, served_before) = (world.traffic(VICTIM), world.traffic(SERVER));
     let start = world.now();
     let mut forged = 0;
