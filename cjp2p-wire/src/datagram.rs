@@ -4,6 +4,7 @@ mod own_spelling;
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::ops::Range;
 
 use serde::de::{Deserializer as _, Error as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
@@ -282,21 +283,30 @@ impl Encoder {
 
     /// Writes a `MaybeTheyHaveSome` that says that the sender had the content, and no longer has it.
     pub fn withdrawal(&mut self, id: &str, peers: &[SocketAddr]) {
-        self.open("MaybeTheyHaveSome");
-        self.raw("{\"id\":");
-        self.string(id);
-        self.raw(",\"peers\":");
-        self.addresses(peers);
-        self.raw(",\"withdrawn\":true}}");
+        self.refusal(id, peers, None, true);
     }
 
     /// Writes a `MaybeTheyHaveSome`.
     pub fn referral(&mut self, id: &str, peers: &[SocketAddr]) {
+        self.refusal(id, peers, None, false);
+    }
+
+    /// Writes a `MaybeTheyHaveSome`; `part` and `withdrawn` as in [`Referral`](crate::message::Referral).
+    pub fn refusal(&mut self, id: &str, peers: &[SocketAddr], part: Option<Range<u64>>, withdrawn: bool) {
         self.open("MaybeTheyHaveSome");
         self.raw("{\"id\":");
         self.string(id);
         self.raw(",\"peers\":");
         self.addresses(peers);
+        if let Some(part) = part {
+            self.raw(",\"offset\":");
+            self.number(part.start);
+            self.raw(",\"length\":");
+            self.number(part.end - part.start);
+        }
+        if withdrawn {
+            self.raw(",\"withdrawn\":true");
+        }
         self.raw("}}");
     }
 

@@ -9,6 +9,7 @@ mod parts;
 use std::borrow::Cow;
 use std::fmt;
 use std::net::SocketAddr;
+use std::ops::Range;
 
 use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
@@ -126,6 +127,8 @@ pub struct Referral<'a> {
     pub peers: Vec<SocketAddr>,
     /// The sender had the content, and no longer has it.
     pub withdrawn: bool,
+    /// Which of the bytes asked for, in a request for several blocks, are not given; `None` where the sender does not say so.
+    pub part: Option<Range<u64>>,
 }
 
 impl<'a> Message<'a> {
@@ -158,8 +161,10 @@ impl<'a> Message<'a> {
                 Message::Content(ContentBlock { id: id.0, offset: offset.0, data: data.into(), eof })
             }
             "MaybeTheyHaveSome" => {
-                let ReferralFields { id, peers, withdrawn } = serde_json::from_str(text).ok()?;
-                Message::MaybeTheyHaveSome(Referral { id: id.0, peers: peers.0, withdrawn })
+                let ReferralFields { id, peers, withdrawn, offset, length } =
+                    serde_json::from_str(text).ok()?;
+                let part = offset.zip(length).map(|(offset, length)| offset.0..offset.0 + length.0);
+                Message::MaybeTheyHaveSome(Referral { id: id.0, peers: peers.0, withdrawn, part })
             }
             "PleaseSendPeers" => Message::PleaseSendPeers,
             "Peers" => {
@@ -381,6 +386,10 @@ struct ReferralFields<'a> {
     peers: AddressList,
     #[serde(default)]
     withdrawn: bool,
+    #[serde(default)]
+    offset: Option<Number>,
+    #[serde(default)]
+    length: Option<Number>,
 }
 
 #[derive(serde::Deserialize)]

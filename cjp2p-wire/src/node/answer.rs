@@ -5,29 +5,23 @@
 //! something: a node that seems to know `PleaseAlwaysReturnThisMessage` is sent that, and any other a
 //! [challenge](super::challenge).
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use super::budget::{self, MAX_RETURNED, MAX_SAME};
 use super::challenge::{carries_request, is_challenge};
+use super::lists::MAX_LIST;
+use super::referrals::{MAX_PEERS_TOLD, cost_of_peers};
 use super::said::Said;
 use super::schema::SUPPORTED_MESSAGES;
-use super::serving::MAX_ANSWER;
+use super::serving::{MAX_ANSWER, MAX_BLOCKS};
 use super::{AMPLIFICATION, Node, ORDINARY_DATAGRAM};
 use crate::content_id::ContentId;
 use crate::datagram::{Encoder, Padding, content_that_fits};
 use crate::message::{ContentRequest, MAX_NUMBER, Message};
-use crate::peers::address::{self, Prefix, Scope};
 use crate::peers::cookie::Proof;
 use crate::time::Time;
 use crate::transfer::blobs::{Blobs, Read};
 
-/// Addresses told in one answer at the most, to a source that proved its own.
-pub const MAX_PEERS_TOLD: usize = 30;
-/// Of these, so many of one IPv4 /24 or IPv6 /48 where that is public: who has many addresses or ports shall not be all that
-/// others hear of.
-pub(crate) const MAX_TOLD_OF_NEIGHBOURS: usize = 8;
-/// Addresses told in one referral at the most.
-pub(crate) const MAX_REFERRED: usize = 6;
 /// Content shorter than this is not worth sending to a source that has to ask again anyway.
 const MIN_TASTE: usize = 30;
 
@@ -70,6 +64,17 @@ impl Reply {
         self.says_something |= said;
         said
     }
+}
+
+/// Whether a message is one of those that are answered together, in one datagram.
+fn is_answered_briefly(message: &Message<'_>) -> bool {
+    matches!(
+        message,
+        Message::PleaseReturnThisMessage(_)
+            | Message::PleaseSendPeers
+            | Message::PleaseListIdsOfTheSameContent(_)
+            | Message::PleaseListSupportedMessages
+    )
 }
 
 impl Node {
@@ -128,13 +133,18 @@ impl Node {
             contact.asks_for_peers = said.asks_for_peers;
         }
         for message in messages {
+            if !self.budget.may_do(now, from, self.cost_of(from, message), &self.config.secret) {
+                // What comes after it was asked for later.
+                break;
+            }
             match message {
                 Message::PleaseSayWhichParts(request) => self.tell_parts(now, from, request, blobs),
                 Message::PleaseSendContent(request) if self.serves_now(now, from, request) => {
                     self.queue_content(from, request);
                 }
                 Message::PleaseSendContent(request) => {
-                    self.refer(now, from, &request.id, request.length, false);
+                    let part = request.offset..request.offset.saturating_add(request.length);
+                    self.refer(now, from, &request.id, part, request.block.is_some(), false);
                 }
                 Message::PleaseListContent(after) if self.config.answers => {
                     self.want_list(from, after.as_deref());
@@ -142,15 +152,37 @@ impl Node {
                 _ => {}
             }
         }
+        if !messages.iter().any(is_answered_briefly) {
+            return;
+        }
+        let cost =
+            cost_of_peers(MAX_PEERS_TOLD) + MAX_SAME as u64 * budget::READ + budget::bytes(ORDINARY_DATAGRAM);
+        if !self.budget.may_begin(now, from, cost, &self.config.secret) {
+            return;
+        }
         let mut reply = Reply::new(ORDINARY_DATAGRAM);
         let asks = self.write_cookies_unsent(now, from, self.wants_cookie_from(from), &mut reply.encoder);
-        self.name_the_same(messages, &mut reply, blobs);
+        self.name_the_same(messages, MAX_SAME, &mut reply, blobs);
         self.answer_small(now, from, messages, MAX_PEERS_TOLD, &mut reply);
         if reply.says_something {
             if asks {
                 self.contacts.on_asked(from);
             }
-            self.send(from, reply.encoder.finish(0));
+            self.send_small(now, from, reply.encoder.finish(0));
+        }
+    }
+
+    /// What it costs to take up this message of a source that returned our cookie, before anything is done for it.
+    fn cost_of(&self, from: SocketAddr, message: &Message<'_>) -> u64 {
+        match message {
+            // Each that waits is looked at, and of each block it is seen whether it is here.
+            Message::PleaseSendContent(request) => {
+                let blocks = request.block.map_or(1, |block| request.length.div_ceil(block.max(1)));
+                budget::REQUEST + self.turns.waiting_of(from) as u64 / 8 + blocks.min(MAX_BLOCKS)
+            }
+            Message::PleaseSayWhichParts(_) => budget::PARTS,
+            Message::PleaseListContent(_) => 4 * MAX_LIST as u64,
+            _ => 0,
         }
     }
 
@@ -160,11 +192,20 @@ impl Node {
     }
 
     /// Says by which BLAKE3 id content is known that was asked for by its SHA-256 id, if that is here.
-    fn name_the_same(&self, messages: &[Message<'_>], reply: &mut Reply, blobs: &mut dyn Blobs) {
-        for message in messages {
-            if let Message::PleaseListIdsOfTheSameContent(id) = message
-                && self.config.answers
-                && let Ok(ContentId::Sha256(sha256)) = ContentId::parse(id)
+    fn name_the_same(
+        &mut self,
+        messages: &[Message<'_>],
+        most: usize,
+        reply: &mut Reply,
+        blobs: &mut dyn Blobs,
+    ) {
+        let asked = messages.iter().filter_map(|message| match message {
+            Message::PleaseListIdsOfTheSameContent(id) if self.config.answers => Some(id),
+            _ => None,
+        });
+        for id in asked.take(most).collect::<Vec<_>>() {
+            self.budget.count(budget::READ);
+            if let Ok(ContentId::Sha256(sha256)) = ContentId::parse(id)
                 && let Some(blake3) = blobs.blake3_of(&sha256)
             {
                 let blake3 = ContentId::Blake3(blake3).to_string();
@@ -182,29 +223,30 @@ impl Node {
         max_peers: usize,
         reply: &mut Reply,
     ) {
-        for message in messages {
-            match message {
-                // We ask with a cookie of ours beside each request, so this was caused by another.
-                Message::PleaseReturnThisMessage(value) if carries_request(value.get()) => {}
-                Message::PleaseReturnThisMessage(value) => {
-                    reply.say(|e| e.value("ReturnedMessage", value.get()));
-                }
-                Message::PleaseSendPeers if self.config.answers => {
-                    let peers = self.peers_for(now, from, max_peers);
-                    let mut told = peers.len();
-                    while told > 0 && !reply.say(|e| e.peers(&peers[..told])) {
-                        told /= 2;
-                    }
-                    // Nobody is no news to who is given what it asked for.
-                    if told == 0 && !reply.gives_content {
-                        reply.say(|e| e.peers(&[]));
-                    }
-                }
-                Message::PleaseListSupportedMessages => {
-                    reply.say(|e| e.value("SupportedMessages", SUPPORTED_MESSAGES));
-                }
-                _ => {}
+        let wanted_back = messages.iter().filter_map(|message| match message {
+            // We ask with a cookie of ours beside each request, so this was caused by another.
+            Message::PleaseReturnThisMessage(value) if !carries_request(value.get()) => Some(value.get()),
+            _ => None,
+        });
+        for value in wanted_back.take(MAX_RETURNED) {
+            self.budget.count(budget::bytes(value.len()));
+            reply.say(|e| e.value("ReturnedMessage", value));
+        }
+        let asks = |wanted: fn(&Message<'_>) -> bool| messages.iter().any(wanted);
+        if self.config.answers && asks(|message| matches!(message, Message::PleaseSendPeers)) {
+            let peers = self.peers_for(now, from, max_peers);
+            let mut told = peers.len();
+            while told > 0 && !reply.say(|e| e.peers(&peers[..told])) {
+                told /= 2;
             }
+            // Nobody is no news to who is given what it asked for.
+            if told == 0 && !reply.gives_content {
+                reply.say(|e| e.peers(&[]));
+            }
+        }
+        if asks(|message| matches!(message, Message::PleaseListSupportedMessages)) {
+            self.budget.count(budget::bytes(SUPPORTED_MESSAGES.len()));
+            reply.say(|e| e.value("SupportedMessages", SUPPORTED_MESSAGES));
         }
     }
 
@@ -228,19 +270,19 @@ impl Node {
         if let Some(cookie) = theirs.or(wanted_back) {
             reply.add(|e| e.value("AlwaysReturned", cookie));
         }
-        let requests = messages.iter().filter_map(|message| match message {
+        // Whatever else it asks for can be asked for again with our cookie.
+        let request = messages.iter().find_map(|message| match message {
             Message::PleaseSendContent(request) if self.config.answers => Some(request),
             _ => None,
         });
-        let requests: Vec<_> = requests.cloned().collect();
         if said.asks && knows_cookies {
             let cookie = self.mint.mint(now, from);
             reply.say(|e| e.cookie("PleaseAlwaysReturnThisMessage", &cookie));
         }
-        self.name_the_same(messages, &mut reply, blobs);
-        for (n, request) in requests.iter().enumerate() {
+        self.name_the_same(messages, 1, &mut reply, blobs);
+        if let Some(request) = request {
             let whole = self.answer_content_within(now, from, request, said, &mut reply, blobs);
-            if !whole && n == 0 && !knows_cookies {
+            if !whole && !knows_cookies {
                 self.challenge(now, from, request, &mut reply);
             }
         }
@@ -272,7 +314,8 @@ impl Node {
         }
         let fits = content_that_fits(reply.budget, &request.id, MAX_NUMBER, reply.encoder.len());
         let mut data = Vec::new();
-        match blobs.read(&id, request.offset, wanted.min(fits), &mut data) {
+        self.budget.count(budget::READ + budget::bytes(wanted.min(fits)));
+        match blobs.glance(&id, request.offset, wanted.min(fits), &mut data) {
             Read::Found { eof } => {
                 let rest =
                     eof.map_or(wanted, |eof| eof.saturating_sub(request.offset).min(wanted as u64) as usize);
@@ -302,78 +345,5 @@ impl Node {
             }
             Read::Later => false,
         }
-    }
-
-    /// Answers that others may have what is not given here, of which `length` bytes were asked for; and that it was here, where
-    /// it was `withdrawn`.
-    pub(super) fn refer(&mut self, now: Time, from: SocketAddr, wire_id: &str, length: u64, withdrawn: bool) {
-        let Ok(id) = ContentId::parse(wire_id) else { return };
-        let asks_for_peers = self.contacts.get(from).is_some_and(|contact| contact.asks_for_peers);
-        let at_random = if asks_for_peers { 0 } else { MAX_REFERRED };
-        let peers = self.referred_for(now, from, &id, MAX_REFERRED, at_random);
-        // Who asks for a byte only wants to know who has it. For whoever only echoes, another may have asked.
-        let is_known = self.contacts.get(from).is_some_and(|contact| contact.returned_always_lately(now));
-        if self.config.answers && length > 1 && is_known {
-            self.whereabouts.note(now, &id, from);
-        }
-        let mut encoder = Encoder::new();
-        self.write_cookies(now, from, self.wants_cookie_from(from), &mut encoder);
-        if withdrawn {
-            encoder.withdrawal(wire_id, &peers);
-        } else {
-            encoder.referral(wire_id, &peers);
-        }
-        self.send(from, encoder.finish(0));
-    }
-
-    /// Peers to tell `to` of, at random. A source on IPv4 is told of IPv4 only: some nodes die of other addresses.
-    fn peers_for(&mut self, now: Time, to: SocketAddr, most: usize) -> Vec<SocketAddr> {
-        let fit = |peer: &SocketAddr| {
-            *peer != to && (to.is_ipv6() || peer.is_ipv4()) && address::may_suggest(to, *peer)
-        };
-        let mut fitting: Vec<SocketAddr> = self.contacts.presentable(now).filter(fit).collect();
-        self.random.shuffle(&mut fitting);
-        let mut told: BTreeMap<Prefix, usize> = BTreeMap::new();
-        fitting.retain(|peer| {
-            let told = told.entry(Prefix::narrow(peer.ip())).or_insert(0);
-            *told += 1;
-            *told <= MAX_TOLD_OF_NEIGHBOURS || Scope::of(*peer) != Scope::Public
-        });
-        fitting.truncate(most);
-        fitting
-    }
-
-    /// Who else may have `id`: `most` of those we fetch it from, that fetch it from us, or asked for it or said that they have
-    /// it lately; or else so many peers `at_random`.
-    fn referred_for(
-        &mut self,
-        now: Time,
-        to: SocketAddr,
-        id: &ContentId,
-        most: usize,
-        at_random: usize,
-    ) -> Vec<SocketAddr> {
-        if !self.config.answers {
-            return Vec::new();
-        }
-        let job = self.jobs.get(id).and_then(|job| self.fetches.get(job));
-        let mut serving: Vec<SocketAddr> = job.map(|job| job.fetch.serving().collect()).unwrap_or_default();
-        serving.extend(self.crowds.served(id));
-        serving.extend(self.whereabouts.of(now, id));
-        serving.sort_unstable();
-        serving.dedup();
-        let fit = |peer: &SocketAddr| {
-            *peer != to
-                && (to.is_ipv6() || peer.is_ipv4())
-                && address::may_suggest(to, *peer)
-                && self.contacts.get(*peer).is_some_and(|contact| contact.is_presentable(now))
-        };
-        let mut fitting: Vec<SocketAddr> = serving.into_iter().filter(fit).collect();
-        if fitting.is_empty() {
-            return self.peers_for(now, to, at_random);
-        }
-        self.random.shuffle(&mut fitting);
-        fitting.truncate(most);
-        fitting
     }
 }

@@ -10,7 +10,7 @@ use super::width::Width;
 use crate::time::Time;
 use crate::transfer::blobs::JobId;
 use crate::transfer::fetch::{Ask, Space};
-use crate::transfer::path::{Again, Answers, Asked, Path, Sequence};
+use crate::transfer::path::{Again, Answers, Asked, MAX_BLOCKS, Path, Sequence};
 
 /// A request that is on its way.
 #[derive(Clone, Debug)]
@@ -149,6 +149,34 @@ impl AskedPath {
             self.places.remove(&(job, ask.space, ask.range.start, asked.request));
         }
         Some(Flight { job, ask: ask.part(asked.nth..asked.nth + 1) })
+    }
+
+    /// Notes that the peer does not give `part` of what was asked for this fetch; or, where it does not say what, the block that was
+    /// asked for longest ago. Returns the requests for these blocks.
+    pub(super) fn on_refusal(
+        &mut self,
+        now: Time,
+        job: JobId,
+        space: Space,
+        part: Option<Range<u64>>,
+    ) -> Vec<Flight> {
+        let Some(part) = part else {
+            let oldest = self.path.oldest(|flight| flight.job == job && flight.ask.space == space);
+            return oldest.and_then(|asked| self.on_answer(now, asked, None)).into_iter().collect();
+        };
+        let first = (job, space, part.start.saturating_sub(self.longest), 0);
+        let near = self.places.range(first..(job, space, part.end.max(part.start), 0).max(first));
+        let mut refused = Vec::new();
+        for &(.., request) in near {
+            let Some(flight) = self.path.flight(request) else { continue };
+            let within = |nth: &u32| part.contains(&flight.ask.block_range(*nth).start);
+            let blocks = (0..flight.ask.blocks()).filter(within).map(|nth| Asked { request, nth });
+            refused.extend(blocks.filter(|asked| self.path.is_live(*asked)));
+            if refused.len() >= MAX_BLOCKS as usize {
+                break;
+            }
+        }
+        refused.into_iter().filter_map(|asked| self.on_answer(now, asked, None)).collect()
     }
 
     /// The block asked for that one at this place answers.

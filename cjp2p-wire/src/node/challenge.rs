@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 
 use super::Node;
 use super::answer::Reply;
+use super::budget::{self, MAX_COOKIES};
 use super::dialect::Dialect;
 use super::echo::{ECHO_LIFETIME, length_of_challenge};
 use super::inquiry::cookie_text;
@@ -122,8 +123,12 @@ impl Node {
         beside: Proof,
     ) -> bool {
         let mut proves = false;
-        for message in messages {
-            let Message::ReturnedMessage(value) = message else { continue };
+        let returned = messages.iter().filter_map(|message| match message {
+            Message::ReturnedMessage(value) => Some(value),
+            _ => None,
+        });
+        for value in returned.take(MAX_COOKIES) {
+            self.budget.count(2 * budget::COOKIE);
             let Some(text) = cookie_text(value.get()) else { continue };
             let (cookie, request) = match text.split_once('.') {
                 Some((cookie, request)) => (cookie, Some(request)),

@@ -1,15 +1,18 @@
 //! What is known of each address we talk with.
 
 mod slab;
+mod tellable;
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::num::NonZeroU16;
 use std::ops::Bound::{Excluded, Included};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use self::slab::Slab;
+use self::tellable::Tellable;
 use super::asked_path::AskedPath;
 use crate::peers::cookie::{PERIOD, Proof};
 use crate::time::Time;
@@ -74,6 +77,8 @@ pub(super) struct Contact {
     /// Boxed: most contacts are those who ask us, and have none.
     pub(super) path: Option<Box<AskedPath>>,
     round_trip: Option<Duration>,
+    /// Its place among the [`Tellable`].
+    told_from: Option<NonZeroU16>,
 }
 
 impl Contact {
@@ -99,6 +104,7 @@ impl Contact {
             asks_for_peers: false,
             path: None,
             round_trip: None,
+            told_from: None,
         }
     }
 
@@ -242,6 +248,8 @@ pub(super) struct Contacts {
     by_count: BTreeSet<(usize, IpAddr)>,
     /// From where on to look for one that may go, of all hosts.
     hand: SocketAddr,
+    /// Of those that ever proved their address.
+    tellable: Tellable,
     /// Who was looked for last, and is there: datagrams of a peer come in bunches.
     last: Cell<Option<(SocketAddr, usize)>>,
     swept_at: Time,
@@ -255,6 +263,7 @@ const FIRST: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 impl Default for Contacts {
     fn default() -> Contacts {
         Contacts {
+            tellable: Tellable::default(),
             by_address: BTreeMap::new(),
             contacts: Slab::default(),
             free: Vec::new(),
@@ -393,10 +402,30 @@ impl Contacts {
         if let Some(place) = self.by_address.remove(&address)
             && let Some(contact) = self.contacts.get_mut(place)
         {
-            *contact = Contact::new(Time::ZERO);
+            let told_from = std::mem::replace(contact, Contact::new(Time::ZERO)).told_from;
             self.free.push(place);
             self.last.set(None);
             self.count(address, -1);
+            if let Some(told_from) = told_from {
+                self.forget_tellable(address, told_from);
+            }
+        }
+    }
+
+    fn forget_tellable(&mut self, address: SocketAddr, told_from: NonZeroU16) {
+        let moved = self.tellable.remove(address, told_from);
+        if let Some(moved) = moved.and_then(|moved| self.get_mut(moved)) {
+            moved.told_from = Some(told_from);
+        }
+    }
+
+    /// Notes that others may be told of this one, if it has proved its address and they could not be yet.
+    fn note_tellable(&mut self, address: SocketAddr) {
+        if self.get(address).is_some_and(|contact| contact.told_from.is_none() && contact.is_proved()) {
+            let told_from = self.tellable.add(address);
+            if let Some(contact) = self.get_mut(address) {
+                contact.told_from = told_from;
+            }
         }
     }
 
@@ -416,6 +445,7 @@ impl Contacts {
     pub(super) fn on_unproved(&mut self, now: Time, address: SocketAddr) {
         if let Some(contact) = self.get_mut(address) {
             contact.on_unproved(now);
+            self.note_tellable(address);
         }
     }
 
@@ -443,6 +473,7 @@ impl Contacts {
             contact.returns_always = true;
             contact.has_cookie = current;
         }
+        self.note_tellable(address);
     }
 
     /// It returned, in a `ReturnedMessage`, our cookie that we asked it for; `beside` is what else in the datagram proves.
@@ -451,6 +482,7 @@ impl Contacts {
             self.on_echo(address);
         }
         self.entry(now, address).on_proved(now);
+        self.note_tellable(address);
     }
 
     /// It returned what it was asked for once, and not our cookie beside it.
@@ -492,9 +524,25 @@ impl Contacts {
         self.iter().filter(|(_, contact)| contact.is_us).map(|(address, _)| address)
     }
 
-    /// Peers to tell others about: proved, and heard lately.
-    pub(super) fn presentable(&self, now: Time) -> impl Iterator<Item = SocketAddr> + '_ {
-        self.iter().filter(move |(_, contact)| contact.is_presentable(now)).map(|(address, _)| address)
+    /// Peers to tell `to` about, which proved themselves and were heard lately: in random order, from `looked` drawn at random, so
+    /// that no more are looked at. Whoever is of no use to others any more is not drawn again before it is heard.
+    pub(super) fn some_presentable(
+        &mut self,
+        now: Time,
+        to: SocketAddr,
+        looked: usize,
+        random: &mut fastrand::Rng,
+    ) -> Vec<SocketAddr> {
+        let mut drawn = self.tellable.draw(to, looked, random);
+        drawn.retain(|&address| {
+            let Some(contact) = self.get_mut(address) else { return false };
+            let presentable = contact.is_presentable(now);
+            if !presentable && let Some(told_from) = contact.told_from.take() {
+                self.forget_tellable(address, told_from);
+            }
+            presentable
+        });
+        drawn
     }
 }
 

@@ -46,7 +46,7 @@ impl Node {
                 let mut encoder = Encoder::new();
                 self.write_cookies(now, to, self.wants_cookie_from(to), &mut encoder);
                 encoder.content_list_part(&ContentList { withheld: true, ..ContentList::default() });
-                self.send(to, encoder.finish(0));
+                self.send_small(now, to, encoder.finish(0));
                 continue;
             }
             match wanted {
@@ -94,7 +94,7 @@ impl Node {
                 total: Some(part.total),
                 withheld: false,
             });
-            self.send(to, encoder.finish(0));
+            self.send_small(now, to, encoder.finish(0));
             rest = left;
             match next {
                 Some(next) if !rest.is_empty() => after = next,
@@ -124,7 +124,7 @@ impl Node {
             }
             let (now_sent, left) = rest.split_at(count);
             encoder.content_list(now_sent.iter().map(|(id, length)| (&**id, *length)));
-            self.send(to, encoder.finish(0));
+            self.send_small(now, to, encoder.finish(0));
             rest = left;
             if rest.is_empty() {
                 return;

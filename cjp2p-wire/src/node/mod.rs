@@ -10,6 +10,7 @@
 mod answer;
 mod ask;
 mod asked_path;
+mod budget;
 mod challenge;
 mod contact;
 mod crowd;
@@ -26,6 +27,7 @@ mod places;
 mod probes;
 mod proof;
 mod put_off;
+mod referrals;
 mod said;
 mod schedule;
 mod schema;
@@ -44,7 +46,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-pub use answer::MAX_PEERS_TOLD;
+use budget::MAX_COOKIES;
+pub use budget::{MAX_UNVALIDATED_WORK, WORK_PER_SECOND, WORK_PER_SECOND_OF_HOST};
 pub use contact::{Acquaintance, MAX_CONTACTS, MAX_CONTACTS_OF_HOST};
 use contact::{Contact, Contacts};
 pub use echo::{ECHO_FACTOR, ECHO_LIFETIME, ECHO_RATE, ECHO_RATE_OF_HOST};
@@ -53,6 +56,7 @@ pub(crate) use lan::MAX_NEIGHBOURS;
 pub use list_reader::ListEnd;
 pub use lists::MAX_LIST;
 use lists::Wanted;
+pub use referrals::MAX_PEERS_TOLD;
 use said::Said;
 pub use sizes::Sizes;
 pub use strangers::{STRANGERS_ANSWERED_AT_ONCE, STRANGERS_ANSWERED_PER_SECOND};
@@ -164,6 +168,8 @@ pub struct Counters {
     pub requests_served: u64,
     /// Bytes of content and trees sent.
     pub content_out: u64,
+    /// Units of work that others caused beside content: see [`MAX_UNVALIDATED_WORK`].
+    pub work: u64,
 }
 
 /// See the [module](self).
@@ -173,6 +179,7 @@ pub struct Node {
     random: fastrand::Rng,
     contacts: Contacts,
     turns: Turns,
+    budget: budget::Budget,
     strangers: strangers::Strangers,
     echoes: echo::Echoes,
     dialects: dialect::Dialects,
@@ -249,6 +256,7 @@ impl Node {
             random: fastrand::Rng::with_seed(config.seed),
             contacts: Contacts::default(),
             strangers: strangers::Strangers::default(),
+            budget: budget::Budget::new(config.upload_rate),
             echoes: echo::Echoes::default(),
             dialects: dialect::Dialects::default(),
             turns: Turns::new(config.upload_rate, config.upload_rate_per_host),
@@ -283,7 +291,7 @@ impl Node {
 
     /// Counters since the start.
     pub fn counters(&self) -> Counters {
-        self.counters
+        Counters { work: self.budget.done(), ..self.counters }
     }
 
     /// Whom we have met, for the peer table.
@@ -356,6 +364,9 @@ impl Node {
         blobs: &mut dyn Blobs,
     ) {
         let said = Said::of(messages, received);
+        if said.wants_always || said.wants_returned {
+            self.budget.count(budget::COOKIE * MAX_COOKIES as u64);
+        }
         if (said.wants_always || said.wants_returned) && self.is_own_voice(now, from, messages) {
             self.on_own_voice(now, from);
             return;

@@ -34,7 +34,7 @@ impl Node {
             // Nothing yet: but whoever asks is to know that there will be.
             None if is_fetched => Parts { length: None, until: request.offset, ranges: Vec::new() },
             // Who goes by what it was told before asks for no content: it would never hear of it.
-            None if blobs.is_withdrawn(&id) => return self.refer(now, from, &request.id, 0, true),
+            None if blobs.is_withdrawn(&id) => return self.refer(now, from, &request.id, 0..0, false, true),
             None => return,
         };
         if parts.length.is_some() {
@@ -70,7 +70,7 @@ impl Node {
             eof: parts.length,
             busy,
         });
-        self.send(from, encoder.finish(0));
+        self.send_small(now, from, encoder.finish(0));
     }
 
     /// Whether this source is one of those that are served the content now.

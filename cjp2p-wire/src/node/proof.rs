@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use super::budget::{self, MAX_COOKIES};
 use super::{Node, inquiry};
 use crate::message::Message;
 use crate::peers::cookie::Proof;
@@ -11,12 +12,14 @@ impl Node {
     /// Whether we said this ourselves: nobody else asks for the return of a cookie that we made for this address. Peers
     /// tell us our own address as readily as any other.
     pub(super) fn is_own_voice(&self, now: Time, from: SocketAddr, messages: &[Message<'_>]) -> bool {
-        messages.iter().any(|message| {
-            let (Message::PleaseAlwaysReturnThisMessage(value) | Message::PleaseReturnThisMessage(value)) =
-                message
-            else {
-                return false;
-            };
+        let wanted = messages.iter().filter_map(|message| match message {
+            Message::PleaseAlwaysReturnThisMessage(value) | Message::PleaseReturnThisMessage(value) => {
+                Some(value)
+            }
+            _ => None,
+        });
+        // We ask for the return of two at the most.
+        wanted.take(MAX_COOKIES).any(|value| {
             let cookie = inquiry::cookie_text(value.get());
             cookie.is_some_and(|cookie| self.mint.check(now, from, &cookie) != Proof::None)
         })
@@ -25,10 +28,12 @@ impl Node {
     /// What the cookies in a datagram show, and notes it.
     pub(super) fn read_proof(&mut self, now: Time, from: SocketAddr, messages: &[Message<'_>]) -> Proof {
         let mut best = Proof::None;
-        for message in messages {
-            let Message::AlwaysReturned(value) = message else {
-                continue;
-            };
+        let returned = messages.iter().filter_map(|message| match message {
+            Message::AlwaysReturned(value) => Some(value),
+            _ => None,
+        });
+        for value in returned.take(MAX_COOKIES) {
+            self.budget.count(budget::COOKIE);
             if let Some(cookie) = inquiry::cookie_text(value) {
                 match self.mint.check(now, from, &cookie) {
                     Proof::None => {}

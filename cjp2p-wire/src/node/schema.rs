@@ -9,7 +9,7 @@ pub(super) const SUPPORTED_MESSAGES: &str = concat!(
     r#""TheseIdsNameTheSameContent":{"properties":{"ids":{"items":{"type":"string"}}}},"#,
     r#""IHaveThisContent":{"properties":{"ids":{"items":{"type":"string"}}}},"#,
     r#""Content":{"properties":{"id":{"type":"string"},"offset":{"type":"integer"},"base64":{"type":"string"},"eof":{"type":"integer"}}},"#,
-    r#""MaybeTheyHaveSome":{"properties":{"id":{"type":"string"},"peers":{"items":{"type":"string"}},"withdrawn":{"type":"boolean"}}},"#,
+    r#""MaybeTheyHaveSome":{"properties":{"id":{"type":"string"},"peers":{"items":{"type":"string"}},"withdrawn":{"type":"boolean"},"offset":{"type":"integer"},"length":{"type":"integer"}}},"#,
     r#""PleaseSendPeers":{},"Peers":{"properties":{"peers":{"items":{"type":"string"}}}},"#,
     r#""PleaseReturnThisMessage":{},"ReturnedMessage":{},"#,
     r#""PleaseAlwaysReturnThisMessage":{},"AlwaysReturned":{},"#,

@@ -1,6 +1,7 @@
 //! Sending content to those who have proved their address, each in its turn, in bunches of datagrams of equal length.
 
 use std::net::SocketAddr;
+use std::ops::Range;
 
 use super::ask::answer_length;
 use super::contact::Contact;
@@ -11,7 +12,7 @@ use crate::message::{ContentRequest, MAX_ID_LEN};
 use crate::time::Time;
 use crate::transfer::blobs::{Blobs, Read};
 use crate::transfer::path;
-use crate::transfer::serve::Request;
+use crate::transfer::serve::{Request, host_of};
 
 /// The most bytes of content in one answer; longer requests are cut to it, as other nodes do.
 pub(crate) const MAX_ANSWER: usize = 40_960;
@@ -30,6 +31,14 @@ const MIN_SPARE: usize = 16 << 10;
 const MAX_SPARE: usize = 8;
 /// So many bytes of answers are made before others have their turn: datagrams to read, and those that send.
 const SERVED_AT_ONCE: usize = 256 << 10;
+
+/// A block that is not here counts for so many bytes of answers: somebody looked for it.
+const ABSENT_COST: usize = 256;
+
+/// Blocks of a length that may leave together.
+fn most_together(block: usize) -> usize {
+    (MAX_TOGETHER_LEN / answer_length(block as u64) as usize).min(MAX_TOGETHER)
+}
 
 impl Node {
     /// Notes a request that is to be answered.
@@ -60,8 +69,7 @@ impl Node {
         self.send_lists(now, blobs);
         let mut served = 0;
         while served < SERVED_AT_ONCE && !self.holds_answers {
-            let most = |block| (MAX_TOGETHER_LEN / answer_length(block as u64) as usize).min(MAX_TOGETHER);
-            let Some((from, request)) = self.turns.pop(now, most) else { return };
+            let Some((from, request)) = self.turns.pop(now, most_together) else { return };
             served += self.serve(now, from, request, blobs);
         }
     }
@@ -82,46 +90,65 @@ impl Node {
         }
     }
 
-    /// Answers a request; returns how long the answers are in bytes.
+    /// Answers a request; returns how long the answers are in bytes, or how long they could have been for the same work.
     fn serve(&mut self, now: Time, from: SocketAddr, mut request: Request, blobs: &mut dyn Blobs) -> usize {
         let mut data = std::mem::take(&mut self.read_buffer);
         let mut sent = 0;
+        let in_blocks = request.block < request.length;
+        let mut absent: Option<(String, Range<u64>)> = None;
+        let mut blocks_absent = 0;
         loop {
             data.clear();
-            let done = match blobs.read(&request.id, request.offset, request.length, &mut data) {
-                Read::Found { eof } => {
-                    let transmit = self.content_datagrams(now, from, &request, &data, eof);
-                    sent += transmit.bytes.len();
-                    self.turns.on_sent(now, from, transmit.bytes.len());
-                    self.counters.requests_served += 1;
-                    self.counters.content_out += data.len() as u64;
-                    let end = request.offset + data.len() as u64;
-                    self.crowds.on_given(now, &request.id, from, request.offset..end, eof);
-                    self.outputs.push_back(transmit);
-                    if data.is_empty() || eof.is_some_and(|eof| end >= eof) {
+            let done =
+                match blobs.read_for(host_of(from), &request.id, request.offset, request.length, &mut data) {
+                    Read::Found { eof } => {
+                        let transmit = self.content_datagrams(now, from, &request, &data, eof);
+                        sent += transmit.bytes.len();
+                        self.turns.on_sent(now, from, transmit.bytes.len());
+                        self.counters.requests_served += 1;
+                        self.counters.content_out += data.len() as u64;
+                        let end = request.offset + data.len() as u64;
+                        self.crowds.on_given(now, &request.id, from, request.offset..end, eof);
+                        self.outputs.push_back(transmit);
+                        if data.is_empty() || eof.is_some_and(|eof| end >= eof) {
+                            break;
+                        }
+                        // What is not here ends what can be read at once; there may be more behind it.
+                        data.len().next_multiple_of(request.block)
+                    }
+                    Read::Absent => {
+                        let end = request.offset.saturating_add(request.block.min(request.length) as u64);
+                        let part = request.offset..end;
+                        absent.get_or_insert_with(|| (request.wire_id.clone(), part)).1.end = end;
+                        blocks_absent += 1;
+                        request.block
+                    }
+                    Read::Later => {
+                        self.turns.park(from, request);
                         break;
                     }
-                    // What is not here ends what can be read at once; there may be more behind it.
-                    data.len().next_multiple_of(request.block)
-                }
-                Read::Absent => {
-                    let withdrawn = blobs.is_withdrawn(&request.id);
-                    self.refer(now, from, &request.wire_id, request.length as u64, withdrawn);
-                    request.block
-                }
-                Read::Later => {
-                    self.turns.park(from, request);
-                    break;
-                }
-            };
+                };
             if done >= request.length {
-                break;
+                // What cannot be sent need not be cut into pieces: all of it has one answer.
+                let goes_on = absent.is_some() && blocks_absent < MAX_BLOCKS;
+                let rest = goes_on.then(|| self.turns.take_rest(from, &request)).flatten();
+                let Some(mut rest) = rest else { break };
+                if let Some(later) = rest.split_off(most_together(rest.block)) {
+                    self.turns.push(from, later);
+                }
+                request = rest;
+                continue;
             }
             request.offset += done as u64;
             request.length -= done;
         }
+        // Once for all of them. The answers with content leave first, so that what is not here is what did not come.
+        if let Some((wire_id, part)) = absent {
+            let withdrawn = ContentId::parse(&wire_id).is_ok_and(|id| blobs.is_withdrawn(&id));
+            self.refer(now, from, &wire_id, part, in_blocks, withdrawn);
+        }
         self.read_buffer = data;
-        sent
+        sent + blocks_absent as usize * ABSENT_COST
     }
 
     /// Answers with `data`, in datagrams of equal length, the last of which may be shorter.
@@ -180,7 +207,7 @@ mod tests {
         let data = vec![7; MAX_TOGETHER_LEN];
         for n in 0..5000 {
             let block = [random.usize(1..2000), 4096, 40_960][random.usize(0..3)];
-            let most = (MAX_TOGETHER_LEN / answer_length(block as u64) as usize).min(MAX_TOGETHER);
+            let most = most_together(block);
             // Ever more, as by chance over hours.
             let length = random.usize(1..=block * most).min(1 + n * 20);
             let id = [ContentId::Blake3([7; 32]), ContentId::Tree([7; 32])][random.usize(0..2)].clone();

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::net::SocketAddr;
 
 use super::asked_path::{Came, Flight};
+use super::budget::{MAX_NAMED, MAX_TOLD};
 use super::said::Said;
 use super::serving::MAX_BLOCKS;
 use super::suggestions::Promise;
@@ -16,6 +17,13 @@ use crate::transfer::blobs::{Blobs, JobId};
 use crate::transfer::fetch::{Ask, Block, Space};
 use crate::transfer::path::Asked;
 use crate::tree::LEAF_LEN;
+
+/// The first of `all`, as many as are left, which are fewer then.
+fn first<'a>(all: &'a [SocketAddr], left: &mut usize) -> &'a [SocketAddr] {
+    let some = &all[..all.len().min(*left)];
+    *left -= some.len();
+    some
+}
 
 impl Node {
     /// Takes in what answers our requests and questions.
@@ -61,7 +69,21 @@ impl Node {
             return;
         }
         let mut names_others = false;
+        // Of what costs more than to read it, a datagram of an honest node holds one or two.
+        let (mut told_left, mut named_left) = (MAX_TOLD, MAX_NAMED);
         for message in messages {
+            let tells = matches!(
+                message,
+                Message::TheseIdsNameTheSameContent(_)
+                    | Message::IHaveTheseParts(_)
+                    | Message::IHaveThisContent(_)
+                    | Message::MaybeTheyHaveSome(_)
+                    | Message::Peers(_)
+            );
+            if tells && told_left == 0 {
+                continue;
+            }
+            told_left -= usize::from(tells);
             match message {
                 Message::Content(block) => self.take_content(now, from, block, proof, blobs),
                 Message::TheseIdsNameTheSameContent(ids) if proof != Proof::None => {
@@ -71,12 +93,15 @@ impl Node {
                 Message::MaybeTheyHaveSome(referral) => {
                     let came =
                         messages.iter().any(|m| matches!(m, Message::Content(c) if c.id == referral.id));
-                    names_others |= self.take_referral(now, from, referral, came);
+                    let peers = first(&referral.peers, &mut named_left);
+                    names_others |= self.take_referral(now, from, referral, peers, came);
                     if referral.withdrawn && !came && proof != Proof::None {
                         self.take_withdrawal(now, from, &referral.id);
                     }
                 }
-                Message::Peers(peers) => names_others |= self.take_peers(now, from, peers),
+                Message::Peers(peers) => {
+                    names_others |= self.take_peers(now, from, first(peers, &mut named_left));
+                }
                 Message::IHaveThisContent(ids) if proof != Proof::None => self.take_told(now, from, ids),
                 _ => {}
             }
@@ -148,6 +173,9 @@ impl Node {
         proof: Proof,
         blobs: &mut dyn Blobs,
     ) {
+        if self.path(from).is_none() {
+            return;
+        }
         let Some((mut job_id, space)) = self.fetch_of(&block.id) else { return };
         self.last_taken = job_id;
         let Some(path) = self.path(from) else { return };
@@ -255,19 +283,21 @@ impl Node {
         now: Time,
         from: SocketAddr,
         referral: &Referral<'_>,
+        peers: &[SocketAddr],
         content_came: bool,
     ) -> bool {
         let Some((job_id, space)) = self.fetch_of(&referral.id) else { return false };
         let Some(path) = self.path_mut(from) else { return false };
         if !content_came {
-            let asked = path.path.oldest(|flight| flight.job == job_id && flight.ask.space == space);
-            let flight = asked.and_then(|asked| path.on_answer(now, asked, None));
-            if let (Some(flight), Some(job)) = (flight, self.fetches.get_mut(&job_id)) {
-                job.fetch.on_refusal(now, from, &flight.ask);
+            let refused = path.on_refusal(now, job_id, space, referral.part.clone());
+            for flight in refused {
+                if let Some(job) = self.fetches.get_mut(&job_id) {
+                    job.fetch.on_refusal(now, from, &flight.ask);
+                }
             }
         }
         let mut is_news = false;
-        for &peer in &referral.peers {
+        for &peer in peers {
             is_news |= self.suggest(job_id, from, peer, Promise::Content);
         }
         self.follow_suggestions(now);

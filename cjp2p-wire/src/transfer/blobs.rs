@@ -1,6 +1,7 @@
 //! What the machines read from and write to. The types carry the promise: only what was verified can be written.
 
 use std::io;
+use std::net::IpAddr;
 use std::ops::Range;
 
 use crate::content_id::{ContentId, Hash};
@@ -76,6 +77,26 @@ pub trait Library {
     ///
     /// Gives only verified bytes of content, or bytes of finished files; a plain name gives what the file holds.
     fn read(&mut self, id: &ContentId, offset: u64, length: usize, out: &mut Vec<u8>) -> Read;
+
+    /// The same for one of `host`. A library that has some of the work done elsewhere, and answers [`Read::Later`] meanwhile, has
+    /// hosts take turns.
+    fn read_for(
+        &mut self,
+        host: IpAddr,
+        id: &ContentId,
+        offset: u64,
+        length: usize,
+        out: &mut Vec<u8>,
+    ) -> Read {
+        let _ = host;
+        self.read(id, offset, length, out)
+    }
+
+    /// The same for somebody who has not shown who it is, and may be anybody: what costs no more than a small read of what is in
+    /// memory. Nothing is begun and nothing put aside for it; whatever would need that is [`Read::Later`].
+    fn glance(&mut self, id: &ContentId, offset: u64, length: usize, out: &mut Vec<u8>) -> Read {
+        self.read(id, offset, length, out)
+    }
 
     /// Which parts of the content `id` [`Library::read`] would give, from byte `from` on, in at most `most` ranges; of a
     /// content of which nothing is here, `None`. Whoever does not say so gives it all, or refuses.

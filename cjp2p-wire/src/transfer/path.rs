@@ -242,6 +242,12 @@ impl<T: Clone> Path<T> {
             .is_some_and(|flight| asked.nth < flight.answers.blocks && flight.open & asked.bit() != 0)
     }
 
+    /// Whether that block is open, and not given up.
+    pub fn is_live(&self, asked: Asked) -> bool {
+        let flight = self.flights.get(&asked.request);
+        flight.is_some_and(|flight| asked.nth < flight.answers.blocks && flight.live() & asked.bit() != 0)
+    }
+
     /// The oldest block on its way of a request for which `matches` holds.
     pub fn oldest(&self, matches: impl Fn(&T) -> bool) -> Option<Asked> {
         let mut live = self.flights.iter().filter(|(_, flight)| flight.live() != 0);

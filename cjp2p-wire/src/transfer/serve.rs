@@ -33,6 +33,8 @@ pub const QUANTUM_INSIDE: usize = 512 << 10;
 pub const BLOCK_COST: usize = 260;
 /// The rate limit lets so much time's worth go at once.
 pub const BURST: Duration = Duration::from_millis(20);
+/// Answers that are not content leave although their host has used up its rate for so long.
+const SMALL_AHEAD: Duration = Duration::from_secs(4);
 
 /// A request for content from a source that has proved its address.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,7 +81,7 @@ impl Request {
     }
 
     /// Leaves the first `blocks` blocks and returns the rest, if there is any.
-    fn split_off(&mut self, blocks: usize) -> Option<Request> {
+    pub(crate) fn split_off(&mut self, blocks: usize) -> Option<Request> {
         let length = self.block.saturating_mul(blocks.max(1));
         if self.length <= length {
             return None;
@@ -287,6 +289,17 @@ impl Turns {
         self.total
     }
 
+    /// How many requests of this source wait.
+    pub fn waiting_of(&self, from: SocketAddr) -> usize {
+        let host = self.hosts.get(&host_of(from));
+        host.and_then(|host| host.waiting.get(&from)).map_or(0, VecDeque::len)
+    }
+
+    /// Whether an answer that is not content may leave now: its host has not used up its rate for long.
+    pub fn may_send_small(&self, now: Time, to: SocketAddr) -> bool {
+        self.paid.get(&host_of(to)).is_none_or(|paid_until| *paid_until <= now + SMALL_AHEAD)
+    }
+
     /// Whether no request waits for its turn.
     pub fn is_empty(&self) -> bool {
         self.order.is_empty()
@@ -400,6 +413,36 @@ impl Turns {
             self.given_to_host = 0;
         }
         self.parked.insert(from);
+    }
+
+    /// Takes out what waits next of this source, if it goes on with blocks of the same length where `request` ends.
+    pub fn take_rest(&mut self, from: SocketAddr, request: &Request) -> Option<Request> {
+        let address = host_of(from);
+        let host = self.hosts.get_mut(&address)?;
+        let queue = host.waiting.get_mut(&from)?;
+        let end = request.offset + request.length as u64;
+        let goes_on = |next: &&Request| {
+            next.offset == end && next.block == request.block && next.wire_id == request.wire_id
+        };
+        queue.front().filter(goes_on)?;
+        let rest = queue.pop_front()?;
+        host.total -= 1;
+        self.total -= 1;
+        if queue.is_empty() {
+            host.waiting.remove(&from);
+            host.order.retain(|other| *other != from);
+            self.parked.remove(&from);
+            self.sources -= 1;
+            self.given = 0;
+            if host.order.is_empty() {
+                self.order.retain(|other| *other != address);
+                self.given_to_host = 0;
+            }
+            if host.waiting.is_empty() {
+                self.hosts.remove(&address);
+            }
+        }
+        Some(rest)
     }
 
     /// What was parked may be answered now.

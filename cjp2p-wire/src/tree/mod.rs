@@ -15,7 +15,7 @@ mod verify;
 
 pub use build::{Group, Tree, TreeBuilder, group_leaves};
 pub use geometry::{Geometry, Run, Segment, TooLong};
-pub use reader::{TreeSource, read_tree};
+pub use reader::{TreeSource, groups_needed, read_tree};
 pub use verify::{TreeError, TreeVerifier, Verified, VerifyError, verify_whole};
 
 /// Bytes of content below one leaf of the tree.

@@ -58,6 +58,15 @@ pub fn read_tree<S: TreeSource>(
     Ok(())
 }
 
+/// How many groups of content [`read_tree`] needs the leaves of to give these bytes.
+pub fn groups_needed(geometry: &Geometry, range: Range<u64>) -> u64 {
+    let groups = |segment| match segment {
+        Segment::Level { level, bytes } if level < RUN_LEVELS => by_run(level, bytes).count() as u64,
+        _ => 0,
+    };
+    geometry.locate(range).into_iter().map(groups).sum()
+}
+
 /// Cuts bytes of a level that is `levels` above a level of runs into the parts that follow from one run each: the
 /// run's index, and the bytes counted from the first that follows from it.
 pub(super) fn by_run(levels: u32, bytes: Range<u64>) -> impl Iterator<Item = (u64, Range<u64>)> {

@@ -55,6 +55,10 @@ fn check(message: &Message<'_>, datagram: usize) {
         Message::MaybeTheyHaveSome(referral) => {
             id(&referral.id);
             assert!(referral.peers.len() <= MAX_PEERS);
+            referral
+                .part
+                .iter()
+                .for_each(|part| [part.start, part.end - part.start].into_iter().for_each(number));
         }
         Message::Peers(peers) => assert!(peers.len() <= MAX_PEERS),
         Message::PleaseReturnThisMessage(value)
@@ -117,10 +121,9 @@ fn write(message: &Message<'_>, encoder: &mut Encoder) {
         Message::Content(block) => {
             encoder.content(&block.id, block.offset, &block.data, block.eof, Padding::Padded);
         }
-        Message::MaybeTheyHaveSome(referral) if referral.withdrawn => {
-            encoder.withdrawal(&referral.id, &referral.peers);
+        Message::MaybeTheyHaveSome(referral) => {
+            encoder.refusal(&referral.id, &referral.peers, referral.part.clone(), referral.withdrawn);
         }
-        Message::MaybeTheyHaveSome(referral) => encoder.referral(&referral.id, &referral.peers),
         Message::PleaseSendPeers => encoder.bare("PleaseSendPeers"),
         Message::Peers(peers) => encoder.peers(peers),
         Message::PleaseReturnThisMessage(value) => encoder.value("PleaseReturnThisMessage", value.get()),

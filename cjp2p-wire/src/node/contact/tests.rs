@@ -112,3 +112,59 @@ fn of_one_host_with_many_ports_the_latest_are_known_and_all_of_other_hosts() {
     let known = latest.flat_map(|n| [v4(n), v6(n)]).chain((1..=100).map(at)).chain([v4(60_000), v4(60_001)]);
     assert!(known.into_iter().all(|address| contacts.get(address).is_some()));
 }
+
+#[test]
+fn so_many_are_looked_at_and_whoever_may_not_be_told_of_is_not_drawn_twice() {
+    let mut contacts = Contacts::default();
+    let mut random = fastrand::Rng::with_seed(1);
+    for n in 0..3000u32 {
+        let address = SocketAddr::from(((0x1400_0000 + (n << 8)).to_be_bytes(), 24254));
+        contacts.on_always_returned(Time::ZERO, address, true);
+        contacts.get_mut(address).unwrap().banned = n % 3 > 0;
+    }
+    assert_eq!(contacts.tellable.len(), 3000);
+    let asker = SocketAddr::from(([198, 51, 100, 1], 5000));
+    let mut told = std::collections::BTreeSet::new();
+    for _ in 0..2000 {
+        let some = contacts.some_presentable(Time::ZERO, asker, 12, &mut random);
+        assert!(some.len() <= 12);
+        assert!(some.iter().all(|&peer| contacts.get(peer).is_some_and(|peer| !peer.banned)));
+        told.extend(some);
+    }
+    assert_eq!(told.len(), 1000, "each is drawn some time");
+    assert_eq!(contacts.tellable.len(), 1000, "the others are looked at no more");
+    // Those that have gone are forgotten here too, and come back when they are heard.
+    let later = Time::ZERO + FRESH + SWEEP_EVERY;
+    assert!(contacts.some_presentable(later, asker, 5000, &mut random).is_empty());
+    contacts.forget_gone(later, |_| false);
+    assert_eq!(contacts.tellable.len(), 0);
+    for n in 1..=100 {
+        contacts.on_always_returned(later, at(0x1400_0000 + n), true);
+    }
+    for n in 1..=50 {
+        contacts.remove(at(0x1400_0000 + 2 * n));
+    }
+    let some = contacts.some_presentable(later, asker, 100, &mut random);
+    assert_eq!(some.len(), 50);
+    assert!(some.iter().all(|&peer| contacts.get(peer).is_some()));
+}
+
+#[test]
+fn nobody_is_told_of_what_is_nearer_than_it_is_or_of_another_family() {
+    let mut contacts = Contacts::default();
+    let mut random = fastrand::Rng::with_seed(1);
+    let all = ["127.0.0.1:9000", "10.0.0.1:9000", "20.0.0.1:9000", "[fe80::1%3]:9000", "[2a00::1]:9000"];
+    let all = all.map(|text| text.parse::<SocketAddr>().unwrap());
+    all.iter().for_each(|&address| contacts.on_always_returned(Time::ZERO, address, true));
+    for to in ["127.0.0.2:1", "10.0.0.2:1", "20.0.0.2:1", "[::1]:1", "[fe80::2%3]:1", "[2a00::2]:1"] {
+        let to: SocketAddr = to.parse().unwrap();
+        let may = |peer: &SocketAddr| {
+            (to.is_ipv6() || peer.is_ipv4()) && crate::peers::address::may_suggest(to, *peer)
+        };
+        let mut expected: Vec<SocketAddr> = all.iter().copied().filter(may).collect();
+        let mut told = contacts.some_presentable(Time::ZERO, to, 10, &mut random);
+        told.sort();
+        expected.sort();
+        assert_eq!(told, expected, "{to}");
+    }
+}

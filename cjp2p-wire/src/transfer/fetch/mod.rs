@@ -245,6 +245,12 @@ impl Fetch {
             .map(|(&address, _)| address)
     }
 
+    /// Some of these: of `most` sources, beginning at an address.
+    pub fn serving_near(&self, address: SocketAddr, most: usize) -> impl Iterator<Item = SocketAddr> + '_ {
+        let some = self.sources.range(address..).chain(self.sources.range(..address)).take(most);
+        some.filter(|(_, source)| source.standing == Standing::Serving).map(|(&address, _)| address)
+    }
+
     /// How far it is.
     pub fn progress(&self) -> Progress {
         let assembly = self.assembly();

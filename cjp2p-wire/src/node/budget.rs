@@ -1,0 +1,195 @@
+//! How much work others may cause, charged before it is done.
+//!
+//! Work is counted in units: one for each entry of a table that is looked at, and for each 64 bytes that are read, hashed or
+//! written; a question to the library counts [`READ`], a cookie that is checked [`COOKIE`]. On today's machines a unit takes
+//! about a tenth of a microsecond.
+//!
+//! What a datagram without our cookie costs has a bound of its own, [`MAX_UNVALIDATED_WORK`], whatever is in it: of each kind of
+//! question the first few are looked at, and nothing is begun for it that goes on later. What a datagram with our cookie asks for is
+//! charged to its host, and to all hosts together; what neither has left is dropped as if it had been lost. Content has
+//! its own rules: [`Turns`](crate::transfer::serve::Turns).
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use crate::content_id::Hash;
+use crate::time::Time;
+use crate::transfer::serve::host_of;
+
+/// Units that one datagram costs at the most that does not hold our cookie.
+pub const MAX_UNVALIDATED_WORK: u64 = 256;
+/// Units a second for those of one host that hold it.
+pub const WORK_PER_SECOND_OF_HOST: u64 = 1_000_000;
+/// The same for all hosts.
+pub const WORK_PER_SECOND: u64 = 3_000_000;
+/// So much time's worth of them at once.
+const WORK_AT_ONCE: Duration = Duration::from_millis(100);
+
+/// A question to the library: whether it has an id, or bytes of it.
+pub(super) const READ: u64 = 16;
+/// A cookie that is checked.
+pub(super) const COOKIE: u64 = 4;
+/// A request for content that is put in the queue, beside what is looked at there.
+pub(super) const REQUEST: u64 = 8;
+/// A referral, beside those who are looked at for it.
+pub(super) const REFERRAL: u64 = 16;
+/// An answer to the question which parts are here.
+pub(super) const PARTS: u64 = 128;
+
+/// Cookies that are checked in one datagram, of each kind of message that holds any.
+pub(super) const MAX_COOKIES: usize = 4;
+/// Values that are returned for one datagram.
+pub(super) const MAX_RETURNED: usize = 4;
+/// Questions for other ids that are answered to one datagram.
+pub(super) const MAX_SAME: usize = 4;
+/// Messages of one datagram that tell something of which each one costs: ids, parts.
+pub(super) const MAX_TOLD: usize = 4;
+/// Addresses named in one datagram that are looked at.
+pub(super) const MAX_NAMED: usize = 64;
+
+/// Buckets of all hosts.
+const BUCKETS: usize = 1024;
+/// Answers that are not content get this part of the upload rate, so that they neither exceed it nor keep content from leaving.
+const SHARE_OF_SMALL: u64 = 4;
+/// So many bytes of them may leave at once.
+const SMALL_AT_ONCE: u64 = 8 << 10;
+
+/// Units for reading, hashing or writing so many bytes.
+pub(super) fn bytes(length: usize) -> u64 {
+    length.div_ceil(64) as u64
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(super) struct Budget {
+    /// The time up to which the work of each bucket has been used up; empty until there is any. Hosts share buckets, chosen by a
+    /// hash that nobody else can compute.
+    of_hosts: Vec<Time>,
+    of_all: Time,
+    /// The host that was charged last, and its bucket.
+    last: Option<(IpAddr, usize)>,
+    rate: Option<u64>,
+    /// The time up to which answers that are not content have used up their part of the rate.
+    small_until: Time,
+    done: u64,
+}
+
+impl Budget {
+    /// `rate`: bytes that may leave in a second.
+    pub(super) fn new(rate: Option<u64>) -> Budget {
+        let (of_all, small_until) = (Time::ZERO, Time::ZERO);
+        Budget { of_hosts: Vec::new(), of_all, last: None, rate, small_until, done: 0 }
+    }
+
+    /// Notes work that others caused.
+    pub(super) fn count(&mut self, units: u64) {
+        self.done += units;
+    }
+
+    /// Work that others caused, since the start.
+    pub(super) fn done(&self) -> u64 {
+        self.done
+    }
+
+    /// Whether so much may be done now for a source that returned our cookie; if so, charges and counts it.
+    pub(super) fn may_do(&mut self, now: Time, from: SocketAddr, units: u64, secret: &Hash) -> bool {
+        let may = self.may_begin(now, from, units, secret);
+        self.done += if may { units } else { 0 };
+        may
+    }
+
+    /// The same for what is counted when it is done.
+    pub(super) fn may_begin(&mut self, now: Time, from: SocketAddr, units: u64, secret: &Hash) -> bool {
+        let bucket = self.bucket(host_of(from), secret);
+        let Some(of_host) = self.of_hosts.get_mut(bucket) else { return false };
+        let after = |used: Time, per_second| used.max(now) + time_for(units, per_second);
+        let (host, all) = (after(*of_host, WORK_PER_SECOND_OF_HOST), after(self.of_all, WORK_PER_SECOND));
+        let may = host.max(all) <= now + WORK_AT_ONCE;
+        if may {
+            (*of_host, self.of_all) = (host, all);
+        }
+        may
+    }
+
+    /// Whether an answer of so many bytes that is not content may leave now; if so, counts it.
+    pub(super) fn may_send(&mut self, now: Time, length: usize) -> bool {
+        let Some(rate) = self.rate else { return true };
+        let part = (rate / SHARE_OF_SMALL).max(1);
+        let until = self.small_until.max(now) + time_for(length as u64, part);
+        let may = until <= now + time_for(SMALL_AT_ONCE, part);
+        if may {
+            self.small_until = until;
+        }
+        may
+    }
+
+    fn bucket(&mut self, host: IpAddr, secret: &Hash) -> usize {
+        if let Some((last, bucket)) = self.last
+            && last == host
+        {
+            return bucket;
+        }
+        if self.of_hosts.is_empty() {
+            self.of_hosts = vec![Time::ZERO; BUCKETS];
+        }
+        let ip = match host {
+            IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+            IpAddr::V6(ip) => ip,
+        };
+        let hash = blake3::keyed_hash(secret, &ip.octets());
+        let (head, _) = hash.as_bytes().as_chunks::<2>();
+        let bucket = usize::from(u16::from_le_bytes(head[0])) % BUCKETS;
+        self.last = Some((host, bucket));
+        bucket
+    }
+}
+
+fn time_for(count: u64, per_second: u64) -> Duration {
+    Duration::from_nanos(count.saturating_mul(1_000_000_000) / per_second)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(n: u32) -> SocketAddr {
+        SocketAddr::from((std::net::Ipv4Addr::from_bits(0x1400_0000 + n), 24254))
+    }
+
+    /// Units done in a second for hosts that ask for as much as they can.
+    fn done(hosts: u32) -> u64 {
+        let mut budget = Budget::new(None);
+        for ms in 0..=1000 {
+            for n in 0..hosts * 20 {
+                budget.may_do(Time::from_millis(ms), host(n % hosts), 1000, &[7; 32]);
+            }
+        }
+        budget.done()
+    }
+
+    #[test]
+    fn a_host_causes_so_much_work_and_all_hosts_no_more_than_three() {
+        for (hosts, rate) in [(1, WORK_PER_SECOND_OF_HOST), (50, WORK_PER_SECOND)] {
+            let most = rate + rate / 10;
+            assert!((most - 2000..=most).contains(&done(hosts)), "{} of {most}", done(hosts));
+        }
+    }
+
+    #[test]
+    fn what_one_host_may_not_do_another_may() {
+        let mut budget = Budget::new(None);
+        while budget.may_do(Time::ZERO, host(1), 1000, &[7; 32]) {}
+        assert!(budget.may_do(Time::ZERO, host(2), 1000, &[7; 32]));
+        let later = Time::ZERO + Duration::from_millis(1);
+        assert!(budget.may_do(later, host(1), 1000, &[7; 32]), "it is refilled");
+    }
+
+    #[test]
+    fn small_answers_get_a_quarter_of_the_rate() {
+        let mut budget = Budget::new(Some(100_000));
+        let sent = (0..10_000).filter(|&ms| budget.may_send(Time::from_millis(ms), 250)).count() * 250;
+        assert!((250_000..=250_000 + SMALL_AT_ONCE as usize).contains(&sent), "{sent}");
+        let mut free = Budget::new(None);
+        assert!((0..10_000).all(|_| free.may_send(Time::ZERO, 1 << 20)));
+    }
+}

@@ -1,0 +1,140 @@
+//! Whom others are told of: peers at random, and who may have what they ask for. What is looked at for that does not grow with
+//! what is known.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::ops::Range;
+
+use super::Node;
+use super::budget;
+use crate::content_id::ContentId;
+use crate::datagram::Encoder;
+use crate::peers::address::{self, Prefix, Scope};
+use crate::time::Time;
+
+/// Addresses told in one answer at the most, to a source that proved its own.
+pub const MAX_PEERS_TOLD: usize = 30;
+/// Of these, so many of one IPv4 /24 or IPv6 /48 where that is public: who has many addresses or ports shall not be all that
+/// others hear of.
+pub(crate) const MAX_TOLD_OF_NEIGHBOURS: usize = 8;
+/// Addresses told in one referral at the most.
+pub(crate) const MAX_REFERRED: usize = 6;
+/// Contacts that are looked at for each one to be told.
+const LOOKED_AT_FOR_EACH: usize = 4;
+/// And beside these.
+const LOOKED_AT: usize = 8;
+/// Sources of a fetch that are looked at for a referral.
+const SOURCES_LOOKED_AT: usize = 32;
+
+/// Contacts that are looked at to tell of `most`.
+fn looked_at(most: usize) -> usize {
+    LOOKED_AT_FOR_EACH * most + LOOKED_AT
+}
+
+/// What looking for `most` peers costs.
+pub(super) fn cost_of_peers(most: usize) -> u64 {
+    looked_at(most) as u64
+}
+
+/// What a referral costs.
+pub(super) const COST_OF_REFERRAL: u64 = budget::REFERRAL + (SOURCES_LOOKED_AT * 2) as u64;
+
+impl Node {
+    /// Answers that others may have what is not given here. `part` is what of a request for several blocks is not; of a request for
+    /// one it goes without saying. `withdrawn`: it was here.
+    pub(super) fn refer(
+        &mut self,
+        now: Time,
+        from: SocketAddr,
+        wire_id: &str,
+        part: Range<u64>,
+        blocks: bool,
+        withdrawn: bool,
+    ) {
+        let cost = COST_OF_REFERRAL + cost_of_peers(MAX_REFERRED);
+        let Ok(id) = ContentId::parse(wire_id) else { return };
+        if !self.budget.may_begin(now, from, cost, &self.config.secret) {
+            return;
+        }
+        let asks_for_peers = self.contacts.get(from).is_some_and(|contact| contact.asks_for_peers);
+        let at_random = if asks_for_peers { 0 } else { MAX_REFERRED };
+        let peers = self.referred_for(now, from, &id, MAX_REFERRED, at_random);
+        let length = part.end - part.start;
+        // Who asks for a byte only wants to know who has it. For whoever only echoes, another may have asked.
+        let is_known = self.contacts.get(from).is_some_and(|contact| contact.returned_always_lately(now));
+        if self.config.answers && length > 1 && is_known {
+            self.whereabouts.note(now, &id, from);
+        }
+        let mut encoder = Encoder::new();
+        self.write_cookies(now, from, self.wants_cookie_from(from), &mut encoder);
+        encoder.refusal(wire_id, &peers, blocks.then_some(part), withdrawn);
+        self.send_small(now, from, encoder.finish(0));
+    }
+
+    /// Sends an answer that is not content to a source that returned our cookie, where the upload rate has room for it.
+    pub(super) fn send_small(&mut self, now: Time, to: SocketAddr, bytes: Vec<u8>) {
+        if self.budget.may_send(now, bytes.len()) && self.turns.may_send_small(now, to) {
+            self.turns.on_sent(now, to, bytes.len());
+            self.send(to, bytes);
+        }
+    }
+
+    /// Peers to tell `to` of, at random. A source on IPv4 is told of IPv4 only: some nodes die of other addresses.
+    pub(super) fn peers_for(&mut self, now: Time, to: SocketAddr, most: usize) -> Vec<SocketAddr> {
+        if most == 0 {
+            return Vec::new();
+        }
+        let looked = looked_at(most);
+        self.budget.count(looked as u64);
+        let mut fitting = self.contacts.some_presentable(now, to, looked, &mut self.random);
+        let mut told: BTreeMap<Prefix, usize> = BTreeMap::new();
+        fitting.retain(|peer| {
+            let told = told.entry(Prefix::narrow(peer.ip())).or_insert(0);
+            let fits = *peer != to && address::may_suggest(to, *peer);
+            *told += usize::from(fits);
+            fits && (*told <= MAX_TOLD_OF_NEIGHBOURS || Scope::of(*peer) != Scope::Public)
+        });
+        fitting.truncate(most);
+        fitting
+    }
+
+    /// Who else may have `id`: `most` of those we fetch it from, that fetch it from us, or asked for it or said that they have
+    /// it lately; or else so many peers `at_random`.
+    pub(super) fn referred_for(
+        &mut self,
+        now: Time,
+        to: SocketAddr,
+        id: &ContentId,
+        most: usize,
+        at_random: usize,
+    ) -> Vec<SocketAddr> {
+        if !self.config.answers {
+            return Vec::new();
+        }
+        let job = self.jobs.get(id).and_then(|job| self.fetches.get(job));
+        let mut serving: Vec<SocketAddr> = Vec::new();
+        serving.extend(job.into_iter().flat_map(|job| job.fetch.serving_near(to, SOURCES_LOOKED_AT)));
+        serving.extend(self.crowds.served(id));
+        serving.extend(self.whereabouts.of(now, id));
+        self.budget.count(COST_OF_REFERRAL);
+        self.random.shuffle(&mut serving);
+        let mut fitting: Vec<SocketAddr> = Vec::new();
+        for peer in serving.into_iter().take(looked_at(most)) {
+            let fits = peer != to
+                && (to.is_ipv6() || peer.is_ipv4())
+                && !fitting.contains(&peer)
+                && address::may_suggest(to, peer)
+                && self.contacts.get(peer).is_some_and(|contact| contact.is_presentable(now));
+            if fits {
+                fitting.push(peer);
+            }
+            if fitting.len() == most {
+                break;
+            }
+        }
+        if fitting.is_empty() {
+            return self.peers_for(now, to, at_random);
+        }
+        fitting
+    }
+}
