@@ -5,6 +5,7 @@ mod announcer;
 mod cli;
 pub mod cover;
 pub mod events;
+pub mod fair_workers;
 pub mod gone;
 pub mod hash_store;
 pub mod hasher;

@@ -12,6 +12,7 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, IoSliceMut};
 use std::iter;
+use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::mpsc::{Receiver, Sender};
@@ -39,8 +40,13 @@ pub(crate) const PIECES: usize = 128;
 pub(crate) const TREE_BLOCKS: usize = 256;
 /// Bytes of a tree given at once: a multiple of what getters ask for in one block.
 const TREE_AT_ONCE: u64 = 4 * TREE_BLOCK;
-/// Jobs that the readers may have to do at a time.
-const JOBS: usize = 256;
+/// Bytes given at the most to somebody who may be anybody.
+const GLANCE: usize = 4096;
+/// Files of the same content that are tried for one read. Those seen to have changed are looked at no more, so the others have their
+/// turn at the next.
+const TRIED: usize = 4;
+/// Files of the same content that are looked at for one that is not doubted.
+const FOUND: usize = 64;
 /// How soon to look again for a tree that was lost. Its file is being hashed meanwhile.
 const TREE_RETRY: Duration = Duration::from_secs(1);
 
@@ -72,6 +78,15 @@ struct OpenFile {
     file: Arc<File>,
     /// Whether the file system can say that a read would wait.
     can_refuse: bool,
+}
+
+/// For whom something is read.
+#[derive(Clone, Copy)]
+enum Asker {
+    /// One of this host.
+    Host(IpAddr),
+    /// Somebody who may be anybody: nothing is begun for it, and nothing kept.
+    Anybody,
 }
 
 /// Why a file gives no bytes now.
@@ -184,10 +199,14 @@ impl SharedLibrary {
         self.open.insert(no, file);
     }
 
-    fn ask(&mut self, job: Job) -> Refusal {
-        // With so much to do, the end of some other job is when to ask again.
-        if self.asked.len() < JOBS && self.asked.insert(job.key()) {
-            self.readers.send(job);
+    fn ask(&mut self, asker: Asker, job: Job) -> Refusal {
+        let Asker::Host(host) = asker else { return Refusal::Later };
+        let key = job.key();
+        if !self.asked.insert(key) {
+            self.readers.share(host, key);
+        } else if let Some(dropped) = self.readers.send(host, job) {
+            // With so much to do, the end of some other job is when to ask again.
+            self.asked.remove(&dropped);
         }
         Refusal::Later
     }
@@ -203,7 +222,7 @@ impl SharedLibrary {
 
     fn find(&self, id: &ContentId) -> Option<(FileNo, Identity, Hash)> {
         let index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
-        let no = index.find(id).find(|no| !self.doubted.contains(no))?;
+        let no = index.find(id).take(FOUND).find(|no| !self.doubted.contains(no))?;
         let (identity, ids) = index.look(no)?;
         Some((no, identity, ids?.blake3))
     }
@@ -214,16 +233,19 @@ impl SharedLibrary {
         index.get(no).map(|(file, _)| file).ok_or(Refusal::Gone)
     }
 
-    fn open_file(&mut self, no: FileNo) -> Result<OpenFile, Refusal> {
+    fn open_file(&mut self, asker: Asker, no: FileNo) -> Result<OpenFile, Refusal> {
         if let Some(open) = self.open.get(&no) {
             self.used.get(&no);
             return Ok(open.clone());
         }
         let state = self.state(no)?;
         match state.place.open(Patience::InMemoryOnly) {
-            Ok((file, identity)) if identity == state.identity => self.keep_open(no, file),
+            Ok((file, identity)) if identity == state.identity => match asker {
+                Asker::Host(_) => self.keep_open(no, file),
+                Asker::Anybody => return Ok(OpenFile { file: Arc::new(file), can_refuse: true }),
+            },
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                return Err(self.ask(Job::Open(no, state)));
+                return Err(self.ask(asker, Job::Open(no, state)));
             }
             _ => return Err(Refusal::Gone),
         }
@@ -233,12 +255,13 @@ impl SharedLibrary {
     /// Fills `buffer` from `offset` on, which must be within the file, and makes sure that these are the right bytes.
     fn fill(
         &mut self,
+        asker: Asker,
         no: FileNo,
         identity: &Identity,
         offset: u64,
         buffer: &mut [u8],
     ) -> Result<(), Refusal> {
-        let open = self.open_file(no)?;
+        let mut open = self.open_file(asker, no)?;
         let mut filled = 0;
         while filled < buffer.len() {
             let (at, rest) = (offset + filled as u64, &mut buffer[filled..]);
@@ -253,8 +276,11 @@ impl SharedLibrary {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     let window = at / WINDOW;
+                    if matches!(asker, Asker::Anybody) {
+                        return Err(Refusal::Later);
+                    }
                     if self.warmed.remove(&(no, window)).is_none() {
-                        return Err(self.ask(Job::Warm(no, open.file.clone(), window)));
+                        return Err(self.ask(asker, Job::Warm(no, open.file.clone(), window)));
                     }
                     match open.file.read_at(rest, at) {
                         Ok(read) if read > 0 => filled += read,
@@ -262,9 +288,11 @@ impl SharedLibrary {
                     }
                 }
                 Err(error) if is_not_supported(&error) && open.can_refuse => {
-                    let open = OpenFile { can_refuse: false, ..open };
-                    self.open.insert(no, open);
-                    return self.fill(no, identity, offset, buffer);
+                    // Whether it would wait cannot be known then: a small read is done for anybody.
+                    open.can_refuse = false;
+                    if matches!(asker, Asker::Host(_)) {
+                        self.open.insert(no, open.clone());
+                    }
                 }
                 Err(_) => return Err(Refusal::Gone),
             }
@@ -277,6 +305,7 @@ impl SharedLibrary {
 
     fn read_content(
         &mut self,
+        asker: Asker,
         no: FileNo,
         identity: &Identity,
         offset: u64,
@@ -286,9 +315,9 @@ impl SharedLibrary {
         let size = identity.size;
         let length = size.saturating_sub(offset).min(length as u64) as usize;
         let start = out.len();
-        if length >= PIECE / 2 || !self.goes_on(no, offset, length) {
+        if matches!(asker, Asker::Anybody) || length >= PIECE / 2 || !self.goes_on(no, offset, length) {
             out.resize(start + length, 0);
-            self.fill(no, identity, offset, &mut out[start..])?;
+            self.fill(asker, no, identity, offset, &mut out[start..])?;
             return Ok(size);
         }
         while out.len() - start < length {
@@ -297,7 +326,7 @@ impl SharedLibrary {
             if self.pieces.get(&(no, piece)).is_none() {
                 let begin = piece * PIECE as u64;
                 let mut bytes = vec![0; (size - begin).min(PIECE as u64) as usize];
-                self.fill(no, identity, begin, &mut bytes)?;
+                self.fill(asker, no, identity, begin, &mut bytes)?;
                 self.pieces.insert((no, piece), bytes);
             }
             let bytes = self.pieces.get(&(no, piece)).ok_or(Refusal::Later)?;
@@ -317,6 +346,7 @@ impl SharedLibrary {
 
     fn read_tree(
         &mut self,
+        asker: Asker,
         no: FileNo,
         identity: &Identity,
         root: Hash,
@@ -324,6 +354,9 @@ impl SharedLibrary {
         length: usize,
         out: &mut Vec<u8>,
     ) -> Result<u64, Refusal> {
+        if matches!(asker, Asker::Anybody) {
+            return self.glance_at_tree(no, identity, offset, length, out);
+        }
         let geometry = Geometry::new(identity.size).map_err(|_| Refusal::Gone)?;
         let size = geometry.tree_length();
         let end = offset.saturating_add((length as u64).min(TREE_AT_ONCE)).min(size);
@@ -341,7 +374,7 @@ impl SharedLibrary {
                     return Err(Refusal::NoTree);
                 }
                 let state = self.state(no)?;
-                self.ask(Job::Tree(no, state, root, block.start));
+                self.ask(asker, Job::Tree(no, state, root, block.start));
                 missing = true;
             }
         }
@@ -358,16 +391,46 @@ impl SharedLibrary {
     }
 }
 
-impl Library for SharedLibrary {
-    fn read(&mut self, id: &ContentId, offset: u64, length: usize, out: &mut Vec<u8>) -> Read {
+impl SharedLibrary {
+    /// Gives of a tree what is in memory, of one block.
+    fn glance_at_tree(
+        &mut self,
+        no: FileNo,
+        identity: &Identity,
+        offset: u64,
+        length: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<u64, Refusal> {
+        let geometry = Geometry::new(identity.size).map_err(|_| Refusal::Gone)?;
+        let size = geometry.tree_length();
+        if offset >= size {
+            return Ok(size);
+        }
+        let block = tree_block(&geometry, offset);
+        let bytes = self.tree_blocks.peek(&(no, block.start)).ok_or(Refusal::Later)?;
+        let from = (offset - block.start) as usize;
+        let to = from.saturating_add(length).min(bytes.len());
+        out.extend_from_slice(bytes.get(from..to).ok_or(Refusal::Gone)?);
+        Ok(size)
+    }
+
+    fn read_as(
+        &mut self,
+        asker: Asker,
+        id: &ContentId,
+        offset: u64,
+        length: usize,
+        out: &mut Vec<u8>,
+    ) -> Read {
         if !self.asked.is_empty() {
             self.collect();
         }
         let start = out.len();
-        while let Some((no, identity, root)) = self.find(id) {
+        for _ in 0..TRIED {
+            let Some((no, identity, root)) = self.find(id) else { break };
             let result = match id {
-                ContentId::Tree(_) => self.read_tree(no, &identity, root, offset, length, out),
-                _ => self.read_content(no, &identity, offset, length, out),
+                ContentId::Tree(_) => self.read_tree(asker, no, &identity, root, offset, length, out),
+                _ => self.read_content(asker, no, &identity, offset, length, out),
             };
             match result {
                 Ok(eof) => return Read::Found { eof: Some(eof) },
@@ -382,6 +445,27 @@ impl Library for SharedLibrary {
             }
         }
         Read::Absent
+    }
+}
+
+impl Library for SharedLibrary {
+    fn read(&mut self, id: &ContentId, offset: u64, length: usize, out: &mut Vec<u8>) -> Read {
+        self.read_for(Ipv4Addr::UNSPECIFIED.into(), id, offset, length, out)
+    }
+
+    fn read_for(
+        &mut self,
+        host: IpAddr,
+        id: &ContentId,
+        offset: u64,
+        length: usize,
+        out: &mut Vec<u8>,
+    ) -> Read {
+        self.read_as(Asker::Host(host), id, offset, length, out)
+    }
+
+    fn glance(&mut self, id: &ContentId, offset: u64, length: usize, out: &mut Vec<u8>) -> Read {
+        self.read_as(Asker::Anybody, id, offset, length.min(GLANCE), out)
     }
 
     fn parts(&mut self, id: &ContentId, from: u64, _: usize) -> Option<Parts> {

@@ -28,6 +28,11 @@ impl<K: Hash + Eq + Clone, V> Lru<K, V> {
         Some(value)
     }
 
+    /// The value of `key`, which does not count as a use of it.
+    pub fn peek(&self, key: &K) -> Option<&V> {
+        self.entries.get(key).map(|(_, value)| value)
+    }
+
     /// Sets the value of `key`. If there is no room, the value not used for longest goes.
     pub fn insert(&mut self, key: K, value: V) {
         self.uses += 1;

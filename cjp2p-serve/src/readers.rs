@@ -3,18 +3,21 @@
 
 use std::fs::File;
 use std::io;
+use std::net::IpAddr;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cjp2p_wire::content_id::Hash;
-use cjp2p_wire::tree::{Geometry, LEAF_LEN, RUN_ENTRIES, TreeSource, group_leaves, read_tree};
+use cjp2p_wire::tree::{
+    GROUP_LEN, Geometry, LEAF_LEN, RUN_ENTRIES, TreeSource, group_leaves, groups_needed, read_tree,
+};
 
+use crate::fair_workers::FairWorkers;
 use crate::index::{FileNo, FileState};
 use crate::lru::Lru;
 use crate::open::{Identity, Patience};
 use crate::tree_store::{Prefix, TreeStore};
-use crate::workers::Workers;
 
 /// Bytes of content that are brought into memory at a time.
 pub const WINDOW: u64 = 256 << 10;
@@ -31,6 +34,9 @@ pub fn tree_block(geometry: &Geometry, offset: u64) -> Range<u64> {
     let start = offset - (offset - part.start) % TREE_BLOCK;
     start..part.end.min(start + TREE_BLOCK)
 }
+
+/// Jobs that may wait.
+pub const JOBS: usize = 256;
 
 /// Threads: as many slow disks as can be waited for at the same time.
 const THREADS: usize = 4;
@@ -80,6 +86,20 @@ impl Job {
     }
 }
 
+/// What a job costs: KiB that are read, and for trees hashed.
+fn cost(job: &Job) -> u64 {
+    const LEAST: u64 = 16;
+    match job {
+        Job::Open(..) => LEAST,
+        Job::Warm(..) => WINDOW >> 10,
+        Job::Tree(_, file, _, start) => {
+            let groups = Geometry::new(file.identity.size)
+                .map_or(0, |geometry| groups_needed(&geometry, tree_block(&geometry, *start)));
+            LEAST + groups * (GROUP_LEN.min(file.identity.size) >> 10)
+        }
+    }
+}
+
 /// How a job ended.
 #[derive(Debug)]
 pub enum Answer {
@@ -97,7 +117,7 @@ pub enum Answer {
 
 /// See the [module](self). They end when this is dropped and the jobs given are done.
 pub struct Readers {
-    threads: Workers<Job>,
+    threads: FairWorkers<Job>,
     trees: Arc<TreeReader>,
 }
 
@@ -117,7 +137,7 @@ impl Readers {
             leaves: Mutex::new(Lru::new(GROUPS)),
         });
         let reader = trees.clone();
-        let threads = Workers::start("reader", THREADS, move |job: Job| {
+        let threads = FairWorkers::start("reader", THREADS, JOBS, move |job: Job| {
             let key = job.key();
             let answer = match job {
                 Job::Open(_, state) => match state.place.open(Patience::Wait) {
@@ -139,9 +159,15 @@ impl Readers {
         Ok(Readers { threads, trees })
     }
 
-    /// Has a job done.
-    pub fn send(&self, job: Job) {
-        self.threads.send(job);
+    /// Has a job done that `host` causes. Returns what is not done for it, as too many wait: that may be itself.
+    pub fn send(&self, host: IpAddr, job: Job) -> Option<JobKey> {
+        let cost = cost(&job);
+        self.threads.send(host, cost, job).map(|dropped| dropped.key())
+    }
+
+    /// Notes that this host wants a job too that another one caused.
+    pub fn share(&self, host: IpAddr, key: JobKey) {
+        self.threads.share(host, |job| job.key() == key);
     }
 
     /// Forgets the parts of trees that were not needed since this was last called.

@@ -1,6 +1,7 @@
 //! A share: folders and files on disk, kept track of by a thread, to be read by their ids.
 
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -202,6 +203,21 @@ impl Sink for Share {}
 impl Library for Share {
     fn read(&mut self, id: &ContentId, offset: u64, length: usize, out: &mut Vec<u8>) -> Read {
         self.library.read(id, offset, length, out)
+    }
+
+    fn read_for(
+        &mut self,
+        host: IpAddr,
+        id: &ContentId,
+        offset: u64,
+        length: usize,
+        out: &mut Vec<u8>,
+    ) -> Read {
+        self.library.read_for(host, id, offset, length, out)
+    }
+
+    fn glance(&mut self, id: &ContentId, offset: u64, length: usize, out: &mut Vec<u8>) -> Read {
+        self.library.glance(id, offset, length, out)
     }
 
     fn parts(&mut self, id: &ContentId, from: u64, most: usize) -> Option<Parts> {

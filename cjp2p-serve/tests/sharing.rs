@@ -13,7 +13,7 @@ use bench::{Bench, Running, blake3_id, name, noise, sha256_id, tree_id, tree_of}
 use cjp2p_serve::share::Options;
 use cjp2p_serve::walk::Rules;
 use cjp2p_wire::content_id::ContentId;
-use cjp2p_wire::transfer::blobs::Library;
+use cjp2p_wire::transfer::blobs::{Library, Read};
 use cjp2p_wire::tree::Geometry;
 
 #[test]
@@ -524,4 +524,25 @@ fn small_reads_here_and_there_leave_nothing_in_memory_and_those_in_order_not_for
     running.share.forget_unused();
     let held = running.share.held();
     assert!(held <= 16 << 10, "{held} bytes of what nobody has asked for");
+}
+
+#[test]
+fn a_glance_gives_what_a_read_gave_and_begins_nothing() {
+    // Both where a file system can say that a read would wait, and where it cannot.
+    for at in ["/dev/shm", "/tmp"] {
+        let Ok(base) = tempfile::tempdir_in(at) else { continue };
+        let bench = Bench::at(base);
+        let bytes = noise(1, 3_000_000);
+        bench.write("file", &bytes);
+        let mut running = bench.ready();
+        let (id, tree) = (blake3_id(&bytes), tree_id(&bytes));
+        for _ in 0..2 {
+            let mut out = Vec::new();
+            assert_eq!(running.share.glance(&tree, 0, 4096, &mut out), Read::Later, "{at}");
+            let glanced = running.share.glance(&id, 5, 50_000, &mut out);
+            assert_eq!(glanced, Read::Found { eof: Some(bytes.len() as u64) }, "{at}");
+            assert!(out == bytes[5..5 + out.len()] && out.len() == 4096, "{at}: {}", out.len());
+            assert_eq!(running.read(&id, 0, 9000).unwrap().0, bytes[..9000], "{at}");
+        }
+    }
 }

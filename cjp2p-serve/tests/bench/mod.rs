@@ -28,7 +28,10 @@ pub(crate) struct Bench {
 
 impl Bench {
     pub(crate) fn new() -> Bench {
-        let base = tempfile::tempdir().unwrap();
+        Bench::at(tempfile::tempdir().unwrap())
+    }
+
+    pub(crate) fn at(base: tempfile::TempDir) -> Bench {
         fs::create_dir(base.path().join("share")).unwrap();
         fs::create_dir(base.path().join("state")).unwrap();
         Bench { base }
