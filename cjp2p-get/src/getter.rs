@@ -65,6 +65,8 @@ pub(crate) struct Getter {
     tasks: Tasks<Outcome>,
     /// Threads for what is staged alone. They may have much to do for long, and what others wait for is short.
     hashing: Tasks<Outcome>,
+    /// And for what others ask for.
+    leaves: Tasks<Outcome>,
     peers: Peers,
     search: Search,
     exchange: Exchange,
@@ -134,6 +136,7 @@ impl Getter {
             by_fetch: BTreeMap::new(),
             tasks: Tasks::new(waker.clone()),
             hashing: Tasks::new(waker.clone()),
+            leaves: Tasks::new(waker.clone()),
             peers,
             places,
             outlet,
@@ -169,6 +172,7 @@ impl Getter {
                 return Ok(None);
             }
             self.hash_staged();
+            self.hash_leaves();
             let until = self.event_loop.now() + LOOK_EVERY;
             let wake = self
                 .event_loop

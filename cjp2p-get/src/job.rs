@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use cjp2p_wire::content_id::ContentId;
+use cjp2p_wire::content_id::{ContentId, Hash};
 use cjp2p_wire::time::Time;
 use cjp2p_wire::tool::{Exit, ToolError, duration};
 use cjp2p_wire::transfer::blobs::JobId;
@@ -66,6 +66,8 @@ pub(crate) enum Outcome {
     /// Of what an interrupted fetch wrote.
     Checked(JobId, Checked),
     Published(u64, Result<(), ToolError>),
+    /// Of a group of the content that this fetch fetched, for others.
+    Leaves(JobId, u64, Option<Vec<Hash>>),
 }
 
 impl Job {

@@ -6,6 +6,7 @@ mod exchange;
 mod getter;
 mod ids;
 mod job;
+mod leaves_wanted;
 mod links;
 mod peers;
 mod place;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use cjp2p_wire::content_id::{ContentId, Hash};
 use cjp2p_wire::tool::ToolError;
@@ -11,9 +11,11 @@ use cjp2p_wire::transfer::blobs::{JobId, Library, Parts, Read, Sink};
 use cjp2p_wire::transfer::ranges::RangeSet;
 use cjp2p_wire::tree::{Run, TreeVerifier, Verified};
 
+use crate::leaves_wanted::LeavesWanted;
 use crate::running_hash::{Piece, RunningHash};
+use crate::sinks::known_tree::{HASHED_AT_ONCE, HASHED_FOR_ANYBODY, NoTree};
 use crate::sinks::recheck::Checked;
-use crate::sinks::{Destination, Publication};
+use crate::sinks::{Destination, Group, Publication};
 
 /// Finished contents that stay shared. Each is an open file, of which a process has only so many.
 const MAX_FINISHED: usize = 128;
@@ -29,6 +31,7 @@ pub(crate) struct Store {
     hints: BTreeMap<Hash, (Hash, JobId)>,
     /// The longest finished first.
     finished: VecDeque<JobId>,
+    leaves: LeavesWanted,
 }
 
 impl Store {
@@ -149,6 +152,26 @@ impl Store {
         }
     }
 
+    /// The next group of which others want to know the leaves, if it may be hashed now; `None` in it where that cannot be any more.
+    pub(crate) fn next_group(&mut self) -> Option<(JobId, u64, Option<Group>)> {
+        let (job, number) = self.leaves.next()?;
+        let group = self.destinations.get_mut(&job).and_then(|destination| destination.group(number));
+        Some((job, number, group))
+    }
+
+    /// These are its leaves, where they could be computed.
+    pub(crate) fn on_leaves(&mut self, job: JobId, group: u64, leaves: Option<Vec<Hash>>) {
+        self.leaves.on_done(job, group);
+        if let Some(destination) = self.destinations.get_mut(&job) {
+            destination.take_leaves(group, leaves);
+        }
+    }
+
+    /// Whether reads that were put off may be tried again since this was last asked.
+    pub(crate) fn take_ready(&mut self) -> bool {
+        self.leaves.take_ready()
+    }
+
     /// Everything is here and right: the last step.
     pub(crate) fn publish(&mut self, job: JobId, length: u64) -> Option<Publication> {
         self.hashes.remove(&job);
@@ -190,15 +213,50 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Reads for one of `host`, or for somebody who may be anybody.
+    fn read_as(
+        &mut self,
+        host: Option<IpAddr>,
+        id: &ContentId,
+        offset: u64,
+        length: usize,
+        out: &mut Vec<u8>,
+    ) -> Read {
+        let Some(&job) = self.by_id.get(id) else { return Read::Absent };
+        let Some(destination) = self.destinations.get_mut(&job) else { return Read::Absent };
+        let ContentId::Tree(_) = id else { return destination.read(offset, length, out) };
+        let at_once = if host.is_some() { HASHED_AT_ONCE } else { HASHED_FOR_ANYBODY };
+        match (destination.read_tree(offset, length, at_once, out), host) {
+            (Ok(eof), _) => Read::Found { eof: Some(eof) },
+            (Err(NoTree::Unknown), _) => Read::Absent,
+            (Err(NoTree::Needs(_)), None) => Read::Later,
+            (Err(NoTree::Needs(group)), Some(host)) => {
+                self.leaves.want(host, job, group);
+                Read::Later
+            }
+        }
+    }
+}
+
 impl Library for Store {
     fn read(&mut self, id: &ContentId, offset: u64, length: usize, out: &mut Vec<u8>) -> Read {
-        let Some(destination) = self.by_id.get(id).and_then(|job| self.destinations.get_mut(job)) else {
-            return Read::Absent;
-        };
-        match id {
-            ContentId::Tree(_) => destination.read_tree(offset, length, out),
-            _ => destination.read(offset, length, out),
-        }
+        self.read_for(Ipv4Addr::UNSPECIFIED.into(), id, offset, length, out)
+    }
+
+    fn read_for(
+        &mut self,
+        host: IpAddr,
+        id: &ContentId,
+        offset: u64,
+        length: usize,
+        out: &mut Vec<u8>,
+    ) -> Read {
+        self.read_as(Some(host), id, offset, length, out)
+    }
+
+    fn glance(&mut self, id: &ContentId, offset: u64, length: usize, out: &mut Vec<u8>) -> Read {
+        self.read_as(None, id, offset, length, out)
     }
 
     fn parts(&mut self, id: &ContentId, from: u64, most: usize) -> Option<Parts> {

@@ -14,8 +14,16 @@ impl Getter {
     /// Another thread has something to tell.
     pub(super) fn on_woken(&mut self) -> Result<(), ToolError> {
         stdout::check()?;
-        while let Some(outcome) = self.tasks.outcome().or_else(|| self.hashing.outcome()) {
+        let next = |getter: &Getter| {
+            let outcome = getter.tasks.outcome().or_else(|| getter.hashing.outcome());
+            outcome.or_else(|| getter.leaves.outcome())
+        };
+        while let Some(outcome) = next(self) {
             self.take_outcome(outcome)?;
+        }
+        if self.store.take_ready() {
+            self.node.handle_library_ready(self.event_loop.now(), &mut self.store);
+            self.event_loop.drain(&mut self.node, &mut self.events);
         }
         let fetches: Vec<(u64, JobId)> =
             self.jobs.iter().filter_map(|(&number, job)| Some((number, job.fetch()?))).collect();
@@ -57,6 +65,10 @@ impl Getter {
                 self.complete(number, false)
             }
             Outcome::Published(number, Err(error)) => self.fail(number, &error),
+            Outcome::Leaves(fetch, group, leaves) => {
+                self.store.on_leaves(fetch, group, leaves);
+                Ok(())
+            }
         }
     }
 
@@ -64,6 +76,13 @@ impl Getter {
     pub(super) fn hash_staged(&mut self) {
         for (fetch, file, piece) in self.store.pieces() {
             self.hashing.run(move || Outcome::Hashed(fetch, file.and_then(|file| piece.hash(&file))));
+        }
+    }
+
+    /// Has threads hash what others want to know the leaves of, a little at a time.
+    pub(super) fn hash_leaves(&mut self) {
+        while let Some((fetch, number, group)) = self.store.next_group() {
+            self.leaves.run(move || Outcome::Leaves(fetch, number, group.and_then(|group| group.hash())));
         }
     }
 

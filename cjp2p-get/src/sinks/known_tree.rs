@@ -1,15 +1,25 @@
 //! The part of a content's tree that is known, to resume by and to answer others from.
+//!
+//! Leaves of content that is here are not kept: they can be computed from it. Others cause that by asking, so it is not done where the
+//! network would wait for it, but for very little: it is said which leaves are needed, and they are [taken up](KnownTree::take_leaves)
+//! when they were computed.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 
 use cjp2p_wire::content_id::Hash;
-use cjp2p_wire::tree::{Geometry, RUN_ENTRIES, Run, TreeSource, TreeVerifier, group_leaves, read_tree};
+use cjp2p_wire::tree::{
+    Geometry, LEAF_LEN, RUN_ENTRIES, Run, TreeSource, TreeVerifier, group_leaves, read_tree,
+};
 
 /// Lengths that peers claim side by side, of which one will be proven. Beyond this the shortest is forgotten.
 const MAX_CLAIMS: usize = 32;
 /// Groups whose leaves are remembered after they were computed: a peer asks for them in several pieces.
 const CACHED_GROUPS: usize = 16;
+/// Groups of so many bytes at the most are hashed at once, for those who returned our cookie.
+pub(crate) const HASHED_AT_ONCE: u64 = 64 << 10;
+/// And for anybody.
+pub(crate) const HASHED_FOR_ANYBODY: u64 = LEAF_LEN;
 
 /// See the [module](self).
 #[derive(Debug)]
@@ -18,7 +28,26 @@ pub(crate) struct KnownTree {
     // Invariant: once the length is proven, only that one.
     by_length: BTreeMap<u64, TreeVerifier>,
     proven: bool,
+    /// Leaves that were computed lately; none where they could not be.
+    // Invariant: at most `CACHED_GROUPS`.
     cache: VecDeque<(u64, Vec<Hash>)>,
+}
+
+/// Why bytes of a tree are not given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoTree {
+    /// They are not known.
+    Unknown,
+    /// The leaves of this group have to be computed first.
+    Needs(u64),
+}
+
+/// What a [`KnownTree`] may read of the content.
+pub(crate) trait Content {
+    /// Whether all bytes of this range are here and right.
+    fn has(&self, range: Range<u64>) -> bool;
+    /// These bytes.
+    fn bytes(&self, range: Range<u64>) -> Option<Vec<u8>>;
 }
 
 impl KnownTree {
@@ -73,23 +102,36 @@ impl KnownTree {
         }
     }
 
-    /// Appends the bytes `range` of the tree file to `out`. `content` reads a group of the content where it is
-    /// complete. Returns the length of the tree file, or `None` where the bytes are not known.
+    /// Takes up the leaves of a group that were computed from the content; `None` where that failed.
+    pub(crate) fn take_leaves(&mut self, group: u64, leaves: Option<Vec<Hash>>) {
+        self.cache.retain(|(cached, _)| *cached != group);
+        self.cache.truncate(CACHED_GROUPS - 1);
+        self.cache.push_front((group, leaves.unwrap_or_default()));
+    }
+
+    /// The bytes of content of which the leaves of a group are to be computed.
+    pub(crate) fn group_range(&self, group: u64) -> Option<Range<u64>> {
+        self.proven().map(|tree| tree.geometry().group_range(group))
+    }
+
+    /// Appends the bytes `range` of the tree file to `out`, and returns how long that is. Groups of `at_once` bytes at the most are
+    /// hashed for it where their leaves are not known.
     pub(crate) fn read(
         &mut self,
         range: Range<u64>,
-        content: &mut dyn FnMut(Range<u64>) -> Option<Vec<u8>>,
+        content: &dyn Content,
+        at_once: u64,
         out: &mut Vec<u8>,
-    ) -> Option<u64> {
-        let tree = self.by_length.values().next().filter(|_| self.proven)?;
+    ) -> Result<u64, NoTree> {
+        let tree = self.by_length.values().next().filter(|_| self.proven).ok_or(NoTree::Unknown)?;
         let geometry = *tree.geometry();
         let before = out.len();
-        let mut source = Source { tree, content, cache: &mut self.cache };
+        let mut source = Source { tree, content, at_once, cache: &mut self.cache, at: None };
         match read_tree(&geometry, range, &mut source, out) {
-            Ok(()) => Some(geometry.tree_length()),
-            Err(Unknown) => {
+            Ok(()) => Ok(geometry.tree_length()),
+            Err(why) => {
                 out.truncate(before);
-                None
+                Err(why)
             }
         }
     }
@@ -97,31 +139,43 @@ impl KnownTree {
 
 struct Source<'a> {
     tree: &'a TreeVerifier,
-    content: &'a mut dyn FnMut(Range<u64>) -> Option<Vec<u8>>,
+    content: &'a dyn Content,
+    at_once: u64,
     cache: &'a mut VecDeque<(u64, Vec<Hash>)>,
+    /// What was hashed for this read: little.
+    at: Option<(u64, Vec<Hash>)>,
 }
 
-struct Unknown;
-
 impl TreeSource for Source<'_> {
-    type Error = Unknown;
+    type Error = NoTree;
 
-    fn prefix(&mut self, range: Range<u64>, out: &mut Vec<u8>) -> Result<(), Unknown> {
-        out.extend_from_slice(&self.tree.read(range).ok_or(Unknown)?);
+    fn prefix(&mut self, range: Range<u64>, out: &mut Vec<u8>) -> Result<(), NoTree> {
+        out.extend_from_slice(&self.tree.read(range).ok_or(NoTree::Unknown)?);
         Ok(())
     }
 
-    fn leaves(&mut self, group: u64) -> Result<&[Hash], Unknown> {
+    fn leaves(&mut self, group: u64) -> Result<&[Hash], NoTree> {
         if let Some(leaves) = self.tree.run(Run { level: 0, index: group }) {
             return Ok(leaves);
         }
-        if !self.cache.iter().any(|(cached, _)| *cached == group) {
-            let bytes = (self.content)(self.tree.geometry().group_range(group)).ok_or(Unknown)?;
-            self.cache.truncate(CACHED_GROUPS - 1);
-            self.cache.push_front((group, group_leaves(group * RUN_ENTRIES, &bytes)));
+        if let Some(at) = self.cache.iter().position(|(cached, _)| *cached == group) {
+            let leaves = &self.cache[at].1;
+            return if leaves.is_empty() { Err(NoTree::Unknown) } else { Ok(leaves) };
         }
-        let cached = self.cache.iter().find(|(cached, _)| *cached == group);
-        cached.map(|(_, leaves)| &leaves[..]).ok_or(Unknown)
+        if self.at.as_ref().is_some_and(|(at, _)| *at == group) {
+            return self.at.as_ref().map(|(_, leaves)| &leaves[..]).ok_or(NoTree::Unknown);
+        }
+        let range = self.tree.geometry().group_range(group);
+        if !self.content.has(range.clone()) {
+            return Err(NoTree::Unknown);
+        }
+        if range.end - range.start > self.at_once {
+            return Err(NoTree::Needs(group));
+        }
+        self.at_once -= range.end - range.start;
+        let bytes = self.content.bytes(range).ok_or(NoTree::Unknown)?;
+        let leaves = group_leaves(group * RUN_ENTRIES, &bytes);
+        Ok(&self.at.insert((group, leaves)).1)
     }
 }
 
@@ -131,6 +185,42 @@ mod tests {
     use cjp2p_wire::tree::{GROUP_LEN, TreeBuilder};
 
     struct Whole(Vec<u8>);
+
+    /// All of the content, or nothing.
+    struct Here<'a>(Option<&'a [u8]>);
+
+    impl Content for Here<'_> {
+        fn has(&self, _: Range<u64>) -> bool {
+            self.0.is_some()
+        }
+
+        fn bytes(&self, range: Range<u64>) -> Option<Vec<u8>> {
+            Some(self.0?[range.start as usize..range.end as usize].to_vec())
+        }
+    }
+
+    const NOTHING: Here<'static> = Here(None);
+
+    /// Reads as a server of it does, that has leaves computed when they are needed.
+    fn read(
+        known: &mut KnownTree,
+        range: Range<u64>,
+        bytes: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<u64, NoTree> {
+        for _ in 0..100 {
+            match known.read(range.clone(), &Here(Some(bytes)), HASHED_AT_ONCE, out) {
+                Err(NoTree::Needs(group)) => {
+                    let of = known.group_range(group).unwrap();
+                    let leaves =
+                        group_leaves(group * RUN_ENTRIES, &bytes[of.start as usize..of.end as usize]);
+                    known.take_leaves(group, Some(leaves));
+                }
+                other => return other,
+            }
+        }
+        panic!("leaves that were taken up are needed again");
+    }
 
     impl TreeSource for Whole {
         type Error = ();
@@ -171,12 +261,11 @@ mod tests {
             let span = geometry.run_bytes(top);
             known.keep(length, top, &tree[span.start as usize..span.end as usize]);
             known.prove(length);
-            let mut read = |range: Range<u64>| Some(bytes[range.start as usize..range.end as usize].to_vec());
             let mut out = b"kept".to_vec();
-            assert_eq!(known.read(0..u64::MAX, &mut read, &mut out), Some(geometry.tree_length()));
+            assert_eq!(read(&mut known, 0..u64::MAX, &bytes, &mut out), Ok(geometry.tree_length()));
             assert!(out == [b"kept", &tree[..]].concat(), "{length}");
             let mut out = Vec::new();
-            known.read(60..95, &mut read, &mut out).unwrap();
+            read(&mut known, 60..95, &bytes, &mut out).unwrap();
             assert_eq!(out, &tree[60..95]);
         }
     }
@@ -192,16 +281,56 @@ mod tests {
         let (top, second) = (Run { level: 7, index: 0 }, Run { level: 0, index: 1 });
         assert!(!known.keep(geometry.length(), top, &part(&span(top))));
         let mut out = b"kept".to_vec();
-        assert_eq!(known.read(0..64, &mut |_| None, &mut out), None, "before the length is proven");
+        assert_eq!(
+            known.read(0..64, &NOTHING, 0, &mut out),
+            Err(NoTree::Unknown),
+            "before the length is proven"
+        );
         known.prove(geometry.length());
         assert!(known.keep(geometry.length(), second, &part(&span(second))));
         assert!(!known.keep(geometry.length() + 1, second, &part(&span(second))), "of another length");
-        assert_eq!(known.read(span(second), &mut |_| None, &mut out), Some(geometry.tree_length()));
+        assert_eq!(known.read(span(second), &NOTHING, 0, &mut out), Ok(geometry.tree_length()));
         assert_eq!(out.len(), 4 + 4096);
         let first = span(Run { level: 0, index: 0 });
-        assert_eq!(known.read(first.clone(), &mut |_| None, &mut out), None);
+        assert_eq!(known.read(first.clone(), &NOTHING, 0, &mut out), Err(NoTree::Unknown));
         assert_eq!(out.len(), 4 + 4096);
         known.forget_leaves(1);
-        assert_eq!(known.read(span(second), &mut |_| None, &mut out), None);
+        assert_eq!(known.read(span(second), &NOTHING, 0, &mut out), Err(NoTree::Unknown));
+    }
+
+    #[test]
+    fn what_others_ask_for_has_hardly_anything_hashed_at_once() {
+        for length in [LEAF_LEN, LEAF_LEN + 1, HASHED_AT_ONCE, HASHED_AT_ONCE + 1, 3 * GROUP_LEN] {
+            let bytes = content(length);
+            let geometry = Geometry::new(length).unwrap();
+            let mut known = KnownTree::new(*blake3::hash(&bytes).as_bytes());
+            if length > GROUP_LEN {
+                let top = Run { level: 7, index: 0 };
+                let span = geometry.run_bytes(top);
+                known.keep(length, top, &whole_tree(&bytes)[span.start as usize..span.end as usize]);
+            }
+            known.prove(length);
+            for at_once in [HASHED_FOR_ANYBODY, HASHED_AT_ONCE] {
+                let here = Here(Some(&bytes));
+                let given = known.read(0..u64::MAX, &here, at_once, &mut Vec::new());
+                let is_known = length <= LEAF_LEN || length.min(GROUP_LEN) <= at_once;
+                assert_eq!(given.is_ok(), is_known, "{length}, {at_once}: {given:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn leaves_that_cannot_be_computed_are_unknown_and_not_needed_for_ever() {
+        let bytes = content(3 * GROUP_LEN);
+        let geometry = Geometry::new(bytes.len() as u64).unwrap();
+        let mut known = KnownTree::new(*blake3::hash(&bytes).as_bytes());
+        known.prove(bytes.len() as u64);
+        let second = geometry.run_bytes(Run { level: 0, index: 1 });
+        let read = |known: &mut KnownTree| {
+            known.read(second.clone(), &Here(Some(&bytes)), HASHED_AT_ONCE, &mut Vec::new())
+        };
+        assert_eq!(read(&mut known), Err(NoTree::Needs(1)));
+        known.take_leaves(1, None);
+        assert_eq!(read(&mut known), Err(NoTree::Unknown));
     }
 }

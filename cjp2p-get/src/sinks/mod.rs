@@ -2,7 +2,7 @@
 
 mod behind;
 mod excerpt;
-mod known_tree;
+pub(crate) mod known_tree;
 pub(crate) mod partial;
 pub(crate) mod prepare;
 mod publish;
@@ -19,13 +19,15 @@ use std::io;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
-use cjp2p_wire::content_id::ContentId;
+use cjp2p_wire::content_id::{ContentId, Hash};
 use cjp2p_wire::tool::ToolError;
 use cjp2p_wire::transfer::blobs::{Parts, Read};
-use cjp2p_wire::tree::{Run, TreeVerifier, Verified};
+use cjp2p_wire::tree::{LEAF_LEN, Run, TreeVerifier, Verified, group_leaves};
 use sha2::{Digest, Sha256};
 
+use known_tree::NoTree;
 use recheck::Checked;
 use stream::Output;
 use temporary::Temporary;
@@ -104,10 +106,28 @@ pub(crate) trait Destination: Send {
         None
     }
 
-    /// Answers another peer's request for the content's tree.
-    fn read_tree(&mut self, offset: u64, length: usize, out: &mut Vec<u8>) -> Read {
-        let _ = (offset, length, out);
-        Read::Absent
+    /// Answers another peer's request for the content's tree; of what has to be computed for it, `at_once` bytes of content are hashed
+    /// at the most. Returns how long the tree is.
+    fn read_tree(
+        &mut self,
+        offset: u64,
+        length: usize,
+        at_once: u64,
+        out: &mut Vec<u8>,
+    ) -> Result<u64, NoTree> {
+        let _ = (offset, length, at_once, out);
+        Err(NoTree::Unknown)
+    }
+
+    /// What is to be hashed for the leaves of a group that [`Destination::read_tree`] needs.
+    fn group(&mut self, group: u64) -> Option<Group> {
+        let _ = group;
+        None
+    }
+
+    /// These are its leaves, where they could be computed.
+    fn take_leaves(&mut self, group: u64, leaves: Option<Vec<Hash>>) {
+        let _ = (group, leaves);
     }
 
     /// Notes who sends some of the content at `now_ms`, for a later fetch that goes on.
@@ -143,6 +163,26 @@ pub(crate) trait Destination: Send {
 
     /// What to tell where writing fails.
     fn failure(&self, error: io::Error) -> ToolError;
+}
+
+/// A group of content, in a file.
+pub(crate) struct Group {
+    pub(crate) file: Arc<File>,
+    pub(crate) range: Range<u64>,
+}
+
+impl Group {
+    /// The values of its leaves.
+    pub(crate) fn hash(&self) -> Option<Vec<Hash>> {
+        let mut leaves = Vec::new();
+        let mut at = self.range.start;
+        read_through(&self.file, self.range.clone(), |bytes| {
+            leaves.extend(group_leaves(at / LEAF_LEN, bytes));
+            at += bytes.len() as u64;
+        })
+        .ok()?;
+        Some(leaves)
+    }
 }
 
 /// The way to standard output or a device, for the one content that goes there.

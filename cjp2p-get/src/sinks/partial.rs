@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::Arc;
 
-use cjp2p_wire::content_id::ContentId;
+use cjp2p_wire::content_id::{ContentId, Hash};
 use cjp2p_wire::tool::{ToolError, names};
 use cjp2p_wire::transfer::blobs::{PROOF_LEN, Parts, Read};
 use cjp2p_wire::transfer::fetch::Resume;
@@ -15,13 +15,13 @@ use cjp2p_wire::transfer::ranges::RangeSet;
 use cjp2p_wire::tree::{GROUP_LEN, LEAF_LEN, RUN_LEVELS, Run, TreeVerifier, Verified};
 
 use super::behind::WriteBehind;
-use super::known_tree::KnownTree;
+use super::known_tree::{Content, KnownTree, NoTree};
 use super::prepare::unwritable;
 use super::publish::{Excerpt, LastStep, SOMETHING_ELSE};
 use super::recheck::Checked;
 use super::record::Record;
 use super::sources::Sources;
-use super::{Destination, Publication};
+use super::{Destination, Group, Publication};
 use crate::place::Paths;
 use crate::ranges::Ranges;
 
@@ -201,16 +201,6 @@ impl Partial {
         }
     }
 
-    /// Reads what is done of `range`, if it is all.
-    fn content(&self, range: Range<u64>) -> Option<Vec<u8>> {
-        if !self.done.contains(range.clone()) {
-            return None;
-        }
-        let mut bytes = vec![0; usize::try_from(range.end - range.start).ok()?];
-        self.file.read_exact_at(&mut bytes, range.start).ok()?;
-        Some(bytes)
-    }
-
     /// Whether what is in `done` may be given to others.
     fn may_share(&self) -> bool {
         let unchanged = self.published.is_none() || self.identity().ok() == self.published;
@@ -220,6 +210,18 @@ impl Partial {
     fn identity(&self) -> io::Result<(u64, i64, i64)> {
         let metadata = self.file.metadata()?;
         Ok((metadata.len(), metadata.mtime(), metadata.mtime_nsec()))
+    }
+}
+
+impl Content for Partial {
+    fn has(&self, range: Range<u64>) -> bool {
+        self.done.contains(range)
+    }
+
+    fn bytes(&self, range: Range<u64>) -> Option<Vec<u8>> {
+        let mut bytes = vec![0; usize::try_from(range.end - range.start).ok()?];
+        self.file.read_exact_at(&mut bytes, range.start).ok()?;
+        Some(bytes)
     }
 }
 
@@ -311,7 +313,7 @@ impl Destination for Partial {
         if known == start && start < end {
             return Read::Absent;
         }
-        let Some(bytes) = self.content(start..known) else { return Read::Absent };
+        let Some(bytes) = self.bytes(start..known) else { return Read::Absent };
         out.extend_from_slice(&bytes);
         Read::Found { eof: Some(total) }
     }
@@ -321,17 +323,33 @@ impl Destination for Partial {
         Some(Parts::of(&self.done, length, from, most))
     }
 
-    fn read_tree(&mut self, offset: u64, length: usize, out: &mut Vec<u8>) -> Read {
+    fn read_tree(
+        &mut self,
+        offset: u64,
+        length: usize,
+        at_once: u64,
+        out: &mut Vec<u8>,
+    ) -> Result<u64, NoTree> {
         if !self.may_share() {
-            return Read::Absent;
+            return Err(NoTree::Unknown);
         }
-        let Some(mut tree) = self.tree.take() else { return Read::Absent };
+        let mut tree = self.tree.take().ok_or(NoTree::Unknown)?;
         let range = offset..offset.saturating_add(length as u64);
-        let eof = tree.read(range, &mut |range| self.content(range), out);
+        let read = tree.read(range, &*self, at_once, out);
         self.tree = Some(tree);
-        match eof {
-            Some(eof) => Read::Found { eof: Some(eof) },
-            None => Read::Absent,
+        read
+    }
+
+    fn group(&mut self, group: u64) -> Option<Group> {
+        let range = self.tree.as_ref().filter(|_| self.may_share())?.group_range(group)?;
+        self.has(range.clone()).then(|| Group { file: self.file.clone(), range })
+    }
+
+    fn take_leaves(&mut self, group: u64, leaves: Option<Vec<Hash>>) {
+        // The file may have been changed since.
+        let leaves = leaves.filter(|_| self.may_share());
+        if let Some(tree) = &mut self.tree {
+            tree.take_leaves(group, leaves);
         }
     }
 

@@ -21,7 +21,7 @@ use cjp2p_wire::transfer::fetch::{RangeSpec, select};
 use cjp2p_wire::transfer::ranges::RangeSet;
 use cjp2p_wire::tree::{GROUP_LEN, Run, Verified};
 
-use super::known_tree::KnownTree;
+use super::known_tree::{Content, KnownTree, NoTree};
 use super::{Destination, Publication};
 use crate::links::{Leads, follow, open_own};
 
@@ -329,6 +329,19 @@ impl Stream {
     }
 }
 
+/// The leaves of whatever is kept are kept too.
+struct NothingToHash;
+
+impl Content for NothingToHash {
+    fn has(&self, _: Range<u64>) -> bool {
+        false
+    }
+
+    fn bytes(&self, _: Range<u64>) -> Option<Vec<u8>> {
+        None
+    }
+}
+
 impl Destination for Stream {
     fn write(&mut self, block: Verified<'_>) -> io::Result<()> {
         self.keep(&block);
@@ -361,16 +374,8 @@ impl Destination for Stream {
         Some(Parts::of(&kept.collect(), length, from, most))
     }
 
-    fn read_tree(&mut self, offset: u64, length: usize, out: &mut Vec<u8>) -> Read {
-        let mut tree = std::mem::replace(&mut self.tree, KnownTree::new(Hash::default()));
-        let mut content = |range: Range<u64>| {
-            let mut bytes = Vec::new();
-            self.copy(range.clone(), &mut bytes);
-            (bytes.len() as u64 == range.end - range.start).then_some(bytes)
-        };
-        let eof = tree.read(offset..offset.saturating_add(length as u64), &mut content, out);
-        self.tree = tree;
-        eof.map_or(Read::Absent, |eof| Read::Found { eof: Some(eof) })
+    fn read_tree(&mut self, offset: u64, length: usize, _: u64, out: &mut Vec<u8>) -> Result<u64, NoTree> {
+        self.tree.read(offset..offset.saturating_add(length as u64), &NothingToHash, 0, out)
     }
 
     fn room(&self) -> u64 {
