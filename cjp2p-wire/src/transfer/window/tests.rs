@@ -165,18 +165,19 @@ fn a_round_that_lost_much_while_the_delay_rose_cuts_the_rate() {
     model.run(Duration::from_secs(3), u64::MAX);
     let (rate, min) = (model.window.rate(), model.rtt.min());
     let mut lowest = rate;
-    // Half of what is asked for is lost. Some answers are as quick as ever, so no queue stands: others do not give way.
-    for n in 0..200 {
-        let stamp = model.window.on_sent(model.now, BLOCK);
-        model.now += Duration::from_millis(5);
-        if n % 2 == 0 {
-            model.window.on_lost(model.now, BLOCK);
-            continue;
+    for _ in 0..10 {
+        let sent_at = model.now;
+        let stamps: Vec<Stamp> = (0..4).map(|_| model.window.on_sent(sent_at, BLOCK)).collect();
+        model.now += min * 2;
+        // Half is lost, and the first answer of the next round is late. But one of this round is as quick as ever: no queue
+        // stands all through it, so it is not for others that the rate is cut.
+        (0..2).for_each(|_| model.window.on_lost(sent_at, BLOCK));
+        for (stamp, latest) in stamps.into_iter().zip([min * 2, min]) {
+            let times = PathTimes { min, latest, min_is_old: false, is_short: false };
+            model.window.on_arrived(model.now, stamp, BLOCK, times);
         }
-        let latest = if n % 4 == 1 { min } else { min * 2 };
-        let times = PathTimes { min, latest, min_is_old: false, is_short: false };
-        model.window.on_arrived(model.now, stamp, BLOCK, times);
         lowest = lowest.min(model.window.rate());
     }
+    assert!(!model.window.courtesy.holds_back(), "nobody was given way to");
     assert!(lowest <= rate * HEAVY_LOSS_CUT * 1.01, "{lowest} of {rate} bytes a second");
 }
