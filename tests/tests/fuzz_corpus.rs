@@ -80,6 +80,7 @@ targets! {
     no_id_is_a_path_and_all_read_back: "content-id",
     no_conversation_breaks_a_node_or_its_promises: "conversation",
     every_datagram_is_read_within_limits_and_reads_back: "datagram",
+    no_forger_has_a_bystander_sent_more_than_an_echo_is_worth: "forgery",
     trees_of_any_length_lie_where_the_format_says: "geometry",
     no_damaged_line_of_the_hash_store_is_believed: "hash-store",
     no_line_of_a_list_is_lost_or_misread: "list",

@@ -4,6 +4,7 @@
 mod content_id;
 mod conversation;
 mod datagram;
+mod forgery;
 mod geometry;
 mod hash_store;
 pub mod input;
@@ -30,6 +31,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "content-id", body: content_id::body },
     Target { name: "conversation", body: conversation::body },
     Target { name: "datagram", body: datagram::body },
+    Target { name: "forgery", body: forgery::body },
     Target { name: "geometry", body: geometry::body },
     Target { name: "hash-store", body: hash_store::body },
     Target { name: "list", body: list::body },
