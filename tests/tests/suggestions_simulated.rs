@@ -7,9 +7,12 @@ use std::time::Duration;
 
 use cjp2p_tests::content;
 use cjp2p_tests::sim::liars::{Liar, Lie};
+use cjp2p_tests::sim::peer::config;
 use cjp2p_tests::sim::{Citizen, Link, Outbox, Peer, World};
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::datagram::{Encoder, Padding};
+use cjp2p_wire::node::{MAX_CONTACTS, Question};
+use cjp2p_wire::peers::cookie::CookieMint;
 use cjp2p_wire::time::Time;
 
 const GETTER: &str = "10.0.0.1:24254";
@@ -74,6 +77,38 @@ fn a_victim_named_ten_thousand_times_gets_three_short_datagrams() {
     assert!(*named.borrow() >= 10_000, "it was named only {} times", named.borrow());
     assert!(victim.datagrams_in > 0, "it was never asked: the test tests nothing");
     assert!(victim.datagrams_in <= 3 && victim.bytes_in <= 768, "{victim:?}");
+}
+
+#[test]
+fn a_victim_gets_three_datagrams_in_all_though_all_contacts_are_forgotten_between() {
+    let mint = CookieMint::new(config(1).secret);
+    let mut asker = Peer::new(1);
+    let mut to_victim = 0;
+    let mut n = 0u32;
+    for round in 0..10u64 {
+        let now = Time::from_millis(round * 20_000);
+        let mut out = Outbox::new();
+        asker.node.inquire(now, a(VICTIM), Question::Peers, true);
+        asker.drain(now, &mut out);
+        while asker.next_timeout() < now + Duration::from_secs(10) {
+            let at = asker.next_timeout();
+            asker.handle_timeout(at, &mut out);
+        }
+        to_victim += out.iter().filter(|(to, _)| *to == a(VICTIM)).count();
+        // As many as are remembered, each on a host of its own, and a half.
+        let now = now + Duration::from_secs(10);
+        for _ in 0..MAX_CONTACTS * 3 / 2 {
+            n += 1;
+            let from = SocketAddr::from((std::net::Ipv4Addr::from_bits(0x1400_0000 + n), 24254));
+            let mut encoder = Encoder::new();
+            encoder.cookie("AlwaysReturned", &mint.mint(now, from));
+            encoder.bare("PleaseSendPeers");
+            asker.handle_datagram(now, from, &encoder.finish(0), &mut Outbox::new());
+        }
+        assert!(asker.node.acquaintances().all(|peer| peer.address != a(VICTIM)));
+        assert!(asker.node.sizes().are_within_limits());
+    }
+    assert!((1..=3).contains(&to_victim), "it was sent {to_victim} datagrams");
 }
 
 #[test]
