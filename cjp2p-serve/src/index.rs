@@ -1,18 +1,21 @@
 //! Which files are known, and which of them each id stands for.
 
+mod entry;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::hash::{BuildHasher, RandomState};
-use std::ops::Bound;
+use std::ops::{Bound, RangeInclusive};
 use std::path::Path;
 use std::sync::Arc;
 
 use cjp2p_wire::content_id::{ContentId, Hash, PlainName};
 use cjp2p_wire::transfer::blobs::{ListPart, Listed};
+use entry::{Entry, Folder, Slots};
 
 use crate::gone::Gone;
 use crate::open::Identity;
-use crate::place::{Place, Source, Target};
+use crate::place::{Place, Target};
 
 /// One state of one file. A file that changed gets another number, and none is given twice, so whatever was
 /// remembered by number about the old state cannot be taken for the new one.
@@ -44,21 +47,6 @@ pub struct FileState {
 
 /// Files of one content that are looked at for its names, where it is listed.
 const FILES_LOOKED_AT: usize = 8;
-
-/// A known file, with as little as there is to know: there may be very many.
-struct Entry {
-    source: Arc<Source>,
-    target: Option<Arc<Target>>,
-    /// The path of the folder that it is in; all files there share it.
-    folder: Arc<Path>,
-    name: Box<OsStr>,
-    identity: Identity,
-    /// `None` until it is hashed.
-    ids: Option<Ids>,
-    generation: u32,
-    /// The last walk that saw it.
-    walk: u64,
-}
 
 /// What [`Index::see`] found out.
 #[derive(Debug)]
@@ -97,10 +85,43 @@ pub struct ListEnd {
 }
 
 /// The first bytes of a hash, and the slot of a file that has it. Whether it has it is seen from the file itself.
-type Key = (u64, u32);
+///
+/// In two halves, as a `u64` would make each key four bytes longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    prefix: [u32; 2],
+    slot: u32,
+}
+
+impl Key {
+    fn new(prefix: u64, slot: u32) -> Key {
+        Key { prefix: [(prefix >> 32) as u32, prefix as u32], slot }
+    }
+
+    fn prefix(&self) -> u64 {
+        u64::from(self.prefix[0]) << 32 | u64::from(self.prefix[1])
+    }
+
+    /// All keys that begin so.
+    fn all(prefix: u64) -> RangeInclusive<Key> {
+        Key::new(prefix, 0)..=Key::new(prefix, u32::MAX)
+    }
+}
+
+/// The same for what needs no order, by a hash that only this process knows: nobody can make two collide. So it can be short,
+/// and the few files that collide by chance cost a look at them.
+type ShortKey = (u32, u32);
 
 /// What [`Index::search`] finds.
-type InFolder<'a> = (&'a Arc<Path>, &'a [u32], Result<usize, usize>);
+type InFolder<'a> = (&'a FilesOf, Result<usize, usize>);
+
+/// The files of a folder.
+struct FilesOf {
+    /// As the last one has it that was added.
+    folder: Arc<Folder>,
+    /// Their slots, sorted by name.
+    slots: Vec<u32>,
+}
 
 /// All known files. A file is known by where it is, gets ids when it has been hashed, and loses them with any change.
 ///
@@ -108,19 +129,20 @@ type InFolder<'a> = (&'a Arc<Path>, &'a [u32], Result<usize, usize>);
 pub struct Index {
     share_names: bool,
     gone: Gone,
-    /// By slot.
-    files: Vec<Option<Entry>>,
+    files: Slots,
+    /// Where those files are, by slot, that are reached by links.
+    targets: BTreeMap<u32, Arc<Target>>,
     /// The free slots, and the generation that each is at.
     free: Vec<FileNo>,
-    /// By the number of a source: the files of each of its folders, sorted by name. None is empty.
-    sources: BTreeMap<u32, BTreeMap<Arc<Path>, Vec<u32>>>,
+    /// By the number of a source: the files of each of its folders. None is empty.
+    sources: BTreeMap<u32, BTreeMap<Arc<Path>, FilesOf>>,
     blake3: BTreeSet<Key>,
-    sha256: BTreeSet<Key>,
-    names: BTreeSet<Key>,
+    sha256: BTreeSet<ShortKey>,
+    names: BTreeSet<ShortKey>,
     /// Different contents that are shared; so many first halves of keys are in `blake3`.
     contents: u64,
-    /// Hashes names for `names`. Its keys are secret: who gives files their names cannot make them collide.
-    name_keys: RandomState,
+    /// For the short keys.
+    keys: RandomState,
 }
 
 impl Index {
@@ -129,25 +151,29 @@ impl Index {
         Index {
             share_names,
             gone: Gone::default(),
-            files: Vec::new(),
+            files: Slots::default(),
+            targets: BTreeMap::new(),
             free: Vec::new(),
             sources: BTreeMap::new(),
             blake3: BTreeSet::new(),
             sha256: BTreeSet::new(),
             names: BTreeSet::new(),
             contents: 0,
-            name_keys: RandomState::new(),
+            keys: RandomState::new(),
         }
     }
 
     /// Takes note of a file that the walk numbered `walk` came across.
-    pub fn see(&mut self, place: Place, identity: Identity, walk: u64) -> Seen {
+    pub fn see(&mut self, place: Place, identity: Identity, walk: u32) -> Seen {
         let Some(no) = self.at(place.source.number, &place.relative) else {
             return Seen::New(self.insert(place, identity, walk));
         };
-        if let Some(known) = self.files[no.slot as usize].as_mut()
-            && known.identity == identity
-            && known.is_opened_like(&place)
+        let target = self.targets.get(&no.slot).map(|target| &**target);
+        let is_same_target = Target::is_same(target, place.target.as_deref());
+        if let Some(known) = self.entry_mut(no)
+            && known.identity() == identity
+            && is_same_target
+            && Arc::ptr_eq(&known.folder.source, &place.source)
         {
             known.walk = walk;
             return Seen::Same(no);
@@ -160,34 +186,36 @@ impl Index {
     }
 
     /// The file must not be known.
-    fn insert(&mut self, place: Place, identity: Identity, walk: u64) -> FileNo {
+    fn insert(&mut self, place: Place, identity: Identity, walk: u32) -> FileNo {
         let no = self.free.pop().unwrap_or_else(|| {
             let slot = u32::try_from(self.files.len()).expect("4,294,967,296 files are not in memory");
-            self.files.push(None);
+            self.files.push();
             FileNo { slot, generation: 0 }
         });
         let Place { source, relative, target } = place;
-        let (folder, name) = split(&relative);
-        let (folder, at) = match self.search(source.number, folder, name) {
-            Some((folder, _, Ok(at) | Err(at))) => (folder.clone(), at),
-            None => (folder.into(), 0),
-        };
-        let folders = self.sources.entry(source.number).or_default();
-        folders.entry(folder.clone()).or_default().insert(at, no.slot);
-        let entry = Entry {
-            source,
-            target,
-            folder,
-            name: name.into(),
-            identity,
-            ids: None,
-            generation: no.generation,
-            walk,
-        };
+        let (path, name) = split(&relative);
+        let found = self.search(source.number, path, name);
+        let at = found.map_or(0, |(_, Ok(at) | Err(at))| at);
+        let path = found.map_or_else(|| path.into(), |(files, _)| files.folder.path.clone());
+        let of_source = self.sources.entry(source.number).or_default();
+        let files = of_source.entry(path.clone()).or_insert_with(|| FilesOf {
+            folder: Folder::new(source.clone(), path.clone(), identity.device),
+            slots: Vec::new(),
+        });
+        if !files.folder.is_of(&source, identity.device) {
+            files.folder = Folder::new(source, path, identity.device);
+        }
+        files.slots.insert(at, no.slot);
+        let entry = Entry::new(files.folder.clone(), name.into(), identity, no.generation, walk);
         if let Some(key) = self.name_key(&entry, no.slot) {
             self.names.insert(key);
         }
-        self.files[no.slot as usize] = Some(entry);
+        if let Some(target) = target {
+            self.targets.insert(no.slot, target);
+        }
+        if let Some(place) = self.files.get_mut(no.slot) {
+            *place = Some(entry);
+        }
         no
     }
 
@@ -195,62 +223,64 @@ impl Index {
     pub fn remove(&mut self, no: FileNo) -> Option<(Arc<FileState>, Option<Ids>)> {
         let ids = self.withdraw(no);
         let entry = self.entry(no)?;
-        let number = entry.source.number;
-        if let Some((folder, _, Ok(at))) = self.search(number, &entry.folder, &entry.name)
-            && let (folder, Some(folders)) = (folder.clone(), self.sources.get_mut(&number))
-            && let Some(files) = folders.get_mut(&folder)
+        let (number, path) = (entry.folder.source.number, entry.folder.path.clone());
+        if let Some((_, Ok(at))) = self.search(number, &path, &entry.name)
+            && let Some(folders) = self.sources.get_mut(&number)
+            && let Some(files) = folders.get_mut(&path)
         {
-            files.remove(at);
-            if files.is_empty() {
-                folders.remove(&folder);
+            files.slots.remove(at);
+            if files.slots.is_empty() {
+                folders.remove(&path);
             }
         }
-        let entry = self.files.get_mut(no.slot as usize)?.take()?;
+        let entry = self.files.get_mut(no.slot)?.take()?;
         if let Some(ids) = ids {
-            self.gone.doubt(ids, entry.identity.size);
+            self.gone.doubt(ids, entry.size);
         }
         if let Some(key) = self.name_key(&entry, no.slot) {
             self.names.remove(&key);
         }
         self.free.push(FileNo { generation: no.generation.wrapping_add(1), ..no });
-        Some((entry.state(), ids))
+        Some((entry.state(self.targets.remove(&no.slot)), ids))
     }
 
     /// Answers for a file under its ids from now on. Gives the file, `None` if it is not known any more.
     pub fn share(&mut self, no: FileNo, ids: Ids) -> Option<Arc<FileState>> {
         self.withdraw(no);
-        let entry = self.files.get_mut(no.slot as usize)?.as_mut()?;
-        if entry.generation != no.generation {
-            return None;
-        }
-        entry.ids = Some(ids);
-        let state = entry.state();
+        self.entry_mut(no)?.ids = Some(ids);
         self.contents += u64::from(!self.has_any(prefix(&ids.blake3)));
-        self.blake3.insert((prefix(&ids.blake3), no.slot));
-        self.sha256.insert((prefix(&ids.sha256), no.slot));
-        Some(state)
+        self.blake3.insert(Key::new(prefix(&ids.blake3), no.slot));
+        self.sha256.insert(self.short_key(ids.sha256, no.slot));
+        self.state(no)
     }
 
     fn withdraw(&mut self, no: FileNo) -> Option<Ids> {
-        self.entry(no)?;
-        let ids = self.files[no.slot as usize].as_mut()?.ids.take()?;
-        self.blake3.remove(&(prefix(&ids.blake3), no.slot));
-        self.sha256.remove(&(prefix(&ids.sha256), no.slot));
+        let ids = self.entry_mut(no)?.ids.take()?;
+        self.blake3.remove(&Key::new(prefix(&ids.blake3), no.slot));
+        self.sha256.remove(&self.short_key(ids.sha256, no.slot));
         self.contents -= u64::from(!self.has_any(prefix(&ids.blake3)));
         Some(ids)
     }
 
     /// Whether any shared file has a BLAKE3 hash that begins so.
     fn has_any(&self, prefix: u64) -> bool {
-        self.blake3.range((prefix, 0)..=(prefix, u32::MAX)).next().is_some()
+        self.blake3.range(Key::all(prefix)).next().is_some()
     }
 
     fn entry(&self, no: FileNo) -> Option<&Entry> {
         self.in_slot(no.slot).filter(|entry| entry.generation == no.generation)
     }
 
+    fn entry_mut(&mut self, no: FileNo) -> Option<&mut Entry> {
+        self.files.get_mut(no.slot)?.as_mut().filter(|entry| entry.generation == no.generation)
+    }
+
     fn in_slot(&self, slot: u32) -> Option<&Entry> {
-        self.files.get(slot as usize)?.as_ref()
+        self.files.get(slot)?.as_ref()
+    }
+
+    fn state(&self, no: FileNo) -> Option<Arc<FileState>> {
+        self.entry(no).map(|entry| entry.state(self.targets.get(&no.slot).cloned()))
     }
 
     fn no_of(&self, slot: u32) -> Option<FileNo> {
@@ -259,38 +289,38 @@ impl Index {
 
     /// What is known about a file, and its ids if it is shared.
     pub fn get(&self, no: FileNo) -> Option<(Arc<FileState>, Option<Ids>)> {
-        self.entry(no).map(|entry| (entry.state(), entry.ids))
+        Some((self.state(no)?, self.entry(no)?.ids))
     }
 
     /// The same in short: what it was when it was found, and its ids if it is shared.
     pub fn look(&self, no: FileNo) -> Option<(Identity, Option<Ids>)> {
-        self.entry(no).map(|entry| (entry.identity, entry.ids))
+        self.entry(no).map(|entry| (entry.identity(), entry.ids))
     }
 
     /// The file at a place.
     pub fn at(&self, source: u32, relative: &Path) -> Option<FileNo> {
         let (folder, name) = split(relative);
-        let (_, files, found) = self.search(source, folder, name)?;
-        self.no_of(*files.get(found.ok()?)?)
+        let (files, found) = self.search(source, folder, name)?;
+        self.no_of(*files.slots.get(found.ok()?)?)
     }
 
-    /// The folder, its files, and where among these a file is, or would have to be.
+    /// The files of a folder, and where among these one is, or would have to be.
     fn search(&self, source: u32, folder: &Path, name: &OsStr) -> Option<InFolder<'_>> {
-        let (folder, files) = self.sources.get(&source)?.get_key_value(folder)?;
+        let files = self.sources.get(&source)?.get(folder)?;
         let name_of = |slot: &u32| self.in_slot(*slot).map(|entry| &*entry.name);
-        let found = files.binary_search_by(|slot| name_of(slot).cmp(&Some(name)));
-        Some((folder, files, found))
+        let found = files.slots.binary_search_by(|slot| name_of(slot).cmp(&Some(name)));
+        Some((files, found))
     }
 
     /// The files below `relative` of a source, itself included, that the walk numbered `walk` did not see. In the order
     /// in which they are best removed: the last of a folder first.
-    pub fn unseen(&self, source: u32, relative: &Path, walk: u64) -> Vec<FileNo> {
+    pub fn unseen(&self, source: u32, relative: &Path, walk: u32) -> Vec<FileNo> {
         let folders = self.sources.get(&source);
         let from = (Bound::Included(relative), Bound::Unbounded);
         let below = (folders.into_iter())
             .flat_map(|folders| folders.range::<Path, _>(from))
             .take_while(|(folder, _)| folder.starts_with(relative))
-            .flat_map(|(_, files)| files.iter().rev().filter_map(|slot| self.no_of(*slot)));
+            .flat_map(|(_, files)| files.slots.iter().rev().filter_map(|slot| self.no_of(*slot)));
         let unseen = |no: &FileNo| self.entry(*no).is_some_and(|entry| entry.walk != walk);
         self.at(source, relative).into_iter().chain(below).filter(unseen).collect()
     }
@@ -315,28 +345,36 @@ impl Index {
     /// The shared files whose content `id` stands for. More than one where files have the same content; none for a
     /// name that several files have.
     pub fn find<'a>(&'a self, id: &'a ContentId) -> impl Iterator<Item = FileNo> + 'a {
-        type Hashed = fn(&Ids) -> &Hash;
-        let hashed = match id {
-            ContentId::Blake3(hash) | ContentId::Tree(hash) => {
-                Some((&self.blake3, hash, (|ids| &ids.blake3) as Hashed))
-            }
-            ContentId::Sha256(hash) => Some((&self.sha256, hash, (|ids| &ids.sha256) as Hashed)),
-            ContentId::Name(_) => None,
+        let blake3 = match id {
+            ContentId::Blake3(hash) | ContentId::Tree(hash) => Some(hash),
+            _ => None,
         };
-        let by_hash = hashed.into_iter().flat_map(move |(set, hash, of)| {
-            let has_it = move |entry: &Entry| entry.ids.as_ref().is_some_and(|ids| of(ids) == hash);
-            self.with(set, prefix(hash)).filter(move |no| self.entry(*no).is_some_and(has_it))
+        let sha256 = if let ContentId::Sha256(hash) = id { Some(hash) } else { None };
+        let by_blake3 = blake3.into_iter().flat_map(|hash| {
+            let slots = self.blake3.range(Key::all(prefix(hash))).map(|key| key.slot);
+            slots.filter_map(|slot| self.shared_as(slot, |ids| ids.blake3 == *hash))
+        });
+        let by_sha256 = sha256.into_iter().flat_map(|hash| {
+            let slots = self.slots(&self.sha256, hash);
+            slots.filter_map(|slot| self.shared_as(slot, |ids| ids.sha256 == *hash))
         });
         let by_name = match id {
             ContentId::Name(name) => self.named(name.as_str()),
             _ => None,
         };
-        by_hash.chain(by_name)
+        by_blake3.chain(by_sha256).chain(by_name)
+    }
+
+    /// The file in a slot, if it is shared by such ids.
+    fn shared_as(&self, slot: u32, has: impl Fn(&Ids) -> bool) -> Option<FileNo> {
+        let is_it = self.in_slot(slot)?.ids.as_ref().is_some_and(has);
+        self.no_of(slot).filter(|_| is_it)
     }
 
     fn named(&self, name: &str) -> Option<FileNo> {
         let has_it = |no: &FileNo| self.entry(*no).and_then(Entry::plain_name) == Some(name);
-        let mut all = self.with(&self.names, self.name_keys.hash_one(name)).filter(has_it);
+        let slots = self.slots(&self.names, name);
+        let mut all = slots.filter_map(|slot| self.no_of(slot)).filter(has_it);
         match (all.next(), all.next()) {
             (Some(no), None) => {
                 Some(no).filter(|no| self.entry(*no).is_some_and(|entry| entry.ids.is_some()))
@@ -346,15 +384,19 @@ impl Index {
     }
 
     /// Where in `names` a file is, if it can be asked for by its name.
-    fn name_key(&self, entry: &Entry, slot: u32) -> Option<Key> {
+    fn name_key(&self, entry: &Entry, slot: u32) -> Option<ShortKey> {
         let name = entry.plain_name().filter(|_| self.share_names)?;
         PlainName::new(name).ok()?;
-        Some((self.name_keys.hash_one(name), slot))
+        Some(self.short_key(name, slot))
     }
 
-    /// The files that go with the first half of a key.
-    fn with<'a>(&'a self, set: &'a BTreeSet<Key>, key: u64) -> impl Iterator<Item = FileNo> + 'a {
-        set.range((key, 0)..=(key, u32::MAX)).filter_map(|(_, slot)| self.no_of(*slot))
+    fn short_key(&self, of: impl std::hash::Hash, slot: u32) -> ShortKey {
+        (self.keys.hash_one(of) as u32, slot)
+    }
+
+    /// The slots with the key of this.
+    fn slots(&self, set: &BTreeSet<ShortKey>, of: impl std::hash::Hash) -> impl Iterator<Item = u32> {
+        set.range(self.short_key(&of, 0)..=self.short_key(&of, u32::MAX)).map(|(_, slot)| *slot)
     }
 
     /// Up to `limit` ids of shared contents with their lengths in bytes: the BLAKE3 id of each, and its name. Goes on
@@ -365,14 +407,14 @@ impl Index {
         let from = last.map_or(Bound::Unbounded, |end| Bound::Excluded(end.at));
         for &at in self.blake3.range((from, Bound::Unbounded)) {
             let Some((entry, Some(Ids { blake3: hash, .. }))) =
-                self.in_slot(at.1).map(|entry| (entry, entry.ids))
+                self.in_slot(at.slot).map(|entry| (entry, entry.ids))
             else {
                 continue;
             };
             let first_with_content = end.is_none_or(|end| end.hash != hash);
             let id = first_with_content.then_some(ContentId::Blake3(hash));
             let name = (entry.plain_name())
-                .filter(|name| self.named(name) == self.no_of(at.1))
+                .filter(|name| self.named(name) == self.no_of(at.slot))
                 .and_then(|name| PlainName::new(name).ok())
                 .map(ContentId::Name);
             let ids: Vec<ContentId> = id.into_iter().chain(name).collect();
@@ -381,7 +423,7 @@ impl Index {
                 return (listed, end);
             }
             let room = limit.saturating_sub(listed.len());
-            let length = entry.identity.size;
+            let length = entry.size;
             listed.extend(ids.into_iter().take(room).map(|id| (id, length)));
             end = Some(ListEnd { hash, at });
         }
@@ -393,16 +435,17 @@ impl Index {
     pub fn list_after(&self, after: Option<&ContentId>, limit: usize) -> ListPart {
         let mut part = ListPart { contents: Vec::new(), goes_on: false, total: self.contents };
         let mut from = match after {
-            Some(ContentId::Blake3(hash)) => Bound::Excluded((prefix(hash), u32::MAX)),
+            Some(ContentId::Blake3(hash)) => Bound::Excluded(Key::new(prefix(hash), u32::MAX)),
             _ => Bound::Unbounded,
         };
-        while let Some(&(key, _)) = self.blake3.range((from, Bound::Unbounded)).next() {
-            from = Bound::Excluded((key, u32::MAX));
+        while let Some(key) = self.blake3.range((from, Bound::Unbounded)).next() {
+            from = Bound::Excluded(Key { slot: u32::MAX, ..*key });
             if part.contents.len() == limit {
                 part.goes_on = true;
                 break;
             }
-            let files = || self.with(&self.blake3, key).take(FILES_LOOKED_AT);
+            let all = || self.blake3.range(Key::all(key.prefix()));
+            let files = || all().filter_map(|key| self.no_of(key.slot)).take(FILES_LOOKED_AT);
             let Some((entry, Some(ids))) =
                 files().next().and_then(|no| self.entry(no)).map(|entry| (entry, entry.ids))
             else {
@@ -414,7 +457,7 @@ impl Index {
             let names = names.filter(|(no, name)| self.named(name) == Some(*no));
             let names =
                 names.filter_map(|(_, name)| PlainName::new(name).ok()).map(ContentId::Name).collect();
-            let (id, length) = (ContentId::Blake3(ids.blake3), entry.identity.size);
+            let (id, length) = (ContentId::Blake3(ids.blake3), entry.size);
             part.contents.push(Listed { id, length, names });
         }
         part
@@ -425,7 +468,7 @@ impl Index {
         let shared = self.files.iter().flatten().filter(|entry| entry.ids.is_some());
         shared.fold(Totals::default(), |totals, entry| Totals {
             files: totals.files + 1,
-            bytes: totals.bytes.saturating_add(entry.identity.size),
+            bytes: totals.bytes.saturating_add(entry.size),
         })
     }
 
@@ -441,47 +484,32 @@ impl Index {
 
     /// Panics if an invariant is broken. For tests.
     pub fn check_invariants(&self) {
-        let entries = || (0..).zip(&self.files).filter_map(|(slot, entry)| Some((slot, entry.as_ref()?)));
-        let of = |ids: fn(&Ids) -> Hash| -> BTreeSet<Key> {
-            entries().filter_map(|(slot, entry)| Some((prefix(&ids(entry.ids.as_ref()?)), slot))).collect()
-        };
-        assert_eq!(self.blake3, of(|ids| ids.blake3));
-        assert_eq!(self.sha256, of(|ids| ids.sha256));
-        let contents: BTreeSet<u64> = self.blake3.iter().map(|(key, _)| *key).collect();
+        let entries =
+            || (0..).zip(self.files.iter()).filter_map(|(slot, entry)| Some((slot, entry.as_ref()?)));
+        let hashed = || entries().filter_map(|(slot, entry)| Some((slot, entry.ids?)));
+        let blake3 = hashed().map(|(slot, ids)| Key::new(prefix(&ids.blake3), slot));
+        assert_eq!(self.blake3, blake3.collect());
+        let sha256 = hashed().map(|(slot, ids)| self.short_key(ids.sha256, slot));
+        assert_eq!(self.sha256, sha256.collect());
+        let contents: BTreeSet<u64> = self.blake3.iter().map(Key::prefix).collect();
         assert_eq!(self.contents, contents.len() as u64);
         let names: BTreeSet<_> = entries().filter_map(|(slot, entry)| self.name_key(entry, slot)).collect();
         assert_eq!(self.names, names);
         assert_eq!(entries().count(), self.len());
         let folders =
             || self.sources.iter().flat_map(|(source, folders)| folders.iter().map(move |at| (source, at)));
-        assert_eq!(folders().map(|(_, (_, files))| files.len()).sum::<usize>(), self.len());
+        assert_eq!(folders().map(|(_, (_, files))| files.slots.len()).sum::<usize>(), self.len());
         for (source, (folder, files)) in folders() {
-            let entries: Vec<_> = files.iter().filter_map(|slot| self.in_slot(*slot)).collect();
-            assert!(entries.iter().all(|entry| entry.source.number == *source && entry.folder == *folder));
+            let entries: Vec<_> = files.slots.iter().filter_map(|slot| self.in_slot(*slot)).collect();
+            let is_here = |of: &Folder| of.source.number == *source && of.path == *folder;
+            assert!(is_here(&files.folder) && entries.iter().all(|entry| is_here(&entry.folder)));
             assert!(entries.is_sorted_by(|a, b| a.name < b.name));
-            assert!(!files.is_empty() && entries.len() == files.len());
+            assert!(!files.slots.is_empty() && entries.len() == files.slots.len());
         }
         for no in &self.free {
             assert!(self.in_slot(no.slot).is_none());
         }
-    }
-}
-
-impl Entry {
-    fn state(&self) -> Arc<FileState> {
-        let (source, target) = (self.source.clone(), self.target.clone());
-        let place = Place { source, relative: self.folder.join(&*self.name).into(), target };
-        Arc::new(FileState { place, identity: self.identity })
-    }
-
-    fn is_opened_like(&self, place: &Place) -> bool {
-        Arc::ptr_eq(&self.source, &place.source)
-            && Target::is_same(self.target.as_deref(), place.target.as_deref())
-    }
-
-    /// The name to ask for it by, if it is a [`PlainName`].
-    fn plain_name(&self) -> Option<&str> {
-        self.source.name_of(&self.name).and_then(OsStr::to_str)
+        assert!(self.targets.keys().all(|slot| self.in_slot(*slot).is_some()));
     }
 }
 

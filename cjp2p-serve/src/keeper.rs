@@ -97,7 +97,7 @@ struct Work {
     blind: bool,
     /// Where the arguments lead.
     cover: Cover,
-    walks: u64,
+    walks: u32,
     /// Paths to look at, in the order of time.
     touched: VecDeque<(Instant, (u32, PathBuf))>,
     /// The same, for finding.
@@ -367,7 +367,7 @@ impl Work {
     /// Looks at everything, folders that were missing included.
     fn walk_all(&mut self) {
         self.rescan_at = None;
-        self.walks += 1;
+        self.walks = self.walks.wrapping_add(1);
         let mut memory = Memory::default();
         let mut has_links = false;
         // Before looking, so that what is mounted meanwhile is a change.
@@ -496,7 +496,7 @@ impl Work {
         let Some(source) = self.keeper.sources.get(source as usize).cloned() else {
             return;
         };
-        self.walks += 1;
+        self.walks = self.walks.wrapping_add(1);
         if relative.as_os_str().is_empty() {
             // A folder may be back that was there before, with all that it held. For one file it is not worth a look.
             let mut memory = Memory(source.only.as_ref().map(|_| Remembered::default()));

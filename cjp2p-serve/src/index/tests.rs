@@ -1,5 +1,5 @@
 use super::*;
-use crate::open::Stamp;
+use crate::open::{Root, Stamp};
 use crate::place::Source;
 use proptest::prelude::*;
 use std::collections::HashSet;
@@ -170,15 +170,91 @@ fn hashes_and_names_that_begin_alike_are_told_apart() {
     }
     assert_eq!(index.find(&ContentId::Blake3(alike(3))).count(), 0);
     assert_eq!(index.list(None, 9).0.len(), 4);
-    // Two names with one hash are as good as never met, so one is made up.
-    let key = index.name_keys.hash_one("a");
-    index.names.insert((key, b.slot));
+    // Two with one short key are seldom met, so some are made up.
+    let key = index.short_key("a", b.slot);
+    index.names.insert(key);
+    let key = index.short_key(alike(!1), b.slot);
+    index.sha256.insert(key);
+    assert_eq!(index.find(&ContentId::Sha256(alike(!1))).collect::<Vec<_>>(), [a]);
     assert_eq!(index.find(&name("a")).collect::<Vec<_>>(), [a]);
 }
 
 #[test]
 fn a_file_takes_little_memory() {
-    assert!(size_of::<Option<Entry>>() <= 184, "{} bytes", size_of::<Option<Entry>>());
+    assert!(size_of::<Option<Entry>>() <= 144, "{} bytes", size_of::<Option<Entry>>());
+    assert_eq!((size_of::<Key>(), size_of::<ShortKey>()), (12, 8));
+    // All of one folder share what is known of it.
+    let (source, mut index) = (source(), Index::new(true));
+    for path in ["d/a", "d/b", "d/c"] {
+        index.see(place(&source, path), version(1), 1);
+    }
+    let folder = index.in_slot(0).unwrap().folder.clone();
+    assert!((0..3).all(|slot| Arc::ptr_eq(&index.in_slot(slot).unwrap().folder, &folder)));
+}
+
+#[test]
+fn of_many_files_each_is_in_its_slot_and_slots_are_used_again() {
+    let (source, mut index) = (source(), Index::new(true));
+    let path = |number: u32| format!("{}/file {number}", number % 7);
+    let see = |index: &mut Index, number: u32| {
+        let Seen::New(no) = index.see(place(&source, &path(number)), version(1), 1) else { panic!() };
+        no
+    };
+    let numbers: Vec<FileNo> = (0..1000).map(|number| see(&mut index, number)).collect();
+    for no in numbers.iter().step_by(3) {
+        assert!(index.remove(*no).is_some());
+    }
+    assert_eq!(index.len(), 666);
+    let others: Vec<FileNo> = (1000..1334).map(|number| see(&mut index, number)).collect();
+    assert_eq!((index.len(), index.files.len()), (1000, 1000));
+    assert!(others.iter().all(|no| !numbers.contains(no)));
+    for (number, no) in (0..).zip(numbers).filter(|(number, _)| number % 3 > 0).chain((1000..).zip(others)) {
+        assert_eq!(index.at(0, Path::new(&path(number))), Some(no));
+    }
+    index.check_invariants();
+}
+
+#[test]
+fn files_of_one_folder_may_be_on_different_devices_and_behind_links() {
+    let (source, mut index) = (source(), Index::new(true));
+    let linked = |path: &str, to: &str| {
+        let root = Arc::new(Root::open("/".into()).unwrap());
+        Place { target: Some(Arc::new(Target { root, path: to.into() })), ..place(&source, path) }
+    };
+    let on = |device: u64| Identity {
+        device,
+        modified: Stamp { seconds: -5, nanos: 1 },
+        changed: Stamp { seconds: 6, nanos: 2 },
+        ..version(7)
+    };
+    let files = [(place(&source, "d/a"), on(1)), (linked("d/b", "x"), on(2)), (place(&source, "d/c"), on(1))];
+    let mut numbers = Vec::new();
+    for (place, identity) in &files {
+        let Seen::New(no) = index.see(place.clone(), *identity, 1) else { panic!() };
+        numbers.push(no);
+    }
+    index.check_invariants();
+    for ((place, identity), no) in files.iter().zip(&numbers) {
+        assert!(matches!(index.see(place.clone(), *identity, 2), Seen::Same(same) if same == *no));
+        let (file, _) = index.get(*no).unwrap();
+        assert_eq!((file.identity, &file.place.relative), (*identity, &place.relative));
+        assert!(Target::is_same(file.place.target.as_deref(), place.target.as_deref()));
+    }
+    assert!(matches!(index.see(linked("d/b", "y"), on(2), 3), Seen::Changed { .. }));
+    let Seen::Changed { file, .. } = index.see(place(&source, "d/b"), on(2), 4) else { panic!() };
+    assert_eq!(file.place.target.as_ref().unwrap().path, Path::new("y"));
+    // What took the place of the folder has files of its own.
+    let new = self::source();
+    for path in ["d/c", "d/a", "d/b"] {
+        let device = if path == "d/b" { 2 } else { 1 };
+        let Seen::Changed { file, new: no, .. } = index.see(place(&new, path), on(device), 5) else {
+            panic!()
+        };
+        assert!(Arc::ptr_eq(&file.place.source, &source));
+        let (file, _) = index.get(no).unwrap();
+        assert!(Arc::ptr_eq(&file.place.source, &new) && file.place.target.is_none());
+        index.check_invariants();
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -211,7 +287,7 @@ proptest! {
         let mut model: Vec<(&str, u8, Option<u8>)> = Vec::new();
         let mut numbers = HashSet::new();
         for (walk, step) in steps.into_iter().enumerate() {
-            let walk = walk as u64 + 1;
+            let walk = walk as u32 + 1;
             match step {
                 Step::See { path, version: number } => {
                     let path = PATHS[path];
