@@ -4,9 +4,10 @@
 //! are only added; each begins with a checksum, so a torn or damaged one costs no more than hashing that file again.
 //! Several processes may use one store: a lock is held for the moment of each access.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::fs::File;
+use std::hash::{BuildHasher, RandomState};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -48,8 +49,10 @@ pub struct HashStore {
 /// What was in the store when it was loaded. In memory is only where in the file each line is: there may be very many.
 #[derive(Debug, Default)]
 pub struct Remembered {
-    /// The last line of each device and inode.
-    by_inode: HashMap<(u64, u64), Spot>,
+    /// The last line of each device and inode, by the hash of these. Sorted. Two with one hash are as good as never met, and
+    /// cost no more than hashing a file again.
+    spots: Vec<(u64, Spot)>,
+    keys: RandomState,
     file: Option<LineReader>,
     /// Lines that could not be read, apart from a last one that was cut short.
     damaged: usize,
@@ -59,12 +62,9 @@ pub struct Remembered {
     tidied: bool,
 }
 
-/// Where a line is, and its day.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Spot {
-    offset: u64,
-    day: u32,
-}
+/// Where a line is in the upper 48 bits, and its day, until the year 2149, in the lower 16.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Spot(u64);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Line {
@@ -112,8 +112,10 @@ impl HashStore {
         }
         // Another process may replace the file, and leaves this one as it is.
         let reader = found.file.insert(LineReader::new(file));
-        let mut useful: Vec<u64> =
-            (found.by_inode.values()).filter(|spot| !spot.is_old(today)).map(|spot| spot.offset).collect();
+        let mut useful: Vec<u64> = (found.spots.iter())
+            .filter(|(_, spot)| !spot.is_old(today))
+            .map(|(_, spot)| spot.offset())
+            .collect();
         if found.damaged > 0 || found.lines > 2 * useful.len() + DEAD_LINES {
             // In the order they were in, which is about the one in which they will be wanted.
             useful.sort_unstable();
@@ -157,15 +159,17 @@ impl Remembered {
     /// The ids of the file with this identity, and whether they should be [appended](HashStore::append) again, lest
     /// they be dropped as old.
     pub fn find(&mut self, identity: &Identity) -> Option<(Ids, bool)> {
-        let spot = self.by_inode.get(&(identity.device, identity.inode))?;
-        let line = self.file.as_mut()?.line_at(spot.offset).filter(|line| line.identity == *identity)?;
+        let key = self.keys.hash_one((identity.device, identity.inode));
+        let at = self.spots.binary_search_by_key(&key, |(key, _)| *key).ok()?;
+        let (_, spot) = self.spots.get(at)?;
+        let line = self.file.as_mut()?.line_at(spot.offset()).filter(|line| line.identity == *identity)?;
         Some((line.ids, line.day.abs_diff(self.today) > REFRESH_DAYS))
     }
 
     /// All BLAKE3 hashes there are, if the store has just been tidied: what belongs to none of them can go.
     pub fn roots_after_tidying(&mut self) -> Option<HashSet<Hash>> {
         let reader = self.file.as_mut().filter(|_| self.tidied)?;
-        let mut offsets: Vec<u64> = self.by_inode.values().map(|spot| spot.offset).collect();
+        let mut offsets: Vec<u64> = self.spots.iter().map(|(_, spot)| spot.offset()).collect();
         offsets.sort_unstable();
         // Where a line cannot be read again, it is not known what can go.
         offsets.into_iter().map(|offset| reader.line_at(offset).map(|line| line.ids.blake3)).collect()
@@ -191,8 +195,8 @@ impl Remembered {
             last_was_cut = line.is_none() && !whole;
             match line {
                 Some(line) => {
-                    let key = (line.identity.device, line.identity.inode);
-                    self.by_inode.insert(key, Spot { offset, day: line.day });
+                    let key = self.keys.hash_one((line.identity.device, line.identity.inode));
+                    self.spots.push((key, Spot::new(offset, line.day)));
                 }
                 None => self.damaged += 1,
             }
@@ -201,13 +205,33 @@ impl Remembered {
         if last_was_cut {
             self.damaged -= 1;
         }
+        self.spots.sort_unstable();
+        self.spots.dedup_by(|later, kept| {
+            let is_same = later.0 == kept.0;
+            if is_same {
+                kept.1 = later.1;
+            }
+            is_same
+        });
         Ok(())
     }
 }
 
 impl Spot {
-    fn is_old(&self, today: u32) -> bool {
-        today.saturating_sub(self.day) > KEEP_DAYS
+    fn new(offset: u64, day: u32) -> Spot {
+        Spot(offset << 16 | u64::from(day.min(u16::MAX.into())))
+    }
+
+    fn offset(self) -> u64 {
+        self.0 >> 16
+    }
+
+    fn day(self) -> u32 {
+        (self.0 & 0xffff) as u32
+    }
+
+    fn is_old(self, today: u32) -> bool {
+        today.saturating_sub(self.day()) > KEEP_DAYS
     }
 }
 
@@ -389,6 +413,23 @@ mod tests {
     }
 
     #[test]
+    fn of_a_file_hashed_twice_the_last_line_counts() {
+        let (store, _keep) = store();
+        let (first, ids) = file(9);
+        let others: Vec<_> = (10..200).map(file).collect();
+        let last = Identity { size: first.size + 1, ..first };
+        store.append(&[(first, ids)]).unwrap();
+        store.append(&others).unwrap();
+        store.append(&[(last, file(3).1)]).unwrap();
+        let mut found = store.load().unwrap();
+        assert_eq!((found.ids(&last), found.ids(&first)), (Some(file(3).1), None));
+        assert_eq!((found.spots.len(), found.lines), (191, 192));
+        let last = (found.spots.iter()).map(|(_, spot)| spot.offset()).max().unwrap();
+        assert!(last < fs::metadata(&store.path).unwrap().len() && Spot::new(last, 70_000).offset() == last);
+        assert!(found.spots.iter().all(|(_, spot)| spot.day() == today()));
+    }
+
+    #[test]
     fn a_last_line_cut_short_costs_that_line_only() {
         let (store, _keep) = store();
         store.append(&[file(1), file(2)]).unwrap();
@@ -407,7 +448,7 @@ mod tests {
         let (store, _keep) = store();
         let garbage: Vec<u8> = (0..1 << 20).map(|at: u32| (at % 251) as u8).collect();
         fs::write(&store.path, garbage).unwrap();
-        assert!(store.load().unwrap().by_inode.is_empty());
+        assert!(store.load().unwrap().spots.is_empty());
         assert_eq!(fs::read_to_string(&store.path).unwrap(), HEADING);
         store.append(&[file(1)]).unwrap();
         assert_eq!(store.load().unwrap().ids(&file(1).0), Some(file(1).1));
