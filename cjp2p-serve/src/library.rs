@@ -350,16 +350,16 @@ impl SharedLibrary {
         no: FileNo,
         identity: &Identity,
         root: Hash,
-        offset: u64,
-        length: usize,
+        wanted: Range<u64>,
         out: &mut Vec<u8>,
     ) -> Result<u64, Refusal> {
         if matches!(asker, Asker::Anybody) {
-            return self.glance_at_tree(no, identity, offset, length, out);
+            return self.glance_at_tree(no, identity, wanted, out);
         }
         let geometry = Geometry::new(identity.size).map_err(|_| Refusal::Gone)?;
         let size = geometry.tree_length();
-        let end = offset.saturating_add((length as u64).min(TREE_AT_ONCE)).min(size);
+        let offset = wanted.start;
+        let end = wanted.end.min(offset.saturating_add(TREE_AT_ONCE)).min(size);
         if offset >= end {
             return Ok(size);
         }
@@ -397,19 +397,18 @@ impl SharedLibrary {
         &mut self,
         no: FileNo,
         identity: &Identity,
-        offset: u64,
-        length: usize,
+        wanted: Range<u64>,
         out: &mut Vec<u8>,
     ) -> Result<u64, Refusal> {
         let geometry = Geometry::new(identity.size).map_err(|_| Refusal::Gone)?;
         let size = geometry.tree_length();
-        if offset >= size {
+        if wanted.start >= size {
             return Ok(size);
         }
-        let block = tree_block(&geometry, offset);
+        let block = tree_block(&geometry, wanted.start);
         let bytes = self.tree_blocks.peek(&(no, block.start)).ok_or(Refusal::Later)?;
-        let from = (offset - block.start) as usize;
-        let to = from.saturating_add(length).min(bytes.len());
+        let from = (wanted.start - block.start) as usize;
+        let to = bytes.len().min((wanted.end - block.start) as usize);
         out.extend_from_slice(bytes.get(from..to).ok_or(Refusal::Gone)?);
         Ok(size)
     }
@@ -429,7 +428,10 @@ impl SharedLibrary {
         for _ in 0..TRIED {
             let Some((no, identity, root)) = self.find(id) else { break };
             let result = match id {
-                ContentId::Tree(_) => self.read_tree(asker, no, &identity, root, offset, length, out),
+                ContentId::Tree(_) => {
+                    let wanted = offset..offset.saturating_add(length as u64);
+                    self.read_tree(asker, no, &identity, root, wanted, out)
+                }
                 _ => self.read_content(asker, no, &identity, offset, length, out),
             };
             match result {
