@@ -126,7 +126,7 @@ impl Bench {
 
     fn check(&self, victim: Victim, own: u64) {
         let (sent, reached) = self.forge(victim);
-        println!("{victim:?}: {reached} bytes for {sent}");
+        eprintln!("{victim:?}: {reached} bytes for {sent}");
         assert!(reached <= own + 2 * sent, "{victim:?} was sent {reached} bytes for {sent}");
         assert!(reached > sent / 10, "{victim:?}: the forged requests were not answered at all");
     }

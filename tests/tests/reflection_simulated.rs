@@ -17,7 +17,7 @@ fn at_most_twice_reaches_those_who_know_permanent_cookies(datagrams: u64) {
         // Its own fetch may have something lost among what is forged, and asks for that again.
         let own = alone.reached + alone.reached / 10;
         let ratio = outcome.reached.saturating_sub(alone.reached) as f64 / outcome.forged as f64;
-        println!("{victim:?}: {ratio:.3} times {} bytes in {datagrams} datagrams", outcome.forged);
+        eprintln!("{victim:?}: {ratio:.3} times {} bytes in {datagrams} datagrams", outcome.forged);
         assert!(outcome.reached <= own + 2 * outcome.forged, "{victim:?}: {outcome:?}, alone {alone:?}");
         assert!(
             outcome.reached > alone.reached + outcome.forged / 3,
