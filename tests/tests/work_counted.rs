@@ -114,7 +114,7 @@ impl Server {
         let ask = [r#"{"PleaseAlwaysReturnThisMessage":{"cookie":"x"}}"#, r#"{"PleaseSendPeers":{}}"#];
         let pad = format!("{}{}", ask[1], " ".repeat(300));
         let answers = self.say(at, &[ask[0], &pad]);
-        for message in datagram::decode(&answers[0]).unwrap() {
+        for message in datagram::decode(&answers[0]).expect("we send arrays") {
             if let Message::PleaseAlwaysReturnThisMessage(value) = message {
                 return format!(r#"{{"AlwaysReturned":{}}}"#, value.get());
             }
