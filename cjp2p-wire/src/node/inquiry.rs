@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 
-use super::list_reader::{ListEnd, ListReader, Then};
+use super::contact::MAX_CONTACTS;
+use super::list_reader::{ListEnd, ListReader, MAX_ALL_AHEAD_BYTES, Then};
 use super::{Event, Node};
 use crate::datagram::Encoder;
 use crate::message::{ContentList, Message};
@@ -29,6 +30,10 @@ const LIST_PAUSES: [Duration; 16] = [Duration::from_millis(500); 16];
 const PAD: usize = 600;
 /// The same for an address that only a stranger named, until it proves itself.
 const SPARING_PAD: usize = 256;
+
+/// Questions that may be open: no more than there can be contacts, since answers are taken only from those. Of more it is as if nobody
+/// had answered.
+pub(crate) const MAX_INQUIRIES: usize = MAX_CONTACTS;
 
 /// What to ask a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -78,12 +83,26 @@ impl Inquiry {
 /// Questions under way.
 #[derive(Debug, Default)]
 pub(super) struct Inquiries {
+    // Invariant: at most `MAX_INQUIRIES`.
     open: BTreeMap<(SocketAddr, Question), Inquiry>,
+    // Invariant: the sum of what the lists of all of them keep.
+    ahead_bytes: usize,
 }
 
 impl Inquiries {
     pub(super) fn has(&self, address: SocketAddr) -> bool {
         self.open.range((address, Question::Ping)..=(address, Question::List)).next().is_some()
+    }
+
+    /// How many questions are open, and about how many bytes of lists are kept until their turn.
+    pub(super) fn lengths(&self) -> (usize, usize) {
+        (self.open.len(), self.ahead_bytes)
+    }
+
+    fn remove(&mut self, key: &(SocketAddr, Question)) {
+        if let Some(inquiry) = self.open.remove(key) {
+            self.ahead_bytes -= inquiry.list.ahead_bytes();
+        }
     }
 
     pub(super) fn next_at(&self) -> Time {
@@ -93,7 +112,9 @@ impl Inquiries {
     /// Drops all questions to a peer; returns whether there were any.
     pub(super) fn give_up(&mut self, address: SocketAddr) -> bool {
         let before = self.open.len();
-        self.open.retain(|(other, _), _| *other != address);
+        for question in [Question::Ping, Question::Peers, Question::List] {
+            self.remove(&(address, question));
+        }
         self.open.len() < before
     }
 
@@ -120,6 +141,13 @@ impl Node {
         question: Question,
         suggested: bool,
     ) {
+        let is_new = !self.inquiries.open.contains_key(&(address, question));
+        if is_new && self.inquiries.open.len() >= MAX_INQUIRIES {
+            if !self.lan.has_greeted(address) {
+                self.events.push_back(Event::Unanswered(address));
+            }
+            return;
+        }
         // Answers are taken only from contacts.
         let proved = self.contacts.entry(now, address).is_proved();
         let inquiry = Inquiry {
@@ -151,7 +179,7 @@ impl Node {
             let Some(&pause) = inquiry.pauses().get(inquiry.tries) else {
                 let (answered, end) = (inquiry.answered, inquiry.list.give_up());
                 let round_trip = now.since(inquiry.sent_at);
-                self.inquiries.open.remove(&key);
+                self.inquiries.remove(&key);
                 if answered && question == Question::List {
                     let answer = Answer::ListEnd(end);
                     self.events.push_back(Event::Answer { from: address, round_trip, answer });
@@ -209,7 +237,7 @@ impl Node {
             inquiry.answered = true;
             // A peer that does not know us yet told only a part.
             if question == Question::Ping || !held_back {
-                self.inquiries.open.remove(&(from, question));
+                self.inquiries.remove(&(from, question));
             }
             self.contacts.on_round_trip(from, round_trip);
             self.events.push_back(Event::Answer { from, round_trip, answer });
@@ -226,7 +254,9 @@ impl Node {
         inquiry.sparing = false;
         let in_parts = list.after.is_some();
         let before = inquiry.list.after().to_owned();
-        let (entries, then) = inquiry.list.take(list);
+        let elsewhere = self.inquiries.ahead_bytes - inquiry.list.ahead_bytes();
+        let (entries, then) = inquiry.list.take(list, MAX_ALL_AHEAD_BYTES.saturating_sub(elsewhere));
+        self.inquiries.ahead_bytes = elsewhere + inquiry.list.ahead_bytes();
         match then {
             Then::Ask => {
                 inquiry.tries = 0;
@@ -240,9 +270,7 @@ impl Node {
             // More of a list that does not say how long it is may be on its way, for a while.
             Then::Wait if !in_parts && !held_back => inquiry.tries = inquiry.pauses().len(),
             Then::Wait => {}
-            Then::End(_) => {
-                self.inquiries.open.remove(&key);
-            }
+            Then::End(_) => self.inquiries.remove(&key),
         }
         self.contacts.on_round_trip(from, round_trip);
         if !entries.is_empty() || matches!(then, Then::Wait) && !in_parts {

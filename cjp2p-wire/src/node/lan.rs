@@ -47,7 +47,7 @@ const GREET_AGAIN: Duration = Duration::from_secs(900);
 /// The pause between two greetings.
 const BETWEEN_GREETINGS: Duration = Duration::from_millis(125);
 /// So many are greeted in [`GREET_AGAIN`].
-const MAX_GREETED: usize = 256;
+pub(crate) const MAX_GREETED: usize = 256;
 
 /// What is asked for on the link, and when.
 #[derive(Debug, Default)]
@@ -59,6 +59,7 @@ pub(super) struct Lan {
     /// Nothing is asked before.
     open_at: Time,
     /// Who answered the last question.
+    // Invariant: at most `MAX_NEIGHBOURS`.
     heard: BTreeSet<SocketAddr>,
     /// Another host on the link was heard to answer a question that nobody had put to it alone.
     answered: bool,
@@ -67,6 +68,7 @@ pub(super) struct Lan {
     /// The last question, and when it is put to each neighbour.
     ask_each: Option<(Time, Vec<u8>)>,
     /// Who was greeted, and when.
+    // Invariant: at most `MAX_GREETED`.
     greeted: BTreeMap<SocketAddr, Time>,
     /// Nobody is greeted before.
     greet_at: Time,
@@ -86,6 +88,11 @@ impl Lan {
         let next = self.turns.values().map(|turn| turn.next_at).min();
         let next = next.map_or(Time::NEVER, |at| at.max(self.open_at));
         self.ask_each.as_ref().map_or(next, |(at, _)| next.min(*at))
+    }
+
+    /// How many answered the last question, and how many were greeted lately.
+    pub(super) fn lengths(&self) -> (usize, usize) {
+        (self.heard.len(), self.greeted.len())
     }
 
     /// Whether we listen at this address ourselves, as far as that is known.

@@ -7,6 +7,12 @@ use crate::message::ContentList;
 
 /// Parts kept that came before their turn. With more, they are asked for again.
 const MAX_AHEAD: usize = 64;
+/// About so many bytes of memory hold parts that came before their turn, of one list.
+const MAX_AHEAD_BYTES: usize = 256 << 10;
+/// And of all lists.
+pub(crate) const MAX_ALL_AHEAD_BYTES: usize = 16 << 20;
+/// An entry of a list takes so many bytes beside its id.
+const ENTRY_BYTES: usize = 48;
 /// Contents taken of one list: an end to it, however long a peer goes on.
 pub(crate) const MAX_CONTENTS: u64 = 1 << 20;
 
@@ -52,6 +58,8 @@ pub(super) struct ListReader {
     contents: u64,
     total: u64,
     ahead: BTreeMap<String, Part>,
+    // Invariant: about what those ahead take, and at most `MAX_AHEAD_BYTES` after each part.
+    ahead_bytes: usize,
 }
 
 #[derive(Debug)]
@@ -61,7 +69,20 @@ struct Part {
     follows: bool,
 }
 
+impl Part {
+    /// About how much memory it takes with its key.
+    fn bytes(&self, after: &str) -> usize {
+        let entries: usize = self.entries.iter().map(|(id, _)| id.len() + ENTRY_BYTES).sum();
+        entries + after.len() + self.next.as_ref().map_or(0, String::len) + 2 * ENTRY_BYTES
+    }
+}
+
 impl ListReader {
+    /// About how many bytes of memory hold what came before its turn.
+    pub(super) fn ahead_bytes(&self) -> usize {
+        self.ahead_bytes
+    }
+
     /// From where on to ask.
     pub(super) fn after(&self) -> &str {
         &self.after
@@ -72,8 +93,8 @@ impl ListReader {
         self.in_parts
     }
 
-    /// Takes in what came. Returns the entries whose turn it is, and what to do next.
-    pub(super) fn take(&mut self, list: &ContentList<'_>) -> (Entries, Then) {
+    /// Takes in what came. Returns the entries whose turn it is, and what to do next. `room`: bytes that may be kept until their turn.
+    pub(super) fn take(&mut self, list: &ContentList<'_>, room: usize) -> (Entries, Then) {
         let entries: Entries = list.results.iter().map(|(id, length)| (id.to_string(), *length)).collect();
         if list.withheld {
             return (entries, Then::End(ListEnd::Withheld));
@@ -83,13 +104,18 @@ impl ListReader {
         self.total = list.total.unwrap_or(self.total);
         if self.ahead.len() >= MAX_AHEAD {
             // They belong where the list is here already, or are asked for again.
-            self.ahead.clear();
+            self.forget_ahead();
         }
         let next = list.next.as_ref().map(ToString::to_string);
-        self.ahead.insert(after.to_string(), Part { entries, next, follows: list.follows });
+        let part = Part { entries, next, follows: list.follows };
+        self.ahead_bytes += part.bytes(after);
+        if let Some(before) = self.ahead.insert(after.to_string(), part) {
+            self.ahead_bytes -= before.bytes(after);
+        }
         let mut taken = Vec::new();
         let mut then = Then::Wait;
         while let Some(part) = self.ahead.remove(&self.after) {
+            self.ahead_bytes -= part.bytes(&self.after);
             let names = |(id, _): &&(String, u64)| matches!(ContentId::parse(id), Ok(ContentId::Name(_)));
             self.contents += part.entries.iter().filter(|entry| !names(entry)).count() as u64;
             let is_empty = part.entries.is_empty();
@@ -107,7 +133,16 @@ impl ListReader {
                 break;
             }
         }
+        if self.ahead_bytes > room.min(MAX_AHEAD_BYTES) {
+            self.forget_ahead();
+        }
         (taken, then)
+    }
+
+    /// Forgets what came before its turn: it is asked for again.
+    fn forget_ahead(&mut self) {
+        self.ahead.clear();
+        self.ahead_bytes = 0;
     }
 
     /// Nothing more comes.
@@ -160,7 +195,7 @@ mod tests {
             let mut reader = ListReader::default();
             let (mut all, mut ended) = (Vec::new(), None);
             for list in &parts {
-                let (entries, then) = reader.take(list);
+                let (entries, then) = reader.take(list, usize::MAX);
                 assert!(ended.is_none() || entries.is_empty());
                 all.extend(entries);
                 if let Then::End(end) = then {
@@ -178,11 +213,15 @@ mod tests {
     fn what_is_lost_is_asked_for_where_it_belongs_or_counted() {
         let mut reader = ListReader::default();
         assert_eq!(reader.after(), "");
-        assert_eq!(reader.take(&part(0, 5, 100, true)).1, Then::Wait);
-        assert_eq!(reader.take(&part(10, 5, 100, false)), (Vec::new(), Then::Wait), "5 to 9 are lost");
+        assert_eq!(reader.take(&part(0, 5, 100, true), usize::MAX).1, Then::Wait);
+        assert_eq!(
+            reader.take(&part(10, 5, 100, false), usize::MAX),
+            (Vec::new(), Then::Wait),
+            "5 to 9 are lost"
+        );
         assert_eq!(reader.after(), id(4));
         assert_eq!(reader.give_up(), ListEnd::Missing { total: 100, came: 5 });
-        let (entries, then) = reader.take(&part(5, 5, 100, true));
+        let (entries, then) = reader.take(&part(5, 5, 100, true), usize::MAX);
         assert_eq!((entries.len(), then), (20, Then::Ask), "and 10 to 14 are here already");
         assert_eq!(reader.after(), id(14));
     }
@@ -191,17 +230,17 @@ mod tests {
     fn who_tells_no_parts_is_believed_to_have_told_what_it_wanted() {
         let mut reader = ListReader::default();
         let list = ContentList { results: vec![(Cow::Borrowed("a"), 1)], ..ContentList::default() };
-        assert_eq!(reader.take(&list), (vec![("a".into(), 1)], Then::Wait));
+        assert_eq!(reader.take(&list, usize::MAX), (vec![("a".into(), 1)], Then::Wait));
         assert_eq!(reader.give_up(), ListEnd::Unknown);
         let withheld = ContentList { withheld: true, ..ContentList::default() };
-        assert_eq!(reader.take(&withheld).1, Then::End(ListEnd::Withheld));
+        assert_eq!(reader.take(&withheld, usize::MAX).1, Then::End(ListEnd::Withheld));
     }
 
     #[test]
     fn a_list_without_an_end_ends_and_fills_no_memory() {
         let mut reader = ListReader::default();
         for n in 1..1000 {
-            assert_eq!(reader.take(&part(n * 5, 5, u32::MAX, true)), (Vec::new(), Then::Wait));
+            assert_eq!(reader.take(&part(n * 5, 5, u32::MAX, true), usize::MAX), (Vec::new(), Then::Wait));
             assert!(reader.ahead.len() <= MAX_AHEAD);
         }
         // Round and round.
@@ -214,7 +253,7 @@ mod tests {
             let (after, next) = if rounds % 2 == 1 { (&back, &there) } else { (&there, &back) };
             let (after, next) = (after.clone(), next.clone());
             let list = ContentList { results: results.clone(), after, next, ..ContentList::default() };
-            if let (_, Then::End(end)) = reader.take(&list) {
+            if let (_, Then::End(end)) = reader.take(&list, usize::MAX) {
                 assert!(matches!(end, ListEnd::Missing { came: MAX_CONTENTS, .. }), "{end:?}");
                 break;
             }
@@ -222,6 +261,29 @@ mod tests {
         assert_eq!(rounds, MAX_CONTENTS / 4096);
         let nothing =
             ContentList { after: Some("".into()), next: Some("x".into()), ..ContentList::default() };
-        assert!(matches!(ListReader::default().take(&nothing).1, Then::End(ListEnd::Missing { .. })));
+        assert!(matches!(
+            ListReader::default().take(&nothing, usize::MAX).1,
+            Then::End(ListEnd::Missing { .. })
+        ));
+    }
+
+    #[test]
+    fn what_comes_before_its_turn_is_kept_as_long_as_there_is_room_and_counted() {
+        let mut reader = ListReader::default();
+        reader.take(&part(10, 5, 100, false), usize::MAX);
+        let one = reader.ahead_bytes();
+        assert!(one > 5 * 70, "{one}");
+        reader.take(&part(10, 5, 100, false), usize::MAX);
+        assert_eq!(reader.ahead_bytes(), one, "the same once more");
+        reader.take(&part(20, 5, 100, false), one);
+        assert_eq!(reader.ahead_bytes(), 0, "there was room for one");
+        for n in 1..10 {
+            reader.take(&part(n * 2000, 1000, u32::MAX, true), usize::MAX);
+            assert!(reader.ahead_bytes() <= MAX_AHEAD_BYTES);
+        }
+        reader = ListReader::default();
+        reader.take(&part(5, 5, 10, false), usize::MAX);
+        let (entries, then) = reader.take(&part(0, 5, 10, true), 0);
+        assert_eq!((entries.len(), then, reader.ahead_bytes()), (20, Then::End(ListEnd::Complete), 0));
     }
 }

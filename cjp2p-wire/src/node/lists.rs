@@ -36,26 +36,24 @@ impl Node {
                 Err(_) => return,
             },
         };
-        self.lists_wanted.insert(from, wanted);
+        self.list_wanted = Some((from, wanted));
     }
 
-    /// Sends the lists that were asked for.
-    pub(super) fn send_lists(&mut self, now: Time, blobs: &mut dyn Blobs) {
-        for (to, wanted) in std::mem::take(&mut self.lists_wanted) {
-            if !self.config.lists {
-                let mut encoder = Encoder::new();
-                self.write_cookies(now, to, self.wants_cookie_from(to), &mut encoder);
-                encoder.content_list_part(&ContentList { withheld: true, ..ContentList::default() });
-                self.send_small(now, to, encoder.finish(0));
-                continue;
-            }
-            match wanted {
-                Wanted::Some => self.send_plain_list(now, to, blobs),
-                Wanted::After(after) => match blobs.list_after(after.as_ref(), MAX_CONTENTS) {
-                    Some(part) => self.send_part(now, to, after.as_ref(), &part),
-                    None => self.send_plain_list(now, to, blobs),
-                },
-            }
+    /// Sends the list that was asked for.
+    pub(super) fn send_list(&mut self, now: Time, blobs: &mut dyn Blobs) {
+        let Some((to, wanted)) = self.list_wanted.take() else { return };
+        if !self.config.lists {
+            let mut encoder = Encoder::new();
+            self.write_cookies(now, to, self.wants_cookie_from(to), &mut encoder);
+            encoder.content_list_part(&ContentList { withheld: true, ..ContentList::default() });
+            return self.send_small(now, to, encoder.finish(0));
+        }
+        match wanted {
+            Wanted::Some => self.send_plain_list(now, to, blobs),
+            Wanted::After(after) => match blobs.list_after(after.as_ref(), MAX_CONTENTS) {
+                Some(part) => self.send_part(now, to, after.as_ref(), &part),
+                None => self.send_plain_list(now, to, blobs),
+            },
         }
     }
 

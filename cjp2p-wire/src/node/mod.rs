@@ -193,7 +193,8 @@ pub struct Node {
     asked_places: PlacesByHost,
     schedule: schedule::Schedule,
     in_flight: u64,
-    lists_wanted: BTreeMap<SocketAddr, Wanted>,
+    /// Who asks for a list in the datagram that is being taken in.
+    list_wanted: Option<(SocketAddr, Wanted)>,
     holds_answers: bool,
     read_buffer: Vec<u8>,
     /// The bytes of a block that came.
@@ -268,7 +269,7 @@ impl Node {
             asked_places: PlacesByHost::default(),
             schedule: schedule::Schedule::default(),
             in_flight: 0,
-            lists_wanted: BTreeMap::new(),
+            list_wanted: None,
             holds_answers: false,
             read_buffer: Vec::new(),
             decoded: Vec::new(),

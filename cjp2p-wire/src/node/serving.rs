@@ -66,7 +66,7 @@ impl Node {
 
     /// Answers the requests whose turn it is.
     pub(super) fn serve_turns(&mut self, now: Time, blobs: &mut dyn Blobs) {
-        self.send_lists(now, blobs);
+        self.send_list(now, blobs);
         let mut served = 0;
         while served < SERVED_AT_ONCE && !self.holds_answers {
             let Some((from, request)) = self.turns.pop(now, most_together) else { return };

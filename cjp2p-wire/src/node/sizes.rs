@@ -4,83 +4,104 @@ use super::Node;
 use super::contact::MAX_CONTACTS;
 use super::crowd::{MAX_CONTENTS, MAX_GETTERS};
 use super::echo::{MAX_ANSWERED, MAX_ECHOED};
+use super::inquiry::MAX_INQUIRIES;
+use super::lan::{MAX_GREETED, MAX_NEIGHBOURS};
+use super::list_reader::MAX_ALL_AHEAD_BYTES;
 use super::places::{MAX_ASKED, MAX_ASKERS};
 use super::probes::MAX_PROBED;
 use super::put_off::MAX_PUT_OFF;
 use super::search::MAX_KNOWN_WAITING;
-use super::suggestions::{MAX_SUGGESTIONS, MAX_UNPROVED};
+use super::suggestions::{MAX_GIVERS, MAX_SUGGESTIONS, MAX_UNPROVED};
 use super::whereabouts::MAX_WHEREABOUTS;
-use crate::transfer::serve::MAX_WAITING;
+use crate::transfer::debts::MAX_DEBTORS;
+use crate::transfer::fetch::Kept;
+use crate::transfer::serve::{MAX_WAITING, MAX_WAITING_SOURCES};
 
-/// Entries in a node's tables.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Sizes {
+/// Defines `Sizes` with the limit of each field, so that none can be forgotten.
+macro_rules! sizes {
+    ($($(#[$doc:meta])* $name:ident: $limit:expr,)*) => {
+        /// Entries in a node's tables.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct Sizes {
+            $($(#[$doc])* pub $name: usize,)*
+        }
+
+        impl Sizes {
+            /// What none of them exceeds, whatever comes.
+            pub const LIMITS: Sizes = Sizes { $($name: $limit,)* };
+
+            /// Each with its name and its limit.
+            pub fn each(&self) -> impl Iterator<Item = (&'static str, usize, usize)> {
+                [$((stringify!($name), self.$name, Sizes::LIMITS.$name),)*].into_iter()
+            }
+        }
+    };
+}
+
+/// What one fetch keeps at the most.
+const OF_FETCH: Kept = Kept::most(MAX_ASKED);
+
+sizes! {
     /// Addresses of which anything is known.
-    pub contacts: usize,
+    contacts: MAX_CONTACTS,
     /// Of these, those that may be asked for content.
-    pub asked: usize,
+    asked: MAX_ASKED,
     /// Of these, those that were only suggested and have not proved themselves; some of them have since.
-    pub unproved: usize,
+    unproved: MAX_UNPROVED,
     /// Suggested addresses that wait to be tried.
-    pub suggestions: usize,
+    suggestions: MAX_SUGGESTIONS,
+    /// Peers of which is remembered how much they suggested.
+    givers: MAX_GIVERS,
     /// Known peers that wait to be asked.
-    pub known: usize,
+    known: MAX_KNOWN_WAITING,
     /// Contents and peers that may have them.
-    pub whereabouts: usize,
+    whereabouts: MAX_WHEREABOUTS,
     /// Requests that wait to be answered.
-    pub requests: usize,
+    requests: MAX_WAITING,
+    /// Sources of these.
+    requesters: MAX_WAITING_SOURCES,
+    /// Hosts that have used up their part of the upload rate.
+    debtors: MAX_DEBTORS,
+    /// Sources that a list is to be sent to.
+    lists_wanted: 1,
     /// Contents that several exchange.
-    pub exchanged: usize,
+    exchanged: MAX_CONTENTS,
     /// Who exchanges them.
-    pub getters: usize,
+    getters: MAX_GETTERS,
     /// Sources of a fetch that made themselves known by asking for the same, of the fetch with most.
-    pub askers: usize,
+    askers: MAX_ASKERS,
     /// Sources that wait to be asked.
-    pub put_off: usize,
+    put_off: MAX_PUT_OFF,
     /// Requests that rode in echoes, and wait for their share of what those are answered with.
-    pub echoed: usize,
+    echoed: MAX_ECHOED,
     /// Echoes remembered because they were answered.
-    pub echoes_answered: usize,
+    echoes_answered: MAX_ANSWERED,
     /// Suggested addresses of which is remembered how many datagrams they were sent.
-    pub probed: usize,
+    probed: MAX_PROBED,
+    /// Questions to single peers that are open.
+    inquiries: MAX_INQUIRIES,
+    /// About how many bytes hold parts of lists that came before their turn.
+    list_bytes: MAX_ALL_AHEAD_BYTES,
+    /// Who answered the last question to everybody on the link.
+    neighbours: MAX_NEIGHBOURS,
+    /// Who called out for peers on the link, and was greeted.
+    greeted: MAX_GREETED,
+    /// Sources of a fetch, of the fetch with most; so the following.
+    sources: OF_FETCH.sources,
+    /// Sources of a fetch of which something is remembered beside.
+    noted_sources: OF_FETCH.noted,
+    /// Lengths that sources claim.
+    claims: OF_FETCH.claims,
+    /// Hashes that sources gave, and that were false.
+    false_hints: OF_FETCH.refuted,
+    /// Ranges that sources say they have.
+    told_ranges: OF_FETCH.told_ranges,
 }
 
 impl Sizes {
-    /// What none of them exceeds, whatever comes.
-    pub const LIMITS: Sizes = Sizes {
-        contacts: MAX_CONTACTS,
-        asked: MAX_ASKED,
-        unproved: MAX_UNPROVED,
-        suggestions: MAX_SUGGESTIONS,
-        known: MAX_KNOWN_WAITING,
-        whereabouts: MAX_WHEREABOUTS,
-        requests: MAX_WAITING,
-        exchanged: MAX_CONTENTS,
-        getters: MAX_GETTERS,
-        askers: MAX_ASKERS,
-        put_off: MAX_PUT_OFF,
-        echoed: MAX_ECHOED,
-        echoes_answered: MAX_ANSWERED,
-        probed: MAX_PROBED,
-    };
-
     /// Whether all are within [`Sizes::LIMITS`].
     pub fn are_within_limits(&self) -> bool {
-        let limits = Sizes::LIMITS;
-        self.contacts <= limits.contacts
-            && self.asked <= limits.asked
-            && self.unproved <= limits.unproved
-            && self.suggestions <= limits.suggestions
-            && self.known <= limits.known
-            && self.whereabouts <= limits.whereabouts
-            && self.requests <= limits.requests
-            && self.exchanged <= limits.exchanged
-            && self.getters <= limits.getters
-            && self.askers <= limits.askers
-            && self.put_off <= limits.put_off
-            && self.echoed <= limits.echoed
-            && self.echoes_answered <= limits.echoes_answered
-            && self.probed <= limits.probed
+        self.each().all(|(_, size, limit)| size <= limit)
     }
 }
 
@@ -90,14 +111,22 @@ impl Node {
         let (unproved, suggestions) = self.suggestions.lengths();
         let (exchanged, getters) = self.crowds.lengths();
         let (echoed, echoes_answered) = self.echoes.lengths();
+        let (requesters, debtors) = self.turns.sources_and_debtors();
+        let (inquiries, list_bytes) = self.inquiries.lengths();
+        let (neighbours, greeted) = self.lan.lengths();
+        let kept = self.fetches.values().map(|job| job.fetch.kept()).fold(Kept::default(), Kept::max);
         Sizes {
             contacts: self.contacts.len(),
             asked: self.asked.len(),
             unproved,
             suggestions,
+            givers: self.suggestions.givers(),
             known: self.search.len(),
             whereabouts: self.whereabouts.len(),
             requests: self.turns.len(),
+            requesters,
+            debtors,
+            lists_wanted: usize::from(self.list_wanted.is_some()),
             exchanged,
             getters,
             askers: self.schedule.askers.most(),
@@ -105,6 +134,15 @@ impl Node {
             echoed,
             echoes_answered,
             probed: self.probes.len(),
+            inquiries,
+            list_bytes,
+            neighbours,
+            greeted,
+            sources: kept.sources,
+            noted_sources: kept.noted,
+            claims: kept.claims,
+            false_hints: kept.refuted,
+            told_ranges: kept.told_ranges,
         }
     }
 }

@@ -12,7 +12,9 @@ use super::Node;
 use crate::peers::neighbourhoods::Neighbourhoods;
 use crate::time::Time;
 use crate::transfer::blobs::JobId;
+use crate::transfer::by_host::PlacesByHost;
 use crate::transfer::fetch::WantedHosts;
+use crate::transfer::serve::host_of;
 
 /// Suggested addresses tried in a second at the most.
 pub(crate) const SUGGESTIONS_PER_SECOND: u32 = 8;
@@ -20,6 +22,9 @@ pub(crate) const SUGGESTIONS_PER_SECOND: u32 = 8;
 pub(crate) const MAX_SUGGESTIONS: usize = 1024;
 /// Suggestions taken from one peer for one fetch.
 pub(crate) const MAX_SUGGESTIONS_EACH: u32 = 64;
+/// Peers of which is remembered how much they suggested, by all fetches. Where there are more, the host that has most gives one
+/// up, or else all do: the peer that suggested least is forgotten.
+pub(crate) const MAX_GIVERS: usize = 4096;
 /// Addresses tried for one fetch that were named as peers only, and of all kinds. Where those had nothing others will hardly
 /// have, and a fetch may wait for days.
 pub(crate) const MAX_PEERS_TRIED: u32 = 512;
@@ -72,7 +77,10 @@ struct Tried {
 #[derive(Debug, Default)]
 pub(super) struct Suggestions {
     waiting: VecDeque<Suggestion>,
+    // Invariant: at most `MAX_GIVERS` of peers.
     given: BTreeMap<(JobId, Option<SocketAddr>), Given>,
+    // Invariant: the peers in `given`, by their hosts.
+    givers: PlacesByHost,
     tried: BTreeMap<JobId, Tried>,
     /// When the rate allows the next one.
     rate_at: Time,
@@ -90,7 +98,7 @@ impl Suggestions {
 
     /// Notes an address for a fetch, to be tried when it may. Returns whether it waits now and did not before.
     pub(super) fn add(&mut self, new: Suggestion) -> bool {
-        let given = self.given.entry((new.job, new.by)).or_default();
+        let given = self.given_by(new.job, new.by);
         if new.by.is_some() && given.taken >= MAX_SUGGESTIONS_EACH {
             return false;
         }
@@ -108,6 +116,33 @@ impl Suggestions {
         self.waiting.push_back(new);
         self.wake_at = self.wake_at.min(self.may_try_at(new.address));
         true
+    }
+
+    /// What this peer gave for a fetch.
+    fn given_by(&mut self, job: JobId, by: Option<SocketAddr>) -> &mut Given {
+        if let Some(peer) = by.filter(|_| !self.given.contains_key(&(job, by))) {
+            if self.givers.total() >= MAX_GIVERS {
+                self.forget_giver(peer);
+            }
+            self.givers.take(peer);
+        }
+        self.given.entry((job, by)).or_default()
+    }
+
+    /// Forgets a peer that suggested something, for another.
+    fn forget_giver(&mut self, other: SocketAddr) {
+        let host = self.givers.gives_way_to(other);
+        let peers = self.given.iter().filter_map(|(&(job, by), given)| Some((given.taken, job, by?)));
+        let may_go = peers.filter(|&(.., by)| host.is_none_or(|host| host_of(by) == host));
+        if let Some((_, job, by)) = may_go.min_by_key(|&(taken, ..)| taken) {
+            self.given.remove(&(job, Some(by)));
+            self.givers.leave(by);
+        }
+    }
+
+    /// How many peers there are of which is remembered how much they suggested.
+    pub(super) fn givers(&self) -> usize {
+        self.givers.total()
     }
 
     /// Drops one that promises less than this, or is one of more by the same peer. Returns whether there is one.
@@ -140,7 +175,13 @@ impl Suggestions {
     /// Forgets what was suggested for a fetch that is over.
     pub(super) fn forget(&mut self, job: JobId) {
         self.waiting.retain(|waiting| waiting.job != job);
-        self.given.retain(|(of, _), _| *of != job);
+        let givers = &mut self.givers;
+        self.given.retain(|&(of, by), _| {
+            if let (true, Some(by)) = (of == job, by) {
+                givers.leave(by);
+            }
+            of != job
+        });
         self.tried.remove(&job);
     }
 
@@ -181,7 +222,7 @@ impl Suggestions {
             return None;
         };
         let first = self.waiting.remove(first)?;
-        self.given.entry((first.job, first.by)).or_default().tried += 1;
+        self.given_by(first.job, first.by).tried += 1;
         let tried = self.tried.entry(first.job).or_default();
         tried.all += 1;
         tried.peers += u32::from(first.promise == Promise::Peer);
@@ -352,5 +393,32 @@ mod tests {
         assert!(suggestions.has_tries_left(JOB, Promise::Content));
         suggestions.forget(JOB);
         assert!(suggestions.has_tries_left(JOB, Promise::Peer) && suggestions.given.is_empty());
+        assert_eq!(suggestions.givers(), 0);
+    }
+
+    #[test]
+    fn who_suggested_how_much_is_remembered_of_so_many_and_hosts_with_many_ports_are_forgotten_first() {
+        let mut suggestions = Suggestions::default();
+        let by = |ip: [u8; 4], port: u16, named: u32| Suggestion {
+            by: Some(SocketAddr::from((ip, port))),
+            ..said(0, named, Promise::Content, 1)
+        };
+        for named in 0..MAX_SUGGESTIONS_EACH {
+            suggestions.add(by([192, 0, 2, 1], 1, named));
+        }
+        for port in 1..3 * MAX_GIVERS as u16 {
+            suggestions.add(by([192, 0, 2, 2], port, u32::from(port)));
+            assert!(suggestions.givers() <= MAX_GIVERS && suggestions.given.len() <= MAX_GIVERS);
+        }
+        assert_eq!(suggestions.givers(), MAX_GIVERS);
+        assert!(!suggestions.add(by([192, 0, 2, 1], 1, 90_000)), "it has suggested enough");
+        for host in 0..2 * MAX_GIVERS as u16 {
+            let [high, low] = host.to_be_bytes();
+            suggestions.add(by([198, 18, high, low], 1, 100_000));
+            assert!(suggestions.givers() <= MAX_GIVERS && suggestions.given.len() <= MAX_GIVERS);
+        }
+        assert!(!suggestions.add(by([192, 0, 2, 1], 1, 90_000)), "who suggested least is forgotten first");
+        suggestions.forget(JOB);
+        assert_eq!((suggestions.givers(), suggestions.given.len()), (0, 0));
     }
 }

@@ -5,6 +5,7 @@
 pub mod blobs;
 pub mod by_host;
 pub mod courtesy;
+pub mod debts;
 pub mod fair_queue;
 pub mod fetch;
 pub mod path;

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use crate::content_id::ContentId;
 use crate::time::Time;
+use crate::transfer::debts::Debts;
 use crate::transfer::ranges::RangeSet;
 
 /// Requests of one source that may wait; more are dropped, which the source sees as loss.
@@ -120,8 +121,8 @@ pub struct Turns {
     given_to_host: usize,
     rate: Option<Rate>,
     host_rate: Option<u64>,
-    /// The time up to which hosts have used up their rate, where that is not over.
-    paid: BTreeMap<IpAddr, Time>,
+    /// Hosts that have used up their rate.
+    debts: Debts,
 }
 
 #[derive(Debug, Default)]
@@ -289,6 +290,11 @@ impl Turns {
         self.total
     }
 
+    /// How many sources have requests waiting, and how many hosts owe for what they were sent.
+    pub fn sources_and_debtors(&self) -> (usize, usize) {
+        (self.sources, self.debts.len())
+    }
+
     /// How many requests of this source wait.
     pub fn waiting_of(&self, from: SocketAddr) -> usize {
         let host = self.hosts.get(&host_of(from));
@@ -297,7 +303,7 @@ impl Turns {
 
     /// Whether an answer that is not content may leave now: its host has not used up its rate for long.
     pub fn may_send_small(&self, now: Time, to: SocketAddr) -> bool {
-        self.paid.get(&host_of(to)).is_none_or(|paid_until| *paid_until <= now + SMALL_AHEAD)
+        self.debts.paid_until(&host_of(to)).is_none_or(|paid_until| paid_until <= now + SMALL_AHEAD)
     }
 
     /// Whether no request waits for its turn.
@@ -308,7 +314,7 @@ impl Turns {
     /// When the rates allow the next answer.
     pub fn ready_at(&self) -> Time {
         let all = self.rate.as_ref().map_or(Time::ZERO, |rate| rate.paid_until - BURST);
-        if self.paid.is_empty() {
+        if self.debts.is_empty() {
             return all;
         }
         let first = self.order.iter().map(|host| self.host_ready_at(host)).min();
@@ -316,7 +322,7 @@ impl Turns {
     }
 
     fn host_ready_at(&self, host: &IpAddr) -> Time {
-        self.paid.get(host).map_or(Time::ZERO, |paid_until| *paid_until - BURST)
+        self.debts.paid_until(host).map_or(Time::ZERO, |paid_until| paid_until - BURST)
     }
 
     /// Has a host begin its turn that has not used up its rate.
@@ -395,7 +401,8 @@ impl Turns {
     }
 
     /// Puts back a request that cannot be answered yet, and its source's later ones with it: answers out of order would
-    /// look like loss. They count as waiting.
+    /// look like loss. They count as waiting. Where a request was split and there is no room for both parts, the last of the
+    /// source is dropped.
     pub fn park(&mut self, from: SocketAddr, request: Request) {
         let address = host_of(from);
         let host = self.hosts.entry(address).or_default();
@@ -404,8 +411,13 @@ impl Turns {
             self.sources += 1;
         }
         queue.push_front(request);
-        host.total += 1;
-        self.total += 1;
+        let is_full = self.total >= MAX_WAITING || queue.len() > MAX_WAITING_PER_SOURCE;
+        if is_full && queue.len() > 1 {
+            queue.pop_back();
+        } else {
+            host.total += 1;
+            self.total += 1;
+        }
         self.given = 0;
         host.order.retain(|other| *other != from);
         if host.order.is_empty() {
@@ -459,10 +471,7 @@ impl Turns {
             rate.paid_until = rate.paid_until.max(now) + time_for(rate.bytes_per_second);
         }
         if let Some(rate) = self.host_rate {
-            // Who owes nothing need not be remembered, and nobody owes for long: so there are few.
-            self.paid.retain(|_, paid_until| *paid_until > now);
-            let paid_until = self.paid.entry(host_of(to)).or_insert(now);
-            *paid_until += time_for(rate);
+            self.debts.add(now, host_of(to), time_for(rate));
         }
     }
 }

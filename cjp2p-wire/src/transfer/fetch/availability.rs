@@ -35,12 +35,24 @@ pub(crate) const QUESTIONS_UNTIL_GONE: u32 = 4;
 const NEWS: u64 = 16 << 10;
 /// Ranges kept of what one source tells. More are of no use, and nobody shall fill our memory with them.
 const MAX_RANGES: usize = 8192;
+/// The same where there are many sources: each has its part of this, or `LEAST_RANGES`.
+const MAX_RANGES_OF_ALL: usize = 65_536;
+/// See [`MAX_RANGES_OF_ALL`].
+const LEAST_RANGES: usize = 64;
+
+/// Ranges that a fetch with at most so many sources keeps of what all of them tell. The first told while there were few others: the
+/// parts of all are at most those of a harmonic series.
+pub(crate) const fn most_ranges(sources: usize) -> usize {
+    MAX_RANGES_OF_ALL * (sources.ilog2() as usize + 1) + LEAST_RANGES * sources
+}
 
 /// What a source said that it has.
 #[derive(Clone, Debug)]
 pub(super) struct Told {
     /// What it refused since is not in it.
+    // Invariant: at most `most_ranges` pieces.
     pub(super) has: RangeSet,
+    most_ranges: usize,
     /// It has everything.
     pub(super) is_whole: bool,
     /// It did not have everything once, so it fetches as we do.
@@ -63,6 +75,7 @@ impl Told {
     pub(super) fn nothing(now: Time) -> Told {
         Told {
             has: RangeSet::new(),
+            most_ranges: MAX_RANGES,
             is_whole: false,
             is_fellow: true,
             is_busy: false,
@@ -75,20 +88,26 @@ impl Told {
         }
     }
 
-    /// Takes in what it told. Returns whether there is more than ever before.
-    fn take(&mut self, told: &TheseParts<'_>) -> bool {
+    /// Forgets all where there is too much of it.
+    fn keep_bounded(&mut self) {
+        if self.has.pieces() > self.most_ranges {
+            self.has = RangeSet::new();
+        }
+    }
+
+    /// Takes in what it told, of which `most` ranges are kept. Returns whether there is more than ever before.
+    fn take(&mut self, told: &TheseParts<'_>, most: usize) -> bool {
         self.has.remove(told.offset..told.until);
         let eof = told.eof.unwrap_or(told.until);
         for part in &told.parts {
             self.has.insert(part.clone());
         }
-        if self.has.pieces() > MAX_RANGES {
-            self.has = RangeSet::new();
-        }
+        self.most_ranges = most;
         let is_end = told.until >= eof;
         if is_end {
             self.has.remove(told.until..MAX_NUMBER);
         }
+        self.keep_bounded();
         self.cursor = if is_end { 0 } else { told.until };
         self.unanswered = 0;
         self.is_whole = eof > 0 && told.eof.is_some() && self.has.contains(0..eof);
@@ -128,6 +147,7 @@ impl Told {
         } else {
             // Whole leaves, since nothing less can be verified.
             self.has.remove(range.start / LEAF_LEN * LEAF_LEN..range.end.next_multiple_of(LEAF_LEN));
+            self.keep_bounded();
         }
         self.next_at = self.next_at.min(self.not_before.max(now + MIN_PAUSE));
     }
@@ -164,13 +184,14 @@ impl Fetch {
             return;
         }
         let place = self.place_for(address);
+        let most = (MAX_RANGES_OF_ALL / self.sources.len().max(1)).clamp(LEAST_RANGES, MAX_RANGES);
         let Some(source) = self.sources.get_mut(&address) else { return };
         if source.standing == Standing::Liar || source.in_reserve {
             return;
         }
         let state = source.told.get_or_insert_with(|| Told { is_fellow: false, ..Told::nothing(now) });
         let was_fellow = state.is_fellow;
-        let is_news = state.take(told);
+        let is_news = state.take(told, most);
         let gives_nothing = state.has.is_empty() || state.is_busy;
         if state.is_fellow && !was_fellow {
             match place {
@@ -333,14 +354,14 @@ mod tests {
     fn what_is_told_in_several_answers_is_put_together_and_replaces_what_was() {
         let eof = 100 * LEAF + 5;
         let mut state = Told::nothing(at(0));
-        assert!(state.take(&told(0, 50 * LEAF, &[0..10 * LEAF], Some(eof))));
+        assert!(state.take(&told(0, 50 * LEAF, &[0..10 * LEAF], Some(eof)), MAX_RANGES));
         assert_eq!(state.cursor, 50 * LEAF);
-        state.take(&told(50 * LEAF, eof, &[99 * LEAF..eof], Some(eof)));
+        state.take(&told(50 * LEAF, eof, &[99 * LEAF..eof], Some(eof)), MAX_RANGES);
         assert_eq!(state.cursor, 0);
         assert_eq!(state.has, [0..10 * LEAF, 99 * LEAF..eof].into_iter().collect());
-        assert!(!state.take(&told(0, eof, &[3 * LEAF..4 * LEAF], Some(eof))), "less is no news");
+        assert!(!state.take(&told(0, eof, &[3 * LEAF..4 * LEAF], Some(eof)), MAX_RANGES), "less is no news");
         assert_eq!(state.has, [3 * LEAF..4 * LEAF].into_iter().collect());
-        assert!(state.take(&told(0, eof, std::slice::from_ref(&(0..eof)), Some(eof))));
+        assert!(state.take(&told(0, eof, std::slice::from_ref(&(0..eof)), Some(eof)), MAX_RANGES));
         assert!(state.is_whole);
     }
 
@@ -349,7 +370,7 @@ mod tests {
         let mut state = Told::nothing(at(0));
         let mut pauses = Vec::new();
         for _ in 0..6 {
-            state.take(&told(0, 0, &[], None));
+            state.take(&told(0, 0, &[], None), MAX_RANGES);
             state.plan(at(0), false, Duration::ZERO, Duration::from_millis(10));
             pauses.push(state.next_at.since(at(0)).as_millis());
         }
@@ -368,10 +389,10 @@ mod tests {
     fn what_is_refused_is_taken_not_to_be_there_and_who_has_everything_is_busy() {
         let eof = 10 * LEAF;
         let mut state = Told::nothing(at(0));
-        state.take(&told(0, eof, std::slice::from_ref(&(0..4 * LEAF)), Some(eof)));
+        state.take(&told(0, eof, std::slice::from_ref(&(0..4 * LEAF)), Some(eof)), MAX_RANGES);
         state.refuse(at(0), LEAF + 957..2 * LEAF - 3);
         assert_eq!(state.has, [0..LEAF, 2 * LEAF..4 * LEAF].into_iter().collect());
-        state.take(&told(0, eof, std::slice::from_ref(&(0..eof)), Some(eof)));
+        state.take(&told(0, eof, std::slice::from_ref(&(0..eof)), Some(eof)), MAX_RANGES);
         state.plan(at(0), true, Duration::ZERO, Duration::ZERO);
         assert_eq!(state.next_at, Time::NEVER);
         state.refuse(at(0), 0..LEAF);
@@ -384,8 +405,8 @@ mod tests {
         for n in 0..1000 {
             let parts: Vec<_> = (0..512).map(|m| (n * 512 + m) * 2 * LEAF).map(|s| s..s + LEAF).collect();
             let (start, end) = (parts[0].start, parts[511].end);
-            state.take(&told(start, end, &parts, Some(1 << 50)));
-            assert!(state.has.pieces() <= MAX_RANGES + 512);
+            state.take(&told(start, end, &parts, Some(1 << 50)), MAX_RANGES);
+            assert!(state.has.pieces() <= MAX_RANGES);
         }
     }
 

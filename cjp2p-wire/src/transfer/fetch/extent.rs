@@ -49,6 +49,10 @@ const PATIENCE: u32 = 2;
 const TURN: Duration = Duration::from_millis(250);
 /// After so many rounds the time that each has does not double any more.
 const MAX_ROUNDS: u32 = 6;
+/// Sources remembered as late with one extent.
+const MAX_LATE: usize = 64;
+/// Contributors remembered of one extent. One can be blamed for what is wrong; of several nobody knows which.
+const ENOUGH_CONTRIBUTORS: usize = 2;
 
 impl Extent {
     /// A stretch of which nothing is here, and which is nobody's; `bytes` is memory that may be used for it.
@@ -129,7 +133,7 @@ impl Extent {
 
     /// Passes it to this source. What was asked of the one before may still come.
     pub(super) fn hand_over(&mut self, now: Time, source: SocketAddr, takes: Duration) {
-        if self.late.contains(&source) {
+        if self.late.contains(&source) || self.late.len() >= MAX_LATE {
             // All had their time. Perhaps it was too short for any of them.
             self.late.clear();
             self.rounds = (self.rounds + 1).min(MAX_ROUNDS);
@@ -223,7 +227,7 @@ impl Extent {
         }
         let new = self.have.insert(start..end);
         self.need.remove(start..end);
-        if new > 0 && !self.contributors.contains(&source) {
+        if new > 0 && self.contributors.len() < ENOUGH_CONTRIBUTORS && !self.contributors.contains(&source) {
             self.contributors.push(source);
         }
         new
@@ -323,5 +327,17 @@ mod tests {
         extent.hand_over(at(200), B, ms(100));
         assert_eq!((extent.owner, extent.missing()), (Some(B), 1000));
         assert_eq!(extent.fill(A, 0, &[1; 900]), 0);
+    }
+
+    #[test]
+    fn however_many_are_late_or_give_a_byte_few_are_remembered() {
+        let source = |n: u16| SocketAddr::from(([192, 0, 2, 1], n));
+        let mut extent = asked_of(A);
+        for n in 0..1000 {
+            extent.fill(source(n), u64::from(n), &[1]);
+            extent.hand_over(at(1_000_000 * u64::from(n)), source(n), ms(1));
+            assert!(extent.late.len() <= MAX_LATE && extent.contributors.len() <= ENOUGH_CONTRIBUTORS);
+        }
+        assert_eq!(extent.contributors, [source(0), source(1)], "of several nobody knows who is to blame");
     }
 }

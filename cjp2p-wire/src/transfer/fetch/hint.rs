@@ -30,11 +30,15 @@ const QUESTION_PAUSE: Duration = Duration::from_secs(1);
 /// then it should be judged; or its giver sends just enough to keep others from being heard.
 const PATIENCE: Duration = Duration::from_secs(600);
 
+/// False hints that are remembered: each cost its giver the whole content.
+pub(crate) const MAX_REFUTED: usize = 1024;
+
 /// What a fetch makes of hints.
 #[derive(Debug)]
 pub(super) struct Hints {
     /// BLAKE3 hashes of other content.
-    refuted: BTreeSet<Hash>,
+    // Invariant: at most `MAX_REFUTED`.
+    pub(super) refuted: BTreeSet<Hash>,
     /// All that is staged was checked by the hint that is in use.
     pub(super) covers_all: bool,
     /// The whole was right, and all of it was checked by the hint.
@@ -189,6 +193,9 @@ impl Fetch {
 
     /// The whole, all of it checked by the hint in use, is not what was wanted: the hint was false.
     pub(super) fn refute_hint(&mut self, now: Time, hint: Hash) {
+        if self.hints.refuted.len() >= MAX_REFUTED {
+            self.hints.refuted.pop_first();
+        }
         self.hints.refuted.insert(hint);
         self.accuse_hinters(now, |root| root == hint);
     }
@@ -246,6 +253,7 @@ impl Fetch {
         let named = |source: &Source| source.hint.root == Some(hint) && source.claim == Some(length);
         let hinters = self.sources.iter().filter(|(_, source)| named(source));
         self.put_off.extend(hinters.map(|(&address, _)| address));
+        self.forget_put_off();
     }
 
     /// Nothing new comes. Where that is for want of the tree, and nobody contradicts the hint, goes on without it. Returns

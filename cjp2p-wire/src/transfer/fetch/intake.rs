@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use super::assembly::Assembly;
+use super::kept::ENOUGH_STAGERS;
 use super::source::Standing;
 use super::{Block, Failure, Fetch, FetchEvent, Space, assembly_for};
 use crate::content_id::ContentId;
@@ -198,7 +199,9 @@ impl Fetch {
             if self.is_staged() {
                 self.trial_since = now;
                 self.trial_pace.on_new(outcome.new);
-                self.stagers.insert(address);
+                if self.stagers.len() < ENOUGH_STAGERS {
+                    self.stagers.insert(address);
+                }
             }
         }
         self.wasted += (block.data.len() as u64).saturating_sub(outcome.new);

@@ -18,6 +18,7 @@ mod fellows;
 mod hint;
 mod intake;
 mod interface;
+mod kept;
 mod looking;
 mod picking;
 mod range_spec;
@@ -38,6 +39,7 @@ pub use extent::Space;
 pub use fellows::{MAX_FELLOWS, WantedHosts};
 use hint::Hints;
 pub use interface::{Ask, Block, Failure, FetchEvent, PathTerms, Progress, Resume, Spec};
+pub(crate) use kept::Kept;
 pub use range_spec::{RangeSpec, select};
 use source::{Source, Standing};
 
@@ -74,8 +76,9 @@ pub struct Fetch {
     /// In a trial with one source only: which.
     only: Option<SocketAddr>,
     /// Sources whose trial brought nothing.
+    // Invariant: at most `MAX_SET_ASIDE`, but for those that are sources yet.
     put_off: BTreeSet<SocketAddr>,
-    /// Who sent what is staged.
+    /// Who sent what is staged: the first `ENOUGH_STAGERS`.
     stagers: BTreeSet<SocketAddr>,
     /// Some of what is staged was here before.
     resumed: bool,
@@ -219,6 +222,9 @@ impl Fetch {
     pub fn forget_source(&mut self, address: SocketAddr) {
         if self.sources.remove(&address).is_some() {
             self.release(address);
+            for assembly in &mut self.assemblies {
+                assembly.used_up.remove(&address);
+            }
         }
     }
 

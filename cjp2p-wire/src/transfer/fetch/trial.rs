@@ -182,6 +182,7 @@ impl Fetch {
         };
         let silent: Vec<_> = self.sources.iter().filter(silent).map(|(&address, _)| address).collect();
         self.put_off.extend(silent.iter().copied());
+        self.forget_put_off();
         if self.candidate().is_none() {
             // Those that were put off earlier have their turn again.
             self.put_off = silent.into_iter().collect();
@@ -211,6 +212,7 @@ impl Fetch {
         if is_new || is_overrun {
             let longer = self.sources.iter().filter(|(_, source)| source.claim == Some(length));
             self.put_off.extend(longer.map(|(&address, _)| address));
+            self.forget_put_off();
             self.next_trial(now, sink);
         }
     }

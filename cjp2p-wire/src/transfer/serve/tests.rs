@@ -248,3 +248,25 @@ fn blocks_that_go_on_one_after_another_leave_together_and_others_have_their_turn
     assert_eq!(taken, expected);
     assert_eq!(turns.len(), 0);
 }
+
+#[test]
+fn requests_that_are_split_and_parked_again_and_again_are_no_more_than_may_wait() {
+    let mut turns = Turns::new(None, None);
+    for n in 0..40 {
+        for m in 0..MAX_WAITING_PER_SOURCE as u64 {
+            turns.push(source(n), Request { length: 8000, ..request(m * 10_000) });
+        }
+    }
+    assert_eq!(turns.len(), MAX_WAITING);
+    for _ in 0..5 {
+        for _ in 0..40 {
+            let Some((from, first)) = pop(&mut turns, Time::ZERO) else { break };
+            turns.park(from, first);
+            assert!(turns.len() <= MAX_WAITING && turns.waiting_of(from) <= MAX_WAITING_PER_SOURCE);
+        }
+        turns.unpark();
+    }
+    let hosts = &turns.hosts;
+    let waiting: usize = hosts.values().flat_map(|host| host.waiting.values()).map(VecDeque::len).sum();
+    assert_eq!((waiting, turns.len()), (MAX_WAITING, MAX_WAITING));
+}

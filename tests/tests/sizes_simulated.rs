@@ -1,0 +1,331 @@
+//! Messages of all kinds from very many hosts and ports, in their own names and in others': whatever comes, no table of a node
+//! grows beyond its limit.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use cjp2p_tests::content;
+use cjp2p_tests::sim::MemoryBlobs;
+use cjp2p_tests::sim::peer::config;
+use cjp2p_wire::content_id::ContentId;
+use cjp2p_wire::node::{Config, Event, Node, Output, Question, Sizes};
+use cjp2p_wire::peers::cookie::CookieMint;
+use cjp2p_wire::peers::links::{Links, Network};
+use cjp2p_wire::time::Time;
+use cjp2p_wire::transfer::blobs::JobId;
+use cjp2p_wire::transfer::fetch::Spec;
+
+const OWN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(10, 78, 0, 1)), 24254);
+/// What the node fetches is said to be so long.
+const EOF: u64 = 1 << 40;
+
+struct Target {
+    node: Node,
+    blobs: MemoryBlobs,
+    mint: CookieMint,
+    /// By BLAKE3 and by SHA-256: what it shares, or what it fetches.
+    ids: [String; 2],
+    now: Time,
+    next: Time,
+    /// The last question to everybody on the link.
+    question: Vec<u8>,
+    said: usize,
+    /// The most that each table held.
+    peak: BTreeMap<&'static str, usize>,
+}
+
+/// How somebody shows that an address is its own.
+#[derive(Clone, Copy)]
+enum Name {
+    /// By the cookie that the target gave it.
+    Validated,
+    /// By a cookie that the target wanted back once.
+    Echoed,
+    /// Not at all.
+    Forged,
+}
+
+impl Target {
+    fn new(config: Config, ids: [ContentId; 2], blobs: MemoryBlobs) -> Target {
+        let mint = CookieMint::new(config.secret);
+        let ids = ids.map(|id| id.to_string());
+        let mut target = Target {
+            node: Node::new(config),
+            blobs,
+            mint,
+            ids,
+            now: Time::from_millis(1000),
+            next: Time::NEVER,
+            question: Vec::new(),
+            said: 0,
+            peak: BTreeMap::new(),
+        };
+        target.node.attach(target.now, Links::new(OWN, vec![Network { address: OWN.ip(), bits: 16 }]));
+        target.settle();
+        target
+    }
+
+    fn settle(&mut self) {
+        loop {
+            match self.node.poll_output() {
+                Output::Transmit(_) => {}
+                Output::Event(Event::AskLan(question)) => self.question = question,
+                Output::Event(_) => {}
+                Output::Timeout(at) => {
+                    self.next = at;
+                    break;
+                }
+            }
+        }
+        self.said += 1;
+        if self.said.is_multiple_of(64) {
+            self.check();
+        }
+    }
+
+    fn check(&mut self) {
+        for (name, size, limit) in self.node.sizes().each() {
+            assert!(size <= limit, "{name}: {size} of at most {limit} after {} steps", self.said);
+            let peak = self.peak.entry(name).or_default();
+            *peak = size.max(*peak);
+        }
+    }
+
+    /// Lets time pass, and has the node do once what is due.
+    fn pass(&mut self, time: Duration) {
+        self.now += time;
+        if self.next <= self.now {
+            self.node.handle_timeout(self.now, &mut self.blobs);
+            self.settle();
+        }
+    }
+
+    fn say(&mut self, from: SocketAddr, name: Name, messages: &str) {
+        let cookie = self.mint.mint(self.now, from);
+        let proof = match name {
+            Name::Validated => format!(
+                r#"{{"AlwaysReturned":{{"cookie":"{cookie}"}}}},{{"PleaseAlwaysReturnThisMessage":{{"cookie":"y"}}}},"#
+            ),
+            Name::Echoed => format!(r#"{{"ReturnedMessage":{{"cookie":"{cookie}"}}}},"#),
+            Name::Forged => String::new(),
+        };
+        let datagram = format!("[{proof}{messages}]");
+        self.node.handle_datagram(self.now, from, datagram.as_bytes(), &mut self.blobs);
+        self.settle();
+        self.pass(Duration::from_micros(200));
+    }
+
+    /// Says something of each kind, in several datagrams.
+    fn say_everything(&mut self, n: usize, from: SocketAddr, name: Name) {
+        for messages in each_kind(n, &self.ids) {
+            self.say(from, name, &messages);
+        }
+    }
+}
+
+/// Every kind of message, number `n` of many: some of them in a datagram each, since what comes first may use up what one may ask.
+fn each_kind(n: usize, ids: &[String; 2]) -> Vec<String> {
+    let [blake3, sha256] = ids;
+    let other = format!("blake3/{n:064x}");
+    let place = n as u64 % 1000 * 8192;
+    let mut peers = String::new();
+    for m in 0..6 {
+        let _ = write!(
+            peers,
+            r#"{}"{}.{}.{m}.9:24254""#,
+            if m > 0 { "," } else { "" },
+            30 + n / 250 % 60,
+            n % 250
+        );
+    }
+    let parts: Vec<String> =
+        (0..90).map(|m| (n as u64 % 7 + m) * 16_384).map(|at| format!("[{at},{}]", at + 4096)).collect();
+    let parts = parts.join(",");
+    let ids16: Vec<String> = (0..16).map(|m| format!(r#""blake3/{:064x}""#, n * 16 + m)).collect();
+    let ids16 = ids16.join(",");
+    vec![
+        format!(
+            r#"{{"ICanSendContentInBlocks":{{"most":64}}}},{{"PleaseSayWhichParts":{{"id":"{blake3}","offset":0}}}},{{"PleaseSendContent":{{"id":"{blake3}","offset":{place},"length":40960,"block":960}}}}"#
+        ),
+        format!(
+            r#"{{"PleaseSendContent":{{"id":"{sha256}","offset":{place},"length":4096}}}},{{"PleaseSendContent":{{"id":"{other}","offset":0,"length":4096}}}},{{"PleaseSendPeers":{{}}}}"#
+        ),
+        format!(
+            r#"{{"IHaveThisContent":{{"ids":[{ids16}]}}}},{{"Peers":{{"peers":[{peers}]}}}},{{"MaybeTheyHaveSome":{{"id":"{blake3}","peers":[{peers}]}}}}"#
+        ),
+        format!(
+            r#"{{"MaybeTheyHaveSome":{{"id":"{sha256}","peers":[{peers}]}}}},{{"PleaseListContent":{{"after":""}}}}"#
+        ),
+        format!(
+            r#"{{"IHaveTheseParts":{{"id":"{blake3}","offset":{0},"until":{1},"parts":[{parts}],"eof":{EOF}}}}}"#,
+            0,
+            EOF / 2
+        ),
+        format!(
+            r#"{{"Content":{{"id":"{blake3}","offset":{place},"base64":"AAAA","eof":{EOF}}}}},{{"Content":{{"id":"{sha256}","offset":0,"base64":"AAAA","eof":{}}}}}"#,
+            EOF + n as u64
+        ),
+        format!(
+            r#"{{"ContentList":{{"results":[["{other}",5]],"after":"{other}","next":"blake3/{:064x}","total":100000,"follows":true}}}}"#,
+            n + 1
+        ),
+        format!(
+            r#"{{"PleaseListIdsOfTheSameContent":{{"id":"{sha256}"}}}},{{"TheseIdsNameTheSameContent":{{"ids":["{sha256}","{other}"]}}}},{{"PleaseListSupportedMessages":{{}}}},{{"SupportedMessages":{{}}}},{{"PleaseReturnThisMessage":{{"cookie":"{n}"}}}}"#
+        ),
+    ]
+}
+
+fn host(n: usize) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::from_bits(0x1400_0000 + ((n as u32) << 8) + 1), 24254))
+}
+
+fn port(n: usize) -> SocketAddr {
+    SocketAddr::from(([21, 200, 0, 1], 1024 + n as u16))
+}
+
+fn on_link(n: usize) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::from_bits(0x0a4e_0100 + n as u32), 24254))
+}
+
+/// From 5,000 hosts and 3,000 ports of one.
+fn flood(target: &mut Target) {
+    for n in 0..5000 {
+        target.say_everything(n, host(n), Name::Validated);
+        if n % 4 == 0 {
+            target.say_everything(n, host(100_000 + n), Name::Forged);
+            target.say_everything(n, host(200_000 + n), Name::Echoed);
+        }
+        if n % 5 < 3 {
+            target.say_everything(n, port(n), Name::Validated);
+        }
+    }
+    target.check();
+}
+
+/// Calls out for peers, and answers questions to everybody, from 600 hosts on the link.
+fn flood_from_link(target: &mut Target) {
+    for n in 0..600 {
+        target.node.handle_group_datagram(
+            target.now,
+            on_link(n),
+            br#"[{"PleaseSendPeers":{}}]"#,
+            &mut target.blobs,
+        );
+        target.settle();
+        let question = String::from_utf8_lossy(&target.question).into_owned();
+        if let Some((_, rest)) = question.split_once(r#""cookie":""#) {
+            let cookie = rest.split('"').next().unwrap_or_default();
+            let answer =
+                format!(r#"[{{"ReturnedMessage":{{"cookie":"{cookie}"}}}},{{"Peers":{{"peers":[]}}}}]"#);
+            for m in 0..100 {
+                target.node.handle_datagram(target.now, on_link(n + m), answer.as_bytes(), &mut target.blobs);
+                target.settle();
+            }
+        }
+        target.pass(Duration::from_millis(126));
+    }
+    target.check();
+}
+
+/// At least so much: else the flood did not get there.
+fn assert_filled(target: &Target, floors: &Sizes) {
+    for (name, floor, _) in floors.each() {
+        let peak = target.peak.get(name).copied().unwrap_or(0);
+        assert!(peak >= floor, "{name}: {peak} of at least {floor}: too little came to try the limit");
+    }
+}
+
+#[test]
+fn a_node_that_serves_holds_no_more_than_its_limits_whatever_comes() {
+    let mut blobs = MemoryBlobs::default();
+    let file = content::bytes(1, 8 << 20);
+    let ids = [content::blake3_id(&file), content::sha256_id(&file)];
+    blobs.share(file, Some("file"));
+    let limited = Config { upload_rate_per_host: Some(200), ..config(1) };
+    let mut target = Target::new(limited, ids, blobs);
+    flood(&mut target);
+    flood_from_link(&mut target);
+    let limits = Sizes::LIMITS;
+    assert_filled(
+        &target,
+        &Sizes {
+            contacts: limits.contacts,
+            requests: 1,
+            requesters: limits.requesters,
+            debtors: 1000,
+            exchanged: 1,
+            getters: 1,
+            whereabouts: limits.whereabouts,
+            greeted: limits.greeted,
+            inquiries: 1,
+            ..Sizes::default()
+        },
+    );
+}
+
+#[test]
+fn a_node_that_fetches_holds_no_more_than_its_limits_whatever_comes() {
+    let file = content::bytes(2, 8 << 20);
+    let ids = [content::blake3_id(&file), content::sha256_id(&file)];
+    let mut target = Target::new(config(2), ids.clone(), MemoryBlobs::default());
+    let jobs: Vec<JobId> = ids.map(|id| start(&mut target, id)).into();
+    target.node.look_for_neighbours(target.now);
+    target.settle();
+    for n in 0..9000 {
+        // The user names some, and knows others from before.
+        if n % 9 == 0 {
+            target.node.add_source(target.now, jobs[n / 9 % 2], host(n / 9), false);
+            target.settle();
+        }
+        target.node.add_known(target.now, jobs[n % 2], host(300_000 + n));
+        target.settle();
+        target.node.inquire(target.now, host(n), Question::List, false);
+        target.settle();
+    }
+    flood(&mut target);
+    flood_from_link(&mut target);
+    let limits = Sizes::LIMITS;
+    assert_filled(
+        &target,
+        &Sizes {
+            contacts: limits.contacts,
+            asked: limits.asked,
+            known: limits.known,
+            suggestions: limits.suggestions,
+            givers: 300,
+            whereabouts: limits.whereabouts,
+            askers: limits.askers,
+            inquiries: limits.inquiries,
+            list_bytes: 1,
+            neighbours: limits.neighbours,
+            greeted: limits.greeted,
+            sources: 500,
+            claims: 1,
+            told_ranges: 1000,
+            ..Sizes::default()
+        },
+    );
+}
+
+fn start(target: &mut Target, id: ContentId) -> JobId {
+    let long = Duration::from_secs(100_000);
+    let job = target.node.start_fetch(
+        target.now,
+        Spec {
+            id: id.clone(),
+            ranges: Vec::new(),
+            in_order: false,
+            resume: None,
+            source_timeout: long,
+            stall_timeout: long,
+        },
+    );
+    target.blobs.wanted.insert(job, Vec::new());
+    target.blobs.share_fetched(&id, job);
+    target.settle();
+    target.node.look_on_lan(target.now, job, Duration::ZERO);
+    target.settle();
+    job
+}
