@@ -10,11 +10,16 @@ use std::sync::Arc;
 
 use cjp2p_wire::io::partial_name::is_partial;
 pub use cjp2p_wire::io::walk::Rules;
-use cjp2p_wire::io::walk::{Found, look, names};
+use cjp2p_wire::io::walk::{Found, look, names_after};
 use rustix::fs::{AtFlags, CWD, Stat};
 
 use crate::open::{Identity, Root};
 use crate::place::{Place, Source, Target};
+
+/// Names of one folder that are in memory at a time, at least.
+const NAMES: usize = 16_384;
+/// Of large folders, this part of those that were visited already: so that not even the largest is read very often.
+const PART: usize = 8;
 
 /// What a walk comes across.
 #[derive(Debug)]
@@ -146,29 +151,43 @@ impl Walk<'_> {
         let (source, relative) = (self.source, &*spot.relative);
         self.is_over |= (self.visit)(Step::Folder { source, relative, opened: folder.as_fd() }).is_break();
         let mut below = Vec::new();
-        for name in names(&folder, self.rules)? {
-            if self.is_over {
-                break;
-            }
-            let inner = Spot {
-                relative: spot.relative.join(&name),
-                target: spot.target.as_ref().map(|target| {
-                    let path = target.path.join(&name);
-                    Arc::new(Target { root: target.root.clone(), path })
-                }),
-            };
-            match look(&folder, &name) {
-                Ok(Found::File(stat)) => self.file(&inner, &stat),
-                Ok(Found::Folder) => below.push(inner),
-                Ok(Found::Link) if self.rules.follow => self.links.push_back(inner),
-                Ok(Found::Link | Found::Other) => {
-                    log::debug!("passed over: {:?}", self.source.show(&inner.relative));
+        let (mut last, mut visited) = (None, 0);
+        loop {
+            let most = NAMES.max(visited / PART);
+            let names = names_after(&folder, self.rules, last.as_deref(), most)?;
+            visited += names.len();
+            for name in &names {
+                if self.is_over {
+                    return Ok(below);
                 }
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => self.problem(&inner.relative, error),
+                self.entry(&folder, spot, name, &mut below);
             }
+            if names.len() < most {
+                return Ok(below);
+            }
+            last = names.into_iter().next_back();
         }
-        Ok(below)
+    }
+
+    /// Visits what has this name in a folder, or notes it to be visited.
+    fn entry(&mut self, folder: &OwnedFd, spot: &Spot, name: &OsStr, below: &mut Vec<Spot>) {
+        let inner = Spot {
+            relative: spot.relative.join(name),
+            target: spot.target.as_ref().map(|target| {
+                let path = target.path.join(name);
+                Arc::new(Target { root: target.root.clone(), path })
+            }),
+        };
+        match look(folder, name) {
+            Ok(Found::File(stat)) => self.file(&inner, &stat),
+            Ok(Found::Folder) => below.push(inner),
+            Ok(Found::Link) if self.rules.follow => self.links.push_back(inner),
+            Ok(Found::Link | Found::Other) => {
+                log::debug!("passed over: {:?}", self.source.show(&inner.relative));
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => self.problem(&inner.relative, error),
+        }
     }
 
     /// Goes where a link leads.
