@@ -19,6 +19,8 @@ use crate::sinks::sources::Sources;
 
 /// Peers of the table that are asked.
 const FROM_TABLE: usize = 64;
+/// Peers that are known at the most, but for those that were named: any host on the local network can invent addresses there.
+const MAX_KNOWN: usize = 4096;
 /// How often the table is written.
 const SAVE_EVERY: Duration = Duration::from_secs(60);
 /// Who has not answered after this time will not.
@@ -143,8 +145,10 @@ impl Peers {
 
     /// Takes in a peer that was found so. `suggested`: only strangers vouch for it.
     pub(crate) fn add_found(&mut self, address: SocketAddr, origin: Origin, suggested: bool, now: Time) {
-        let peer = Peer { origin, suggested, since: now };
-        self.known.entry(address).or_insert(peer);
+        if self.known.len() < MAX_KNOWN {
+            let peer = Peer { origin, suggested, since: now };
+            self.known.entry(address).or_insert(peer);
+        }
     }
 
     /// Takes in those that an interrupted download had its content from. Gives them, and whether to ask each sparingly, because it
@@ -203,4 +207,19 @@ impl Peers {
 pub(crate) fn unix_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn however_many_are_found_on_the_link_so_many_are_known() {
+        let mut peers = Peers::new(PeerFile::new(None), Lookups::none(), true, true);
+        for n in 0..2 * MAX_KNOWN as u32 {
+            let address = SocketAddr::from((std::net::Ipv4Addr::from_bits(0x0a00_0000 + n), 24254));
+            peers.add_found(address, Origin::Lan, false, Time::ZERO);
+        }
+        assert_eq!(peers.known.len(), MAX_KNOWN);
+    }
 }

@@ -39,6 +39,9 @@ struct Line<'a> {
     found: String,
 }
 
+/// Addresses asked in one search: an end to it, however many are invented on the local network.
+const MAX_ASKED: usize = 8192;
+
 /// How an address came to be asked.
 enum Asked {
     /// It stands in the table, where this is its origin.
@@ -147,7 +150,7 @@ impl Search {
     }
 
     fn ask(&mut self, address: SocketAddr, how: Asked, suggested: bool) {
-        if self.asked.contains_key(&address) {
+        if self.asked.contains_key(&address) || self.asked.len() >= MAX_ASKED {
             return;
         }
         let Network { event_loop, node, .. } = &mut self.network;
