@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -37,6 +37,8 @@ const BATCH: usize = 1024;
 const UNTAKEN: usize = 4096;
 /// With more files to be hashed it is not looked which of them may be what was shared before.
 const MAX_LOOKED_THROUGH: usize = 4096;
+/// Paths to be looked at, and notices not taken yet, at the most. Of more, it costs less memory to look at everything.
+const MAX_TOUCHED: usize = 8192;
 /// Files hashed side by side.
 const HASHERS: usize = 2;
 
@@ -115,6 +117,8 @@ struct Work {
     at_hashers: HashSet<FileNo>,
     /// One for each result that the hashers sent and that is not taken yet.
     results: Receiver<()>,
+    /// Notices that were sent and are not taken yet.
+    untaken: Arc<AtomicUsize>,
     /// How often files changed while they were hashed, or before they were read.
     changes: HashMap<(u32, Arc<Path>), u32>,
     /// What was there at the start and is not dealt with yet. `None` once it is.
@@ -164,7 +168,17 @@ impl Keeper {
 
     fn run(self, tasks: &Receiver<Task>, hashers: Workers<(FileNo, u64)>, results: Receiver<()>) {
         let notices = self.tasks.clone();
+        let untaken = Arc::new(AtomicUsize::new(0));
+        let waiting = untaken.clone();
         let watch = Watch::start(self.mounts.clone(), move |notice| {
+            // While there are too many, the last of them says that some are missing, and the others are.
+            let notice = match waiting.load(Ordering::Relaxed) {
+                _ if notice == Notice::Ended => notice,
+                0..MAX_TOUCHED => notice,
+                MAX_TOUCHED => Notice::Missed,
+                _ => return,
+            };
+            waiting.fetch_add(1, Ordering::Relaxed);
             let _ = notices.send(Task::Notice(notice));
         });
         let watch = watch.map_err(|error| self.cannot_watch(&error)).ok();
@@ -184,6 +198,7 @@ impl Keeper {
             waiting: BTreeSet::new(),
             at_hashers: HashSet::new(),
             results,
+            untaken,
             changes: HashMap::new(),
             at_start: Some(HashSet::new()),
             hashed: 0,
@@ -276,7 +291,10 @@ impl Work {
         match task {
             Task::Rescan if self.is_ending() => {}
             Task::Rescan => self.walk_all(),
-            Task::Notice(notice) => self.take_notice(notice),
+            Task::Notice(notice) => {
+                self.untaken.fetch_sub(1, Ordering::Relaxed);
+                self.take_notice(notice);
+            }
             Task::Doubt(no) => self.take_doubt(no),
             Task::TreeLost(no) => self.hash_now(no),
             Task::Hashed { no, outcome, lasting } => {
@@ -342,6 +360,11 @@ impl Work {
         } else if self.is_touched.insert((source, relative.clone())) {
             self.touched.push_back((at, (source, relative)));
         }
+        if self.touched.len() > MAX_TOUCHED {
+            (self.touched, self.is_touched) = Default::default();
+            // Not only in a while, as after an error that may pass.
+            self.rescan_at = Some(self.rescan_at.map_or(at, |other| other.min(at)));
+        }
     }
 
     fn mounts_around(&self) -> Vec<u8> {
@@ -356,7 +379,10 @@ impl Work {
     fn settle_what_is_gone(&mut self) {
         let to_hash = self.at_hashers.len() + self.waiting.len();
         let mut index = self.keeper.index();
-        if index.is_settled() || !self.touched.is_empty() || to_hash > MAX_LOOKED_THROUGH {
+        // What may be back is not always in the list of paths to look at.
+        let is_to_look =
+            !self.touched.is_empty() || self.rescan_at.is_some_and(|at| at <= Instant::now() + QUIET);
+        if index.is_settled() || is_to_look || to_hash > MAX_LOOKED_THROUGH {
             return;
         }
         let to_hash = self.at_hashers.iter().chain(self.waiting.iter().map(|(_, no)| no));
