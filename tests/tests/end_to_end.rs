@@ -322,7 +322,12 @@ fn a_changed_file_is_shared_under_its_new_id_only() {
     let peer = server.address.to_string();
     assert_eq!(bench.get(&peer, &[&after]).stdout, b"after, and longer");
     let gone = bench.get(&peer, &["--timeout", "1s", &before]);
-    assert_eq!(gone.status.code(), Some(3));
+    assert_eq!(
+        gone.status.code(),
+        Some(8),
+        "it is said to be withdrawn: {}",
+        String::from_utf8_lossy(&gone.stderr)
+    );
     assert!(gone.stdout.is_empty());
 }
 

@@ -320,13 +320,15 @@ fn strangers_are_told_other_ids_within_the_rule_of_two_and_only_when_they_ask() 
     let plain = format!(r#"[{always},{{"PleaseSendContent":{{"id":"{id}","offset":0,"length":900}}}}]"#);
     let short = format!("[{question}]");
     let long = format!("[{always},{question}]");
-    for (text, pad, expected) in [(plain, 800, 0), (short.clone(), 0, 1), (long, 0, 1)] {
+    // A short question is answered with a wish for our cookie, which leaves no room beside it: who returns that may ask again.
+    let cases = [(7, plain, 800, 0), (7, short.clone(), 0, 0), (8, short, 0, 0), (7, long, 0, 1)];
+    for (asker, text, pad, expected) in cases {
         told.set((0, 0));
         let bytes = ask(text.clone(), pad);
         let sent = bytes.len();
-        world.inject(at(7), at(2), bytes);
+        world.inject(at(asker), at(2), bytes);
         world.run_for(Duration::from_secs(1));
-        assert_eq!(told.get().0, expected, "{text}");
+        assert_eq!(told.get().0, expected, "{asker}: {text}");
         assert!(told.get().1 <= 2 * sent, "{text}");
     }
 }

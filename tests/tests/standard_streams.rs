@@ -188,7 +188,7 @@ fn standard_input_that_is_closed_is_no_empty_content() {
 fn standard_output_that_is_set_not_to_block_is_waited_for() {
     let bytes = content::bytes(1, LARGE);
     let names: Vec<String> = (0..40).map(|n| format!("name-{n}-{}", "x".repeat(100))).collect();
-    let mut files: Vec<(&str, &[u8])> = names.iter().map(|name| (&**name, &b"small"[..])).collect();
+    let mut files: Vec<(&str, &[u8])> = names.iter().map(|name| (&**name, name.as_bytes())).collect();
     files.push(("large", &bytes));
     let bench = Bench::sharing(&files);
     let ids = bench.server.ids("large");

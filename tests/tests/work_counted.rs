@@ -10,7 +10,9 @@ use cjp2p_tests::sim::peer::config;
 use cjp2p_wire::content_id::{ContentId, Hash};
 use cjp2p_wire::datagram;
 use cjp2p_wire::message::Message;
-use cjp2p_wire::node::{AMPLIFICATION, Config, MAX_UNVALIDATED_WORK, Node, Output, WORK_PER_SECOND_OF_HOST};
+use cjp2p_wire::node::{
+    AMPLIFICATION, Config, MAX_UNVALIDATED_WORK, Node, Output, WORK_PER_SECOND_OF_LONE_HOST,
+};
 use cjp2p_wire::time::Time;
 use cjp2p_wire::transfer::blobs::{Library, Parts, Read, Sink};
 
@@ -240,7 +242,7 @@ fn what_a_host_asks_for_with_our_cookie_costs_what_it_may_and_no_more() {
         }
         let work = server.node.counters().work - before;
         // Reading the cookies of each datagram is not charged.
-        let most = WORK_PER_SECOND_OF_HOST * 11 / 10 + datagrams * 64;
+        let most = WORK_PER_SECOND_OF_LONE_HOST * 11 / 10 + datagrams * 64;
         assert!(work <= most, "{what}: {work} units");
         // A question to the library is not free.
         let answered = server.node.counters().requests_served as usize - answered_before;

@@ -18,12 +18,16 @@ use crate::transfer::serve::host_of;
 
 /// Units that one datagram costs at the most that does not hold our cookie.
 pub const MAX_UNVALIDATED_WORK: u64 = 256;
-/// Units a second for those of one host that hold it.
+/// Units a second for those of one host that hold it, while another host asks too.
 pub const WORK_PER_SECOND_OF_HOST: u64 = 1_000_000;
+/// The same while no other host asks: there may be many getters behind it. Less than for all hosts, so that who comes finds room.
+pub const WORK_PER_SECOND_OF_LONE_HOST: u64 = 2_000_000;
 /// The same for all hosts.
 pub const WORK_PER_SECOND: u64 = 3_000_000;
 /// So much time's worth of them at once.
 const WORK_AT_ONCE: Duration = Duration::from_millis(100);
+/// A host that has not asked for so long has stopped.
+const ASKING: Duration = Duration::from_secs(1);
 
 /// A question to the library: whether it has an id, or bytes of it.
 pub(super) const READ: u64 = 16;
@@ -66,6 +70,8 @@ pub(super) struct Budget {
     /// hash that nobody else can compute.
     of_hosts: Vec<Time>,
     of_all: Time,
+    /// The two buckets that asked last, the latest first, and when.
+    asked: [(usize, Time); 2],
     /// The host that was charged last, and its bucket.
     last: Option<(IpAddr, usize)>,
     rate: Option<u64>,
@@ -78,7 +84,8 @@ impl Budget {
     /// `rate`: bytes that may leave in a second.
     pub(super) fn new(rate: Option<u64>) -> Budget {
         let (of_all, small_until) = (Time::ZERO, Time::ZERO);
-        Budget { of_hosts: Vec::new(), of_all, last: None, rate, small_until, done: 0 }
+        let asked = [(BUCKETS, Time::ZERO); 2];
+        Budget { of_hosts: Vec::new(), of_all, asked, last: None, rate, small_until, done: 0 }
     }
 
     /// Notes work that others caused.
@@ -101,9 +108,13 @@ impl Budget {
     /// The same for what is counted when it is done.
     pub(super) fn may_begin(&mut self, now: Time, from: SocketAddr, units: u64, secret: &Hash) -> bool {
         let bucket = self.bucket(host_of(from), secret);
+        let of_a_host = match self.is_alone(now, bucket) {
+            true => WORK_PER_SECOND_OF_LONE_HOST,
+            false => WORK_PER_SECOND_OF_HOST,
+        };
         let Some(of_host) = self.of_hosts.get_mut(bucket) else { return false };
         let after = |used: Time, per_second| used.max(now) + time_for(units, per_second);
-        let (host, all) = (after(*of_host, WORK_PER_SECOND_OF_HOST), after(self.of_all, WORK_PER_SECOND));
+        let (host, all) = (after(*of_host, of_a_host), after(self.of_all, WORK_PER_SECOND));
         let may = host.max(all) <= now + WORK_AT_ONCE;
         if may {
             (*of_host, self.of_all) = (host, all);
@@ -121,6 +132,19 @@ impl Budget {
             self.small_until = until;
         }
         may
+    }
+
+    /// Whether none but the hosts of this bucket, which asks now, asked lately.
+    fn is_alone(&mut self, now: Time, bucket: usize) -> bool {
+        if self.asked[0].0 != bucket {
+            self.asked.swap(0, 1);
+            if self.asked[0].0 != bucket {
+                self.asked[0] = (bucket, now);
+            }
+        }
+        self.asked[0].1 = now;
+        let (other, then) = self.asked[1];
+        other == BUCKETS || then + ASKING < now
     }
 
     fn bucket(&mut self, host: IpAddr, secret: &Hash) -> usize {
@@ -169,9 +193,11 @@ mod tests {
 
     #[test]
     fn a_host_causes_so_much_work_and_all_hosts_no_more_than_three() {
-        for (hosts, rate) in [(1, WORK_PER_SECOND_OF_HOST), (50, WORK_PER_SECOND)] {
+        for (hosts, rate) in
+            [(1, WORK_PER_SECOND_OF_LONE_HOST), (2, 2 * WORK_PER_SECOND_OF_HOST), (50, WORK_PER_SECOND)]
+        {
             let most = rate + rate / 10;
-            assert!((most - 2000..=most).contains(&done(hosts)), "{} of {most}", done(hosts));
+            assert!((most - 3000..=most).contains(&done(hosts)), "{} of {most}", done(hosts));
         }
     }
 
@@ -182,6 +208,27 @@ mod tests {
         assert!(budget.may_do(Time::ZERO, host(2), 1000, &[7; 32]));
         let later = Time::ZERO + Duration::from_millis(1);
         assert!(budget.may_do(later, host(1), 1000, &[7; 32]), "it is refilled");
+    }
+
+    #[test]
+    fn a_host_alone_may_do_more_until_another_asks_and_that_one_finds_room() {
+        let mut budget = Budget::new(None);
+        let mut done = [0, 0];
+        for ms in 0..4000 {
+            for _ in 0..10 {
+                done[0] += u64::from(budget.may_do(Time::from_millis(ms), host(1), 1000, &[7; 32]));
+            }
+            // Another asks for little in the last half.
+            if ms >= 2000 && ms % 500 == 0 {
+                assert!(budget.may_do(Time::from_millis(ms), host(2), 1000, &[7; 32]));
+                done[1] += 1;
+            }
+            if ms == 1999 {
+                assert!((4000..=4200).contains(&done[0]), "{done:?}");
+                done[0] = 0;
+            }
+        }
+        assert!((1800..=2001).contains(&done[0]) && done[1] == 4, "{done:?}");
     }
 
     #[test]

@@ -47,7 +47,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use budget::MAX_COOKIES;
-pub use budget::{MAX_UNVALIDATED_WORK, WORK_PER_SECOND, WORK_PER_SECOND_OF_HOST};
+pub use budget::{
+    MAX_UNVALIDATED_WORK, WORK_PER_SECOND, WORK_PER_SECOND_OF_HOST, WORK_PER_SECOND_OF_LONE_HOST,
+};
 pub use contact::{Acquaintance, MAX_CONTACTS, MAX_CONTACTS_OF_HOST};
 use contact::{Contact, Contacts};
 pub use echo::{ECHO_FACTOR, ECHO_LIFETIME, ECHO_RATE, ECHO_RATE_OF_HOST};
