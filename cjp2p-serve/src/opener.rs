@@ -1,7 +1,7 @@
 //! Opening what took the place of a named file or folder.
 //!
 //! The rights of a confined process are to the files and folders that had their names at the start (Landlock), not to the names.
-//! So a process of its own, [`helper`], opens what has a name now, and passes the handle. It was started before the server was
+//! So a process of its own, `helper`, opens what has a name now, and passes the handle. It was started before the server was
 //! confined, knows the arguments of the command line, and opens what is at or below these; it reads nothing that came from a network.
 
 pub(crate) mod helper;

@@ -1,6 +1,6 @@
 //! Standard output. Whoever reads it may be slow, or pause for good, and a tool answers signals all the same.
 //!
-//! At first [`print`] writes at once, and a signal ends the process while it waits. A tool that reads signals from a descriptor
+//! At first [`print()`] writes at once, and a signal ends the process while it waits. A tool that reads signals from a descriptor
 //! instead calls [`write_behind`]: then a thread of its own writes, and nobody else waits for a reader.
 
 use std::collections::VecDeque;
