@@ -253,11 +253,19 @@ fn open_regular(options: &mut OpenOptions, path: &Path, flags: OFlags) -> io::Re
     // NONBLOCK: a pipe would wait for its other end.
     let flags = (flags | OFlags::NONBLOCK | OFlags::NOCTTY).bits();
     let file = options.custom_flags(flags.cast_signed()).open(path).map_err(in_the_place)?;
-    match file.metadata()?.file_type() {
+    match file.metadata().map_err(of_an_open_file)?.file_type() {
         kind if kind.is_file() => Ok(file),
         kind if kind.is_dir() => Err(in_the_place(Errno::EISDIR.into())),
         kind if kind.is_fifo() => Err(in_the_place(Errno::ENXIO.into())),
         _ => Err(not_regular("a device")),
+    }
+}
+
+/// What is refused of a file that is open is not that it is missing, whatever the system calls it.
+fn of_an_open_file(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::NotFound => io::Error::other(error),
+        _ => error,
     }
 }
 
