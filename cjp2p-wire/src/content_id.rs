@@ -60,12 +60,20 @@ impl ContentId {
     }
 
     /// Reads an id as people and other tools write it: beside what [`ContentId::parse`] takes, the kind of hash in either case,
-    /// a colon in the place of the slash, and `sha256:` before the digits of that. On the wire there is one spelling of each.
+    /// a colon in the place of the slash, `sha256:` before the digits of that, and the backslash with which a line of a list
+    /// begins where its name is escaped. On the wire there is one spelling of each.
     ///
     /// # Errors
     ///
     /// As for [`ContentId::parse`].
     pub fn parse_any_spelling(text: &str) -> Result<ContentId, ContentIdError> {
+        match text.strip_prefix('\\').map(ContentId::parse_spelling) {
+            Some(Ok(id)) if !matches!(id, ContentId::Name(_)) => Ok(id),
+            _ => ContentId::parse_spelling(text),
+        }
+    }
+
+    fn parse_spelling(text: &str) -> Result<ContentId, ContentIdError> {
         let Some((kind, digits)) = text.split_once(['/', ':']) else { return ContentId::parse(text) };
         let of_kind = match kind.to_ascii_lowercase().as_str() {
             "blake3" => ContentId::Blake3,
@@ -324,12 +332,13 @@ mod tests {
             for kind in [kind.to_owned(), kind.to_uppercase()] {
                 for text in [format!("{kind}/{digits}"), format!("{kind}:{digits}")] {
                     assert_eq!(ContentId::parse_any_spelling(&text), Ok(id.clone()), "{text}");
+                    assert_eq!(ContentId::parse_any_spelling(&format!("\\{text}")), Ok(id.clone()), "{text}");
                     let wrong = &text[..text.len() - 1];
                     assert_eq!(ContentId::parse_any_spelling(wrong), Err(ContentIdError::HexDigits));
                 }
             }
         }
-        for text in [&*digits, &format!("blake3/{digits}"), "a: b", "md5:x", "../x", ""] {
+        for text in [&*digits, &format!("blake3/{digits}"), "a: b", "md5:x", "../x", "\\a", "\\\\a", ""] {
             assert_eq!(ContentId::parse_any_spelling(text), ContentId::parse(text), "{text}");
         }
         assert!(
