@@ -29,8 +29,8 @@ Examples:
 
 Exit status: 0 done (or there already), 1 failed, 2 wrong command line, 3 no peer had any of it,
 4 it came to a stop, 5 what came does not match the id, 6 another process fetches the same file,
-7 the destination cannot be written, 8 withdrawn at the source; 130 and 143 where it was ended by
-INT or TERM, 141 where the reader has gone.";
+7 the destination cannot be written, 8 withdrawn at the source; 129, 130 and 143 where it was ended
+by HUP, INT or TERM, 141 where the reader has gone.";
 
 /// Fetches content by id, from all peers that have it, and checks every byte before it is passed on
 ///

@@ -39,7 +39,7 @@ On another machine: cjp2p-get --peer HOST blake3/... > FILE
 
 Exit status: 0 done (--for is over, --dry-run, --lock skip), 1 failed, 2 wrong command line,
 6 another process shares the same (--lock fail), 7 standard output cannot be written;
-130 and 143 where it was ended by INT or TERM.";
+129, 130 and 143 where it was ended by HUP (the terminal is gone), INT or TERM.";
 
 /// Shares folders and files: anybody who knows the id of a file, or a peer of this node, can fetch it
 ///
