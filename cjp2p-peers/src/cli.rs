@@ -36,8 +36,8 @@ Examples:
 ping, discover, find and content without ADDR also ask the bootstrap list: two public nodes by
 default, or those that CJP2P_BOOTSTRAP names; --no-bootstrap asks none.
 
-Exit status: 0 done, 1 failed (nothing was changed), 2 wrong command line, 3 no peer answered or has it,
-7 standard output cannot be written, 10 not all is listed that a peer shares (content).";
+Exit status: 0 done, 1 failed (nothing was changed), 2 wrong command line, 3 no peer answered or
+has it, 7 standard output cannot be written, 10 not all is listed that a peer shares (content).";
 
 /// Prints and edits the table of known peers, which all cjp2p tools share, and asks the peers in it
 ///
