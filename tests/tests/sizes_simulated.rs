@@ -31,6 +31,8 @@ struct Target {
     next: Time,
     /// The last question to everybody on the link.
     question: Vec<u8>,
+    /// What it sent last.
+    sent: Vec<u8>,
     said: usize,
     /// The most that each table held.
     peak: BTreeMap<&'static str, usize>,
@@ -59,6 +61,7 @@ impl Target {
             now: Time::from_millis(1000),
             next: Time::NEVER,
             question: Vec::new(),
+            sent: Vec::new(),
             said: 0,
             peak: BTreeMap::new(),
         };
@@ -70,7 +73,7 @@ impl Target {
     fn settle(&mut self) {
         loop {
             match self.node.poll_output() {
-                Output::Transmit(_) => {}
+                Output::Transmit(transmit) => self.sent = transmit.bytes,
                 Output::Event(Event::AskLan(question)) => self.question = question,
                 Output::Event(_) => {}
                 Output::Timeout(at) => {
@@ -121,6 +124,24 @@ impl Target {
     fn say_everything(&mut self, n: usize, from: SocketAddr, name: Name) {
         for messages in each_kind(n, &self.ids) {
             self.say(from, name, &messages);
+        }
+        if let Name::Echoed = name {
+            (0..8).for_each(|part| self.echo(from, part * 4096));
+        }
+    }
+
+    /// Asks for some of a file as the oldest nodes do, and returns what the target wants returned for it: the request rides in that.
+    fn echo(&mut self, from: SocketAddr, offset: u64) {
+        self.sent.clear();
+        self.say(
+            from,
+            Name::Forged,
+            &format!(r#"{{"PleaseSendContent":{{"id":"file","offset":{offset},"length":4096}}}}"#),
+        );
+        let sent = String::from_utf8_lossy(&self.sent).into_owned();
+        if let Some((_, rest)) = sent.split_once(r#""PleaseReturnThisMessage":"#) {
+            let value = rest.split_inclusive('}').next().unwrap_or_default();
+            self.say(from, Name::Forged, &format!(r#"{{"ReturnedMessage":{value}}}"#));
         }
     }
 }
@@ -229,7 +250,8 @@ fn flood_from_link(target: &mut Target) {
     target.check();
 }
 
-/// At least so much: else the flood did not get there.
+/// At least so much: else the flood did not get there. No flood brings false hints, since each costs who gives it the whole content:
+/// what is kept of them has a test beside it.
 fn assert_filled(target: &Target, floors: &Sizes) {
     for (name, floor, _) in floors.each() {
         let peak = target.peak.get(name).copied().unwrap_or(0);
@@ -255,6 +277,9 @@ fn a_node_that_serves_holds_no_more_than_its_limits_whatever_comes() {
             requests: 1,
             requesters: limits.requesters,
             debtors: 1000,
+            echoed: limits.echoed,
+            // More than these cannot be answered in the time for which they are remembered.
+            echoes_answered: 400,
             exchanged: 1,
             getters: 1,
             whereabouts: limits.whereabouts,
@@ -286,6 +311,11 @@ fn a_node_that_fetches_holds_no_more_than_its_limits_whatever_comes() {
     }
     flood(&mut target);
     flood_from_link(&mut target);
+    // And more than may be asked or wait for that.
+    for n in 0..6000 {
+        target.node.add_source(target.now, jobs[n % 2], host(400_000 + n), false);
+        target.settle();
+    }
     let limits = Sizes::LIMITS;
     assert_filled(
         &target,
@@ -297,6 +327,8 @@ fn a_node_that_fetches_holds_no_more_than_its_limits_whatever_comes() {
             givers: 300,
             whereabouts: limits.whereabouts,
             askers: limits.askers,
+            put_off: limits.put_off,
+            probed: 256,
             inquiries: limits.inquiries,
             list_bytes: 1,
             neighbours: limits.neighbours,

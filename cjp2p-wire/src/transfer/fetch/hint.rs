@@ -317,3 +317,30 @@ impl Assembly {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transfer::blobs::JobId;
+    use crate::transfer::fetch::Spec;
+
+    #[test]
+    fn of_false_hints_so_many_are_remembered_and_the_latest_always() {
+        let timeout = Duration::from_secs(30);
+        let spec = Spec {
+            id: ContentId::Sha256([1; 32]),
+            ranges: Vec::new(),
+            in_order: false,
+            resume: None,
+            source_timeout: timeout,
+            stall_timeout: timeout,
+        };
+        let mut fetch = Fetch::new(Time::ZERO, JobId(0), spec, 1);
+        for n in 1..=2 * MAX_REFUTED {
+            let hint = *blake3::hash(&n.to_le_bytes()).as_bytes();
+            fetch.refute_hint(Time::ZERO, hint);
+            assert!(fetch.hints.refuted.contains(&hint));
+            assert_eq!(fetch.kept().refuted, n.min(MAX_REFUTED));
+        }
+    }
+}
