@@ -247,7 +247,7 @@ fn what_a_host_asks_for_with_our_cookie_costs_what_it_may_and_no_more() {
         // A question to the library is not free.
         let answered = server.node.counters().requests_served as usize - answered_before;
         let asked = server.library.asked.saturating_sub(answered);
-        assert!(asked as u64 * 4 <= most, "{what}: the library was asked {asked} times in vain");
+        assert!(asked as u64 * 4 <= work, "{what}: the library was asked {asked} times for {work} units");
     }
 }
 
