@@ -9,6 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::libc;
 use nix::sys::ptrace;
 use nix::sys::wait::waitpid;
@@ -216,10 +217,11 @@ fn outcomes(no_sandbox: bool, of_the_opener: bool) -> Option<Vec<(Probe, i64)>> 
         };
         let puppet = match Puppet::stop(pid) {
             Ok(puppet) => puppet,
-            Err(error) => {
+            Err(error @ (Errno::EPERM | Errno::ENOSYS)) => {
                 eprintln!("skipped, since this user may not trace: {error}");
                 return None;
             }
+            Err(error) => panic!("{pid} cannot be stopped: {error}"),
         };
         let all = probes(other.0.id().into(), puppet.memory);
         let chosen = all.into_iter().filter(|probe| name.is_empty() || probe.name == name);
