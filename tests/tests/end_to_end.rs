@@ -9,6 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use cjp2p_tests::content;
+use cjp2p_tests::lab::scratch::in_memory;
 use cjp2p_tests::real::host::Host;
 use cjp2p_tests::real::server::Server;
 use cjp2p_tests::real::tool;
@@ -22,8 +23,8 @@ struct Bench {
 
 impl Bench {
     fn new() -> Bench {
-        // In memory where there is such a place: each finished file is brought to the disk, and that is not tested here.
-        let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a folder");
+        // Each finished file is brought to the disk, and that is not tested here.
+        let folder = in_memory().expect("a folder");
         for name in ["share", "serve-state", "get-state"] {
             fs::create_dir(folder.path().join(name)).expect("a folder");
         }

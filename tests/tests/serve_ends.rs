@@ -1,22 +1,17 @@
 //! cjp2p-serve that is told to end while it is busy: at once, with a clean screen, and with nothing hashed in vain.
 
-use std::ffi::OsStr;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use cjp2p_tests::real::terminal::terminal;
 use cjp2p_tests::real::tool;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use rustix::fs::OFlags;
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Winsize, tcsetwinsize};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -114,24 +109,10 @@ fn hashed_until_ready(bench: &Bench) -> usize {
     ready["hashed"].as_u64().and_then(|hashed| usize::try_from(hashed).ok()).expect("a number")
 }
 
-/// A terminal, and the end of it that a person has.
-fn terminal() -> (File, File) {
-    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
-    grantpt(&master).expect("a terminal");
-    unlockpt(&master).expect("a terminal");
-    let name = ptsname(&master, Vec::new()).expect("a name");
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).custom_flags(OFlags::NOCTTY.bits() as i32);
-    let slave = options.open(Path::new(OsStr::from_bytes(name.as_bytes()))).expect("a terminal");
-    let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
-    tcsetwinsize(&slave, size).expect("a size");
-    (master.into(), slave)
-}
-
 #[test]
 fn term_while_it_hashes_takes_the_bar_off_the_screen() {
     let bench = Bench::new(0);
-    let (mut master, slave) = terminal();
+    let (mut master, slave) = terminal(80).expect("a terminal");
     let mut server = bench.serve(&[]);
     server.env("TERM", "xterm").stdout(Stdio::null()).stderr(slave);
     let mut running = server.spawn().expect("it starts");

@@ -1,11 +1,8 @@
 //! The real tools with standard output and standard error as people and programs leave them: closed, thrown away, full, or set not
 //! to block.
 
-use std::ffi::OsStr;
-use std::fs::{self, File, OpenOptions};
+use std::fs;
 use std::io::{PipeReader, PipeWriter, Read, Write};
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -13,15 +10,15 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use cjp2p_tests::content::{self, blake3_id};
+use cjp2p_tests::lab::scratch::in_memory;
 use cjp2p_tests::real::server::Server;
+use cjp2p_tests::real::terminal::terminal;
 use cjp2p_tests::real::tool;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::{Errno, ioctl_fionread, write};
 use rustix::pipe::fcntl_setpipe_size;
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Winsize, tcsetwinsize};
 use tempfile::TempDir;
 
 /// Much more than a pipe holds.
@@ -35,7 +32,7 @@ struct Bench {
 impl Bench {
     /// A server that shares these files, and a folder to work in.
     fn sharing(files: &[(&str, &[u8])]) -> Bench {
-        let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a folder");
+        let folder = in_memory().expect("a folder");
         let share = folder.path().join("share");
         fs::create_dir(&share).expect("a folder");
         for (name, bytes) in files {
@@ -246,27 +243,13 @@ fn a_tool_whose_output_nobody_takes_is_ended_by_term() {
     }
 }
 
-/// A terminal: the end that shows it, and the one that programs have.
-fn terminal(columns: u16) -> (File, File) {
-    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
-    grantpt(&master).expect("a terminal");
-    unlockpt(&master).expect("a terminal");
-    let name = ptsname(&master, Vec::new()).expect("a name");
-    let flags = (OFlags::NOCTTY | OFlags::NONBLOCK).bits() as i32;
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).custom_flags(flags);
-    let slave = options.open(OsStr::from_bytes(name.as_bytes())).expect("a terminal");
-    let size = Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
-    tcsetwinsize(&slave, size).expect("a size that anybody may choose");
-    (master.into(), slave)
-}
-
 #[test]
 fn a_terminal_that_shows_nothing_any_more_holds_nobody_up() {
     let bytes = content::bytes(3, LARGE);
     let bench = Bench::sharing(&[("large", &bytes)]);
     let id = blake3_id(&bytes).to_string();
-    let (mut master, slave) = terminal(80);
+    let (mut master, slave) = terminal(80).expect("a terminal");
+    fcntl_setfl(&slave, OFlags::RDWR | OFlags::NONBLOCK).expect("flags that anybody may choose");
     while write(&slave, &[b'x'; 1000]) != Err(Errno::AGAIN) {}
     fcntl_setfl(&slave, OFlags::RDWR).expect("flags that anybody may choose");
     // Now there is room for a part of a line.
@@ -296,7 +279,7 @@ fn a_bar_has_room_in_a_terminal_of_any_width() {
     let bench = Bench::sharing(&[]);
     let nobody = blake3_id(b"nothing").to_string();
     for columns in [1, 4, 8, 10, 80] {
-        let (mut master, slave) = terminal(columns);
+        let (mut master, slave) = terminal(columns).expect("a terminal");
         let mut get = bench.get(&["--progress", "always", "--timeout", "500ms", "-o", "to", &nobody]);
         get.stdout(Stdio::null()).env("TERM", "xterm");
         let mut child = get.stderr(slave).spawn().expect("it starts");

@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use cjp2p_tests::content;
+use cjp2p_tests::lab::scratch::in_memory;
 use cjp2p_tests::real::server::Server;
 use cjp2p_tests::real::tool;
 use tempfile::TempDir;
@@ -20,7 +21,7 @@ struct Bench {
 
 impl Bench {
     fn new() -> Bench {
-        let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a folder");
+        let folder = in_memory().expect("a folder");
         for name in ["share", "serve-state", "get-state"] {
             fs::create_dir(folder.path().join(name)).expect("a folder");
         }

@@ -1,4 +1,5 @@
-//! The real programs while they are killed, while their disk fails, and while the system refuses their calls: what the program `faults` is made of.
+//! The real programs while they are killed, while their disk fails, and while the system refuses their calls: what the program
+//! `faults` is made of.
 
 pub mod callers;
 pub mod full;
@@ -20,6 +21,7 @@ use tempfile::TempDir;
 
 use crate::content;
 use crate::lab::Error;
+use crate::lab::scratch::in_memory;
 use crate::real::server::Server;
 
 /// A program that runs for longer hangs.
@@ -44,8 +46,8 @@ impl Bench {
     ///
     /// Where there is no place for them.
     pub fn new(length: usize, rate: Option<&str>) -> Result<Bench, Error> {
-        // In memory where there is such a place: what matters is which call fails, not what a disk does.
-        let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir())?;
+        // What matters is which call fails, not what a disk does.
+        let folder = in_memory()?;
         let share = folder.path().join("share");
         fs::create_dir(&share)?;
         let content = content::bytes(length as u64, length);

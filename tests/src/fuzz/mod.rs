@@ -18,6 +18,8 @@ mod sample;
 mod tree;
 mod tree_store;
 
+use crate::lab::scratch::in_memory;
+
 /// Something that reads what others wrote.
 pub struct Target {
     /// Its name, and that of the folder with its corpus.
@@ -43,7 +45,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "tree-store", body: tree_store::body },
 ];
 
-/// A folder for one input, in memory where the system has one there: what is tested flushes to the disk.
+/// A folder for one input.
 fn scratch() -> tempfile::TempDir {
-    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a scratch folder can be made")
+    in_memory().expect("a scratch folder can be made")
 }

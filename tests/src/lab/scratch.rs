@@ -1,5 +1,6 @@
-//! A folder for a program that measures, which vanishes with it.
+//! Folders that vanish with those who use them.
 
+use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -24,6 +25,15 @@ pub fn folder(parent: &Path, prefix: &str) -> Result<tempfile::TempDir, Error> {
     let folder = tempfile::Builder::new().prefix(prefix).tempdir_in(parent)?;
     remove_at_signal(signals, folder.path().to_path_buf());
     Ok(folder)
+}
+
+/// A fresh folder in memory where there is such a place: what is flushed to a disk takes long there. It is removed when dropped.
+///
+/// # Errors
+///
+/// Where it cannot be made.
+pub fn in_memory() -> io::Result<tempfile::TempDir> {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir())
 }
 
 /// Waits for a signal, and ends the process by it. Namespaces and programs end with the process by themselves.

@@ -4,6 +4,7 @@ pub mod host;
 pub mod igd;
 pub mod server;
 pub mod strace;
+pub mod terminal;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
