@@ -117,13 +117,13 @@ impl ListReader {
         while let Some(part) = self.ahead.remove(&self.after) {
             self.ahead_bytes -= part.bytes(&self.after);
             let names = |(id, _): &&(String, u64)| matches!(ContentId::parse(id), Ok(ContentId::Name(_)));
-            self.contents += part.entries.iter().filter(|entry| !names(entry)).count() as u64;
-            let is_empty = part.entries.is_empty();
+            let contents = part.entries.iter().filter(|entry| !names(entry)).count() as u64;
+            self.contents += contents;
             taken.extend(part.entries);
             then = match part.next {
                 None => Then::End(self.end(true)),
-                // Whoever says nothing and goes on would do so for ever.
-                Some(_) if is_empty || self.contents >= MAX_CONTENTS => Then::End(self.end(false)),
+                // Whoever tells of no content and goes on would do so for ever.
+                Some(_) if contents == 0 || self.contents >= MAX_CONTENTS => Then::End(self.end(false)),
                 Some(next) => {
                     self.after = next;
                     if part.follows { Then::Wait } else { Then::Ask }
@@ -259,12 +259,14 @@ mod tests {
             }
         }
         assert_eq!(rounds, MAX_CONTENTS / 4096);
-        let nothing =
-            ContentList { after: Some("".into()), next: Some("x".into()), ..ContentList::default() };
-        assert!(matches!(
-            ListReader::default().take(&nothing, usize::MAX).1,
-            Then::End(ListEnd::Missing { .. })
-        ));
+        for results in [vec![], vec![(Cow::Borrowed("only a name"), 1)]] {
+            let (after, next) = (Some("".into()), Some("x".into()));
+            let nothing = ContentList { results, after, next, ..ContentList::default() };
+            assert!(matches!(
+                ListReader::default().take(&nothing, usize::MAX).1,
+                Then::End(ListEnd::Missing { .. })
+            ));
+        }
     }
 
     #[test]
