@@ -61,8 +61,10 @@ impl Width {
         self.at_step(self.step)
     }
 
-    /// So many waits in a row were in vain.
+    /// So many waits in a row were in vain: none after each answer.
     pub(super) fn on_silences(&mut self, now: Time, silences: u32) {
+        // An answer in between begins the count anew, also one without content: short datagrams cross any path.
+        self.silences = self.silences.min(silences);
         if silences < self.silences + SILENCES_UNTIL_NARROW {
             return;
         }
@@ -84,7 +86,6 @@ impl Width {
 
     /// Content of so many bytes of base64 came in one datagram.
     pub(super) fn on_answer(&mut self, base64: usize) {
-        self.silences = 0;
         while self.is_longer(base64) {
             self.step -= 1;
         }
@@ -119,10 +120,20 @@ mod tests {
     }
 
     #[test]
+    fn silences_after_an_answer_without_content_are_counted_from_the_first() {
+        let mut width = Width::new(1452);
+        for silences in [1, 2, 0, 1, 2] {
+            width.on_silences(at(1), silences);
+        }
+        assert_eq!(width.room(at(1)), 1024);
+    }
+
+    #[test]
     fn a_longer_one_is_tried_now_and_then_and_believed_when_it_came() {
         let mut width = Width::new(1452);
         width.on_silences(at(1), 2);
         width.on_answer(900);
+        width.on_silences(at(2), 0);
         width.on_silences(at(2), 2);
         assert_eq!((width.room(at(6)), width.room(at(7))), (1024, 1232));
         width.on_asked(at(7), 1100);
