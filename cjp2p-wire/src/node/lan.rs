@@ -8,6 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
 use super::ask::MAX_PROBE;
+use super::budget::{self, MAX_COOKIES};
 use super::inquiry::cookie_text;
 use super::said::Said;
 use super::{Event, Node, Question};
@@ -288,9 +289,13 @@ impl Node {
     }
 
     /// Whether a datagram is a question of ours, which we hear like everybody else.
-    fn is_own_lan_question(&self, now: Time, messages: &[Message<'_>]) -> bool {
-        messages.iter().any(|message| {
-            let Message::PleaseReturnThisMessage(value) = message else { return false };
+    fn is_own_lan_question(&mut self, now: Time, messages: &[Message<'_>]) -> bool {
+        let wanted = messages.iter().filter_map(|message| match message {
+            Message::PleaseReturnThisMessage(value) => Some(value),
+            _ => None,
+        });
+        wanted.take(MAX_COOKIES).any(|value| {
+            self.budget.count(budget::COOKIE);
             cookie_text(value.get()).is_some_and(|cookie| self.is_from_lan_question(now, &cookie))
         })
     }

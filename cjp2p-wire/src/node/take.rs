@@ -65,7 +65,7 @@ impl Node {
             if is_first_cookie || said.content {
                 self.ask_again(now, from);
             }
-            self.take_inquiry_answers(now, from, messages);
+            self.take_inquiry_answers(now, from, messages, said.answers_ours);
             return;
         }
         let mut names_others = false;
@@ -113,7 +113,7 @@ impl Node {
                 self.fetches.values_mut().for_each(|job| job.fetch.look_again_later(now, from));
             }
         }
-        self.take_inquiry_answers(now, from, messages);
+        self.take_inquiry_answers(now, from, messages, said.answers_ours);
     }
 
     /// Asks a peer again at once that has not told yet what it knows.

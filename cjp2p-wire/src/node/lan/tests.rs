@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use super::super::testing::{config, drain};
 use super::*;
 use crate::content_id::ContentId;
+use crate::node::MAX_UNVALIDATED_WORK;
 use crate::peers::links::Network;
 use crate::transfer::blobs::{Library, Read, Sink};
 use crate::transfer::fetch::Spec;
@@ -266,4 +267,15 @@ fn our_own_address_is_no_source() {
     assert!(drain(&mut node).1.is_empty());
     node.add_source(Time::ZERO, job, at("10.78.0.1:5001"), false);
     assert!(matches!(drain(&mut node).1[..], [Event::PathOpened(_)]));
+}
+
+#[test]
+fn a_question_to_everybody_costs_no_more_than_another_however_much_it_wants_returned() {
+    let mut node = node(1, ours());
+    let wanted = |n| format!(r#"{{"PleaseReturnThisMessage":{{"cookie":"{n:022}"}}}}"#);
+    let many = (0..200).map(wanted).collect::<Vec<_>>().join(",");
+    let from = at("10.78.0.2:24254");
+    node.handle_group_datagram(Time::ZERO, from, format!("[{many}]").as_bytes(), &mut Shares(NAME));
+    let work = node.counters().work;
+    assert!(work > 0 && work <= MAX_UNVALIDATED_WORK, "{work} units");
 }
