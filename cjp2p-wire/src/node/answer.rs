@@ -39,9 +39,7 @@ impl Reply {
     fn new(budget: usize) -> Reply {
         Reply { encoder: Encoder::new(), budget, says_something: false, gives_content: false }
     }
-}
 
-impl Reply {
     /// Writes what fits the budget; returns whether it did.
     fn add(&mut self, write: impl FnOnce(&mut Encoder)) -> bool {
         let mark = self.encoder.mark();

@@ -113,8 +113,7 @@ impl Node {
             let mut length = fixed;
             let mut count = 0;
             for (id, _) in rest {
-                // Quotes, brackets, commas, and 16 digits; an id that needs escapes twice its length at the most.
-                length += 2 * id.len() + 24;
+                length += entry_length(id);
                 if length > ORDINARY_DATAGRAM && count > 0 {
                     break;
                 }
