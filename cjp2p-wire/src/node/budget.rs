@@ -12,6 +12,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use super::buckets::{BUCKETS, Buckets, bucket_of, time_for};
 use crate::content_id::Hash;
 use crate::time::Time;
 use crate::transfer::serve::host_of;
@@ -51,8 +52,6 @@ pub(super) const MAX_TOLD: usize = 4;
 /// Addresses named in one datagram that are looked at.
 pub(super) const MAX_NAMED: usize = 64;
 
-/// Buckets of all hosts.
-const BUCKETS: usize = 1024;
 /// Answers that are not content get this part of the upload rate, so that they neither exceed it nor keep content from leaving.
 const SHARE_OF_SMALL: u64 = 4;
 /// So many bytes of them may leave at once.
@@ -66,13 +65,11 @@ pub(super) fn bytes(length: usize) -> u64 {
 /// See the [module](self).
 #[derive(Debug)]
 pub(super) struct Budget {
-    /// The time up to which the work of each bucket has been used up; empty until there is any. Hosts share buckets, chosen by a
-    /// hash that nobody else can compute.
-    of_hosts: Vec<Time>,
+    of_hosts: Buckets,
     of_all: Time,
     /// The two buckets that asked last, the latest first, and when.
     asked: [(usize, Time); 2],
-    /// The host that was charged last, and its bucket.
+    /// The host that was charged last, and its bucket: datagrams of one come in bunches.
     last: Option<(IpAddr, usize)>,
     rate: Option<u64>,
     /// The time up to which answers that are not content have used up their part of the rate.
@@ -85,7 +82,7 @@ impl Budget {
     pub(super) fn new(rate: Option<u64>) -> Budget {
         let (of_all, small_until) = (Time::ZERO, Time::ZERO);
         let asked = [(BUCKETS, Time::ZERO); 2];
-        Budget { of_hosts: Vec::new(), of_all, asked, last: None, rate, small_until, done: 0 }
+        Budget { of_hosts: Buckets::default(), of_all, asked, last: None, rate, small_until, done: 0 }
     }
 
     /// Notes work that others caused.
@@ -107,17 +104,18 @@ impl Budget {
 
     /// The same for what is counted when it is done.
     pub(super) fn may_begin(&mut self, now: Time, from: SocketAddr, units: u64, secret: &Hash) -> bool {
-        let bucket = self.bucket(host_of(from), secret);
+        let bucket = self.bucket(from, secret);
         let of_a_host = match self.is_alone(now, bucket) {
             true => WORK_PER_SECOND_OF_LONE_HOST,
             false => WORK_PER_SECOND_OF_HOST,
         };
-        let Some(of_host) = self.of_hosts.get_mut(bucket) else { return false };
         let after = |used: Time, per_second| used.max(now) + time_for(units, per_second);
-        let (host, all) = (after(*of_host, of_a_host), after(self.of_all, WORK_PER_SECOND));
+        let (host, all) =
+            (after(self.of_hosts.used_until(bucket), of_a_host), after(self.of_all, WORK_PER_SECOND));
         let may = host.max(all) <= now + WORK_AT_ONCE;
         if may {
-            (*of_host, self.of_all) = (host, all);
+            self.of_hosts.set(bucket, host);
+            self.of_all = all;
         }
         may
     }
@@ -147,29 +145,17 @@ impl Budget {
         other == BUCKETS || then + ASKING < now
     }
 
-    fn bucket(&mut self, host: IpAddr, secret: &Hash) -> usize {
-        if let Some((last, bucket)) = self.last
-            && last == host
-        {
-            return bucket;
+    fn bucket(&mut self, from: SocketAddr, secret: &Hash) -> usize {
+        let host = host_of(from);
+        match self.last {
+            Some((last, bucket)) if last == host => bucket,
+            _ => {
+                let bucket = bucket_of(from, secret);
+                self.last = Some((host, bucket));
+                bucket
+            }
         }
-        if self.of_hosts.is_empty() {
-            self.of_hosts = vec![Time::ZERO; BUCKETS];
-        }
-        let ip = match host {
-            IpAddr::V4(ip) => ip.to_ipv6_mapped(),
-            IpAddr::V6(ip) => ip,
-        };
-        let hash = blake3::keyed_hash(secret, &ip.octets());
-        let (head, _) = hash.as_bytes().as_chunks::<2>();
-        let bucket = usize::from(u16::from_le_bytes(head[0])) % BUCKETS;
-        self.last = Some((host, bucket));
-        bucket
     }
-}
-
-fn time_for(count: u64, per_second: u64) -> Duration {
-    Duration::from_nanos(count.saturating_mul(1_000_000_000) / per_second)
 }
 
 #[cfg(test)]

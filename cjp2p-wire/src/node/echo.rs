@@ -3,13 +3,13 @@
 //! address, and not that he wants anything. Here the requests wait that rode in such echoes, and leave as slowly as bystanders
 //! can bear: nothing else is ever sent in full to an address that returned no permanent cookie.
 //!
-//! Nothing is stored for a host. Hosts share a fixed number of buckets, as in [`strangers`](super::strangers).
+//! Of hosts nothing else is stored: they share [`buckets`](super::buckets).
 
 use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::strangers::{BUCKETS, bucket_of};
+use super::buckets::{Buckets, bucket_of, time_for};
 use crate::content_id::Hash;
 use crate::message::ContentRequest;
 use crate::time::Time;
@@ -51,9 +51,8 @@ type Key = u128;
 /// See the [module](self).
 #[derive(Debug, Default)]
 pub(super) struct Echoes {
-    /// The time up to which what was sent has used up the rate of each bucket; empty until there is an echo.
-    used_until: Vec<Time>,
-    /// The same for all.
+    of_hosts: Buckets,
+    /// Up to when all together have used up their rate.
     all_used_until: Time,
     // Invariant: at most MAX_ECHOED, and MAX_ECHOED_OF_HOST of a bucket.
     waiting: VecDeque<(Key, Echoed)>,
@@ -103,29 +102,19 @@ impl Echoes {
         if self.all_used_until > now || self.answered.len() >= MAX_ANSWERED {
             return None;
         }
-        let ready = |(_, echoed): &(Key, Echoed)| self.bucket(echoed) <= now;
+        let ready = |(_, echoed): &(Key, Echoed)| self.of_hosts.used_until(echoed.bucket) <= now;
         let at = self.waiting.iter().position(ready)?;
         let (key, echoed) = self.waiting.remove(at)?;
-        if self.used_until.is_empty() {
-            self.used_until = vec![Time::ZERO; BUCKETS];
-        }
         self.all_used_until = now + time_for(echoed.charge, ECHO_RATE);
-        if let Some(bucket) = self.used_until.get_mut(echoed.bucket) {
-            *bucket = now + time_for(echoed.charge, ECHO_RATE_OF_HOST);
-        }
+        self.of_hosts.set(echoed.bucket, now + time_for(echoed.charge, ECHO_RATE_OF_HOST));
         self.answered.insert(key);
         self.answered_at.push_back((now, key));
         Some(echoed)
     }
 
-    /// The time up to which what was sent to the bucket of this one has used up its rate.
-    fn bucket(&self, echoed: &Echoed) -> Time {
-        self.used_until.get(echoed.bucket).copied().unwrap_or(Time::ZERO)
-    }
-
     /// When the next one may be answered.
     pub(super) fn next_at(&self) -> Time {
-        let first = self.waiting.iter().map(|(_, echoed)| self.bucket(echoed)).min();
+        let first = self.waiting.iter().map(|(_, echoed)| self.of_hosts.used_until(echoed.bucket)).min();
         first.map_or(Time::NEVER, |at| at.max(self.all_used_until))
     }
 
@@ -148,10 +137,6 @@ fn frame_of(id: &str) -> usize {
     const COOKIES: usize = r#",{"PleaseAlwaysReturnThisMessage":{"cookie":""}}"#.len() + 22;
     // An id that needs escapes is twice as long.
     FRAME + COOKIES + 2 * id.len()
-}
-
-fn time_for(bytes: u64, rate: u64) -> Duration {
-    Duration::from_nanos(bytes * 1_000_000_000 / rate)
 }
 
 /// How long a challenge must be, so that its echo pays for the whole answer to `request`.

@@ -10,6 +10,7 @@
 mod answer;
 mod ask;
 mod asked_path;
+mod buckets;
 mod budget;
 mod challenge;
 mod contact;

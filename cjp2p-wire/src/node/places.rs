@@ -122,13 +122,10 @@ impl Node {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::port_of as source;
     use super::*;
 
     const JOB: JobId = JobId(1);
-
-    fn source(host: u8, port: u16) -> SocketAddr {
-        SocketAddr::from(([192, 0, 2, host], port))
-    }
 
     #[test]
     fn who_asks_again_and_again_takes_one_place_and_places_of_those_that_left_are_free() {

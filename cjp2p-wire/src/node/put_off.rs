@@ -84,13 +84,10 @@ impl PutOff {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::port_of as source;
     use super::*;
 
     const JOB: JobId = JobId(1);
-
-    fn source(host: u8, port: u16) -> SocketAddr {
-        SocketAddr::from(([192, 0, 2, host], port))
-    }
 
     #[test]
     fn a_source_waits_once_however_often_it_asks() {

@@ -1,5 +1,7 @@
 //! What the tests of a node's parts share.
 
+use std::net::SocketAddr;
+
 use super::{Config, Event, Node, Output, Transmit};
 use crate::time::Time;
 
@@ -26,4 +28,9 @@ pub(super) fn drain(node: &mut Node) -> (Vec<Transmit>, Vec<Event>, Time) {
             Output::Timeout(at) => return (sent, events, at),
         }
     }
+}
+
+/// A port of a host.
+pub(super) fn port_of(host: u8, port: u16) -> SocketAddr {
+    SocketAddr::from(([192, 0, 2, host], port))
 }
