@@ -51,6 +51,8 @@ const TIOCLINUX: u64 = 0x541c;
 const SIOCSPGRP: u64 = 0x8902;
 const FIOSETOWN: u64 = 0x8901;
 const USER_MODE_ONLY: u64 = 1;
+/// Set in the numbers of calls with 32-bit pointers, some of which have numbers of their own there.
+const X32: i64 = 0x4000_0000;
 
 /// All that is tried. `other`: another process of this user; `memory`: where this process may write, full of zeros.
 fn probes(other: u64, memory: u64) -> Vec<Probe> {
@@ -133,8 +135,13 @@ fn probes(other: u64, memory: u64) -> Vec<Probe> {
         probe("capset", libc::SYS_capset, [0, 0]),
         rare("syslog", libc::SYS_syslog, [10, 0, 0]),
         // The same by the numbers for 32-bit pointers, where a kernel has them.
-        rare("x32-keyctl", libc::SYS_keyctl | 0x4000_0000, [u64::MAX, 0]),
-        rare("x32-execve", 520 | 0x4000_0000, [memory, 0, 0]),
+        rare("x32-keyctl", libc::SYS_keyctl | X32, [u64::MAX, 0]),
+        rare("x32-execve", X32 | 520, [memory, 0, 0]),
+        rare("x32-TIOCSTI", X32 | 514, [2, libc::TIOCSTI, memory]),
+        rare("x32-rt_sigqueueinfo", X32 | 524, [other, 0, memory]),
+        rare("x32-rt_tgsigqueueinfo", X32 | 536, [other, other, 0, memory]),
+        rare("x32-vmsplice", X32 | 532, [u64::MAX, 0, 0, 0]),
+        rare("x32-move_pages", X32 | 533, [other, 0, 0, 0, 0, 0]),
     ]
 }
 
