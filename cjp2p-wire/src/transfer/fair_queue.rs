@@ -28,6 +28,13 @@ struct Host<J> {
     given: u64,
 }
 
+impl<J> Host<J> {
+    /// What it will have been given when its job at this place has its turn.
+    fn given_before(&self, at: usize) -> u64 {
+        self.jobs.iter().take(at).fold(self.given, |given, (cost, _)| given.saturating_add(*cost))
+    }
+}
+
 impl<J> FairQueue<J> {
     /// For at most `most` jobs.
     pub fn new(most: usize) -> FairQueue<J> {
@@ -81,17 +88,18 @@ impl<J> FairQueue<J> {
         Some(job)
     }
 
-    /// Has a job that waits for another host wait for this one too, whichever has its turn first. Returns whether it waited.
+    /// Has a job that waits for another host wait for this one too, whichever would come to it first. Returns whether it waited.
     pub fn share(&mut self, host: IpAddr, is_it: impl Fn(&J) -> bool) -> bool {
         let found = self.hosts.iter().find_map(|(&of, waiting)| {
             let at = waiting.jobs.iter().position(|(_, job)| is_it(job))?;
-            Some((of, at, waiting.given))
+            Some((of, at, waiting.given_before(at)))
         });
-        let Some((of, at, given)) = found else { return false };
-        let is_sooner = self.hosts.get(&host).map_or(self.clock, |host| host.given.max(self.clock)) < given
-            || self.hosts.get(&host).map_or(0, |host| host.jobs.len()) < at;
+        let Some((of, at, turn)) = found else { return false };
+        // It would come after all that this host has waiting.
+        let own = self.hosts.get(&host);
+        let own_turn = own.map_or(self.clock, |host| host.given_before(host.jobs.len()).max(self.clock));
         if of != host
-            && is_sooner
+            && own_turn < turn
             && let Some((cost, job)) = self.hosts.get_mut(&of).and_then(|of| of.jobs.remove(at))
         {
             self.total -= 1;
@@ -174,6 +182,18 @@ mod tests {
         assert!(queue.share(host(2), |&job| job == 49));
         assert_eq!(queue.len(), 49);
         assert_eq!([queue.pop(|_| true), queue.pop(|_| true)], [Some(49), Some(1)]);
+    }
+
+    #[test]
+    fn a_host_that_wants_what_another_waits_for_does_not_have_it_wait_behind_its_own() {
+        let mut queue = FairQueue::new(64);
+        // The first was given a little more than the second, which has much waiting.
+        queue.push(host(1), 10, 0);
+        assert_eq!(queue.pop(|_| true), Some(0));
+        queue.push(host(1), 10, 1);
+        (100..150).for_each(|n| assert_eq!(queue.push(host(2), 10, n), None));
+        assert!(queue.share(host(2), |&job| job == 1));
+        assert_eq!([queue.pop(|_| true), queue.pop(|_| true)], [Some(100), Some(1)]);
     }
 
     #[test]
