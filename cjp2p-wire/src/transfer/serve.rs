@@ -262,13 +262,17 @@ impl Turns {
         sources.total -= count;
         self.total -= count;
         self.sources -= usize::from(count > 0);
-        sources.order.retain(|other| *other != source);
-        self.parked.remove(&source);
-        if self.order.front() == Some(&host) {
+        let is_next = self.order.front() == Some(&host);
+        if is_next && sources.order.front() == Some(&source) {
             self.given = 0;
         }
+        sources.order.retain(|other| *other != source);
+        self.parked.remove(&source);
         if sources.order.is_empty() {
             self.order.retain(|other| *other != host);
+            if is_next {
+                (self.given, self.given_to_host) = (0, 0);
+            }
         }
         if sources.waiting.is_empty() {
             self.hosts.remove(&host);
@@ -436,25 +440,15 @@ impl Turns {
         let goes_on = |next: &&Request| {
             next.offset == end && next.block == request.block && next.wire_id == request.wire_id
         };
+        if queue.len() == 1 {
+            let rest = queue.front().filter(goes_on).cloned()?;
+            self.forget_source(address, from);
+            return Some(rest);
+        }
         queue.front().filter(goes_on)?;
-        let rest = queue.pop_front()?;
         host.total -= 1;
         self.total -= 1;
-        if queue.is_empty() {
-            host.waiting.remove(&from);
-            host.order.retain(|other| *other != from);
-            self.parked.remove(&from);
-            self.sources -= 1;
-            self.given = 0;
-            if host.order.is_empty() {
-                self.order.retain(|other| *other != address);
-                self.given_to_host = 0;
-            }
-            if host.waiting.is_empty() {
-                self.hosts.remove(&address);
-            }
-        }
-        Some(rest)
+        queue.pop_front()
     }
 
     /// What was parked may be answered now.

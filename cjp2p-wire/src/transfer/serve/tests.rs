@@ -270,3 +270,22 @@ fn requests_that_are_split_and_parked_again_and_again_are_no_more_than_may_wait(
     let waiting: usize = hosts.values().flat_map(|host| host.waiting.values()).map(VecDeque::len).sum();
     assert_eq!((waiting, turns.len()), (MAX_WAITING, MAX_WAITING));
 }
+
+#[test]
+fn a_host_whose_requests_are_dropped_leaves_the_next_one_its_whole_turn() {
+    let mut turns = Turns::new(None, None);
+    let of = |host| SocketAddr::from(([192, 0, 2, host], 1));
+    for n in 0..400 {
+        assert!((1..=3).all(|host| turns.push(of(host), request(n * 1000))));
+    }
+    let in_a_turn = QUANTUM.div_ceil(request(0).length + BLOCK_COST);
+    for _ in 0..in_a_turn - 10 {
+        assert_eq!(pop(&mut turns, Time::ZERO).unwrap().0, of(1));
+    }
+    turns.forget_source(host_of(of(1)), of(1));
+    for host in [2, 3] {
+        for nth in 0..in_a_turn {
+            assert_eq!(pop(&mut turns, Time::ZERO).unwrap().0, of(host), "{nth}");
+        }
+    }
+}
