@@ -197,7 +197,7 @@ impl Fetch {
             match place {
                 Place::Free => {}
                 Place::Of(other) => self.put_in_reserve(other),
-                Place::None => return source.put_in_reserve(),
+                Place::None => return self.put_in_reserve(address),
             }
         }
         self.told_changed = true;
@@ -336,8 +336,9 @@ impl Fetch {
 #[allow(clippy::single_range_in_vec_init, reason = "sets of one range")]
 mod tests {
     use super::*;
-    use crate::transfer::fetch::Spec;
+    use crate::transfer::blobs::JobId;
     use crate::transfer::fetch::source::Source;
+    use crate::transfer::fetch::{MAX_FELLOWS, Spec};
     use std::ops::Range;
 
     const LEAF: u64 = LEAF_LEN;
@@ -420,8 +421,7 @@ mod tests {
         assert_eq!(source.told.map(|told| told.unanswered), Some(0), "else it is taken for gone at once");
     }
 
-    #[test]
-    fn what_a_source_told_counts_no_more_when_it_cannot_be_asked_again() {
+    fn fetch() -> Fetch {
         let spec = Spec {
             id: crate::content_id::ContentId::Blake3([1; 32]),
             ranges: Vec::new(),
@@ -430,7 +430,12 @@ mod tests {
             source_timeout: Duration::from_secs(30),
             stall_timeout: Duration::from_secs(10),
         };
-        let mut fetch = Fetch::new(at(0), crate::transfer::blobs::JobId(0), spec, 1);
+        Fetch::new(at(0), JobId(0), spec, 1)
+    }
+
+    #[test]
+    fn what_a_source_told_counts_no_more_when_it_cannot_be_asked_again() {
+        let mut fetch = fetch();
         let address = SocketAddr::from(([10, 0, 0, 1], 24254));
         fetch.add_source(at(0), address, false);
         let source = fetch.sources.get_mut(&address).expect("it was added");
@@ -440,5 +445,45 @@ mod tests {
         let source = &fetch.sources[&address];
         assert!(source.told.is_none(), "it would be busy for ever");
         assert_eq!(source.standing, Standing::Unknown);
+    }
+    #[test]
+    fn who_has_only_some_and_gets_no_place_leaves_its_part_to_others_at_once() {
+        struct Nowhere;
+        impl Sink for Nowhere {
+            fn room(&self, _: JobId) -> u64 {
+                u64::MAX
+            }
+        }
+        let path = PathTerms {
+            block: LEAF,
+            tree_block: LEAF,
+            least_block: LEAF,
+            blocks: 1,
+            round_trip: Duration::from_millis(1),
+            is_short: false,
+            rate: 1e6,
+        };
+        let mut fetch = fetch();
+        let peer = |host: u8| SocketAddr::from(([192, 0, 2, host], 24254));
+        for fellow in (1..=MAX_FELLOWS as u8).map(peer) {
+            fetch.add_source(at(0), fellow, false);
+            fetch.on_fellow(at(0), fellow);
+        }
+        let (partial, whole) = (peer(100), peer(101));
+        for source in [partial, whole] {
+            fetch.add_source(at(0), source, false);
+            let source = fetch.sources.get_mut(&source).expect("it was added");
+            source.claim = Some(LEAF);
+            source.on_serving();
+        }
+        fetch.settle_claims(at(0));
+        assert!(fetch.next_ask(at(1), partial, path, &Nowhere).is_some());
+        assert!(
+            fetch.next_ask(at(1), whole, path, &Nowhere).is_none(),
+            "the other was asked for all there is"
+        );
+        fetch.on_told(at(2), partial, &told(0, LEAF, &[], Some(LEAF)), path, &mut Nowhere);
+        assert!(fetch.sources[&partial].in_reserve);
+        assert!(fetch.next_ask(at(2), whole, path, &Nowhere).is_some());
     }
 }
