@@ -89,6 +89,7 @@ impl Lookup {
             let found = name.name.resolve();
             name.take(found);
         }
+        leave_out_too_many(&mut names);
         let helper = match names.iter().any(|name| !name.answered) {
             true => helper(&names)
                 .inspect_err(|error| log::warn!("names are looked up only once, before all else: {error}"))
@@ -115,7 +116,7 @@ impl Lookup {
         let mut lookups = Lookups { names: self.names, told: BTreeSet::new(), answers, helper: None };
         if let Some(Helper { child, names, answers }) = self.helper {
             lookups.helper = Some((child, names));
-            let listen = move || listen(answers, &sender, notify);
+            let listen = move || listen(answers, sender, notify);
             if let Err(error) = thread::Builder::new().name("names".into()).spawn(listen) {
                 log::warn!("names are not looked up: {error}");
             }
@@ -144,6 +145,14 @@ impl Name {
     }
 }
 
+/// Only so many names are looked up.
+fn leave_out_too_many(names: &mut [Name]) {
+    for name in names.iter_mut().filter(|name| !name.answered).skip(MAX_NAMES) {
+        let error = format!("{}: not looked up, as {MAX_NAMES} other names are", name.name);
+        name.take(Err(error));
+    }
+}
+
 /// Starts the process, and tells it the names whose addresses are not known.
 fn helper(names: &[Name]) -> io::Result<Helper> {
     let mut command = Command::new("/proc/self/exe");
@@ -152,14 +161,15 @@ fn helper(names: &[Name]) -> io::Result<Helper> {
     let (Some(mut told), Some(answers)) = (child.stdin.take(), child.stdout.take()) else {
         return Err(io::ErrorKind::BrokenPipe.into());
     };
-    for (nth, name) in names.iter().enumerate().filter(|(_, name)| !name.answered).take(MAX_NAMES) {
+    for (nth, name) in names.iter().enumerate().filter(|(_, name)| !name.answered) {
         writeln!(told, "{nth} {}", name.name)?;
     }
     Ok(Helper { child, names: told, answers })
 }
 
 /// Passes on what the process says. It has read what a name service sent, so it is not believed to be what it should be.
-fn listen(answers: ChildStdout, sender: &Sender<Answer>, notify: impl Fn()) {
+/// The end of the process is told too.
+fn listen(answers: ChildStdout, sender: Sender<Answer>, notify: impl Fn()) {
     let mut lines = BufReader::new(answers);
     let mut next = || {
         let mut line = Vec::new();
@@ -173,6 +183,8 @@ fn listen(answers: ChildStdout, sender: &Sender<Answer>, notify: impl Fn()) {
         notify();
     }
     log::info!("the process that looks up names has ended");
+    drop(sender);
+    notify();
 }
 
 /// What names stand for, as far as that was found. See the [module](self).
@@ -201,8 +213,15 @@ impl Lookups {
 
     /// The addresses that were found since the last time, at first all.
     pub fn news(&mut self) -> Vec<(SocketAddr, Origin)> {
-        while let Ok(answer) = self.answers.try_recv() {
-            self.take(answer);
+        loop {
+            match self.answers.try_recv() {
+                Ok(answer) => self.take(answer),
+                Err(mpsc::TryRecvError::Empty) => break,
+                Err(mpsc::TryRecvError::Disconnected) => {
+                    self.end_helper();
+                    break;
+                }
+            }
         }
         let new = self.addresses().filter(|(address, _)| !self.told.contains(address));
         let new: Vec<(SocketAddr, Origin)> = new.map(|(address, origin)| (address, origin.clone())).collect();
@@ -244,6 +263,15 @@ impl Lookups {
         }
     }
 
+    /// Nothing is looked up any more.
+    fn end_helper(&mut self) {
+        if let Some((mut child, names)) = self.helper.take() {
+            drop(names);
+            // It ends at once, and is not waited for.
+            let _ = child.try_wait();
+        }
+    }
+
     fn take(&mut self, answer: Answer) {
         if let Some(name) = self.names.get_mut(answer.nth) {
             name.take(answer.found);
@@ -253,11 +281,7 @@ impl Lookups {
 
 impl Drop for Lookups {
     fn drop(&mut self) {
-        if let Some((mut child, names)) = self.helper.take() {
-            drop(names);
-            // It ends at once, and is not waited for.
-            let _ = child.try_wait();
-        }
+        self.end_helper();
     }
 }
 
@@ -331,12 +355,38 @@ mod tests {
         assert_eq!(lookups.wait_for_addresses(), found);
     }
 
+    fn unknown(text: &str) -> Name {
+        let (name, origin) = name(text);
+        Name { name, origin, addresses: Vec::new(), answered: false, failed: false }
+    }
+
+    #[test]
+    fn nobody_waits_for_a_process_that_has_ended() {
+        let mut child = Command::new("true").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let (names, answers) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        let lookup =
+            Lookup { names: vec![unknown("peer.example")], helper: Some(Helper { child, names, answers }) };
+        let (woken, wakes) = mpsc::channel();
+        let mut lookups = lookup.watch(move || woken.send(()).unwrap_or_default());
+        assert!(lookups.is_pending());
+        wakes.recv_timeout(Duration::from_secs(60)).unwrap();
+        assert!(lookups.news().is_empty());
+        assert!(!lookups.is_pending() && !lookups.may_find_more());
+    }
+
+    #[test]
+    fn nobody_waits_for_names_that_are_too_many_to_be_looked_up() {
+        let mut names: Vec<Name> = (0..MAX_NAMES + 2).map(|n| unknown(&format!("n{n}.example"))).collect();
+        names[0].answered = true;
+        leave_out_too_many(&mut names);
+        let pending = names.iter().filter(|name| !name.answered).count();
+        assert_eq!((pending, names.last().unwrap().failed), (MAX_NAMES, true));
+    }
+
     #[test]
     fn what_a_name_stood_for_stays_until_it_stands_for_something_else() {
         let mut lookups = Lookups::none();
-        let (named, origin) = name("peer.example");
-        let unknown = Name { name: named, origin, addresses: Vec::new(), answered: false, failed: false };
-        lookups.names.push(unknown);
+        lookups.names.push(unknown("peer.example"));
         let mut take = |found: Result<&[&str], &str>| {
             let found = found.map(|found| found.iter().map(|one| one.parse().unwrap()).collect());
             lookups.take(Answer { nth: 0, found: found.map_err(str::to_owned) });
