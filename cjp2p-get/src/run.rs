@@ -8,10 +8,11 @@ use cjp2p_wire::io::lookup::Lookup;
 use cjp2p_wire::io::mainline::Mainline;
 use cjp2p_wire::io::peer_file::PeerFile;
 use cjp2p_wire::io::sandbox::Sandbox;
-use cjp2p_wire::io::signals::{self, Signals, end_by};
+use cjp2p_wire::io::signals::{self, Signals};
 use cjp2p_wire::io::state_dir::{FileLock, StateDir, folder_of};
 use cjp2p_wire::peers::peer::Origin;
 use cjp2p_wire::tool::args::Listen;
+use cjp2p_wire::tool::exit::end_by;
 use cjp2p_wire::tool::{Exit, ToolError, names};
 use nix::sys::signal::{SigSet, Signal};
 

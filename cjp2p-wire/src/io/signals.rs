@@ -3,15 +3,9 @@
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::Duration;
 
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, raise, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-
-use crate::tool::stdout;
-
-/// How long what was printed may take to leave, before a signal ends the process.
-const OUTPUT_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Signals that no longer interrupt but are read from a descriptor.
 #[derive(Debug)]
@@ -66,11 +60,9 @@ fn is_ignored(signal: Signal) -> bool {
     mask.is_some_and(|mask| mask >> (signal as u32 - 1) & 1 == 1)
 }
 
-/// Ends the process by `signal`, so that who started it sees why, once what was printed is written or nobody takes it. Does not
-/// return where the signal ends a process.
+/// Ends the process by `signal`, so that who started it sees why. Does not return where the signal ends a process. A tool has what
+/// it printed written first, by [`end_by`](crate::tool::exit::end_by).
 pub fn end_by(signal: Signal) {
-    // What cannot be written is lost either way.
-    let _ = stdout::settle(Some(OUTPUT_TIMEOUT));
     let mask: SigSet = [signal].into_iter().collect();
     // Nothing can be done where the system refuses either of them: the caller exits in the ordinary way.
     let _ = raise(signal);

@@ -1,6 +1,15 @@
-//! Exit codes, one list for all tools. Documented in every manual; part of the interface.
+//! How tools end: exit codes, one list for all tools, documented in every manual and part of the interface; and signals.
 
 use std::process::ExitCode;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use super::stdout;
+use crate::io::signals;
+
+/// How long what was printed may take to leave, before a signal ends the process.
+const OUTPUT_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// How a tool ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,4 +58,12 @@ impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> ExitCode {
         ExitCode::from(exit as u8)
     }
+}
+
+/// Ends the process by `signal`, so that who started it sees why, once what was printed is written or nobody takes it. Does not
+/// return where the signal ends a process.
+pub fn end_by(signal: Signal) {
+    // What cannot be written is lost either way.
+    let _ = stdout::settle(Some(OUTPUT_TIMEOUT));
+    signals::end_by(signal);
 }
