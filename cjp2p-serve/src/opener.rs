@@ -28,8 +28,10 @@ use crate::open::{Identity, with_identity};
 use crate::place::Source;
 use crate::walk::Rules;
 
-/// Longest message in bytes: a deep path, and little before it.
-const MAX_MESSAGE: usize = 64 << 10;
+/// Bytes of a question before the path: the number of the source, and what is to be opened.
+const HEAD: usize = 5;
+/// Longest path in bytes.
+const MAX_PATH: usize = (64 << 10) - HEAD;
 
 /// What is to be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +93,10 @@ impl Opener {
     }
 
     fn ask(&self, source: u32, kind: Kind, relative: &Path) -> io::Result<OwnedFd> {
+        // Cut short, it would be the path of something else.
+        if relative.as_os_str().len() > MAX_PATH {
+            return Err(rustix::io::Errno::NAMETOOLONG.into());
+        }
         let mut socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(open) = &*socket else {
             return Err(io::ErrorKind::PermissionDenied.into());
@@ -124,7 +130,7 @@ fn send_question(socket: &OwnedFd, source: u32, kind: Kind, relative: &Path) -> 
 
 /// `None` at the end of questions.
 fn receive_question(socket: BorrowedFd<'_>) -> io::Result<Option<(u32, Kind, PathBuf)>> {
-    let mut bytes = vec![0; MAX_MESSAGE];
+    let mut bytes = vec![0; HEAD + MAX_PATH];
     let length = loop {
         match rustix::net::recv(socket, &mut bytes[..], RecvFlags::empty()) {
             Err(rustix::io::Errno::INTR) => {}
@@ -182,4 +188,25 @@ fn receive_answer(socket: &OwnedFd) -> io::Result<io::Result<OwnedFd>> {
         (0, None) => Err(rustix::io::Errno::MFILE.into()),
         (errno, _) => Err(io::Error::from_raw_os_error(errno)),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_asked_for_whole_or_not_at_all() {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
+        let helper = Command::new("true").spawn().unwrap();
+        let opener = Opener { socket: Mutex::new(Some(ours)), helper };
+        let path = |length: usize| PathBuf::from("a".repeat(length));
+        let too_long = opener.open_folder(3, &path(MAX_PATH + 1)).unwrap_err();
+        assert_eq!(too_long.raw_os_error(), Some(rustix::io::Errno::NAMETOOLONG.raw_os_error()));
+        assert!(receive_question(theirs.as_fd()).is_err(), "nothing was asked");
+        // Nobody answers that.
+        assert!(opener.open_folder(3, &path(MAX_PATH)).is_err());
+        let asked = receive_question(theirs.as_fd()).unwrap();
+        assert_eq!(asked, Some((3, Kind::Folder, path(MAX_PATH))));
+    }
 }
