@@ -21,28 +21,44 @@ impl Cover {
     pub fn of<'a>(sources: impl IntoIterator<Item = &'a Source>) -> Cover {
         let mut cover = Cover::default();
         for source in sources {
-            cover.put(source);
+            cover.insert(source.number, (source.path(), source.only.is_none()));
         }
         cover
     }
 
-    /// Notes where an argument leads now. Says whether that is elsewhere.
+    /// Notes where an argument leads now. Says whether it covers others that it did not, or no more.
     pub fn put(&mut self, source: &Source) -> bool {
         let place = (source.path(), source.only.is_none());
         if self.places.get(&source.number) == Some(&place) {
             return false;
         }
-        self.at.entry(place.0.clone()).or_default().insert(source.number);
-        let old = self.places.insert(source.number, place.clone());
-        if let Some((path, _)) = old.filter(|(path, _)| *path != place.0)
-            && let Some(numbers) = self.at.get_mut(&path)
-        {
-            numbers.remove(&source.number);
+        let covered = self.lose(source.number);
+        let covers = self.is_above_any(&place.0);
+        self.insert(source.number, place);
+        covered || covers
+    }
+
+    /// Notes that an argument leads nowhere now, and so covers nothing. Says whether it covered any other.
+    pub fn lose(&mut self, number: u32) -> bool {
+        let Some((path, _)) = self.places.remove(&number) else {
+            return false;
+        };
+        if let Some(numbers) = self.at.get_mut(&path) {
+            numbers.remove(&number);
             if numbers.is_empty() {
                 self.at.remove(&path);
             }
         }
-        true
+        self.is_above_any(&path)
+    }
+
+    fn insert(&mut self, number: u32, place: (PathBuf, bool)) {
+        self.at.entry(place.0.clone()).or_default().insert(number);
+        self.places.insert(number, place);
+    }
+
+    fn is_above_any(&self, path: &Path) -> bool {
+        self.at.keys().any(|other| other.starts_with(path))
     }
 
     /// Whether a walk of another argument comes to this one. Of several that lead to the same, the first is not covered.
@@ -91,9 +107,15 @@ mod tests {
         assert!(!cover.put(&open(0)) && cover.put(&open(1)));
         assert_eq!(covered(&cover), [2, 4]);
         assert!(!cover.at[&sources[0].path()].contains(&1));
+        assert!(!cover.lose(1) && !cover.lose(1), "nothing else is there");
+        assert!(!cover.put(&open(1)));
         fs::remove_file(path("current")).unwrap();
         symlink("1", path("current")).unwrap();
         assert!(cover.put(&open(1)));
+        assert_eq!(covered(&cover), [1, 2, 4]);
+        assert!(cover.lose(0), "the other one leads there too");
+        assert_eq!(covered(&cover), [2, 4]);
+        assert!(cover.put(&open(0)) && !cover.put(&open(0)));
         assert_eq!(covered(&cover), [1, 2, 4]);
     }
 }

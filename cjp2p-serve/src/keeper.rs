@@ -446,16 +446,20 @@ impl Work {
     /// The source, and whether it is there. One that was replaced since is taken hold of anew.
     fn reopen(&mut self, at: usize) -> (Arc<Source>, bool) {
         let source = self.keeper.sources[at].clone();
-        match source.open_again() {
+        let opened = source.open_again();
+        let covers_others = match &opened {
+            Ok(now) => self.cover.put(now),
+            Err(_) => self.cover.lose(source.number),
+        };
+        if covers_others {
+            self.rescan_at.get_or_insert(Instant::now() + QUIET);
+        }
+        match opened {
             Ok(now) => {
                 self.warned.remove(&source.shown);
                 self.missing.remove(&source.number);
                 if now.is_same(&source) {
                     return (source, true);
-                }
-                if self.cover.put(&now) {
-                    // What it covered may be uncovered now, and the other way round.
-                    self.rescan_at.get_or_insert(Instant::now() + QUIET);
                 }
                 let now = Arc::new(now);
                 self.keeper.sources[at] = now.clone();
