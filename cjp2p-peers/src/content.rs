@@ -13,8 +13,8 @@ use serde::Serialize;
 use crate::asking::{Reply, ask, start_round, write_line};
 use crate::cli::NetworkArgs;
 
-/// Entries printed of the list of a peer that does not tell it part by part: an end to it, however many it sends.
-const MAX_UNORDERED: usize = 65_536;
+/// Entries of a list that are remembered, so that none is printed twice. A longer one comes part by part, and in order.
+const MAX_REMEMBERED: usize = 65_536;
 /// Peers whose lists are not complete that are named; of more, it is told how many.
 const MAX_NAMED: usize = 5;
 
@@ -27,14 +27,14 @@ struct Line {
 
 pub(crate) fn run(file: &PeerFile, network: &NetworkArgs, json: bool) -> Result<Exit, ToolError> {
     let round = start_round(file, network);
-    let mut listed: BTreeMap<SocketAddr, BTreeSet<ContentId>> = BTreeMap::new();
+    let mut listed: BTreeMap<SocketAddr, (BTreeSet<ContentId>, usize)> = BTreeMap::new();
     // What is missing, by whom.
     let mut problems: Vec<String> = Vec::new();
     let exit = ask(file, network, round, (Question::List, None), None, |round, address, reply| {
         let list = match reply {
             Reply::Answer { answer: Answer::List(list), .. } => list,
             Reply::Answer { answer: Answer::ListEnd(end), .. } => {
-                let came = listed.remove(&address).map_or(0, |known| known.len());
+                let came = listed.remove(&address).map_or(0, |(_, came)| came);
                 problems.extend(problem(*end, came).map(|problem| format!("{address}: {problem}")));
                 return Ok(());
             }
@@ -49,19 +49,20 @@ pub(crate) fn run(file: &PeerFile, network: &NetworkArgs, json: bool) -> Result<
                 return Ok(());
             }
         };
-        let known = listed.entry(address).or_default();
+        let (known, came) = listed.entry(address).or_default();
         for (id, length) in list {
             // What is no id cannot be fetched, and might do things to a terminal.
             let Ok(id) = ContentId::parse(id) else {
                 log::info!("{address} lists {id:?}, which is no content id");
                 continue;
             };
-            if known.len() >= MAX_UNORDERED {
+            if known.len() >= MAX_REMEMBERED {
                 known.clear();
             }
             if !known.insert(id.clone()) {
                 continue;
             }
+            *came += 1;
             let line = Line { address, id: id.to_string(), length: *length };
             write_line(&match json {
                 true => serde_json::to_string(&line).expect("strings and a number are JSON"),
