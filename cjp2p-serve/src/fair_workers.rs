@@ -3,10 +3,11 @@
 use std::io;
 use std::net::IpAddr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use cjp2p_wire::transfer::fair_queue::FairQueue;
+
+use crate::workers::spawn_up_to;
 
 /// A job that costs more than this is a large one. One of these is done at a time, so that small ones are never behind several. In
 /// KiB to be read and hashed, like all costs here.
@@ -86,11 +87,11 @@ pub struct FairWorkers<J> {
 }
 
 impl<J: Send + 'static> FairWorkers<J> {
-    /// Starts `count` threads for at most `most` jobs that wait.
+    /// Starts `count` threads, or as many as the system has room for, for at most `most` jobs that wait.
     ///
     /// # Errors
     ///
-    /// The system has no room for another thread.
+    /// The system has no room for a single one.
     pub fn start(
         name: &str,
         count: usize,
@@ -102,20 +103,17 @@ impl<J: Send + 'static> FairWorkers<J> {
         let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
         let workers = FairWorkers { shared: shared.clone() };
         let work = Arc::new(work);
-        for _ in 0..count {
-            let (shared, work) = (shared.clone(), work.clone());
-            thread::Builder::new().name(name.into()).spawn(move || {
-                // Of this thread alone, on Linux. Where it may not be, nothing is lost but a little of the others' speed.
-                let _ = rustix::process::setpriority_process(None, NICE);
-                while let Some((cost, job)) = shared.wait() {
-                    work(job);
-                    if cost > LARGE {
-                        shared.state().is_large_running = false;
-                        shared.changed.notify_all();
-                    }
+        spawn_up_to(count, name, move || {
+            // Of this thread alone, on Linux. Where it may not be, nothing is lost but a little of the others' speed.
+            let _ = rustix::process::setpriority_process(None, NICE);
+            while let Some((cost, job)) = shared.wait() {
+                work(job);
+                if cost > LARGE {
+                    shared.state().is_large_running = false;
+                    shared.changed.notify_all();
                 }
-            })?;
-        }
+            }
+        })?;
         Ok(workers)
     }
 

@@ -5,14 +5,14 @@ use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-/// Threads that wait for jobs. Where the system has no room for all of them, there are fewer. They end when this is dropped and the jobs in the queue are done.
+/// Threads that wait for jobs. They end when this is dropped and the jobs in the queue are done.
 #[derive(Debug)]
 pub struct Workers<J> {
     queue: Sender<J>,
 }
 
 impl<J: Send + 'static> Workers<J> {
-    /// Starts `count` threads.
+    /// Starts `count` threads, or as many as the system has room for.
     ///
     /// # Errors
     ///
@@ -24,28 +24,17 @@ impl<J: Send + 'static> Workers<J> {
     ) -> io::Result<Workers<J>> {
         let (queue, jobs) = mpsc::channel();
         let shared = Arc::new((Mutex::new(jobs), work));
-        for started in 0..count {
-            let shared = shared.clone();
-            let thread = thread::Builder::new().name(name.into()).spawn(move || {
-                let (jobs, work) = &*shared;
-                loop {
-                    // One thread at a time waits in the queue, the others for the lock.
-                    let next = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
-                    match next {
-                        Ok(job) => work(job),
-                        Err(mpsc::RecvError) => break,
-                    }
+        spawn_up_to(count, name, move || {
+            let (jobs, work) = &*shared;
+            loop {
+                // One thread at a time waits in the queue, the others for the lock.
+                let next = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
+                match next {
+                    Ok(job) => work(job),
+                    Err(mpsc::RecvError) => break,
                 }
-            });
-            match thread {
-                Err(error) if started == 0 => return Err(error),
-                Err(error) => {
-                    log::info!("{started} threads of {count} for this: {name}: {error}");
-                    break;
-                }
-                Ok(_) => {}
             }
-        }
+        })?;
         Ok(Workers { queue })
     }
 
@@ -54,6 +43,29 @@ impl<J: Send + 'static> Workers<J> {
         // Fails only if all threads have panicked, and then there is nobody left to do it.
         let _ = self.queue.send(job);
     }
+}
+
+/// Starts `count` threads of this name that each do `work` once. Where the system has no room for all of them, there are fewer.
+///
+/// # Errors
+///
+/// The system has no room for a single one.
+pub(crate) fn spawn_up_to(
+    count: usize,
+    name: &str,
+    work: impl Fn() + Clone + Send + 'static,
+) -> io::Result<()> {
+    for started in 0..count {
+        match thread::Builder::new().name(name.into()).spawn(work.clone()) {
+            Err(error) if started == 0 => return Err(error),
+            Err(error) => {
+                log::info!("{started} threads of {count} for this: {name}: {error}");
+                break;
+            }
+            Ok(_) => {}
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
