@@ -7,7 +7,7 @@ use cjp2p_wire::time::Time;
 
 use crate::events::Event;
 use crate::index::Ids;
-use crate::share::Share;
+use crate::library::SharedLibrary;
 
 /// See the [module](self).
 pub(crate) struct Announcer {
@@ -40,7 +40,7 @@ impl Announcer {
     }
 
     /// Takes note of what is shared now, and of what is not.
-    pub(crate) fn take_events(&mut self, events: &[Event], share: &Share) {
+    pub(crate) fn take_events(&mut self, events: &[Event], library: &SharedLibrary) {
         if self.dht.is_none() {
             return;
         }
@@ -49,7 +49,7 @@ impl Announcer {
                 Event::Shared { ids, .. } => {
                     keys(ids).for_each(|key| self.announcements.share(key));
                 }
-                Event::Changed { ids, .. } | Event::Withdrawn { ids, .. } if !share.has(ids) => {
+                Event::Changed { ids, .. } | Event::Withdrawn { ids, .. } if !library.has(ids) => {
                     keys(ids).for_each(|key| self.announcements.withdraw(&key));
                 }
                 Event::Changed { .. } | Event::Withdrawn { .. } | Event::Ready { .. } => {}
@@ -58,11 +58,11 @@ impl Announcer {
     }
 
     /// Takes note of what others are interested in. To be called from time to time.
-    pub(crate) fn look_at_use(&mut self, share: &Share) {
+    pub(crate) fn look_at_use(&mut self, library: &SharedLibrary) {
         if self.dht.is_none() {
             return;
         }
-        for ids in share.in_use() {
+        for ids in library.in_use() {
             keys(&ids).for_each(|key| self.announcements.asked(key));
         }
     }

@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use cjp2p_wire::content_id::{ContentId, Hash};
-use cjp2p_wire::transfer::blobs::{Library, ListPart, Parts, Read};
+use cjp2p_wire::transfer::blobs::{Library, ListPart, Parts, Read, Sink};
 use cjp2p_wire::tree::Geometry;
 use rustix::io::{Errno, ReadWriteFlags};
 
@@ -131,7 +131,7 @@ impl SharedLibrary {
         self.used.keys().filter_map(|no| index.look(*no)?.1).collect()
     }
 
-    /// Closes the files that were not read since this was last called.
+    /// Closes the files that were not read since this was last called: a file system with open files cannot be unmounted.
     pub fn close_unused(&mut self) {
         self.open.forget_unused();
     }
@@ -498,6 +498,9 @@ impl Library for SharedLibrary {
         self.find(&ContentId::Sha256(*sha256)).map(|(_, _, blake3)| blake3)
     }
 }
+
+/// Nothing is ever fetched into a share.
+impl Sink for SharedLibrary {}
 
 /// Reads what is in memory, or fails with [`io::ErrorKind::WouldBlock`].
 fn read_from_memory(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {

@@ -330,7 +330,7 @@ impl Server {
             let until = self.next_due(now);
             let wake = self
                 .event_loop
-                .turn(&mut self.node, &mut self.share, until, &mut events)
+                .turn(&mut self.node, &mut self.share.library, until, &mut events)
                 .map_err(|error| ToolError::failure(format!("network: {error}")))?;
             match wake.signal {
                 Some(Signal::SIGHUP) if !self.terminal_is_gone() => self.share.rescan(),
@@ -342,10 +342,10 @@ impl Server {
                 self.take_share_events()?;
                 self.take_news_of_router()?;
                 let now = self.event_loop.now();
-                self.node.handle_library_ready(now, &mut self.share);
+                self.node.handle_library_ready(now, &mut self.share.library);
                 self.event_loop.drain(&mut self.node, &mut events);
             }
-            self.neighbours.turn(&mut self.event_loop, &mut self.node, &mut self.share, &mut events);
+            self.neighbours.turn(&mut self.event_loop, &mut self.node, &mut self.share.library, &mut events);
             for event in events.drain(..) {
                 self.neighbours.take_event(self.event_loop.now(), &event);
             }
@@ -354,11 +354,11 @@ impl Server {
             if self.event_loop.now() >= self.summary_at {
                 self.summary_at = self.event_loop.now() + SUMMARY_EVERY;
                 self.report.served(self.node.counters())?;
-                self.announcer.look_at_use(&self.share);
+                self.announcer.look_at_use(&self.share.library);
             }
             if self.event_loop.now() >= self.forget_at {
                 self.forget_at = self.event_loop.now() + FORGET_EVERY;
-                self.share.forget_unused();
+                self.share.library.forget_unused();
             }
             self.close_files();
         }
@@ -368,9 +368,9 @@ impl Server {
     fn close_files(&mut self) {
         let now = self.event_loop.now();
         if now >= self.close_at {
-            let are_open = self.share.close_unused();
-            self.close_at = if are_open { now + CLOSE_EVERY } else { Time::NEVER };
-        } else if self.close_at == Time::NEVER && self.share.has_open_files() {
+            self.share.library.close_unused();
+            self.close_at = if self.share.library.has_open() { now + CLOSE_EVERY } else { Time::NEVER };
+        } else if self.close_at == Time::NEVER && self.share.library.has_open() {
             self.close_at = now + CLOSE_EVERY;
         }
     }
@@ -388,7 +388,7 @@ impl Server {
     fn take_share_events(&mut self) -> Result<(), ToolError> {
         // Where nobody reads what is printed, no more is taken.
         let events = if stdout::is_full() { self.share.collect() } else { self.share.poll() };
-        self.announcer.take_events(&events, &self.share);
+        self.announcer.take_events(&events, &self.share.library);
         if events.iter().any(|event| matches!(event, Event::Shared { .. } | Event::Ready { .. })) {
             self.neighbours.have_news(self.event_loop.now());
         }

@@ -1,20 +1,16 @@
 //! A share: folders and files on disk, kept track of by a thread, to be read by their ids.
 
 use std::io;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use cjp2p_wire::content_id::{ContentId, Hash};
-use cjp2p_wire::transfer::blobs::{Library, ListPart, Parts, Read, Sink};
-
 use crate::events::{Event, Told, Waker};
 use crate::hash_store::HashStore;
 use crate::hasher::Hashing;
-use crate::index::{Ids, Index};
+use crate::index::Index;
 use crate::keeper::{Keeper, Task};
 use crate::library::SharedLibrary;
 use crate::mounts::Mounts;
@@ -58,9 +54,10 @@ pub fn open_sources(arguments: &[PathBuf]) -> Result<Vec<Arc<Source>>, (PathBuf,
     (0..).zip(arguments).map(open).collect()
 }
 
-/// Shared files: [`Library`] reads them, [`Share::poll`] says what happens to them.
+/// Shared files: its library reads them, [`Share::poll`] says what happens to them.
 pub struct Share {
-    library: SharedLibrary,
+    /// Reads them.
+    pub library: SharedLibrary,
     events: Receiver<Event>,
     tasks: Sender<Task>,
     hashing: Arc<Hashing>,
@@ -91,12 +88,6 @@ impl Share {
         let trees = Arc::new(TreeStore::new(state_folder));
         let hashing = Arc::new(Hashing::default());
 
-        let reader_waker = waker.clone();
-        let readers = Readers::start(trees.clone(), move |key, answer| {
-            // Fails only when nobody reads any more.
-            let _ = answer_sender.send((key, answer));
-            reader_waker.wake();
-        })?;
         let keeper = Keeper {
             sources,
             rules: options.rules,
@@ -104,13 +95,22 @@ impl Share {
             mounts,
             index: index.clone(),
             hashes: HashStore::new(state_folder),
-            trees,
+            trees: trees.clone(),
             hashing: hashing.clone(),
             told: Told::new(event_sender, waker.clone()),
             tasks: tasks.clone(),
         };
         let (ends, ended) = mpsc::channel::<()>();
         keeper.start(task_receiver, ends)?;
+        // After the others: of these threads fewer will do.
+        let reader_waker = waker.clone();
+        let readers = Readers::start(trees, move |key, answer| {
+            // Fails only when nobody reads any more.
+            let _ = answer_sender.send((key, answer));
+            reader_waker.wake();
+        });
+        // Without them nothing can be read.
+        let readers = readers.inspect_err(|_| drop(tasks.send(Task::Stop)))?;
         let library = SharedLibrary::new(index, tasks.clone(), readers, answers);
         Ok(Share { library, events, tasks, hashing, waker, ended })
     }
@@ -144,38 +144,6 @@ impl Share {
         let _ = self.tasks.send(Task::Rescan);
     }
 
-    /// Closes the files that were not read since this was last called: a file system with open files cannot be unmounted.
-    /// Says whether any are still open.
-    pub fn close_unused(&mut self) -> bool {
-        self.library.close_unused();
-        self.library.has_open()
-    }
-
-    /// Whether any file is open to be read.
-    pub fn has_open_files(&self) -> bool {
-        self.library.has_open()
-    }
-
-    /// Forgets what was read and is kept in memory, but for what was asked for since this was last called.
-    pub fn forget_unused(&mut self) {
-        self.library.forget_unused();
-    }
-
-    /// Bytes of content and of trees that are in memory to be given again.
-    pub fn held(&self) -> usize {
-        self.library.held()
-    }
-
-    /// The ids of what was asked for lately.
-    pub fn in_use(&self) -> Vec<Ids> {
-        self.library.in_use()
-    }
-
-    /// Whether any file is shared by these ids.
-    pub fn has(&self, ids: &Ids) -> bool {
-        self.library.has(ids)
-    }
-
     /// How far hashing is: bytes done, and bytes of all files that were or are to be hashed.
     pub fn hashing(&self) -> (u64, u64) {
         let done = self.hashing.done.load(Ordering::Relaxed);
@@ -194,49 +162,5 @@ impl Drop for Share {
         if let Err(RecvTimeoutError::Timeout) = self.ended.recv_timeout(PATIENCE_AT_THE_END) {
             log::warn!("what was hashed last is not remembered: the disk is too slow");
         }
-    }
-}
-
-/// Nothing is ever fetched into a share.
-impl Sink for Share {}
-
-impl Library for Share {
-    fn read(&mut self, id: &ContentId, offset: u64, length: usize, out: &mut Vec<u8>) -> Read {
-        self.library.read(id, offset, length, out)
-    }
-
-    fn read_for(
-        &mut self,
-        host: IpAddr,
-        id: &ContentId,
-        offset: u64,
-        length: usize,
-        out: &mut Vec<u8>,
-    ) -> Read {
-        self.library.read_for(host, id, offset, length, out)
-    }
-
-    fn glance(&mut self, id: &ContentId, offset: u64, length: usize, out: &mut Vec<u8>) -> Read {
-        self.library.glance(id, offset, length, out)
-    }
-
-    fn parts(&mut self, id: &ContentId, from: u64, most: usize) -> Option<Parts> {
-        self.library.parts(id, from, most)
-    }
-
-    fn is_withdrawn(&mut self, id: &ContentId) -> bool {
-        self.library.is_withdrawn(id)
-    }
-
-    fn list(&mut self, limit: usize) -> Vec<(ContentId, u64)> {
-        self.library.list(limit)
-    }
-
-    fn list_after(&mut self, after: Option<&ContentId>, limit: usize) -> Option<ListPart> {
-        self.library.list_after(after, limit)
-    }
-
-    fn blake3_of(&mut self, sha256: &Hash) -> Option<Hash> {
-        self.library.blake3_of(sha256)
     }
 }

@@ -149,7 +149,7 @@ impl Running {
         let start = Instant::now();
         let mut out = b"kept".to_vec();
         loop {
-            let read = self.share.read(id, offset, length, &mut out);
+            let read = self.share.library.read(id, offset, length, &mut out);
             assert!(out.starts_with(b"kept") && out.len() <= 4 + length);
             match read {
                 Read::Found { eof } => return Some((out.split_off(4), eof.unwrap())),
