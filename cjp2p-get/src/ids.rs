@@ -18,6 +18,8 @@ const AHEAD: usize = 256;
 pub(crate) enum Next {
     /// Fetch this.
     Id(Given),
+    /// Nothing: this id was given before.
+    Again,
     /// This line is no id.
     Wrong(ToolError),
     /// Standard input has nothing yet.
@@ -123,9 +125,8 @@ impl Ids {
                     None => return Next::End,
                 },
             };
-            if self.seen.insert(given.id.clone()) {
-                return Next::Id(given);
-            }
+            let is_new = self.seen.insert(given.id.clone());
+            return if is_new { Next::Id(given) } else { Next::Again };
         }
     }
 }

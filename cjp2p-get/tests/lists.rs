@@ -4,10 +4,14 @@
 
 mod support;
 
-use std::io::Write;
+use std::io::{Read, Write};
+use std::os::unix::process::ExitStatusExt;
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use cjp2p_tests::content::{self, blake3_id, sha256_id};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use support::{Bench, Ended, Host, assert_content};
 
 /// Runs the tool with this list on standard input.
@@ -80,6 +84,41 @@ fn what_is_no_id_is_named_by_its_line_and_the_rest_is_fetched() {
     }
     let utf16: Vec<u8> = format!("\u{feff}{id}\r\n").encode_utf16().flat_map(u16::to_le_bytes).collect();
     fed(&bench, &[&host], &["-", "--into", "d"], &utf16).failed(2, "UTF-16");
+}
+
+#[test]
+fn a_list_without_end_of_lines_that_are_none_keeps_no_signal_waiting() {
+    let bench = Bench::new();
+    let host = Host::sharing(&[b"x"]);
+    let id = format!("{}\n", blake3_id(b"nothing"));
+    for line in ["no id\n", &id] {
+        let mut command = bench.command(&[&host], &["-", "--into", "d"]);
+        let (mut told, writer) = std::io::pipe().unwrap();
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(writer).spawn().unwrap();
+        command.stderr(Stdio::null());
+        let mut list = child.stdin.take().unwrap();
+        let lines = line.repeat(1000);
+        let feeding = std::thread::spawn(move || while list.write_all(lines.as_bytes()).is_ok() {});
+        // Somebody reads all that is told, and more slowly than it can be written.
+        let reading = std::thread::spawn(move || {
+            while told.read(&mut [0; 4096]).unwrap() > 0 {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+        });
+        std::thread::sleep(Duration::from_millis(500));
+        kill(Pid::from_raw(child.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
+        let sent = Instant::now();
+        while child.try_wait().unwrap().is_none() {
+            if sent.elapsed() > Duration::from_secs(20) {
+                child.kill().unwrap();
+                panic!("{line:?}: it does not hear the signal");
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert_eq!(child.wait().unwrap().signal(), Some(15));
+        feeding.join().unwrap();
+        reading.join().unwrap();
+    }
 }
 
 #[test]

@@ -17,6 +17,8 @@ const LEAST_TURN: Duration = Duration::from_secs(1);
 const LONGEST_TURN: Duration = Duration::from_millis(2500);
 /// or this where the DHT is searched too, or some of it is there.
 const LONGEST_SLOW_TURN: Duration = Duration::from_secs(10);
+/// So many lines of a list are looked at before the network and signals have their turn again.
+const LINES_A_TURN: usize = 64;
 /// How often it is looked who may be set aside.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
@@ -26,8 +28,11 @@ impl Getter {
         if self.ids_ended && self.aside.is_empty() {
             return Ok(());
         }
-        // What became of others waits to be read first.
-        while !stdout::is_full() {
+        for _ in 0..LINES_A_TURN {
+            // What became of others waits to be read first.
+            if stdout::is_full() {
+                return Ok(());
+            }
             let leaving = match self.jobs.len() - self.aside.len() < SIDE_BY_SIDE {
                 true => None,
                 false => match self.may_leave() {
@@ -44,8 +49,10 @@ impl Getter {
                 Next::Wrong(error) => {
                     self.count += 1;
                     self.report.failed(self.count - 1, None, &error)?;
-                    continue;
+                    // Whoever reads what is told may be slow, so this is enough for a turn.
+                    break;
                 }
+                Next::Again => continue,
                 next => {
                     self.ids_ended |= matches!(next, Next::End);
                     let Some(number) = self.aside.pop_front() else { return Ok(()) };
@@ -60,6 +67,8 @@ impl Getter {
                 None => self.prepare(number),
             }
         }
+        // There may be more.
+        self.waker.wake();
         Ok(())
     }
 
