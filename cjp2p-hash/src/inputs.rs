@@ -12,7 +12,7 @@ use std::vec;
 
 use cjp2p_wire::io::deep_path;
 use cjp2p_wire::io::walk::{self, Found, Rules};
-use cjp2p_wire::tool::list::{Line, Lines};
+use cjp2p_wire::tool::list::{self, Line, Lines};
 use cjp2p_wire::tool::names;
 use cjp2p_wire::tool::stdin::{self, Waiting};
 use rustix::fs::OFlags;
@@ -146,11 +146,15 @@ fn list<E>(
 }
 
 /// Names that a list has, one to a line; empty lines are passed over.
-pub(crate) struct NameList(Lines<Box<dyn BufRead>>);
+pub(crate) struct NameList {
+    lines: Lines<Box<dyn BufRead>>,
+    /// It is a text, which some systems begin with a byte order mark.
+    may_begin_with_mark: bool,
+}
 
 impl NameList {
     pub(crate) fn open(path: &OsStr, nul: bool) -> io::Result<NameList> {
-        Ok(NameList(Lines::new(open_list(path)?, nul)))
+        Ok(NameList { lines: Lines::new(open_list(path)?, nul), may_begin_with_mark: !nul })
     }
 }
 
@@ -159,9 +163,12 @@ impl Iterator for NameList {
 
     fn next(&mut self) -> Option<io::Result<OsString>> {
         loop {
-            return match self.0.next_line() {
-                Ok(Some(Line::Whole(b""))) => continue,
-                Ok(Some(Line::Whole(name))) => Some(Ok(OsString::from_vec(name.to_vec()))),
+            let begins = std::mem::take(&mut self.may_begin_with_mark);
+            return match self.lines.next_line() {
+                Ok(Some(Line::Whole(line))) => match if begins { list::without_mark(line) } else { line } {
+                    b"" => continue,
+                    name => Some(Ok(OsString::from_vec(name.to_vec()))),
+                },
                 Ok(Some(Line::TooLong)) => Some(Err(io::ErrorKind::InvalidFilename.into())),
                 Ok(None) => None,
                 Err(error) => Some(Err(error)),

@@ -200,6 +200,14 @@ fn names_come_from_a_list_too() {
     fs::write(folder.path().join("names"), "a\n\na").unwrap();
     let twice = blake3_line(b"a", "a").repeat(2);
     assert_eq!(stdout(&run(folder.path(), &["--files-from", "names"])), twice);
+    for (begins, code) in [("\u{feff}", 0), ("\u{feff}\n", 0), ("\u{feff}\u{feff}", 1), ("a\n\u{feff}", 1)] {
+        fs::write(folder.path().join("names"), format!("{begins}a\n")).unwrap();
+        let output = run(folder.path(), &["--files-from", "names"]);
+        assert_eq!(output.status.code(), Some(code), "{begins:?}");
+    }
+    let mut command = tool(folder.path());
+    command.args(["-0", "--files-from", "-"]);
+    assert_eq!(pipe(command, b"\xef\xbb\xbfa\0").status.code(), Some(1), "no text, so a name");
     let mut command = tool(folder.path());
     command.args(["-0", "--files-from", "-"]);
     let expected = format!("{}{}", blake3_line(b"a", "a"), blake3_line(b"new\nline", "new\nline"));

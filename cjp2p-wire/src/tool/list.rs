@@ -56,11 +56,16 @@ pub fn is_utf16(start: &[u8]) -> bool {
     start.starts_with(b"\xff\xfe") || start.starts_with(b"\xfe\xff")
 }
 
+/// The text without a byte order mark at its beginning.
+pub fn without_mark(text: &[u8]) -> &[u8] {
+    text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text)
+}
+
 /// What a line, without its end, says to a program: without a byte order mark, blanks before it and, where lines end with line
 /// feeds, a carriage return behind it. `None` for comments, which begin with `#`, and lines of nothing but blanks: those are for
 /// people.
 pub fn content_of(line: &[u8], nul: bool) -> Option<&[u8]> {
-    let line = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line).trim_ascii_start();
+    let line = without_mark(line).trim_ascii_start();
     let line = if nul { line } else { line.strip_suffix(b"\r").unwrap_or(line) };
     (!line.is_empty() && line[0] != b'#').then_some(line)
 }
