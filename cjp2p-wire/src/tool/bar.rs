@@ -1,11 +1,12 @@
 //! A line at the bottom of a terminal that changes in place, with other lines written above it.
 
+use std::fmt;
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle, TermLike};
 use rustix::termios::tcgetwinsize;
 
 use super::stderr;
@@ -85,14 +86,20 @@ fn new_bar(columns: fn() -> u16, write: fn(&[u8])) -> ProgressBar {
     // No colours, so NO_COLOR has nothing to switch off.
     let target = ProgressDrawTarget::term_like_with_hz(Box::new(term), MAX_DRAWS);
     let bar = ProgressBar::with_draw_target(None, target);
-    bar.set_style(style("{msg}"));
+    bar.set_style(style(false, String::new()));
     bar
 }
 
-fn style(template: &str) -> ProgressStyle {
+/// `text`, behind a bar or alone. A message of the bar would be drawn when it is set, and again with what is set after it.
+fn style(has_bar: bool, text: String) -> ProgressStyle {
+    let template = if has_bar { "[{wide_bar}] {text}" } else { "{text}" };
     // The templates are here, and are right.
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-    style.progress_chars("=> ")
+    let write_text = move |_: &ProgressState, out: &mut dyn fmt::Write| {
+        // Writes into memory.
+        let _ = out.write_str(&text);
+    };
+    style.progress_chars("=> ").with_key("text", write_text)
 }
 
 fn show_on(bar: &ProgressBar, columns: u16, told: &Told) {
@@ -104,11 +111,12 @@ fn show_on(bar: &ProgressBar, columns: u16, told: &Told) {
     let text = fitting(&told.parts, room);
     // Without a length the bar would look finished.
     let has_bar = told.total.is_some() && room >= text.len() + "[] ".len() + LEAST_BAR;
-    bar.set_style(style(if has_bar { "[{wide_bar}] {msg}" } else { "{msg}" }));
-    bar.set_message(text);
-    bar.set_length(told.total.unwrap_or(0));
-    bar.set_position(told.done);
-    bar.tick();
+    bar.set_style(style(has_bar, text));
+    // Draws once.
+    bar.update(|state| {
+        state.set_len(told.total.unwrap_or(0));
+        state.set_pos(told.done);
+    });
 }
 
 /// As many of the first parts as have room; of the first, as much as has.
@@ -199,16 +207,19 @@ mod tests {
     thread_local! {
         static WIDTH: Cell<u16> = const { Cell::new(80) };
         static WRITTEN: RefCell<String> = const { RefCell::new(String::new()) };
+        static WRITES: Cell<usize> = const { Cell::new(0) };
+    }
+
+    fn write(text: &[u8]) {
+        WRITES.set(WRITES.get() + 1);
+        WRITTEN.with_borrow_mut(|all| *all += str::from_utf8(text).unwrap());
     }
 
     /// What a terminal of so many columns shows in the end. It has one line: there must be no need for more.
     fn drawn(columns: u16, done: u64, total: Option<u64>) -> String {
         WIDTH.set(columns);
         WRITTEN.take();
-        let bar = new_bar(
-            || WIDTH.get(),
-            |text| WRITTEN.with_borrow_mut(|all| *all += str::from_utf8(text).unwrap()),
-        );
+        let bar = new_bar(|| WIDTH.get(), write);
         let parts = ["42% 10.5 MiB of 25.0 MiB", "1.2 MiB/s", "12s left", "3 sources"];
         let told = Told { done, total, parts: parts.map(String::from).into() };
         show_on(&bar, columns, &told);
@@ -229,6 +240,18 @@ mod tests {
             for (done, total) in [(0, None), (0, Some(25)), (10, Some(25)), (25, Some(25)), (0, Some(0))] {
                 drawn(columns, done, total);
             }
+        }
+    }
+
+    #[test]
+    fn whatever_changes_is_drawn_once() {
+        WIDTH.set(80);
+        let bar = new_bar(|| WIDTH.get(), write);
+        for (done, total) in [(1, None), (2, Some(9)), (3, Some(9)), (3, Some(7)), (4, None)] {
+            WRITES.set(0);
+            let told = Told { done, total, parts: vec![format!("{done} B")] };
+            show_on(&bar, 80, &told);
+            assert_eq!(WRITES.get(), 1, "{done} of {total:?}");
         }
     }
 
