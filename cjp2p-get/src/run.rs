@@ -91,7 +91,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
     drop(getter);
     end_by(signal);
     // Who started it had that signal ignored.
-    Ok(if signal == Signal::SIGINT { Exit::Interrupted } else { Exit::Terminated })
+    Ok(Exit::of_signal(signal))
 }
 
 /// The files that are needed from now on: those of the output, and the state.

@@ -108,11 +108,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
     };
     end_by(signal);
     // Who started it had that signal ignored.
-    Ok(match signal {
-        Signal::SIGINT => Exit::Interrupted,
-        Signal::SIGHUP => Exit::HungUp,
-        _ => Exit::Terminated,
-    })
+    Ok(Exit::of_signal(signal))
 }
 
 /// By whom this node is to be known, found out while any file may be read.

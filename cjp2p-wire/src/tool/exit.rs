@@ -48,6 +48,15 @@ pub enum Exit {
 }
 
 impl Exit {
+    /// How a tool ends that this signal ended, where the signal itself may not.
+    pub fn of_signal(signal: Signal) -> Exit {
+        match signal {
+            Signal::SIGHUP => Exit::HungUp,
+            Signal::SIGINT => Exit::Interrupted,
+            _ => Exit::Terminated,
+        }
+    }
+
     /// Whether the same command may do better later, with nothing else changed.
     pub fn is_worth_another_try(self) -> bool {
         matches!(self, Exit::NoSource | Exit::Stalled | Exit::Busy)
