@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use cjp2p_wire::tool::args::{
-    DhtArgs, LanArgs, ListenArgs, LockMode, LogArgs, PeerArgs, PeerName, ProgressArgs, SandboxArgs, StateArgs,
+use cjp2p_cli::args::{
+    DhtArgs, LanArgs, ListenArgs, LockMode, LogArgs, PeerArgs, ProgressArgs, SandboxArgs, StateArgs,
 };
-use cjp2p_wire::tool::duration;
+use cjp2p_cli::duration;
+use cjp2p_io::peer_name::PeerName;
 use clap::Parser;
 
 use crate::ranges::RangeArg;

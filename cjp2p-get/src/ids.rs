@@ -5,10 +5,10 @@ use std::io::{self, BufRead, BufReader};
 use std::sync::mpsc::{self, Receiver, SyncSender, TryRecvError};
 use std::thread;
 
+use cjp2p_cli::list::{self, Expected, Line, Lines};
+use cjp2p_cli::{ToolError, stdin};
+use cjp2p_io::event_loop::Waker;
 use cjp2p_wire::content_id::ContentId;
-use cjp2p_wire::io::event_loop::Waker;
-use cjp2p_wire::tool::list::{self, Expected, Line, Lines};
-use cjp2p_wire::tool::{ToolError, stdin};
 
 /// Ids read from standard input before they are needed.
 const AHEAD: usize = 256;
@@ -257,7 +257,7 @@ fn send_lines(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use cjp2p_wire::tool::Exit;
+    use cjp2p_cli::Exit;
 
     const HEX: &str = "85052e9aab1b67b6622d94a08441b09fd5b7aca61ee360416d70de5da67d86ca";
 

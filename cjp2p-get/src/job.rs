@@ -3,9 +3,9 @@
 use std::io;
 use std::time::Duration;
 
+use cjp2p_cli::{Exit, ToolError, duration};
 use cjp2p_wire::content_id::{ContentId, Hash};
 use cjp2p_wire::time::Time;
-use cjp2p_wire::tool::{Exit, ToolError, duration};
 use cjp2p_wire::transfer::blobs::JobId;
 use cjp2p_wire::transfer::fetch::{Failure, Progress, Resume, Spec};
 

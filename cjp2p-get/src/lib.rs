@@ -21,5 +21,5 @@ mod tasks;
 
 /// The tool.
 pub fn main() -> std::process::ExitCode {
-    cjp2p_wire::tool::run_tool(run::run)
+    cjp2p_cli::run_tool(run::run)
 }

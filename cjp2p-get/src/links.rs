@@ -6,8 +6,8 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use cjp2p_wire::io::state_dir::folder_of;
-use cjp2p_wire::tool::stdout;
+use cjp2p_cli::stdout;
+use cjp2p_io::state_dir::folder_of;
 use rustix::fs::{OFlags, fcntl_getfl};
 use rustix::io::Errno;
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};

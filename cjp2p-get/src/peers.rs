@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use cjp2p_io::event_loop::EventLoop;
+use cjp2p_io::learned::{Admit, Learned};
+use cjp2p_io::lookup::Lookups;
+use cjp2p_io::peer_file::PeerFile;
+use cjp2p_io::peer_saver::PeerSaver;
 use cjp2p_wire::content_id::ContentId;
-use cjp2p_wire::io::event_loop::EventLoop;
-use cjp2p_wire::io::learned::{Admit, Learned};
-use cjp2p_wire::io::lookup::Lookups;
-use cjp2p_wire::io::peer_file::PeerFile;
-use cjp2p_wire::io::peer_saver::PeerSaver;
 use cjp2p_wire::node::Node;
 use cjp2p_wire::peers::peer::Origin;
 use cjp2p_wire::time::Time;

@@ -5,9 +5,10 @@ use std::fs;
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
+use cjp2p_cli::{Exit, ToolError};
+use cjp2p_io::names;
+use cjp2p_io::partial_name::{self, PART_SUFFIX, RESUME_SUFFIX};
 use cjp2p_wire::content_id::ContentId;
-use cjp2p_wire::io::partial_name::{self, PART_SUFFIX, RESUME_SUFFIX};
-use cjp2p_wire::tool::{Exit, ToolError, names};
 
 use crate::cli::Cli;
 use crate::links::{Leads, follow};
@@ -161,7 +162,7 @@ mod tests {
             &["a", "-o", "-", "--json"],
         ] {
             let error = places(arguments).unwrap_err();
-            assert_eq!(error.exit, cjp2p_wire::tool::Exit::Usage, "{arguments:?}: {error}");
+            assert_eq!(error.exit, cjp2p_cli::Exit::Usage, "{arguments:?}: {error}");
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use cjp2p_wire::tool::size;
+use cjp2p_cli::size;
 use cjp2p_wire::transfer::fetch::{RangeSpec, select};
 use cjp2p_wire::transfer::ranges::RangeSet;
 

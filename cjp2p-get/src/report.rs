@@ -4,9 +4,9 @@ use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
+use cjp2p_cli::progress::around_the_bar;
+use cjp2p_cli::{Exit, ToolError, logging, stderr, stdout};
 use cjp2p_wire::content_id::ContentId;
-use cjp2p_wire::tool::progress::around_the_bar;
-use cjp2p_wire::tool::{Exit, ToolError, logging, stderr, stdout};
 use cjp2p_wire::transfer::fetch::Progress;
 use data_encoding::HEXLOWER;
 use serde::Serialize;

@@ -3,17 +3,18 @@
 use std::env;
 use std::fs;
 
-use cjp2p_wire::io::event_loop::EventLoop;
-use cjp2p_wire::io::lookup::Lookup;
-use cjp2p_wire::io::mainline::Mainline;
-use cjp2p_wire::io::peer_file::PeerFile;
-use cjp2p_wire::io::sandbox::Sandbox;
-use cjp2p_wire::io::signals::{self, Signals};
-use cjp2p_wire::io::state_dir::{FileLock, StateDir, folder_of};
+use cjp2p_cli::exit::end_by;
+use cjp2p_cli::{Exit, ToolError};
+use cjp2p_io::event_loop::EventLoop;
+use cjp2p_io::listen::Listen;
+use cjp2p_io::lookup::Lookup;
+use cjp2p_io::mainline::Mainline;
+use cjp2p_io::names;
+use cjp2p_io::peer_file::PeerFile;
+use cjp2p_io::sandbox::Sandbox;
+use cjp2p_io::signals::{self, Signals};
+use cjp2p_io::state_dir::{FileLock, StateDir, folder_of};
 use cjp2p_wire::peers::peer::Origin;
-use cjp2p_wire::tool::args::Listen;
-use cjp2p_wire::tool::exit::end_by;
-use cjp2p_wire::tool::{Exit, ToolError, names};
 use nix::sys::signal::{SigSet, Signal};
 
 use crate::cli::{Cli, TOOL};

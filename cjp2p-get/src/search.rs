@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use cjp2p_io::mainline::{Mainline, key};
 use cjp2p_wire::content_id::ContentId;
-use cjp2p_wire::io::mainline::{Mainline, key};
 use cjp2p_wire::node::Node;
 use cjp2p_wire::peers::announcements::Key;
 use cjp2p_wire::time::Time;

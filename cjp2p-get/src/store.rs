@@ -5,8 +5,8 @@ use std::fs::File;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use cjp2p_cli::ToolError;
 use cjp2p_wire::content_id::{ContentId, Hash};
-use cjp2p_wire::tool::ToolError;
 use cjp2p_wire::transfer::blobs::{JobId, Library, Parts, Read, Sink};
 use cjp2p_wire::transfer::ranges::RangeSet;
 use cjp2p_wire::tree::{Run, TreeVerifier, Verified};

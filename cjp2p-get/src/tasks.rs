@@ -5,7 +5,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use cjp2p_wire::io::event_loop::Waker;
+use cjp2p_io::event_loop::Waker;
 
 /// Several, because most of this work is waiting for the disk.
 const THREADS: usize = 4;

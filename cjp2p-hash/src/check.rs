@@ -3,9 +3,10 @@
 use std::ffi::OsStr;
 use std::io;
 
+use cjp2p_cli::list::{self, Expected, Line, Lines, Listed};
+use cjp2p_cli::{Exit, ToolError};
+use cjp2p_io::names;
 use cjp2p_wire::content_id::{ContentId, Hash};
-use cjp2p_wire::tool::list::{self, Expected, Line, Lines, Listed};
-use cjp2p_wire::tool::{Exit, ToolError, names};
 
 use crate::cli::{Algorithm, Args};
 use crate::digest::{Digests, Failed, Wanted, digest};

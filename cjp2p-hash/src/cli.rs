@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use cjp2p_wire::tool::progress::ProgressMode;
+use cjp2p_cli::progress::ProgressMode;
 use clap::{Parser, ValueEnum};
 
 const EXAMPLES: &str = "\

@@ -10,11 +10,11 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::vec;
 
-use cjp2p_wire::io::deep_path;
-use cjp2p_wire::io::walk::{self, Found, Rules};
-use cjp2p_wire::tool::list::{self, Line, Lines};
-use cjp2p_wire::tool::names;
-use cjp2p_wire::tool::stdin::{self, Waiting};
+use cjp2p_cli::list::{self, Line, Lines};
+use cjp2p_cli::stdin::{self, Waiting};
+use cjp2p_io::deep_path;
+use cjp2p_io::names;
+use cjp2p_io::walk::{self, Found, Rules};
 use rustix::fs::OFlags;
 
 use crate::digest::{BLOCK_LEN, Input, RegularFile};

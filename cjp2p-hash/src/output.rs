@@ -7,9 +7,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use cjp2p_cli::progress::{Progress, around_the_bar};
+use cjp2p_cli::{ToolError, stderr, stdout};
+use cjp2p_io::names;
 use cjp2p_wire::content_id::ContentId;
-use cjp2p_wire::tool::progress::{Progress, around_the_bar};
-use cjp2p_wire::tool::{ToolError, names, stderr, stdout};
 use serde::Serialize;
 
 use crate::inputs;

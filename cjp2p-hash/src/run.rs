@@ -4,10 +4,11 @@ use std::ffi::{OsStr, OsString};
 use std::io::{self, IsTerminal};
 use std::process;
 
+use cjp2p_cli::progress::{Progress, clear_at_once};
+use cjp2p_cli::{Exit, ToolError, logging};
+use cjp2p_io::names;
+use cjp2p_io::walk::Rules;
 use cjp2p_wire::content_id::ContentId;
-use cjp2p_wire::io::walk::Rules;
-use cjp2p_wire::tool::progress::{Progress, clear_at_once};
-use cjp2p_wire::tool::{Exit, ToolError, logging, names};
 
 use crate::check;
 use crate::cli::{Algorithm, Args};

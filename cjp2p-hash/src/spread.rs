@@ -8,7 +8,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use cjp2p_wire::io::holes::HoleReader;
+use cjp2p_io::holes::HoleReader;
 use cjp2p_wire::tree::{GROUP_LEN, Group};
 
 use crate::digest::{BLOCK_LEN, Digests, Failed, Hashers, Wanted, changed, hash_group};

@@ -6,8 +6,8 @@ use std::ops::Range;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use cjp2p_io::state_dir::sync_file;
 use cjp2p_wire::content_id::{ContentId, Hash};
-use cjp2p_wire::io::state_dir::sync_file;
 use cjp2p_wire::tree::{ENTRY_LEN, RUN_ENTRIES, Tree, TreeSource, read_tree};
 
 /// Bytes written at once.

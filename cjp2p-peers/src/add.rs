@@ -1,10 +1,10 @@
 //! `add`: adds peers to the table.
 
-use cjp2p_wire::io::peer_file::PeerFile;
+use cjp2p_cli::ToolError;
+use cjp2p_io::peer_file::PeerFile;
+use cjp2p_io::peer_name::PeerName;
 use cjp2p_wire::peers::peer::Origin;
 use cjp2p_wire::peers::table::Admission;
-use cjp2p_wire::tool::ToolError;
-use cjp2p_wire::tool::args::PeerName;
 
 use crate::run::edit;
 

@@ -3,12 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use cjp2p_wire::io::lookup::Lookup;
+use cjp2p_cli::args::{DhtArgs, LanArgs, ListenArgs, LogArgs, PeerArgs, SandboxArgs, StateArgs};
+use cjp2p_cli::duration;
+use cjp2p_io::lookup::Lookup;
+use cjp2p_io::peer_name::PeerName;
 use cjp2p_wire::peers::peer::Origin;
-use cjp2p_wire::tool::args::{
-    DhtArgs, LanArgs, ListenArgs, LogArgs, PeerArgs, PeerName, SandboxArgs, StateArgs,
-};
-use cjp2p_wire::tool::duration;
 use clap::{Args, Parser, Subcommand};
 
 /// The tool's name, before each line on standard error.

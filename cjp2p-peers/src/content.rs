@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
+use cjp2p_cli::{Exit, ToolError};
+use cjp2p_io::peer_file::PeerFile;
 use cjp2p_wire::content_id::ContentId;
-use cjp2p_wire::io::peer_file::PeerFile;
 use cjp2p_wire::node::{Answer, ListEnd, MAX_LIST, Question};
 use cjp2p_wire::peers::peer::Origin;
-use cjp2p_wire::tool::{Exit, ToolError};
 use serde::Serialize;
 
 use crate::asking::{Reply, ask, start_round, write_line};

@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use cjp2p_wire::io::peer_file::{PeerFile, milliseconds};
+use cjp2p_cli::{Exit, ToolError};
+use cjp2p_io::peer_file::{PeerFile, milliseconds};
 use cjp2p_wire::node::{Answer, Question};
 use cjp2p_wire::peers::peer::{Origin, Peer};
-use cjp2p_wire::tool::{Exit, ToolError};
 use serde::Serialize;
 
 use crate::asking::{ANYWHERE, Reply, ask, load, start_round, write_line};

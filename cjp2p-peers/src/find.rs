@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use cjp2p_cli::exit::end_by;
+use cjp2p_cli::{Exit, ToolError, list, stdout};
+use cjp2p_io::mainline::{Mainline, key};
+use cjp2p_io::peer_file::{PeerFile, milliseconds};
 use cjp2p_wire::content_id::ContentId;
-use cjp2p_wire::io::mainline::{Mainline, key};
-use cjp2p_wire::io::peer_file::{PeerFile, milliseconds};
 use cjp2p_wire::node::{Acquaintance, Event};
 use cjp2p_wire::peers::peer::Origin;
 use cjp2p_wire::time::Time;
-use cjp2p_wire::tool::exit::end_by;
-use cjp2p_wire::tool::{Exit, ToolError, list, stdout};
 use cjp2p_wire::transfer::blobs::JobId;
 use nix::sys::signal::Signal;
 use serde::Serialize;

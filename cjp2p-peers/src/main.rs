@@ -16,5 +16,5 @@ mod run;
 mod set;
 
 fn main() -> ExitCode {
-    cjp2p_wire::tool::run_tool(run::run)
+    cjp2p_cli::run_tool(run::run)
 }

@@ -2,9 +2,9 @@
 
 use std::net::SocketAddr;
 
-use cjp2p_wire::io::peer_file::{PeerFile, milliseconds};
+use cjp2p_cli::{Exit, ToolError};
+use cjp2p_io::peer_file::{PeerFile, milliseconds};
 use cjp2p_wire::node::Question;
-use cjp2p_wire::tool::{Exit, ToolError};
 use serde::Serialize;
 
 use crate::asking::{Reply, ask, start_round, write_line};

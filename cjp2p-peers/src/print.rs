@@ -1,7 +1,7 @@
 //! Without a command: prints the table.
 
-use cjp2p_wire::io::peer_file::PeerFile;
-use cjp2p_wire::tool::{ToolError, stdout};
+use cjp2p_cli::{ToolError, stdout};
+use cjp2p_io::peer_file::PeerFile;
 
 pub(crate) fn run(file: &PeerFile, lines: bool) -> Result<(), ToolError> {
     let (table, warning) =

@@ -1,8 +1,8 @@
 //! `remove`: removes peers from the table.
 
-use cjp2p_wire::io::peer_file::PeerFile;
-use cjp2p_wire::tool::ToolError;
-use cjp2p_wire::tool::args::PeerName;
+use cjp2p_cli::ToolError;
+use cjp2p_io::peer_file::PeerFile;
+use cjp2p_io::peer_name::PeerName;
 
 use crate::run::edit;
 

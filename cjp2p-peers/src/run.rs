@@ -1,8 +1,8 @@
 //! Runs the command.
 
-use cjp2p_wire::io::peer_file::PeerFile;
+use cjp2p_cli::{Exit, ToolError};
+use cjp2p_io::peer_file::PeerFile;
 use cjp2p_wire::peers::table::PeerTable;
-use cjp2p_wire::tool::{Exit, ToolError};
 
 use crate::cli::{Cli, Command, TOOL};
 use crate::{add, content, discover, find, ping, print, remove, set};

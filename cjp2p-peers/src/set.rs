@@ -4,9 +4,10 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use cjp2p_wire::io::peer_file::{MAX_BYTES, PeerFile};
+use cjp2p_cli::{ToolError, stdin};
+use cjp2p_io::names;
+use cjp2p_io::peer_file::{MAX_BYTES, PeerFile};
 use cjp2p_wire::peers::table::{Limits, ParsedTable, PeerTable};
-use cjp2p_wire::tool::{ToolError, names, stdin};
 
 use crate::run::edit;
 

@@ -12,11 +12,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use cjp2p_cli::args::AS_ROOT;
+use cjp2p_io::event_loop::EventLoop;
+use cjp2p_io::udp::UdpPort;
 use cjp2p_wire::content_id::ContentId;
-use cjp2p_wire::io::event_loop::EventLoop;
-use cjp2p_wire::io::udp::UdpPort;
 use cjp2p_wire::node::{Config, Event, Node, Question};
-use cjp2p_wire::tool::args::AS_ROOT;
 use cjp2p_wire::transfer::blobs::{Library, Read, Sink};
 use serde_json::{Value, json};
 

@@ -1,7 +1,7 @@
 //! Makes known in the Mainline DHT what is shared here.
 
+use cjp2p_io::mainline::{Mainline, key, meeting_key};
 use cjp2p_wire::content_id::ContentId;
-use cjp2p_wire::io::mainline::{Mainline, key, meeting_key};
 use cjp2p_wire::peers::announcements::{AGAIN_AFTER, Announcements, Key};
 use cjp2p_wire::time::Time;
 

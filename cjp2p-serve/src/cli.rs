@@ -4,15 +4,15 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use cjp2p_wire::io::event_loop::MAX_BACKLOG;
+use cjp2p_cli::args::{
+    DhtArgs, LanArgs, ListenArgs, LockMode, LogArgs, PeerArgs, ProgressArgs, SandboxArgs, StateArgs,
+};
+use cjp2p_cli::{duration, size};
+use cjp2p_io::event_loop::MAX_BACKLOG;
 use cjp2p_wire::node::{
     AMPLIFICATION, ECHO_FACTOR, ECHO_RATE, ECHO_RATE_OF_HOST, MAX_CONTACTS, MAX_CONTACTS_OF_HOST, MAX_LIST,
     MAX_PEERS_TOLD, STRANGERS_ANSWERED_AT_ONCE, STRANGERS_ANSWERED_PER_SECOND,
 };
-use cjp2p_wire::tool::args::{
-    DhtArgs, LanArgs, ListenArgs, LockMode, LogArgs, PeerArgs, ProgressArgs, SandboxArgs, StateArgs,
-};
-use cjp2p_wire::tool::{duration, size};
 use cjp2p_wire::transfer::serve::{
     MAX_WAITING, MAX_WAITING_PER_SOURCE, MAX_WAITING_SOURCES, QUANTUM, QUANTUM_INSIDE,
 };

@@ -13,9 +13,9 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use cjp2p_io::names;
+use cjp2p_io::state_dir::{FileLock, about, atomic_replace, open_to_append, open_to_read};
 use cjp2p_wire::content_id::Hash;
-use cjp2p_wire::io::state_dir::{FileLock, about, atomic_replace, open_to_append, open_to_read};
-use cjp2p_wire::tool::names;
 use data_encoding::HEXLOWER;
 
 use crate::index::Ids;

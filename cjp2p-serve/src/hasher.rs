@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use cjp2p_wire::io::holes::HoleReader;
+use cjp2p_io::holes::HoleReader;
 use cjp2p_wire::tree::{GROUP_LEN, Group, MAX_LENGTH, TreeBuilder};
 use rustix::fs::Advice;
 use sha2::{Digest, Sha256};

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use cjp2p_wire::tool::names;
+use cjp2p_io::names;
 use files::{Memory, is_passing};
 
 use crate::cover::Cover;

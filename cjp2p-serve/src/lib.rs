@@ -30,5 +30,5 @@ pub mod workers;
 
 /// The tool.
 pub fn main() -> std::process::ExitCode {
-    cjp2p_wire::tool::run_tool(run::run)
+    cjp2p_cli::run_tool(run::run)
 }

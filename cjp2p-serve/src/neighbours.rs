@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use cjp2p_wire::io::event_loop::EventLoop;
-use cjp2p_wire::io::learned::{Admit, Learned};
-use cjp2p_wire::io::lookup::Lookups;
-use cjp2p_wire::io::peer_file::PeerFile;
-use cjp2p_wire::io::peer_saver::PeerSaver;
+use cjp2p_io::event_loop::EventLoop;
+use cjp2p_io::learned::{Admit, Learned};
+use cjp2p_io::lookup::Lookups;
+use cjp2p_io::peer_file::PeerFile;
+use cjp2p_io::peer_saver::PeerSaver;
 use cjp2p_wire::message::MAX_IDS;
 use cjp2p_wire::node::{Event, Node, Question};
 use cjp2p_wire::peers::peer::Origin;

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use cjp2p_wire::io::deep_path;
+use cjp2p_io::deep_path;
 use rustix::fs::{AtFlags, CWD, FileType, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 

@@ -5,10 +5,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use cjp2p_cli::progress::around_the_bar;
+use cjp2p_cli::{ToolError, size, stderr, stdout};
+use cjp2p_io::names;
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::node::Counters;
-use cjp2p_wire::tool::progress::around_the_bar;
-use cjp2p_wire::tool::{ToolError, names, size, stderr, stdout};
 use data_encoding::HEXLOWER;
 use serde::Serialize;
 

@@ -17,9 +17,9 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use cjp2p_wire::io::event_loop::Waker;
-use cjp2p_wire::tool::args::SandboxArgs;
-use cjp2p_wire::tool::names;
+use cjp2p_cli::args::SandboxArgs;
+use cjp2p_io::event_loop::Waker;
+use cjp2p_io::names;
 use serde::{Deserialize, Serialize};
 
 use crate::cli::TOOL;

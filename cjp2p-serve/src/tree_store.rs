@@ -13,8 +13,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use blake3::hazmat::{self, Mode};
+use cjp2p_io::state_dir::{about, open_to_read, replace_lightly};
 use cjp2p_wire::content_id::Hash;
-use cjp2p_wire::io::state_dir::{about, open_to_read, replace_lightly};
 use cjp2p_wire::tree::{ENTRY_LEN, GROUP_LEN, Geometry, HEADER_LEN, RUN_LEVELS, header};
 use data_encoding::HEXLOWER;
 

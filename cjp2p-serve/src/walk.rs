@@ -8,9 +8,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use cjp2p_wire::io::partial_name::is_partial;
-pub use cjp2p_wire::io::walk::Rules;
-use cjp2p_wire::io::walk::{Found, look, names_after};
+use cjp2p_io::partial_name::is_partial;
+pub use cjp2p_io::walk::Rules;
+use cjp2p_io::walk::{Found, look, names_after};
 use rustix::fs::{AtFlags, CWD, Stat};
 
 use crate::open::{Identity, Root};

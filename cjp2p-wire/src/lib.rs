@@ -5,11 +5,9 @@
 
 pub mod content_id;
 pub mod datagram;
-pub mod io;
 pub mod message;
 pub mod node;
 pub mod peers;
 pub mod time;
-pub mod tool;
 pub mod transfer;
 pub mod tree;

@@ -21,8 +21,8 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
 
+use cjp2p_io::sandbox::Sandbox;
 use cjp2p_tests::real::tool;
-use cjp2p_wire::io::sandbox::Sandbox;
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
 use tempfile::TempDir;
 

@@ -62,7 +62,7 @@ fn a_list_that_is_not_complete_is_told_by_10_and_one_line() {
         let output = content(&asker, &peers);
         let stderr = String::from_utf8_lossy(&output.stderr);
         let stderr: Vec<&str> =
-            stderr.lines().filter(|line| !line.contains(cjp2p_wire::tool::args::AS_ROOT)).collect();
+            stderr.lines().filter(|line| !line.contains(cjp2p_cli::args::AS_ROOT)).collect();
         assert_eq!(output.status.code(), Some(10), "{stderr:?}");
         assert_eq!(stderr, [format!("cjp2p-peers: not all is listed: {told}")]);
         let lines = String::from_utf8_lossy(&output.stdout).lines().count();

@@ -10,6 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use cjp2p_cli::args::AS_ROOT;
 use cjp2p_tests::content;
 use cjp2p_tests::lab::Namespace;
 use cjp2p_tests::real::server::Server;
@@ -18,7 +19,6 @@ use cjp2p_wire::peers::cookie::{CookieMint, PERIOD, Proof};
 use cjp2p_wire::peers::peer::Origin;
 use cjp2p_wire::peers::table::PeerTable;
 use cjp2p_wire::time::Time;
-use cjp2p_wire::tool::args::AS_ROOT;
 use proptest::prelude::*;
 use serde_json::Value;
 use tempfile::TempDir;

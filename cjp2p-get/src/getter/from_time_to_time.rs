@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use cjp2p_cli::{Exit, list};
 use cjp2p_wire::node::Question;
 use cjp2p_wire::time::Time;
-use cjp2p_wire::tool::{Exit, list};
 
 use super::{Getter, LOOK_EVERY};
 use crate::exchange::ASKED_EACH;

@@ -1,8 +1,8 @@
 //! What threads do for a fetch, and what comes of it: looking at what is there, hashing, and the last step.
 
+use cjp2p_cli::args::LockMode;
+use cjp2p_cli::{Exit, ToolError, stdout};
 use cjp2p_wire::peers::peer::Origin;
-use cjp2p_wire::tool::args::LockMode;
-use cjp2p_wire::tool::{Exit, ToolError, stdout};
 use cjp2p_wire::transfer::blobs::JobId;
 
 use super::{Getter, TRY_LOCK_EVERY};

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use cjp2p_wire::tool::{ToolError, stdout};
+use cjp2p_cli::{ToolError, stdout};
 
 use super::Getter;
 use crate::ids::Next;

@@ -21,8 +21,8 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
+use cjp2p_cli::ToolError;
 use cjp2p_wire::content_id::{ContentId, Hash};
-use cjp2p_wire::tool::ToolError;
 use cjp2p_wire::transfer::blobs::{Parts, Read};
 use cjp2p_wire::tree::{LEAF_LEN, Run, TreeVerifier, Verified, group_leaves};
 use sha2::{Digest, Sha256};

@@ -7,8 +7,9 @@ use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::Arc;
 
+use cjp2p_cli::ToolError;
+use cjp2p_io::names;
 use cjp2p_wire::content_id::{ContentId, Hash};
-use cjp2p_wire::tool::{ToolError, names};
 use cjp2p_wire::transfer::blobs::{PROOF_LEN, Parts, Read};
 use cjp2p_wire::transfer::fetch::Resume;
 use cjp2p_wire::transfer::ranges::RangeSet;

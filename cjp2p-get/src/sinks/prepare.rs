@@ -6,9 +6,10 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
+use cjp2p_cli::{Exit, ToolError};
+use cjp2p_io::names;
+use cjp2p_io::state_dir::{folder_of, in_the_place, knows_no_locks, not_regular};
 use cjp2p_wire::content_id::ContentId;
-use cjp2p_wire::io::state_dir::{folder_of, in_the_place, knows_no_locks, not_regular};
-use cjp2p_wire::tool::{Exit, ToolError, names};
 use cjp2p_wire::transfer::fetch::Resume;
 use rustix::fs::OFlags;
 

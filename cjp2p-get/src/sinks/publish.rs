@@ -6,9 +6,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use cjp2p_wire::io::partial_name::PART_SUFFIX;
-use cjp2p_wire::io::state_dir::{folder_of, sync_file, sync_folder};
-use cjp2p_wire::tool::{Exit, ToolError, names};
+use cjp2p_cli::{Exit, ToolError};
+use cjp2p_io::names;
+use cjp2p_io::partial_name::PART_SUFFIX;
+use cjp2p_io::state_dir::{folder_of, sync_file, sync_folder};
 use cjp2p_wire::transfer::ranges::RangeSet;
 use rustix::fs::{Advice, CWD, RenameFlags, fadvise, renameat_with};
 use rustix::io::Errno;

@@ -13,9 +13,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
+use cjp2p_cli::{Exit, ToolError, stdout};
+use cjp2p_io::event_loop::Waker;
+use cjp2p_io::names;
 use cjp2p_wire::content_id::Hash;
-use cjp2p_wire::io::event_loop::Waker;
-use cjp2p_wire::tool::{Exit, ToolError, names, stdout};
 use cjp2p_wire::transfer::blobs::{Parts, Read};
 use cjp2p_wire::transfer::fetch::{RangeSpec, select};
 use cjp2p_wire::transfer::ranges::RangeSet;

@@ -7,7 +7,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use cjp2p_wire::tool::{Exit, ToolError, names};
+use cjp2p_cli::{Exit, ToolError};
+use cjp2p_io::names;
 use cjp2p_wire::transfer::blobs::Read;
 
 use super::sparse::Sparse;

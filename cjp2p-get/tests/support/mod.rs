@@ -14,10 +14,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use cjp2p_cli::args::AS_ROOT;
 use cjp2p_tests::sim::peer::config;
 use cjp2p_tests::sim::{Citizen, Outbox, Peer};
 use cjp2p_wire::time::Time;
-use cjp2p_wire::tool::args::AS_ROOT;
 
 /// A citizen on a socket of the loopback interface, until dropped.
 pub(crate) struct Host {

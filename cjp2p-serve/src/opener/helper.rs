@@ -4,8 +4,8 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use cjp2p_wire::io::sandbox::Sandbox;
-use cjp2p_wire::tool::{Exit, ToolError};
+use cjp2p_cli::{Exit, ToolError};
+use cjp2p_io::sandbox::Sandbox;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 

@@ -11,9 +11,9 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-use cjp2p_wire::io::sandbox::Sandbox;
-use cjp2p_wire::tool::args::SandboxArgs;
-use cjp2p_wire::tool::{Exit, ToolError};
+use cjp2p_cli::args::SandboxArgs;
+use cjp2p_cli::{Exit, ToolError};
+use cjp2p_io::sandbox::Sandbox;
 use crab_nat::{
     GATEWAY_PORT, InternetProtocol, PortMapping, PortMappingOptions, PortMappingType, TimeoutConfig, natpmp,
 };

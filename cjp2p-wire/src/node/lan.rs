@@ -42,7 +42,7 @@ const TASTE: u64 = 30;
 /// Shorter than [`BETWEEN`], so that each question can be asked again.
 const ASK_EACH_AFTER: Duration = Duration::from_millis(200);
 /// Neighbours told of after one question: whoever invents addresses on the link shall not keep us busy.
-pub(crate) const MAX_NEIGHBOURS: usize = 64;
+pub const MAX_NEIGHBOURS: usize = 64;
 /// Who calls out for peers and was greeted is not greeted again for this time, whether he has answered or not.
 const GREET_AGAIN: Duration = Duration::from_secs(900);
 /// The pause between two greetings.

@@ -55,7 +55,7 @@ pub use contact::{Acquaintance, MAX_CONTACTS, MAX_CONTACTS_OF_HOST};
 use contact::{Contact, Contacts};
 pub use echo::{ECHO_FACTOR, ECHO_LIFETIME, ECHO_RATE, ECHO_RATE_OF_HOST};
 pub use inquiry::{Answer, Question};
-pub(crate) use lan::MAX_NEIGHBOURS;
+pub use lan::MAX_NEIGHBOURS;
 pub use list_reader::ListEnd;
 pub use lists::MAX_LIST;
 use lists::Wanted;

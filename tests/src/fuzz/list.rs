@@ -1,8 +1,8 @@
 //! Lists of ids and names: lines are bounded and none is lost, and what one says, printed as we print it, reads the same.
 
+use cjp2p_cli::list::{Expected, Line, Lines, content_of, id_of, parse};
+use cjp2p_io::names;
 use cjp2p_wire::content_id::ContentId;
-use cjp2p_wire::tool::list::{Expected, Line, Lines, content_of, id_of, parse};
-use cjp2p_wire::tool::names;
 
 use super::input::Input;
 

@@ -1,5 +1,5 @@
-use cjp2p_wire::io::event_loop::EventLoop;
-use cjp2p_wire::io::udp::UdpPort;
+use cjp2p_io::event_loop::EventLoop;
+use cjp2p_io::udp::UdpPort;
 use cjp2p_wire::tree::{Geometry, LEAF_LEN, TreeVerifier, group_leaves};
 use proptest::prelude::*;
 

@@ -13,11 +13,11 @@ use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::datagram::{self, Encoder, Padding};
 use cjp2p_wire::message::{Message, TheseParts};
 use cjp2p_wire::time::Time;
+use cjp2p_wire::transfer::blobs::{Library, Read};
 use cjp2p_wire::tree::Geometry;
 
 use super::memory::MemoryBlobs;
 use super::world::{Citizen, Outbox};
-use cjp2p_wire::transfer::blobs::{Library, Read};
 
 /// What a liar does wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,8 +5,8 @@
 
 use std::io::{self, BufRead, Read};
 
-use super::names;
-use crate::content_id::{ContentId, Hash};
+use cjp2p_io::names;
+use cjp2p_wire::content_id::{ContentId, Hash};
 
 /// Longest line in bytes: an id and a path of the greatest length, all of it escaped, and room to spare. So a file that
 /// is no list at all does not fill the memory.

@@ -6,12 +6,15 @@ pub mod holes;
 mod kernel_neighbours;
 mod lan;
 pub mod learned;
+pub mod listen;
 pub mod lookup;
 #[cfg_attr(not(feature = "dht"), path = "no_mainline.rs")]
 pub mod mainline;
+pub mod names;
 pub mod own_port;
 pub mod partial_name;
 pub mod peer_file;
+pub mod peer_name;
 pub mod peer_saver;
 pub mod random;
 pub mod sandbox;

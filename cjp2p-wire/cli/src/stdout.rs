@@ -10,13 +10,13 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use cjp2p_io::event_loop::Waker;
 use cjp2p_stdio::{Standard, was_closed};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::io::Errno;
 
 use super::progress::around_the_bar;
 use super::start::ToolError;
-use crate::io::event_loop::Waker;
 
 /// With so many bytes waiting to be written, [`is_full`].
 pub const MAX_WAITING: usize = 1 << 20;

@@ -10,6 +10,9 @@ use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
+use cjp2p_wire::node::MAX_NEIGHBOURS;
+use cjp2p_wire::peers::address::{self, DEFAULT_PORT};
+use cjp2p_wire::peers::links::{Links, Network};
 use nix::errno::Errno;
 use nix::ifaddrs::{InterfaceAddress, getifaddrs};
 use nix::net::if_::InterfaceFlags;
@@ -21,9 +24,6 @@ use nix::sys::socket::{
 
 use super::kernel_neighbours;
 use super::udp::{UdpPort, is_to_everybody, socket_address};
-use crate::node::MAX_NEIGHBOURS;
-use crate::peers::address::{self, DEFAULT_PORT};
-use crate::peers::links::{Links, Network};
 
 /// All hosts on a link, in IPv4 and IPv6. Every host is in these groups, so nobody need join them.
 const ALL_V4: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 1);

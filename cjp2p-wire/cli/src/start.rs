@@ -5,13 +5,13 @@ use std::fmt;
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
+use cjp2p_io::lookup;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 use nix::sys::signal::{SigSet, Signal};
 
 use super::exit::Exit;
 use super::{logging, stderr, stdout};
-use crate::io::lookup;
 
 /// Why a tool ends before its work is done.
 #[derive(Debug)]

@@ -2,12 +2,19 @@
 //! the log are taken after a subcommand as well.
 
 use std::env;
-use std::fmt;
 use std::io::ErrorKind;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
+use cjp2p_io::listen::Listen;
+use cjp2p_io::lookup::Lookup;
+use cjp2p_io::mainline::Entry;
+use cjp2p_io::own_port;
+use cjp2p_io::peer_name::PeerName;
+use cjp2p_io::sandbox::{Confinement, Sandbox};
+use cjp2p_io::state_dir::{FileLock, StateDir};
+use cjp2p_io::udp::UdpPort;
+use cjp2p_wire::peers::peer::Origin;
 use clap::builder::FalseyValueParser;
 use clap::{Args, ValueEnum};
 use nix::unistd::Uid;
@@ -16,14 +23,6 @@ use super::exit::Exit;
 use super::progress::{Progress, ProgressMode};
 use super::start::ToolError;
 use super::{logging, progress};
-use crate::io::lookup::Lookup;
-use crate::io::mainline::Entry;
-use crate::io::own_port;
-use crate::io::sandbox::{Confinement, Sandbox};
-use crate::io::state_dir::{FileLock, StateDir};
-use crate::io::udp::UdpPort;
-use crate::peers::address::{self, DEFAULT_PORT, Scope};
-use crate::peers::peer::Origin;
 
 /// Nodes that are often up, by the first project's README.
 const DEFAULT_BOOTSTRAP: &str = "148.71.89.128:24254,159.69.54.127:24254";
@@ -66,88 +65,12 @@ fn bootstrap_names(variable: Option<&str>) -> Vec<PeerName> {
     names
 }
 
-/// A peer as a person names it: a host name or an IP address, and a port.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PeerName {
-    host: String,
-    port: u16,
-}
-
-impl PeerName {
-    /// Whether it is an address, which need not be looked up.
-    pub fn is_address(&self) -> bool {
-        self.host.contains(':') || self.host.parse::<Ipv4Addr>().is_ok()
-    }
-
-    /// The addresses it stands for, canonical and usable; at least one. Waits for the name service.
-    ///
-    /// # Errors
-    ///
-    /// Where there is none. The message names the peer.
-    pub fn resolve(&self) -> Result<Vec<SocketAddr>, String> {
-        let found =
-            (self.host.as_str(), self.port).to_socket_addrs().map_err(|error| format!("{self}: {error}"))?;
-        let mut addresses: Vec<SocketAddr> =
-            found.map(address::canonical).filter(|address| Scope::of(*address) != Scope::Unusable).collect();
-        addresses.dedup();
-        if addresses.is_empty() {
-            return Err(format!("{self}: no peer can be there"));
-        }
-        Ok(addresses)
-    }
-}
-
-impl FromStr for PeerName {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<PeerName, String> {
-        let wrong = || format!("{text:?} is not an address or host name, with or without a port");
-        // An IPv6 address can stand without brackets only where no port follows.
-        let (host, port) = if text.parse::<Ipv6Addr>().is_ok() {
-            (text, None)
-        } else if let Some(rest) = text.strip_prefix('[') {
-            let (host, rest) = rest.split_once(']').ok_or_else(wrong)?;
-            // Of `fe80::1%6` the number of the interface, or its name, is left to the resolver.
-            let ip = host.split('%').next().unwrap_or(host);
-            ip.parse::<Ipv6Addr>().map_err(|_| wrong())?;
-            match rest {
-                "" => (host, None),
-                _ => (host, Some(rest.strip_prefix(':').ok_or_else(wrong)?)),
-            }
-        } else {
-            match text.split_once(':') {
-                None => (text, None),
-                Some((host, port)) => (host, Some(port)),
-            }
-        };
-        let port = match port {
-            None => DEFAULT_PORT,
-            Some(digits) => digits.parse().ok().filter(|port| *port != 0).ok_or_else(wrong)?,
-        };
-        let printable = host.chars().all(|c| !c.is_whitespace() && !c.is_control() && c != '/');
-        if host.is_empty() || host.len() > 255 || !printable {
-            return Err(wrong());
-        }
-        Ok(PeerName { host: host.into(), port })
-    }
-}
-
-impl fmt::Display for PeerName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') {
-            write!(f, "[{}]:{}", self.host, self.port)
-        } else {
-            write!(f, "{}:{}", self.host, self.port)
-        }
-    }
-}
-
 /// Where to listen.
 #[derive(Args, Clone, Debug, Default)]
 pub struct ListenArgs {
     /// Listen at this address and port, or at this port of all addresses; port 0 picks a free one, auto one that is kept from
     /// run to run, so that others find this machine again
-    #[arg(long, value_name = "[ADDR:]PORT", value_parser = parse_listen)]
+    #[arg(long, value_name = "[ADDR:]PORT")]
     pub listen: Option<Listen>,
 }
 
@@ -174,62 +97,6 @@ impl ListenArgs {
         }
         Ok(port)
     }
-}
-
-/// An answer to "where to listen".
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Listen {
-    /// At all addresses of this machine.
-    Everywhere {
-        /// 0 picks a free one.
-        port: u16,
-    },
-    /// At this one; port 0 picks a free one.
-    At(SocketAddr),
-    /// At this address or all, at a port that is kept in the state folder.
-    Auto(Option<IpAddr>),
-}
-
-impl Listen {
-    /// The addresses to try in turn: all addresses of both kinds go through one IPv6 socket, or where there is no IPv6, an IPv4
-    /// one. A port that is kept is still to be found out.
-    pub fn candidates(self) -> Vec<SocketAddr> {
-        match self {
-            Listen::At(address) => vec![address],
-            Listen::Auto(Some(ip)) => vec![SocketAddr::new(ip, 0)],
-            Listen::Everywhere { .. } | Listen::Auto(None) => {
-                let port = if let Listen::Everywhere { port } = self { port } else { 0 };
-                vec![(Ipv6Addr::UNSPECIFIED, port).into(), (Ipv4Addr::UNSPECIFIED, port).into()]
-            }
-        }
-    }
-
-    /// The one address, if it is one.
-    #[cfg(feature = "dht")]
-    fn ip(self) -> Option<IpAddr> {
-        match self {
-            Listen::At(address) => Some(address.ip()),
-            Listen::Auto(ip) => ip,
-            Listen::Everywhere { .. } => None,
-        }
-    }
-}
-
-fn parse_listen(text: &str) -> Result<Listen, String> {
-    if let Ok(port) = text.parse() {
-        return Ok(Listen::Everywhere { port });
-    }
-    if text == "auto" {
-        return Ok(Listen::Auto(None));
-    }
-    let with_port = |address: &str| format!("{address}:0").parse().ok();
-    if let Some(address) = text.strip_suffix(":auto").and_then(with_port) {
-        let address: SocketAddr = address;
-        return Ok(Listen::Auto(Some(address.ip())));
-    }
-    text.parse().map(Listen::At).map_err(|_| {
-        format!("{text:?} is not a port, or an address with a port such as 127.0.0.1:{DEFAULT_PORT}, or auto")
-    })
 }
 
 /// Whether to use the local network.
@@ -309,7 +176,7 @@ impl StateArgs {
                 if !state.is_writable() {
                     log::warn!(
                         "state folder: {}: cannot be written; {lost}",
-                        super::names::shown(state.path())
+                        cjp2p_io::names::shown(state.path())
                     );
                 }
                 Ok(Some(state))
@@ -417,7 +284,7 @@ impl LockMode {
             None if self == LockMode::Skip => Ok(None),
             None => {
                 let message =
-                    format!("another process does this already and holds {}", super::names::shown(path));
+                    format!("another process does this already and holds {}", cjp2p_io::names::shown(path));
                 Err(ToolError::new(Exit::Busy, message))
             }
         }
@@ -439,56 +306,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn peers_are_named_by_address_or_host_with_or_without_a_port() {
-        for (text, printed) in [
-            ("198.51.100.7:1234", "198.51.100.7:1234"),
-            ("198.51.100.7", "198.51.100.7:24254"),
-            ("example.org", "example.org:24254"),
-            ("example.org:80", "example.org:80"),
-            ("2001:db8::1", "[2001:db8::1]:24254"),
-            ("[2001:db8::1]", "[2001:db8::1]:24254"),
-            ("[fe80::1%6]:5", "[fe80::1%6]:5"),
-        ] {
-            assert_eq!(text.parse::<PeerName>().unwrap().to_string(), printed);
-        }
-        let long = "x".repeat(300);
-        for text in
-            ["", ":1", "a:b", "a:0", "a:65536", "a:1:2", "[::1", "[::1]1", "[nope]:1", "a b", "a/b", &long]
-        {
-            assert!(text.parse::<PeerName>().unwrap_err().contains("is not an address"), "{text}");
-        }
-    }
-
-    #[test]
-    fn addresses_resolve_to_their_canonical_form() {
-        let name: PeerName = "[::ffff:127.0.0.1]:5".parse().unwrap();
-        assert_eq!(name.resolve().unwrap(), ["127.0.0.1:5".parse().unwrap()]);
-        let name: PeerName = "[fe80::1%6]:5".parse().unwrap();
-        assert_eq!(name.resolve().unwrap(), ["[fe80::1%6]:5".parse().unwrap()]);
-        let name: PeerName = "224.0.0.1".parse().unwrap();
-        assert_eq!(name.resolve().unwrap_err(), "224.0.0.1:24254: no peer can be there");
-    }
-
-    #[test]
     fn an_empty_bootstrap_list_switches_it_off() {
         assert_eq!(bootstrap_names(None).len(), 2);
         assert_eq!(bootstrap_names(Some("")), []);
         let listed = bootstrap_names(Some(" 127.0.0.1:7 ,, no good ,example.org"));
         let listed: Vec<String> = listed.iter().map(PeerName::to_string).collect();
         assert_eq!(listed, ["127.0.0.1:7", "example.org:24254"]);
-    }
-
-    #[test]
-    fn a_port_alone_listens_everywhere() {
-        assert_eq!(parse_listen("0"), Ok(Listen::Everywhere { port: 0 }));
-        assert_eq!(parse_listen("127.0.0.1:0"), Ok(Listen::At("127.0.0.1:0".parse().unwrap())));
-        assert_eq!(parse_listen("auto"), Ok(Listen::Auto(None)));
-        assert_eq!(parse_listen("127.0.0.1:auto"), Ok(Listen::Auto(Some(Ipv4Addr::LOCALHOST.into()))));
-        assert_eq!(parse_listen("[::1]:auto"), Ok(Listen::Auto(Some(Ipv6Addr::LOCALHOST.into()))));
-        for wrong in ["localhost", "localhost:auto", "::1:auto", "auto:1", "127.0.0.1:1:auto"] {
-            assert!(parse_listen(wrong).is_err(), "{wrong}");
-        }
-        assert_eq!(Listen::Everywhere { port: 7 }.candidates().len(), 2);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use rustix::fs::{Access, OFlags};
 
-use crate::tool::names::shown;
+use crate::names::shown;
 
 /// Temporary files that one file may have at a time: one for each process that writes it just now.
 const TEMPORARIES: usize = 16;

@@ -7,6 +7,9 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use cjp2p_wire::node::{Event, Node, Output, Transmit};
+use cjp2p_wire::time::Time;
+use cjp2p_wire::transfer::blobs::Blobs;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -16,9 +19,6 @@ use nix::sys::time::TimeSpec;
 use super::lan::Lan;
 use super::signals::Signals;
 use super::udp::{BATCH, Sent, UdpPort};
-use crate::node::{Event, Node, Output, Transmit};
-use crate::time::Time;
-use crate::transfer::blobs::Blobs;
 
 /// Bytes of datagrams kept while the system's send buffer is full; more are dropped, as a network would.
 pub const MAX_BACKLOG: usize = 4 << 20;

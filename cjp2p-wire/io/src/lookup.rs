@@ -15,16 +15,16 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use cjp2p_wire::peers::address::{self, Scope};
+use cjp2p_wire::peers::peer::Origin;
 use nix::sys::signal::{SigSet, Signal};
 use serde::{Deserialize, Serialize};
 
-use crate::peers::address::{self, Scope};
-use crate::peers::peer::Origin;
-use crate::tool::args::PeerName;
-use crate::tool::names::shown;
+use crate::names::shown;
+use crate::peer_name::PeerName;
 
 /// The only argument of the process that looks up names.
-pub(crate) const ARGUMENT: &str = "--look-up-names";
+pub const ARGUMENT: &str = "--look-up-names";
 /// A name without an address is looked up again after this time,
 const AGAIN_AFTER: Duration = Duration::from_secs(2);
 /// and then after twice as long each time, up to this.
@@ -286,7 +286,7 @@ impl Drop for Lookups {
 }
 
 /// Is the process that looks up names, until standard input is closed.
-pub(crate) fn run() {
+pub fn run() {
     // Signals meant for the tool come here too, from a terminal for one. The end is when the tool has ended.
     let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect();
     let _ = signals.thread_block();

@@ -6,10 +6,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use cjp2p_wire::peers::table::PeerTable;
+
 use super::learned::Learned;
 use super::state_dir::{FileLock, StateDir, about, atomic_replace, open_to_read};
-use crate::peers::table::PeerTable;
-use crate::tool::names::shown;
+use crate::names::shown;
 
 /// A larger file is no peer table: full, the table has a tenth of this.
 pub const MAX_BYTES: u64 = 16 << 20;
@@ -188,7 +189,7 @@ fn read(path: &Path) -> io::Result<Content> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::peers::peer::Origin;
+    use cjp2p_wire::peers::peer::Origin;
     use std::net::SocketAddr;
     use std::thread;
     use tempfile::TempDir;

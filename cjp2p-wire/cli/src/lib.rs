@@ -6,7 +6,6 @@ pub mod duration;
 pub mod exit;
 pub mod list;
 pub mod logging;
-pub mod names;
 pub mod progress;
 mod rate;
 pub mod size;

@@ -127,7 +127,7 @@ fn write_for_ever(file: &PeerFile, shared: &Shared) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::io::state_dir::{FileLock, StateDir};
+    use crate::state_dir::{FileLock, StateDir};
 
     #[test]
     fn a_lock_that_somebody_holds_delays_what_is_written_and_nobody_else() {

@@ -2,9 +2,10 @@
 
 use std::net::SocketAddr;
 
+use cjp2p_wire::content_id::ContentId;
+use cjp2p_wire::peers::announcements::Key;
+
 use super::event_loop::Waker;
-use crate::content_id::ContentId;
-use crate::peers::announcements::Key;
 
 /// No id has a key.
 pub fn key(_: &ContentId) -> Option<Key> {

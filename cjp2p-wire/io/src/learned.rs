@@ -5,12 +5,13 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use cjp2p_wire::node::{Acquaintance, Node};
+use cjp2p_wire::peers::peer::{Origin, Peer};
+use cjp2p_wire::peers::table::PeerTable;
+use cjp2p_wire::time::Time;
+
 use super::event_loop::EventLoop;
 use super::peer_file::milliseconds;
-use crate::node::{Acquaintance, Node};
-use crate::peers::peer::{Origin, Peer};
-use crate::peers::table::PeerTable;
-use crate::time::Time;
 
 /// Who came of its own accord is kept only if it was heard over at least so long: one that fetches something and is gone has
 /// its port for minutes, and would be in the table for ever.

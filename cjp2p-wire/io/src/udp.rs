@@ -15,7 +15,7 @@ use nix::sys::socket::{
     SockaddrStorage, bind, recvmmsg, sendmmsg, sendmsg, setsockopt, socket, sockopt,
 };
 
-use crate::peers::address::{self, DEFAULT_PORT};
+use cjp2p_wire::peers::address::{self, DEFAULT_PORT};
 
 /// What the receive and send buffers are asked to be; the system may grant less.
 pub const BUFFER: usize = 4 << 20;

@@ -5,12 +5,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::Path;
 
+use cjp2p_wire::peers::address::DEFAULT_PORT;
+
 use super::random;
 use super::state_dir::{StateDir, open_to_read, replace_lightly};
 use super::udp::UdpPort;
-use crate::peers::address::DEFAULT_PORT;
-use crate::tool::args::Listen;
-use crate::tool::names::shown;
+use crate::listen::Listen;
+use crate::names::shown;
 
 /// Where a port of one's own is looked for: below those that Linux hands out to programs that ask for any, which would often
 /// have it at the next start, and above those of well-known services.

@@ -10,17 +10,17 @@ use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
+use cjp2p_wire::content_id::ContentId;
+use cjp2p_wire::peers::address;
+use cjp2p_wire::peers::announcements::Key;
+use cjp2p_wire::peers::peer::Origin;
 use futures_lite::{StreamExt, future};
 use mainline::async_dht::AsyncDht;
 use mainline::{DEFAULT_BOOTSTRAP_NODES, Dht, Id};
 
 use super::event_loop::Waker;
 use super::lookup::Lookup;
-use crate::content_id::ContentId;
-use crate::peers::address;
-use crate::peers::announcements::Key;
-use crate::peers::peer::Origin;
-use crate::tool::args::PeerName;
+use crate::peer_name::PeerName;
 
 /// What is hashed before an id to get its key. Ours alone, so that no torrent has the same.
 const PREFIX: &[u8] = b"CJP2P content 1\0";

@@ -3,10 +3,10 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use cjp2p_io::signals;
 use nix::sys::signal::Signal;
 
 use super::stdout;
-use crate::io::signals;
 
 /// How long what was printed may take to leave, before a signal ends the process.
 const OUTPUT_TIMEOUT: Duration = Duration::from_millis(500);
