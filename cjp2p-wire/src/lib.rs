@@ -1,6 +1,6 @@
 //! The library beneath the `cjp2p-*` tools.
 //!
-//! Everything outside [`io`] and [`tool`] is deterministic: no clock, no socket, no file, no thread. Time and
+//! Everything here is deterministic: no clock, no socket, no file, no thread. Time and
 //! randomness are arguments. `docs/architecture.md` is the map.
 
 pub mod content_id;

@@ -145,28 +145,6 @@ fn every_type_and_constant_that_the_map_names_is_in_the_source() {
     assert!(named > 30, "only {named} names were found");
 }
 
-#[test]
-fn the_machines_touch_no_clock_file_socket_thread_or_environment() {
-    let forbidden = [
-        "std::fs",
-        "std::env",
-        "std::thread",
-        "std::process",
-        "Instant",
-        "SystemTime",
-        "UdpSocket",
-        "getrandom",
-    ];
-    for path in files(".rs") {
-        let edge = ["cjp2p-wire/src/io/", "cjp2p-wire/src/tool/"].iter().any(|edge| path.starts_with(edge));
-        if path.starts_with("cjp2p-wire/src/") && !edge {
-            let text = read(&path);
-            let used: Vec<_> = forbidden.iter().filter(|word| text.contains(**word)).collect();
-            assert!(used.is_empty(), "{path} uses {used:?}; that belongs into cjp2p-wire/src/io");
-        }
-    }
-}
-
 /// The anchor that a heading gets on the usual hosts.
 fn anchor(heading: &str) -> String {
     let text = heading.trim_start_matches('#').trim().to_lowercase();
