@@ -15,11 +15,11 @@ use cjp2p_cli::{Exit, ToolError, list, stdout};
 use cjp2p_io::event_loop::{EventLoop, Waker};
 use cjp2p_io::random;
 use cjp2p_wire::content_id::ContentId;
+use cjp2p_wire::download::{Download, DownloadEvent, Failure, Resume};
 use cjp2p_wire::node::{Answer, Config, Event, Node};
 use cjp2p_wire::peers::peer::Origin;
+use cjp2p_wire::store::JobId;
 use cjp2p_wire::time::Time;
-use cjp2p_wire::transfer::blobs::JobId;
-use cjp2p_wire::transfer::fetch::{Failure, Fetch, FetchEvent, Resume};
 use nix::sys::signal::Signal;
 
 use crate::cli::{Cli, TOOL};
@@ -330,7 +330,7 @@ impl Getter {
         while !self.events.is_empty() {
             for event in std::mem::take(&mut self.events) {
                 match event {
-                    Event::Fetch(fetch, event) => {
+                    Event::Download(fetch, event) => {
                         if let Some(&number) = self.by_fetch.get(&fetch) {
                             self.on_fetch_event(number, fetch, event)?;
                         }
@@ -352,17 +352,17 @@ impl Getter {
         Ok(())
     }
 
-    fn on_fetch_event(&mut self, number: u64, fetch: JobId, event: FetchEvent) -> Result<(), ToolError> {
+    fn on_fetch_event(&mut self, number: u64, fetch: JobId, event: DownloadEvent) -> Result<(), ToolError> {
         match event {
-            FetchEvent::Length(length) => self.store.on_length(fetch, length),
-            FetchEvent::Staged(length) => {
+            DownloadEvent::Length(length) => self.store.on_length(fetch, length),
+            DownloadEvent::Staged(length) => {
                 if let Err(error) = self.store.on_all_staged(fetch, length) {
                     return self.fail(number, &error);
                 }
                 self.set_step(number, Step::Judging(fetch));
                 self.judge(number);
             }
-            FetchEvent::Complete(length) => {
+            DownloadEvent::Complete(length) => {
                 let Some(job) = self.jobs.get_mut(&number) else { return Ok(()) };
                 job.step = Step::Publishing(fetch);
                 job.length = Some(length);
@@ -376,12 +376,12 @@ impl Getter {
                     self.tasks.run(move || Outcome::Published(number, publication()));
                 }
             }
-            FetchEvent::Misbehaved(address, _) => self.store.forget_source(fetch, address),
-            FetchEvent::Failed(Failure::Destination(error)) => {
+            DownloadEvent::Misbehaved(address, _) => self.store.forget_source(fetch, address),
+            DownloadEvent::Failed(Failure::Destination(error)) => {
                 let error = self.store.failure(fetch, error);
                 self.fail(number, &error)?;
             }
-            FetchEvent::Failed(why) => {
+            DownloadEvent::Failed(why) => {
                 let kept = self.store.abandon(fetch);
                 let remembered = self.jobs.get(&number).map_or(0, |job| job.remembered);
                 let is_limited = self.jobs.get(&number).is_some_and(|job| self.peers.limits(&job.id));
@@ -456,7 +456,7 @@ impl Getter {
         if !self.peers.is_nobody() || self.search.is_on() {
             return Ok(());
         }
-        let may_have_all = |fetch| self.node.fetch(fetch).is_some_and(Fetch::may_have_all);
+        let may_have_all = |fetch| self.node.fetch(fetch).is_some_and(Download::may_have_all);
         let is_alone = |job: &Job| match job.step {
             Step::Fetching(fetch) => job.remembered == 0 && !may_have_all(fetch),
             _ => false,

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use cjp2p_cli::{Exit, ToolError, duration};
 use cjp2p_wire::content_id::{ContentId, Hash};
+use cjp2p_wire::download::{Failure, Progress, Resume, Spec};
+use cjp2p_wire::store::JobId;
 use cjp2p_wire::time::Time;
-use cjp2p_wire::transfer::blobs::JobId;
-use cjp2p_wire::transfer::fetch::{Failure, Progress, Resume, Spec};
 
 use crate::ids::Given;
 use crate::place::Paths;

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use cjp2p_wire::transfer::blobs::JobId;
-use cjp2p_wire::transfer::fair_queue::FairQueue;
+use cjp2p_wire::fair_queue::FairQueue;
+use cjp2p_wire::store::JobId;
 
 /// Groups that may wait. Who asks for more is told to when it asks again.
 const MAX_WANTED: usize = 64;

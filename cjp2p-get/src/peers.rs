@@ -24,7 +24,7 @@ const MAX_KNOWN: usize = 4096;
 /// How often the table is written.
 const SAVE_EVERY: Duration = Duration::from_secs(60);
 /// Who has not answered after this time will not.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Who was not seen to send for longer than this, in milliseconds, may be somebody else by now.
 const STALE_MS: u64 = 7 * 24 * 3600 * 1000;
@@ -181,7 +181,7 @@ impl Peers {
         let silent: Vec<SocketAddr> = self
             .iter()
             .filter(|(address, _)| node.has_asked(*address) && !heard.contains(address))
-            .filter(|(_, peer)| now.since(peer.since) >= PATIENCE)
+            .filter(|(_, peer)| now.since(peer.since) >= TIMEOUT)
             .map(|(address, _)| address)
             .collect();
         self.save(event_loop, node, &silent);

@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use cjp2p_cli::size;
-use cjp2p_wire::transfer::fetch::{RangeSpec, select};
-use cjp2p_wire::transfer::ranges::RangeSet;
+use cjp2p_wire::download::{RangeSpec, select};
+use cjp2p_wire::range_set::RangeSet;
 
 /// One range of the command line.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use cjp2p_cli::progress::around_the_bar;
 use cjp2p_cli::{Exit, ToolError, logging, stderr, stdout};
 use cjp2p_wire::content_id::ContentId;
-use cjp2p_wire::transfer::fetch::Progress;
+use cjp2p_wire::download::Progress;
 use data_encoding::HEXLOWER;
 use serde::Serialize;
 

@@ -6,7 +6,7 @@ use std::io;
 use std::ops::Range;
 
 use cjp2p_wire::content_id::Hash;
-use cjp2p_wire::transfer::ranges::RangeSet;
+use cjp2p_wire::range_set::RangeSet;
 use sha2::{Digest, Sha256};
 
 use crate::sinks::read_through;

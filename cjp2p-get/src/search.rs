@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use cjp2p_io::mainline::{Mainline, key};
 use cjp2p_wire::content_id::ContentId;
+use cjp2p_wire::download::Download;
 use cjp2p_wire::node::Node;
 use cjp2p_wire::peers::announcements::Key;
+use cjp2p_wire::store::JobId;
 use cjp2p_wire::time::Time;
-use cjp2p_wire::transfer::blobs::JobId;
-use cjp2p_wire::transfer::fetch::Fetch;
 
 use crate::job::{Job, Step};
 
@@ -51,7 +51,7 @@ impl Search {
         }
         for job in jobs {
             let Step::Fetching(fetch) = job.step else { continue };
-            if node.fetch(fetch).is_some_and(Fetch::lacks_sources) {
+            if node.fetch(fetch).is_some_and(Download::lacks_sources) {
                 self.look(now, fetch, &job.id, job.started, waits || job.remembered > 0);
             }
         }

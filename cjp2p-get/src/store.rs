@@ -7,8 +7,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use cjp2p_cli::ToolError;
 use cjp2p_wire::content_id::{ContentId, Hash};
-use cjp2p_wire::transfer::blobs::{JobId, Library, Parts, Read, Sink};
-use cjp2p_wire::transfer::ranges::RangeSet;
+use cjp2p_wire::range_set::RangeSet;
+use cjp2p_wire::store::{JobId, Library, Parts, Read, Sink};
 use cjp2p_wire::tree::{Run, TreeVerifier, Verified};
 
 use crate::leaves_wanted::LeavesWanted;

@@ -46,7 +46,7 @@ fn a_plain_name_is_not_taken_from_whom_a_named_peer_names() {
     // Its own shelf is empty, and it knows who has it.
     let named = Host::start(move || {
         let mut peer = Peer::with_config(config(3));
-        peer.node.inquire(cjp2p_wire::time::Time::ZERO, there, cjp2p_wire::node::Question::Peers, false);
+        peer.node.query(cjp2p_wire::time::Time::ZERO, there, cjp2p_wire::node::Query::Peers, false);
         peer.settle(cjp2p_wire::time::Time::ZERO);
         peer
     });

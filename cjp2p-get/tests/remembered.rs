@@ -10,9 +10,9 @@ use std::sync::{Arc, Mutex};
 
 use cjp2p_tests::content::{self, blake3_id, sha256_id};
 use cjp2p_tests::sim::peer::config;
-use cjp2p_tests::sim::{Citizen, Outbox, Peer};
+use cjp2p_tests::sim::{HostBehaviour, Outbox, Peer};
 use cjp2p_wire::content_id::ContentId;
-use cjp2p_wire::node::Question;
+use cjp2p_wire::node::Query;
 use cjp2p_wire::time::Time;
 use support::{Bench, Ended, Host, assert_content, wait_until};
 
@@ -20,7 +20,7 @@ const MEBIBYTE: u64 = 1 << 20;
 
 /// A datagram that a [`Watched`] peer got, or sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Said {
+enum Inbound {
     ToIt(Vec<u8>),
     ByIt(Vec<u8>),
 }
@@ -28,18 +28,18 @@ enum Said {
 /// A peer of which each datagram is noted.
 struct Watched {
     peer: Peer,
-    said: Arc<Mutex<Vec<Said>>>,
+    said: Arc<Mutex<Vec<Inbound>>>,
 }
 
 impl Watched {
     fn note(&self, out: &Outbox) {
-        self.said.lock().unwrap().extend(out.iter().map(|(_, bytes)| Said::ByIt(bytes.clone())));
+        self.said.lock().unwrap().extend(out.iter().map(|(_, bytes)| Inbound::ByIt(bytes.clone())));
     }
 }
 
-impl Citizen for Watched {
+impl HostBehaviour for Watched {
     fn handle_datagram(&mut self, now: Time, from: SocketAddr, bytes: &[u8], out: &mut Outbox) {
-        self.said.lock().unwrap().push(Said::ToIt(bytes.to_vec()));
+        self.said.lock().unwrap().push(Inbound::ToIt(bytes.to_vec()));
         self.peer.handle_datagram(now, from, bytes, out);
         self.note(out);
     }
@@ -71,12 +71,12 @@ fn interrupt(bench: &Bench, id: &ContentId, bytes: &[u8]) -> SocketAddr {
 }
 
 /// Goes on at the same address, with nobody named; returns what was said, and how many bytes were there.
-fn go_on(bench: &Bench, id: &ContentId, bytes: &[u8], address: SocketAddr) -> (Vec<Said>, u64) {
-    let said: Arc<Mutex<Vec<Said>>> = Arc::default();
+fn go_on(bench: &Bench, id: &ContentId, bytes: &[u8], address: SocketAddr) -> (Vec<Inbound>, u64) {
+    let said: Arc<Mutex<Vec<Inbound>>> = Arc::default();
     let (noted, content) = (said.clone(), bytes.to_vec());
     let host = Host::start_at(address, move || {
         let mut peer = Peer::with_config(config(7));
-        peer.blobs.share(content, None);
+        peer.store.share(content, None);
         Watched { peer, said: noted }
     });
     let ended = bench.run(&[], &[&*id.to_string(), "-o", "file", "--json"]).done();
@@ -94,19 +94,19 @@ fn a_fetch_that_goes_on_needs_no_search_and_has_content_after_two_round_trips() 
         let address = interrupt(&bench, &id, &bytes);
         let (said, resumed) = go_on(&bench, &id, &bytes, address);
         assert!(resumed > 0);
-        let Some(Said::ToIt(first)) = said.first() else { panic!("nobody was asked") };
+        let Some(Inbound::ToIt(first)) = said.first() else { panic!("nobody was asked") };
         let text = String::from_utf8_lossy(first);
         assert!(text.contains("\"PleaseSendContent\"") && text.contains(&id.to_string()), "{text}");
         assert!(first.len() >= 600, "a stranger gets no useful answer to {} bytes", first.len());
         // Asked once by a stranger, and once more by one that has shown who it is.
-        let sends = |said: &Said| {
-            matches!(said, Said::ByIt(bytes) if {
+        let sends = |said: &Inbound| {
+            matches!(said, Inbound::ByIt(bytes) if {
                 let text = String::from_utf8_lossy(bytes);
                 text.contains("\"Content\"") && !text.contains("\"base64\":\"\"")
             })
         };
         let before = said.iter().position(sends).expect("it came from there");
-        let asked = said[..before].iter().filter(|said| matches!(said, Said::ToIt(_))).count();
+        let asked = said[..before].iter().filter(|said| matches!(said, Inbound::ToIt(_))).count();
         assert!(asked <= 2, "content came after {asked} questions");
     }
 }
@@ -116,12 +116,12 @@ fn who_sends_content_is_asked_whom_it_knows_and_those_send_some_too() {
     let bytes = content::bytes(63, 8 << 20);
     // Alone it would take eight seconds.
     let slow = Host::limited(&[&bytes], Some(1 << 20));
-    let said: Arc<Mutex<Vec<Said>>> = Arc::default();
+    let said: Arc<Mutex<Vec<Inbound>>> = Arc::default();
     let (noted, shared, known) = (said.clone(), bytes.clone(), slow.address);
     let other = Host::start(move || {
         let mut peer = Peer::with_config(config(8));
-        peer.blobs.share(shared, None);
-        peer.node.inquire(Time::ZERO, known, Question::Peers, false);
+        peer.store.share(shared, None);
+        peer.node.query(Time::ZERO, known, Query::Peers, false);
         peer.settle(Time::ZERO);
         Watched { peer, said: noted }
     });
@@ -134,7 +134,7 @@ fn who_sends_content_is_asked_whom_it_knows_and_those_send_some_too() {
         .lock()
         .unwrap()
         .iter()
-        .filter(|said| matches!(said, Said::ByIt(bytes) if bytes.len() > 600))
+        .filter(|said| matches!(said, Inbound::ByIt(bytes) if bytes.len() > 600))
         .count();
     assert!(sent > 100, "{sent} datagrams with content came from the one that was not named");
 }

@@ -18,12 +18,12 @@ use cjp2p_io::sandbox::Sandbox;
 use cjp2p_io::signals::{self, Signals};
 use cjp2p_io::state_dir::StateDir;
 use cjp2p_wire::content_id::ContentId;
-use cjp2p_wire::node::{Answer, Config, Event, Node, Question};
+use cjp2p_wire::node::{Answer, Config, Event, Node, Query};
 use cjp2p_wire::peers::announcements::Key;
 use cjp2p_wire::peers::peer::Origin;
 use cjp2p_wire::peers::table::PeerTable;
+use cjp2p_wire::store::{Library, Read, Sink};
 use cjp2p_wire::time::Time;
-use cjp2p_wire::transfer::blobs::{Library, Read, Sink};
 use nix::sys::signal::Signal;
 
 use crate::cli::{NetworkArgs, TOOL};
@@ -32,7 +32,7 @@ use crate::round::{Next, Round};
 /// Where to ask from if nothing is said: nobody needs to find again who only asks.
 pub(crate) const ANYWHERE: Listen = Listen::Everywhere { port: 0 };
 /// So long the DHT may take to find somebody.
-pub(crate) const DHT_PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const DHT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Something that happened to a question.
 pub(crate) enum Reply<'a> {
@@ -86,7 +86,7 @@ pub(crate) fn ask(
     file: &PeerFile,
     network: &NetworkArgs,
     (mut round, names): (Round, Lookup),
-    (question, limit): (Question, Option<Duration>),
+    (question, limit): (Query, Option<Duration>),
     dht: Option<Entry>,
     mut each: impl FnMut(&mut Round, SocketAddr, Reply<'_>) -> Result<(), ToolError>,
 ) -> Result<Exit, ToolError> {
@@ -200,7 +200,7 @@ impl Network {
     fn run(
         &mut self,
         round: &mut Round,
-        question: Question,
+        question: Query,
         end: Time,
         each: &mut impl FnMut(&mut Round, SocketAddr, Reply<'_>) -> Result<(), ToolError>,
     ) -> Result<Option<Signal>, ToolError> {
@@ -216,13 +216,13 @@ impl Network {
                 let now = self.event_loop.now();
                 match round.next(now) {
                     Next::Ask { address, suggested } => {
-                        self.node.inquire(now, address, question, suggested);
+                        self.node.query(now, address, question, suggested);
                         self.event_loop.drain(&mut self.node, &mut events);
                     }
                     Next::Wait(at) => break at,
                 }
             };
-            let may_find_more = self.dht.is_some() && self.event_loop.now() < Time::ZERO + DHT_PATIENCE;
+            let may_find_more = self.dht.is_some() && self.event_loop.now() < Time::ZERO + DHT_TIMEOUT;
             let waits =
                 self.node.open_questions() > 0 || self.node.looks_for_neighbours() || self.names.is_pending();
             let is_over =
@@ -231,7 +231,7 @@ impl Network {
                 return Ok(None);
             }
             let until = match events.is_empty() || is_held_up {
-                true if may_find_more => next_at.min(end).min(Time::ZERO + DHT_PATIENCE),
+                true if may_find_more => next_at.min(end).min(Time::ZERO + DHT_TIMEOUT),
                 true => next_at.min(end),
                 false => Time::ZERO,
             };
@@ -261,7 +261,10 @@ impl Network {
                         each(round, address, Reply::Silence { is_there })?;
                     }
                     Event::Neighbour(address) => round.add_friend(address, Origin::Lan),
-                    Event::Fetch(..) | Event::PathOpened(_) | Event::AskLan(_) | Event::AskNeighbours(_) => {}
+                    Event::Download(..)
+                    | Event::PathOpened(_)
+                    | Event::AskLan(_)
+                    | Event::AskNeighbours(_) => {}
                 }
             }
         }

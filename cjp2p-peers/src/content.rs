@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use cjp2p_cli::{Exit, ToolError};
 use cjp2p_io::peer_file::PeerFile;
 use cjp2p_wire::content_id::ContentId;
-use cjp2p_wire::node::{Answer, ListEnd, MAX_LIST, Question};
+use cjp2p_wire::node::{Answer, ListEnd, MAX_LIST, Query};
 use cjp2p_wire::peers::peer::Origin;
 use serde::Serialize;
 
@@ -30,7 +30,7 @@ pub(crate) fn run(file: &PeerFile, network: &NetworkArgs, json: bool) -> Result<
     let mut listed: BTreeMap<SocketAddr, (BTreeSet<ContentId>, usize)> = BTreeMap::new();
     // What is missing, by whom.
     let mut problems: Vec<String> = Vec::new();
-    let exit = ask(file, network, round, (Question::List, None), None, |round, address, reply| {
+    let exit = ask(file, network, round, (Query::List, None), None, |round, address, reply| {
         let list = match reply {
             Reply::Answer { answer: Answer::List(list), .. } => list,
             Reply::Answer { answer: Answer::ListEnd(end), .. } => {

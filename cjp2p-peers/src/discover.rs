@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use cjp2p_cli::{Exit, ToolError};
 use cjp2p_io::peer_file::{PeerFile, milliseconds};
-use cjp2p_wire::node::{Answer, Question};
+use cjp2p_wire::node::{Answer, Query};
 use cjp2p_wire::peers::peer::{Origin, Peer};
 use serde::Serialize;
 
@@ -39,7 +39,7 @@ pub(crate) fn run(
     }
     let mut heard = BTreeSet::new();
     let dht = search.dht.entry(listen, &network.peers);
-    ask(file, network, (round, names), (Question::Peers, limit), dht, |round, address, reply| {
+    ask(file, network, (round, names), (Query::Peers, limit), dht, |round, address, reply| {
         let Reply::Answer { round_trip, answer } = reply else {
             log::info!("{address} does not answer");
             return Ok(());

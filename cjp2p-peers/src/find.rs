@@ -11,20 +11,20 @@ use cjp2p_io::peer_file::{PeerFile, milliseconds};
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::node::{Acquaintance, Event};
 use cjp2p_wire::peers::peer::Origin;
+use cjp2p_wire::store::JobId;
 use cjp2p_wire::time::Time;
-use cjp2p_wire::transfer::blobs::JobId;
 use nix::sys::signal::Signal;
 use serde::Serialize;
 
-use crate::asking::{ANYWHERE, DHT_PATIENCE, Network, NothingShared, load, write_line};
+use crate::asking::{ANYWHERE, DHT_TIMEOUT, Network, NothingShared, load, write_line};
 use crate::cli::SearchArgs;
 
 /// Peers of the table that are asked at the most.
 const FROM_TABLE: usize = 256;
 /// Who has not answered after this time will not.
-const PATIENCE: Duration = Duration::from_secs(3);
+const TIMEOUT: Duration = Duration::from_secs(3);
 /// How long those on the local network have to answer: they are asked twice.
-const LAN_PATIENCE: Duration = Duration::from_secs(2);
+const LAN_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often it is looked who has answered.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
@@ -169,8 +169,8 @@ impl Search {
         loop {
             self.print_new()?;
             let now = self.network.event_loop.now();
-            let dht_may = self.network.dht.is_some() && now.since(start) < DHT_PATIENCE;
-            let lan_may = self.asks_lan && now.since(start) < LAN_PATIENCE;
+            let dht_may = self.network.dht.is_some() && now.since(start) < DHT_TIMEOUT;
+            let lan_may = self.asks_lan && now.since(start) < LAN_TIMEOUT;
             let may = dht_may
                 || lan_may
                 || self.network.names.is_pending()
@@ -240,7 +240,7 @@ impl Search {
             node.acquaintances().map(|peer| (peer.address, peer)).collect();
         let now = event_loop.now();
         let is_silent = |(address, (_, since)): &(&SocketAddr, &(Asked, Time))| {
-            node.has_asked(**address) && !met.contains_key(address) && now.since(*since) >= PATIENCE
+            node.has_asked(**address) && !met.contains_key(address) && now.since(*since) >= TIMEOUT
         };
         let silent: Vec<SocketAddr> =
             self.asked.iter().filter(is_silent).map(|(address, _)| *address).collect();

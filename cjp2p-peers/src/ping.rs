@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use cjp2p_cli::{Exit, ToolError};
 use cjp2p_io::peer_file::{PeerFile, milliseconds};
-use cjp2p_wire::node::Question;
+use cjp2p_wire::node::Query;
 use serde::Serialize;
 
 use crate::asking::{Reply, ask, start_round, write_line};
@@ -18,7 +18,7 @@ struct Line {
 
 pub(crate) fn run(file: &PeerFile, network: &NetworkArgs, json: bool) -> Result<Exit, ToolError> {
     let round = start_round(file, network);
-    ask(file, network, round, (Question::Ping, None), None, |_, address, reply| {
+    ask(file, network, round, (Query::Ping, None), None, |_, address, reply| {
         let round_trip_ms = match reply {
             Reply::Answer { round_trip, .. } => Some(milliseconds(round_trip)),
             Reply::Silence { .. } => None,

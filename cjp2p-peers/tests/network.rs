@@ -16,8 +16,8 @@ use cjp2p_cli::args::AS_ROOT;
 use cjp2p_io::event_loop::EventLoop;
 use cjp2p_io::udp::UdpPort;
 use cjp2p_wire::content_id::ContentId;
-use cjp2p_wire::node::{Config, Event, Node, Question};
-use cjp2p_wire::transfer::blobs::{Library, Read, Sink};
+use cjp2p_wire::node::{Config, Event, Node, Query};
+use cjp2p_wire::store::{Library, Read, Sink};
 use serde_json::{Value, json};
 
 use support::Bench;
@@ -62,7 +62,7 @@ impl NodePeer {
         });
         let mut events = Vec::new();
         if let Some(friend) = friend {
-            node.inquire(event_loop.now(), friend, Question::Peers, false);
+            node.query(event_loop.now(), friend, Query::Peers, false);
             event_loop.drain(&mut node, &mut events);
             while !events.iter().any(|event| matches!(event, Event::Answer { .. }))
                 || node.open_questions() > 0

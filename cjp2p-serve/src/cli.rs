@@ -9,12 +9,12 @@ use cjp2p_cli::args::{
 };
 use cjp2p_cli::{duration, size};
 use cjp2p_io::event_loop::MAX_BACKLOG;
+use cjp2p_wire::node::turns::{
+    MAX_WAITING, MAX_WAITING_PER_SOURCE, MAX_WAITING_SOURCES, QUANTUM, QUANTUM_INSIDE,
+};
 use cjp2p_wire::node::{
     AMPLIFICATION, ECHO_FACTOR, ECHO_RATE, ECHO_RATE_OF_HOST, MAX_CONTACTS, MAX_CONTACTS_OF_HOST, MAX_LIST,
-    MAX_PEERS_TOLD, STRANGERS_ANSWERED_AT_ONCE, STRANGERS_ANSWERED_PER_SECOND,
-};
-use cjp2p_wire::transfer::serve::{
-    MAX_WAITING, MAX_WAITING_PER_SOURCE, MAX_WAITING_SOURCES, QUANTUM, QUANTUM_INSIDE,
+    MAX_PEERS_TOLD, UNVALIDATED_ANSWERS_AT_ONCE, UNVALIDATED_ANSWERS_PER_SECOND,
 };
 use clap::Parser;
 
@@ -147,7 +147,7 @@ Limits, always on:
                     the machine), first between addresses (of IPv6, networks of 64 bits), then
                     between the ports of each
   not proved yet    {AMPLIFICATION} times the bytes that came, in one datagram, and nothing remembered;
-                    {STRANGERS_ANSWERED_PER_SECOND} answers in a second to an address, {STRANGERS_ANSWERED_AT_ONCE} at once
+                    {UNVALIDATED_ANSWERS_PER_SECOND} answers in a second to an address, {UNVALIDATED_ANSWERS_AT_ONCE} at once
   only echoing      {} KiB in a second to an address, {} in all; at most {ECHO_FACTOR} times the bytes of
                     each echo
   requests waiting  {MAX_WAITING_PER_SOURCE} of a port, {MAX_WAITING} in all, of {MAX_WAITING_SOURCES} ports;

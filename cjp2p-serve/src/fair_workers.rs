@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use cjp2p_wire::transfer::fair_queue::FairQueue;
+use cjp2p_wire::fair_queue::FairQueue;
 
 use crate::workers::spawn_up_to;
 

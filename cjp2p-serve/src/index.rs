@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use cjp2p_wire::content_id::{ContentId, Hash, PlainName};
-use cjp2p_wire::transfer::blobs::{ListPart, Listed};
+use cjp2p_wire::store::{ListPart, Listed};
 use entry::{Entry, Folder, Slots};
 
 use crate::gone::Gone;

@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use cjp2p_wire::content_id::{ContentId, Hash};
-use cjp2p_wire::transfer::blobs::{Library, ListPart, Parts, Read, Sink};
+use cjp2p_wire::store::{Library, ListPart, Parts, Read, Sink};
 use cjp2p_wire::tree::Geometry;
 use rustix::io::{Errno, ReadWriteFlags};
 

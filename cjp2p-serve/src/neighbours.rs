@@ -11,10 +11,10 @@ use cjp2p_io::lookup::Lookups;
 use cjp2p_io::peer_file::PeerFile;
 use cjp2p_io::peer_saver::PeerSaver;
 use cjp2p_wire::message::MAX_IDS;
-use cjp2p_wire::node::{Event, Node, Question};
+use cjp2p_wire::node::{Event, Node, Query};
 use cjp2p_wire::peers::peer::Origin;
+use cjp2p_wire::store::Library;
 use cjp2p_wire::time::Time;
-use cjp2p_wire::transfer::blobs::Library;
 
 /// How many of the peers in the table are greeted.
 const GREETED: usize = 20;
@@ -95,13 +95,13 @@ impl Neighbours {
         }
         for address in greeted {
             // Whoever only asks whether somebody is there is not asked to prove itself, and so does not become known.
-            node.inquire(event_loop.now(), address, Question::Peers, false);
+            node.query(event_loop.now(), address, Query::Peers, false);
             event_loop.drain(node, events);
         }
         if self.knock_at <= now {
             self.knock_at = now + KNOCK_EVERY;
             for address in self.invited() {
-                node.inquire(event_loop.now(), address, Question::Ping, false);
+                node.query(event_loop.now(), address, Query::Ping, false);
                 event_loop.drain(node, events);
             }
         }
@@ -134,7 +134,7 @@ impl Neighbours {
                     self.have_news(now);
                 }
             }
-            Event::Fetch(..)
+            Event::Download(..)
             | Event::PathOpened(_)
             | Event::AskLan(_)
             | Event::AskNeighbours(_)

@@ -27,7 +27,7 @@ use crate::cli::TOOL;
 /// For how long the port is asked for: should nobody be able to give it back, the router gives it to others after that.
 const LIFETIME_SECONDS: u32 = 3600;
 /// How long to wait at the end for the port to be given back. The helper goes on without us.
-const PATIENCE_AT_THE_END: Duration = Duration::from_secs(2);
+const TIMEOUT_AT_THE_END: Duration = Duration::from_secs(2);
 /// A longer line is not the helper's.
 const MAX_LINE: u64 = 4096;
 /// So much of what a router says is told, in characters.
@@ -134,7 +134,7 @@ impl Drop for Router {
     /// Has the port given back.
     fn drop(&mut self) {
         self.commands = None;
-        let until = Instant::now() + PATIENCE_AT_THE_END;
+        let until = Instant::now() + TIMEOUT_AT_THE_END;
         // What it says of its end comes from its thread, which then ends too.
         while self.outcomes.recv_timeout(until.saturating_duration_since(Instant::now())).is_ok() {}
         let _ = self.child.try_wait();

@@ -23,7 +23,7 @@ use crate::walk::Rules;
 const EVENTS: usize = 4096;
 
 /// How long to wait at the end for what is to be remembered.
-const PATIENCE_AT_THE_END: Duration = Duration::from_secs(10);
+const TIMEOUT_AT_THE_END: Duration = Duration::from_secs(10);
 
 /// What is shared, and how.
 #[derive(Clone, Debug)]
@@ -159,7 +159,7 @@ impl Drop for Share {
         // The keeper must not wait for somebody to take its events.
         let (_, nothing) = mpsc::sync_channel(0);
         self.events = nothing;
-        if let Err(RecvTimeoutError::Timeout) = self.ended.recv_timeout(PATIENCE_AT_THE_END) {
+        if let Err(RecvTimeoutError::Timeout) = self.ended.recv_timeout(TIMEOUT_AT_THE_END) {
             log::warn!("what was hashed last is not remembered: the disk is too slow");
         }
     }

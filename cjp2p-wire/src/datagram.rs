@@ -1,6 +1,6 @@
 //! Datagrams: bytes to messages, and messages to bytes.
 
-mod own_spelling;
+mod fast_path;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -74,7 +74,7 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<Message<'_>>, DatagramError> {
 ///
 /// As for [`decode`].
 pub fn decode_into<'a>(bytes: &'a [u8], room: &'a mut Vec<u8>) -> Result<Vec<Message<'a>>, DatagramError> {
-    match own_spelling::decode(bytes, room) {
+    match fast_path::decode(bytes, room) {
         Some(messages) => Ok(messages),
         None => decode(bytes),
     }

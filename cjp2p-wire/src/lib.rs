@@ -5,9 +5,13 @@
 
 pub mod content_id;
 pub mod datagram;
+pub mod download;
+pub mod fair_queue;
 pub mod message;
 pub mod node;
+pub mod path;
 pub mod peers;
+pub mod range_set;
+pub mod store;
 pub mod time;
-pub mod transfer;
 pub mod tree;

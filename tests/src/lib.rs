@@ -1,4 +1,4 @@
-//! Support for the tests of the workspace: the simulated network and its citizens, the real programs over emulated
+//! Support for the tests of the workspace: the simulated network and its hosts, the real programs over emulated
 //! links, content to move, and reference implementations that are slow and obviously right.
 
 pub mod content;

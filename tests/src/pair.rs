@@ -6,10 +6,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use cjp2p_wire::content_id::{ContentId, Hash};
+use cjp2p_wire::download::{DownloadEvent, Spec};
 use cjp2p_wire::node::{Event, Node, Output, Transmit};
+use cjp2p_wire::store::{JobId, Library, Read, Sink, Store};
 use cjp2p_wire::time::Time;
-use cjp2p_wire::transfer::blobs::{Blobs, JobId, Library, Read, Sink};
-use cjp2p_wire::transfer::fetch::{FetchEvent, Spec};
 use cjp2p_wire::tree::{Run, Verified};
 
 use crate::sim::memory::MemoryBlobs;
@@ -57,7 +57,7 @@ impl Sink for Forgets {
 /// A node, what it reads and writes, and what it has not sent yet.
 struct End<B> {
     node: Node,
-    blobs: B,
+    store: B,
     address: SocketAddr,
     /// What routes carry, as the node is told.
     mtu: usize,
@@ -66,20 +66,20 @@ struct End<B> {
     is_done: bool,
 }
 
-impl<B: Blobs> End<B> {
-    fn new(blobs: B, number: u8, mtu: usize) -> End<B> {
+impl<B: Store> End<B> {
+    fn new(store: B, number: u8, mtu: usize) -> End<B> {
         let address = ([10, 0, 0, number], 24254).into();
         let node = Node::new(config(number.into()));
-        End { node, blobs, address, mtu, next: Time::ZERO, sent: Vec::new(), is_done: false }
+        End { node, store, address, mtu, next: Time::ZERO, sent: Vec::new(), is_done: false }
     }
 
     fn take_in(&mut self, now: Time, from: SocketAddr, arrived: &[Transmit]) {
         for bunch in arrived {
-            self.node.handle_datagrams(now, from, &bunch.bytes, bunch.segment, &mut self.blobs);
+            self.node.handle_datagrams(now, from, &bunch.bytes, bunch.segment, &mut self.store);
             self.drain();
         }
         if self.next <= now {
-            self.node.handle_timeout(now, &mut self.blobs);
+            self.node.handle_timeout(now, &mut self.store);
             self.drain();
         }
     }
@@ -89,7 +89,7 @@ impl<B: Blobs> End<B> {
             match self.node.poll_output() {
                 Output::Transmit(transmit) => self.sent.push(transmit),
                 Output::Event(Event::PathOpened(address)) => self.node.set_path_mtu(address, self.mtu),
-                Output::Event(Event::Fetch(_, FetchEvent::Complete(_))) => self.is_done = true,
+                Output::Event(Event::Download(_, DownloadEvent::Complete(_))) => self.is_done = true,
                 Output::Event(_) => {}
                 Output::Timeout(at) => {
                     self.next = at;
@@ -116,7 +116,7 @@ impl Pair {
         let mut getter = End::new(Forgets::default(), 2, mtu);
         let now = Time::ZERO;
         let spec = Spec {
-            id: server.blobs.share(content, None),
+            id: server.store.share(content, None),
             ranges: Vec::new(),
             in_order: false,
             resume: None,
@@ -127,7 +127,7 @@ impl Pair {
         getter.drain();
         getter.node.add_source(now, job, server.address, false);
         getter.drain();
-        getter.node.handle_room(now, &mut getter.blobs);
+        getter.node.handle_room(now, &mut getter.store);
         getter.drain();
         Pair { server, getter, length, now }
     }
@@ -171,7 +171,7 @@ impl Pair {
             self.take_all();
             self.pass();
         }
-        assert_eq!(self.getter.blobs.bytes, self.length, "bytes written");
+        assert_eq!(self.getter.store.bytes, self.length, "bytes written");
         self.server.node.counters().datagrams_out
     }
 }

@@ -170,7 +170,7 @@ impl Drop for Running {
 }
 
 /// A program, and what it says on both ways out, line by line.
-fn start(command: &mut Command) -> (Running, Said) {
+fn start(command: &mut Command) -> (Running, Inbound) {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let (sender, lines) = mpsc::channel();
     let errors = sender.clone();
@@ -181,7 +181,7 @@ fn start(command: &mut Command) -> (Running, Said) {
     thread::spawn(move || {
         BufReader::new(stderr).lines().map_while(Result::ok).try_for_each(|line| errors.send(line))
     });
-    (Running(child), Said { lines, seen: Vec::new() })
+    (Running(child), Inbound { lines, seen: Vec::new() })
 }
 
 fn serve(state: &Path) -> Command {
@@ -191,12 +191,12 @@ fn serve(state: &Path) -> Command {
 }
 
 /// What a program says, on two ways: one may overtake the other.
-struct Said {
+struct Inbound {
     lines: Receiver<String>,
     seen: Vec<String>,
 }
 
-impl Said {
+impl Inbound {
     /// Takes out the first line with these words in it.
     fn wait_for(&mut self, words: &str) -> String {
         loop {

@@ -28,7 +28,7 @@ fn world(megabits: u64, rtt_ms: u64, queue_products: f64) -> (World, Link) {
 
 fn begin_fetch(world: &mut World, getter: u8, source: u8) {
     let bytes = content::bytes(getter.into(), 256 << 20);
-    let id = world.with_peer(at(source), |peer, _| peer.blobs.share(bytes, None));
+    let id = world.with_peer(at(source), |peer, _| peer.store.share(bytes, None));
     world.with_peer(at(getter), |peer, now| peer.fetch(now, &id, &[at(source)]));
 }
 

@@ -8,10 +8,10 @@ use cjp2p_tests::sim::liars::{Liar, Lie};
 use cjp2p_tests::sim::memory::Fetched;
 use cjp2p_tests::sim::{Link, Peer, World};
 use cjp2p_wire::content_id::ContentId;
+use cjp2p_wire::download::Resume;
 use cjp2p_wire::node::Config;
-use cjp2p_wire::transfer::blobs::JobId;
-use cjp2p_wire::transfer::fetch::Resume;
-use cjp2p_wire::transfer::ranges::RangeSet;
+use cjp2p_wire::range_set::RangeSet;
+use cjp2p_wire::store::JobId;
 
 const GETTER: SocketAddr = at(1);
 
@@ -28,7 +28,7 @@ struct Outcome {
 
 fn sharing(seed: u64, bytes: &[u8]) -> Peer {
     let mut peer = Peer::new(seed);
-    peer.blobs.share(bytes.to_vec(), Some("file"));
+    peer.store.share(bytes.to_vec(), Some("file"));
     peer
 }
 
@@ -157,7 +157,7 @@ fn each_way_of_lying_beside_one_honest_peer_is_survived() {
             for cookies in [true, false] {
                 let mut world = World::new(10);
                 world.add(GETTER, Link::default(), Peer::new(1));
-                world.with_peer(GETTER, |peer, _| peer.blobs.repeats = true);
+                world.with_peer(GETTER, |peer, _| peer.store.repeats = true);
                 let liar = Liar::new(lie, &bytes, 11);
                 let liar = if cookies { liar } else { liar.without_cookies() };
                 // The liar is nearer, and so is heard first.
@@ -237,16 +237,16 @@ fn a_slow_reader_holds_the_fetch_and_does_not_fail_it() {
     world.add(GETTER, Link::default(), Peer::new(1));
     world.add(at(2), Link::default(), sharing(2, &bytes));
     let job = world.with_peer(GETTER, |peer, now| {
-        peer.blobs.room.insert(JobId(0), 1 << 20);
+        peer.store.room.insert(JobId(0), 1 << 20);
         peer.fetch(now, &content::blake3_id(&bytes), &[at(2)])
     });
     // Longer than any cookie is good for.
     world.run_for(Duration::from_secs(1207));
     assert_eq!(world.peer(GETTER).failure(job), None);
-    assert_eq!(world.peer(GETTER).blobs.fetched[&job].done.iter().next(), Some(0..1 << 20));
+    assert_eq!(world.peer(GETTER).store.fetched[&job].done.iter().next(), Some(0..1 << 20));
     world.with_peer(GETTER, |peer, now| {
-        peer.blobs.room.clear();
-        peer.node.handle_room(now, &mut peer.blobs);
+        peer.store.room.clear();
+        peer.node.handle_room(now, &mut peer.store);
     });
     finish(&mut world, job, &bytes, 60);
 }
@@ -259,7 +259,7 @@ fn a_slow_source_that_others_use_too_is_not_taken_for_silent() {
         let mut world = World::new(36 + seed);
         let mut source =
             Peer::with_config(Config { upload_rate: Some(4 << 20), ..cjp2p_tests::sim::peer::config(2) });
-        source.blobs.share(bytes.clone(), None);
+        source.store.share(bytes.clone(), None);
         world.add(at(2), near, source);
         for getter in [GETTER, at(3)] {
             let mut peer = Peer::new(seed + u64::from(getter == GETTER));
@@ -284,7 +284,7 @@ fn nobody_is_blamed_for_wrong_bytes_that_an_interrupted_fetch_had_staged() {
     let done: RangeSet = std::iter::once(0..65_536).collect();
     let job = world.with_peer(GETTER, |peer, now| {
         let staged = Fetched { bytes: vec![0; 65_536], done: done.clone(), ..Fetched::default() };
-        peer.blobs.fetched.insert(JobId(0), staged);
+        peer.store.fetched.insert(JobId(0), staged);
         let resume = Resume { length: bytes.len() as u64, done, unchecked: RangeSet::new(), verifier: None };
         peer.resume(now, &content::sha256_id(&bytes), &[at(2)], Some(resume))
     });
@@ -298,7 +298,7 @@ fn fetches_side_by_side_take_turns_at_a_source() {
     let mut world = World::new(32);
     let link = Link::rated(40, 10, 256 << 10);
     let mut source = sharing(2, &large);
-    source.blobs.share(small.clone(), None);
+    source.store.share(small.clone(), None);
     world.add(GETTER, link, Peer::new(1));
     world.add(at(2), link, source);
     let first = start(&mut world, &content::blake3_id(&large), &[at(2)]);
@@ -313,7 +313,7 @@ fn fetches_side_by_side_take_turns_at_a_source() {
 fn a_cold_disk_at_the_source_delays_and_loses_nothing() {
     let bytes = content::bytes(20, 1_000_000);
     let mut source = sharing(2, &bytes);
-    source.blobs.cold_reads = 3;
+    source.store.cold_reads = 3;
     let mut world = World::new(21);
     world.add(GETTER, Link::default(), Peer::new(1));
     world.add(at(2), Link::default(), source);
@@ -330,7 +330,7 @@ fn a_referral_leads_to_the_content() {
     world.add(at(3), Link::default(), sharing(3, &bytes));
     // The one in the middle knows the source: it fetched something from it.
     let other = content::bytes(24, 1000);
-    world.with_peer(at(3), |peer, _| peer.blobs.share(other.clone(), None));
+    world.with_peer(at(3), |peer, _| peer.store.share(other.clone(), None));
     world.with_peer(at(2), |peer, now| peer.fetch(now, &content::blake3_id(&other), &[at(3)]));
     world.run_for(Duration::from_secs(2));
     let job = start(&mut world, &content::blake3_id(&bytes), &[at(2)]);
@@ -433,7 +433,7 @@ fn a_source_that_limits_its_rate_is_not_asked_twice() {
         upload_rate: Some(8 << 20),
         ..cjp2p_tests::sim::peer::config(2)
     });
-    source.blobs.share(bytes.clone(), None);
+    source.store.share(bytes.clone(), None);
     // Next to each other, so that the limit is all that delays.
     let link = Link { delay: Duration::from_micros(10), mtu: 65_536, ..Link::default() };
     let mut world = World::new(61);

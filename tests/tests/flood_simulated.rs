@@ -29,8 +29,8 @@ fn rate_beside_a_flood(ports: u16, forged: bool) -> f64 {
     });
     world.add(honest, Link::rated(20, 10, 100_000), Peer::new(1));
     let (wanted, flooded) = (content::bytes(1, 64 << 20), content::bytes(2, 4 << 20));
-    let id = world.with_peer(server, |peer, _| peer.blobs.share(wanted, None));
-    let other = world.with_peer(server, |peer, _| peer.blobs.share(flooded, None));
+    let id = world.with_peer(server, |peer, _| peer.store.share(wanted, None));
+    let other = world.with_peer(server, |peer, _| peer.store.share(flooded, None));
     for port in 0..ports {
         // They exchange nothing, so nobody puts them off.
         let peer = Peer::with_config(Config { answers: false, ..config(100 + u64::from(port)) });

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use cjp2p_tests::content;
 use cjp2p_tests::foreign::{Ruby, RustFebruary, RustToday};
-use cjp2p_tests::sim::{Citizen, Link, Peer, World};
+use cjp2p_tests::sim::{HostBehaviour, Link, Peer, World};
 use cjp2p_wire::content_id::ContentId;
-use cjp2p_wire::node::{ECHO_RATE_OF_HOST, Question};
+use cjp2p_wire::node::{ECHO_RATE_OF_HOST, Query};
 
 const OURS: SocketAddr = at(1);
 const THEIRS: SocketAddr = at(2);
@@ -37,12 +37,12 @@ fn lossy(loss: f64) -> Link {
 
 fn sharing(bytes: &[u8]) -> Peer {
     let mut peer = Peer::new(7);
-    peer.blobs.share(bytes.to_vec(), Some("file"));
+    peer.store.share(bytes.to_vec(), Some("file"));
     peer
 }
 
 /// Fetches from a foreign node; returns the seconds it took.
-fn ours_fetches(theirs: impl Citizen, id: &ContentId, bytes: &[u8], loss: f64) -> f64 {
+fn ours_fetches(theirs: impl HostBehaviour, id: &ContentId, bytes: &[u8], loss: f64) -> f64 {
     let mut world = World::new(1);
     world.add(OURS, lossy(loss), Peer::new(1));
     world.add(THEIRS, lossy(loss), theirs);
@@ -58,7 +58,7 @@ fn ours_fetches(theirs: impl Citizen, id: &ContentId, bytes: &[u8], loss: f64) -
 }
 
 /// Lets a foreign node fetch from ours; returns the seconds it took.
-fn theirs_fetches<C: Citizen>(
+fn theirs_fetches<C: HostBehaviour>(
     theirs: C,
     file: impl Fn(&C) -> Option<&[u8]>,
     bytes: &[u8],
@@ -68,10 +68,9 @@ fn theirs_fetches<C: Citizen>(
     let mut world = World::new(1);
     world.add(OURS, lossy(loss), sharing(bytes));
     world.add(THEIRS, lossy(loss), theirs);
-    let done =
-        world.run_until(Duration::from_secs(limit), |world| file(world.citizen::<C>(THEIRS)).is_some());
+    let done = world.run_until(Duration::from_secs(limit), |world| file(world.host::<C>(THEIRS)).is_some());
     assert!(done, "{} bytes, loss {loss}: not there after {limit} s", bytes.len());
-    assert!(file(world.citizen::<C>(THEIRS)) == Some(bytes), "{} bytes, loss {loss}: damaged", bytes.len());
+    assert!(file(world.host::<C>(THEIRS)) == Some(bytes), "{} bytes, loss {loss}: damaged", bytes.len());
     world.now().as_secs_f64()
 }
 
@@ -171,7 +170,7 @@ fn a_february_node_hears_once_of_what_it_would_log_an_error_for() {
     world.add(OURS, Link::default(), sharing(&bytes));
     world.add(THEIRS, Link::default(), RustFebruary::new().fetch("file", &[OURS]));
     world.run_for(Duration::from_secs(30));
-    let theirs: &RustFebruary = world.citizen(THEIRS);
+    let theirs: &RustFebruary = world.host(THEIRS);
     assert!(theirs.file("file") == Some(&bytes));
     // Its first requests, of which there are two, ask whether it knows more than it does.
     assert!(theirs.complaints <= 2, "it complained {} times", theirs.complaints);
@@ -185,7 +184,7 @@ fn a_february_node_is_not_asked_again_and_again_for_what_it_does_not_know() {
     world.add(THEIRS, Link::default(), RustFebruary::new().share("file", &bytes));
     let job = world.with_peer(OURS, |peer, now| peer.fetch(now, &name(), &[THEIRS]));
     assert!(world.run_until(Duration::from_secs(20), |world| world.peer(OURS).is_over(job)));
-    let theirs: &RustFebruary = world.citizen(THEIRS);
+    let theirs: &RustFebruary = world.host(THEIRS);
     assert!(theirs.complaints < 5, "it complained {} times", theirs.complaints);
 }
 
@@ -197,14 +196,14 @@ fn an_older_node_at_the_address_of_a_newer_one_is_served_as_what_it_is() {
     world.add(OURS, Link::default(), sharing(&bytes));
     world.add(THEIRS, Link::default(), RustToday::new(4).fetch(&id, &[OURS]));
     world.run_for(Duration::from_secs(5));
-    let newer: &RustToday = world.citizen(THEIRS);
+    let newer: &RustToday = world.host(THEIRS);
     assert!(newer.file(&id).is_some() && newer.keeps_cookie_of(OURS));
     // What an echo shows of an address where cookies are known is nothing, for ten minutes.
     world.add(THEIRS, Link::default(), RustFebruary::new());
     world.run_for(Duration::from_secs(600));
     world.add(THEIRS, Link::default(), RustFebruary::new().fetch("file", &[OURS]));
     world.run_for(Duration::from_secs(10));
-    let older: &RustFebruary = world.citizen(THEIRS);
+    let older: &RustFebruary = world.host(THEIRS);
     assert!(older.file("file") == Some(&bytes));
     assert!(older.complaints < 3, "it complained {} times", older.complaints);
 }
@@ -222,8 +221,8 @@ fn todays_rust_node_is_given_its_cookie_and_keeps_ours() {
         let asks_again = from == THEIRS && String::from_utf8_lossy(bytes).contains("PleaseAlwaysReturn");
         *count.borrow_mut() += u32::from(asks_again);
     });
-    world.run_until(Duration::from_secs(5), |world| world.citizen::<RustToday>(THEIRS).file(&id).is_some());
-    assert!(world.citizen::<RustToday>(THEIRS).keeps_cookie_of(OURS));
+    world.run_until(Duration::from_secs(5), |world| world.host::<RustToday>(THEIRS).file(&id).is_some());
+    assert!(world.host::<RustToday>(THEIRS).keeps_cookie_of(OURS));
     assert!(*cookieless.borrow() < 20, "it asked {} times for its cookie", cookieless.borrow());
 }
 
@@ -259,7 +258,7 @@ fn a_download_in_progress_of_todays_rust_node_leads_to_its_own_source() {
     world.add(at(2), link, RustToday::new(5).fetch(&id, &[at(3)]));
     world.add(at(3), link, RustToday::new(6).share(&bytes));
     world.run_for(Duration::from_secs(2));
-    assert!(world.citizen::<RustToday>(at(2)).file(&id).is_none(), "it is no download in progress any more");
+    assert!(world.host::<RustToday>(at(2)).file(&id).is_none(), "it is no download in progress any more");
     world.add(OURS, link, Peer::new(1));
     let job = world.with_peer(OURS, |peer, now| peer.fetch(now, &id, &[at(2)]));
     let over = world.run_until(Duration::from_secs(60), |world| world.peer(OURS).is_over(job));
@@ -297,7 +296,7 @@ fn a_relaying_ruby_node_beside_a_whole_one_does_no_harm() {
     world.add(at(2), link, Ruby::new(2).fetch(&id.to_string(), &[at(3)]));
     world.add(at(3), link, Ruby::new(3).share(&id.to_string(), &bytes));
     world.run_for(Duration::from_secs(2));
-    assert!(world.citizen::<Ruby>(at(2)).file(&id.to_string()).is_none(), "it relays nothing any more");
+    assert!(world.host::<Ruby>(at(2)).file(&id.to_string()).is_none(), "it relays nothing any more");
     world.add(OURS, Link::default(), Peer::new(1));
     let job = world.with_peer(OURS, |peer, now| peer.fetch(now, &id, &[at(2), at(3)]));
     let over = world.run_until(Duration::from_secs(30), |world| world.peer(OURS).is_over(job));
@@ -318,7 +317,7 @@ fn a_ruby_node_is_told_of_no_address_that_it_would_end_of() {
     world.with_peer(over_ipv6, fetch);
     world.run_for(Duration::from_secs(2));
     let met = world.peer(OURS).node.acquaintances().find(|peer| peer.address == over_ipv6);
-    let known = met.is_some_and(|peer| peer.proved_since.is_some());
+    let known = met.is_some_and(|peer| peer.validated_since.is_some());
     assert!(known, "there is no IPv6 address to be told of");
     world.add(THEIRS, Link::default(), Ruby::new(6).fetch("nothing of this name", &[OURS]));
     world.run_for(Duration::from_secs(2));
@@ -332,8 +331,8 @@ fn our_own_address_told_by_others_is_not_taken_for_a_peer() {
     let mut world = World::new(1);
     world.add(OURS, Link::default(), Peer::new(1));
     world.add(THEIRS, Link::default(), Ruby::new(2));
-    for (whom, question) in [(THEIRS, Question::Peers), (OURS, Question::Peers), (OURS, Question::Ping)] {
-        world.with_peer(OURS, |peer, now| peer.node.inquire(now, whom, question, whom == OURS));
+    for (whom, question) in [(THEIRS, Query::Peers), (OURS, Query::Peers), (OURS, Query::Ping)] {
+        world.with_peer(OURS, |peer, now| peer.node.query(now, whom, question, whom == OURS));
         world.run_for(Duration::from_secs(8));
     }
     let peer = world.peer(OURS);

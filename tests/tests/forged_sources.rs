@@ -6,7 +6,7 @@ use cjp2p_tests::content;
 use cjp2p_tests::real::server::resident_memory;
 use cjp2p_tests::sim::liars::odd;
 use cjp2p_tests::sim::peer::config;
-use cjp2p_tests::sim::{Citizen, Outbox, Peer};
+use cjp2p_tests::sim::{HostBehaviour, Outbox, Peer};
 use cjp2p_wire::datagram::Encoder;
 use cjp2p_wire::message::ContentRequest;
 use cjp2p_wire::peers::cookie::CookieMint;
@@ -16,7 +16,7 @@ use cjp2p_wire::time::Time;
 fn a_million_forged_sources_take_no_memory_and_cost_honest_peers_nothing() {
     let bytes = content::bytes(1, 100_000);
     let mut server = Peer::new(2);
-    let ids = [server.blobs.share(bytes, Some("file")).to_string(), "file".to_owned()];
+    let ids = [server.store.share(bytes, Some("file")).to_string(), "file".to_owned()];
     let mint = CookieMint::new(config(2).secret);
     let honest: SocketAddr = "192.0.2.1:24254".parse().unwrap();
     let asks = |server: &mut Peer, now: Time| {

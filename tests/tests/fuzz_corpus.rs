@@ -84,7 +84,7 @@ targets! {
     trees_of_any_length_lie_where_the_format_says: "geometry",
     no_damaged_line_of_the_hash_store_is_believed: "hash-store",
     no_line_of_a_list_is_lost_or_misread: "list",
-    content_in_our_own_spelling_says_what_serde_json_reads: "own-spelling",
+    content_in_the_fast_path_says_what_serde_json_reads: "fast-path",
     a_damaged_peer_table_keeps_to_its_limits: "peer-table",
     ranges_select_what_a_list_of_bytes_does: "ranges",
     no_record_makes_wrong_bytes_count_as_done: "resume",

@@ -12,10 +12,10 @@ use cjp2p_tests::sim::memory::Fetched;
 use cjp2p_tests::sim::{Link, Peer, World};
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::datagram;
+use cjp2p_wire::download::{Progress, Resume};
 use cjp2p_wire::message::Message;
-use cjp2p_wire::transfer::blobs::JobId;
-use cjp2p_wire::transfer::fetch::{Progress, Resume};
-use cjp2p_wire::transfer::ranges::RangeSet;
+use cjp2p_wire::range_set::RangeSet;
+use cjp2p_wire::store::JobId;
 use proptest::prelude::*;
 
 const GETTER: SocketAddr = at(1);
@@ -26,14 +26,14 @@ const fn at(n: u8) -> SocketAddr {
 
 fn sharing(seed: u64, bytes: &[u8]) -> Peer {
     let mut peer = Peer::new(seed);
-    peer.blobs.share(bytes.to_vec(), None);
+    peer.store.share(bytes.to_vec(), None);
     peer
 }
 
 /// Shares content and says nothing of its other id, as nodes do that know no hints.
 fn sharing_without_hints(seed: u64, bytes: &[u8]) -> Peer {
     let mut peer = sharing(seed, bytes);
-    peer.blobs.forget_hints();
+    peer.store.forget_hints();
     peer
 }
 
@@ -56,7 +56,7 @@ fn add_source(world: &mut World, job: JobId, source: SocketAddr) {
     world.with_peer(GETTER, |peer, now| {
         peer.node.add_source(now, job, source, false);
         peer.settle(now);
-        peer.node.handle_room(now, &mut peer.blobs);
+        peer.node.handle_room(now, &mut peer.store);
     });
 }
 
@@ -79,7 +79,7 @@ fn finish(world: &mut World, job: JobId, bytes: &[u8], limit: u64) -> Outcome {
         seconds: world.now().since(begun).as_secs_f64(),
         progress: progress.expect("the fetch is there"),
         liars: peer.liars(),
-        restaged: peer.blobs.fetched[&job].restaged,
+        restaged: peer.store.fetched[&job].restaged,
     }
 }
 
@@ -276,7 +276,7 @@ fn what_an_interrupted_fetch_had_staged_is_not_held_against_the_hint() {
     let done: RangeSet = std::iter::once(0..65_536).collect();
     let job = world.with_peer(GETTER, |peer, now| {
         let staged = Fetched { bytes: vec![0; 65_536], done: done.clone(), ..Fetched::default() };
-        peer.blobs.fetched.insert(JobId(0), staged);
+        peer.store.fetched.insert(JobId(0), staged);
         let resume = Resume { length: bytes.len() as u64, done, unchecked: RangeSet::new(), verifier: None };
         peer.resume(now, &content::sha256_id(&bytes), &[at(2)], Some(resume))
     });

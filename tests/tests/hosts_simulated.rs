@@ -4,12 +4,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use cjp2p_tests::content;
-use cjp2p_tests::sim::{Citizen, Link, Outbox, Peer, World};
+use cjp2p_tests::sim::{HostBehaviour, Link, Outbox, Peer, World};
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::datagram::{self, Encoder, Padding};
 use cjp2p_wire::message::{ContentRequest, Message, TheseParts};
+use cjp2p_wire::store::JobId;
 use cjp2p_wire::time::Time;
-use cjp2p_wire::transfer::blobs::JobId;
 
 /// One port of a host that holds slots and makes no use of them: it asks which parts there are, and for a few bytes, ten times in
 /// a second.
@@ -21,7 +21,7 @@ struct Squatter {
     next: Time,
 }
 
-impl Citizen for Squatter {
+impl HostBehaviour for Squatter {
     fn handle_datagram(&mut self, _: Time, _: SocketAddr, bytes: &[u8], _: &mut Outbox) {
         for message in datagram::decode(bytes).unwrap_or_default() {
             if let Message::PleaseAlwaysReturnThisMessage(value) = message {
@@ -57,7 +57,7 @@ const fn at(ip: [u8; 4], port: u16) -> SocketAddr {
 fn world(seed: u64, length: usize) -> (World, Vec<u8>, ContentId) {
     let bytes = content::bytes(seed, length);
     let mut origin = Peer::new(seed);
-    let id = origin.blobs.share(bytes.clone(), None);
+    let id = origin.store.share(bytes.clone(), None);
     let mut world = World::new(seed);
     world.add(ORIGIN, Link::rated(100, 5, 1 << 20), origin);
     (world, bytes, id)
@@ -149,7 +149,7 @@ struct Claimant {
     cookie: Option<String>,
 }
 
-impl Citizen for Claimant {
+impl HostBehaviour for Claimant {
     fn handle_datagram(&mut self, _: Time, from: SocketAddr, bytes: &[u8], out: &mut Outbox) {
         let messages = datagram::decode(bytes).unwrap_or_default();
         for message in &messages {
@@ -211,11 +211,11 @@ fn a_thousand_ports_that_claim_to_have_it_do_not_keep_the_honest_source_from_bei
         let mut world = World::new(9);
         let (getter, honest) = (at([10, 0, 0, 2], 24254), at([10, 0, 2, 1], 24254));
         let mut source = Peer::new(2);
-        let mut id = source.blobs.share(bytes.clone(), None);
+        let mut id = source.store.share(bytes.clone(), None);
         if is_staged {
             // Without a tree by which it could be checked while it comes.
             id = content::sha256_id(&bytes);
-            source.blobs.forget_hints();
+            source.store.forget_hints();
         }
         world.add(honest, Link::rated(50, 5, 1 << 20), source);
         let shared = std::rc::Rc::new(bytes.clone());

@@ -18,7 +18,7 @@ fn seconds(bytes: &[u8], lies: &[Lie]) -> Option<f64> {
     let link = Link::rated(50, 10, 128 << 10);
     let mut world = World::new(6);
     let mut getter = Peer::new(1);
-    getter.blobs.repeats = true;
+    getter.store.repeats = true;
     world.add(at(1), Link::rated(1000, 1, 4 << 20), getter);
     let mut sources = vec![at(9)];
     for (n, &lie) in (0u8..).zip(lies) {
@@ -26,7 +26,7 @@ fn seconds(bytes: &[u8], lies: &[Lie]) -> Option<f64> {
         sources.push(at(20 + n));
     }
     let mut honest = Peer::new(9);
-    let id = honest.blobs.share(bytes.to_vec(), None);
+    let id = honest.store.share(bytes.to_vec(), None);
     world.add(at(9), link, honest);
     let job = world.with_peer(at(1), |peer, now| peer.fetch(now, &id, &sources));
     world.run_until(Duration::from_secs(60), |world| world.peer(at(1)).is_over(job));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use cjp2p_tests::sim::peer::config;
 use cjp2p_tests::sim::{Link, Peer, World};
 use cjp2p_wire::content_id::ContentId;
-use cjp2p_wire::node::{Answer, Event, ListEnd, Question};
+use cjp2p_wire::node::{Answer, Event, ListEnd, Query};
 
 const ASKER: SocketAddr = at(1);
 const SHARER: SocketAddr = at(2);
@@ -32,9 +32,9 @@ fn asked(
     let mut world = World::new(7);
     world.add(ASKER, Link::default(), Peer::new(1));
     let mut sharer = Peer::new(2);
-    sharer.blobs.listed = Some(listed);
+    sharer.store.listed = Some(listed);
     world.add(SHARER, Link::default(), sharer);
-    world.with_peer(ASKER, |peer, now| peer.node.inquire(now, SHARER, Question::List, false));
+    world.with_peer(ASKER, |peer, now| peer.node.query(now, SHARER, Query::List, false));
     let has_begun = |world: &World| {
         world.peer(ASKER).events.iter().any(|(_, event)| matches!(event, Event::Answer { .. }))
     };
@@ -98,9 +98,9 @@ fn who_tells_nobody_says_so() {
     let mut config = config(2);
     config.lists = false;
     let mut sharer = Peer::with_config(config);
-    sharer.blobs.listed = Some(ids(5));
+    sharer.store.listed = Some(ids(5));
     world.add(SHARER, Link::default(), sharer);
-    world.with_peer(ASKER, |peer, now| peer.node.inquire(now, SHARER, Question::List, false));
+    world.with_peer(ASKER, |peer, now| peer.node.query(now, SHARER, Query::List, false));
     world.run_for(Duration::from_secs(20));
     let events = &world.peer(ASKER).events;
     let withheld =

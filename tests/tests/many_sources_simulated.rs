@@ -7,7 +7,7 @@ use cjp2p_tests::content;
 use cjp2p_tests::sim::liars::{Liar, Lie};
 use cjp2p_tests::sim::{Link, Peer, World};
 use cjp2p_wire::content_id::ContentId;
-use cjp2p_wire::transfer::blobs::JobId;
+use cjp2p_wire::store::JobId;
 
 const fn at(n: u8) -> SocketAddr {
     SocketAddr::V4(std::net::SocketAddrV4::new(std::net::Ipv4Addr::new(10, 0, 0, n), 24254))
@@ -17,7 +17,7 @@ const GETTER: SocketAddr = at(1);
 
 fn sharing(seed: u64, bytes: &[u8]) -> Peer {
     let mut peer = Peer::new(seed);
-    peer.blobs.share(bytes.to_vec(), None);
+    peer.store.share(bytes.to_vec(), None);
     peer
 }
 
@@ -124,7 +124,7 @@ fn seven_liars_of_eight_slow_an_honest_source_little() {
 fn a_hundred_files_are_fetched_side_by_side() {
     let files: Vec<Vec<u8>> = (0..100).map(|n| content::bytes(n, 1000 * n as usize)).collect();
     let mut source = Peer::new(2);
-    let ids: Vec<ContentId> = files.iter().map(|file| source.blobs.share(file.clone(), None)).collect();
+    let ids: Vec<ContentId> = files.iter().map(|file| source.store.share(file.clone(), None)).collect();
     let link = Link { loss: 0.01, ..Link::rated(100, 5, 256 << 10) };
     let mut world = World::new(8);
     world.add(GETTER, link, Peer::new(1));
@@ -152,7 +152,7 @@ fn three_of_four_sources_that_turn_liars_half_way_do_not_stop_a_fetch() {
             world.add(at(n), link(n.into()), liar);
         }
         let mut honest = Peer::new(seed + 100);
-        let id = honest.blobs.share(bytes.clone(), None);
+        let id = honest.store.share(bytes.clone(), None);
         world.add(at(5), link(9), honest);
         let job = world.with_peer(at(1), |peer, now| peer.fetch(now, &id, &[at(2), at(3), at(4), at(5)]));
         let half = |world: &World| world.peer(at(1)).node.progress(job).is_some_and(|p| p.done > 3_000_000);

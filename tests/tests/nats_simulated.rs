@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use cjp2p_tests::content::{self, blake3_id};
 use cjp2p_tests::sim::{Link, NatKind, Peer, World};
-use cjp2p_wire::node::Question;
+use cjp2p_wire::node::Query;
 
 fn a(text: &str) -> SocketAddr {
     text.parse().expect("an address")
@@ -26,7 +26,7 @@ fn reach(getters: NatKind, sources: NatKind, both_ask: bool) -> bool {
     world.add_nat(source, sources, source_outside.ip());
     for host in [getter, source] {
         world.with_peer(host, |peer, now| {
-            peer.node.inquire(now, known, Question::Peers, false);
+            peer.node.query(now, known, Query::Peers, false);
         });
     }
     world.run_for(Duration::from_secs(1));
@@ -38,9 +38,9 @@ fn reach(getters: NatKind, sources: NatKind, both_ask: bool) -> bool {
     );
     let id = blake3_id(&bytes);
     world.with_peer(source, |peer, now| {
-        peer.blobs.share(bytes.clone(), None);
+        peer.store.share(bytes.clone(), None);
         if both_ask {
-            peer.node.inquire(now, getter_outside, Question::Ping, false);
+            peer.node.query(now, getter_outside, Query::Ping, false);
         }
     });
     let job = world.with_peer(getter, |peer, now| peer.fetch(now, &id, &[source_outside]));

@@ -8,9 +8,9 @@ use cjp2p_tests::content;
 use cjp2p_tests::sim::liars::{Liar, Lie};
 use cjp2p_tests::sim::memory::Fetched;
 use cjp2p_tests::sim::{Link, Peer, World};
+use cjp2p_wire::download::{Progress, RangeSpec, select};
+use cjp2p_wire::store::JobId;
 use cjp2p_wire::time::Time;
-use cjp2p_wire::transfer::blobs::JobId;
-use cjp2p_wire::transfer::fetch::{Progress, RangeSpec, select};
 use proptest::prelude::*;
 
 const fn at(n: u8) -> SocketAddr {
@@ -22,7 +22,7 @@ const SOURCE: SocketAddr = at(2);
 
 fn sharing(bytes: &[u8]) -> Peer {
     let mut peer = Peer::new(2);
-    peer.blobs.share(bytes.to_vec(), None);
+    peer.store.share(bytes.to_vec(), None);
     peer
 }
 
@@ -55,11 +55,11 @@ fn finish(world: &mut World, job: JobId, bytes: &[u8], ranges: &[RangeSpec]) -> 
 }
 
 fn fetched(world: &World, job: JobId) -> &Fetched {
-    &world.peer(GETTER).blobs.fetched[&job]
+    &world.peer(GETTER).store.fetched[&job]
 }
 
 fn has(world: &World, job: JobId, range: Range<u64>) -> bool {
-    world.peer(GETTER).blobs.fetched.get(&job).is_some_and(|fetched| fetched.done.contains(range))
+    world.peer(GETTER).store.fetched.get(&job).is_some_and(|fetched| fetched.done.contains(range))
 }
 
 #[test]
@@ -160,7 +160,7 @@ fn the_last_bytes_are_those_of_the_true_length_whatever_liars_claim() {
         let id = content::blake3_id(&bytes);
         let ranges = vec![RangeSpec::Span(2_400_000..2_500_000), RangeSpec::Last(200_000)];
         let job = world.with_peer(GETTER, |peer, now| {
-            peer.blobs.repeats = true;
+            peer.store.repeats = true;
             peer.fetch_ranges(now, &id, &[at(3), SOURCE], ranges.clone(), None)
         });
         finish(&mut world, job, &bytes, &ranges);
@@ -182,7 +182,7 @@ fn a_slow_reader_of_ranges_out_of_order_holds_the_fetch_and_does_not_fail_it() {
     world.add(GETTER, Link::default(), Peer::new(1));
     world.add(SOURCE, Link::default(), sharing(&bytes));
     let job = world.with_peer(GETTER, |peer, now| {
-        peer.blobs.room.insert(JobId(0), 400_000);
+        peer.store.room.insert(JobId(0), 400_000);
         peer.fetch_ranges(now, &content::blake3_id(&bytes), &[SOURCE], ranges.clone(), None)
     });
     world.run_for(Duration::from_secs(60));
@@ -194,14 +194,14 @@ fn a_slow_reader_of_ranges_out_of_order_holds_the_fetch_and_does_not_fail_it() {
     // What is taken bit by bit comes bit by bit, to the end.
     for room in (500_000..=900_011).step_by(40_001) {
         world.with_peer(GETTER, |peer, now| {
-            peer.blobs.room.insert(JobId(0), room);
-            peer.node.handle_room(now, &mut peer.blobs);
+            peer.store.room.insert(JobId(0), room);
+            peer.node.handle_room(now, &mut peer.store);
         });
         world.run_for(Duration::from_secs(30));
     }
     world.with_peer(GETTER, |peer, now| {
-        peer.blobs.room.insert(JobId(0), 900_011);
-        peer.node.handle_room(now, &mut peer.blobs);
+        peer.store.room.insert(JobId(0), 900_011);
+        peer.node.handle_room(now, &mut peer.store);
     });
     finish(&mut world, job, &bytes, &ranges);
 }

@@ -57,14 +57,14 @@ fn a_february_node_fetches_64_mib_at_the_rate_of_echoes() {
     let bytes = content::bytes(1, LENGTH);
     let mut world = World::new(1);
     let mut peer = Peer::new(7);
-    peer.blobs.share(bytes.clone(), Some("64M"));
+    peer.store.share(bytes.clone(), Some("64M"));
     world.add(server, Link::default(), peer);
     world.add(theirs, Link::default(), RustFebruary::new().fetch("64M", &[server]));
     let done = world.run_until(Duration::from_secs(3000), |world| {
-        world.citizen::<RustFebruary>(theirs).file("64M").is_some()
+        world.host::<RustFebruary>(theirs).file("64M").is_some()
     });
     assert!(done, "not there after {:?}", world.now());
-    assert!(world.citizen::<RustFebruary>(theirs).file("64M") == Some(&bytes));
+    assert!(world.host::<RustFebruary>(theirs).file("64M") == Some(&bytes));
     let seconds = world.now().as_secs_f64();
     let least = LENGTH as f64 * 4.0 / 3.0 / ECHO_RATE_OF_HOST as f64;
     assert!((least..least * 1.25).contains(&seconds), "{seconds} s");

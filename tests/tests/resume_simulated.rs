@@ -10,11 +10,11 @@ use cjp2p_tests::content;
 use cjp2p_tests::sim::memory::Fetched;
 use cjp2p_tests::sim::{Link, Peer, World};
 use cjp2p_wire::content_id::ContentId;
+use cjp2p_wire::download::{RangeSpec, Resume};
 use cjp2p_wire::node::Event;
 use cjp2p_wire::peers::links::{Links, Network};
-use cjp2p_wire::transfer::blobs::JobId;
-use cjp2p_wire::transfer::fetch::{RangeSpec, Resume};
-use cjp2p_wire::transfer::ranges::RangeSet;
+use cjp2p_wire::range_set::RangeSet;
+use cjp2p_wire::store::JobId;
 use cjp2p_wire::tree::{GROUP_LEN, Geometry, LEAF_LEN, Run, TreeBuilder, TreeVerifier};
 
 const GETTER: SocketAddr = at(1);
@@ -77,7 +77,7 @@ impl Left {
         world.add(GETTER, Link::rated(100, 10, 256 << 10), Peer::new(1));
         for n in 2..2 + sources {
             let mut peer = Peer::new(n.into());
-            peer.blobs.share(self.bytes.clone(), None);
+            peer.store.share(self.bytes.clone(), None);
             world.add(at(n), Link::rated(100, 10, 256 << 10), peer);
         }
         world
@@ -106,7 +106,7 @@ impl Left {
                 bytes[range.clone()].copy_from_slice(&self.bytes[range]);
             }
             let there = Fetched { bytes, done: self.right(), length: Some(LENGTH), ..Fetched::default() };
-            peer.blobs.fetched.insert(JobId(0), there);
+            peer.store.fetched.insert(JobId(0), there);
             peer.fetch_ranges(now, &self.id(), sources, ranges, Some(resume))
         })
     }
@@ -116,7 +116,7 @@ impl Left {
         let right = self.right();
         let right: RangeSet = right.within(range.clone()).collect();
         world.with_peer(GETTER, |peer, now| {
-            peer.node.on_checked(now, job, range, &right, &mut peer.blobs);
+            peer.node.on_checked(now, job, range, &right, &mut peer.store);
             peer.settle(now);
         });
     }
@@ -163,7 +163,7 @@ fn what_is_missing_comes_while_the_rest_is_verified_and_only_what_was_wrong_come
             let came: RangeSet =
                 left.unchecked.gaps(0..LAST_GROUP.start).chain(left.right().iter()).collect();
             assert_eq!(
-                peer.blobs.fetched[&job].done, came,
+                peer.store.fetched[&job].done, came,
                 "seed {seed}: wrong is not known to be wrong yet"
             );
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use cjp2p_tests::content;
 use cjp2p_tests::sim::search::{Network, address, chain, link, random_tables};
-use cjp2p_tests::sim::{Citizen, Outbox, Peer, World};
+use cjp2p_tests::sim::{HostBehaviour, Outbox, Peer, World};
 use cjp2p_wire::datagram::{self, Encoder};
 use cjp2p_wire::message::Message;
 use cjp2p_wire::time::Time;
@@ -84,7 +84,7 @@ fn who_looks_only_fetches_nothing_and_hears_of_all_who_have_it() {
     let mut network = random_tables(5, 60, 10, 1, 6, ROUND_TRIP);
     let holders: BTreeSet<SocketAddr> = (0..60)
         .map(address)
-        .filter(|&at| network.world.peer(at).blobs.shares(network.contents[0].id()))
+        .filter(|&at| network.world.peer(at).store.shares(network.contents[0].id()))
         .collect();
     assert_eq!(holders.len(), 6);
     let asker = address(900);
@@ -151,7 +151,7 @@ struct Poisoner {
     named: Rc<RefCell<u64>>,
 }
 
-impl Citizen for Poisoner {
+impl HostBehaviour for Poisoner {
     fn handle_datagram(&mut self, _: Time, from: SocketAddr, bytes: &[u8], out: &mut Outbox) {
         let mut encoder = Encoder::new();
         for message in datagram::decode(bytes).unwrap_or_default() {
@@ -189,11 +189,11 @@ fn ten_thousand_poisoned_suggestions_disturb_nobody_and_keep_nobody_from_the_hon
     }
     let (friend, holder) = (address(1), address(2));
     let mut source = Peer::new(3);
-    let id = source.blobs.share(bytes, None);
+    let id = source.store.share(bytes, None);
     world.add(friend, link(ROUND_TRIP), Peer::new(2));
     world.add(holder, link(ROUND_TRIP), source);
     world.with_peer(holder, |peer, now| {
-        peer.node.inquire(now, friend, cjp2p_wire::node::Question::Peers, false);
+        peer.node.query(now, friend, cjp2p_wire::node::Query::Peers, false);
     });
     world.run_for(seconds(1));
     world.with_peer(holder, |peer, now| peer.node.tell_content(now, friend, std::slice::from_ref(&id)));
@@ -259,11 +259,11 @@ fn what_strangers_say_they_have_is_not_passed_on_and_a_flood_of_it_takes_little_
     };
     network.world.inject(address(5), address(0), told(&id));
     network.world.run_for(seconds(1));
-    assert_eq!(network.world.peer(address(0)).node.sizes().whereabouts, 0);
+    assert_eq!(network.world.peer(address(0)).node.sizes().providers, 0);
     // One that has proved itself fills no more than its part.
     network.world.add(address(6), link(ROUND_TRIP), Peer::new(6));
     network.world.with_peer(address(6), |peer, now| {
-        peer.node.inquire(now, address(0), cjp2p_wire::node::Question::Peers, false);
+        peer.node.query(now, address(0), cjp2p_wire::node::Query::Peers, false);
     });
     network.world.run_for(seconds(1));
     for n in 0..100u64 {
@@ -272,5 +272,5 @@ fn what_strangers_say_they_have_is_not_passed_on_and_a_flood_of_it_takes_little_
         network.world.run_for(Duration::from_millis(100));
     }
     let sizes = network.world.peer(address(0)).node.sizes();
-    assert!(sizes.whereabouts > 0 && sizes.whereabouts <= 64, "{sizes:?}");
+    assert!(sizes.providers > 0 && sizes.providers <= 64, "{sizes:?}");
 }

@@ -10,12 +10,12 @@ use cjp2p_tests::content;
 use cjp2p_tests::sim::MemoryBlobs;
 use cjp2p_tests::sim::peer::config;
 use cjp2p_wire::content_id::ContentId;
-use cjp2p_wire::node::{Config, Event, Node, Output, Question, Sizes};
+use cjp2p_wire::download::Spec;
+use cjp2p_wire::node::{Config, Event, Node, Output, Query, Sizes};
 use cjp2p_wire::peers::cookie::CookieMint;
 use cjp2p_wire::peers::links::{Links, Network};
+use cjp2p_wire::store::JobId;
 use cjp2p_wire::time::Time;
-use cjp2p_wire::transfer::blobs::JobId;
-use cjp2p_wire::transfer::fetch::Spec;
 
 const OWN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(10, 78, 0, 1)), 24254);
 /// What the node fetches is said to be so long.
@@ -23,7 +23,7 @@ const EOF: u64 = 1 << 40;
 
 struct Target {
     node: Node,
-    blobs: MemoryBlobs,
+    store: MemoryBlobs,
     mint: CookieMint,
     /// By BLAKE3 and by SHA-256: what it shares, or what it fetches.
     ids: [String; 2],
@@ -50,12 +50,12 @@ enum Name {
 }
 
 impl Target {
-    fn new(config: Config, ids: [ContentId; 2], blobs: MemoryBlobs) -> Target {
+    fn new(config: Config, ids: [ContentId; 2], store: MemoryBlobs) -> Target {
         let mint = CookieMint::new(config.secret);
         let ids = ids.map(|id| id.to_string());
         let mut target = Target {
             node: Node::new(config),
-            blobs,
+            store,
             mint,
             ids,
             now: Time::from_millis(1000),
@@ -100,7 +100,7 @@ impl Target {
     fn pass(&mut self, time: Duration) {
         self.now += time;
         if self.next <= self.now {
-            self.node.handle_timeout(self.now, &mut self.blobs);
+            self.node.handle_timeout(self.now, &mut self.store);
             self.settle();
         }
     }
@@ -115,7 +115,7 @@ impl Target {
             Name::Forged => String::new(),
         };
         let datagram = format!("[{proof}{messages}]");
-        self.node.handle_datagram(self.now, from, datagram.as_bytes(), &mut self.blobs);
+        self.node.handle_datagram(self.now, from, datagram.as_bytes(), &mut self.store);
         self.settle();
         self.pass(Duration::from_micros(200));
     }
@@ -232,7 +232,7 @@ fn flood_from_link(target: &mut Target) {
             target.now,
             on_link(n),
             br#"[{"PleaseSendPeers":{}}]"#,
-            &mut target.blobs,
+            &mut target.store,
         );
         target.settle();
         let question = String::from_utf8_lossy(&target.question).into_owned();
@@ -241,7 +241,7 @@ fn flood_from_link(target: &mut Target) {
             let answer =
                 format!(r#"[{{"ReturnedMessage":{{"cookie":"{cookie}"}}}},{{"Peers":{{"peers":[]}}}}]"#);
             for m in 0..100 {
-                target.node.handle_datagram(target.now, on_link(n + m), answer.as_bytes(), &mut target.blobs);
+                target.node.handle_datagram(target.now, on_link(n + m), answer.as_bytes(), &mut target.store);
                 target.settle();
             }
         }
@@ -261,12 +261,12 @@ fn assert_filled(target: &Target, floors: &Sizes) {
 
 #[test]
 fn a_node_that_serves_holds_no_more_than_its_limits_whatever_comes() {
-    let mut blobs = MemoryBlobs::default();
+    let mut store = MemoryBlobs::default();
     let file = content::bytes(1, 8 << 20);
     let ids = [content::blake3_id(&file), content::sha256_id(&file)];
-    blobs.share(file, Some("file"));
+    store.share(file, Some("file"));
     let limited = Config { upload_rate_per_host: Some(200), ..config(1) };
-    let mut target = Target::new(limited, ids, blobs);
+    let mut target = Target::new(limited, ids, store);
     flood(&mut target);
     flood_from_link(&mut target);
     let limits = Sizes::LIMITS;
@@ -282,9 +282,9 @@ fn a_node_that_serves_holds_no_more_than_its_limits_whatever_comes() {
             echoes_answered: 400,
             exchanged: 1,
             getters: 1,
-            whereabouts: limits.whereabouts,
+            providers: limits.providers,
             greeted: limits.greeted,
-            inquiries: 1,
+            queries: 1,
             ..Sizes::default()
         },
     );
@@ -306,7 +306,7 @@ fn a_node_that_fetches_holds_no_more_than_its_limits_whatever_comes() {
         }
         target.node.add_known(target.now, jobs[n % 2], host(300_000 + n));
         target.settle();
-        target.node.inquire(target.now, host(n), Question::List, false);
+        target.node.query(target.now, host(n), Query::List, false);
         target.settle();
     }
     flood(&mut target);
@@ -325,17 +325,17 @@ fn a_node_that_fetches_holds_no_more_than_its_limits_whatever_comes() {
             known: limits.known,
             suggestions: limits.suggestions,
             givers: 300,
-            whereabouts: limits.whereabouts,
+            providers: limits.providers,
             askers: limits.askers,
             put_off: limits.put_off,
             probed: 256,
-            inquiries: limits.inquiries,
+            queries: limits.queries,
             list_bytes: 1,
             neighbours: limits.neighbours,
             greeted: limits.greeted,
             sources: 500,
             claims: 1,
-            told_ranges: 1000,
+            have_ranges: 1000,
             ..Sizes::default()
         },
     );
@@ -354,8 +354,8 @@ fn start(target: &mut Target, id: ContentId) -> JobId {
             stall_timeout: long,
         },
     );
-    target.blobs.wanted.insert(job, Vec::new());
-    target.blobs.share_fetched(&id, job);
+    target.store.wanted.insert(job, Vec::new());
+    target.store.share_fetched(&id, job);
     target.settle();
     target.node.look_on_lan(target.now, job, Duration::ZERO);
     target.settle();

@@ -23,7 +23,7 @@ fn fetched(rate: u64, getters: u8, length: usize, mtu: usize, link: Link) -> Dur
     let jobs: Vec<_> = (0..getters)
         .map(|n| {
             let bytes = content::bytes(u64::from(n), length);
-            let id = world.with_peer(at(SERVER), |peer, _| peer.blobs.share(bytes.clone(), None));
+            let id = world.with_peer(at(SERVER), |peer, _| peer.store.share(bytes.clone(), None));
             let mut peer = Peer::new(10 + u64::from(n));
             peer.mtu = mtu;
             let address = at([10, 0, 1, n]);

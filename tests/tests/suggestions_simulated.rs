@@ -8,10 +8,10 @@ use std::time::Duration;
 use cjp2p_tests::content;
 use cjp2p_tests::sim::liars::{Liar, Lie};
 use cjp2p_tests::sim::peer::config;
-use cjp2p_tests::sim::{Citizen, Link, Outbox, Peer, World};
+use cjp2p_tests::sim::{HostBehaviour, Link, Outbox, Peer, World};
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::datagram::{Encoder, Padding};
-use cjp2p_wire::node::{MAX_CONTACTS, Question};
+use cjp2p_wire::node::{MAX_CONTACTS, Query};
 use cjp2p_wire::peers::cookie::CookieMint;
 use cjp2p_wire::time::Time;
 
@@ -28,7 +28,7 @@ struct Suggester {
     named: Rc<RefCell<u64>>,
 }
 
-impl Citizen for Suggester {
+impl HostBehaviour for Suggester {
     fn handle_datagram(&mut self, _: Time, from: SocketAddr, bytes: &[u8], out: &mut Outbox) {
         for message in cjp2p_wire::datagram::decode(bytes).unwrap_or_default() {
             if let cjp2p_wire::message::Message::PleaseSendContent(request) = message {
@@ -43,7 +43,7 @@ impl Citizen for Suggester {
 
 struct Deaf;
 
-impl Citizen for Deaf {
+impl HostBehaviour for Deaf {
     fn handle_datagram(&mut self, _: Time, _: SocketAddr, _: &[u8], _: &mut Outbox) {}
 }
 
@@ -88,7 +88,7 @@ fn a_victim_gets_three_datagrams_in_all_though_all_contacts_are_forgotten_betwee
     for round in 0..10u64 {
         let now = Time::from_millis(round * 20_000);
         let mut out = Outbox::new();
-        asker.node.inquire(now, a(VICTIM), Question::Peers, true);
+        asker.node.query(now, a(VICTIM), Query::Peers, true);
         asker.drain(now, &mut out);
         while asker.next_timeout() < now + Duration::from_secs(10) {
             let at = asker.next_timeout();
@@ -155,7 +155,7 @@ fn dead_suggestions_make_room_for_one_that_is_there() {
     let id = content::blake3_id(&bytes);
     let mut world = World::new(3);
     let mut getter = Peer::new(1);
-    getter.blobs.repeats = true;
+    getter.store.repeats = true;
     world.add(a(GETTER), Link::default(), getter);
     let suggesters: Vec<SocketAddr> = (0..20).map(|n| SocketAddr::from(([198, 51, n, 1], 24254))).collect();
     let named = Rc::new(RefCell::new(0));
@@ -166,7 +166,7 @@ fn dead_suggestions_make_room_for_one_that_is_there() {
     let job = world.with_peer(a(GETTER), |peer, now| {
         let job = peer.node.start_fetch(
             now,
-            cjp2p_wire::transfer::fetch::Spec {
+            cjp2p_wire::download::Spec {
                 id: id.clone(),
                 ranges: Vec::new(),
                 in_order: false,
@@ -180,15 +180,15 @@ fn dead_suggestions_make_room_for_one_that_is_there() {
             peer.node.add_source(now, job, suggester, false);
             peer.settle(now);
         }
-        peer.node.handle_room(now, &mut peer.blobs);
+        peer.node.handle_room(now, &mut peer.store);
         job
     });
     world.run_for(Duration::from_secs(400));
     assert!(world.peer(a(GETTER)).node.sizes().are_within_limits());
-    assert!(world.peer(a(GETTER)).node.sizes().unproved > 500, "too few were suggested to fill the room");
+    assert!(world.peer(a(GETTER)).node.sizes().unvalidated > 500, "too few were suggested to fill the room");
     let honest = a("192.0.2.7:24254");
     let mut source = Peer::new(9);
-    source.blobs.share(bytes.clone(), None);
+    source.store.share(bytes.clone(), None);
     world.add(honest, Link::default(), source);
     let late = a("192.0.3.7:24254");
     world.add(late, Link::default(), Suggester { victims: vec![honest], named });
@@ -204,7 +204,7 @@ fn a_source_that_was_suggested_brings_everything_once_it_has_proved_itself() {
     let mut world = World::new(4);
     world.add(a(GETTER), Link::default(), Peer::new(1));
     let mut source = Peer::new(2);
-    let id = source.blobs.share(bytes.clone(), None);
+    let id = source.store.share(bytes.clone(), None);
     world.add(honest, Link::default(), source);
     let liar = a("198.51.100.1:24254");
     world.add(liar, Link::default(), Liar::new(Lie::Referrals, &bytes, 1).aiming_at(&[honest]));

@@ -164,7 +164,7 @@ fn liars_who_say_that_they_have_everything_do_not_stop_a_swarm() {
 }
 
 #[test]
-fn only_parts_that_a_fellow_has_are_asked_of_it() {
+fn only_parts_that_a_leecher_has_are_asked_of_it() {
     let link = Link::rated(20, 10, 128 << 10);
     let mut swarm = Swarm::new(7, content::bytes(7, 4 << 20), link);
     let a = getter(0);
@@ -189,7 +189,7 @@ fn whoever_gave_no_cookie_is_not_asked_which_parts_it_has_and_whoever_returned_n
     let link = Link::rated(20, 10, 128 << 10);
     let mut world = World::new(8);
     let mut origin = Peer::new(8);
-    let id = origin.blobs.share(bytes.clone(), None);
+    let id = origin.store.share(bytes.clone(), None);
     world.add(ORIGIN, link, origin);
     let old = getter(1);
     world.add(old, link, Liar::new(Lie::Content, &bytes, 1).without_cookies());

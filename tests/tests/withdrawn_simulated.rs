@@ -4,12 +4,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use cjp2p_tests::content;
-use cjp2p_tests::sim::{Citizen, Link, Outbox, Peer, World};
+use cjp2p_tests::sim::{HostBehaviour, Link, Outbox, Peer, World};
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::datagram::{self, Encoder};
 use cjp2p_wire::message::Message;
+use cjp2p_wire::store::JobId;
 use cjp2p_wire::time::Time;
-use cjp2p_wire::transfer::blobs::JobId;
 
 const GETTER: SocketAddr = at(1);
 const SOURCE: SocketAddr = at(2);
@@ -22,7 +22,7 @@ const fn at(n: u8) -> SocketAddr {
 /// Says of everything that it had it, and no longer does; it returns cookies as honest nodes do.
 struct Withdrawer;
 
-impl Citizen for Withdrawer {
+impl HostBehaviour for Withdrawer {
     fn handle_datagram(&mut self, _: Time, from: SocketAddr, bytes: &[u8], out: &mut Outbox) {
         let mut encoder = Encoder::new();
         let mut asked = false;
@@ -58,7 +58,7 @@ fn fetching(sha256: bool, others: impl FnOnce(&mut World, &[u8]), sources: &[Soc
     let link = Link::rated(8, 10, 64 << 10);
     world.add(GETTER, link, Peer::new(1));
     let mut source = Peer::new(2);
-    source.blobs.share(bytes.clone(), None);
+    source.store.share(bytes.clone(), None);
     world.add(SOURCE, link, source);
     others(&mut world, &bytes);
     let job = world.with_peer(GETTER, |peer, now| peer.fetch(now, &id, sources));
@@ -75,7 +75,7 @@ impl Bench {
     }
 
     fn withdraw(&mut self) {
-        self.world.with_peer(SOURCE, |peer, _| peer.blobs.withdraw_all());
+        self.world.with_peer(SOURCE, |peer, _| peer.store.withdraw_all());
     }
 
     /// Why it failed, and after how many seconds; `None` where it is complete and right.
@@ -92,7 +92,7 @@ impl Bench {
 
 fn share(world: &mut World, address: SocketAddr, bytes: &[u8]) {
     let mut peer = Peer::new(address.port().into());
-    peer.blobs.share(bytes.to_vec(), None);
+    peer.store.share(bytes.to_vec(), None);
     world.add(address, Link::rated(8, 10, 64 << 10), peer);
 }
 
@@ -125,7 +125,7 @@ fn what_comes_back_in_a_moment_is_fetched_to_the_end() {
     bench.withdraw();
     bench.world.run_for(Duration::from_secs(3));
     let bytes = bench.bytes.clone();
-    bench.world.with_peer(SOURCE, |peer, _| peer.blobs.share(bytes, None));
+    bench.world.with_peer(SOURCE, |peer, _| peer.store.share(bytes, None));
     assert_eq!(bench.outcome().0, None);
 }
 

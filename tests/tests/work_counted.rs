@@ -13,8 +13,8 @@ use cjp2p_wire::message::Message;
 use cjp2p_wire::node::{
     AMPLIFICATION, Config, MAX_UNVALIDATED_WORK, Node, Output, WORK_PER_SECOND_OF_LONE_HOST,
 };
+use cjp2p_wire::store::{Library, Parts, Read, Sink};
 use cjp2p_wire::time::Time;
-use cjp2p_wire::transfer::blobs::{Library, Parts, Read, Sink};
 
 /// Files in memory, and how much was asked of them.
 #[derive(Default)]

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use cjp2p_cli::{Exit, list};
-use cjp2p_wire::node::Question;
+use cjp2p_wire::node::Query;
 use cjp2p_wire::time::Time;
 
 use super::{Getter, LOOK_EVERY};
@@ -66,7 +66,7 @@ impl Getter {
             let Step::Fetching(fetch) = job.step else { continue };
             let senders = self.node.proven_sources(fetch, ASKED_EACH);
             for address in self.exchange.due(now, job.started, &senders) {
-                self.node.inquire(self.event_loop.now(), address, Question::Peers, false);
+                self.node.query(self.event_loop.now(), address, Query::Peers, false);
                 self.event_loop.drain(&mut self.node, &mut self.events);
             }
         }

@@ -3,7 +3,7 @@
 use cjp2p_cli::args::LockMode;
 use cjp2p_cli::{Exit, ToolError, stdout};
 use cjp2p_wire::peers::peer::Origin;
-use cjp2p_wire::transfer::blobs::JobId;
+use cjp2p_wire::store::JobId;
 
 use super::{Getter, TRY_LOCK_EVERY};
 use crate::job::{Job, Outcome, Step};

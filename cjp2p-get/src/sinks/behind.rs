@@ -160,7 +160,7 @@ mod tests {
     use std::fs::OpenOptions;
     use std::os::unix::fs::FileExt;
 
-    use cjp2p_wire::transfer::ranges::RangeSet;
+    use cjp2p_wire::range_set::RangeSet;
 
     use super::*;
 

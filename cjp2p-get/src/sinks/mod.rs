@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use cjp2p_cli::ToolError;
 use cjp2p_wire::content_id::{ContentId, Hash};
-use cjp2p_wire::transfer::blobs::{Parts, Read};
+use cjp2p_wire::store::{Parts, Read};
 use cjp2p_wire::tree::{LEAF_LEN, Run, TreeVerifier, Verified, group_leaves};
 use sha2::{Digest, Sha256};
 

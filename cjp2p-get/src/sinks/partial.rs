@@ -10,9 +10,9 @@ use std::sync::Arc;
 use cjp2p_cli::ToolError;
 use cjp2p_io::names;
 use cjp2p_wire::content_id::{ContentId, Hash};
-use cjp2p_wire::transfer::blobs::{PROOF_LEN, Parts, Read};
-use cjp2p_wire::transfer::fetch::Resume;
-use cjp2p_wire::transfer::ranges::RangeSet;
+use cjp2p_wire::download::Resume;
+use cjp2p_wire::range_set::RangeSet;
+use cjp2p_wire::store::{PROOF_LEN, Parts, Read};
 use cjp2p_wire::tree::{GROUP_LEN, LEAF_LEN, RUN_LEVELS, Run, TreeVerifier, Verified};
 
 use super::behind::WriteBehind;

@@ -10,7 +10,7 @@ use cjp2p_cli::{Exit, ToolError};
 use cjp2p_io::names;
 use cjp2p_io::state_dir::{folder_of, in_the_place, knows_no_locks, not_regular};
 use cjp2p_wire::content_id::ContentId;
-use cjp2p_wire::transfer::fetch::Resume;
+use cjp2p_wire::download::Resume;
 use rustix::fs::OFlags;
 
 use super::partial::Partial;

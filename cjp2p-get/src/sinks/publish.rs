@@ -10,7 +10,7 @@ use cjp2p_cli::{Exit, ToolError};
 use cjp2p_io::names;
 use cjp2p_io::partial_name::PART_SUFFIX;
 use cjp2p_io::state_dir::{folder_of, sync_file, sync_folder};
-use cjp2p_wire::transfer::ranges::RangeSet;
+use cjp2p_wire::range_set::RangeSet;
 use rustix::fs::{Advice, CWD, RenameFlags, fadvise, renameat_with};
 use rustix::io::Errno;
 

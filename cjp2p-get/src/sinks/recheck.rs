@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Weak};
 
-use cjp2p_wire::transfer::ranges::RangeSet;
+use cjp2p_wire::range_set::RangeSet;
 use cjp2p_wire::tree::{GROUP_LEN, TreeVerifier, VerifyError};
 
 /// A piece is what there is of so many bytes of content: a whole number of groups, and hundredths of a second of hashing.

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use cjp2p_io::partial_name::RESUME_SUFFIX;
 use cjp2p_io::state_dir::{about, in_the_place};
 use cjp2p_wire::content_id::ContentId;
-use cjp2p_wire::transfer::ranges::RangeSet;
+use cjp2p_wire::range_set::RangeSet;
 use cjp2p_wire::tree::{ENTRY_LEN, RUN_ENTRIES, Run};
 use data_encoding::BASE64;
 use rustix::fs::OFlags;

@@ -7,8 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use cjp2p_wire::content_id::{ContentId, Hash};
-use cjp2p_wire::transfer::fetch::Resume;
-use cjp2p_wire::transfer::ranges::RangeSet;
+use cjp2p_wire::download::Resume;
+use cjp2p_wire::range_set::RangeSet;
 use cjp2p_wire::tree::{GROUP_LEN, Geometry, LEAF_LEN, Run, TreeVerifier};
 
 use super::recheck::{Recheck, verify};

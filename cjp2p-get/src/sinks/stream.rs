@@ -17,9 +17,9 @@ use cjp2p_cli::{Exit, ToolError, stdout};
 use cjp2p_io::event_loop::Waker;
 use cjp2p_io::names;
 use cjp2p_wire::content_id::Hash;
-use cjp2p_wire::transfer::blobs::{Parts, Read};
-use cjp2p_wire::transfer::fetch::{RangeSpec, select};
-use cjp2p_wire::transfer::ranges::RangeSet;
+use cjp2p_wire::download::{RangeSpec, select};
+use cjp2p_wire::range_set::RangeSet;
+use cjp2p_wire::store::{Parts, Read};
 use cjp2p_wire::tree::{GROUP_LEN, Run, Verified};
 
 use super::known_tree::{Content, KnownTree, NoTree};

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use cjp2p_cli::{Exit, ToolError};
 use cjp2p_io::names;
-use cjp2p_wire::transfer::blobs::Read;
+use cjp2p_wire::store::Read;
 
 use super::sparse::Sparse;
 use super::stream::Output;

@@ -16,10 +16,10 @@ use std::time::{Duration, Instant};
 
 use cjp2p_cli::args::AS_ROOT;
 use cjp2p_tests::sim::peer::config;
-use cjp2p_tests::sim::{Citizen, Outbox, Peer};
+use cjp2p_tests::sim::{HostBehaviour, Outbox, Peer};
 use cjp2p_wire::time::Time;
 
-/// A citizen on a socket of the loopback interface, until dropped.
+/// A host on a socket of the loopback interface, until dropped.
 pub(crate) struct Host {
     pub(crate) address: SocketAddr,
     stop: Arc<AtomicBool>,
@@ -28,12 +28,12 @@ pub(crate) struct Host {
 
 impl Host {
     /// Starts what `make` makes.
-    pub(crate) fn start<C: Citizen>(make: impl FnOnce() -> C + Send + 'static) -> Host {
+    pub(crate) fn start<C: HostBehaviour>(make: impl FnOnce() -> C + Send + 'static) -> Host {
         Host::start_at(([127, 0, 0, 1], 0).into(), make)
     }
 
     /// The same at this address.
-    pub(crate) fn start_at<C: Citizen>(
+    pub(crate) fn start_at<C: HostBehaviour>(
         address: SocketAddr,
         make: impl FnOnce() -> C + Send + 'static,
     ) -> Host {
@@ -58,7 +58,7 @@ impl Host {
             config.upload_rate = upload_rate;
             let mut peer = Peer::with_config(config);
             for (n, bytes) in contents.into_iter().enumerate() {
-                peer.blobs.share(bytes, Some(&format!("file-{n}")));
+                peer.store.share(bytes, Some(&format!("file-{n}")));
             }
             peer
         })
@@ -74,21 +74,21 @@ impl Drop for Host {
     }
 }
 
-fn drive(socket: &UdpSocket, mut citizen: impl Citizen, stopped: &AtomicBool) {
+fn drive(socket: &UdpSocket, mut host: impl HostBehaviour, stopped: &AtomicBool) {
     let epoch = Instant::now();
     let mut buffer = vec![0; 65_536];
     while !stopped.load(Ordering::Relaxed) {
         let now = Time::ZERO + epoch.elapsed();
         let mut out = Outbox::new();
-        let wait = citizen.next_timeout().since(now).min(Duration::from_millis(50));
+        let wait = host.next_timeout().since(now).min(Duration::from_millis(50));
         if wait.is_zero() {
-            citizen.handle_timeout(now, &mut out);
+            host.handle_timeout(now, &mut out);
         } else {
             socket.set_read_timeout(Some(wait)).unwrap();
             match socket.recv_from(&mut buffer) {
                 Ok((length, from)) => {
                     let now = Time::ZERO + epoch.elapsed();
-                    citizen.handle_datagram(now, from, &buffer[..length], &mut out);
+                    host.handle_datagram(now, from, &buffer[..length], &mut out);
                 }
                 Err(error) => assert!(
                     // The last is what an ICMP answer to an earlier datagram brings.

@@ -30,10 +30,10 @@ const AGAIN_AT_LAST: Duration = Duration::from_secs(300);
 /// No router is asked more often to renew.
 const LEAST_PAUSE: Duration = Duration::from_secs(1);
 /// How long to wait for the router, with tries after 0.25, 0.5, 1 and 2 s.
-const PATIENCE: TimeoutConfig =
+const TIMEOUT: TimeoutConfig =
     TimeoutConfig { initial_timeout: Duration::from_millis(250), max_retries: 3, max_retry_timeout: None };
 /// The same when the port is given back: nobody shall wait long for the end.
-const PATIENCE_AT_THE_END: TimeoutConfig = TimeoutConfig { max_retries: 1, ..PATIENCE };
+const TIMEOUT_AT_THE_END: TimeoutConfig = TimeoutConfig { max_retries: 1, ..TIMEOUT };
 /// How much memory it may take, in bytes, whatever the router sends.
 const MAX_MEMORY: u64 = 64 << 20;
 /// The longest command, in bytes.
@@ -161,7 +161,7 @@ impl Asker {
         let options = PortMappingOptions {
             external_port: Some(self.port),
             lifetime_seconds: Some(self.lifetime),
-            timeout_config: Some(PATIENCE),
+            timeout_config: Some(TIMEOUT),
         };
         let asking = PortMapping::new(self.gateway.into(), here, InternetProtocol::Udp, self.port, options);
         let first = match self.runtime.block_on(asking) {
@@ -188,7 +188,7 @@ impl Asker {
             Held::ByDatagrams(mapping) => match mapping.mapping_type() {
                 PortMappingType::Pcp { external_ip, .. } => Some(external_ip.to_canonical()),
                 PortMappingType::NatPmp => {
-                    let asking = natpmp::external_address(mapping.gateway(), Some(PATIENCE));
+                    let asking = natpmp::external_address(mapping.gateway(), Some(TIMEOUT));
                     self.runtime.block_on(asking).ok().map(IpAddr::V4)
                 }
             },
@@ -200,7 +200,7 @@ impl Asker {
     fn give_back(&self, held: Held) {
         match held {
             Held::ByDatagrams(mut mapping) => {
-                mapping.timeout_config = PATIENCE_AT_THE_END;
+                mapping.timeout_config = TIMEOUT_AT_THE_END;
                 let _ = self.runtime.block_on(mapping.try_drop());
             }
             Held::ByUpnp(mapping) => mapping.give_back(),

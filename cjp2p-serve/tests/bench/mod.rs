@@ -14,12 +14,12 @@ use cjp2p_serve::events::Event;
 use cjp2p_serve::mounts::Mounts;
 use cjp2p_serve::share::{Options, Share, open_sources};
 use cjp2p_wire::content_id::ContentId;
-use cjp2p_wire::transfer::blobs::{Library, Read};
+use cjp2p_wire::store::{Library, Read};
 use cjp2p_wire::tree::{group_leaves, header};
 use sha2::{Digest, Sha256};
 
 /// No test should take so long.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A folder to share and one for the state.
 pub(crate) struct Bench {
@@ -93,7 +93,7 @@ impl Running {
     }
 
     fn wait(&mut self) {
-        let woken = self.wakes.recv_timeout(PATIENCE);
+        let woken = self.wakes.recv_timeout(TIMEOUT);
         woken.expect("nothing happens any more");
         self.events.extend(self.share.poll());
     }
@@ -159,7 +159,7 @@ impl Running {
                 }
                 Read::Later => assert_eq!(out, b"kept"),
             }
-            assert!(start.elapsed() < PATIENCE, "still not in memory");
+            assert!(start.elapsed() < TIMEOUT, "still not in memory");
             self.wait();
         }
     }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use cjp2p_wire::node::{Event, Node, Output, Transmit};
+use cjp2p_wire::store::Store;
 use cjp2p_wire::time::Time;
-use cjp2p_wire::transfer::blobs::Blobs;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -192,7 +192,7 @@ impl EventLoop {
     pub fn turn(
         &mut self,
         node: &mut Node,
-        blobs: &mut dyn Blobs,
+        store: &mut dyn Store,
         until: Time,
         events: &mut Vec<Event>,
     ) -> io::Result<Wake> {
@@ -203,20 +203,20 @@ impl EventLoop {
         let holds = self.backlog_len > HOLD_BACKLOG;
         if holds != self.holds {
             self.holds = holds;
-            node.hold_answers(self.now(), holds, blobs);
+            node.hold_answers(self.now(), holds, store);
             self.drain(node, events);
         }
         for _ in 0..BATCHES_PER_TURN {
-            if !self.receive(node, blobs, events)? {
+            if !self.receive(node, store, events)? {
                 break;
             }
         }
         if is_lan_ready {
-            self.hear_lan(node, blobs, events);
+            self.hear_lan(node, store, events);
         }
         let now = self.now();
         if now >= self.node_timeout {
-            node.handle_timeout(now, blobs);
+            node.handle_timeout(now, store);
             self.drain(node, events);
         }
         Ok(wake)
@@ -226,14 +226,14 @@ impl EventLoop {
     fn receive(
         &mut self,
         node: &mut Node,
-        blobs: &mut dyn Blobs,
+        store: &mut dyn Store,
         events: &mut Vec<Event>,
     ) -> io::Result<bool> {
         let count = self.port.receive()?;
         for nth in 0..count {
             let now = self.now();
             if let Some((from, bytes, segment)) = self.port.received(nth) {
-                node.handle_datagrams(now, from, bytes, segment, blobs);
+                node.handle_datagrams(now, from, bytes, segment, store);
                 self.drain(node, events);
             }
         }
@@ -241,14 +241,14 @@ impl EventLoop {
     }
 
     /// Takes in what was said to everybody on a link, and what became of the links.
-    fn hear_lan(&mut self, node: &mut Node, blobs: &mut dyn Blobs, events: &mut Vec<Event>) {
+    fn hear_lan(&mut self, node: &mut Node, store: &mut dyn Store, events: &mut Vec<Event>) {
         let Some(lan) = &self.lan else { return };
         let (has_changed, heard) = (lan.has_changed(), lan.receive());
         if has_changed {
             self.look_at_lan(node, events);
         }
         for (from, bytes) in heard {
-            node.handle_group_datagram(self.now(), from, &bytes, blobs);
+            node.handle_group_datagram(self.now(), from, &bytes, store);
             self.drain(node, events);
         }
     }

@@ -66,8 +66,9 @@ impl Learned {
         admit: Admit,
         origin: impl Fn(SocketAddr) -> Origin,
     ) -> Learned {
-        let is_told =
-            |peer: &Acquaintance| peer.proved_since.is_some() && !peer.misbehaved && peer.last_heard >= since;
+        let is_told = |peer: &Acquaintance| {
+            peer.validated_since.is_some() && !peer.misbehaved && peer.last_heard >= since
+        };
         let heard = node.acquaintances().filter(is_told).map(|peer| {
             let origin = origin(peer.address);
             let passes_by = match admit {
@@ -154,7 +155,7 @@ impl Learned {
 
 /// Whether a peer is likely to be gone tomorrow.
 fn passes_by(peer: &Acquaintance, origin: &Origin) -> bool {
-    let stayed = peer.proved_since.is_some_and(|at| peer.last_heard.since(at) >= STAY);
+    let stayed = peer.validated_since.is_some_and(|at| peer.last_heard.since(at) >= STAY);
     let only_came = *origin == Origin::Incoming && peer.last_useful.is_none();
     !stayed && !origin.is_local() && (only_came || PASSING_PORTS.contains(&peer.address.port()))
 }
@@ -174,7 +175,7 @@ mod tests {
             address: address.parse().unwrap(),
             last_heard: heard,
             round_trip: None,
-            proved_since: Some(heard - stayed),
+            validated_since: Some(heard - stayed),
             last_useful: useful.then_some(heard),
             misbehaved: false,
             suggested: false,

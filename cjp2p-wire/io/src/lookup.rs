@@ -32,7 +32,7 @@ const AGAIN_AT_LAST: Duration = Duration::from_secs(60);
 /// A name that has one is looked up again after this time.
 const REFRESH_AFTER: Duration = Duration::from_secs(300);
 /// Whoever needs an address to go on waits so long for those of other names.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 /// Names that are looked up; each takes a thread.
 const MAX_NAMES: usize = 256;
 /// Addresses taken of one name.
@@ -247,7 +247,7 @@ impl Lookups {
     /// Waits until every name was looked up, some seconds at the most, and then until one of them has an address. Gives them all:
     /// none only where there are no names, or they are not looked up any more.
     pub fn wait_for_addresses(&mut self) -> Vec<SocketAddr> {
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + TIMEOUT;
         loop {
             let found: Vec<SocketAddr> = self.addresses().map(|(address, _)| address).collect();
             let left = until.saturating_duration_since(Instant::now());

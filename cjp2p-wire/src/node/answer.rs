@@ -9,18 +9,18 @@ use std::net::SocketAddr;
 
 use super::budget::{self, MAX_RETURNED, MAX_SAME};
 use super::challenge::{carries_request, is_challenge};
+use super::inbound::Inbound;
 use super::lists::MAX_LIST;
 use super::referrals::{MAX_PEERS_TOLD, cost_of_peers};
-use super::said::Said;
 use super::schema::SUPPORTED_MESSAGES;
 use super::serving::{MAX_ANSWER, MAX_BLOCKS};
 use super::{AMPLIFICATION, Node, ORDINARY_DATAGRAM};
 use crate::content_id::ContentId;
 use crate::datagram::{Encoder, Padding, content_that_fits};
 use crate::message::{ContentRequest, MAX_NUMBER, Message};
-use crate::peers::cookie::Proof;
+use crate::peers::cookie::Validation;
+use crate::store::{Read, Store};
 use crate::time::Time;
-use crate::transfer::blobs::{Blobs, Read};
 
 /// Content shorter than this is not worth sending to a source that has to ask again anyway.
 const MIN_TASTE: usize = 30;
@@ -58,9 +58,9 @@ impl Reply {
 
     /// The same for what is worth sending a datagram for.
     pub(super) fn say(&mut self, write: impl FnOnce(&mut Encoder)) -> bool {
-        let said = self.add(write);
-        self.says_something |= said;
-        said
+        let fits = self.add(write);
+        self.says_something |= fits;
+        fits
     }
 }
 
@@ -82,20 +82,20 @@ impl Node {
         now: Time,
         from: SocketAddr,
         messages: &[Message<'_>],
-        said: Said,
-        proof: Proof,
-        blobs: &mut dyn Blobs,
+        inbound: Inbound,
+        validation: Validation,
+        store: &mut dyn Store,
     ) {
         // Our cookie counts in the datagram that it is in, and not for those that come after it: anybody may have sent them.
-        if proof != Proof::None {
-            self.answer_proved(now, from, messages, said, blobs);
-        } else if self.strangers.may_be_answered(now, from, &self.config.secret) {
+        if validation != Validation::None {
+            self.answer_validated(now, from, messages, inbound, store);
+        } else if self.unvalidated_limiter.may_be_answered(now, from, &self.config.secret) {
             // It wanted its cookie beside whatever we say to it. Without it a challenge that we answer seems to be answered by another
             // node, which has taken our place. Whoever does not challenge us may itself be another, and not know the message.
-            let challenges = said.wants_returned && messages.iter().any(is_challenge);
+            let challenges = inbound.wants_returned && messages.iter().any(is_challenge);
             let wanted =
                 self.contacts.get(from).filter(|_| challenges).and_then(|known| known.cookie.clone());
-            self.answer_stranger(now, from, messages, said, wanted.as_deref(), blobs);
+            self.answer_unvalidated(now, from, messages, inbound, wanted.as_deref(), store);
         }
     }
 
@@ -105,30 +105,30 @@ impl Node {
         now: Time,
         from: SocketAddr,
         messages: &[Message<'_>],
-        said: Said,
-        blobs: &mut dyn Blobs,
+        inbound: Inbound,
+        store: &mut dyn Store,
     ) {
-        if (said.asks || said.wants_returned)
-            && self.strangers.may_be_answered(now, from, &self.config.secret)
+        if (inbound.asks || inbound.wants_returned)
+            && self.unvalidated_limiter.may_be_answered(now, from, &self.config.secret)
         {
             // It could not return to everybody what each of them wants returned, nor tell everybody what it wants itself.
             let wanted = self.contacts.get(from).and_then(|contact| contact.cookie.clone());
-            self.answer_stranger(now, from, messages, said, wanted.as_deref(), blobs);
+            self.answer_unvalidated(now, from, messages, inbound, wanted.as_deref(), store);
         }
     }
 
-    fn answer_proved(
+    fn answer_validated(
         &mut self,
         now: Time,
         from: SocketAddr,
         messages: &[Message<'_>],
-        said: Said,
-        blobs: &mut dyn Blobs,
+        inbound: Inbound,
+        store: &mut dyn Store,
     ) {
         if messages.iter().any(|message| matches!(message, Message::PleaseSendContent(_)))
             && let Some(contact) = self.contacts.get_mut(from)
         {
-            contact.asks_for_peers = said.asks_for_peers;
+            contact.asks_for_peers = inbound.asks_for_peers;
         }
         for message in messages {
             if !self.budget.may_do(now, from, self.cost_of(from, message), &self.config.secret) {
@@ -136,7 +136,7 @@ impl Node {
                 break;
             }
             match message {
-                Message::PleaseSayWhichParts(request) => self.tell_parts(now, from, request, blobs),
+                Message::PleaseSayWhichParts(request) => self.tell_parts(now, from, request, store),
                 Message::PleaseSendContent(request) if self.serves_now(now, from, request) => {
                     self.queue_content(from, request);
                 }
@@ -160,7 +160,7 @@ impl Node {
         }
         let mut reply = Reply::new(ORDINARY_DATAGRAM);
         let asks = self.write_cookies_unsent(now, from, self.wants_cookie_from(from), &mut reply.encoder);
-        self.name_the_same(messages, MAX_SAME, &mut reply, blobs);
+        self.name_the_same(messages, MAX_SAME, &mut reply, store);
         self.answer_small(now, from, messages, MAX_PEERS_TOLD, &mut reply);
         if reply.says_something {
             if asks {
@@ -195,7 +195,7 @@ impl Node {
         messages: &[Message<'_>],
         most: usize,
         reply: &mut Reply,
-        blobs: &mut dyn Blobs,
+        store: &mut dyn Store,
     ) {
         let asked = messages.iter().filter_map(|message| match message {
             Message::PleaseListIdsOfTheSameContent(id) if self.config.answers => Some(id),
@@ -204,7 +204,7 @@ impl Node {
         for id in asked.take(most).collect::<Vec<_>>() {
             self.budget.count(budget::READ);
             if let Ok(ContentId::Sha256(sha256)) = ContentId::parse(id)
-                && let Some(blake3) = blobs.blake3_of(&sha256)
+                && let Some(blake3) = store.blake3_of(&sha256)
             {
                 let blake3 = ContentId::Blake3(blake3).to_string();
                 reply.say(|e| e.same_content([id, &blake3]));
@@ -248,23 +248,23 @@ impl Node {
         }
     }
 
-    fn answer_stranger(
+    fn answer_unvalidated(
         &mut self,
         now: Time,
         from: SocketAddr,
         messages: &[Message<'_>],
-        said: Said,
+        inbound: Inbound,
         wanted_back: Option<&str>,
-        blobs: &mut dyn Blobs,
+        store: &mut dyn Store,
     ) {
-        let budget = (said.length * AMPLIFICATION).min(ORDINARY_DATAGRAM);
+        let budget = (inbound.length * AMPLIFICATION).min(ORDINARY_DATAGRAM);
         let mut reply = Reply::new(budget);
         let theirs = messages.iter().find_map(|message| match message {
             Message::PleaseAlwaysReturnThisMessage(value) => Some(value.get()),
             _ => None,
         });
-        let knows_cookies = self.seems_to_know_cookies(now, from, messages, said);
-        let said = Said { knows_cookies, ..said };
+        let knows_cookies = self.seems_to_know_cookies(now, from, messages, inbound);
+        let inbound = Inbound { knows_cookies, ..inbound };
         if let Some(cookie) = theirs.or(wanted_back) {
             reply.add(|e| e.value("AlwaysReturned", cookie));
         }
@@ -273,13 +273,13 @@ impl Node {
             Message::PleaseSendContent(request) if self.config.answers => Some(request),
             _ => None,
         });
-        if said.asks && knows_cookies {
+        if inbound.asks && knows_cookies {
             let cookie = self.mint.mint(now, from);
             reply.say(|e| e.cookie("PleaseAlwaysReturnThisMessage", &cookie));
         }
-        self.name_the_same(messages, 1, &mut reply, blobs);
+        self.name_the_same(messages, 1, &mut reply, store);
         if let Some(request) = request {
-            let whole = self.answer_content_within(now, from, request, said, &mut reply, blobs);
+            let whole = self.answer_content_within(now, from, request, inbound, &mut reply, store);
             if !whole && !knows_cookies {
                 self.challenge(now, from, request, &mut reply);
             }
@@ -297,29 +297,29 @@ impl Node {
         now: Time,
         from: SocketAddr,
         request: &ContentRequest<'_>,
-        said: Said,
+        inbound: Inbound,
         reply: &mut Reply,
-        blobs: &mut dyn Blobs,
+        store: &mut dyn Store,
     ) -> bool {
         let Ok(id) = ContentId::parse(&request.id) else {
             return true;
         };
         // Who knows of cookies asks for the rest with ours beside it. Who does not say so asks on when any content comes.
-        let least = if said.speaks_of_cookies() { MIN_TASTE } else { 1 };
+        let least = if inbound.speaks_of_cookies() { MIN_TASTE } else { 1 };
         let mut wanted = request.length.min(MAX_ANSWER as u64) as usize;
-        if said.knows_cookies && self.crowds.is_crowded(now, &id) {
+        if inbound.knows_cookies && self.upload_slots.is_contended(now, &id) {
             wanted = wanted.min(MIN_TASTE);
         }
         let fits = content_that_fits(reply.budget, &request.id, MAX_NUMBER, reply.encoder.len());
         let mut data = Vec::new();
         self.budget.count(budget::READ + budget::bytes(wanted.min(fits)));
-        match blobs.glance(&id, request.offset, wanted.min(fits), &mut data) {
+        match store.glance(&id, request.offset, wanted.min(fits), &mut data) {
             Read::Found { eof } => {
                 let rest =
                     eof.map_or(wanted, |eof| eof.saturating_sub(request.offset).min(wanted as u64) as usize);
                 let whole = data.len() >= rest;
-                if whole || (said.knows_cookies && data.len() >= least) {
-                    let padding = if said.speaks_of_cookies() { Padding::Padded } else { Padding::Bare };
+                if whole || (inbound.knows_cookies && data.len() >= least) {
+                    let padding = if inbound.speaks_of_cookies() { Padding::Padded } else { Padding::Bare };
                     let fitted = reply.say(|e| e.content(&request.id, request.offset, &data, eof, padding));
                     if fitted {
                         reply.gives_content = true;
@@ -331,9 +331,9 @@ impl Node {
                 false
             }
             Read::Absent => {
-                let at_random = if said.asks_for_peers { 0 } else { 1 };
+                let at_random = if inbound.asks_for_peers { 0 } else { 1 };
                 let peers = self.referred_for(now, from, &id, 1, at_random);
-                if blobs.is_withdrawn(&id) && reply.say(|e| e.withdrawal(&request.id, &peers)) {
+                if store.is_withdrawn(&id) && reply.say(|e| e.withdrawal(&request.id, &peers)) {
                     return true;
                 }
                 if !reply.say(|e| e.referral(&request.id, &peers)) {

@@ -4,20 +4,20 @@ use std::net::SocketAddr;
 use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::time::Duration;
 
-use super::asked_path::{AskedPath, Flight};
 use super::contact::Contact;
+use super::peer_path::{Flight, PeerPath};
 use super::serving::{MAX_ANSWER, MAX_BLOCKS};
 use super::suggestions::{Promise, Suggestion};
 use super::width::LEAST_DATAGRAM;
 use super::{Event, Job, Node, ORDINARY_DATAGRAM, Transmit};
 use crate::content_id::ContentId;
 use crate::datagram::{Encoder, content_that_fits};
+use crate::download::{Ask, PathTerms, Space};
 use crate::message::{ContentRequest, MAX_NUMBER};
+use crate::node::turns::BLOCK_COST;
 use crate::peers::cookie::COOKIE_LEN;
+use crate::store::{JobId, Store};
 use crate::time::Time;
-use crate::transfer::blobs::{Blobs, JobId};
-use crate::transfer::fetch::{Ask, PathTerms, Space};
-use crate::transfer::serve::BLOCK_COST;
 
 /// The largest block asked for: what today's nodes cut an answer to.
 pub(crate) const MAX_BLOCK: u64 = MAX_ANSWER as u64;
@@ -68,7 +68,7 @@ impl Node {
     pub fn proven_sources(&self, job: JobId, most: usize) -> Vec<SocketAddr> {
         let Some(state) = self.fetches.get(&job) else { return Vec::new() };
         let delivered = |address: SocketAddr| {
-            let contact = self.contacts.get(address).filter(|c| c.is_proved() && !c.is_shunned())?;
+            let contact = self.contacts.get(address).filter(|c| c.is_validated() && !c.is_shunned())?;
             Some((contact.path.as_ref()?.path.window.delivered(), address))
         };
         let mut sources: Vec<(u64, SocketAddr)> = state.fetch.serving().filter_map(delivered).collect();
@@ -94,16 +94,16 @@ impl Node {
         if self.fetches.get(&job).is_none_or(|job| !job.fetch.admits(address)) {
             return;
         }
-        if is_new && suggested && !self.has_room_for_unproved(now) {
+        if is_new && suggested && !self.has_room_for_unvalidated(now) {
             return;
         }
         if self.fetches.get(&job).is_none_or(|job| job.fetch.knows(address)) || self.lan.is_own(address) {
             return;
         }
         let is_spent = suggested && self.probes.has_had_all(address);
-        let is_proved = self.contacts.get(address).is_some_and(Contact::is_proved);
+        let is_validated = self.contacts.get(address).is_some_and(Contact::is_validated);
         let is_shunned = self.contacts.get(address).is_some_and(Contact::is_shunned);
-        if is_shunned || (is_spent && !is_proved) || (is_new && !self.has_room_to_ask(address)) {
+        if is_shunned || (is_spent && !is_validated) || (is_new && !self.has_room_to_ask(address)) {
             return;
         }
         let Some(job) = self.fetches.get_mut(&job) else { return };
@@ -113,10 +113,10 @@ impl Node {
         }
         job.fetch.add_source(now, address, suggested);
         if contact.path.is_none() {
-            contact.path = Some(Box::new(AskedPath::new()));
-            contact.suggested = suggested && !contact.is_proved();
+            contact.path = Some(Box::new(PeerPath::new()));
+            contact.suggested = suggested && !contact.is_validated();
             if contact.suggested {
-                self.note_unproved(address);
+                self.note_unvalidated(address);
             }
             self.asked.insert(address);
             self.asked_places.take(address);
@@ -136,11 +136,11 @@ impl Node {
         }
     }
 
-    pub(super) fn path(&self, address: SocketAddr) -> Option<&AskedPath> {
+    pub(super) fn path(&self, address: SocketAddr) -> Option<&PeerPath> {
         self.contacts.get(address)?.path.as_deref()
     }
 
-    pub(super) fn path_mut(&mut self, address: SocketAddr) -> Option<&mut AskedPath> {
+    pub(super) fn path_mut(&mut self, address: SocketAddr) -> Option<&mut PeerPath> {
         self.contacts.get_mut(address)?.path.as_deref_mut()
     }
 
@@ -152,7 +152,7 @@ impl Node {
         address: SocketAddr,
         allowance: u64,
         first: bool,
-        blobs: &mut dyn Blobs,
+        store: &mut dyn Store,
     ) -> Option<(JobId, Ask)> {
         let contact = self.contacts.get(address)?;
         let path = contact.path.as_ref()?;
@@ -178,7 +178,7 @@ impl Node {
             let least_block = fits(LEAST_DATAGRAM, &job.wire_id).clamp(LEAST_BLOCK, block);
             let blocks = (allowance / answer_length(block)).clamp(1, most);
             let terms = PathTerms { block, tree_block, least_block, blocks, round_trip, is_short, rate };
-            let ask = job.fetch.next_ask(now, address, terms, blobs)?;
+            let ask = job.fetch.next_ask(now, address, terms, store)?;
             Some((id, ask))
         };
         let mut found = self.fetches.range_mut((turn, Unbounded)).find_map(&mut wanted);
@@ -341,13 +341,13 @@ impl Node {
         let Some(path) = self.path_mut(address) else {
             return;
         };
-        let silences = path.path.silences();
+        let pto_count = path.path.pto_count();
         let lost = path.path.detect_losses(now);
-        if !lost.is_empty() || path.path.silences() > silences {
+        if !lost.is_empty() || path.path.pto_count() > pto_count {
             log::trace!(
-                "{now:?} {address}: {} given up, {} silences, {} live, {:?}",
+                "{now:?} {address}: {} given up, {} pto_count, {} live, {:?}",
                 lost.len(),
-                path.path.silences(),
+                path.path.pto_count(),
                 path.path.live(),
                 path.path.rtt
             );
@@ -355,7 +355,7 @@ impl Node {
         let gone = path.path.is_gone();
         let newly_gone = gone && !path.was_gone;
         path.was_gone = gone;
-        path.width.on_silences(now, path.path.silences());
+        path.width.on_pto_count(now, path.path.pto_count());
         for (Flight { job, ask }, blocks) in lost {
             if let Some(job) = self.fetches.get_mut(&job) {
                 job.fetch.on_lost(address, &ask.part(blocks));

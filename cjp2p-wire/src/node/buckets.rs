@@ -7,8 +7,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::content_id::Hash;
+use crate::peers::address::host_of;
 use crate::time::Time;
-use crate::transfer::serve::host_of;
 
 /// Buckets of all hosts.
 pub(super) const BUCKETS: usize = 1024;

@@ -7,15 +7,15 @@
 //! What a datagram without our cookie costs has a bound of its own, [`MAX_UNVALIDATED_WORK`], whatever is in it: of each kind of
 //! question the first few are looked at, and nothing is begun for it that goes on later. What a datagram with our cookie asks for is
 //! charged to its host, and to all hosts together; what neither has left is dropped as if it had been lost. Content has
-//! its own rules: [`Turns`](crate::transfer::serve::Turns).
+//! its own rules: [`Turns`](crate::node::turns::Turns).
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::buckets::{BUCKETS, Buckets, bucket_of, time_for};
 use crate::content_id::Hash;
+use crate::peers::address::host_of;
 use crate::time::Time;
-use crate::transfer::serve::host_of;
 
 /// Units that one datagram costs at the most that does not hold our cookie.
 pub const MAX_UNVALIDATED_WORK: u64 = 256;

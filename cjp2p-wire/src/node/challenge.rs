@@ -11,11 +11,11 @@ use super::answer::Reply;
 use super::budget::{self, MAX_COOKIES};
 use super::dialect::Dialect;
 use super::echo::{ECHO_LIFETIME, length_of_challenge};
-use super::inquiry::cookie_text;
-use super::said::Said;
+use super::inbound::Inbound;
+use super::query::cookie_text;
 use crate::content_id::ContentId;
 use crate::message::{ContentRequest, MAX_ID_LEN, MAX_NUMBER, Message};
-use crate::peers::cookie::{COOKIE_LEN, Proof};
+use crate::peers::cookie::{COOKIE_LEN, Validation};
 use crate::time::Time;
 
 /// Today's nodes that know of permanent cookies begin with a request for so many bytes from the start, without a word about cookies.
@@ -119,8 +119,8 @@ impl Node {
         now: Time,
         from: SocketAddr,
         messages: &[Message<'_>],
-        said: Said,
-        beside: Proof,
+        inbound: Inbound,
+        beside: Validation,
     ) -> bool {
         let mut proves = false;
         let returned = messages.iter().filter_map(|message| match message {
@@ -135,8 +135,8 @@ impl Node {
                 None => (&*text, None),
             };
             match (self.mint.check(now, from, cookie), request) {
-                (Proof::None, _) => self.take_lan_answer(now, from, cookie),
-                (_, Some(request)) => self.take_echo(now, from, &text, request, said),
+                (Validation::None, _) => self.take_lan_answer(now, from, cookie),
+                (_, Some(request)) => self.take_echo(now, from, &text, request, inbound),
                 // Somebody may have asked us in its name; then that it answers shows nothing about it.
                 (_, None) if self.is_asked(from) => {
                     self.contacts.on_returned(now, from, beside);
@@ -150,15 +150,14 @@ impl Node {
 
     /// Whether we asked somebody at this address for anything.
     fn is_asked(&self, address: SocketAddr) -> bool {
-        self.contacts.get(address).is_some_and(|contact| contact.path.is_some())
-            || self.inquiries.has(address)
+        self.contacts.get(address).is_some_and(|contact| contact.path.is_some()) || self.queries.has(address)
     }
 
     /// A challenge came back that carries a request.
-    fn take_echo(&mut self, now: Time, from: SocketAddr, text: &str, request: &str, said: Said) {
+    fn take_echo(&mut self, now: Time, from: SocketAddr, text: &str, request: &str, inbound: Inbound) {
         let Some(carried) = Carried::read(request).filter(|carried| carried.is_fresh(now)) else { return };
         let secret = &self.config.secret;
-        if said.speaks_of_cookies() {
+        if inbound.speaks_of_cookies() {
             self.dialects.note(now, from, Dialect::Cookies, secret);
             return;
         }
@@ -170,7 +169,7 @@ impl Node {
             self.dialects.note(now, from, Dialect::Echoes, secret);
         }
         if self.config.answers {
-            self.echoes.add(now, from, text, &carried.request, said.length, secret);
+            self.echoes.add(now, from, text, &carried.request, inbound.length, secret);
             self.answer_echoes(now);
         }
     }
@@ -191,9 +190,9 @@ impl Node {
         now: Time,
         from: SocketAddr,
         messages: &[Message<'_>],
-        said: Said,
+        inbound: Inbound,
     ) -> bool {
-        if said.speaks_of_cookies() {
+        if inbound.speaks_of_cookies() {
             return true;
         }
         if let Some(dialect) = self.dialects.of(now, from, &self.config.secret) {
@@ -202,7 +201,7 @@ impl Node {
         if self.contacts.get(from).is_some_and(|contact| contact.returned_always_lately(now)) {
             return true;
         }
-        if said.wants_returned && !messages.iter().any(is_challenge) {
+        if inbound.wants_returned && !messages.iter().any(is_challenge) {
             return false;
         }
         let mut requests = messages.iter().filter_map(|message| match message {
@@ -225,7 +224,7 @@ mod tests {
     use super::super::testing::{config, drain};
     use super::*;
     use crate::datagram;
-    use crate::transfer::blobs::{Library, Read, Sink};
+    use crate::store::{Library, Read, Sink};
 
     /// Shares what is asked for.
     struct Shares;

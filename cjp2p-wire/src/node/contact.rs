@@ -13,10 +13,10 @@ use std::time::Duration;
 
 use self::slab::Slab;
 use self::tellable::Tellable;
-use super::asked_path::AskedPath;
-use crate::peers::cookie::{PERIOD, Proof};
+use super::peer_path::PeerPath;
+use crate::peers::address::host_of;
+use crate::peers::cookie::{PERIOD, Validation};
 use crate::time::Time;
-use crate::transfer::serve::host_of;
 
 /// Addresses remembered at the most. Those with a path are never dropped. Of the others one of the [host](host_of) that has most makes
 /// room; where no host has many, one of which nothing was heard for long.
@@ -31,7 +31,7 @@ const LOOKED_AT: usize = 64;
 /// How often those that have gone are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 /// Who was silent for so long may be another when it comes back.
-pub(crate) const PROOF_LIFETIME: Duration = Duration::from_secs(600);
+pub(crate) const VALIDATION_LIFETIME: Duration = Duration::from_secs(600);
 /// A foreign cookie longer than this, in bytes of JSON, is not stored.
 pub(crate) const MAX_FOREIGN_COOKIE: usize = 256;
 /// Only peers heard from within this time are told to others.
@@ -43,9 +43,9 @@ pub(super) struct Contact {
     pub(super) last_heard: Option<Time>,
     /// What it wants returned beside every message, as JSON.
     pub(super) cookie: Option<Box<str>>,
-    proved_at: Option<Time>,
+    validated_at: Option<Time>,
     /// Since when it has been the same that proves itself here.
-    proved_since: Option<Time>,
+    validated_since: Option<Time>,
     /// It spoke like one that has just come: who proves itself next may be another than before.
     seems_new: bool,
     /// When it last sent some of what we asked for.
@@ -62,7 +62,7 @@ pub(super) struct Contact {
     pub(super) silent_about_cookies: bool,
     /// It has our present cookie, so it need not be told.
     pub(super) has_cookie: bool,
-    /// How many blocks it sends for one request; 1 where it never said.
+    /// How many blocks it sends for one request; 1 where it never inbound.
     pub(super) blocks: u64,
     /// Sent what is provably wrong.
     pub(super) banned: bool,
@@ -75,7 +75,7 @@ pub(super) struct Contact {
     /// It asks for peers beside its questions for content: referrals to it need not name any at random.
     pub(super) asks_for_peers: bool,
     /// Boxed: most contacts are those who ask us, and have none.
-    pub(super) path: Option<Box<AskedPath>>,
+    pub(super) path: Option<Box<PeerPath>>,
     round_trip: Option<Duration>,
     /// Its place among the [`Tellable`].
     told_from: Option<NonZeroU16>,
@@ -86,8 +86,8 @@ impl Contact {
         Contact {
             last_heard: None,
             cookie: None,
-            proved_at: None,
-            proved_since: None,
+            validated_at: None,
+            validated_since: None,
             seems_new: false,
             useful_at: None,
             returned_always_at: None,
@@ -115,17 +115,17 @@ impl Contact {
 
     /// Whether it did so not long ago. It can, so its echoes are worth nothing.
     pub(super) fn returned_always_lately(&self, now: Time) -> bool {
-        self.returned_always_at.is_some_and(|at| now.since(at) < PROOF_LIFETIME)
+        self.returned_always_at.is_some_and(|at| now.since(at) < VALIDATION_LIFETIME)
     }
 
     /// Whether it never showed more than the oldest nodes can: to return our cookie when asked.
     fn may_be_old(&self) -> bool {
-        !self.returned_always() && self.is_proved()
+        !self.returned_always() && self.is_validated()
     }
 
     /// Whether it has a cookie of ours that is still good. One from which nothing came for long has one that is not.
     pub(super) fn has_good_cookie(&self, now: Time) -> bool {
-        self.has_cookie && self.proved_at.is_some_and(|at| now.since(at) < PERIOD)
+        self.has_cookie && self.validated_at.is_some_and(|at| now.since(at) < PERIOD)
     }
 
     /// Whether it does not seem to know of cookies, so that it need not be asked for the return of ours.
@@ -140,13 +140,13 @@ impl Contact {
 
     /// Whether nobody but a stranger says that somebody is there.
     pub(super) fn is_only_suggested(&self) -> bool {
-        self.suggested && !self.is_proved()
+        self.suggested && !self.is_validated()
     }
 
     /// Whether others may be told of it.
     pub(super) fn is_presentable(&self, now: Time) -> bool {
         let fresh = self.last_heard.is_some_and(|at| now.since(at) < FRESH);
-        fresh && self.is_proved() && !self.is_shunned()
+        fresh && self.is_validated() && !self.is_shunned()
     }
 
     /// The round trip to it, where it was measured.
@@ -155,8 +155,8 @@ impl Contact {
     }
 
     /// Whether it ever proved its address.
-    pub(super) fn is_proved(&self) -> bool {
-        self.proved_at.is_some()
+    pub(super) fn is_validated(&self) -> bool {
+        self.validated_at.is_some()
     }
 
     /// Whether nothing has come from it for so long.
@@ -176,19 +176,19 @@ impl Contact {
     }
 
     /// It said something without proving anything. Getters come and go at the same port, and each is a stranger at first.
-    fn on_unproved(&mut self, now: Time) {
+    fn on_unvalidated(&mut self, now: Time) {
         self.touched_at = now;
-        self.seems_new |= self.was_silent(now, PROOF_LIFETIME) || !self.may_be_old();
+        self.seems_new |= self.was_silent(now, VALIDATION_LIFETIME) || !self.may_be_old();
         if !self.returns_always {
             self.last_heard = Some(now);
         }
     }
 
-    fn on_proved(&mut self, now: Time) {
-        let is_new = self.seems_new || self.was_silent(now, PROOF_LIFETIME);
-        self.proved_since = self.proved_since.filter(|_| !is_new).or(Some(now));
+    fn on_validated(&mut self, now: Time) {
+        let is_new = self.seems_new || self.was_silent(now, VALIDATION_LIFETIME);
+        self.validated_since = self.validated_since.filter(|_| !is_new).or(Some(now));
         self.seems_new = false;
-        self.proved_at = Some(now);
+        self.validated_at = Some(now);
         self.last_heard = Some(now);
         self.touched_at = now;
     }
@@ -204,7 +204,7 @@ pub struct Acquaintance {
     /// The round trip, where it was measured.
     pub round_trip: Option<Duration>,
     /// Since when it has proved its address, as far as can be told the same all the time; `None` where it never did.
-    pub proved_since: Option<Time>,
+    pub validated_since: Option<Time>,
     /// When it last sent some of what we asked for.
     pub last_useful: Option<Time>,
     /// Whether it sent what is provably wrong.
@@ -421,7 +421,7 @@ impl Contacts {
 
     /// Notes that others may be told of this one, if it has proved its address and they could not be yet.
     fn note_tellable(&mut self, address: SocketAddr) {
-        if self.get(address).is_some_and(|contact| contact.told_from.is_none() && contact.is_proved()) {
+        if self.get(address).is_some_and(|contact| contact.told_from.is_none() && contact.is_validated()) {
             let told_from = self.tellable.add(address);
             if let Some(contact) = self.get_mut(address) {
                 contact.told_from = told_from;
@@ -442,9 +442,9 @@ impl Contacts {
     }
 
     /// A datagram came that proves nothing. Nothing is stored for a stranger.
-    pub(super) fn on_unproved(&mut self, now: Time, address: SocketAddr) {
+    pub(super) fn on_unvalidated(&mut self, now: Time, address: SocketAddr) {
         if let Some(contact) = self.get_mut(address) {
-            contact.on_unproved(now);
+            contact.on_unvalidated(now);
             self.note_tellable(address);
         }
     }
@@ -466,7 +466,7 @@ impl Contacts {
     /// It returned our cookie beside a message.
     pub(super) fn on_always_returned(&mut self, now: Time, address: SocketAddr, current: bool) {
         let contact = self.entry(now, address);
-        contact.on_proved(now);
+        contact.on_validated(now);
         contact.returned_always_at = Some(now);
         // What came back at once, from a peer that did not know us, need not have been kept.
         if contact.was_asked {
@@ -477,11 +477,11 @@ impl Contacts {
     }
 
     /// It returned, in a `ReturnedMessage`, our cookie that we asked it for; `beside` is what else in the datagram proves.
-    pub(super) fn on_returned(&mut self, now: Time, address: SocketAddr, beside: Proof) {
-        if beside == Proof::None {
+    pub(super) fn on_returned(&mut self, now: Time, address: SocketAddr, beside: Validation) {
+        if beside == Validation::None {
             self.on_echo(address);
         }
-        self.entry(now, address).on_proved(now);
+        self.entry(now, address).on_validated(now);
         self.note_tellable(address);
     }
 
@@ -510,7 +510,7 @@ impl Contacts {
                 address,
                 last_heard: contact.last_heard?,
                 round_trip: contact.round_trip(),
-                proved_since: contact.proved_since,
+                validated_since: contact.validated_since,
                 last_useful: contact.useful_at,
                 misbehaved: contact.banned,
                 suggested: contact.suggested,

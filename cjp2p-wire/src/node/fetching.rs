@@ -5,10 +5,10 @@ use std::ops::Range;
 
 use super::{Job, Node};
 use crate::content_id::ContentId;
+use crate::download::{Download, Progress, Spec};
+use crate::range_set::RangeSet;
+use crate::store::{JobId, Store};
 use crate::time::Time;
-use crate::transfer::blobs::{Blobs, JobId};
-use crate::transfer::fetch::{Fetch, Progress, Spec};
-use crate::transfer::ranges::RangeSet;
 
 impl Node {
     /// Starts to fetch. Content that is fetched already is not fetched twice: the same job is returned.
@@ -23,7 +23,7 @@ impl Node {
         if let ContentId::Blake3(root) = spec.id {
             self.jobs.insert(ContentId::Tree(root), job);
         }
-        let fetch = Fetch::new(now, job, spec, self.random.u64(..));
+        let fetch = Download::new(now, job, spec, self.random.u64(..));
         self.fetches.insert(job, Job::new(fetch));
         job
     }
@@ -51,7 +51,7 @@ impl Node {
         self.enter(now);
         if let Some(ended) = self.fetches.remove(&job) {
             for source in ended.fetch.serving() {
-                self.whereabouts.note(now, ended.fetch.id(), source);
+                self.providers.note(now, ended.fetch.id(), source);
             }
             self.jobs.remove(ended.fetch.id());
             self.jobs.retain(|_, other| *other != job);
@@ -65,40 +65,40 @@ impl Node {
     }
 
     /// The fetch itself, to look at.
-    pub fn fetch(&self, job: JobId) -> Option<&Fetch> {
+    pub fn fetch(&self, job: JobId) -> Option<&Download> {
         self.fetches.get(&job).map(|job| &job.fetch)
     }
 
     /// Tells a fetch whether what was staged has the right hash; see
-    /// [`FetchEvent::Staged`](crate::transfer::fetch::FetchEvent::Staged).
-    pub fn on_verdict(&mut self, now: Time, job: JobId, is_right: bool, blobs: &mut dyn Blobs) {
+    /// [`DownloadEvent::Staged`](crate::download::DownloadEvent::Staged).
+    pub fn on_verdict(&mut self, now: Time, job: JobId, is_right: bool, store: &mut dyn Store) {
         self.enter(now);
         if let Some(job) = self.fetches.get_mut(&job) {
-            job.fetch.on_verdict(now, is_right, blobs);
+            job.fetch.on_verdict(now, is_right, store);
         }
-        self.ask_everybody(now, blobs);
+        self.ask_everybody(now, store);
     }
 
     /// What an interrupted fetch wrote of `range` is verified now, and `right` is what of it is right; see
-    /// [`Resume::unchecked`](crate::transfer::fetch::Resume::unchecked).
+    /// [`Resume::unchecked`](crate::download::Resume::unchecked).
     pub fn on_checked(
         &mut self,
         now: Time,
         job: JobId,
         range: Range<u64>,
         right: &RangeSet,
-        blobs: &mut dyn Blobs,
+        store: &mut dyn Store,
     ) {
         self.enter(now);
         let fetch = self.fetches.get_mut(&job).map(|job| &mut job.fetch);
         if fetch.is_some_and(|fetch| fetch.on_checked(now, range, right)) {
-            self.ask_everybody(now, blobs);
+            self.ask_everybody(now, store);
         }
     }
 
     /// The destination of some fetch takes more now.
-    pub fn handle_room(&mut self, now: Time, blobs: &mut dyn Blobs) {
+    pub fn handle_room(&mut self, now: Time, store: &mut dyn Store) {
         self.enter(now);
-        self.ask_everybody(now, blobs);
+        self.ask_everybody(now, store);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::transfer::ranges::RangeSet;
+use crate::range_set::RangeSet;
 
 /// The least unit: blocks that were given cut no leaves.
 const MIN_UNIT: u64 = 16 << 10;

@@ -9,15 +9,15 @@ use std::time::Duration;
 
 use super::ask::MAX_PROBE;
 use super::budget::{self, MAX_COOKIES};
-use super::inquiry::cookie_text;
-use super::said::Said;
-use super::{Event, Node, Question};
+use super::inbound::Inbound;
+use super::query::cookie_text;
+use super::{Event, Node, Query};
 use crate::datagram::{self, Encoder};
 use crate::message::{ContentRequest, Message};
-use crate::peers::cookie::Proof;
+use crate::peers::cookie::Validation;
 use crate::peers::links::Links;
+use crate::store::{JobId, Store};
 use crate::time::Time;
-use crate::transfer::blobs::{Blobs, JobId};
 
 /// For whom the cookie of such a question is made: for nobody in particular.
 const EVERYBODY: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0));
@@ -163,7 +163,7 @@ impl Node {
         now: Time,
         from: SocketAddr,
         bytes: &[u8],
-        blobs: &mut dyn Blobs,
+        store: &mut dyn Store,
     ) {
         self.enter(now);
         self.counters.datagrams_in += 1;
@@ -175,7 +175,7 @@ impl Node {
         match datagram::decode(bytes) {
             Ok(messages) if self.is_own_lan_question(now, &messages) => {}
             Ok(messages) => {
-                self.answer_on_lan(now, from, &messages, Said::of(&messages, bytes.len()), blobs);
+                self.answer_on_lan(now, from, &messages, Inbound::of(&messages, bytes.len()), store);
                 if matches!(messages[..], [Message::PleaseSendPeers]) {
                     self.greet(now, from);
                 }
@@ -263,20 +263,20 @@ impl Node {
         if self.config.answers && may && !knows_us {
             lan.greeted.insert(from, now);
             lan.greet_at = now + BETWEEN_GREETINGS;
-            self.begin_inquiry(now, from, Question::Peers, true);
+            self.begin_query(now, from, Query::Peers, true);
         }
     }
 
     /// Whether a cookie is that of a question to everybody.
     fn is_from_lan_question(&self, now: Time, cookie: &str) -> bool {
-        self.lan.links.is_some() && self.mint.check(now, EVERYBODY, cookie) != Proof::None
+        self.lan.links.is_some() && self.mint.check(now, EVERYBODY, cookie) != Validation::None
     }
 
     /// Takes note of who answered a question on the link, if that is whence this cookie comes.
     pub(super) fn take_lan_answer(&mut self, now: Time, from: SocketAddr, cookie: &str) {
         let is_to_everybody = self.is_from_lan_question(now, cookie);
         let is_known = self.asked.contains(&from);
-        if !is_to_everybody && self.mint.check(now, EACH, cookie) == Proof::None {
+        if !is_to_everybody && self.mint.check(now, EACH, cookie) == Validation::None {
             return;
         }
         let lan = &mut self.lan;

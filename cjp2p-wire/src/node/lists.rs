@@ -7,8 +7,8 @@ use super::{Node, ORDINARY_DATAGRAM};
 use crate::content_id::ContentId;
 use crate::datagram::Encoder;
 use crate::message::ContentList;
+use crate::store::{ListPart, Listed, Store};
 use crate::time::Time;
-use crate::transfer::blobs::{Blobs, ListPart, Listed};
 
 /// Entries of the content list told at the most in answer to one question.
 pub const MAX_LIST: usize = 256;
@@ -40,7 +40,7 @@ impl Node {
     }
 
     /// Sends the list that was asked for.
-    pub(super) fn send_list(&mut self, now: Time, blobs: &mut dyn Blobs) {
+    pub(super) fn send_list(&mut self, now: Time, store: &mut dyn Store) {
         let Some((to, wanted)) = self.list_wanted.take() else { return };
         if !self.config.lists {
             let mut encoder = Encoder::new();
@@ -49,10 +49,10 @@ impl Node {
             return self.send_small(now, to, encoder.finish(0));
         }
         match wanted {
-            Wanted::Some => self.send_plain_list(now, to, blobs),
-            Wanted::After(after) => match blobs.list_after(after.as_ref(), MAX_CONTENTS) {
+            Wanted::Some => self.send_plain_list(now, to, store),
+            Wanted::After(after) => match store.list_after(after.as_ref(), MAX_CONTENTS) {
                 Some(part) => self.send_part(now, to, after.as_ref(), &part),
-                None => self.send_plain_list(now, to, blobs),
+                None => self.send_plain_list(now, to, store),
             },
         }
     }
@@ -102,9 +102,9 @@ impl Node {
     }
 
     /// Sends some of what is shared to a node that knows of no parts.
-    fn send_plain_list(&mut self, now: Time, to: SocketAddr, blobs: &mut dyn Blobs) {
+    fn send_plain_list(&mut self, now: Time, to: SocketAddr, store: &mut dyn Store) {
         let list: Vec<(String, u64)> =
-            blobs.list(MAX_LIST).into_iter().map(|(id, length)| (id.to_string(), length)).collect();
+            store.list(MAX_LIST).into_iter().map(|(id, length)| (id.to_string(), length)).collect();
         let mut rest = &list[..];
         loop {
             let mut encoder = Encoder::new();

@@ -9,38 +9,39 @@
 
 mod answer;
 mod ask;
-mod asked_path;
 mod buckets;
 mod budget;
 mod challenge;
 mod contact;
-mod crowd;
 mod dialect;
 mod echo;
 mod fetching;
 mod given;
-mod inquiry;
+mod inbound;
 mod lan;
 mod list_reader;
 mod lists;
 mod parts;
+mod peer_path;
 mod places;
 mod probes;
-mod proof;
+mod providers;
 mod put_off;
+mod query;
 mod referrals;
-mod said;
 mod schedule;
 mod schema;
 mod search;
 mod serving;
 mod sizes;
-mod strangers;
 mod suggestions;
 mod take;
 #[cfg(test)]
 mod testing;
-mod whereabouts;
+pub mod turns;
+mod unvalidated_limiter;
+mod upload_slots;
+mod validation;
 mod width;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -54,27 +55,27 @@ pub use budget::{
 pub use contact::{Acquaintance, MAX_CONTACTS, MAX_CONTACTS_OF_HOST};
 use contact::{Contact, Contacts};
 pub use echo::{ECHO_FACTOR, ECHO_LIFETIME, ECHO_RATE, ECHO_RATE_OF_HOST};
-pub use inquiry::{Answer, Question};
+use inbound::Inbound;
 pub use lan::MAX_NEIGHBOURS;
 pub use list_reader::ListEnd;
 pub use lists::MAX_LIST;
 use lists::Wanted;
+pub use query::{Answer, Query};
 pub use referrals::MAX_PEERS_TOLD;
-use said::Said;
 pub use sizes::Sizes;
-pub use strangers::{STRANGERS_ANSWERED_AT_ONCE, STRANGERS_ANSWERED_PER_SECOND};
+pub use unvalidated_limiter::{UNVALIDATED_ANSWERS_AT_ONCE, UNVALIDATED_ANSWERS_PER_SECOND};
 
 use crate::content_id::{ContentId, Hash};
 use crate::datagram;
+use crate::download::{Download, DownloadEvent};
 use crate::message::Message;
-use crate::peers::cookie::{CookieMint, Proof};
+use crate::node::turns::Turns;
+use crate::peers::cookie::{CookieMint, Validation};
+use crate::peers::places_by_host::PlacesByHost;
+use crate::store::{JobId, Store};
 use crate::time::Time;
-use crate::transfer::blobs::{Blobs, JobId};
-use crate::transfer::by_host::PlacesByHost;
-use crate::transfer::fetch::{Fetch, FetchEvent};
-use crate::transfer::serve::Turns;
 
-/// Bytes an unproved source is sent at the most, as a multiple of what it sent (draft-pearson-lcdp-04).
+/// Bytes an unvalidated source is sent at the most, as a multiple of what it sent (draft-pearson-lcdp-04).
 pub const AMPLIFICATION: usize = 2;
 /// The longest datagram of ours that is not an answer to a request for a large block: 1,500 less IPv6 and UDP headers.
 pub const ORDINARY_DATAGRAM: usize = 1452;
@@ -88,7 +89,7 @@ pub struct Config {
     pub seed: u64,
     /// Bytes of datagrams with content that may leave in a second.
     pub upload_rate: Option<u64>,
-    /// The same for those that go to one [host](crate::transfer::serve::host_of).
+    /// The same for those that go to one [host](crate::peers::address::host_of).
     pub upload_rate_per_host: Option<u64>,
     /// Whether to answer requests for content and peers at all.
     pub answers: bool,
@@ -131,8 +132,8 @@ impl Transmit {
 #[derive(Debug)]
 pub enum Event {
     /// Something about a fetch.
-    Fetch(JobId, FetchEvent),
-    /// The answer to a [`Question`].
+    Download(JobId, DownloadEvent),
+    /// The answer to a [`Query`].
     Answer {
         /// Who answered.
         from: SocketAddr,
@@ -183,10 +184,10 @@ pub struct Node {
     contacts: Contacts,
     turns: Turns,
     budget: budget::Budget,
-    strangers: strangers::Strangers,
+    unvalidated_limiter: unvalidated_limiter::UnvalidatedLimiter,
     echoes: echo::Echoes,
     dialects: dialect::Dialects,
-    crowds: crowd::Crowds,
+    upload_slots: upload_slots::UploadSlots,
     fetches: BTreeMap<JobId, Job>,
     jobs: BTreeMap<ContentId, JobId>,
     next_job: u32,
@@ -207,8 +208,8 @@ pub struct Node {
     suggestions: suggestions::Suggestions,
     probes: probes::Probes,
     search: search::Search,
-    whereabouts: whereabouts::Whereabouts,
-    inquiries: inquiry::Inquiries,
+    providers: providers::ProviderCache,
+    queries: query::Queries,
     lan: lan::Lan,
     outputs: VecDeque<Transmit>,
     /// Memory for answers: to get it from the system each time costs as much as to fill it.
@@ -220,14 +221,14 @@ pub struct Node {
 }
 
 struct Job {
-    fetch: Fetch,
+    fetch: Download,
     wire_id: String,
     /// By which its content is checked, and that tree's id. Of content wanted by its SHA-256 hash, a hint: it comes and goes.
     tree: Option<(Hash, String)>,
 }
 
 impl Job {
-    fn new(fetch: Fetch) -> Job {
+    fn new(fetch: Download) -> Job {
         let wire_id = fetch.id().to_string();
         let mut job = Job { fetch, wire_id, tree: None };
         job.follow_hint();
@@ -259,12 +260,12 @@ impl Node {
             mint: CookieMint::new(config.secret),
             random: fastrand::Rng::with_seed(config.seed),
             contacts: Contacts::default(),
-            strangers: strangers::Strangers::default(),
+            unvalidated_limiter: unvalidated_limiter::UnvalidatedLimiter::default(),
             budget: budget::Budget::new(config.upload_rate),
             echoes: echo::Echoes::default(),
             dialects: dialect::Dialects::default(),
             turns: Turns::new(config.upload_rate, config.upload_rate_per_host),
-            crowds: crowd::Crowds::default(),
+            upload_slots: upload_slots::UploadSlots::default(),
             fetches: BTreeMap::new(),
             jobs: BTreeMap::new(),
             next_job: 0,
@@ -280,8 +281,8 @@ impl Node {
             suggestions: suggestions::Suggestions::default(),
             probes: probes::Probes::default(),
             search: search::Search::default(),
-            whereabouts: whereabouts::Whereabouts::default(),
-            inquiries: inquiry::Inquiries::default(),
+            providers: providers::ProviderCache::default(),
+            queries: query::Queries::default(),
             lan: lan::Lan::default(),
             outputs: VecDeque::new(),
             spare: Vec::new(),
@@ -308,16 +309,16 @@ impl Node {
         self.contacts.own()
     }
 
-    /// The library has in memory what it had to answer [`Read::Later`](crate::transfer::blobs::Read::Later) for.
-    pub fn handle_library_ready(&mut self, now: Time, blobs: &mut dyn Blobs) {
+    /// The library has in memory what it had to answer [`Read::Later`](crate::store::Read::Later) for.
+    pub fn handle_library_ready(&mut self, now: Time, store: &mut dyn Store) {
         self.enter(now);
         self.turns.unpark();
-        self.serve_turns(now, blobs);
+        self.serve_turns(now, store);
     }
 
     /// Takes in a datagram.
-    pub fn handle_datagram(&mut self, now: Time, from: SocketAddr, bytes: &[u8], blobs: &mut dyn Blobs) {
-        self.handle_datagrams(now, from, bytes, bytes.len(), blobs);
+    pub fn handle_datagram(&mut self, now: Time, from: SocketAddr, bytes: &[u8], store: &mut dyn Store) {
+        self.handle_datagrams(now, from, bytes, bytes.len(), store);
     }
 
     /// Takes in datagrams that came together from one address: those in `bytes` of `segment` bytes each, the last of which
@@ -328,29 +329,29 @@ impl Node {
         from: SocketAddr,
         bytes: &[u8],
         segment: usize,
-        blobs: &mut dyn Blobs,
+        store: &mut dyn Store,
     ) {
         self.enter(now);
         if bytes.is_empty() {
-            self.take_datagram(now, from, bytes, blobs);
+            self.take_datagram(now, from, bytes, store);
         }
         for datagram in bytes.chunks(segment.max(1)) {
-            self.take_datagram(now, from, datagram, blobs);
+            self.take_datagram(now, from, datagram, store);
         }
-        self.serve_turns(now, blobs);
+        self.serve_turns(now, store);
         if self.asked.contains(&from) {
             self.detect_losses(now, from);
-            self.look_at(now, from, blobs);
+            self.look_at(now, from, store);
         }
-        self.look_at_waiting(now, blobs);
+        self.look_at_waiting(now, store);
     }
 
-    fn take_datagram(&mut self, now: Time, from: SocketAddr, bytes: &[u8], blobs: &mut dyn Blobs) {
+    fn take_datagram(&mut self, now: Time, from: SocketAddr, bytes: &[u8], store: &mut dyn Store) {
         self.counters.datagrams_in += 1;
         self.counters.bytes_in += bytes.len() as u64;
         let mut room = std::mem::take(&mut self.decoded);
         match datagram::decode_into(bytes, &mut room) {
-            Ok(messages) => self.take_messages(now, from, bytes.len(), &messages, blobs),
+            Ok(messages) => self.take_messages(now, from, bytes.len(), &messages, store),
             Err(error) => {
                 self.counters.unreadable += 1;
                 log::debug!("{from}: {error}");
@@ -365,57 +366,61 @@ impl Node {
         from: SocketAddr,
         received: usize,
         messages: &[Message<'_>],
-        blobs: &mut dyn Blobs,
+        store: &mut dyn Store,
     ) {
-        let said = Said::of(messages, received);
-        if said.wants_always || said.wants_returned {
+        let inbound = Inbound::of(messages, received);
+        if inbound.wants_always || inbound.wants_returned {
             self.budget.count(budget::COOKIE * MAX_COOKIES as u64);
         }
-        if (said.wants_always || said.wants_returned) && self.is_own_voice(now, from, messages) {
+        if (inbound.wants_always || inbound.wants_returned) && self.is_own_voice(now, from, messages) {
             self.on_own_voice(now, from);
             return;
         }
         let known = self.contacts.get(from);
         let was_only_suggested = known.is_some_and(Contact::is_only_suggested);
-        let was_proved = known.is_some_and(Contact::is_proved);
-        let proof = if said.always_returned { self.read_proof(now, from, messages) } else { Proof::None };
-        if proof == Proof::None {
-            self.contacts.on_unproved(now, from);
+        let was_validated = known.is_some_and(Contact::is_validated);
+        let validation = if inbound.always_returned {
+            self.read_validation(now, from, messages)
+        } else {
+            Validation::None
+        };
+        if validation == Validation::None {
+            self.contacts.on_unvalidated(now, from);
         }
-        let answers_ours = said.returned && self.take_returned(now, from, messages, said, proof);
-        let said = Said { answers_ours, ..said };
-        if !was_proved && self.contacts.get(from).is_some_and(Contact::is_proved) {
+        let answers_ours = inbound.returned && self.take_returned(now, from, messages, inbound, validation);
+        let inbound = Inbound { answers_ours, ..inbound };
+        if !was_validated && self.contacts.get(from).is_some_and(Contact::is_validated) {
             self.probes.forget(from);
         }
         if was_only_suggested && !self.contacts.get(from).is_some_and(Contact::is_only_suggested) {
             self.probe_again(now, from);
         }
-        self.take_answers(now, from, messages, said, proof, blobs);
-        if said.asks || said.wants_returned {
-            self.answer(now, from, messages, said, proof, blobs);
+        self.take_answers(now, from, messages, inbound, validation, store);
+        if inbound.asks || inbound.wants_returned {
+            self.answer(now, from, messages, inbound, validation, store);
         }
     }
 
     /// Does what is due.
-    pub fn handle_timeout(&mut self, now: Time, blobs: &mut dyn Blobs) {
+    pub fn handle_timeout(&mut self, now: Time, store: &mut dyn Store) {
         self.enter(now);
         let due = self.take_due_paths(now);
         for &address in &due {
             self.detect_losses(now, address);
         }
         for job in self.fetches.values_mut() {
-            job.fetch.handle_timeout(now, blobs);
+            job.fetch.handle_timeout(now, store);
         }
-        self.send_inquiries(now);
+        self.send_queries(now);
         self.follow_suggestions(now);
         self.ask_known(now);
         self.ask_on_lan(now);
         self.answer_echoes(now);
-        self.serve_turns(now, blobs);
+        self.serve_turns(now, store);
         for address in due {
-            self.look_at(now, address, blobs);
+            self.look_at(now, address, store);
         }
-        self.look_at_waiting(now, blobs);
+        self.look_at_waiting(now, store);
     }
 
     /// The next thing to do. [`Output::Timeout`] says that there is nothing more.
@@ -441,19 +446,19 @@ impl Node {
             .iter_mut()
             .find_map(|(&job, state)| state.fetch.poll_event().map(|event| (job, event)))?;
         match &event {
-            FetchEvent::Misbehaved(address, why) => {
+            DownloadEvent::Misbehaved(address, why) => {
                 log::info!("{address}: {why}; it is left alone from now on");
                 self.ban(*address);
             }
-            FetchEvent::Complete(_) | FetchEvent::Failed(_) => self.withdraw(job),
-            FetchEvent::Length(_) | FetchEvent::Staged(_) => {}
+            DownloadEvent::Complete(_) | DownloadEvent::Failed(_) => self.withdraw(job),
+            DownloadEvent::Length(_) | DownloadEvent::Staged(_) => {}
         }
-        Some(Event::Fetch(job, event))
+        Some(Event::Download(job, event))
     }
 
     fn next_timeout(&self) -> Time {
         let now = self.now;
-        let mut at = self.inquiries.next_at().min(self.suggestions.next_at()).min(self.search.next_at());
+        let mut at = self.queries.next_at().min(self.suggestions.next_at()).min(self.search.next_at());
         at = at.min(self.lan.next_at()).min(self.echoes.next_at());
         if !self.turns.is_empty() && !self.holds_answers {
             at = at.min(self.turns.ready_at().max(now));

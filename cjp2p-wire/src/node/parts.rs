@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 use super::{Node, ORDINARY_DATAGRAM};
 use crate::content_id::ContentId;
 use crate::datagram::Encoder;
+use crate::download::PathTerms;
 use crate::message::{ContentRequest, PartsRequest, TheseParts};
-use crate::peers::cookie::Proof;
+use crate::peers::cookie::Validation;
+use crate::store::{Parts, Store};
 use crate::time::Time;
-use crate::transfer::blobs::{Blobs, Parts};
-use crate::transfer::fetch::PathTerms;
 
 /// Ranges told in one answer at the most; as many as fit a datagram.
 const MAX_TOLD: usize = 128;
@@ -21,29 +21,29 @@ impl Node {
         now: Time,
         from: SocketAddr,
         request: &PartsRequest<'_>,
-        blobs: &mut dyn Blobs,
+        store: &mut dyn Store,
     ) {
         if !self.config.answers {
             return;
         }
         let Ok(id) = ContentId::parse(&request.id) else { return };
-        self.note_fellow(now, from, &id);
+        self.note_leecher(now, from, &id);
         let is_fetched = self.jobs.contains_key(&id);
-        let mut parts = match blobs.parts(&id, request.offset, MAX_TOLD) {
+        let mut parts = match store.parts(&id, request.offset, MAX_TOLD) {
             Some(parts) => parts,
             // Nothing yet: but whoever asks is to know that there will be.
             None if is_fetched => Parts { length: None, until: request.offset, ranges: Vec::new() },
             // Who goes by what it was told before asks for no content: it would never hear of it.
-            None if blobs.is_withdrawn(&id) => return self.refer(now, from, &request.id, 0..0, false, true),
+            None if store.is_withdrawn(&id) => return self.refer(now, from, &request.id, 0..0, false, true),
             None => return,
         };
         if parts.length.is_some() {
-            self.crowds.join(now, &id, from);
+            self.upload_slots.join(now, &id, from);
         }
-        let busy = !self.crowds.serves(now, &id, from, 0);
+        let busy = !self.upload_slots.serves(now, &id, from, 0);
         if let (Some(length), false) = (parts.length, busy)
             && parts == Parts::whole(length, request.offset)
-            && let Some(offered) = self.crowds.offer(now, &id, from, length, request.offset, MAX_TOLD)
+            && let Some(offered) = self.upload_slots.offer(now, &id, from, length, request.offset, MAX_TOLD)
         {
             parts = offered;
         }
@@ -80,13 +80,13 @@ impl Node {
         // fetches by another id, and exchanges nothing.
         let exchanges = self.contacts.get(from).is_some_and(|contact| contact.blocks > 1);
         if exchanges && matches!(id, ContentId::Blake3(_)) {
-            self.crowds.expect(now, &id, from);
+            self.upload_slots.expect(now, &id, from);
         }
-        self.crowds.serves(now, &id, from, request.length)
+        self.upload_slots.serves(now, &id, from, request.length)
     }
 
     /// A source that has proved its address asks for what is fetched here: it may have some of it, now or later.
-    pub(super) fn note_fellow(&mut self, now: Time, from: SocketAddr, id: &ContentId) {
+    pub(super) fn note_leecher(&mut self, now: Time, from: SocketAddr, id: &ContentId) {
         let Some(&job) = self.jobs.get(id) else { return };
         let Some(state) = self.fetches.get(&job).filter(|state| !state.fetch.is_over()) else { return };
         let knows_its_cookie = self.contacts.get(from).is_some_and(|contact| contact.cookie.is_some());
@@ -99,7 +99,7 @@ impl Node {
         if let Some(state) = self.fetches.get_mut(&job)
             && knows_its_cookie
         {
-            state.fetch.on_fellow(now, from);
+            state.fetch.on_leecher(now, from);
         }
     }
 
@@ -109,11 +109,11 @@ impl Node {
         now: Time,
         from: SocketAddr,
         told: &TheseParts<'_>,
-        proof: Proof,
-        blobs: &mut dyn Blobs,
+        validation: Validation,
+        store: &mut dyn Store,
     ) {
         // Nobody shall speak for others here: what is told decides whom we ask.
-        if proof == Proof::None {
+        if validation == Validation::None {
             return;
         }
         let Ok(id) = ContentId::parse(&told.id) else { return };
@@ -124,7 +124,7 @@ impl Node {
         let terms =
             PathTerms { block: 0, tree_block: 0, least_block: 0, blocks: 1, round_trip, is_short, rate };
         if let Some(job) = self.fetches.get_mut(&job) {
-            job.fetch.on_told(now, from, told, terms, blobs);
+            job.fetch.on_told(now, from, told, terms, store);
         }
     }
 

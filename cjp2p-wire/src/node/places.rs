@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 
 use super::contact::ports_of;
 use super::{Job, Node};
-use crate::transfer::blobs::JobId;
-use crate::transfer::by_host::PlacesByHost;
+use crate::peers::places_by_host::PlacesByHost;
+use crate::store::JobId;
 
 /// Peers asked for content at the most, by all fetches.
 pub(crate) const MAX_ASKED: usize = 1024;

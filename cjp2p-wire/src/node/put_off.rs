@@ -6,9 +6,9 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
-use crate::transfer::blobs::JobId;
-use crate::transfer::by_host::PlacesByHost;
-use crate::transfer::serve::host_of;
+use crate::peers::address::host_of;
+use crate::peers::places_by_host::PlacesByHost;
+use crate::store::JobId;
 
 /// Sources that may wait, of all fetches.
 pub(super) const MAX_PUT_OFF: usize = 4096;

@@ -63,7 +63,7 @@ impl Node {
         // Who asks for a byte only wants to know who has it. For whoever only echoes, another may have asked.
         let is_known = self.contacts.get(from).is_some_and(|contact| contact.returned_always_lately(now));
         if self.config.answers && length > 1 && is_known {
-            self.whereabouts.note(now, &id, from);
+            self.providers.note(now, &id, from);
         }
         let mut encoder = Encoder::new();
         self.write_cookies(now, from, self.wants_cookie_from(from), &mut encoder);
@@ -114,8 +114,8 @@ impl Node {
         let job = self.jobs.get(id).and_then(|job| self.fetches.get(job));
         let mut serving: Vec<SocketAddr> = Vec::new();
         serving.extend(job.into_iter().flat_map(|job| job.fetch.serving_near(to, SOURCES_LOOKED_AT)));
-        serving.extend(self.crowds.served(id));
-        serving.extend(self.whereabouts.of(now, id));
+        serving.extend(self.upload_slots.served(id));
+        serving.extend(self.providers.of(now, id));
         self.budget.count(COST_OF_REFERRAL);
         self.random.shuffle(&mut serving);
         let mut fitting: Vec<SocketAddr> = Vec::new();

@@ -11,10 +11,10 @@ use std::time::Duration;
 use super::places::Askers;
 use super::put_off::PutOff;
 use super::{Job, Node};
+use crate::download::HELP_INTERVAL;
+use crate::peers::address::host_of;
+use crate::store::{JobId, Store};
 use crate::time::Time;
-use crate::transfer::blobs::{Blobs, JobId};
-use crate::transfer::fetch::HELP_INTERVAL;
-use crate::transfer::serve::host_of;
 
 /// So many paths with nothing to ask for look at a time whether they can help.
 const HELPERS: usize = 8;
@@ -135,7 +135,7 @@ impl Node {
     }
 
     /// Asks the peer at `address` for as much as its path takes.
-    pub(super) fn look_at(&mut self, now: Time, address: SocketAddr, blobs: &mut dyn Blobs) {
+    pub(super) fn look_at(&mut self, now: Time, address: SocketAddr, store: &mut dyn Store) {
         self.recount(address);
         self.schedule.idle.remove(&address);
         self.schedule.held.remove(&address);
@@ -149,7 +149,7 @@ impl Node {
                 if allowance == 0 {
                     break;
                 }
-                let Some((job, ask)) = self.next_ask(now, address, allowance, first, blobs) else {
+                let Some((job, ask)) = self.next_ask(now, address, allowance, first, store) else {
                     if let Some(path) = self.path_mut(address) {
                         path.path.window.on_nothing_to_ask();
                     }
@@ -179,7 +179,7 @@ impl Node {
         let much = if first { self.config.receive_buffer / BURST_SHARE } else { 0 };
         // And what asks whether a silent peer is back: what it holds of the room is lost, most likely.
         let fits =
-            self.in_flight == 0 || path.path.silences() > 0 || left >= much.max(path.width.route() as u64);
+            self.in_flight == 0 || path.path.pto_count() > 0 || left >= much.max(path.width.route() as u64);
         if !fits {
             self.schedule.held.insert(address);
             return 0;
@@ -188,7 +188,7 @@ impl Node {
     }
 
     /// Looks at the paths that wait for something else than a time of their own.
-    pub(super) fn look_at_waiting(&mut self, now: Time, blobs: &mut dyn Blobs) {
+    pub(super) fn look_at_waiting(&mut self, now: Time, store: &mut dyn Store) {
         self.ask_put_off(now);
         let mut changed = false;
         self.schedule.may_help = false;
@@ -199,7 +199,7 @@ impl Node {
             due.extend(job.fetch.take_due(now));
         }
         for address in due {
-            self.look_at(now, address, blobs);
+            self.look_at(now, address, store);
         }
         let helps = self.schedule.may_help && now >= self.schedule.idle_at + HELP_INTERVAL;
         let idle = self.schedule.idle.len();
@@ -209,10 +209,10 @@ impl Node {
             let order = by_turns(&self.schedule.idle, self.schedule.turn);
             self.schedule.turn = self.schedule.turn.wrapping_add(looked);
             for &address in order.iter().take(looked) {
-                self.look_at(now, address, blobs);
+                self.look_at(now, address, store);
             }
         }
-        self.look_at_held(now, blobs);
+        self.look_at_held(now, store);
     }
 
     /// Takes up the next sources of those that were put off.
@@ -232,7 +232,7 @@ impl Node {
     }
 
     /// Looks at the paths that were held back, as far as there is room now.
-    fn look_at_held(&mut self, now: Time, blobs: &mut dyn Blobs) {
+    fn look_at_held(&mut self, now: Time, store: &mut dyn Store) {
         let is_full =
             |node: &Node, room: u64| node.in_flight > 0 && node.in_flight + room > node.config.receive_buffer;
         let burst = self.config.receive_buffer / BURST_SHARE;
@@ -245,15 +245,15 @@ impl Node {
                 return;
             }
             self.schedule.turn = self.schedule.turn.wrapping_add(1);
-            self.look_at(now, address, blobs);
+            self.look_at(now, address, store);
         }
     }
 
     /// Asks each peer for as much as its path takes.
-    pub(super) fn ask_everybody(&mut self, now: Time, blobs: &mut dyn Blobs) {
+    pub(super) fn ask_everybody(&mut self, now: Time, store: &mut dyn Store) {
         for address in self.asked.clone() {
-            self.look_at(now, address, blobs);
+            self.look_at(now, address, store);
         }
-        self.look_at_waiting(now, blobs);
+        self.look_at_waiting(now, store);
     }
 }

@@ -15,11 +15,11 @@ use super::suggestions::{Promise, Suggestion};
 use super::{Job, Node, ORDINARY_DATAGRAM};
 use crate::content_id::ContentId;
 use crate::datagram::Encoder;
+use crate::download::Spec;
 use crate::message::MAX_IDS;
 use crate::peers::address;
+use crate::store::JobId;
 use crate::time::Time;
-use crate::transfer::blobs::JobId;
-use crate::transfer::fetch::Spec;
 
 /// Known peers asked for one content as soon as it is wanted.
 pub(crate) const KNOWN_AT_ONCE: u32 = 8;
@@ -135,10 +135,10 @@ impl Node {
         self.asked.contains(&address)
     }
 
-    /// Starts to look for those who have some content, without fetching it: see [`Fetch::offers`] of the job, which has no
+    /// Starts to look for those who have some content, without fetching it: see [`Download::offers`] of the job, which has no
     /// limits of time. Content that is fetched or looked for already has a job, which is returned.
     ///
-    /// [`Fetch::offers`]: crate::transfer::fetch::Fetch::offers
+    /// [`Download::offers`]: crate::download::Download::offers
     pub fn start_search(&mut self, now: Time, id: ContentId) -> JobId {
         let is_new = !self.jobs.contains_key(&id);
         let (source_timeout, stall_timeout) = (FOR_EVER, FOR_EVER);
@@ -184,7 +184,7 @@ impl Node {
     pub(super) fn take_told(&mut self, now: Time, from: SocketAddr, ids: &[Cow<'_, str>]) {
         for id in ids.iter().filter_map(|id| ContentId::parse(id).ok()) {
             if self.config.answers {
-                self.whereabouts.note(now, &id, from);
+                self.providers.note(now, &id, from);
             }
             if let Some(&job) = self.jobs.get(&id) {
                 self.open_source(now, job, from, false);
@@ -227,7 +227,7 @@ impl Node {
         }
         match self.contacts.get(address) {
             Some(contact) if contact.is_shunned() => false,
-            Some(contact) if contact.is_proved() => self.search.add(self.now, job, address, Some(promise)),
+            Some(contact) if contact.is_validated() => self.search.add(self.now, job, address, Some(promise)),
             _ => {
                 let near = self.contacts.get(by).and_then(Contact::round_trip).unwrap_or(Duration::MAX);
                 self.suggestions.add(Suggestion { job, address, by: Some(by), promise, near })

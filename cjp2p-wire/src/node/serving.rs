@@ -9,15 +9,16 @@ use super::{Node, Transmit};
 use crate::content_id::ContentId;
 use crate::datagram::{Encoder, Padding};
 use crate::message::{ContentRequest, MAX_ID_LEN};
+use crate::node::turns::Request;
+use crate::path::in_flight;
+use crate::peers::address::host_of;
+use crate::store::{Read, Store};
 use crate::time::Time;
-use crate::transfer::blobs::{Blobs, Read};
-use crate::transfer::path;
-use crate::transfer::serve::{Request, host_of};
 
 /// The most bytes of content in one answer; longer requests are cut to it, as other nodes do.
 pub(crate) const MAX_ANSWER: usize = 40_960;
 /// Blocks sent for one request that names their length.
-pub(crate) const MAX_BLOCKS: u64 = path::MAX_BLOCKS as u64;
+pub(crate) const MAX_BLOCKS: u64 = in_flight::MAX_BLOCKS as u64;
 /// Datagrams that leave together are so many at the most (the kernel's `UDP_MAX_SEGMENTS`).
 const MAX_TOGETHER: usize = 64;
 /// And so many bytes in all: a little less than the longest IP packet.
@@ -65,20 +66,20 @@ impl Node {
     }
 
     /// Answers the requests whose turn it is.
-    pub(super) fn serve_turns(&mut self, now: Time, blobs: &mut dyn Blobs) {
-        self.send_list(now, blobs);
+    pub(super) fn serve_turns(&mut self, now: Time, store: &mut dyn Store) {
+        self.send_list(now, store);
         let mut served = 0;
         while served < SERVED_AT_ONCE && !self.holds_answers {
             let Some((from, request)) = self.turns.pop(now, most_together) else { return };
-            served += self.serve(now, from, request, blobs);
+            served += self.serve(now, from, request, store);
         }
     }
 
     /// Has no answers made while they could not leave anyway.
-    pub fn hold_answers(&mut self, now: Time, hold: bool, blobs: &mut dyn Blobs) {
+    pub fn hold_answers(&mut self, now: Time, hold: bool, store: &mut dyn Store) {
         self.enter(now);
         self.holds_answers = hold;
-        self.serve_turns(now, blobs);
+        self.serve_turns(now, store);
     }
 
     /// Takes back the memory of a datagram that was sent, for others. May be called at any time.
@@ -91,7 +92,7 @@ impl Node {
     }
 
     /// Answers a request; returns how long the answers are in bytes, or how long they could have been for the same work.
-    fn serve(&mut self, now: Time, from: SocketAddr, mut request: Request, blobs: &mut dyn Blobs) -> usize {
+    fn serve(&mut self, now: Time, from: SocketAddr, mut request: Request, store: &mut dyn Store) -> usize {
         let mut data = std::mem::take(&mut self.read_buffer);
         let mut sent = 0;
         let in_blocks = request.block < request.length;
@@ -100,7 +101,7 @@ impl Node {
         loop {
             data.clear();
             let done =
-                match blobs.read_for(host_of(from), &request.id, request.offset, request.length, &mut data) {
+                match store.read_for(host_of(from), &request.id, request.offset, request.length, &mut data) {
                     Read::Found { eof } => {
                         let transmit = self.content_datagrams(now, from, &request, &data, eof);
                         sent += transmit.bytes.len();
@@ -108,7 +109,7 @@ impl Node {
                         self.counters.requests_served += 1;
                         self.counters.content_out += data.len() as u64;
                         let end = request.offset + data.len() as u64;
-                        self.crowds.on_given(now, &request.id, from, request.offset..end, eof);
+                        self.upload_slots.on_given(now, &request.id, from, request.offset..end, eof);
                         self.outputs.push_back(transmit);
                         if data.is_empty() || eof.is_some_and(|eof| end >= eof) {
                             break;
@@ -144,7 +145,7 @@ impl Node {
         }
         // Once for all of them. The answers with content leave first, so that what is not here is what did not come.
         if let Some((wire_id, part)) = absent {
-            let withdrawn = ContentId::parse(&wire_id).is_ok_and(|id| blobs.is_withdrawn(&id));
+            let withdrawn = ContentId::parse(&wire_id).is_ok_and(|id| store.is_withdrawn(&id));
             self.refer(now, from, &wire_id, part, in_blocks, withdrawn);
         }
         self.read_buffer = data;

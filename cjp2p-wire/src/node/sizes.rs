@@ -2,20 +2,20 @@
 
 use super::Node;
 use super::contact::MAX_CONTACTS;
-use super::crowd::{MAX_CONTENTS, MAX_GETTERS};
 use super::echo::{MAX_ANSWERED, MAX_ECHOED};
-use super::inquiry::MAX_INQUIRIES;
 use super::lan::{MAX_GREETED, MAX_NEIGHBOURS};
 use super::list_reader::MAX_ALL_AHEAD_BYTES;
 use super::places::{MAX_ASKED, MAX_ASKERS};
 use super::probes::MAX_PROBED;
+use super::providers::MAX_PROVIDERS;
 use super::put_off::MAX_PUT_OFF;
+use super::query::MAX_QUERIES;
 use super::search::MAX_KNOWN_WAITING;
-use super::suggestions::{MAX_GIVERS, MAX_SUGGESTIONS, MAX_UNPROVED};
-use super::whereabouts::MAX_WHEREABOUTS;
-use crate::transfer::debts::MAX_DEBTORS;
-use crate::transfer::fetch::Kept;
-use crate::transfer::serve::{MAX_WAITING, MAX_WAITING_SOURCES};
+use super::suggestions::{MAX_GIVERS, MAX_SUGGESTIONS, MAX_UNVALIDATED};
+use super::upload_slots::{MAX_CONTENTS, MAX_GETTERS};
+use crate::download::Kept;
+use crate::node::turns::debts::MAX_DEBTORS;
+use crate::node::turns::{MAX_WAITING, MAX_WAITING_SOURCES};
 
 /// Defines `Sizes` with the limit of each field, so that none can be forgotten.
 macro_rules! sizes {
@@ -47,7 +47,7 @@ sizes! {
     /// Of these, those that may be asked for content.
     asked: MAX_ASKED,
     /// Of these, those that were only suggested and have not proved themselves; some of them have since.
-    unproved: MAX_UNPROVED,
+    unvalidated: MAX_UNVALIDATED,
     /// Suggested addresses that wait to be tried.
     suggestions: MAX_SUGGESTIONS,
     /// Peers of which is remembered how much they suggested.
@@ -55,7 +55,7 @@ sizes! {
     /// Known peers that wait to be asked.
     known: MAX_KNOWN_WAITING,
     /// Contents and peers that may have them.
-    whereabouts: MAX_WHEREABOUTS,
+    providers: MAX_PROVIDERS,
     /// Requests that wait to be answered.
     requests: MAX_WAITING,
     /// Sources of these.
@@ -79,7 +79,7 @@ sizes! {
     /// Suggested addresses of which is remembered how many datagrams they were sent.
     probed: MAX_PROBED,
     /// Questions to single peers that are open.
-    inquiries: MAX_INQUIRIES,
+    queries: MAX_QUERIES,
     /// About how many bytes hold parts of lists that came before their turn.
     list_bytes: MAX_ALL_AHEAD_BYTES,
     /// Who answered the last question to everybody on the link.
@@ -95,7 +95,7 @@ sizes! {
     /// Hashes that sources gave, and that were false.
     false_hints: OF_FETCH.refuted,
     /// Ranges that sources say they have.
-    told_ranges: OF_FETCH.told_ranges,
+    have_ranges: OF_FETCH.have_ranges,
 }
 
 impl Sizes {
@@ -108,21 +108,21 @@ impl Sizes {
 impl Node {
     /// How much it holds at present.
     pub fn sizes(&self) -> Sizes {
-        let (unproved, suggestions) = self.suggestions.lengths();
-        let (exchanged, getters) = self.crowds.lengths();
+        let (unvalidated, suggestions) = self.suggestions.lengths();
+        let (exchanged, getters) = self.upload_slots.lengths();
         let (echoed, echoes_answered) = self.echoes.lengths();
         let (requesters, debtors) = self.turns.sources_and_debtors();
-        let (inquiries, list_bytes) = self.inquiries.lengths();
+        let (queries, list_bytes) = self.queries.lengths();
         let (neighbours, greeted) = self.lan.lengths();
         let kept = self.fetches.values().map(|job| job.fetch.kept()).fold(Kept::default(), Kept::max);
         Sizes {
             contacts: self.contacts.len(),
             asked: self.asked.len(),
-            unproved,
+            unvalidated,
             suggestions,
             givers: self.suggestions.givers(),
             known: self.search.len(),
-            whereabouts: self.whereabouts.len(),
+            providers: self.providers.len(),
             requests: self.turns.len(),
             requesters,
             debtors,
@@ -134,7 +134,7 @@ impl Node {
             echoed,
             echoes_answered,
             probed: self.probes.len(),
-            inquiries,
+            queries,
             list_bytes,
             neighbours,
             greeted,
@@ -142,7 +142,7 @@ impl Node {
             noted_sources: kept.noted,
             claims: kept.claims,
             false_hints: kept.refuted,
-            told_ranges: kept.told_ranges,
+            have_ranges: kept.have_ranges,
         }
     }
 }

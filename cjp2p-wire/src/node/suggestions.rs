@@ -9,12 +9,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::Node;
+use crate::download::WantedHosts;
+use crate::peers::address::host_of;
 use crate::peers::neighbourhoods::Neighbourhoods;
+use crate::peers::places_by_host::PlacesByHost;
+use crate::store::JobId;
 use crate::time::Time;
-use crate::transfer::blobs::JobId;
-use crate::transfer::by_host::PlacesByHost;
-use crate::transfer::fetch::WantedHosts;
-use crate::transfer::serve::host_of;
 
 /// Suggested addresses tried in a second at the most.
 pub(crate) const SUGGESTIONS_PER_SECOND: u32 = 8;
@@ -32,9 +32,9 @@ pub(crate) const MAX_PEERS_TRIED: u32 = 512;
 pub(crate) const MAX_TRIED: u32 = 4096;
 /// Suggested addresses that have not proved themselves and are remembered as sources; the first of those that had all
 /// their datagrams then makes room. The others keep their places among [`MAX_ASKED`](super::places::MAX_ASKED).
-pub(crate) const MAX_UNPROVED: usize = 512;
+pub(crate) const MAX_UNVALIDATED: usize = 512;
 /// So long after it was last asked, such an address will not answer any more.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 /// When the fetches have enough sources, it is looked at again after so long.
 const ENOUGH_PAUSE: Duration = Duration::from_secs(1);
 
@@ -88,7 +88,7 @@ pub(super) struct Suggestions {
     /// When to look again, if any are waiting. Invariant: not later than the first of them may be tried.
     wake_at: Time,
     /// Those who were tried and have not proved themselves, in the order in which they were. Some have, since.
-    unproved: VecDeque<SocketAddr>,
+    unvalidated: VecDeque<SocketAddr>,
 }
 
 impl Suggestions {
@@ -164,7 +164,7 @@ impl Suggestions {
 
     /// How many have not proved themselves, and how many wait.
     pub(super) fn lengths(&self) -> (usize, usize) {
-        (self.unproved.len(), self.waiting.len())
+        (self.unvalidated.len(), self.waiting.len())
     }
 
     /// Whether any wait for this fetch.
@@ -273,25 +273,25 @@ impl Node {
     }
 
     /// Whether there is room for one more that has not proved itself; makes some where it can.
-    pub(super) fn has_room_for_unproved(&mut self, now: Time) -> bool {
+    pub(super) fn has_room_for_unvalidated(&mut self, now: Time) -> bool {
         let (contacts, probes) = (&self.contacts, &self.probes);
         self.suggestions
-            .unproved
+            .unvalidated
             .retain(|&address| contacts.get(address).is_some_and(|contact| contact.is_only_suggested()));
-        if self.suggestions.unproved.len() < MAX_UNPROVED {
+        if self.suggestions.unvalidated.len() < MAX_UNVALIDATED {
             return true;
         }
-        let is_spent = |&address: &SocketAddr| probes.is_spent(now, address, PATIENCE);
-        let Some(spent) = self.suggestions.unproved.iter().position(is_spent) else { return false };
-        if let Some(address) = self.suggestions.unproved.remove(spent) {
+        let is_spent = |&address: &SocketAddr| probes.is_spent(now, address, TIMEOUT);
+        let Some(spent) = self.suggestions.unvalidated.iter().position(is_spent) else { return false };
+        if let Some(address) = self.suggestions.unvalidated.remove(spent) {
             self.close_path(address);
         }
         true
     }
 
     /// Notes that an address was tried which only peers suggested.
-    pub(super) fn note_unproved(&mut self, address: SocketAddr) {
-        self.suggestions.unproved.push_back(address);
+    pub(super) fn note_unvalidated(&mut self, address: SocketAddr) {
+        self.suggestions.unvalidated.push_back(address);
     }
 }
 

@@ -3,19 +3,19 @@
 use std::borrow::Cow;
 use std::net::SocketAddr;
 
-use super::asked_path::{Came, Flight};
 use super::budget::{MAX_NAMED, MAX_TOLD};
-use super::said::Said;
+use super::inbound::Inbound;
+use super::peer_path::{Came, Flight};
 use super::serving::MAX_BLOCKS;
 use super::suggestions::Promise;
 use super::{Event, Job, Node};
 use crate::content_id::ContentId;
+use crate::download::{Ask, Block, Space};
 use crate::message::{ContentBlock, Message, Referral};
-use crate::peers::cookie::Proof;
+use crate::path::in_flight::Asked;
+use crate::peers::cookie::Validation;
+use crate::store::{JobId, Store};
 use crate::time::Time;
-use crate::transfer::blobs::{Blobs, JobId};
-use crate::transfer::fetch::{Ask, Block, Space};
-use crate::transfer::path::Asked;
 use crate::tree::LEAF_LEN;
 
 /// The first of `all`, as many as are left, which are fewer then.
@@ -32,25 +32,25 @@ impl Node {
         now: Time,
         from: SocketAddr,
         messages: &[Message<'_>],
-        said: Said,
-        proof: Proof,
-        blobs: &mut dyn Blobs,
+        inbound: Inbound,
+        validation: Validation,
+        store: &mut dyn Store,
     ) {
         let Some(contact) = self.contacts.get_mut(from) else {
             return;
         };
-        if contact.returns_always && proof == Proof::None {
+        if contact.returns_always && validation == Validation::None {
             // It has our cookie: without it, this is somebody else. Or the one it has is too old, or our own address has
             // changed on the way to it so that it does not know us any more: it is told ours again, to show who it is.
             contact.has_cookie = false;
             return;
         }
-        if said.content && contact.path.is_some() {
+        if inbound.content && contact.path.is_some() {
             // Without a word about cookies, though our requests ask for the return of one, it comes from a node that does not
             // know of them. Some log an error each time that they are asked.
-            contact.silent_about_cookies = !said.speaks_of_cookies();
+            contact.silent_about_cookies = !inbound.speaks_of_cookies();
         }
-        if said.blocks {
+        if inbound.blocks {
             for message in messages {
                 if let Message::ICanSendContentInBlocks(most) = message {
                     contact.blocks = (*most).clamp(1, MAX_BLOCKS);
@@ -58,14 +58,15 @@ impl Node {
             }
         }
         let is_only_suggested = contact.is_only_suggested();
-        let is_first_cookie = said.wants_always && self.take_foreign_cookie(from, messages, said, proof);
+        let is_first_cookie =
+            inbound.wants_always && self.take_foreign_cookie(from, messages, inbound, validation);
         // Of an address that nobody vouches for nothing is believed before it proves itself: who names a victim to us may
         // answer in its name too, and would have us ask it for all that we want.
         if is_only_suggested {
-            if is_first_cookie || said.content {
+            if is_first_cookie || inbound.content {
                 self.ask_again(now, from);
             }
-            self.take_inquiry_answers(now, from, messages, said.answers_ours);
+            self.take_query_answers(now, from, messages, inbound.answers_ours);
             return;
         }
         let mut names_others = false;
@@ -85,24 +86,26 @@ impl Node {
             }
             told_left -= usize::from(tells);
             match message {
-                Message::Content(block) => self.take_content(now, from, block, proof, blobs),
-                Message::TheseIdsNameTheSameContent(ids) if proof != Proof::None => {
-                    self.take_hint(now, from, ids, blobs);
+                Message::Content(block) => self.take_content(now, from, block, validation, store),
+                Message::TheseIdsNameTheSameContent(ids) if validation != Validation::None => {
+                    self.take_hint(now, from, ids, store);
                 }
-                Message::IHaveTheseParts(told) => self.take_parts(now, from, told, proof, blobs),
+                Message::IHaveTheseParts(told) => self.take_parts(now, from, told, validation, store),
                 Message::MaybeTheyHaveSome(referral) => {
                     let came =
                         messages.iter().any(|m| matches!(m, Message::Content(c) if c.id == referral.id));
                     let peers = first(&referral.peers, &mut named_left);
                     names_others |= self.take_referral(now, from, referral, peers, came);
-                    if referral.withdrawn && !came && proof != Proof::None {
+                    if referral.withdrawn && !came && validation != Validation::None {
                         self.take_withdrawal(now, from, &referral.id);
                     }
                 }
                 Message::Peers(peers) => {
                     names_others |= self.take_peers(now, from, first(peers, &mut named_left));
                 }
-                Message::IHaveThisContent(ids) if proof != Proof::None => self.take_told(now, from, ids),
+                Message::IHaveThisContent(ids) if validation != Validation::None => {
+                    self.take_told(now, from, ids)
+                }
                 _ => {}
             }
         }
@@ -113,12 +116,12 @@ impl Node {
                 self.fetches.values_mut().for_each(|job| job.fetch.look_again_later(now, from));
             }
         }
-        self.take_inquiry_answers(now, from, messages, said.answers_ours);
+        self.take_query_answers(now, from, messages, inbound.answers_ours);
     }
 
     /// Asks a peer again at once that has not told yet what it knows.
     fn ask_again(&mut self, now: Time, from: SocketAddr) {
-        self.inquiries.ask_again(now, from);
+        self.queries.ask_again(now, from);
         self.probe_again(now, from);
     }
 
@@ -134,8 +137,8 @@ impl Node {
         &mut self,
         from: SocketAddr,
         messages: &[Message<'_>],
-        said: Said,
-        proof: Proof,
+        inbound: Inbound,
+        validation: Validation,
     ) -> bool {
         let Some(value) = messages.iter().find_map(|message| match message {
             Message::PleaseAlwaysReturnThisMessage(value) => Some(value.get()),
@@ -143,15 +146,19 @@ impl Node {
         }) else {
             return false;
         };
-        let asked = self.inquiries.has(from);
+        let asked = self.queries.has(from);
         let Some(contact) = self.contacts.get_mut(from) else {
             return false;
         };
         // Who has proved itself can do so again. Anybody else would have us send it what it cannot know us by.
-        if contact.cookie.is_some() && contact.is_proved() && proof == Proof::None && !said.answers_ours {
+        if contact.cookie.is_some()
+            && contact.is_validated()
+            && validation == Validation::None
+            && !inbound.answers_ours
+        {
             return false;
         }
-        let ours = contact.path.is_some() || asked || proof != Proof::None || said.answers_ours;
+        let ours = contact.path.is_some() || asked || validation != Validation::None || inbound.answers_ours;
         if !ours
             || value.len() > super::contact::MAX_FOREIGN_COOKIE
             || contact.cookie.as_deref() == Some(value)
@@ -170,8 +177,8 @@ impl Node {
         now: Time,
         from: SocketAddr,
         block: &ContentBlock<'_>,
-        proof: Proof,
-        blobs: &mut dyn Blobs,
+        validation: Validation,
+        store: &mut dyn Store,
     ) {
         if self.path(from).is_none() {
             return;
@@ -194,9 +201,9 @@ impl Node {
             }
             return;
         };
-        let answers = proof != Proof::None;
+        let answers = validation != Validation::None;
         let block = Block { space, offset: block.offset, data: &block.data, length: block.eof, answers };
-        self.take_block(now, from, job_id, asked, &block, blobs);
+        self.take_block(now, from, job_id, asked, &block, store);
     }
 
     /// Takes in a block that answers what was asked.
@@ -207,7 +214,7 @@ impl Node {
         job_id: JobId,
         asked: Asked,
         block: &Block<'_>,
-        blobs: &mut dyn Blobs,
+        store: &mut dyn Store,
     ) {
         let Block { space, data, .. } = *block;
         let range = block.offset..block.offset + data.len() as u64;
@@ -236,7 +243,7 @@ impl Node {
         if space == Space::Content && is_leaf && end > ask.range.end {
             fetch.on_whole_leaf(from);
         }
-        if !fetch.on_block(now, from, *block, blobs) {
+        if !fetch.on_block(now, from, *block, store) {
             // Whoever answers with nothing would do so again, and at once.
             if data.is_empty() && !ask.probe {
                 fetch.on_refusal(now, from, &ask);
@@ -267,13 +274,13 @@ impl Node {
     }
 
     /// A peer says that the ids name the same content.
-    fn take_hint(&mut self, now: Time, from: SocketAddr, ids: &[Cow<'_, str>], blobs: &mut dyn Blobs) {
+    fn take_hint(&mut self, now: Time, from: SocketAddr, ids: &[Cow<'_, str>], store: &mut dyn Store) {
         let ids: Vec<ContentId> = ids.iter().filter_map(|id| ContentId::parse(id).ok()).collect();
         let root =
             ids.iter().find_map(|id| if let ContentId::Blake3(root) = id { Some(*root) } else { None });
         let job = ids.iter().find_map(|id| matches!(id, ContentId::Sha256(_)).then(|| self.jobs.get(id))?);
         if let (Some(root), Some(job)) = (root, job.and_then(|job| self.fetches.get_mut(job))) {
-            job.fetch.on_hint(now, from, root, blobs);
+            job.fetch.on_hint(now, from, root, store);
         }
     }
 
@@ -336,7 +343,7 @@ impl Node {
         for job in self.fetches.values_mut() {
             job.fetch.on_silent(now, address);
         }
-        if self.inquiries.give_up(address) {
+        if self.queries.give_up(address) {
             self.events.push_back(Event::Unanswered(address));
         }
     }

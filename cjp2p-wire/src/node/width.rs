@@ -15,7 +15,7 @@ pub(crate) const LEAST_DATAGRAM: usize = 528;
 /// How often a longer datagram is tried on such a path.
 pub(crate) const WIDEN_INTERVAL: Duration = Duration::from_secs(5);
 /// So many waits in vain, one after another, take the path a step further.
-pub(crate) const SILENCES_UNTIL_NARROW: u32 = 2;
+pub(crate) const PTOS_UNTIL_NARROW: u32 = 2;
 /// A datagram with content is longer than its base64, by this at least.
 const AROUND_CONTENT: usize = 100;
 
@@ -27,14 +27,14 @@ pub(super) struct Width {
     // Invariant: at most the number of `STEPS`.
     step: usize,
     /// Waits in vain in a row, when the step was last taken.
-    silences: u32,
+    pto_count: u32,
     /// When a longer one is tried.
     widen_at: Time,
 }
 
 impl Width {
     pub(super) fn new(route: usize) -> Width {
-        Width { route, step: 0, silences: 0, widen_at: Time::ZERO }
+        Width { route, step: 0, pto_count: 0, widen_at: Time::ZERO }
     }
 
     /// What the route says.
@@ -62,13 +62,13 @@ impl Width {
     }
 
     /// So many waits in a row were in vain: none after each answer.
-    pub(super) fn on_silences(&mut self, now: Time, silences: u32) {
+    pub(super) fn on_pto_count(&mut self, now: Time, pto_count: u32) {
         // An answer in between begins the count anew, also one without content: short datagrams cross any path.
-        self.silences = self.silences.min(silences);
-        if silences < self.silences + SILENCES_UNTIL_NARROW {
+        self.pto_count = self.pto_count.min(pto_count);
+        if pto_count < self.pto_count + PTOS_UNTIL_NARROW {
             return;
         }
-        self.silences = silences;
+        self.pto_count = pto_count;
         let narrower =
             (self.step + 1..=STEPS.len()).find(|&step| self.at_step(step) < self.at_step(self.step));
         if let Some(step) = narrower {
@@ -109,21 +109,21 @@ mod tests {
     fn each_two_silences_make_it_shorter_down_to_what_every_path_carries() {
         let mut width = Width::new(1452);
         let mut rooms = Vec::new();
-        for silences in 0..10 {
-            width.on_silences(at(1), silences);
+        for pto_count in 0..10 {
+            width.on_pto_count(at(1), pto_count);
             rooms.push(width.room(at(1)));
         }
         assert_eq!(rooms, [1452, 1452, 1232, 1232, 1024, 1024, 528, 528, 528, 528]);
         let mut narrow = Width::new(1212);
-        narrow.on_silences(at(1), 2);
+        narrow.on_pto_count(at(1), 2);
         assert_eq!(narrow.room(at(1)), 1024, "a step that is none is left out");
     }
 
     #[test]
     fn silences_after_an_answer_without_content_are_counted_from_the_first() {
         let mut width = Width::new(1452);
-        for silences in [1, 2, 0, 1, 2] {
-            width.on_silences(at(1), silences);
+        for pto_count in [1, 2, 0, 1, 2] {
+            width.on_pto_count(at(1), pto_count);
         }
         assert_eq!(width.room(at(1)), 1024);
     }
@@ -131,10 +131,10 @@ mod tests {
     #[test]
     fn a_longer_one_is_tried_now_and_then_and_believed_when_it_came() {
         let mut width = Width::new(1452);
-        width.on_silences(at(1), 2);
+        width.on_pto_count(at(1), 2);
         width.on_answer(900);
-        width.on_silences(at(2), 0);
-        width.on_silences(at(2), 2);
+        width.on_pto_count(at(2), 0);
+        width.on_pto_count(at(2), 2);
         assert_eq!((width.room(at(6)), width.room(at(7))), (1024, 1232));
         width.on_asked(at(7), 1100);
         assert_eq!((width.room(at(7)), width.sends()), (1024, 1024), "only one is tried");

@@ -57,6 +57,15 @@ pub fn canonical(address: SocketAddr) -> SocketAddr {
     }
 }
 
+/// What counts as one host: an IPv4 address, or the 64 bits of an IPv6 address that name a network, all other bits of
+/// which whoever has that network can choose.
+pub fn host_of(source: SocketAddr) -> IpAddr {
+    match source.ip() {
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),
+        ip => ip,
+    }
+}
+
 /// How far away the place is that an address names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Scope {

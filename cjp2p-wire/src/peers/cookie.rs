@@ -20,7 +20,7 @@ pub const COOKIE_LEN: usize = 22;
 
 /// What a returned cookie shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Proof {
+pub enum Validation {
     /// It is the present one for that address.
     Current,
     /// It is the one before: still good, to be replaced.
@@ -51,15 +51,15 @@ impl CookieMint {
     }
 
     /// What `cookie` shows when it comes from `address`.
-    pub fn check(&self, now: Time, address: SocketAddr, cookie: &str) -> Proof {
-        let Ok(given) = Text::try_from(cookie.as_bytes()) else { return Proof::None };
+    pub fn check(&self, now: Time, address: SocketAddr, cookie: &str) -> Validation {
+        let Ok(given) = Text::try_from(cookie.as_bytes()) else { return Validation::None };
         let period = period(now);
         if equal(given, self.text(period, address)) {
-            Proof::Current
+            Validation::Current
         } else if period > 0 && equal(given, self.text(period - 1, address)) {
-            Proof::Previous
+            Validation::Previous
         } else {
-            Proof::None
+            Validation::None
         }
     }
 
@@ -114,21 +114,21 @@ mod tests {
         let (mint, peer) = mint();
         let cookie = mint.mint(Time::ZERO, peer);
         assert_eq!(cookie.len(), COOKIE_LEN);
-        assert_eq!(mint.check(Time::ZERO, peer, &cookie), Proof::Current);
+        assert_eq!(mint.check(Time::ZERO, peer, &cookie), Validation::Current);
         for other in ["192.0.2.2:24254", "192.0.2.1:24255", "[2001:db8::1]:24254"] {
-            assert_eq!(mint.check(Time::ZERO, other.parse().unwrap(), &cookie), Proof::None);
+            assert_eq!(mint.check(Time::ZERO, other.parse().unwrap(), &cookie), Validation::None);
         }
         let stranger = CookieMint::new([8; 32]);
-        assert_eq!(stranger.check(Time::ZERO, peer, &cookie), Proof::None);
+        assert_eq!(stranger.check(Time::ZERO, peer, &cookie), Validation::None);
     }
 
     #[test]
     fn a_cookie_ages_in_two_periods() {
         let (mint, peer) = mint();
         let cookie = mint.mint(Time::from_millis(299_000), peer);
-        assert_eq!(mint.check(Time::from_millis(301_000), peer, &cookie), Proof::Previous);
-        assert_eq!(mint.check(Time::from_millis(599_999), peer, &cookie), Proof::Previous);
-        assert_eq!(mint.check(Time::from_millis(660_000), peer, &cookie), Proof::None);
+        assert_eq!(mint.check(Time::from_millis(301_000), peer, &cookie), Validation::Previous);
+        assert_eq!(mint.check(Time::from_millis(599_999), peer, &cookie), Validation::Previous);
+        assert_eq!(mint.check(Time::from_millis(660_000), peer, &cookie), Validation::None);
     }
 
     #[test]
@@ -137,7 +137,7 @@ mod tests {
         let cookie = mint.mint(Time::ZERO, peer);
         for text in ["", "x", &cookie[1..], &format!("{cookie}A"), "!!!!!!!!!!!!!!!!!!!!!!", "äöüäöüäöüäö"]
         {
-            assert_eq!(mint.check(Time::ZERO, peer, text), Proof::None, "{text}");
+            assert_eq!(mint.check(Time::ZERO, peer, text), Validation::None, "{text}");
         }
     }
 }

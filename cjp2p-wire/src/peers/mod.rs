@@ -6,4 +6,5 @@ pub mod cookie;
 pub mod links;
 pub mod neighbourhoods;
 pub mod peer;
+pub mod places_by_host;
 pub mod table;

@@ -7,9 +7,9 @@ use cjp2p_tests::content;
 use cjp2p_tests::pair::{Forgets, Pair};
 use cjp2p_tests::sim::memory::MemoryBlobs;
 use cjp2p_wire::content_id::ContentId;
+use cjp2p_wire::download::{Block, Download, PathTerms, Space, Spec};
+use cjp2p_wire::store::{JobId, Library};
 use cjp2p_wire::time::Time;
-use cjp2p_wire::transfer::blobs::{JobId, Library};
-use cjp2p_wire::transfer::fetch::{Block, Fetch, PathTerms, Space, Spec};
 use cjp2p_wire::tree::Geometry;
 use divan::Bencher;
 use divan::counter::BytesCount;
@@ -27,14 +27,14 @@ struct Source {
 impl Source {
     fn new() -> Source {
         let content = content::bytes(1, LENGTH);
-        let mut blobs = MemoryBlobs::default();
-        let id = blobs.share(content.clone(), None);
+        let mut store = MemoryBlobs::default();
+        let id = store.share(content.clone(), None);
         let ContentId::Blake3(root) = &id else {
             unreachable!("content is shared by its BLAKE3 id");
         };
         let mut tree = Vec::new();
         let length = Geometry::new(LENGTH as u64).expect("a length that fits memory").tree_length();
-        blobs.read(&ContentId::Tree(*root), 0, length as usize, &mut tree);
+        store.read(&ContentId::Tree(*root), 0, length as usize, &mut tree);
         Source { id, content, tree }
     }
 
@@ -48,7 +48,7 @@ impl Source {
             stall_timeout: Duration::from_secs(10),
         };
         let now = Time::ZERO;
-        let (mut fetch, mut sink) = (Fetch::new(now, JobId(0), spec, 1), Forgets::default());
+        let (mut fetch, mut sink) = (Download::new(now, JobId(0), spec, 1), Forgets::default());
         let addresses: Vec<SocketAddr> = (1..=sources).map(|n| ([10, 0, 0, 1], n).into()).collect();
         for address in &addresses {
             fetch.add_source(now, *address, false);

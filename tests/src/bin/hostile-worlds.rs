@@ -81,7 +81,7 @@ fn main() -> ExitCode {
     println!("| hours simulated | {:.1} |", sum.simulated.as_secs_f64() / 3600.0);
     println!("| liars in them | {} |", sum.liars);
     println!("| datagrams from honest hosts looked at | {} |", sum.datagrams);
-    println!("| worst ratio of bytes to an unproved source | {:.3} |", sum.worst_ratio);
+    println!("| worst ratio of bytes to an unvalidated source | {:.3} |", sum.worst_ratio);
     println!("| worlds in which something was wrong | {} |", sum.failed.len());
     if sum.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

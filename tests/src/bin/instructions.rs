@@ -21,7 +21,7 @@ use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::datagram::{Encoder, Padding, content_that_fits, decode_into};
 use cjp2p_wire::message::Message;
 use cjp2p_wire::node::ORDINARY_DATAGRAM;
-use cjp2p_wire::transfer::blobs::Library;
+use cjp2p_wire::store::Library;
 use cjp2p_wire::tree::{GROUP_LEN, Geometry, Run, TreeVerifier};
 use clap::{Parser, ValueEnum};
 

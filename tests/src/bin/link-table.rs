@@ -111,7 +111,7 @@ fn fetch(megabits: u64, rtt: u64, loss: f64, queue_bdp: f64, mtu: usize) -> Fetc
     let mut world = World::new(megabits * 1_000_003 + rtt * 101 + (loss * 1000.0) as u64);
     world.add(getter, link, peer(1, mtu));
     let mut sharing = peer(2, mtu);
-    let id = sharing.blobs.share(content::bytes(1, length), None);
+    let id = sharing.store.share(content::bytes(1, length), None);
     world.add(source, link, sharing);
     let job = world.with_peer(getter, |peer, now| peer.fetch(now, &id, &[source]));
     let over = world.run_until(Duration::from_secs(300), |world| world.peer(getter).is_over(job));
@@ -182,7 +182,7 @@ fn share(megabits: u64, rtts: [u64; 2], loss: f64, queue_bdp: f64) -> ([f64; 2],
     let mut world = World::new(megabits * 1_000_003 + rtts[0] * 101 + rtts[1] * 7 + (loss * 1000.0) as u64);
     let source = at(1);
     let mut sharing = Peer::new(1);
-    let id = sharing.blobs.share(content::bytes(1, length), None);
+    let id = sharing.store.share(content::bytes(1, length), None);
     world.add(source, bottleneck, sharing);
     let getters = [at(2), at(3)];
     for (n, (getter, rtt)) in getters.into_iter().zip(rtts).enumerate() {

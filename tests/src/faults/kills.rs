@@ -192,7 +192,7 @@ fn recorded(folder: &Path) -> u64 {
     let record = fs::read(folder.join("file.cjp2p-resume")).unwrap_or_default();
     let lines = record.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok());
     let done = lines.filter_map(|line: Value| Some((line["done"][0].as_u64()?, line["done"][1].as_u64()?)));
-    let ranges: cjp2p_wire::transfer::ranges::RangeSet = done.map(|(start, end)| start..end).collect();
+    let ranges: cjp2p_wire::range_set::RangeSet = done.map(|(start, end)| start..end).collect();
     ranges.total()
 }
 

@@ -1,4 +1,4 @@
-//! Foreign nodes as citizens of the simulated network: what they say, what they understand, and what they die of, as
+//! Foreign nodes as hosts of the simulated network: what they say, what they understand, and what they die of, as
 //! seen on the wire. Where such a node would end, or would lose what it has, its stand-in panics, so that a test fails.
 
 pub mod ruby;

@@ -8,7 +8,7 @@ use cjp2p_wire::time::Time;
 use serde_json::{Value, json};
 
 use super::{BLOCK, Block, content, message, part, put, read, request, texts, told, write};
-use crate::sim::{Citizen, Outbox};
+use crate::sim::{HostBehaviour, Outbox};
 
 /// It reads no more of a datagram.
 const READ_LIMIT: usize = 8192;
@@ -159,7 +159,7 @@ impl Ruby {
     }
 }
 
-impl Citizen for Ruby {
+impl HostBehaviour for Ruby {
     fn handle_datagram(&mut self, now: Time, from: SocketAddr, bytes: &[u8], out: &mut Outbox) {
         self.peers.insert(from);
         for (kind, payload) in read(&bytes[..bytes.len().min(READ_LIMIT)]).unwrap_or_default() {

@@ -8,7 +8,7 @@ use cjp2p_wire::time::Time;
 use serde_json::{Value, json};
 
 use super::{BLOCK, Block, MAX_ANSWER, content, message, put, read, request, texts, told, write};
-use crate::sim::{Citizen, Outbox};
+use crate::sim::{HostBehaviour, Outbox};
 
 const ROUND: Duration = Duration::from_secs(3);
 
@@ -112,7 +112,7 @@ fn stamp(now: Time) -> Value {
     json!({"PleaseReturnThisMessage": {"sent_at": now.as_nanos() as f64 / 1e9}})
 }
 
-impl Citizen for RustFebruary {
+impl HostBehaviour for RustFebruary {
     fn handle_datagram(&mut self, now: Time, from: SocketAddr, bytes: &[u8], out: &mut Outbox) {
         let Some(messages) = read(bytes) else { return };
         self.peers.insert(from);

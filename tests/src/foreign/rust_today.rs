@@ -11,7 +11,7 @@ use cjp2p_wire::tree::group_leaves;
 use serde_json::{Value, json};
 
 use super::{BLOCK, Block, MAX_ANSWER, content, message, put, read, request, texts, told, write};
-use crate::sim::{Citizen, Outbox};
+use crate::sim::{HostBehaviour, Outbox};
 
 /// What it looks after about every second.
 const MAINTENANCE: Duration = Duration::from_millis(900);
@@ -260,7 +260,7 @@ fn as_cookie(payload: &Value) -> Option<Value> {
     payload["cookie"].is_string().then(|| payload.clone())
 }
 
-impl Citizen for RustToday {
+impl HostBehaviour for RustToday {
     fn handle_datagram(&mut self, now: Time, from: SocketAddr, bytes: &[u8], out: &mut Outbox) {
         let Some(messages) = read(bytes) else { return };
         let returned = messages.iter().find(|(kind, _)| kind == "AlwaysReturned");

@@ -10,11 +10,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use cjp2p_wire::content_id::ContentId;
-use cjp2p_wire::node::{Event, Node, Output, Question};
+use cjp2p_wire::download::{DownloadEvent, Spec};
+use cjp2p_wire::node::{Event, Node, Output, Query};
+use cjp2p_wire::range_set::RangeSet;
+use cjp2p_wire::store::JobId;
 use cjp2p_wire::time::Time;
-use cjp2p_wire::transfer::blobs::JobId;
-use cjp2p_wire::transfer::fetch::{FetchEvent, Spec};
-use cjp2p_wire::transfer::ranges::RangeSet;
 
 use self::checks::{Checked, Met};
 use super::input::Input;
@@ -59,7 +59,7 @@ pub(super) fn body(bytes: &[u8]) {
 /// The node, the world as it sees it, and what is known of both.
 struct Talk {
     node: Node,
-    blobs: Checked,
+    store: Checked,
     now: Time,
     next: Time,
     met: BTreeMap<SocketAddr, Met>,
@@ -82,12 +82,12 @@ impl Talk {
     fn new() -> Talk {
         let now = Time::from_millis(1_000_000);
         let mut node = Node::new(config(1));
-        let mut blobs = Checked::new();
-        node.handle_timeout(now, &mut blobs);
+        let mut store = Checked::new();
+        node.handle_timeout(now, &mut store);
         let met = BTreeMap::new();
         let (jobs, unchecked) = (BTreeMap::new(), BTreeMap::new());
         let last_from = SocketAddr::from(ADDRESSES[0]);
-        let mut talk = Talk { node, blobs, now, next: now, met, jobs, unchecked, last_from };
+        let mut talk = Talk { node, store, now, next: now, met, jobs, unchecked, last_from };
         talk.drain(None);
         talk
     }
@@ -124,14 +124,14 @@ impl Talk {
             }
             14 => {
                 let address = self.address(input);
-                let question = *input.choose(&[Question::Ping, Question::Peers, Question::List]);
+                let question = *input.choose(&[Query::Ping, Query::Peers, Query::List]);
                 self.met.entry(address).or_default().named = true;
-                self.node.inquire(self.now, address, question, input.byte() & 1 != 0);
+                self.node.query(self.now, address, question, input.byte() & 1 != 0);
                 self.drain(None);
             }
             _ if !self.unchecked.is_empty() => self.check(input),
             _ => {
-                self.node.handle_room(self.now, &mut self.blobs);
+                self.node.handle_room(self.now, &mut self.store);
                 self.drain(None);
             }
         }
@@ -160,7 +160,7 @@ impl Talk {
             stall_timeout: Duration::from_secs(10),
         };
         let job = self.node.start_fetch(self.now, spec);
-        self.blobs.expect(job, &id, sample);
+        self.store.expect(job, &id, sample);
         if let (None, Some((done, unchecked))) = (self.jobs.insert(job, sample), there) {
             self.take_up(job, sample, &done, &unchecked);
         }
@@ -171,7 +171,7 @@ impl Talk {
             self.node.add_source(self.now, job, address, kind & 8 != 0);
             self.drain(None);
         }
-        self.node.handle_room(self.now, &mut self.blobs);
+        self.node.handle_room(self.now, &mut self.store);
         self.drain(None);
     }
 
@@ -180,7 +180,7 @@ impl Talk {
         for datagram in datagrams.chunks(segment.max(1)) {
             self.note_arrival(from, datagram);
         }
-        self.node.handle_datagrams(self.now, from, datagrams, segment, &mut self.blobs);
+        self.node.handle_datagrams(self.now, from, datagrams, segment, &mut self.store);
         self.drain(Some((from, datagrams.len())));
     }
 
@@ -192,7 +192,7 @@ impl Talk {
                 break;
             }
             self.now = self.now.max(self.next);
-            self.node.handle_timeout(self.now, &mut self.blobs);
+            self.node.handle_timeout(self.now, &mut self.store);
             self.drain(None);
         }
         self.now = self.now.max(end);
@@ -222,7 +222,7 @@ impl Talk {
                     let mtu = if address.port() == 24254 { 65_536 } else { 1500 };
                     self.node.set_path_mtu(address, mtu);
                 }
-                Output::Event(Event::Fetch(job, event)) => self.on_fetch(job, &event),
+                Output::Event(Event::Download(job, event)) => self.on_fetch(job, &event),
                 Output::Event(_) => {}
                 Output::Timeout(at) => {
                     self.next = at;
@@ -235,24 +235,24 @@ impl Talk {
         panic!("the node always wants something more");
     }
 
-    fn on_fetch(&mut self, job: JobId, event: &FetchEvent) {
+    fn on_fetch(&mut self, job: JobId, event: &DownloadEvent) {
         match event {
-            FetchEvent::Complete(length) => {
+            DownloadEvent::Complete(length) => {
                 let sample = self.jobs.get(&job).expect("only what was wanted is fetched");
                 assert_eq!(*length, sample.content.len() as u64);
-                assert!(self.blobs.fetched(job) == sample.content, "what is complete is not what was wanted");
+                assert!(self.store.fetched(job) == sample.content, "what is complete is not what was wanted");
             }
-            FetchEvent::Staged(_) => self.blobs.to_judge.push(job),
-            FetchEvent::Length(_) | FetchEvent::Misbehaved(..) | FetchEvent::Failed(_) => {}
+            DownloadEvent::Staged(_) => self.store.to_judge.push(job),
+            DownloadEvent::Length(_) | DownloadEvent::Misbehaved(..) | DownloadEvent::Failed(_) => {}
         }
     }
 
     /// Judges what was staged, as a tool does that hashes the file.
     fn give_verdicts(&mut self) {
-        while let Some(job) = self.blobs.to_judge.pop() {
+        while let Some(job) = self.store.to_judge.pop() {
             let Some(fetch) = self.node.fetch(job) else { continue };
-            let is_right = content::sha256_id(self.blobs.fetched(job)) == *fetch.id();
-            self.node.on_verdict(self.now, job, is_right, &mut self.blobs);
+            let is_right = content::sha256_id(self.store.fetched(job)) == *fetch.id();
+            self.node.on_verdict(self.now, job, is_right, &mut self.store);
             self.drain(None);
         }
     }

@@ -36,13 +36,13 @@ thread_local! {
 }
 
 fn shared() -> MemoryBlobs {
-    let mut blobs = MemoryBlobs::default();
-    ORIGINAL.with(|original| blobs.share_original(original));
-    blobs.share(
+    let mut store = MemoryBlobs::default();
+    ORIGINAL.with(|original| store.share_original(original));
+    store.share(
         b"hello world, and a few words more, so that not all of it fits an answer\n".repeat(9),
         Some(NAME),
     );
-    blobs
+    store
 }
 
 pub(super) fn body(bytes: &[u8]) {
@@ -83,7 +83,7 @@ struct Victim {
 
 struct Talk {
     server: Node,
-    blobs: MemoryBlobs,
+    store: MemoryBlobs,
     victims: Vec<Victim>,
     start: Time,
     now: Time,
@@ -111,8 +111,8 @@ impl Victim {
     /// What it answers to a datagram that seems to be the server's.
     fn answer(&mut self, now: Time, bytes: &[u8]) -> Vec<Vec<u8>> {
         if let Kind::Ours(node) = &mut self.kind {
-            let (node, blobs) = &mut **node;
-            node.handle_datagram(now, SERVER, bytes, blobs);
+            let (node, store) = &mut **node;
+            node.handle_datagram(now, SERVER, bytes, store);
             assert!(node.sizes().are_within_limits());
             let (sent, _) = drain(node);
             return sent.into_iter().filter(|(to, _)| *to == SERVER).map(|(_, bytes)| bytes).collect();
@@ -180,8 +180,8 @@ impl Talk {
     fn new() -> Talk {
         let now = Time::from_millis(1_000_000);
         let mut server = Node::new(config(1));
-        let mut blobs = shared();
-        server.handle_timeout(now, &mut blobs);
+        let mut store = shared();
+        server.handle_timeout(now, &mut store);
         let (_, next) = drain(&mut server);
         let ours = Kind::Ours(Box::new((Node::new(config(2)), MemoryBlobs::default())));
         let kinds = [
@@ -191,7 +191,7 @@ impl Talk {
             ours,
         ];
         let victims = (1..).zip(kinds).map(|(host, kind)| Victim::new(kind, host)).collect();
-        Talk { server, blobs, victims, start: now, now, next }
+        Talk { server, store, victims, start: now, now, next }
     }
 
     fn step(&mut self, input: &mut Input<'_>) {
@@ -228,7 +228,7 @@ impl Talk {
         let victim = &mut self.victims[which];
         victim.to_server += datagram.len() as u64;
         victim.its_own += if its_own { datagram.len() as u64 } else { 0 };
-        self.server.handle_datagram(self.now, victim.address, &datagram, &mut self.blobs);
+        self.server.handle_datagram(self.now, victim.address, &datagram, &mut self.store);
         self.settle();
     }
 
@@ -258,7 +258,7 @@ impl Talk {
                 victim.to_server += answer.len() as u64;
                 victim.its_own += answer.len() as u64;
                 victim.said.clone_from(&answer);
-                self.server.handle_datagram(self.now, victim.address, &answer, &mut self.blobs);
+                self.server.handle_datagram(self.now, victim.address, &answer, &mut self.store);
                 let (more, at) = drain(&mut self.server);
                 sent.extend(more);
                 next = at;
@@ -276,7 +276,7 @@ impl Talk {
                 break;
             }
             self.now = self.now.max(self.next);
-            self.server.handle_timeout(self.now, &mut self.blobs);
+            self.server.handle_timeout(self.now, &mut self.store);
             self.settle();
         }
         self.now = self.now.max(end);

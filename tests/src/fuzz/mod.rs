@@ -4,13 +4,13 @@
 mod content_id;
 mod conversation;
 mod datagram;
+mod fast_path;
 mod forgery;
 mod geometry;
 mod hash_store;
 pub mod input;
 mod list;
 pub mod mutate;
-mod own_spelling;
 mod peer_table;
 mod ranges;
 mod resume;
@@ -37,7 +37,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "geometry", body: geometry::body },
     Target { name: "hash-store", body: hash_store::body },
     Target { name: "list", body: list::body },
-    Target { name: "own-spelling", body: own_spelling::body },
+    Target { name: "fast-path", body: fast_path::body },
     Target { name: "peer-table", body: peer_table::body },
     Target { name: "ranges", body: ranges::body },
     Target { name: "resume", body: resume::body },

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use cjp2p_get::ranges::{RangeArg, Ranges};
-use cjp2p_wire::transfer::fetch::RangeSpec;
+use cjp2p_wire::download::RangeSpec;
 
 /// Lengths of content that the ranges are tried on; the short ones also byte by byte.
 const LENGTHS: [u64; 9] = [0, 1, 7, 64, 200, 1 << 20, (1 << 53) - 1, 1 << 53, u64::MAX];

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use cjp2p_get::sinks::sources::{MAX_SOURCES, Sources};
 use cjp2p_get::sinks::{record, record::Record, resume};
 use cjp2p_wire::content_id::ContentId;
-use cjp2p_wire::transfer::ranges::RangeSet;
+use cjp2p_wire::range_set::RangeSet;
 use cjp2p_wire::tree::{LEAF_LEN, RUN_ENTRIES, Run};
 
 use super::input::Input;

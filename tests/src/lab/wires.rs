@@ -8,7 +8,7 @@ use cjp2p_wire::time::Time;
 
 use super::packet::{self, End};
 use crate::sim::Link;
-use crate::sim::agenda::Agenda;
+use crate::sim::event_queue::EventQueue;
 use crate::sim::link::Wire;
 
 /// How many hosts there can be.
@@ -85,7 +85,7 @@ struct Flight {
 /// Each direction of each link has a queue of its own. What changes holds for packets that come after.
 pub struct Wires {
     hosts: Vec<Host>,
-    flights: Agenda<Flight>,
+    flights: EventQueue<Flight>,
     apart: BTreeSet<(usize, usize)>,
     random: fastrand::Rng,
 }
@@ -104,7 +104,7 @@ impl Wires {
         };
         Wires {
             hosts: links.iter().map(host).collect(),
-            flights: Agenda::default(),
+            flights: EventQueue::default(),
             apart: BTreeSet::new(),
             random: fastrand::Rng::with_seed(seed),
         }

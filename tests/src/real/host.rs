@@ -1,4 +1,4 @@
-//! Puts a citizen of the simulation on a real socket.
+//! Puts a host of the simulation on a real socket.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use cjp2p_wire::time::Time;
 
-use crate::sim::{Citizen, Outbox};
+use crate::sim::{HostBehaviour, Outbox};
 
-/// How often a citizen's time is looked at.
+/// How often a host's time is looked at.
 const TICK: Duration = Duration::from_millis(5);
 
-/// A citizen with a thread and a socket of its own. Stopped when dropped.
+/// A host with a thread and a socket of its own. Stopped when dropped.
 pub struct Host {
     /// Where it is.
     pub address: SocketAddr,
@@ -22,12 +22,12 @@ pub struct Host {
 }
 
 impl Host {
-    /// Starts the citizen that `make` makes, at a port of loopback.
+    /// Starts the host that `make` makes, at a port of loopback.
     ///
     /// # Panics
     ///
     /// Where loopback has no port left.
-    pub fn start<C: Citizen>(make: impl FnOnce() -> C + Send + 'static) -> Host {
+    pub fn start<C: HostBehaviour>(make: impl FnOnce() -> C + Send + 'static) -> Host {
         Host::start_at(([127, 0, 0, 1], 0).into(), make)
     }
 
@@ -36,7 +36,10 @@ impl Host {
     /// # Panics
     ///
     /// Where the address cannot be had.
-    pub fn start_at<C: Citizen>(address: SocketAddr, make: impl FnOnce() -> C + Send + 'static) -> Host {
+    pub fn start_at<C: HostBehaviour>(
+        address: SocketAddr,
+        make: impl FnOnce() -> C + Send + 'static,
+    ) -> Host {
         let socket = UdpSocket::bind(address).expect("a port");
         socket.set_broadcast(true).expect("an option that anybody may set");
         socket.set_read_timeout(Some(TICK)).expect("a timeout can be set");
@@ -52,23 +55,23 @@ impl Drop for Host {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
-            // A citizen that panicked fails the test elsewhere.
+            // A host that panicked fails the test elsewhere.
             let _ = thread.join();
         }
     }
 }
 
-fn run(socket: &UdpSocket, citizen: &mut impl Citizen, stop: &AtomicBool) {
+fn run(socket: &UdpSocket, host: &mut impl HostBehaviour, stop: &AtomicBool) {
     let begun = Instant::now();
     let mut buffer = vec![0; 65_536];
     while !stop.load(Ordering::Relaxed) {
         let mut out = Outbox::new();
         let now = || Time::ZERO + begun.elapsed();
         if let Ok((length, from)) = socket.recv_from(&mut buffer) {
-            citizen.handle_datagram(now(), from, &buffer[..length], &mut out);
+            host.handle_datagram(now(), from, &buffer[..length], &mut out);
         }
-        if citizen.next_timeout() <= now() {
-            citizen.handle_timeout(now(), &mut out);
+        if host.next_timeout() <= now() {
+            host.handle_timeout(now(), &mut out);
         }
         for (to, bytes) in out {
             // The network may lose any datagram.

@@ -1,4 +1,4 @@
-//! The real binaries on loopback, and citizens of the simulation on real sockets beside them.
+//! The real binaries on loopback, and hosts of the simulation on real sockets beside them.
 
 pub mod host;
 pub mod igd;

@@ -25,7 +25,7 @@ pub fn conversation(length: usize) -> Vec<Vec<u8>> {
     });
     let at = |host: u8| SocketAddr::from(([10, 0, 0, host], 24254));
     let mut server = Peer::new(2);
-    server.blobs.share(bytes.clone(), None);
+    server.store.share(bytes.clone(), None);
     world.add(at(2), Link { loss: 0.02, ..Link::rated(20, 10, 128 << 10) }, server);
     for (host, id) in [(3, content::blake3_id(&bytes)), (4, content::sha256_id(&bytes))] {
         world.add(at(host), Link::default(), Peer::new(host.into()));

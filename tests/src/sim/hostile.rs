@@ -9,15 +9,15 @@ use std::time::Duration;
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::datagram;
 use cjp2p_wire::message::Message;
-use cjp2p_wire::node::{Config, Question, Sizes};
-use cjp2p_wire::peers::cookie::{CookieMint, Proof};
+use cjp2p_wire::node::{Config, Query, Sizes};
+use cjp2p_wire::peers::cookie::{CookieMint, Validation};
+use cjp2p_wire::store::{JobId, Library, Read};
 use cjp2p_wire::time::Time;
-use cjp2p_wire::transfer::blobs::{JobId, Library, Read};
 
 use super::liars::forger::{Forger, Hopper};
 use super::liars::{Liar, Lie};
 use super::peer::config;
-use super::{Citizen, Link, MemoryBlobs, Original, Outbox, Peer, World};
+use super::{HostBehaviour, Link, MemoryBlobs, Original, Outbox, Peer, World};
 use crate::content;
 
 /// The one that fetches, and shares what it has.
@@ -55,7 +55,7 @@ pub struct Story {
 /// Counts only.
 struct Deaf;
 
-impl Citizen for Deaf {
+impl HostBehaviour for Deaf {
     fn handle_datagram(&mut self, _: Time, _: SocketAddr, _: &[u8], _: &mut Outbox) {}
 }
 
@@ -86,7 +86,7 @@ impl Watcher {
             };
             let Ok(value) = serde_json::from_str::<serde_json::Value>(value) else { return false };
             let text = value["cookie"].as_str().unwrap_or_default();
-            mint.check(now, from, text.split('.').next().unwrap_or_default()) != Proof::None
+            mint.check(now, from, text.split('.').next().unwrap_or_default()) != Validation::None
         });
         let (received, _, proved) = self.between.entry((to, from)).or_default();
         *received += bytes.len() as u64;
@@ -107,7 +107,7 @@ impl Watcher {
                 self.worst_ratio = self.worst_ratio.max(owed as f64 / *received as f64);
             }
             if owed > 2 * *received {
-                let told = format!("{from} sent {sent} bytes to {to}, unproved, which sent {received}");
+                let told = format!("{from} sent {sent} bytes to {to}, unvalidated, which sent {received}");
                 self.violations.push(told);
             }
         }
@@ -196,14 +196,14 @@ fn draw(seed: u64) -> Scene {
     let mut world = World::new(seed);
     for (n, &server) in (2..).zip(&servers) {
         let mut peer = Peer::with_config(config_of(server, n));
-        peer.blobs.share(bytes.clone(), None);
+        peer.store.share(bytes.clone(), None);
         world.add(server, any_link(&mut random), peer);
     }
     let mut getter = Peer::with_config(config_of(GETTER, 0));
     // A false length may have the same bytes written twice.
-    getter.blobs.repeats = true;
+    getter.store.repeats = true;
     if let ContentId::Blake3(_) = id {
-        getter.blobs.expected = Some(Original::new(bytes.clone()));
+        getter.store.expected = Some(Original::new(bytes.clone()));
     }
     world.add(GETTER, any_link(&mut random), getter);
     let asker = Config { answers: false, lists: false, ..config_of(ASKER, 1) };
@@ -261,8 +261,8 @@ fn draw(seed: u64) -> Scene {
     let job = world.with_peer(GETTER, |peer, now| peer.fetch(now, &id, &sources));
     world.with_peer(ASKER, |peer, now| {
         for &source in &sources {
-            for question in [Question::Ping, Question::Peers, Question::List] {
-                peer.node.inquire(now, source, question, false);
+            for question in [Query::Ping, Query::Peers, Query::List] {
+                peer.node.query(now, source, question, false);
                 peer.settle(now);
             }
         }
@@ -284,7 +284,7 @@ impl Scene {
         }
         let taken = self.world.peer(GETTER).fetched(self.job).len();
         // What can be checked only as a whole, or by a hint, is taken as it comes.
-        let is_checked = self.world.peer(GETTER).blobs.expected.is_some();
+        let is_checked = self.world.peer(GETTER).store.expected.is_some();
         if is_checked && taken > self.bytes.len() {
             return Err(format!("{taken} bytes were written of {}", self.bytes.len()));
         }
@@ -334,7 +334,7 @@ fn tell(scene: &mut Scene) -> Result<Story, String> {
         }
     }
     if scene.world.peer(GETTER).fetched(job) != scene.bytes
-        && scene.world.peer(GETTER).blobs.expected.is_none()
+        && scene.world.peer(GETTER).store.expected.is_none()
     {
         return Err("the getter has other bytes".into());
     }

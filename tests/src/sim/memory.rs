@@ -6,9 +6,9 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use cjp2p_wire::content_id::{ContentId, Hash};
-use cjp2p_wire::transfer::blobs::{JobId, Library, ListPart, Listed, Parts, Read, Sink};
-use cjp2p_wire::transfer::fetch::{RangeSpec, select};
-use cjp2p_wire::transfer::ranges::RangeSet;
+use cjp2p_wire::download::{RangeSpec, select};
+use cjp2p_wire::range_set::RangeSet;
+use cjp2p_wire::store::{JobId, Library, ListPart, Listed, Parts, Read, Sink};
 use cjp2p_wire::tree::{
     Geometry, LEAF_LEN, RUN_ENTRIES, Run, TreeBuilder, TreeSource, TreeVerifier, Verified, group_leaves,
     read_tree,

@@ -1,9 +1,9 @@
-//! A simulated network: a virtual clock, links that delay, lose, reorder, repeat and cut, and citizens of all kinds.
+//! A simulated network: a virtual clock, links that delay, lose, reorder, repeat and cut, and hosts of all kinds.
 //!
 //! Everything that happens follows from the seed. Time is jumped over, so hours pass in seconds.
 
-pub mod agenda;
 pub mod corpus;
+pub mod event_queue;
 pub mod hostile;
 pub mod liars;
 pub mod link;
@@ -20,4 +20,4 @@ pub use link::Link;
 pub use memory::{MemoryBlobs, Original};
 pub use nat::NatKind;
 pub use peer::Peer;
-pub use world::{Citizen, Outbox, World};
+pub use world::{HostBehaviour, Outbox, World};

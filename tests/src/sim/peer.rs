@@ -1,23 +1,23 @@
-//! An honest node of ours as a citizen.
+//! An honest node of ours as a host.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use cjp2p_wire::content_id::ContentId;
+use cjp2p_wire::download::{DownloadEvent, RangeSpec, Resume, Spec};
 use cjp2p_wire::node::{Config, Event, Node, Output};
+use cjp2p_wire::store::JobId;
 use cjp2p_wire::time::Time;
-use cjp2p_wire::transfer::blobs::JobId;
-use cjp2p_wire::transfer::fetch::{FetchEvent, RangeSpec, Resume, Spec};
 
 use super::memory::MemoryBlobs;
-use super::world::{Citizen, Outbox};
+use super::world::{HostBehaviour, Outbox};
 
 /// A node with what it shares and fetches, and what it reported.
 pub struct Peer {
     /// The node.
     pub node: Node,
     /// Its files.
-    pub blobs: MemoryBlobs,
+    pub store: MemoryBlobs,
     /// What it reported, with the time.
     pub events: Vec<(Time, Event)>,
     /// What routes carry, as the node is told.
@@ -36,7 +36,7 @@ impl Peer {
     pub fn with_config(config: Config) -> Peer {
         Peer {
             node: Node::new(config),
-            blobs: MemoryBlobs::default(),
+            store: MemoryBlobs::default(),
             events: Vec::new(),
             mtu: 1500,
             next: Time::ZERO,
@@ -79,14 +79,14 @@ impl Peer {
             stall_timeout: Duration::from_secs(10),
         };
         let job = self.node.start_fetch(now, spec);
-        self.blobs.wanted.insert(job, wanted);
-        self.blobs.share_fetched(id, job);
+        self.store.wanted.insert(job, wanted);
+        self.store.share_fetched(id, job);
         self.settle(now);
         for &source in sources {
             self.node.add_source(now, job, source, false);
             self.settle(now);
         }
-        self.node.handle_room(now, &mut self.blobs);
+        self.node.handle_room(now, &mut self.store);
         self.settle(now);
         job
     }
@@ -123,7 +123,7 @@ impl Peer {
     /// When the job was complete.
     pub fn completed_at(&self, job: JobId) -> Option<Time> {
         self.events.iter().find_map(|(at, event)| match event {
-            Event::Fetch(of, FetchEvent::Complete(_)) if *of == job => Some(*at),
+            Event::Download(of, DownloadEvent::Complete(_)) if *of == job => Some(*at),
             _ => None,
         })
     }
@@ -131,7 +131,7 @@ impl Peer {
     /// Why the job failed.
     pub fn failure(&self, job: JobId) -> Option<String> {
         self.events.iter().find_map(|(_, event)| match event {
-            Event::Fetch(of, FetchEvent::Failed(why)) if *of == job => Some(format!("{why:?}")),
+            Event::Download(of, DownloadEvent::Failed(why)) if *of == job => Some(format!("{why:?}")),
             _ => None,
         })
     }
@@ -144,7 +144,7 @@ impl Peer {
     /// Who was found to lie, in order.
     pub fn liars(&self) -> Vec<SocketAddr> {
         let liar = |event: &Event| match event {
-            Event::Fetch(_, FetchEvent::Misbehaved(address, _)) => Some(*address),
+            Event::Download(_, DownloadEvent::Misbehaved(address, _)) => Some(*address),
             _ => None,
         };
         self.events.iter().filter_map(|(_, event)| liar(event)).collect()
@@ -152,7 +152,7 @@ impl Peer {
 
     /// What the job wrote.
     pub fn fetched(&self, job: JobId) -> &[u8] {
-        self.blobs.fetched.get(&job).map_or(&[], |fetched| &fetched.bytes)
+        self.store.fetched.get(&job).map_or(&[], |fetched| &fetched.bytes)
     }
 
     /// Judges what was staged, as a tool does that hashes the file.
@@ -161,11 +161,11 @@ impl Peer {
             .events
             .iter()
             .filter_map(|(_, event)| match event {
-                Event::Fetch(job, FetchEvent::Staged(_)) => Some(*job),
+                Event::Download(job, DownloadEvent::Staged(_)) => Some(*job),
                 _ => None,
             })
             .collect();
-        self.events.retain(|(_, event)| !matches!(event, Event::Fetch(_, FetchEvent::Staged(_))));
+        self.events.retain(|(_, event)| !matches!(event, Event::Download(_, DownloadEvent::Staged(_))));
         for job in staged {
             let Some(fetch) = self.node.fetch(job) else {
                 continue;
@@ -174,29 +174,29 @@ impl Peer {
                 id @ ContentId::Sha256(_) => crate::content::sha256_id(self.fetched(job)) == *id,
                 _ => true,
             };
-            self.node.on_verdict(now, job, is_right, &mut self.blobs);
+            self.node.on_verdict(now, job, is_right, &mut self.store);
             self.take_outputs(now, out);
         }
     }
 }
 
-impl Citizen for Peer {
+impl HostBehaviour for Peer {
     fn handle_datagram(&mut self, now: Time, from: SocketAddr, bytes: &[u8], out: &mut Outbox) {
-        self.node.handle_datagram(now, from, bytes, &mut self.blobs);
+        self.node.handle_datagram(now, from, bytes, &mut self.store);
         self.take_outputs(now, out);
         self.give_verdicts(now, out);
         // The disk becomes warm at once. A stranger's request is not kept until then, so this may be in vain.
-        for _ in 0..1000 * self.blobs.cold_reads {
-            if !self.blobs.is_cold() {
+        for _ in 0..1000 * self.store.cold_reads {
+            if !self.store.is_cold() {
                 break;
             }
-            self.node.handle_library_ready(now, &mut self.blobs);
+            self.node.handle_library_ready(now, &mut self.store);
             self.take_outputs(now, out);
         }
     }
 
     fn handle_timeout(&mut self, now: Time, out: &mut Outbox) {
-        self.node.handle_timeout(now, &mut self.blobs);
+        self.node.handle_timeout(now, &mut self.store);
         self.take_outputs(now, out);
         self.give_verdicts(now, out);
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::datagram::Encoder;
 use cjp2p_wire::message::ContentRequest;
-use cjp2p_wire::node::Question;
+use cjp2p_wire::node::Query;
 
 use super::liars::odd;
 use super::{Link, Peer, World};
@@ -121,7 +121,7 @@ impl Forger {
 fn world(victim: Victim, bytes: &[u8], seed: u64) -> (World, Vec<String>) {
     let mut world = World::new(seed);
     let mut server = Peer::new(seed + 1);
-    let id = server.blobs.share(bytes.to_vec(), Some("f"));
+    let id = server.store.share(bytes.to_vec(), Some("f"));
     let ids = vec![
         id.to_string(),
         content::sha256_id(bytes).to_string(),
@@ -142,7 +142,7 @@ fn world(victim: Victim, bytes: &[u8], seed: u64) -> (World, Vec<String>) {
         Victim::Idle => {
             world.add(VICTIM, Link::default(), Peer::new(seed + 2));
             fetch(&mut world, &id, SERVER);
-            world.with_peer(VICTIM, |peer, now| peer.node.inquire(now, SERVER, Question::Ping, false));
+            world.with_peer(VICTIM, |peer, now| peer.node.query(now, SERVER, Query::Ping, false));
             world.run_for(Duration::from_secs(20));
         }
         Victim::Fetching => {
@@ -151,7 +151,7 @@ fn world(victim: Victim, bytes: &[u8], seed: u64) -> (World, Vec<String>) {
         }
         Victim::Serving => {
             let mut peer = Peer::new(seed + 2);
-            peer.blobs.share(other.clone(), Some("other"));
+            peer.store.share(other.clone(), Some("other"));
             world.add(VICTIM, Link::default(), peer);
             world.add(OTHER, slow, Peer::new(seed + 3));
             world.with_peer(OTHER, |peer, now| peer.fetch(now, &other_id, &[VICTIM]));

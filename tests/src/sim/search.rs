@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::message::MAX_IDS;
-use cjp2p_wire::node::Question;
-use cjp2p_wire::transfer::blobs::JobId;
+use cjp2p_wire::node::Query;
+use cjp2p_wire::store::JobId;
 
 use super::{Link, Original, Peer, World};
 use crate::content;
@@ -67,7 +67,7 @@ impl Network {
     /// Has the `n`th peer share a content.
     pub fn share(&mut self, n: usize, content: usize) {
         let original = self.contents[content].clone();
-        self.world.with_peer(address(n), |peer, _| peer.blobs.share_original(&original));
+        self.world.with_peer(address(n), |peer, _| peer.store.share_original(&original));
     }
 
     /// So many different peers, at random.
@@ -85,7 +85,7 @@ impl Network {
     pub fn greet(&mut self, n: usize, others: &[usize]) {
         self.world.with_peer(address(n), |peer, now| {
             for &other in others {
-                peer.node.inquire(now, address(other), Question::Peers, false);
+                peer.node.query(now, address(other), Query::Peers, false);
                 peer.settle(now);
             }
         });

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
+use cjp2p_wire::store::JobId;
 use cjp2p_wire::time::Time;
-use cjp2p_wire::transfer::blobs::JobId;
 
 use super::{Link, Original, Peer, World};
 
@@ -36,7 +36,7 @@ impl Swarm {
         let original = Original::new(bytes);
         let mut world = World::new(seed);
         let mut origin = Peer::new(seed);
-        origin.blobs.share_original(&original);
+        origin.store.share_original(&original);
         world.add(ORIGIN, link, origin);
         let random = fastrand::Rng::with_seed(seed);
         Swarm { world, original, getters: Vec::new(), random }
@@ -46,7 +46,7 @@ impl Swarm {
     pub fn start(&mut self, link: Link, sources: &[SocketAddr]) -> SocketAddr {
         let address = getter(self.getters.len() as u16);
         let mut peer = Peer::new(1 + self.random.u64(..));
-        peer.blobs.expected = Some(self.original.clone());
+        peer.store.expected = Some(self.original.clone());
         self.world.add(address, link, peer);
         let id = self.original.id().clone();
         let now = self.world.now();

@@ -1,4 +1,4 @@
-//! A long TCP flow as a citizen: CUBIC (RFC 9438) over selective acknowledgements, without what does not matter here.
+//! A long TCP flow as a host: CUBIC (RFC 9438) over selective acknowledgements, without what does not matter here.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use cjp2p_wire::time::Time;
 
-use super::world::{Citizen, Outbox};
+use super::world::{HostBehaviour, Outbox};
 
 /// Content of a segment, in bytes, and with headers as a UDP payload that takes as much of the link.
 const SEGMENT: usize = 1448;
@@ -94,7 +94,7 @@ impl TcpSender {
     }
 }
 
-impl Citizen for TcpSender {
+impl HostBehaviour for TcpSender {
     fn handle_datagram(&mut self, now: Time, _: SocketAddr, bytes: &[u8], out: &mut Outbox) {
         let number = |at: usize| u64::from_le_bytes(std::array::from_fn(|n| bytes[at + n]));
         let (segment, sent_at) = (number(0), number(8));
@@ -138,7 +138,7 @@ impl Citizen for TcpSender {
 /// Acknowledges each segment.
 pub struct TcpReceiver;
 
-impl Citizen for TcpReceiver {
+impl HostBehaviour for TcpReceiver {
     fn handle_datagram(&mut self, _: Time, from: SocketAddr, bytes: &[u8], out: &mut Outbox) {
         out.push((from, bytes[..40].to_vec()));
     }

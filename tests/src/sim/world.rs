@@ -6,20 +6,20 @@ use std::time::Duration;
 
 use cjp2p_wire::time::Time;
 
-use super::agenda::Agenda;
+use super::event_queue::EventQueue;
 use super::link::{Link, Wire};
 use super::nat::{Nat, NatKind};
 use super::peer::Peer;
 
-/// Datagrams that a citizen wants sent.
+/// Datagrams that a host wants sent.
 pub type Outbox = Vec<(SocketAddr, Vec<u8>)>;
 
 /// Somebody on the network.
-pub trait Citizen: std::any::Any {
+pub trait HostBehaviour: std::any::Any {
     /// A datagram came.
     fn handle_datagram(&mut self, now: Time, from: SocketAddr, bytes: &[u8], out: &mut Outbox);
 
-    /// The time has come that [`Citizen::next_timeout`] named.
+    /// The time has come that [`HostBehaviour::next_timeout`] named.
     fn handle_timeout(&mut self, now: Time, out: &mut Outbox) {
         let _ = (now, out);
     }
@@ -36,7 +36,7 @@ pub trait Citizen: std::any::Any {
 }
 
 struct Host {
-    citizen: Box<dyn Citizen>,
+    host: Box<dyn HostBehaviour>,
     link: Link,
     up: Wire,
     down: Wire,
@@ -85,7 +85,7 @@ pub struct World {
     behind: BTreeMap<SocketAddr, SocketAddr>,
     /// Routers, each by the host behind it.
     nats: BTreeMap<SocketAddr, Nat>,
-    agenda: Agenda<What>,
+    event_queue: EventQueue<What>,
     /// Everything that leaves a host passes here first: (time, from, to, payload).
     watch: Option<Watch>,
     /// The same for what arrives at a host.
@@ -104,7 +104,7 @@ impl World {
             hosts: BTreeMap::new(),
             behind: BTreeMap::new(),
             nats: BTreeMap::new(),
-            agenda: Agenda::default(),
+            event_queue: EventQueue::default(),
             watch: None,
             watch_arrivals: None,
             last: None,
@@ -132,9 +132,9 @@ impl World {
     }
 
     /// Adds a host.
-    pub fn add(&mut self, address: SocketAddr, link: Link, citizen: impl Citizen) {
+    pub fn add(&mut self, address: SocketAddr, link: Link, host: impl HostBehaviour) {
         let host = Host {
-            citizen: Box::new(citizen),
+            host: Box::new(host),
             link,
             up: Wire::default(),
             down: Wire::default(),
@@ -188,17 +188,17 @@ impl World {
     ///
     /// Where there is none.
     pub fn peer(&self, address: SocketAddr) -> &Peer {
-        self.citizen(address)
+        self.host(address)
     }
 
-    /// The citizen of this kind at `address`, to look at.
+    /// The host of this kind at `address`, to look at.
     ///
     /// # Panics
     ///
     /// Where there is none.
-    pub fn citizen<C: Citizen>(&self, address: SocketAddr) -> &C {
-        let citizen: &dyn std::any::Any = &*self.hosts[&address].citizen;
-        citizen.downcast_ref().expect("a citizen of this kind")
+    pub fn host<C: HostBehaviour>(&self, address: SocketAddr) -> &C {
+        let host: &dyn std::any::Any = &*self.hosts[&address].host;
+        host.downcast_ref().expect("a host of this kind")
     }
 
     /// Does something with the peer at `address`, and sends what it wants sent then.
@@ -208,8 +208,8 @@ impl World {
     /// Where there is none.
     pub fn with_peer<R>(&mut self, address: SocketAddr, act: impl FnOnce(&mut Peer, Time) -> R) -> R {
         let host = self.hosts.get_mut(&address).expect("the host exists");
-        let citizen: &mut dyn std::any::Any = &mut *host.citizen;
-        let peer: &mut Peer = citizen.downcast_mut().expect("the host is a peer");
+        let host: &mut dyn std::any::Any = &mut *host.host;
+        let peer: &mut Peer = host.downcast_mut().expect("the host is a peer");
         let result = act(peer, self.now);
         let mut out = Outbox::new();
         peer.drain(self.now, &mut out);
@@ -219,9 +219,9 @@ impl World {
     }
 
     /// Adds a host that has its link in common with `gateway`.
-    pub fn add_behind(&mut self, gateway: SocketAddr, address: SocketAddr, citizen: impl Citizen) {
+    pub fn add_behind(&mut self, gateway: SocketAddr, address: SocketAddr, host: impl HostBehaviour) {
         self.behind.insert(address, gateway);
-        self.add(address, Link::default(), citizen);
+        self.add(address, Link::default(), host);
     }
 
     /// Puts a router of this kind before a host: to others it is at `outside` from now on, at its own port if the kind allows.
@@ -231,7 +231,7 @@ impl World {
 
     /// Sends a datagram with any source address, as a forger may.
     pub fn inject(&mut self, from: SocketAddr, to: SocketAddr, bytes: Vec<u8>) {
-        self.agenda.add(self.now, What::Downlink { to, from, bytes });
+        self.event_queue.add(self.now, What::Downlink { to, from, bytes });
     }
 
     fn inject_all(&mut self, forged: Vec<(SocketAddr, SocketAddr, Vec<u8>)>) {
@@ -245,11 +245,11 @@ impl World {
         let Some(host) = self.hosts.get_mut(&address) else {
             return;
         };
-        let at = host.citizen.next_timeout();
+        let at = host.host.next_timeout();
         if at != Time::NEVER && (at < host.wake_at || host.wake_at <= now) {
             host.wake_at = at.max(now);
             let at = host.wake_at;
-            self.agenda.add(at, What::Timeout { host: address });
+            self.event_queue.add(at, What::Timeout { host: address });
         }
     }
 
@@ -275,15 +275,15 @@ impl World {
             let at = left + host.link.delay(&mut self.random);
             let from = self.nats.get_mut(&from).map_or(from, |nat| nat.send(to));
             if self.random.f64() < host.link.duplication {
-                self.agenda.add(at, What::Downlink { to, from, bytes: bytes.clone() });
+                self.event_queue.add(at, What::Downlink { to, from, bytes: bytes.clone() });
             }
-            self.agenda.add(at, What::Downlink { to, from, bytes });
+            self.event_queue.add(at, What::Downlink { to, from, bytes });
         }
     }
 
     /// Does the next thing; `false` where nothing is left or it lies after `until`.
     fn step(&mut self, until: Time) -> bool {
-        let Some((at, what)) = self.agenda.take(until) else { return false };
+        let Some((at, what)) = self.event_queue.take(until) else { return false };
         self.now = at;
         match what {
             What::Downlink { to, from, bytes } => {
@@ -302,7 +302,7 @@ impl World {
                 }
                 if let Some(through) = host.down.send(at, bytes.len(), &host.link) {
                     let at = through + host.link.delay;
-                    self.agenda.add(at, What::Arrival { to, from, bytes });
+                    self.event_queue.add(at, What::Arrival { to, from, bytes });
                 }
             }
             What::Arrival { to, from, bytes } => {
@@ -316,8 +316,8 @@ impl World {
                 host.traffic.datagrams_in += 1;
                 host.traffic.bytes_in += bytes.len() as u64;
                 let mut out = Outbox::new();
-                host.citizen.handle_datagram(at, from, &bytes, &mut out);
-                let forged = host.citizen.take_forged();
+                host.host.handle_datagram(at, from, &bytes, &mut out);
+                let forged = host.host.take_forged();
                 self.dispatch(to, out);
                 self.inject_all(forged);
                 self.reschedule(to);
@@ -332,10 +332,10 @@ impl World {
                 }
                 host.wake_at = Time::NEVER;
                 let mut out = Outbox::new();
-                if host.citizen.next_timeout() <= at {
-                    host.citizen.handle_timeout(at, &mut out);
+                if host.host.next_timeout() <= at {
+                    host.host.handle_timeout(at, &mut out);
                 }
-                let forged = host.citizen.take_forged();
+                let forged = host.host.take_forged();
                 self.dispatch(address, out);
                 self.inject_all(forged);
                 self.reschedule(address);

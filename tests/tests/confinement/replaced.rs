@@ -11,12 +11,12 @@ use cjp2p_tests::real::tool;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{Running, Said, folders, serve, start};
+use super::{Inbound, Running, folders, serve, start};
 
 /// A confined server of one argument.
 struct Server {
     running: Running,
-    said: Said,
+    said: Inbound,
     address: String,
     base: TempDir,
 }

@@ -10,12 +10,12 @@ fn at(n: u32) -> SocketAddr {
 /// For how long it has been the same that proves itself there.
 fn stay(contacts: &Contacts, address: SocketAddr) -> Duration {
     let known = contacts.acquaintances().find(|known| known.address == address).unwrap();
-    known.last_heard.since(known.proved_since.unwrap())
+    known.last_heard.since(known.validated_since.unwrap())
 }
 
 /// One that comes, is told our cookie, and returns it from then on.
 fn come(contacts: &mut Contacts, now: Time, address: SocketAddr) {
-    contacts.on_unproved(now, address);
+    contacts.on_unvalidated(now, address);
     contacts.on_always_returned(now, address, true);
     contacts.get_mut(address).unwrap().cookie = Some("7".into());
     contacts.on_asked(address);
@@ -39,18 +39,18 @@ fn getters_one_after_another_at_the_same_port_are_none_that_stays() {
 fn one_that_shows_up_every_five_minutes_stays_also_where_it_returns_cookies_only_when_asked() {
     let mut contacts = Contacts::default();
     come(&mut contacts, Time::ZERO, at(1));
-    contacts.on_returned(Time::ZERO, at(2), Proof::None);
+    contacts.on_returned(Time::ZERO, at(2), Validation::None);
     for n in 1..=100 {
         let now = Time::ZERO + A_MINUTE * 5 * n;
         contacts.on_always_returned(now, at(1), n % 2 == 0);
-        contacts.on_unproved(now, at(2));
-        contacts.on_returned(now, at(2), Proof::None);
+        contacts.on_unvalidated(now, at(2));
+        contacts.on_returned(now, at(2), Validation::None);
         assert_eq!([stay(&contacts, at(1)), stay(&contacts, at(2))], [A_MINUTE * 5 * n; 2]);
     }
     let later = Time::ZERO + A_MINUTE * 600;
     contacts.on_always_returned(later, at(1), true);
-    contacts.on_unproved(later, at(2));
-    contacts.on_returned(later, at(2), Proof::None);
+    contacts.on_unvalidated(later, at(2));
+    contacts.on_returned(later, at(2), Validation::None);
     assert_eq!([stay(&contacts, at(1)), stay(&contacts, at(2))], [Duration::ZERO; 2], "they were away");
 }
 

@@ -5,10 +5,10 @@ use std::cell::RefCell;
 use super::super::testing::{config, drain};
 use super::*;
 use crate::content_id::ContentId;
+use crate::download::Spec;
 use crate::node::MAX_UNVALIDATED_WORK;
 use crate::peers::links::Network;
-use crate::transfer::blobs::{Library, Read, Sink};
-use crate::transfer::fetch::Spec;
+use crate::store::{Library, Read, Sink};
 
 /// Shares one name, and takes what is fetched.
 struct Shares(&'static str);

@@ -15,7 +15,7 @@ const GETTER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
 const PORT: u16 = 24300;
 
 /// How long a program may take until it accepts connections.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// One of the two ends.
 #[derive(Clone, Copy, PartialEq)]
@@ -71,7 +71,7 @@ impl Net {
     pub(crate) fn wait_for(&self, address: SocketAddr) -> Result<(), Error> {
         let begun = Instant::now();
         while self.run(End::Getter, move || TcpStream::connect(address).is_err())? {
-            if begun.elapsed() > PATIENCE {
+            if begun.elapsed() > TIMEOUT {
                 return Err(format!("nothing answers at {address}").into());
             }
             std::thread::sleep(Duration::from_millis(10));

@@ -11,7 +11,7 @@ use cjp2p_wire::content_id::{ContentId, Hash};
 use cjp2p_wire::datagram;
 use cjp2p_wire::message::Message;
 use cjp2p_wire::peers::address;
-use cjp2p_wire::transfer::blobs::{JobId, Library, ListPart, Parts, Read, Sink};
+use cjp2p_wire::store::{JobId, Library, ListPart, Parts, Read, Sink};
 use cjp2p_wire::tree::{Run, Verified};
 
 use super::{SHARED, Talk, WANTED};

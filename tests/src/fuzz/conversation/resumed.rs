@@ -3,9 +3,9 @@
 use std::ops::Range;
 
 use cjp2p_wire::content_id::ContentId;
-use cjp2p_wire::transfer::blobs::JobId;
-use cjp2p_wire::transfer::fetch::Resume;
-use cjp2p_wire::transfer::ranges::RangeSet;
+use cjp2p_wire::download::Resume;
+use cjp2p_wire::range_set::RangeSet;
+use cjp2p_wire::store::JobId;
 use cjp2p_wire::tree::{LEAF_LEN, Run, TreeVerifier};
 
 use super::Talk;
@@ -58,9 +58,9 @@ impl Talk {
             unchecked.within(range.clone()).flat_map(|part| right.within(part)).collect();
         unchecked.remove(range.clone());
         for part in there {
-            self.blobs.is_there(job, sample, part);
+            self.store.is_there(job, sample, part);
         }
-        self.node.on_checked(self.now, job, range, &right, &mut self.blobs);
+        self.node.on_checked(self.now, job, range, &right, &mut self.store);
         self.drain(None);
     }
 
@@ -73,7 +73,7 @@ impl Talk {
         unchecked: &RangeSet,
     ) {
         for part in done.iter() {
-            self.blobs.is_there(job, sample, part);
+            self.store.is_there(job, sample, part);
         }
         let length = sample.content.len() as u64;
         if done.contains(length - 1..length) {

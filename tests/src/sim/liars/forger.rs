@@ -8,7 +8,7 @@ use cjp2p_wire::datagram::{self, Encoder, Padding};
 use cjp2p_wire::message::{ContentRequest, Message};
 use cjp2p_wire::time::Time;
 
-use super::super::world::{Citizen, Outbox};
+use super::super::world::{HostBehaviour, Outbox};
 use super::odd;
 
 /// Between two forged datagrams.
@@ -82,7 +82,7 @@ impl Forger {
     }
 }
 
-impl Citizen for Forger {
+impl HostBehaviour for Forger {
     fn handle_datagram(&mut self, _: Time, _: SocketAddr, bytes: &[u8], _: &mut Outbox) {
         for message in datagram::decode(bytes).unwrap_or_default() {
             if let Message::PleaseAlwaysReturnThisMessage(value) | Message::PleaseReturnThisMessage(value) =
@@ -152,7 +152,7 @@ impl Hopper {
     }
 }
 
-impl Citizen for Hopper {
+impl HostBehaviour for Hopper {
     fn handle_datagram(&mut self, _: Time, _: SocketAddr, bytes: &[u8], _: &mut Outbox) {
         for message in datagram::decode(bytes).unwrap_or_default() {
             if let Message::PleaseAlwaysReturnThisMessage(value) = message {

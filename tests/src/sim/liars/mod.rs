@@ -1,4 +1,4 @@
-//! Hostile citizens.
+//! Hostile hosts.
 
 pub mod forger;
 pub mod odd;
@@ -12,12 +12,12 @@ use std::time::Duration;
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::datagram::{self, Encoder, Padding};
 use cjp2p_wire::message::{Message, TheseParts};
+use cjp2p_wire::store::{Library, Read};
 use cjp2p_wire::time::Time;
-use cjp2p_wire::transfer::blobs::{Library, Read};
 use cjp2p_wire::tree::Geometry;
 
 use super::memory::MemoryBlobs;
-use super::world::{Citizen, Outbox};
+use super::world::{HostBehaviour, Outbox};
 
 /// What a liar does wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,7 +129,7 @@ const ENDLESS: u64 = 1 << 40;
 /// A peer that has the content and lies about it, in correct messages from its true address.
 pub struct Liar {
     lie: Lie,
-    blobs: MemoryBlobs,
+    store: MemoryBlobs,
     /// Content that is the same but for one byte.
     other: MemoryBlobs,
     other_id: ContentId,
@@ -154,8 +154,8 @@ pub struct Liar {
 impl Liar {
     /// A liar that has `content`.
     pub fn new(lie: Lie, content: &[u8], seed: u64) -> Liar {
-        let mut blobs = MemoryBlobs::default();
-        blobs.share(content.to_vec(), None);
+        let mut store = MemoryBlobs::default();
+        store.share(content.to_vec(), None);
         let mut changed = content.to_vec();
         if let Some(byte) = changed.get_mut(content.len() / 2) {
             *byte ^= 1;
@@ -164,7 +164,7 @@ impl Liar {
         let other_id = other.share(changed, None);
         Liar {
             lie,
-            blobs,
+            store,
             other,
             other_id,
             answered: 0,
@@ -202,7 +202,7 @@ impl Liar {
 
     fn hint(&mut self, id: &str, encoder: &mut Encoder) {
         let Ok(ContentId::Sha256(sha256)) = ContentId::parse(id) else { return };
-        let Some(root) = self.blobs.blake3_of(&sha256).filter(|_| self.gives_hints) else { return };
+        let Some(root) = self.store.blake3_of(&sha256).filter(|_| self.gives_hints) else { return };
         let named = match self.lie() {
             Some(Lie::HintOfNothing) => ContentId::Blake3([7; 32]),
             Some(Lie::HintOfOther | Lie::OtherContent) => self.other_id.clone(),
@@ -219,7 +219,7 @@ impl Liar {
             (Some(Lie::HintOfOther | Lie::OtherContent), ContentId::Tree(_)) => {
                 self.other.read(id, offset, length, data)
             }
-            _ => self.blobs.read(id, offset, length, data),
+            _ => self.store.read(id, offset, length, data),
         }
     }
 
@@ -379,7 +379,7 @@ impl Liar {
         for message in &messages {
             if let Message::PleaseSayWhichParts(request) = message
                 && let Ok(id) = ContentId::parse(&request.id)
-                && let Some(mut parts) = self.blobs.parts(&id, 0, 1)
+                && let Some(mut parts) = self.store.parts(&id, 0, 1)
             {
                 if self.lie() == Some(Lie::OddParts) {
                     parts.ranges =
@@ -431,7 +431,7 @@ impl Liar {
     }
 }
 
-impl Citizen for Liar {
+impl HostBehaviour for Liar {
     fn handle_datagram(&mut self, now: Time, from: SocketAddr, bytes: &[u8], out: &mut Outbox) {
         let Some(Lie::Drip(pause)) = self.lie() else { return self.take(from, bytes, out) };
         if self.drips.is_empty() {
