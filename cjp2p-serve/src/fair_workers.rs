@@ -168,9 +168,11 @@ mod tests {
         workers.send(host(2), 4, 100);
         assert_eq!(jobs.recv().unwrap(), 100, "the other thread is free for it");
         workers.send(host(2), 4, 101);
-        gate.send(()).unwrap();
-        gate.send(()).unwrap();
-        let next = [jobs.recv().unwrap(), jobs.recv().unwrap()];
+        // Either thread may be let on; one that is takes up one job more.
+        let next = [(); 2].map(|()| {
+            gate.send(()).unwrap();
+            jobs.recv().unwrap()
+        });
         assert!(next.contains(&101), "{next:?}");
     }
 
