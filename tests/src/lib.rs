@@ -1,6 +1,7 @@
 //! Support for the tests of the workspace: the simulated network and its hosts, the real programs over emulated
 //! links, content to move, and reference implementations that are slow and obviously right.
 
+pub mod alone;
 pub mod content;
 pub mod faults;
 pub mod foreign;

@@ -300,7 +300,7 @@ fn every_test_that_a_promise_names_exists() {
         let text = read(&path);
         let mut is_next = false;
         for line in text.lines().map(str::trim) {
-            // Also those that a macro of `tests/tests/fuzz_corpus.rs` makes.
+            // Also those that a macro of `tests/tests/conformance/fuzz_corpus.rs` makes.
             let listed = line.split_once(": \"").filter(|_| path.ends_with("/fuzz_corpus.rs"));
             let named = line.strip_prefix("fn ").and_then(|rest| rest.split_once('('));
             match (named, listed) {

@@ -1,7 +1,8 @@
-//! A million sources, none of which ever proves its address. Alone in its program: it looks at the memory of the process.
+//! A million sources, none of which ever validates its address.
 
 use std::net::SocketAddr;
 
+use cjp2p_tests::alone::alone;
 use cjp2p_tests::content;
 use cjp2p_tests::real::server::resident_memory;
 use cjp2p_tests::sim::liars::odd;
@@ -14,11 +15,16 @@ use cjp2p_wire::time::Time;
 
 #[test]
 fn a_million_forged_sources_take_no_memory_and_cost_honest_peers_nothing() {
+    // It looks at the memory of the whole process.
+    alone("forged_sources::a_million_forged_sources_take_no_memory_and_cost_honest_peers_nothing", a_million);
+}
+
+fn a_million() {
     let bytes = content::bytes(1, 100_000);
     let mut server = Peer::new(2);
     let ids = [server.store.share(bytes, Some("file")).to_string(), "file".to_owned()];
     let mint = CookieMint::new(config(2).secret);
-    let honest: SocketAddr = "192.0.2.1:24254".parse().unwrap();
+    let honest: SocketAddr = "192.0.2.1:24254".parse().expect("an address");
     let asks = |server: &mut Peer, now: Time| {
         let mut encoder = Encoder::new();
         encoder.cookie("AlwaysReturned", &mint.mint(now, honest));

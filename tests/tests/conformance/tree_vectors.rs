@@ -1,7 +1,7 @@
 //! The published vectors, the slow reference and the library agree on ids and trees.
 //!
 //! After a deliberate change of the lists below, write the files anew with
-//! `cargo test -p cjp2p-tests --test tree_vectors -- --ignored`, and look at the difference.
+//! `cargo test -p cjp2p-tests --test conformance tree_vectors -- --ignored`, and look at the difference.
 
 #![allow(clippy::unwrap_used, reason = "a helper of a test may fail it")]
 

@@ -2,12 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "clippy excuses tests, but not their helpers")]
 
-#[path = "confinement/denied.rs"]
 mod denied;
 #[cfg(target_arch = "x86_64")]
-#[path = "confinement/probes.rs"]
 mod probes;
-#[path = "confinement/replaced.rs"]
 mod replaced;
 
 use std::env;
@@ -127,7 +124,7 @@ fn what_is_said_to_be_refused_is_refused_from_inside_and_the_rest_works() {
             inside.env(TELLS_TCP, "1");
         }
         let output = inside
-            .args(["inside", "--exact", "--ignored", "--nocapture"])
+            .args(["confinement::inside", "--exact", "--ignored", "--nocapture"])
             .env(TELLS_FOLDER, base.path())
             .env(TELLS_PORT, listener.local_addr().unwrap().to_string())
             .output()

@@ -32,7 +32,7 @@ fn forged_requests_bring_bystanders_at_most_twice_the_attackers_bytes() {
 }
 
 #[test]
-#[ignore = "minutes: cargo test --release -p cjp2p-tests --test reflection_simulated -- --ignored --nocapture"]
+#[ignore = "minutes: cargo test --release -p cjp2p-tests --test sim reflection -- --ignored --nocapture"]
 fn a_million_forged_requests_bring_bystanders_at_most_twice_the_attackers_bytes() {
     at_most_twice_reaches_those_who_know_permanent_cookies(1_000_000);
 }

@@ -1,0 +1,20 @@
+//! The real programs: on loopback, in network namespaces, confined, killed, and with refusals of the system.
+
+mod confinement;
+mod end_to_end;
+mod environment;
+mod faults;
+mod lists;
+mod local_network;
+mod mainline_dht;
+mod nats;
+mod reflection;
+mod refusals;
+mod restarts;
+mod search;
+mod serve_ends;
+mod standard_streams;
+mod upnp;
+mod waiting;
+mod withdrawn;
+mod work;
