@@ -98,13 +98,9 @@ pub(crate) struct Cli {
     pub(crate) listen: ListenArgs,
 
     /// Ask the router, by PCP, NAT-PMP or UPnP, to pass on what comes to this port from outside, and give it back at the end; ROUTER is
-    /// its address if it is not that of the default route
+    /// its address if it is not that of the default route. Needs cjp2p-router beside this program or in PATH
     #[arg(long, value_name = "ROUTER", num_args = 0..=1, require_equals = true)]
     pub(crate) map_port: Option<Option<Ipv4Addr>>,
-
-    /// Be the process that talks with the router, for another one that says the rest by standard input
-    #[arg(long, value_name = "ROUTER", require_equals = true, hide = true)]
-    pub(crate) ask_router: Option<Ipv4Addr>,
 
     /// Be the process that opens, for another one that asks by standard input, what is named here
     #[arg(long, hide = true)]

@@ -1,17 +1,14 @@
 //! A port of the router, so that others reach this node from outside.
 //!
-//! A process of its own, [`helper`], talks with the router: that takes TCP, which the server gives up. Here is the server's end
-//! of the pipes between them.
-
-pub(crate) mod helper;
-mod upnp;
+//! The program `cjp2p-router` talks with the router: that takes TCP, which the server gives up. It is a package of its own, so
+//! that its many dependencies are not the server's. Here is the server's end of the pipes between them.
 
 use std::env;
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU16;
-use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
@@ -20,10 +17,10 @@ use std::time::{Duration, Instant};
 use cjp2p_cli::args::SandboxArgs;
 use cjp2p_io::event_loop::Waker;
 use cjp2p_io::names;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
-use crate::cli::TOOL;
-
+/// The program that asks.
+const PROGRAM: &str = "cjp2p-router";
 /// For how long the port is asked for: should nobody be able to give it back, the router gives it to others after that.
 const LIFETIME_SECONDS: u32 = 3600;
 /// How long to wait at the end for the port to be given back. The helper goes on without us.
@@ -34,7 +31,7 @@ const MAX_LINE: u64 = 4096;
 const MAX_TOLD: usize = 300;
 
 /// What came of asking: what the helper says, as a line of JSON.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Outcome {
     /// What comes to this port of the router, and of this address if it told it, is passed on to this node.
@@ -55,10 +52,10 @@ impl Helper {
     ///
     /// # Errors
     ///
-    /// Where the program of this process cannot be started once more.
+    /// [`io::ErrorKind::NotFound`] where `cjp2p-router` is not installed; others where it cannot be started.
     pub(crate) fn start(gateway: Ipv4Addr, sandbox: &SandboxArgs) -> io::Result<Helper> {
-        let mut command = Command::new(env::current_exe()?);
-        command.arg0(TOOL).arg(format!("--ask-router={gateway}"));
+        let mut command = Command::new(program()?);
+        command.arg(gateway.to_string());
         if sandbox.no_sandbox {
             command.arg("--no-sandbox");
         }
@@ -89,6 +86,16 @@ impl Helper {
         thread::Builder::new().name("router".into()).spawn(listen)?;
         Ok(Router { outcomes, commands: Some(self.commands), child: self.child })
     }
+}
+
+/// Where the program is: beside this one, else in one of the folders of `PATH`.
+fn program() -> io::Result<PathBuf> {
+    let beside = env::current_exe().ok().and_then(|this| this.parent().map(PathBuf::from));
+    let path = env::var_os("PATH").unwrap_or_default();
+    // The helper is started from another folder, where a relative name would mean something else.
+    let folders = beside.into_iter().chain(env::split_paths(&path).filter(|folder| folder.is_absolute()));
+    let found = folders.map(|folder| folder.join(PROGRAM)).find(|program| program.is_file());
+    found.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("{PROGRAM} is not installed")))
 }
 
 /// Passes on what the helper says. It has read what a router sent, so it is not believed to be what it should be.

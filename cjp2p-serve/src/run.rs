@@ -39,7 +39,7 @@ use crate::open::Patience;
 use crate::opener::{self, Opener};
 use crate::place::Source;
 use crate::report::Report;
-use crate::router::{Helper, Outcome, Router, default_gateway, helper};
+use crate::router::{Helper, Outcome, Router, default_gateway};
 use crate::share::{Options, Share, open_sources};
 use crate::walk::{Rules, Step, walk};
 
@@ -58,9 +58,6 @@ const BAR_EVERY: Duration = Duration::from_millis(100);
 
 /// Runs the command.
 pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
-    if let Some(gateway) = cli.ask_router {
-        return helper::run(gateway, &cli.sandbox);
-    }
     let rules = Rules { hidden: cli.hidden, follow: cli.follow };
     if cli.open_for_server {
         return opener::helper::run(&cli.paths, rules);
@@ -129,7 +126,7 @@ fn helper_with_router(cli: &Cli) -> Option<Helper> {
         return None;
     };
     Helper::start(gateway, &cli.sandbox)
-        .inspect_err(|error| log::warn!("--map-port: the process that is to ask the router: {error}"))
+        .inspect_err(|error| log::warn!("--map-port: no router is asked: {error}"))
         .ok()
 }
 

@@ -8,6 +8,7 @@ mod lists;
 mod local_network;
 mod mainline_dht;
 mod nats;
+mod pcp_and_nat_pmp;
 mod reflection;
 mod refusals;
 mod restarts;

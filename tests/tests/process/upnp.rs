@@ -148,8 +148,8 @@ struct Helper(Child);
 
 impl Helper {
     fn start(router: Ipv4Addr, command: &str) -> Helper {
-        let mut child = Command::new(cjp2p_tests::real::binaries().join("cjp2p-serve"))
-            .arg(format!("--ask-router={router}"))
+        let mut child = Command::new(cjp2p_tests::real::binaries().join("cjp2p-router"))
+            .arg(router.to_string())
             .env_clear()
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -327,4 +327,37 @@ fn a_router_on_a_link_is_found_among_others_who_answer() {
     let client = here.to_string();
     assert_eq!(router.next(), Asked::Add { outside: 24_254, inside: 24_254, client, lease: LEASE });
     assert!(!bystander.was_disturbed());
+}
+
+#[test]
+fn a_server_without_the_program_that_asks_says_so_in_one_line_and_serves() {
+    let shared = Shared::new();
+    let alone = shared.folder.path().join("cjp2p-serve");
+    fs::copy(cjp2p_tests::real::binaries().join("cjp2p-serve"), &alone).expect("a copy");
+    let mut command = Command::new(&alone);
+    let with = shared.command();
+    let variables = with.get_envs().filter_map(|(name, value)| Some((name, value?)));
+    command.envs(variables).env("PATH", shared.folder.path()).stdin(Stdio::null());
+    command.stderr(File::create(shared.stderr()).expect("a file"));
+    let share = shared.folder.path().join("share");
+    let server = Server::run(command, "127.0.0.1:0", &share, &["--map-port=127.53.53.9"]);
+    assert!(answers(&server));
+    let told = shared.told();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].ends_with("--map-port: no router is asked: cjp2p-router is not installed"), "{told:?}");
+}
+
+/// Packages put programs where they like.
+#[test]
+fn the_program_that_asks_is_found_in_path_too() {
+    let (router, shared) = (Igd::start(Script::default()), Shared::new());
+    let alone = shared.folder.path().join("cjp2p-serve");
+    fs::copy(cjp2p_tests::real::binaries().join("cjp2p-serve"), &alone).expect("a copy");
+    let mut command = Command::new(&alone);
+    let with = shared.command();
+    let variables = with.get_envs().filter_map(|(name, value)| Some((name, value?)));
+    command.envs(variables).env("PATH", cjp2p_tests::real::binaries()).stdin(Stdio::null());
+    let arguments = [&*format!("--map-port={}", router.address)];
+    let mut server = Server::run(command, "127.0.0.1:0", &shared.folder.path().join("share"), &arguments);
+    assert_eq!(mapped(&mut server)["port"], server.address.port());
 }

@@ -1,15 +1,16 @@
-//! Asking a router for a port: a scripted one, on loopback. No test asks the one of the machine.
+//! cjp2p-serve and a router that speaks PCP or NAT-PMP, scripted, on loopback. No test asks the one of the machine.
 
 #![expect(clippy::unwrap_used, reason = "clippy excuses tests, but not their helpers")]
 
 use std::fs;
 use std::io::{BufRead, BufReader, Lines, Read};
 use std::net::{Ipv4Addr, UdpSocket};
-use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, ChildStdout, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
 
+use cjp2p_tests::real::tool;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -115,14 +116,9 @@ impl Server {
     fn start(router: Ipv4Addr) -> Server {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("share")).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_cjp2p-serve"))
-            .env("CJP2P_BOOTSTRAP", "")
-            .env("CJP2P_NO_LAN", "1")
-            .env("CJP2P_STATE_DIR", folder.path().join("state"))
-            .env_remove("RUST_LOG")
+        let mut child = tool("cjp2p-serve", &folder.path().join("state"))
             .args(["--json", "--listen", "127.0.0.1:0", &format!("--map-port={router}")])
             .arg(folder.path().join("share"))
-            .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

@@ -1,8 +1,4 @@
-//! The process that talks with the router: asks it for a port, asks again before the time is over, and gives the port back.
-//!
-//! It is told the port, and for how many seconds to ask at a time, by a line of standard input, and ends when that is closed: so
-//! the port is given back even if the server is killed. What came of asking it says by standard output. The crate
-//! `crab_nat` speaks PCP and NAT-PMP; [`upnp`] comes after these.
+//! Gets the port and keeps it. The crate `crab_nat` speaks PCP and NAT-PMP; [`upnp`] comes after these.
 
 use std::io::{self, BufRead, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
@@ -11,7 +7,6 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-use cjp2p_cli::args::SandboxArgs;
 use cjp2p_cli::{Exit, ToolError};
 use cjp2p_io::sandbox::Sandbox;
 use crab_nat::{
@@ -19,9 +14,11 @@ use crab_nat::{
 };
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
+use serde::Serialize;
 use tokio::runtime::{Builder, Runtime};
 
-use super::{Outcome, beginning, upnp};
+use crate::cli::Cli;
+use crate::upnp;
 
 /// A router that did not give a port is asked again after this time,
 const AGAIN_AFTER: Duration = Duration::from_secs(10);
@@ -38,15 +35,27 @@ const TIMEOUT_AT_THE_END: TimeoutConfig = TimeoutConfig { max_retries: 1, ..TIME
 const MAX_MEMORY: u64 = 64 << 20;
 /// The longest command, in bytes.
 const MAX_COMMAND: u64 = 64;
+/// How much of a router's words is passed on, in characters.
+const MAX_TOLD: usize = 300;
 
-/// Is the helper for the router at `gateway`, until standard input is closed.
-pub(crate) fn run(gateway: Ipv4Addr, sandbox: &SandboxArgs) -> Result<Exit, ToolError> {
+/// What came of asking, as a line of JSON.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Outcome {
+    /// The router passes on what comes to this port of it, and of this address if it told it.
+    Mapped { address: Option<IpAddr>, port: NonZeroU16 },
+    /// There is no port, and why.
+    Failed(String),
+}
+
+/// Asks the router until standard input is closed.
+pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
     let failed = |error: io::Error| ToolError::failure(error.to_string());
-    // Signals meant for the server come here too, from a terminal for one. The end is when the server has ended.
+    // A terminal sends signals meant for the server here too. The server's end is the end.
     let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect();
     signals.thread_block().map_err(|error| failed(error.into()))?;
     setrlimit(Resource::RLIMIT_DATA, MAX_MEMORY, MAX_MEMORY).map_err(|error| failed(error.into()))?;
-    sandbox.confine(Sandbox::new().connect_tcp());
+    cli.sandbox.confine(Sandbox::new().connect_tcp());
 
     let mut line = String::new();
     io::stdin().lock().take(MAX_COMMAND).read_line(&mut line).map_err(failed)?;
@@ -57,11 +66,11 @@ pub(crate) fn run(gateway: Ipv4Addr, sandbox: &SandboxArgs) -> Result<Exit, Tool
         .name("end".into())
         .spawn(move || {
             let _end = end;
-            // However it ends, the server is gone.
+            // However the reading ends, the server is gone.
             let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
         })
         .map_err(failed)?;
-    keep(&Asker { runtime, gateway, port, lifetime }, &ended);
+    keep(&Asker { runtime, gateway: cli.gateway, port, lifetime }, &ended);
     Ok(Exit::Done)
 }
 
@@ -85,7 +94,7 @@ fn keep(asker: &Asker, ended: &Receiver<()>) {
             (result, _) => {
                 // What the router may have forgotten is asked for anew.
                 held = None;
-                Outcome::Failed(beginning(&result.err().unwrap_or_default()))
+                Outcome::Failed(result.err().unwrap_or_default().chars().take(MAX_TOLD).collect())
             }
         };
         if told.as_ref() != Some(&outcome) {
