@@ -103,7 +103,9 @@ fn parse_columns(line: &[u8]) -> Option<(Expected, &[u8])> {
 }
 
 fn parse_id(id: &[u8]) -> Option<Expected> {
-    match ContentId::parse_any_spelling(str::from_utf8(id).ok()?).ok()? {
+    // The backslash of a line whose name is escaped was taken before.
+    let text = str::from_utf8(id).ok().filter(|text| !text.starts_with('\\'))?;
+    match ContentId::parse_any_spelling(text).ok()? {
         ContentId::Blake3(hash) => Some(Expected::Blake3(hash)),
         ContentId::Sha256(hash) if id.len() == 64 => Some(Expected::Either(hash)),
         ContentId::Sha256(hash) => Some(Expected::Sha256(hash)),
