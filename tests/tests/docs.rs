@@ -85,44 +85,73 @@ fn code_spans(text: &str) -> Vec<(String, String)> {
     spans
 }
 
-fn is_source_path(span: &str) -> bool {
-    let plain = span.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-/".contains(&b));
-    let ending = [".rs", ".md", ".json", ".toml", ".sh"].iter().any(|ending| span.ends_with(ending));
-    plain && (ending || span.starts_with("cjp2p-wire/") || span.starts_with("tests/"))
+/// The top-level folders in which there is code. What begins with one of them and a slash is a path.
+const ROOMS: [&str; 7] =
+    ["cjp2p-wire", "cjp2p-hash", "cjp2p-serve", "cjp2p-get", "cjp2p-peers", "tests", "examples"];
+
+/// The paths from the root that a document names in code spans.
+fn paths_named_in(document: &str) -> BTreeSet<String> {
+    let is_path = |span: &str| {
+        let plain = span.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-/".contains(&b));
+        let first = span.split('/').next().unwrap_or("");
+        plain && ROOMS.contains(&first) && (span.contains('/') || root().join(span).is_dir())
+    };
+    let spans = code_spans(&read(document)).into_iter().map(|(span, _)| span);
+    spans.filter(|span| is_path(span)).map(|span| span.trim_end_matches('/').to_owned()).collect()
 }
 
-/// The paths that the map names, from the root. Below a heading that names a folder, they begin in that folder.
-fn paths_in_the_map() -> Vec<String> {
-    let text = read("docs/architecture.md");
-    let mut paths = Vec::new();
-    for (span, heading) in code_spans(&text) {
-        if is_source_path(&span) {
-            let folder = heading.split('`').nth(1).unwrap_or("");
-            let in_folder = format!("{folder}/{span}");
-            let from_root = span.clone();
-            let there = !folder.is_empty() && root().join(&in_folder).exists();
-            paths.push(if there { in_folder } else { from_root });
+#[test]
+fn every_path_that_a_document_names_exists() {
+    let mut named = 0;
+    for document in files(".md") {
+        for path in paths_named_in(&document) {
+            named += 1;
+            // What programs make, and nobody commits.
+            let is_made = ["tests/fuzz/failures"].contains(&&*path);
+            assert!(is_made || root().join(&path).exists(), "{document}: `{path}` is not there");
         }
     }
-    paths
+    assert!(named > 80, "only {named} paths were found");
+}
+
+/// Whether a file holds only tests of the module beside it.
+fn is_tests_of_a_module(path: &str) -> bool {
+    path.ends_with("/tests.rs") || path.contains("/src/") && path.contains("/tests/")
 }
 
 #[test]
-fn every_file_that_the_map_names_exists() {
-    let paths = paths_in_the_map();
-    assert!(paths.len() > 50, "only {} paths were found", paths.len());
-    let missing: Vec<_> = paths.iter().filter(|path| !root().join(path).exists()).collect();
-    assert!(missing.is_empty(), "docs/architecture.md names what is not there: {missing:?}");
-}
-
-#[test]
-fn every_module_of_the_library_is_on_the_map() {
-    let named: BTreeSet<String> = paths_in_the_map().into_iter().collect();
-    let modules = files(".rs").into_iter().filter(|path| path.starts_with("cjp2p-wire/src/"));
-    let missing: Vec<_> = modules
-        .filter(|path| !path.ends_with("/tests.rs") && !path.contains("/tests/") && !named.contains(path))
-        .collect();
+fn every_crate_and_every_folder_of_modules_is_on_the_map() {
+    let named = paths_named_in("docs/architecture.md");
+    let parent = |path: &str| path.rsplit_once('/').map_or(String::new(), |(folder, _)| folder.to_owned());
+    let crates: BTreeSet<String> =
+        files("Cargo.toml").iter().map(|path| parent(path)).filter(|folder| !folder.is_empty()).collect();
+    let sources = files(".rs");
+    let folders = sources.iter().filter(|path| !is_tests_of_a_module(path)).map(|path| parent(path));
+    // Each tool's tests of its command line are on the map as one.
+    let is_of_one_tool =
+        |folder: &str| folder.starts_with("cjp2p-") && format!("{folder}/").contains("/tests/");
+    let folders: BTreeSet<String> = folders.filter(|folder| !is_of_one_tool(folder)).collect();
+    assert!(
+        crates.len() >= 9 && folders.len() > 30,
+        "only {} and {} were found",
+        crates.len(),
+        folders.len()
+    );
+    let missing: Vec<_> = crates.union(&folders).filter(|folder| !named.contains(*folder)).collect();
     assert!(missing.is_empty(), "docs/architecture.md leaves out {missing:?}");
+}
+
+#[test]
+fn every_file_says_in_its_first_line_what_is_in_it() {
+    let sources = files(".rs").into_iter().filter(|path| !is_tests_of_a_module(path));
+    let silent: Vec<_> = sources.filter(|path| !read(path).starts_with("//! ")).collect();
+    assert!(silent.is_empty(), "without a header comment: {silent:?}");
+}
+
+/// The pages in `docs/decisions`, without the index.
+fn decisions() -> Vec<String> {
+    let pages = files(".md").into_iter().filter(|path| path.starts_with("docs/decisions/"));
+    pages.filter(|path| !path.ends_with("/README.md")).collect()
 }
 
 #[test]
@@ -130,19 +159,46 @@ fn every_type_and_constant_that_the_map_names_is_in_the_source() {
     let is_word = |c: char| c.is_alphanumeric() || c == '_';
     let sources: Vec<String> = files(".rs").iter().map(|path| read(path)).collect();
     let words: BTreeSet<&str> = sources.iter().flat_map(|text| text.split(|c| !is_word(c))).collect();
-    let text = read("docs/architecture.md");
     let mut named = 0;
-    for (span, _) in code_spans(&text) {
-        if span.starts_with(|c: char| c.is_ascii_uppercase())
-            && span.split("::").all(|part| part.chars().all(is_word))
-        {
-            named += 1;
-            for part in span.split("::") {
-                assert!(words.contains(part), "docs/architecture.md: `{span}` is nowhere in the source");
+    for document in
+        [decisions(), vec!["docs/architecture.md".to_owned(), "CONTRIBUTING.md".to_owned()]].concat()
+    {
+        for (span, _) in code_spans(&read(&document)) {
+            if span.starts_with(|c: char| c.is_ascii_uppercase())
+                && span.split("::").all(|part| part.chars().all(is_word))
+                && !span.starts_with("CARGO_")
+            {
+                named += 1;
+                for part in span.split("::") {
+                    assert!(words.contains(part), "{document}: `{span}` is nowhere in the source");
+                }
             }
         }
     }
-    assert!(named > 30, "only {named} names were found");
+    assert!(named > 60, "only {named} names were found");
+}
+
+#[test]
+fn every_decision_is_one_page_with_its_context_and_consequences_and_in_the_index() {
+    let index = read("docs/decisions/README.md");
+    let pages = decisions();
+    assert!(pages.len() > 20, "only {} pages were found", pages.len());
+    for (n, page) in pages.iter().enumerate() {
+        let name = page.strip_prefix("docs/decisions/").unwrap();
+        assert!(name.starts_with(&format!("{:02}-", n + 1)), "{page} is not number {}", n + 1);
+        let text = read(page);
+        let headings: Vec<&str> = text.lines().filter(|line| line.starts_with('#')).collect();
+        assert_eq!(headings[1..], ["## Context", "## Decision", "## Consequences"], "{page}");
+        let title = headings[0].strip_prefix("# ").unwrap();
+        assert!(index.contains(&format!("[{title}]({name})")), "docs/decisions/README.md leaves out {title}");
+        assert!(text.lines().count() <= 60, "{page} is longer than a page");
+    }
+}
+
+#[test]
+fn the_map_can_be_read_at_one_sitting() {
+    let length = read("docs/architecture.md").lines().count();
+    assert!(length <= 250, "docs/architecture.md has {length} lines");
 }
 
 /// The anchor that a heading gets on the usual hosts.
