@@ -128,7 +128,7 @@ pub struct PathTerms {
     pub blocks: u64,
     /// The path's round trip.
     pub round_trip: Duration,
-    /// Whether it is a short one: see [`SHORT_PATH`](crate::path::headroom::SHORT_PATH).
+    /// Whether it is a short one: see [`SHORT_PATH`](crate::path::rtt::SHORT_PATH).
     pub is_short: bool,
     /// The path's rate in bytes per second; zero while unknown.
     pub rate: f64,

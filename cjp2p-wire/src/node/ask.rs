@@ -21,8 +21,8 @@ use crate::time::Time;
 
 /// The largest block asked for: what today's nodes cut an answer to.
 pub(crate) const MAX_BLOCK: u64 = MAX_ANSWER as u64;
-/// A route that carries such long packets is taken for one that leads back into the machine, as loopback does. Few others do.
-const LEAST_INSIDE_MTU: usize = 32 << 10;
+/// A route that carries such long packets counts as local, like loopback. Few others do.
+const LEAST_LOCAL_MTU: usize = 32 << 10;
 /// A first question to a peer that the user named is padded to this size at the most, so that the answer may be useful.
 pub(crate) const MAX_PROBE: usize = 1200;
 /// Bytes that a peer's first answers also hold: a request to return its cookie, and what it can do.
@@ -69,7 +69,7 @@ impl Node {
         let Some(state) = self.fetches.get(&job) else { return Vec::new() };
         let delivered = |address: SocketAddr| {
             let contact = self.contacts.get(address).filter(|c| c.is_validated() && !c.is_shunned())?;
-            Some((contact.path.as_ref()?.path.window.delivered(), address))
+            Some((contact.path.as_ref()?.path.congestion.delivered(), address))
         };
         let mut sources: Vec<(u64, SocketAddr)> = state.fetch.serving().filter_map(delivered).collect();
         sources.sort_by_key(|&(bytes, address)| (std::cmp::Reverse(bytes), address));
@@ -128,10 +128,10 @@ impl Node {
     pub fn set_path_mtu(&mut self, address: SocketAddr, mtu: usize) {
         let headers = if address.is_ipv6() { 48 } else { 28 };
         if let Some(path) = self.contacts.get_mut(address).and_then(|contact| contact.path.as_mut()) {
-            path.path.window.set_inside(mtu >= LEAST_INSIDE_MTU);
+            path.path.congestion.set_local(mtu >= LEAST_LOCAL_MTU);
             let room = mtu.saturating_sub(headers).clamp(LEAST_DATAGRAM, 65_507);
             path.width.set_route(room);
-            path.path.window.set_block(room.min(answer_length(MAX_BLOCK) as usize) as u64);
+            path.path.congestion.set_block(room.min(answer_length(MAX_BLOCK) as usize) as u64);
             self.reschedule(address);
         }
     }
@@ -156,11 +156,11 @@ impl Node {
     ) -> Option<(JobId, Ask)> {
         let contact = self.contacts.get(address)?;
         let path = contact.path.as_ref()?;
-        let (room, rate) = (path.width.room(now), path.path.window.rate());
+        let (room, rate) = (path.width.room(now), path.path.congestion.rate());
         let (round_trip, is_short) = (path.path.rtt.smoothed(), path.path.is_short());
         // Our cookie comes back beside the answer, and theirs may be asked for in it.
         let mut beside = r#"{"AlwaysReturned":{"cookie":""}},"#.len() + COOKIE_LEN;
-        if !contact.has_cookie && path.path.window.delivered() < ACQUAINTED {
+        if !contact.has_cookie && path.path.congestion.delivered() < ACQUAINTED {
             beside += INTRODUCTION;
         }
         // They take turns, or one that has much to ask for would keep the others waiting; each has a burst, so that its

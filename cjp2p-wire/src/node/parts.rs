@@ -120,7 +120,7 @@ impl Node {
         let Some(&job) = self.jobs.get(&id) else { return };
         let Some(path) = self.path(from) else { return };
         let (round_trip, is_short) = (path.path.rtt.smoothed(), path.path.is_short());
-        let rate = path.path.window.rate();
+        let rate = path.path.congestion.rate();
         let terms =
             PathTerms { block: 0, tree_block: 0, least_block: 0, blocks: 1, round_trip, is_short, rate };
         if let Some(job) = self.fetches.get_mut(&job) {

@@ -8,7 +8,7 @@ use super::ORDINARY_DATAGRAM;
 use super::ask::answer_length;
 use super::width::Width;
 use crate::download::{Ask, Space};
-use crate::path::in_flight::{Again, Answers, Asked, InFlight, MAX_BLOCKS, Sequence};
+use crate::path::in_flight::{Again, Answers, InFlight, MAX_BLOCKS, RequestedBlock, Sequence};
 use crate::store::JobId;
 use crate::time::Time;
 
@@ -67,7 +67,7 @@ impl PeerPath {
     }
 
     pub(super) fn next_at(&self, now: Time) -> Time {
-        let paced = self.path.window.next_send_at();
+        let paced = self.path.congestion.next_send_at();
         let check = self.path.next_check_at();
         if paced > now { paced.min(check) } else { check }
     }
@@ -84,7 +84,7 @@ impl PeerPath {
                 // An answer to the earlier request of the two would be taken for a quick one to this.
                 if range.start < ask.range.end
                     && ask.range.start < range.end
-                    && let Some(earlier_again) = self.path.supersede(Asked { request, nth })
+                    && let Some(earlier_again) = self.path.supersede(RequestedBlock { request, nth })
                 {
                     again = again.or(earlier_again);
                     let before = range.start..ask.range.start.min(range.end);
@@ -93,7 +93,7 @@ impl PeerPath {
                     rest.extend(outside.map(|range| Ask { range, ..earlier.clone() }));
                 }
             }
-            if self.path.flight(request).is_none() {
+            if self.path.get(request).is_none() {
                 self.places.remove(&(job, ask.space, earlier.range.start, request));
             }
         }
@@ -114,7 +114,7 @@ impl PeerPath {
         let end = (job, ask.space, ask.range.end, 0);
         let near = self.places.range(first..end.max(first));
         near.filter_map(|&(.., request)| {
-            let flight = self.path.flight(request)?;
+            let flight = self.path.get(request)?;
             (flight.ask.range.end > ask.range.start).then(|| (request, flight.ask.clone()))
         })
         .collect()
@@ -124,7 +124,7 @@ impl PeerPath {
     fn forget_places(&mut self) {
         if self.places.len() > 2 * self.path.remembered() + 1024 {
             let path = &self.path;
-            self.places.retain(|(.., request)| path.flight(*request).is_some());
+            self.places.retain(|(.., request)| path.get(*request).is_some());
         }
     }
 
@@ -136,8 +136,13 @@ impl PeerPath {
 
     /// Notes that what was asked for came: the bytes `came` of it, up to the end or not, or a refusal. Returns the request for
     /// that block alone, once.
-    pub(super) fn on_answer(&mut self, now: Time, asked: Asked, came: Option<Came>) -> Option<Flight> {
-        let block = self.path.flight(asked.request)?.ask.block_range(asked.nth);
+    pub(super) fn on_answer(
+        &mut self,
+        now: Time,
+        asked: RequestedBlock,
+        came: Option<Came>,
+    ) -> Option<Flight> {
+        let block = self.path.get(asked.request)?.ask.block_range(asked.nth);
         let is_exact = came.as_ref().is_none_or(|came| {
             came.range.start == block.start && (came.range.end == block.end || came.is_end)
         });
@@ -168,9 +173,9 @@ impl PeerPath {
         let near = self.places.range(first..(job, space, part.end.max(part.start), 0).max(first));
         let mut refused = Vec::new();
         for &(.., request) in near {
-            let Some(flight) = self.path.flight(request) else { continue };
+            let Some(flight) = self.path.get(request) else { continue };
             let within = |nth: &u32| part.contains(&flight.ask.block_range(*nth).start);
-            let blocks = (0..flight.ask.blocks()).filter(within).map(|nth| Asked { request, nth });
+            let blocks = (0..flight.ask.blocks()).filter(within).map(|nth| RequestedBlock { request, nth });
             refused.extend(blocks.filter(|asked| self.path.is_live(*asked)));
             if refused.len() >= MAX_BLOCKS as usize {
                 break;
@@ -180,13 +185,15 @@ impl PeerPath {
     }
 
     /// The block asked for that one at this place answers.
-    pub(super) fn answered_by(&self, job: JobId, space: Space, offset: u64) -> Option<Asked> {
+    pub(super) fn answered_by(&self, job: JobId, space: Space, offset: u64) -> Option<RequestedBlock> {
         let open_in = |request| {
-            let flight = self.path.flight(request)?;
+            let flight = self.path.get(request)?;
             let ask = &flight.ask;
             let here = ask.range.contains(&offset) || ask.range.start == offset;
-            let asked =
-                Asked { request, nth: (offset.checked_sub(ask.range.start)? / ask.block.max(1)) as u32 };
+            let asked = RequestedBlock {
+                request,
+                nth: (offset.checked_sub(ask.range.start)? / ask.block.max(1)) as u32,
+            };
             let same = flight.job == job && ask.space == space;
             (same && here && self.path.is_open(asked)).then_some(asked)
         };

@@ -71,7 +71,7 @@ impl Node {
         let is_there = |asker| state.fetch.knows(asker) || put_off.has(job, asker);
         let delivered = |asker| {
             let path = contacts.get(asker).and_then(|contact| contact.path.as_deref());
-            path.map_or(0, |path| path.path.window.delivered())
+            path.map_or(0, |path| path.path.congestion.delivered())
         };
         let (is_admitted, leaver) = schedule.askers.admit(job, address, is_there, delivered);
         if let Some(leaver) = leaver {
@@ -99,7 +99,7 @@ impl Node {
         let Some(host) = self.asked_places.gives_way_to(address) else { return false };
         let of_host = self.asked.range(ports_of(host)).copied();
         let delivered =
-            |&address: &SocketAddr| self.path(address).map_or(0, |path| path.path.window.delivered());
+            |&address: &SocketAddr| self.path(address).map_or(0, |path| path.path.congestion.delivered());
         let Some(least) = of_host.min_by_key(delivered) else { return false };
         self.close_path(least);
         true

@@ -129,7 +129,7 @@ impl Node {
     /// Counts anew what is on its way from `address`.
     pub(super) fn recount(&mut self, address: SocketAddr) {
         let Some(path) = self.path_mut(address) else { return };
-        let in_flight = path.path.window.in_flight();
+        let in_flight = path.path.congestion.in_flight();
         let before = std::mem::replace(&mut path.counted, in_flight);
         self.in_flight = self.in_flight + in_flight - before;
     }
@@ -151,7 +151,7 @@ impl Node {
                 }
                 let Some((job, ask)) = self.next_ask(now, address, allowance, first, store) else {
                     if let Some(path) = self.path_mut(address) {
-                        path.path.window.on_nothing_to_ask();
+                        path.path.congestion.on_nothing_to_ask();
                     }
                     self.schedule.idle.insert(address);
                     break;

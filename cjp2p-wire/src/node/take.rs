@@ -12,7 +12,7 @@ use super::{Event, Job, Node};
 use crate::content_id::ContentId;
 use crate::download::{Ask, Block, Space};
 use crate::message::{ContentBlock, Message, Referral};
-use crate::path::in_flight::Asked;
+use crate::path::in_flight::RequestedBlock;
 use crate::peers::cookie::Validation;
 use crate::store::{JobId, Store};
 use crate::time::Time;
@@ -212,7 +212,7 @@ impl Node {
         now: Time,
         from: SocketAddr,
         job_id: JobId,
-        asked: Asked,
+        asked: RequestedBlock,
         block: &Block<'_>,
         store: &mut dyn Store,
     ) {

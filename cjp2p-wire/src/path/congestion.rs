@@ -1,71 +1,57 @@
-//! How much may be on its way from one peer: a model of the path, not a reaction to loss.
+//! How much may be in flight from one peer, and at what pace: a model of the path, not a reaction to loss.
 //!
-//! After BBR (Cardwell et al., "BBR: Congestion-Based Congestion Control", ACM Queue 14(5), 2016; the delivery rate is
-//! sampled as in draft-cheng-iccrg-delivery-rate-estimation): the bottleneck's rate is the largest delivery rate seen
-//! lately, the path's length is the smallest round trip seen lately, and the window is a small multiple of their
-//! product. Since the getter asks, it is the requests that are paced, each counted as the bytes it will bring.
+//! After BBR (Cardwell et al., "BBR: Congestion-Based Congestion Control", ACM Queue 14(5), 2016). The largest recent delivery
+//! rate is the bottleneck's rate. The smallest recent round trip is the path's length. The window is a small multiple of
+//! their product. The getter asks, so it paces its requests, and counts each as the bytes that it will bring.
 
 use std::time::Duration;
 
-use crate::path::fairness::{Fairness, RECOVERY_INTERVAL, Reaction, Round};
+use crate::path::delivery_rate::{DeliveryRate, Stamp};
+use crate::path::fairness::{Fairness, RECOVERY_INTERVAL, Reaction};
 use crate::path::headroom::Headroom;
+use crate::path::pacer::Pacer;
 use crate::path::rate_filter::RateFilter;
+use crate::path::rounds::{Round, Rounds};
+use crate::path::rtt::PathTimes;
 use crate::path::startup::{Startup, TRAIN_BLOCKS};
 use crate::time::Time;
 
-/// Growth per round while the path's rate is still being found: 2/ln 2, the least that doubles the rate each round,
-/// rounded up (BBR, section "Startup").
+/// Growth per round during startup: 2/ln 2, the least that doubles the rate each round, rounded up (BBR, section "Startup").
 pub const STARTUP_GAIN: f64 = 2.89;
 /// The window in steady state, in products of rate and minimum round trip.
 pub const CRUISE_WINDOW: f64 = 2.0;
-/// The same where the path seems to have become longer: every answer of [`STRETCHED_AFTER`] took much longer than the
-/// shortest round trip remembered, and none was lost. Requests are paced by the rate all the same.
+/// The window of a stretched path (see [`STRETCHED_AFTER`](crate::path::rounds::STRETCHED_AFTER)), which may have become
+/// longer. The pace stays that of the rate.
 pub const STRETCHED_WINDOW: f64 = 3.0;
-/// See [`STRETCHED_WINDOW`]: longer than this many times the shortest. Our own window makes up to [`CRUISE_WINDOW`] times.
-pub const STRETCHED_DELAY: f64 = 2.5;
-/// See [`STRETCHED_WINDOW`].
-pub const STRETCHED_AFTER: Duration = Duration::from_secs(1);
-/// How much faster than the estimate the path is probed, for one round.
+/// A probe for more rate paces one round by this factor above the estimate.
 pub const PROBE_GAIN: f64 = 1.25;
-/// A probe that finds the rate grown by this factor is followed by more.
+/// A probe that finds the rate grown by this factor starts the search anew.
 pub const PROBE_FOUND_MORE: f64 = 1.15;
 /// Pace after a probe, to drain what it queued.
 pub const DRAIN_GAIN: f64 = 0.75;
 /// Time between probes for more rate.
 pub const PROBE_INTERVAL: Duration = Duration::from_millis(2_500);
-/// Startup ends after this many rounds without 25 % more rate.
-pub const FULL_ROUNDS: u32 = 3;
-/// The window before anything is known, in blocks. More than the ten of RFC 6928: doubling gets from those to these in two
-/// rounds, and on a long path each is felt.
+/// The window before anything is known, in blocks. More than the ten of RFC 6928: doubling takes two rounds from those to
+/// these, which a long path makes noticeable.
 pub const INITIAL_BLOCKS: u64 = 32;
-/// The same after a silence: what was known of the path is of no use any more, and it may be full or slow.
+/// The window after a restart, in blocks: what was known of the path is worth nothing, and it may be full or slow.
 pub const RESTART_BLOCKS: u64 = 8;
-/// And in bytes, where blocks are long. Many getters may begin at once on one machine.
-pub const MOST_INITIAL: u64 = 256 << 10;
+/// The first window never exceeds this many bytes, however long the blocks: many getters may start at once on one machine.
+pub const MAX_INITIAL_BYTES: u64 = 256 << 10;
 /// The window never falls below this many blocks.
 pub const MIN_BLOCKS: u64 = 4;
 /// A round that lost more than this share, while the delay rose too, met a full queue.
 pub const HEAVY_LOSS: f64 = 0.2;
-/// Risen to so many times the shortest round trip.
+/// The delay rose if it is more than this many times the shortest round trip.
 pub const HEAVY_LOSS_DELAY: f64 = 1.5;
 /// What is left of the rate estimate after such a round.
 pub const HEAVY_LOSS_CUT: f64 = 0.7;
-/// Within the machine the window is asked for in so many bursts, each as soon as there is room for it: each wakes both ends up.
-pub const BURSTS_INSIDE: u64 = 2;
-/// How long the window stays small to see the path's true round trip, at least.
+/// On a local path the window leaves in this many bursts, each as soon as it has room: every burst wakes both ends up.
+pub const BURSTS_LOCAL: u64 = 2;
+/// How long the window stays small at least, to measure the path's true round trip.
 pub const PROBE_RTT_TIME: Duration = Duration::from_millis(100);
-/// How long it then is not made small again, whatever was seen.
+/// How long the window is not made small again after that.
 pub const PROBE_RTT_INTERVAL: Duration = Duration::from_secs(5);
-
-/// What is noted when something is asked for, and handed back when it arrives or is lost.
-#[derive(Clone, Copy, Debug)]
-pub struct Stamp {
-    sent_at: Time,
-    delivered: u64,
-    delivered_at: Time,
-    first_sent_at: Time,
-    app_limited: bool,
-}
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Mode {
@@ -77,111 +63,87 @@ enum Mode {
     ProbeRtt { until: Time },
 }
 
-/// The window of one path. All sizes in bytes of answers.
+/// The congestion controller of one path. All sizes are bytes of answers.
 #[derive(Clone, Debug)]
-pub struct Window {
+pub struct Congestion {
     mode: Mode,
+    // Bytes of an answer.
     block: u64,
-    is_inside: bool,
-    in_flight: u64,
-    delivered: u64,
-    delivered_at: Time,
-    first_sent_at: Time,
-    restarted_at: Time,
-    app_limited_until: u64,
+    is_local: bool,
+    delivery: DeliveryRate,
     rates: RateFilter,
-    round: u64,
-    round_ends_at: u64,
-    round_lost: u64,
-    round_delivered: u64,
-    round_min_rtt: Duration,
-    long_since: Option<Time>,
-    is_stretched: bool,
-    fairness: Fairness,
+    rounds: Rounds,
     startup: Startup,
+    fairness: Fairness,
     headroom: Headroom,
-    /// The first window in a round trip, in bytes per second; zero once the path is known better.
+    // Invariant: has the pace and the burst that follow from all other fields.
+    pacer: Pacer,
+    /// The first window per round trip, in bytes per second; zero once more is known of the path.
     initial_rate: f64,
     initial_blocks: u64,
-    full_rate: f64,
-    full_rounds: u32,
     next_probe_at: Time,
     next_probe_rtt_at: Time,
-    next_send_at: Time,
 }
 
-impl Window {
-    /// The window of a path about which nothing is known, for answers of `block` bytes.
-    pub fn new(block: u64) -> Window {
-        Window {
+impl Congestion {
+    /// The state of a path of which nothing is known, for answers of `block` bytes.
+    pub fn new(block: u64) -> Congestion {
+        let mut congestion = Congestion {
             mode: Mode::Startup,
             block,
-            is_inside: false,
-            in_flight: 0,
-            delivered: 0,
-            delivered_at: Time::ZERO,
-            first_sent_at: Time::ZERO,
-            restarted_at: Time::ZERO,
-            app_limited_until: 0,
+            is_local: false,
+            delivery: DeliveryRate::default(),
             rates: RateFilter::default(),
-            round: 0,
-            round_ends_at: 0,
-            round_lost: 0,
-            round_delivered: 0,
-            round_min_rtt: Duration::MAX,
-            long_since: None,
-            is_stretched: false,
-            fairness: Fairness::default(),
+            rounds: Rounds::starting_at(0),
             startup: Startup::default(),
+            fairness: Fairness::default(),
             headroom: Headroom::new(false),
+            pacer: Pacer::default(),
             initial_rate: 0.0,
             initial_blocks: INITIAL_BLOCKS,
-            full_rate: 0.0,
-            full_rounds: 0,
             next_probe_at: Time::ZERO,
             next_probe_rtt_at: Time::ZERO,
-            next_send_at: Time::ZERO,
-        }
+        };
+        congestion.set_pace();
+        congestion
     }
 
-    /// Sets the size of an answer, when the path's is found out.
+    /// Sets the size of an answer, once the path's is known.
     pub fn set_block(&mut self, block: u64) {
         self.block = block;
+        self.set_pace();
     }
 
-    /// Says whether the path stays within the machine. There is no queue then to be shared with others, and what seems to be
-    /// one are processes that wait for their turn.
-    pub fn set_inside(&mut self, is_inside: bool) {
-        self.is_inside = is_inside;
-        self.headroom = Headroom::new(is_inside);
+    /// Says whether the path stays on this machine. It then shares no queue with others; what looks like a queue are processes
+    /// that wait for their turn.
+    pub fn set_local(&mut self, is_local: bool) {
+        self.is_local = is_local;
+        self.headroom = Headroom::new(is_local);
+        self.set_pace();
     }
 
-    /// See [`Window::set_inside`].
-    pub fn is_inside(&self) -> bool {
-        self.is_inside
+    /// Whether the path stays on this machine.
+    pub fn is_local(&self) -> bool {
+        self.is_local
     }
 
-    /// Bytes asked for and neither arrived nor lost.
+    /// Bytes asked for that neither arrived nor were lost.
     pub fn in_flight(&self) -> u64 {
-        self.in_flight
+        self.delivery.in_flight()
     }
 
     /// Bytes that arrived, ever.
     pub fn delivered(&self) -> u64 {
-        self.delivered
+        self.delivery.delivered()
     }
 
     /// The bottleneck's rate in bytes per second; zero while unknown.
     pub fn rate(&self) -> f64 {
-        self.largest_rate().min(self.fairness.bound())
-    }
-
-    fn largest_rate(&self) -> f64 {
-        self.rates.largest()
+        self.rates.largest().min(self.fairness.bound())
     }
 
     /// How many bytes may be in flight.
-    pub fn size(&self, min_rtt: Duration) -> u64 {
+    pub fn window(&self, min_rtt: Duration) -> u64 {
         let rate = self.estimate();
         if rate == 0.0 {
             return self.first_window();
@@ -190,7 +152,7 @@ impl Window {
         let gain = match self.mode {
             Mode::Startup => STARTUP_GAIN,
             Mode::ProbeRtt { .. } => 0.5,
-            _ if self.is_stretched => STRETCHED_WINDOW,
+            _ if self.rounds.is_stretched() => STRETCHED_WINDOW,
             _ => CRUISE_WINDOW,
         };
         let floor = if self.initial_rate > 0.0 { self.first_window() } else { MIN_BLOCKS * self.block };
@@ -202,63 +164,57 @@ impl Window {
     }
 
     fn first_window(&self) -> u64 {
-        (self.initial_blocks * self.block).min(MOST_INITIAL.max(MIN_BLOCKS * self.block))
+        (self.initial_blocks * self.block).min(MAX_INITIAL_BYTES.max(MIN_BLOCKS * self.block))
     }
 
-    /// The rate by which the window is sized. While it is still being found, what a part of a round trip brought counts
-    /// as well: a whole one shows only what was asked for in the last.
+    /// The rate that sizes the window. Startup counts what a part of a round trip brought as well: a whole one shows only what
+    /// was asked for in the one before.
     fn estimate(&self) -> f64 {
         if self.mode == Mode::Startup { self.rate().max(self.startup.rate()) } else { self.rate() }
     }
 
-    /// When the pace allows the next burst of requests. Within the machine there is none: a timer between an answer and the next
+    /// When the pace allows the next burst of requests. A local path has no pace: a timer between an answer and the next
     /// request would only wake this process up once more.
     pub fn next_send_at(&self) -> Time {
-        if self.is_inside {
-            return Time::ZERO;
-        }
-        self.next_send_at + self.burst()
+        if self.is_local { Time::ZERO } else { self.pacer.next_burst_at() }
     }
 
-    /// How much time's worth may leave at once, two blocks at least: less would need a datagram for each request, and much
-    /// more would not fit the short queues of some paths.
-    fn burst(&self) -> Duration {
-        let pace = self.pace();
-        let two_blocks = if pace > 0.0 { 2.0 * self.block as f64 / pace } else { 0.0 };
-        self.headroom.burst(pace).max(Duration::from_secs_f64(two_blocks))
-    }
-
-    /// What requests are paced by, before any gain, in bytes per second; zero while nothing is known. What little was
-    /// asked for at first says nothing of the rate: until more is known, the first window goes out within a round trip.
+    /// The pace before any gain, in bytes per second; zero while nothing is known. The few requests of the start show nothing
+    /// of the rate: until more is known, the first window goes out within a round trip.
     fn pace(&self) -> f64 {
         self.estimate().max(self.initial_rate)
     }
 
-    /// How many bytes may be asked for now; 0 where none may. The first of a burst only when the pace has earned the whole
-    /// of it, so that requests can share a datagram.
-    pub fn allowance(&self, now: Time, min_rtt: Duration, first: bool) -> u64 {
-        let size = self.size(min_rtt).max(self.block);
-        if self.is_inside {
-            let window = size.saturating_sub(self.in_flight);
-            let least = if first { (size / BURSTS_INSIDE).max(self.block) } else { 0 };
-            return if window < least { 0 } else { window };
-        }
-        let burst = if first { (self.pace() * self.burst().as_secs_f64()) as u64 } else { 0 };
-        let in_pace = now >= if first { self.next_send_at() } else { self.next_send_at };
-        if !in_pace || self.in_flight + burst.min(size / 4).max(self.block) > size {
-            return 0;
-        }
-        let window = size - self.in_flight;
-        let rate = self.pace() * self.pace_gain();
-        if rate == 0.0 {
-            return window;
-        }
-        // The pace lets a block leave at its time, and those whose time has come since.
-        let earned = rate * now.since(self.next_send_at.max(now - self.burst() * 3 / 2)).as_secs_f64();
-        window.min(earned as u64 + self.block)
+    /// Gives the pacer what follows from the present state.
+    fn set_pace(&mut self) {
+        let pace = self.pace();
+        // Less than two blocks would need a datagram for each request. Much more would overflow the short queues of some paths.
+        let two_blocks = if pace > 0.0 { 2.0 * self.block as f64 / pace } else { 0.0 };
+        let burst = self.headroom.burst(pace).max(Duration::from_secs_f64(two_blocks));
+        self.pacer.set(pace, self.pace_gain(), burst);
     }
 
-    /// By what the pace is multiplied.
+    /// How many bytes may be asked for now; 0 where none may. The first of a burst waits until the pace allows the whole burst, so
+    /// that requests share a datagram.
+    pub fn allowance(&self, now: Time, min_rtt: Duration, is_first: bool) -> u64 {
+        let size = self.window(min_rtt).max(self.block);
+        let in_flight = self.in_flight();
+        if self.is_local {
+            let left = size.saturating_sub(in_flight);
+            let least = if is_first { (size / BURSTS_LOCAL).max(self.block) } else { 0 };
+            return if left < least { 0 } else { left };
+        }
+        let burst = if is_first { self.pacer.burst_bytes() } else { 0 };
+        let has_room = in_flight + burst.min(size / 4).max(self.block) <= size;
+        if !has_room || !self.pacer.is_due(now, is_first) {
+            return 0;
+        }
+        // Beside the next block, all that has become due since.
+        let due = self.pacer.due_bytes(now).map_or(u64::MAX, |due| due + self.block);
+        due.min(size - in_flight)
+    }
+
+    /// The factor on the pace.
     fn pace_gain(&self) -> f64 {
         match self.mode {
             Mode::Startup => STARTUP_GAIN,
@@ -269,215 +225,153 @@ impl Window {
         }
     }
 
-    /// Says that the window has room but there was nothing to ask for: what is measured until all of the present flight
-    /// has arrived is no measure of the path.
+    /// Says that the window has room but there is nothing to ask for. What is now in flight then measures no full path.
     pub fn on_nothing_to_ask(&mut self) {
-        self.app_limited_until = self.delivered + self.in_flight.max(1);
+        self.delivery.on_app_limited();
     }
 
     /// Notes a request that will bring `bytes`.
     pub fn on_sent(&mut self, now: Time, bytes: u64) -> Stamp {
-        if self.in_flight == 0 {
-            self.first_sent_at = now;
-            self.delivered_at = now;
-        }
-        self.in_flight += bytes;
-        let pace = self.pace();
-        if pace > 0.0 {
-            let spacing = Duration::from_secs_f64(bytes as f64 / (pace * self.pace_gain()));
-            // Who comes late catches up, within half a burst more.
-            self.next_send_at = self.next_send_at.max(now - self.burst() * 3 / 2) + spacing;
-        }
-        Stamp {
-            sent_at: now,
-            delivered: self.delivered,
-            delivered_at: self.delivered_at,
-            first_sent_at: self.first_sent_at,
-            app_limited: self.delivered < self.app_limited_until,
-        }
+        self.pacer.on_sent(now, bytes);
+        self.delivery.on_sent(now, bytes)
     }
 
-    /// Takes back what was counted as in flight without learning from it.
+    /// Takes `bytes` out of flight without learning from it.
     pub fn on_withdrawn(&mut self, bytes: u64) {
-        self.in_flight = self.in_flight.saturating_sub(bytes);
+        self.delivery.on_withdrawn(bytes);
     }
 
-    /// Notes that `bytes` asked for at `sent_at` are lost. What was lost in a silence shows nothing of the path that was found
-    /// after it.
+    /// Notes the loss of `bytes` that were asked for at `sent_at`. A loss from before a restart shows nothing of the path after it.
     pub fn on_lost(&mut self, sent_at: Time, bytes: u64) {
-        self.in_flight = self.in_flight.saturating_sub(bytes);
-        if sent_at >= self.restarted_at {
-            self.round_lost += bytes;
+        self.delivery.on_withdrawn(bytes);
+        if self.delivery.is_since_restart(sent_at) {
+            self.rounds.on_lost(bytes);
         }
     }
 
-    /// Notes that something arrived of which nobody knows which request it answers: it tells nothing of the path.
+    /// Notes an answer of which it is unclear which request it answers. It measures nothing.
     pub fn on_arrived_unclear(&mut self, now: Time, bytes: u64) {
-        self.in_flight = self.in_flight.saturating_sub(bytes);
-        self.delivered += bytes;
-        self.delivered_at = now;
-        self.round_delivered += bytes;
-        // What is asked for anew after a silence grows all the same, as in slow start.
+        self.delivery.on_arrived(now, bytes);
+        self.rounds.on_arrived(bytes);
+        // The window after a restart grows all the same, as in slow start.
         self.initial_blocks = (self.initial_blocks + 1).min(INITIAL_BLOCKS);
     }
 
-    /// Notes that what was asked for at `stamp` arrived, `bytes` of it, over a path with these round trips.
-    pub fn on_arrived(&mut self, now: Time, stamp: Stamp, bytes: u64, path: PathTimes) {
-        self.in_flight = self.in_flight.saturating_sub(bytes);
-        self.delivered += bytes;
-        self.delivered_at = now;
-        self.first_sent_at = stamp.sent_at;
-        self.round_delivered += bytes;
-        self.round_min_rtt = self.round_min_rtt.min(path.latest);
+    /// Notes `bytes` that answer the request with this stamp, over a path with these round trips.
+    pub fn on_arrived(&mut self, now: Time, stamp: Stamp, bytes: u64, times: PathTimes) {
+        self.delivery.on_arrived(now, bytes);
+        self.rounds.on_arrived(bytes);
         if self.rates.is_empty() {
-            self.initial_rate = self.first_window() as f64 / path.min.as_secs_f64().max(1e-6);
+            self.initial_rate = self.first_window() as f64 / times.min.as_secs_f64().max(1e-6);
         }
-
-        let new_round = stamp.delivered >= self.round_ends_at;
-        if new_round {
-            self.round += 1;
-            self.round_ends_at = self.delivered;
-        }
-        // The sending side may have been the slower one: take the longer of the two spans.
-        let span = now.since(stamp.delivered_at).max(stamp.sent_at.since(stamp.first_sent_at));
-        // A span shorter than the round trip is an artefact of batching.
-        if span >= path.min && !span.is_zero() && stamp.sent_at >= self.restarted_at {
-            let rate = (self.delivered - stamp.delivered) as f64 / span.as_secs_f64();
-            if !stamp.app_limited || rate > self.rate() {
-                self.rates.note(now, self.round, rate);
-            }
+        let is_new_round = self.rounds.on_measured(times.latest, stamp.delivered(), self.delivered());
+        if let Some(rate) = self.delivery.sample(now, stamp, times.min)
+            && (!stamp.is_app_limited() || rate > self.rate())
+        {
+            self.rates.note(now, self.rounds.number(), rate);
         }
         let before = self.mode;
         if self.mode == Mode::Startup {
             let most = self.pace() * STARTUP_GAIN;
-            self.startup.on_arrived(now, self.delivered, TRAIN_BLOCKS * self.block, most, path);
+            self.startup.on_arrived(now, self.delivered(), TRAIN_BLOCKS * self.block, most, times);
             if self.startup.queue_builds_up() {
                 self.mode = Mode::Drain;
             }
         }
-        if new_round {
-            self.end_round(now, stamp.app_limited, path);
+        if is_new_round {
+            self.end_round(now, stamp.is_app_limited(), times);
         }
-        self.change_mode(now, path);
+        self.change_mode(now, times);
         if self.mode != Mode::Startup {
             self.initial_rate = 0.0;
         }
+        self.set_pace();
         if self.mode != before {
-            let (rate, window) = (self.rate() / 1e6, self.size(path.min));
-            log::trace!("{now:?} {:?}: {rate:.3} MB/s, window {window}, {path:?}", self.mode);
+            let (rate, window) = (self.rate() / 1e6, self.window(times.min));
+            log::trace!("{now:?} {:?}: {rate:.3} MB/s, window {window}, {times:?}", self.mode);
         }
     }
 
-    /// Forgets the path's rate, as after silence: it may be another path now. What is on its way measures the silence too, and
-    /// so nothing of the path.
+    /// Forgets the path's rate, as after several probe timeouts: it may be another path now. What is in flight measures that
+    /// pause too, and so shows nothing of the path.
     pub fn restart(&mut self, now: Time) {
-        *self = Window {
-            is_inside: self.is_inside,
-            headroom: Headroom::new(self.is_inside),
-            in_flight: self.in_flight,
-            delivered: self.delivered,
-            delivered_at: now,
-            first_sent_at: now,
-            restarted_at: now,
-            round_ends_at: self.delivered,
-            initial_blocks: RESTART_BLOCKS,
-            ..Window::new(self.block)
-        };
+        let mut new = Congestion::new(self.block);
+        new.set_local(self.is_local);
+        new.delivery = std::mem::take(&mut self.delivery);
+        new.delivery.restart(now);
+        new.rounds = Rounds::starting_at(new.delivered());
+        new.initial_blocks = RESTART_BLOCKS;
+        *self = new;
     }
 
-    /// Looks for the rate anew.
-    fn enter_startup(&mut self) {
-        self.mode = Mode::Startup;
-        self.full_rate = self.rate();
-        self.full_rounds = 0;
-        self.startup = Startup::default();
-    }
-
-    fn end_round(&mut self, now: Time, app_limited: bool, path: PathTimes) {
-        let sent = self.round_lost + self.round_delivered;
-        let loss = self.round_lost as f64 / sent.max(1) as f64;
-        let quickest = std::mem::replace(&mut self.round_min_rtt, Duration::MAX);
-        let round = Round { number: self.round, lost: self.round_lost > 0, quickest };
-        if !round.lost && quickest != Duration::MAX && quickest > path.min.mul_f64(STRETCHED_DELAY) {
-            let since = *self.long_since.get_or_insert(now);
-            self.is_stretched = now.since(since) >= STRETCHED_AFTER;
-        } else {
-            self.long_since = None;
-            self.is_stretched = false;
-        }
-        self.headroom.on_round(now, loss, path.is_short);
-        self.round_lost = 0;
-        self.round_delivered = 0;
-        let is_heavy = loss > HEAVY_LOSS && path.latest > path.min.mul_f64(HEAVY_LOSS_DELAY);
+    fn end_round(&mut self, now: Time, is_app_limited: bool, times: PathTimes) {
+        let round = self.rounds.finish(now, times.min);
+        self.headroom.on_round(now, round.loss, times.is_short);
+        let is_heavy = round.loss > HEAVY_LOSS && times.latest > times.min.mul_f64(HEAVY_LOSS_DELAY);
         match self.mode {
             Mode::Startup if is_heavy => self.mode = Mode::Drain,
             Mode::Startup | Mode::Drain => {}
-            _ => {
-                let rate = self.rate();
-                // Of a path of which nothing is known yet, nothing can be conceded.
-                let reaction = match self.is_inside || self.rates.is_empty() {
-                    true => Reaction::None,
-                    false => self.fairness.on_round(now, round, path.min, rate),
-                };
-                match reaction {
-                    Reaction::Slower => {
-                        log::trace!("{now:?} cut from {rate:.0} bytes/s: the queue ran over");
-                        self.cruise(now);
-                    }
-                    Reaction::Regain(rate) => {
-                        log::trace!("{now:?} back to {rate:.0} bytes/s: others do not give way");
-                        self.rates.note(now, self.round, rate);
-                        self.cruise(now);
-                    }
-                    Reaction::None if is_heavy && !self.fairness.holds_back() => {
-                        self.rates.scale(HEAVY_LOSS_CUT);
-                    }
-                    Reaction::None => {}
-                }
-            }
+            _ => self.react_to_loss(now, round, times.min, is_heavy),
         }
-        if self.mode == Mode::Startup && !app_limited {
-            if self.rate() >= self.full_rate * 1.25 {
-                self.full_rate = self.rate();
-                self.full_rounds = 0;
-            } else {
-                self.full_rounds += 1;
-                if self.full_rounds >= FULL_ROUNDS {
-                    self.mode = Mode::Drain;
-                }
-            }
+        if self.mode == Mode::Startup && !is_app_limited && self.startup.on_round(self.rate()) {
+            self.mode = Mode::Drain;
         }
         if self.mode == Mode::Cruise && now >= self.next_probe_at {
-            self.mode = Mode::ProbeUp { until_round: self.round + 1, rate_before: self.rate() };
+            self.mode = Mode::ProbeUp { until_round: round.number + 1, rate_before: self.rate() };
         }
     }
 
-    fn change_mode(&mut self, now: Time, path: PathTimes) {
+    fn react_to_loss(&mut self, now: Time, round: Round, min_rtt: Duration, is_heavy: bool) {
         let rate = self.rate();
-        let product = (rate * path.min.as_secs_f64() + self.headroom.bytes(rate)) as u64;
+        // Without any measure of the path there is nothing to back off from.
+        let reaction = if self.is_local || self.rates.is_empty() {
+            Reaction::None
+        } else {
+            self.fairness.on_round(now, round, min_rtt, rate)
+        };
+        match reaction {
+            Reaction::Slower => {
+                log::trace!("{now:?} backs off from {rate:.0} bytes/s: the queue overflowed");
+                self.cruise(now);
+            }
+            Reaction::Regain(rate) => {
+                log::trace!("{now:?} back to {rate:.0} bytes/s: other flows do not back off");
+                self.rates.note(now, round.number, rate);
+                self.cruise(now);
+            }
+            Reaction::None if is_heavy && !self.fairness.holds_back() => self.rates.scale(HEAVY_LOSS_CUT),
+            Reaction::None => {}
+        }
+    }
+
+    fn change_mode(&mut self, now: Time, times: PathTimes) {
+        let rate = self.rate();
+        let product = (rate * times.min.as_secs_f64() + self.headroom.bytes(rate)) as u64;
+        let round = self.rounds.number();
         match self.mode {
-            Mode::Drain if self.in_flight <= product.max(MIN_BLOCKS * self.block) => {
+            Mode::Drain if self.in_flight() <= product.max(MIN_BLOCKS * self.block) => {
                 self.cruise(now);
                 // The startup may have ended early: see soon whether there is more.
                 self.next_probe_at = now;
             }
-            Mode::ProbeUp { until_round, .. } if self.round > until_round && self.fairness.holds_back() => {
-                self.fairness.on_more_worked(PROBE_GAIN, self.largest_rate());
-                self.mode = Mode::ProbeDown { until_round: self.round };
+            Mode::ProbeUp { until_round, .. } if round > until_round && self.fairness.holds_back() => {
+                self.fairness.on_more_worked(PROBE_GAIN, self.rates.largest());
+                self.mode = Mode::ProbeDown { until_round: round };
             }
-            Mode::ProbeUp { until_round, rate_before } if self.round > until_round => {
-                // There is more than one probe's worth: find out as at the start.
+            Mode::ProbeUp { until_round, rate_before } if round > until_round => {
+                // More than one probe can show: search as at the start.
                 if self.rate() > rate_before * PROBE_FOUND_MORE {
-                    self.enter_startup();
+                    self.mode = Mode::Startup;
+                    self.startup = Startup::above(self.rate());
                 } else {
-                    self.mode = Mode::ProbeDown { until_round: self.round };
+                    self.mode = Mode::ProbeDown { until_round: round };
                 }
             }
-            Mode::ProbeDown { until_round } if self.round > until_round => self.cruise(now),
+            Mode::ProbeDown { until_round } if round > until_round => self.cruise(now),
             Mode::ProbeRtt { until } if now >= until => self.cruise(now),
-            Mode::Cruise if path.min_is_old && now >= self.next_probe_rtt_at => {
+            Mode::Cruise if times.min_is_old && now >= self.next_probe_rtt_at => {
                 self.next_probe_rtt_at = now + PROBE_RTT_INTERVAL;
-                self.mode = Mode::ProbeRtt { until: now + PROBE_RTT_TIME.max(path.min * 2) };
+                self.mode = Mode::ProbeRtt { until: now + PROBE_RTT_TIME.max(times.min * 2) };
             }
             _ => {}
         }
@@ -488,19 +382,6 @@ impl Window {
         let is_behind = self.fairness.is_behind(now, self.rate());
         self.next_probe_at = now + if is_behind { RECOVERY_INTERVAL } else { PROBE_INTERVAL };
     }
-}
-
-/// What [`Window::on_arrived`] needs to know of the path's round trips.
-#[derive(Clone, Copy, Debug)]
-pub struct PathTimes {
-    /// The smallest of late.
-    pub min: Duration,
-    /// The last one.
-    pub latest: Duration,
-    /// Whether the smallest was measured so long ago that it should be measured anew.
-    pub min_is_old: bool,
-    /// Whether the path is a short one: see [`SHORT_PATH`](crate::path::headroom::SHORT_PATH).
-    pub is_short: bool,
 }
 
 #[cfg(test)]

@@ -1,57 +1,48 @@
-//! Giving way to others on the path: slower after its queue ran over, faster again step by step.
+//! Backs off when the path's queue overflows, and regains the rate step by step.
 //!
-//! A model of the path alone takes what it once saw to be possible, and so starves flows that slow down at each loss,
-//! as most of TCP does (CUBIC, RFC 9438). Loss alone says nothing here: radio links lose at random. But loss while the
-//! queue stood all through a round trip means that it ran over. Then both slow down by the same factor, and both come
-//! back over seconds. A flow that does not slow down (TCP with BBR) makes the queue run over again at once: toward such
-//! a one giving way would mean giving up.
+//! A model of the path alone takes what it once saw to be possible. That starves flows that slow down at each loss, as most of
+//! TCP does (CUBIC, RFC 9438). Loss alone means nothing here: radio links lose at random. But loss while the queue stood all
+//! through a round trip means that the queue overflowed. Then both flows slow down by the same factor, and both come back over
+//! seconds. A flow that does not slow down (TCP with BBR) makes the queue overflow again at once. To back off from such a
+//! flow would be to give up.
 
 use std::time::Duration;
 
+use crate::path::rounds::Round;
 use crate::time::Time;
 
-/// What is left of the rate after the queue ran over: CUBIC's factor (RFC 9438, section 4.6).
+/// What is left of the rate after the queue overflowed: CUBIC's factor (RFC 9438, section 4.6).
 pub const CUT: f64 = 0.7;
-/// A queue stands where the quickest answer of a whole round trip took so much longer than the path's shortest.
+/// A queue stands if the quickest answer of a whole round trip took this many times the path's shortest.
 pub const STANDING_QUEUE: f64 = 1.25;
-/// How often more is tried while the rate is held back: CUBIC needs some 2 to 6 s to come back to where it was.
+/// How often more is tried while the rate is held back: CUBIC needs some 2 to 6 s to regain its rate.
 pub const RECOVERY_INTERVAL: Duration = Duration::from_millis(750);
-/// So much of the rate before a cut should be regained before the queue runs over again.
+/// This share of the rate before a cut should be regained before the queue overflows again.
 pub const REGAINED: f64 = 0.9;
-/// So many times in a row it need not be: he who has too much must come down. After more, giving way does not help.
+/// This many times in a row it need not be, since a flow that has too much must come down. After more, backing off does not
+/// help.
 pub const MAX_CONCESSIONS: u32 = 2;
-/// After so long a concession is forgotten: the path may have changed.
+/// A concession is forgotten after this time: the path may have changed.
 pub const CONCESSION_AGE: Duration = Duration::from_secs(10);
-/// Nor does it help where the queue runs over again so soon.
+/// Backing off does not help either if the queue overflows again within this time.
 pub const HASTY: Duration = Duration::from_secs(1);
-/// For how long it is then not tried.
+/// How long a flow then does not back off.
 pub const NO_BACK_OFF: Duration = Duration::from_secs(8);
-/// Twice as long each time that it did not help again, up to this.
+/// That time doubles with each further failure, up to this.
 pub const MAX_NO_BACK_OFF: Duration = Duration::from_secs(32);
-
-/// What is noted of one round trip.
-#[derive(Clone, Copy, Debug)]
-pub struct Round {
-    /// Its number.
-    pub number: u64,
-    /// Whether anything was lost.
-    pub lost: bool,
-    /// The time its quickest answer took.
-    pub quickest: Duration,
-}
 
 /// What to do after a round.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Reaction {
     /// Go on as before.
     None,
-    /// The queue ran over: be slower.
+    /// The queue overflowed: slow down.
     Slower,
-    /// To be slower did not help: go as fast again as before that, in bytes per second.
+    /// Backing off did not help: return to the rate before it, in bytes per second.
     Regain(f64),
 }
 
-/// How far we hold back.
+/// How far one flow holds back.
 #[derive(Clone, Debug)]
 pub struct Fairness {
     bound: f64,
@@ -59,7 +50,7 @@ pub struct Fairness {
     cut_at: Time,
     cut_in_round: u64,
     concessions: u32,
-    // The rate before the first of them.
+    // The rate before the first concession.
     conceded_from: f64,
     no_back_off_until: Time,
     no_back_off_for: Duration,
@@ -81,7 +72,7 @@ impl Default for Fairness {
 }
 
 impl Fairness {
-    /// The most bytes per second to go at; infinite where nobody needs to be given way to.
+    /// The largest rate that is fair, in bytes per second; infinite if no flow needs room.
     pub fn bound(&self) -> f64 {
         self.bound
     }
@@ -91,21 +82,20 @@ impl Fairness {
         self.bound.is_finite()
     }
 
-    /// Whether more should be tried often, while going at `rate` bytes per second: the rate is held back, or what was
-    /// conceded in vain is not regained.
+    /// Whether more should be tried often, at the present `rate` in bytes per second: the rate is held back, or a vain
+    /// concession is not regained.
     pub fn is_behind(&self, now: Time, rate: f64) -> bool {
         self.holds_back() || (now < self.no_back_off_until && rate < self.conceded_from)
     }
 
-    /// Looks at a round that ended, on a path whose shortest round trip is `shortest`, while going at `rate` bytes per
-    /// second.
-    pub fn on_round(&mut self, now: Time, round: Round, shortest: Duration, rate: f64) -> Reaction {
-        let ran_over = round.lost
+    /// Takes a round that ended, on a path whose shortest round trip is `min_rtt`, at `rate` bytes per second.
+    pub fn on_round(&mut self, now: Time, round: Round, min_rtt: Duration, rate: f64) -> Reaction {
+        let overflowed = round.loss > 0.0
             && round.quickest != Duration::MAX
-            && round.quickest > shortest.mul_f64(STANDING_QUEUE);
-        // What was on its way when the rate was cut may still be lost.
+            && round.quickest > min_rtt.mul_f64(STANDING_QUEUE);
+        // What was in flight when the rate was cut may still be lost.
         let too_early = round.number <= self.cut_in_round + 1;
-        if !ran_over || too_early || now < self.no_back_off_until {
+        if !overflowed || too_early || now < self.no_back_off_until {
             return Reaction::None;
         }
         if rate < self.cut_from * REGAINED && now.since(self.cut_at) < CONCESSION_AGE {
@@ -114,7 +104,7 @@ impl Fairness {
         } else {
             self.concessions = 0;
             self.conceded_from = rate;
-            // It helped the last time, or that was long ago.
+            // Backing off helped the last time, or that was long ago.
             if now.since(self.no_back_off_until) > HASTY {
                 self.no_back_off_for = NO_BACK_OFF;
             }
@@ -134,8 +124,8 @@ impl Fairness {
         Reaction::Slower
     }
 
-    /// More was tried, up to `gain` times the bound, and the queue did not run over. What the path carries at the most is
-    /// `rate` bytes per second, as far as known: beyond that no bound is needed, nor where it has run over before.
+    /// Raises the bound by `gain`: more was tried and the queue did not overflow. The path carries at most `rate` bytes per
+    /// second as far as known. Beyond that no bound is needed, nor above the rate at which the queue last overflowed.
     pub fn on_more_worked(&mut self, gain: f64, rate: f64) {
         self.bound *= gain;
         if self.bound > rate || self.bound >= self.cut_from {
@@ -151,7 +141,7 @@ mod tests {
     const RTT: Duration = Duration::from_millis(40);
 
     fn round(number: u64, lost: bool, quickest_ms: u64) -> Round {
-        Round { number, lost, quickest: Duration::from_millis(quickest_ms) }
+        Round { number, loss: if lost { 0.1 } else { 0.0 }, quickest: Duration::from_millis(quickest_ms) }
     }
 
     fn at(ms: u64) -> Time {
@@ -167,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_queue_that_ran_over_is_answered_once_and_made_up_for_in_steps() {
+    fn an_overflow_cuts_the_rate_once_and_the_rate_returns_in_steps() {
         let mut fairness = Fairness::default();
         assert_eq!(fairness.on_round(at(1000), round(10, true, 80), RTT, 100.0), Reaction::Slower);
         assert_eq!(fairness.on_round(at(1080), round(11, true, 80), RTT, 70.0), Reaction::None);
@@ -178,37 +168,37 @@ mod tests {
         assert!(!fairness.holds_back());
     }
 
-    /// The queue runs over at these times, in milliseconds, 80 ms a round, at these rates.
-    fn run_over(fairness: &mut Fairness, times_and_rates: &[(u64, f64)]) -> Vec<Reaction> {
+    /// The queue overflows at these times, in milliseconds, 80 ms a round, at these rates.
+    fn overflow(fairness: &mut Fairness, times_and_rates: &[(u64, f64)]) -> Vec<Reaction> {
         let cut = |&(ms, rate): &(u64, f64)| fairness.on_round(at(ms), round(ms / 80, true, 80), RTT, rate);
         times_and_rates.iter().map(cut).collect()
     }
 
     #[test]
-    fn who_does_not_give_way_in_turn_is_not_given_way_to() {
+    fn a_flow_stops_backing_off_from_one_that_never_does() {
         let mut fairness = Fairness::default();
         // At once, again and again.
         assert_eq!(
-            run_over(&mut fairness, &[(1000, 100.0), (1300, 70.0), (1600, 49.0)]),
+            overflow(&mut fairness, &[(1000, 100.0), (1300, 70.0), (1600, 49.0)]),
             [Reaction::Slower, Reaction::Slower, Reaction::Regain(100.0)]
         );
         assert!(!fairness.holds_back() && fairness.is_behind(at(1700), 60.0));
-        // Or slowly, each time before we are back.
+        // Or slowly, each time before the rate is regained.
         let mut fairness = Fairness::default();
         let slowly = [(1000, 100.0), (3000, 87.0), (5000, 76.0), (7000, 66.0)];
         let mut given_up = vec![Reaction::Slower; 3];
         given_up.push(Reaction::Regain(100.0));
-        assert_eq!(run_over(&mut fairness, &slowly), given_up);
+        assert_eq!(overflow(&mut fairness, &slowly), given_up);
         assert!(!fairness.is_behind(at(7000), 100.0));
-        // Later it is tried again.
+        // Later the flow tries again.
         assert_eq!(
-            run_over(&mut fairness, &[(14_900, 100.0), (15_100, 100.0)]),
+            overflow(&mut fairness, &[(14_900, 100.0), (15_100, 100.0)]),
             [Reaction::None, Reaction::Slower]
         );
     }
 
     #[test]
-    fn who_gives_way_is_given_way_to_again_and_again() {
+    fn a_flow_backs_off_again_and_again_from_one_that_does_too() {
         let mut fairness = Fairness::default();
         for n in 1..100 {
             let reaction = fairness.on_round(at(n * 1500), round(n * 20, true, 80), RTT, 100.0);
@@ -217,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_tried_ever_more_rarely_with_who_never_gives_way() {
+    fn a_flow_backs_off_ever_more_rarely_from_one_that_never_does() {
         let mut fairness = Fairness::default();
         let mut given_up = Vec::new();
         for n in 0..1000 {
@@ -229,7 +219,7 @@ mod tests {
         }
         let pauses: Vec<u64> = given_up.windows(2).map(|two| two[1].since(two[0]).as_secs()).collect();
         assert_eq!(pauses, [8, 16, 32, 32]);
-        // Who gives way after all is given way to as at first.
+        // Once the other backs off after all, everything is as at first.
         let later = at(200_000);
         assert_eq!(fairness.on_round(later, round(9000, true, 80), RTT, 100.0), Reaction::Slower);
         assert_eq!(fairness.no_back_off_for, NO_BACK_OFF);

@@ -1,33 +1,31 @@
-//! How much more than a path holds may be on its way, since both ends need time to wake up, read and answer.
+//! How much more than a path holds may be in flight, since both ends need time to wake up, read and answer.
 //!
-//! It matters only where the round trip is shorter than that. Where many getters share a machine with the server, each has
-//! its turn after many milliseconds, and what was asked for must last so long; on a short path to another machine so much
-//! would overflow its queue. So it grows as long as nothing is lost.
+//! Headroom matters only where the round trip is shorter than that time. Where many getters share a machine with the server,
+//! each waits many milliseconds for its turn, and what it asked for must last that long. On a short path to another machine the
+//! same amount would overflow its queue. So headroom grows only as long as nothing is lost.
 
 use std::time::Duration;
 
 use crate::time::Time;
 
-/// What there always is. Many times the round trip of loopback, and little beside that of a path which leaves the building.
+/// The least headroom. Many times the round trip of loopback, and little beside that of a path which leaves the building.
 pub const MIN_HEADROOM: Duration = Duration::from_millis(2);
-/// It grows up to this: less than the queueing delay that a fetch may cause.
+/// Headroom grows up to this: less than the queueing delay that a fetch may cause.
 pub const MAX_HEADROOM: Duration = Duration::from_millis(50);
-/// And up to so many bytes, or what comes in [`MIN_HEADROOM`].
+/// It grows up to this many bytes too, or to what comes in [`MIN_HEADROOM`].
 pub const MAX_HEADROOM_BYTES: f64 = (256 << 10) as f64;
-/// The same within a machine, where no queue but the receiver's can overflow.
+/// The same on a local path, where only the receiver's queue can overflow.
 pub const MAX_HEADROOM_LOCAL: f64 = (512 << 10) as f64;
-/// A path with a round trip no longer than this is a short one. It grows only there.
-pub const SHORT_PATH: Duration = Duration::from_millis(2);
-/// It doubles after so many rounds that lost no more than [`MUCH_LOSS`].
+/// Headroom doubles after this many rounds that lost no more than [`MUCH_LOSS`].
 pub const ROUNDS_WITHOUT_LOSS: u32 = 2;
-/// Less than this share of a round is no sign of a full queue: within a machine, what is sent by two processors overtakes.
+/// A smaller share of a round is no sign of a full queue: datagrams that two processors send overtake each other.
 pub const MUCH_LOSS: f64 = 0.02;
-/// After a loss it does not grow for so long.
+/// After a loss headroom does not grow for this time.
 pub const PAUSE_AFTER_LOSS: Duration = Duration::from_secs(1);
-/// So much time's worth of requests leaves at once where there is no more headroom than the least: more would not fit the short
-/// queues of some paths.
+/// A burst is this much time's worth of requests while headroom is at its least: more would overflow the short queues of some
+/// paths.
 pub const LEAST_BURST: Duration = Duration::from_micros(250);
-/// Where there is more, so large a part of it.
+/// A burst is the headroom divided by this where there is more.
 pub const BURSTS: u32 = 4;
 
 /// The headroom of one path.
@@ -41,13 +39,13 @@ pub struct Headroom {
 }
 
 impl Headroom {
-    /// The least, on a path that stays within the machine or does not.
-    pub fn new(is_inside: bool) -> Headroom {
-        let most_bytes = if is_inside { MAX_HEADROOM_LOCAL } else { MAX_HEADROOM_BYTES };
+    /// The least headroom, on a path that is local or is not.
+    pub fn new(is_local: bool) -> Headroom {
+        let most_bytes = if is_local { MAX_HEADROOM_LOCAL } else { MAX_HEADROOM_BYTES };
         Headroom { span: MIN_HEADROOM, most_bytes, rounds: 0, grows_at: Time::ZERO }
     }
 
-    /// Bytes on their way beyond what the path holds, at `rate` bytes per second.
+    /// Bytes in flight beyond what the path holds, at `rate` bytes per second.
     pub fn bytes(&self, rate: f64) -> f64 {
         let least = rate * MIN_HEADROOM.as_secs_f64();
         (rate * self.span.as_secs_f64()).min(least.max(self.most_bytes))
@@ -59,7 +57,8 @@ impl Headroom {
         LEAST_BURST.max(((self.span - MIN_HEADROOM) / BURSTS).min(most))
     }
 
-    /// A round ended, of which this share was lost, on a path that is short or is not.
+    /// Takes the share that a round lost, on a path that is [short](crate::path::rtt::SHORT_PATH) or is not. Headroom grows only on
+    /// a short one.
     pub fn on_round(&mut self, now: Time, loss: f64, is_short: bool) {
         if loss > MUCH_LOSS || !is_short {
             self.span = MIN_HEADROOM.max(self.span / 2);
@@ -101,14 +100,14 @@ mod tests {
     fn it_does_not_grow_on_a_long_path_nor_beyond_what_buffers_take() {
         let mut long = Headroom::new(false);
         let mut short = Headroom::new(false);
-        let mut inside = Headroom::new(true);
+        let mut local = Headroom::new(true);
         for n in 0..100 {
             long.on_round(Time::from_millis(n * 20), 0.0, false);
             short.on_round(Time::from_millis(n * 20), 0.0, true);
-            inside.on_round(Time::from_millis(n * 20), 0.0, true);
+            local.on_round(Time::from_millis(n * 20), 0.0, true);
         }
         assert_eq!(long.bytes(1e7), 20_000.0);
-        assert_eq!((short.bytes(1e8), inside.bytes(1e8)), (MAX_HEADROOM_BYTES, MAX_HEADROOM_LOCAL));
+        assert_eq!((short.bytes(1e8), local.bytes(1e8)), (MAX_HEADROOM_BYTES, MAX_HEADROOM_LOCAL));
         assert_eq!(short.bytes(1e9), 2e6);
         assert_eq!(short.burst(1e9), MS / 4);
     }

@@ -1,32 +1,32 @@
-//! What is on its way from one peer, and what was lost of it.
+//! The requests in flight to one peer, and which of them are lost.
 //!
-//! Loss is told as in RFC 9002: by later answers, by time, and at last by silence.
+//! Loss is detected as in RFC 9002: by later answers, by time, and at last by a probe timeout.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
 
-use crate::path::congestion::{PathTimes, Stamp, Window};
-use crate::path::headroom::SHORT_PATH;
-use crate::path::rtt::{MIN_RTT_WINDOW, Rtt};
+use crate::path::congestion::Congestion;
+use crate::path::delivery_rate::Stamp;
+use crate::path::rtt::{Rtt, SHORT_PATH};
 use crate::time::Time;
 
-/// A request is lost when so many later ones were answered (RFC 9002, kPacketThreshold).
+/// A request is lost when this many later ones were answered (RFC 9002, kPacketThreshold).
 pub const REORDERING: u64 = 3;
-/// As the path shows that answers overtake each other by more, up to this.
+/// That number grows up to this, as the path shows that answers overtake each other by more.
 pub const MAX_REORDERING: u64 = 128;
-/// After so many silent timeouts in a row the peer is taken for gone.
+/// After this many probe timeouts in a row the peer counts as gone.
 pub const PTOS_UNTIL_GONE: u32 = 3;
-/// Requests that ask again after a silence (RFC 9002, section 6.2.4).
+/// Requests that are sent again after a probe timeout (RFC 9002, section 6.2.4).
 pub const PROBES: usize = 2;
-/// A request given up is remembered for so long, since its answer may come late.
+/// A lost request is remembered for this time, since its answer may come late.
 pub const LATE: Duration = Duration::from_secs(2);
-/// And for so long where there are only [`FEW`]: a source that sends little in a second has them wait in line.
+/// It is remembered for this time if only [`FEW`] are: they wait in line at a source that sends little in a second.
 pub const VERY_LATE: Duration = Duration::from_secs(60);
 /// See [`VERY_LATE`].
 pub const FEW: usize = 64;
-/// How many requests a path remembers at the most, those given up included.
-pub const MAX_FLIGHTS: usize = 16_384;
+/// How many requests a path remembers at most, lost ones included.
+pub const MAX_REQUESTS: usize = 16_384;
 /// The most blocks of one request.
 pub const MAX_BLOCKS: u32 = u64::BITS;
 
@@ -35,14 +35,14 @@ pub type Sequence = u64;
 
 /// One block of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Asked {
+pub struct RequestedBlock {
     /// The sequence number of the request's first block.
     pub request: Sequence,
     /// Which of the request's blocks.
     pub nth: u32,
 }
 
-impl Asked {
+impl RequestedBlock {
     fn sequence(self) -> Sequence {
         self.request + u64::from(self.nth)
     }
@@ -55,7 +55,7 @@ impl Asked {
 /// What a request will bring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Answers {
-    /// So many blocks, [`MAX_BLOCKS`] at the most.
+    /// How many blocks, at most [`MAX_BLOCKS`].
     pub blocks: u32,
     /// Bytes of the answer with each of them but the last.
     pub bytes: u64,
@@ -64,7 +64,7 @@ pub struct Answers {
 }
 
 impl Answers {
-    /// A single one.
+    /// A single block.
     pub fn one(bytes: u64) -> Answers {
         Answers { blocks: 1, bytes, last: bytes }
     }
@@ -78,19 +78,19 @@ impl Answers {
     }
 }
 
-/// Whether some of the same bytes were asked of the same peer before: then nobody knows which request an answer is to.
+/// Whether some of the same bytes were asked of the same peer before. If so, it is unclear which request an answer is to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Again {
     /// They were not.
     No,
-    /// They were, so long ago that it is not remembered when.
+    /// They were, so long ago that the time is forgotten.
     Yes,
-    /// They were, at this time for the first time.
+    /// They were, at this time first.
     Since(Time),
 }
 
 impl Again {
-    /// The same of a request for what two earlier ones asked for.
+    /// What holds for a request that repeats two earlier ones.
     pub fn or(self, other: Again) -> Again {
         match (self, other) {
             (Again::Since(one), Again::Since(other)) => Again::Since(one.min(other)),
@@ -102,21 +102,33 @@ impl Again {
 }
 
 #[derive(Clone, Debug)]
-struct Flight<T> {
+struct SentRequest<T> {
     what: T,
     stamp: Stamp,
     sent_at: Time,
     answers: Answers,
     again: Again,
-    // A bit for each block: that neither came nor was asked for anew. Invariant: not zero.
+    // A bit for each block that neither came nor was asked for anew. Invariant: not zero.
     open: u64,
-    // Invariant: of those that are open, those that were given up.
+    // A bit for each block that is lost. Invariant: only open ones.
     lost: u64,
 }
 
-impl<T> Flight<T> {
+impl<T> SentRequest<T> {
     fn live(&self) -> u64 {
         self.open & !self.lost
+    }
+
+    fn has_open(&self, block: RequestedBlock) -> bool {
+        block.nth < self.answers.blocks && self.open & block.bit() != 0
+    }
+
+    /// Closes an open block. Returns whether it was live.
+    fn close(&mut self, block: RequestedBlock) -> bool {
+        let was_live = self.live() & block.bit() != 0;
+        self.open &= !block.bit();
+        self.lost &= !block.bit();
+        was_live
     }
 
     /// Bytes of the answers to these blocks.
@@ -132,38 +144,39 @@ fn first_bits(count: u64) -> u64 {
     if count >= u64::from(u64::BITS) { u64::MAX } else { (1 << count) - 1 }
 }
 
-/// One peer's path: round trip, window, and the requests on their way, each with a `T` that says what it asked for.
+/// One peer's path: its round trip, its congestion controller, and the requests in flight, each with a `T` that says what it
+/// asks for.
 #[derive(Clone, Debug)]
 pub struct InFlight<T> {
     /// The round trip.
     pub rtt: Rtt,
-    /// The window.
-    pub window: Window,
+    /// How much may be in flight.
+    pub congestion: Congestion,
     // By the sequence number of their first block.
-    flights: BTreeMap<Sequence, Flight<T>>,
+    requests: BTreeMap<Sequence, SentRequest<T>>,
     next: Sequence,
-    /// The latest block that came.
+    // The latest block that was answered.
     answered: Option<Sequence>,
     reordering: u64,
     pto_count: u32,
-    // By how many doublings the wait for an answer is longer than what was measured says.
+    // How often the wait for an answer is doubled beyond what the round trips say.
     backoff: u32,
     last_answer_at: Time,
-    // Blocks that may be asked for although the peer is silent, or was and what came since says little.
+    // Blocks that may be asked for after a probe timeout, whatever the window says.
     probes: usize,
-    // Invariant: the blocks that are open and not lost.
+    // Invariant: the number of live blocks.
     live: usize,
-    /// When what was sent and received that last gave a measure of the round trip.
+    // The request and answer times of the last measured round trip.
     measured: (Time, Time),
 }
 
 impl<T: Clone> InFlight<T> {
-    /// A path about which nothing is known, for answers of `block` bytes.
+    /// A path of which nothing is known, for answers of `block` bytes.
     pub fn new(block: u64) -> InFlight<T> {
         InFlight {
             rtt: Rtt::default(),
-            window: Window::new(block),
-            flights: BTreeMap::new(),
+            congestion: Congestion::new(block),
+            requests: BTreeMap::new(),
             next: 0,
             answered: None,
             reordering: REORDERING,
@@ -178,117 +191,131 @@ impl<T: Clone> InFlight<T> {
 
     /// How many bytes of answers may be asked for now, as the first of a burst or after others; 0 where none may. A single
     /// block may be longer.
-    pub fn allowance(&self, now: Time, first: bool) -> u64 {
-        if self.flights.len() >= MAX_FLIGHTS {
+    pub fn allowance(&self, now: Time, is_first: bool) -> u64 {
+        if self.requests.len() >= MAX_REQUESTS {
             return 0;
         }
-        // While the peer is silent, few requests ask whether it is back.
+        // While the peer is silent, a few requests probe whether it is back.
         if self.pto_count > 0 {
             let may = self.live == 0 || self.probes > 0;
             return u64::from(may);
         }
-        // A new block tells what an old one cannot, of which nobody knows when it was asked for.
-        let tests = u64::from(self.probes > 0 && self.window.in_flight() > 0);
-        self.window.allowance(now, self.rtt.min(), first).max(tests)
+        // An answer to a new block shows what one to an old block cannot: when it was asked for.
+        let probes = u64::from(self.probes > 0 && self.congestion.in_flight() > 0);
+        self.congestion.allowance(now, self.rtt.min(), is_first).max(probes)
     }
 
-    /// Whether it is so short that how soon both ends have their turn matters more than its length.
+    /// Whether the path is local or [short](SHORT_PATH).
     pub fn is_short(&self) -> bool {
-        self.window.is_inside() || self.rtt.min() <= SHORT_PATH
+        self.congestion.is_local() || self.rtt.min() <= SHORT_PATH
     }
 
-    /// How many waits in a row ended in silence.
+    /// How many probe timeouts there were in a row.
     pub fn pto_count(&self) -> u32 {
         self.pto_count
     }
 
-    /// Whether the peer is taken for gone.
+    /// Whether the peer counts as gone.
     pub fn is_gone(&self) -> bool {
         self.pto_count >= PTOS_UNTIL_GONE
     }
 
-    /// How many blocks are on their way.
+    /// How many blocks are in flight.
     pub fn live(&self) -> usize {
         self.live
     }
 
-    /// How many requests are remembered, those given up lately included.
+    /// How many requests are remembered, recently lost ones included.
     pub fn remembered(&self) -> usize {
-        self.flights.len()
+        self.requests.len()
     }
 
     /// Notes a request.
     pub fn on_sent(&mut self, now: Time, what: T, answers: Answers, again: Again) -> Sequence {
         debug_assert!((1..=MAX_BLOCKS).contains(&answers.blocks));
-        let stamp = self.window.on_sent(now, answers.total());
-        let request = self.next;
+        let stamp = self.congestion.on_sent(now, answers.total());
+        let sequence = self.next;
         self.next += u64::from(answers.blocks);
         self.live += answers.blocks as usize;
         self.probes = self.probes.saturating_sub(answers.blocks as usize);
         let open = first_bits(answers.blocks.into());
-        self.flights.insert(request, Flight { what, stamp, sent_at: now, answers, again, open, lost: 0 });
-        request
+        self.requests
+            .insert(sequence, SentRequest { what, stamp, sent_at: now, answers, again, open, lost: 0 });
+        sequence
     }
 
-    /// What a request asked for, while some of it is remembered.
-    pub fn flight(&self, request: Sequence) -> Option<&T> {
-        self.flights.get(&request).map(|flight| &flight.what)
+    /// What a request asked for, while it is remembered.
+    pub fn get(&self, request: Sequence) -> Option<&T> {
+        self.requests.get(&request).map(|request| &request.what)
     }
 
     /// Whether this block is open: it neither came nor was asked for anew.
-    pub fn is_open(&self, asked: Asked) -> bool {
-        self.flights
-            .get(&asked.request)
-            .is_some_and(|flight| asked.nth < flight.answers.blocks && flight.open & asked.bit() != 0)
+    pub fn is_open(&self, block: RequestedBlock) -> bool {
+        self.requests.get(&block.request).is_some_and(|request| request.has_open(block))
     }
 
-    /// Whether that block is open, and not given up.
-    pub fn is_live(&self, asked: Asked) -> bool {
-        let flight = self.flights.get(&asked.request);
-        flight.is_some_and(|flight| asked.nth < flight.answers.blocks && flight.live() & asked.bit() != 0)
+    /// Whether this block is live: open, and not lost.
+    pub fn is_live(&self, block: RequestedBlock) -> bool {
+        let request = self.requests.get(&block.request);
+        request.is_some_and(|request| request.has_open(block) && request.live() & block.bit() != 0)
     }
 
-    /// The oldest block on its way of a request for which `matches` holds.
-    pub fn oldest(&self, matches: impl Fn(&T) -> bool) -> Option<Asked> {
-        let mut live = self.flights.iter().filter(|(_, flight)| flight.live() != 0);
-        let (&request, flight) = live.find(|(_, flight)| matches(&flight.what))?;
-        Some(Asked { request, nth: flight.live().trailing_zeros() })
+    /// The oldest live block of a request for which `matches` holds.
+    pub fn oldest(&self, matches: impl Fn(&T) -> bool) -> Option<RequestedBlock> {
+        let mut live = self.requests.iter().filter(|(_, request)| request.live() != 0);
+        let (&sequence, request) = live.find(|(_, request)| matches(&request.what))?;
+        Some(RequestedBlock { request: sequence, nth: request.live().trailing_zeros() })
     }
 
-    /// Notes that a block came, just as it was asked for or not quite. Returns what its request asked for, once for each block,
+    /// Notes that a block came, exactly as it was asked for or not. Returns what its request asked for, once for each block,
     /// and whether it was the last one open.
-    pub fn on_answer(&mut self, now: Time, asked: Asked, is_exact: bool) -> Option<(T, bool)> {
-        self.on_answer_of(now, asked, is_exact, None)
+    pub fn on_answer(&mut self, now: Time, block: RequestedBlock, is_exact: bool) -> Option<(T, bool)> {
+        self.on_answer_of(now, block, is_exact, None)
     }
 
-    /// The same of an answer of so many bytes, if they are fewer than the block's.
+    /// The same for an answer of `came` bytes, if that is less than was asked for.
     pub fn on_answer_of(
         &mut self,
         now: Time,
-        asked: Asked,
+        block: RequestedBlock,
         is_exact: bool,
         came: Option<u64>,
     ) -> Option<(T, bool)> {
-        let flight = self.flights.get_mut(&asked.request)?;
-        if asked.nth >= flight.answers.blocks || flight.open & asked.bit() == 0 {
-            return None;
-        }
-        let (stamp, sent_at) = (flight.stamp, flight.sent_at);
-        // What was cut otherwise was asked for otherwise: it answers an earlier request, which is forgotten.
-        let again = if is_exact || !self.rtt.is_known() { flight.again } else { Again::Yes };
-        let whole = flight.answers.of(asked.nth);
+        let request = self.requests.get_mut(&block.request).filter(|request| request.has_open(block))?;
+        let (stamp, sent_at) = (request.stamp, request.sent_at);
+        // Bytes cut in another way were asked for in another way: they answer an earlier request, which is forgotten.
+        let again = if is_exact || !self.rtt.is_known() { request.again } else { Again::Yes };
+        let whole = request.answers.of(block.nth);
         let bytes = came.map_or(whole, |came| came.min(whole));
-        let was_lost = flight.lost & asked.bit() != 0;
-        flight.open &= !asked.bit();
-        flight.lost &= !asked.bit();
-        let what = flight.what.clone();
-        let is_last = flight.open == 0;
+        let was_live = request.close(block);
+        let what = request.what.clone();
+        let is_last = request.open == 0;
         if is_last {
-            self.flights.remove(&asked.request);
+            self.requests.remove(&block.request);
         }
+        self.measure(now, block, sent_at, again);
+        if was_live {
+            self.live -= 1;
+            self.congestion.on_withdrawn(whole - bytes);
+            if again == Again::No {
+                let times = self.rtt.times(now, self.is_short());
+                self.congestion.on_arrived(now, stamp, bytes, times);
+            } else {
+                self.congestion.on_arrived_unclear(now, bytes);
+            }
+        } else {
+            // It was not lost but late: answers overtake each other on this path.
+            let overtaken = self.answered.map_or(0, |answered| answered.saturating_sub(block.sequence()));
+            self.reordering = self.reordering.max(overtaken + 1).min(MAX_REORDERING);
+        }
+        Some((what, is_last))
+    }
+
+    /// Takes what the time of an answer shows: the peer is there, later requests overtook earlier ones, the round trip is known.
+    fn measure(&mut self, now: Time, block: RequestedBlock, sent_at: Time, again: Again) {
         let was_silent = std::mem::take(&mut self.pto_count) > 0;
         self.last_answer_at = now;
-        // Sooner than the path can be crossed: it is the answer to an earlier request, which was only late (as in RFC 8985,
+        // An answer that comes sooner than the path can be crossed is to an earlier request, and was only late (as in RFC 8985,
         // section 6.2, step 2).
         let waited = now.since(sent_at);
         let is_early = again != Again::No && self.rtt.is_known() && waited < self.rtt.min();
@@ -296,13 +323,13 @@ impl<T: Clone> InFlight<T> {
             self.probes = if was_silent { PROBES } else { self.probes };
         } else {
             self.probes = 0;
-            self.answered = self.answered.max(Some(asked.sequence()));
+            self.answered = self.answered.max(Some(block.sequence()));
         }
-        // So is, most likely, one that comes after a silence and took much longer than expected. If it went unnoticed that the
-        // path is slower than it was, what is on its way would be asked for again and again, and never measured.
+        // So is, most likely, an answer after a probe timeout that took much longer than expected. The path may have become
+        // slower: if that went unnoticed, everything in flight would be asked for again and again, and never measured.
         let is_late = self.backoff > 0 && waited > self.rtt.timeout(0);
         if !is_early && !is_late {
-            // As soon as expected: the path is what it was.
+            // The answer came as soon as expected: the path is what it was.
             self.backoff = 0;
         }
         let asked_at = match again {
@@ -310,118 +337,92 @@ impl<T: Clone> InFlight<T> {
             Again::Since(first) => (is_early || is_late).then_some(first),
             Again::Yes => None,
         };
-        // What came together with others of the same request tells the same.
+        // Blocks of one request that arrive together measure the same.
         if let Some(asked_at) = asked_at.filter(|&asked_at| self.measured != (asked_at, now)) {
             self.measured = (asked_at, now);
-            // Whatever was asked for in between may have been answered instead.
+            // The answer may be to any of the requests in between.
             let most = self.rtt.timeout(self.backoff + 1);
             let measured = now.since(asked_at);
             self.rtt.sample(now, if again == Again::No { measured } else { measured.min(most) });
             self.backoff = 0;
         }
-        if was_lost {
-            // It was only late: others overtake on this path.
-            let overtaken = self.answered.map_or(0, |answered| answered.saturating_sub(asked.sequence()));
-            self.reordering = self.reordering.max(overtaken + 1).min(MAX_REORDERING);
-        } else if again != Again::No {
-            self.window.on_withdrawn(whole - bytes);
-            self.live -= 1;
-            self.window.on_arrived_unclear(now, bytes);
-        } else {
-            self.window.on_withdrawn(whole - bytes);
-            self.live -= 1;
-            let times = PathTimes {
-                min: self.rtt.min(),
-                latest: self.rtt.latest(),
-                min_is_old: now.since(self.rtt.min_at()) > MIN_RTT_WINDOW * 9 / 10,
-                is_short: self.is_short(),
-            };
-            self.window.on_arrived(now, stamp, bytes, times);
-        }
-        Some((what, is_last))
     }
 
     /// Forgets a block that is asked for anew. Returns when it was asked for first, if it was open.
-    pub fn supersede(&mut self, asked: Asked) -> Option<Again> {
-        let flight = self.flights.get_mut(&asked.request)?;
-        if asked.nth >= flight.answers.blocks || flight.open & asked.bit() == 0 {
-            return None;
-        }
-        let first = match flight.again {
-            Again::No => Again::Since(flight.sent_at),
+    pub fn supersede(&mut self, block: RequestedBlock) -> Option<Again> {
+        let request = self.requests.get_mut(&block.request).filter(|request| request.has_open(block))?;
+        let first = match request.again {
+            Again::No => Again::Since(request.sent_at),
             earlier => earlier,
         };
-        if flight.lost & asked.bit() == 0 {
-            self.window.on_withdrawn(flight.answers.of(asked.nth));
+        if request.close(block) {
+            self.congestion.on_withdrawn(request.answers.of(block.nth));
             self.live -= 1;
         }
-        flight.open &= !asked.bit();
-        flight.lost &= !asked.bit();
-        if flight.open == 0 {
-            self.flights.remove(&asked.request);
+        if request.open == 0 {
+            self.requests.remove(&block.request);
         }
         Some(first)
     }
 
-    /// Forgets the requests for which `matches` holds: their answers are of no use any more.
+    /// Forgets the requests for which `matches` holds: nobody needs their answers any more.
     pub fn withdraw(&mut self, matches: impl Fn(&T) -> bool) {
-        let (window, live) = (&mut self.window, &mut self.live);
-        self.flights.retain(|_, flight| {
-            let keep = !matches(&flight.what);
+        let (congestion, live) = (&mut self.congestion, &mut self.live);
+        self.requests.retain(|_, request| {
+            let keep = !matches(&request.what);
             if !keep {
-                window.on_withdrawn(flight.bytes_of(flight.live()));
-                *live -= flight.live().count_ones() as usize;
+                congestion.on_withdrawn(request.bytes_of(request.live()));
+                *live -= request.live().count_ones() as usize;
             }
             keep
         });
     }
 
-    /// Gives up what is lost by now, and returns what it asked for: which blocks of which request.
+    /// Finds what is lost by now, and returns it: which blocks of which request.
     pub fn detect_losses(&mut self, now: Time) -> Vec<(T, Range<u32>)> {
         let mut lost = Vec::new();
         if let Some(answered) = self.answered {
-            let patience = self.patience();
-            for (&request, flight) in self.flights.range_mut(..answered) {
-                if flight.live() == 0 {
+            let loss_delay = self.loss_delay();
+            for (&sequence, request) in self.requests.range_mut(..answered) {
+                if request.live() == 0 {
                     continue;
                 }
-                let waited_for = if now.since(flight.sent_at) >= patience { 1 } else { self.reordering };
-                let given_up =
-                    first_bits((answered + 1).saturating_sub(request + waited_for)) & flight.live();
-                self.live -= given_up.count_ones() as usize;
-                self.window.on_lost(flight.sent_at, flight.bytes_of(given_up));
-                give_up(flight, given_up, &mut lost);
+                let later = if now.since(request.sent_at) >= loss_delay { 1 } else { self.reordering };
+                let overtaken = first_bits((answered + 1).saturating_sub(sequence + later)) & request.live();
+                self.live -= overtaken.count_ones() as usize;
+                self.congestion.on_lost(request.sent_at, request.bytes_of(overtaken));
+                mark_lost(request, overtaken, &mut lost);
             }
         }
         if self.live > 0 && now >= self.timeout_at() {
             self.pto_count += 1;
             self.backoff += 1;
-            // It may only be a pause: two blocks are asked for again, and the others are still waited for. If they are lost,
-            // the answers to those two tell.
+            // It may only be a pause. Two blocks are asked for again, and the others stay in flight: if they are lost, the
+            // answers to those two show it.
             let mut left = if self.pto_count < PTOS_UNTIL_GONE { PROBES } else { usize::MAX };
             self.probes = PROBES;
             if self.pto_count >= 2 {
-                self.window.restart(now);
+                self.congestion.restart(now);
             }
-            for flight in self.flights.values_mut() {
-                let mut given_up = flight.live();
-                while given_up.count_ones() as usize > left {
-                    given_up &= !(1 << given_up.ilog2());
+            for request in self.requests.values_mut() {
+                let mut probed = request.live();
+                while probed.count_ones() as usize > left {
+                    probed &= !(1 << probed.ilog2());
                 }
-                left -= given_up.count_ones() as usize;
-                self.live -= given_up.count_ones() as usize;
-                // Whether it is lost, is not known: it is asked for again to find out (RFC 9002, section 6.2).
-                self.window.on_withdrawn(flight.bytes_of(given_up));
-                give_up(flight, given_up, &mut lost);
+                left -= probed.count_ones() as usize;
+                self.live -= probed.count_ones() as usize;
+                // Nobody knows whether they are lost: they are asked for again to find out (RFC 9002, section 6.2).
+                self.congestion.on_withdrawn(request.bytes_of(probed));
+                mark_lost(request, probed, &mut lost);
             }
         }
-        while let Some((&oldest, flight)) = self.flights.first_key_value() {
-            let age = now.since(flight.sent_at);
-            let is_of_few = self.flights.len() <= FEW && age < VERY_LATE;
-            if flight.live() != 0 || age < LATE + self.rtt.smoothed() || is_of_few {
+        while let Some((&oldest, request)) = self.requests.first_key_value() {
+            let age = now.since(request.sent_at);
+            let is_of_few = self.requests.len() <= FEW && age < VERY_LATE;
+            if request.live() != 0 || age < LATE + self.rtt.smoothed() || is_of_few {
                 break;
             }
-            self.flights.remove(&oldest);
+            self.requests.remove(&oldest);
         }
         lost
     }
@@ -431,38 +432,38 @@ impl<T: Clone> InFlight<T> {
         if self.live == 0 {
             return Time::NEVER;
         }
-        // One that was overtaken is lost when it has been waited for long enough.
+        // A request that was overtaken is lost once the loss delay has passed.
         let overtaken = self.answered.and_then(|answered| {
-            let mut earlier = self.flights.range(..answered);
-            let (_, flight) =
-                earlier.find(|(request, flight)| flight.live() & first_bits(answered - *request) != 0)?;
-            Some(flight.sent_at + self.patience())
+            let mut earlier = self.requests.range(..answered);
+            let (_, request) =
+                earlier.find(|(sequence, request)| request.live() & first_bits(answered - *sequence) != 0)?;
+            Some(request.sent_at + self.loss_delay())
         });
         self.timeout_at().min(overtaken.unwrap_or(Time::NEVER))
     }
 
-    /// How long a request is waited for while later ones are answered (RFC 9002, kTimeThreshold and kGranularity).
-    fn patience(&self) -> Duration {
+    /// How long a request may stay in flight while later ones are answered (RFC 9002, kTimeThreshold and kGranularity).
+    fn loss_delay(&self) -> Duration {
         self.rtt.smoothed().max(self.rtt.latest()) * 9 / 8 + Duration::from_millis(1)
     }
 
-    /// When the silence becomes a timeout: counted from the newest request, or from the last answer if that was later. An
-    /// older request is judged by the answers to later ones.
+    /// When the next probe timeout ends, counted from the newest request, or from the last answer if that was later. Answers to
+    /// later requests decide about an older one.
     fn timeout_at(&self) -> Time {
-        let newest = self.flights.values().rev().find(|flight| flight.live() != 0);
-        newest.map_or(Time::NEVER, |flight| {
-            flight.sent_at.max(self.last_answer_at) + self.rtt.timeout(self.backoff)
+        let newest = self.requests.values().rev().find(|request| request.live() != 0);
+        newest.map_or(Time::NEVER, |request| {
+            request.sent_at.max(self.last_answer_at) + self.rtt.timeout(self.backoff)
         })
     }
 }
 
-/// Gives up some live blocks of a request.
-fn give_up<T: Clone>(flight: &mut Flight<T>, mut blocks: u64, lost: &mut Vec<(T, Range<u32>)>) {
-    flight.lost |= blocks;
+/// Marks some live blocks of a request as lost.
+fn mark_lost<T: Clone>(request: &mut SentRequest<T>, mut blocks: u64, lost: &mut Vec<(T, Range<u32>)>) {
+    request.lost |= blocks;
     while blocks != 0 {
         let start = blocks.trailing_zeros();
         let end = start + (blocks >> start).trailing_ones();
-        lost.push((flight.what.clone(), start..end));
+        lost.push((request.what.clone(), start..end));
         blocks &= !first_bits(end.into());
     }
 }

@@ -1,11 +1,15 @@
-//! The way to one peer: how long it is, how much it carries, what is in flight on it, and how to be fair to others there.
+//! The path to one peer: its round trip and rate, the requests in flight on it, and fairness to other flows.
 //!
-//! Knows nothing of JSON, BLAKE3 or content.
+//! Imports run one way: `in_flight` uses `congestion`, which uses the others; those stand alone. Nothing here knows of JSON,
+//! BLAKE3 or content.
 
 pub mod congestion;
+pub mod delivery_rate;
 pub mod fairness;
 pub mod headroom;
 pub mod in_flight;
+pub mod pacer;
 pub mod rate_filter;
+pub mod rounds;
 pub mod rtt;
 pub mod startup;

@@ -1,11 +1,11 @@
-//! The largest delivery rate of late: what the path's bottleneck carries (BBR's windowed maximum filter).
+//! The largest recent delivery rate: what the path's bottleneck carries (BBR's windowed maximum filter).
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::time::Time;
 
-/// A delivery rate is remembered for so long, and for [`RATE_ROUNDS`] rounds at least.
+/// A delivery rate counts for this time, and for [`RATE_ROUNDS`] rounds at least.
 pub const RATE_MEMORY: Duration = Duration::from_secs(3);
 /// See [`RATE_MEMORY`].
 pub const RATE_ROUNDS: u64 = 10;
@@ -25,17 +25,17 @@ struct Sample {
 }
 
 impl RateFilter {
-    /// The largest remembered; zero where none is.
+    /// The largest rate that still counts; zero where none does.
     pub fn largest(&self) -> f64 {
         self.samples.front().map_or(0.0, |sample| sample.rate)
     }
 
-    /// Whether none was noted yet.
+    /// Whether no rate was noted yet.
     pub fn is_empty(&self) -> bool {
         self.samples.is_empty()
     }
 
-    /// Notes a rate measured in this round.
+    /// Notes a rate that was measured in this round.
     pub fn note(&mut self, now: Time, round: u64, rate: f64) {
         while self.samples.back().is_some_and(|sample| sample.rate <= rate) {
             self.samples.pop_back();
@@ -49,7 +49,7 @@ impl RateFilter {
         }
     }
 
-    /// Multiplies all by `factor`.
+    /// Multiplies all rates by `factor`.
     pub fn scale(&mut self, factor: f64) {
         for sample in &mut self.samples {
             sample.rate *= factor;

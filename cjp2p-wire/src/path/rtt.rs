@@ -1,4 +1,4 @@
-//! Round-trip time of one path, and how long to wait for an answer (RFC 6298, with the minimum over a window).
+//! The round-trip time of one path, and how long to wait for an answer (RFC 6298, with the minimum over a window).
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -7,14 +7,29 @@ use crate::time::Time;
 
 /// Assumed before anything was measured (RFC 9002, section 6.2.2).
 pub const INITIAL_RTT: Duration = Duration::from_millis(333);
-/// How long a minimum is believed.
+/// How long a minimum counts.
 pub const MIN_RTT_WINDOW: Duration = Duration::from_secs(10);
-/// The minimum of each such span is kept.
+/// Each such span has its minimum.
 const MIN_RTT_SPAN: Duration = Duration::from_secs(1);
-/// The shortest wait for an answer: on a busy machine a process has its turn after tens of milliseconds.
+/// The shortest wait for an answer: a process on a busy machine may wait tens of milliseconds for its turn.
 pub const MIN_TIMEOUT: Duration = Duration::from_millis(50);
 /// The longest wait for an answer.
 pub const MAX_TIMEOUT: Duration = Duration::from_secs(8);
+/// A path with a round trip no longer than this is short: how soon both ends wake up matters more than its length.
+pub const SHORT_PATH: Duration = Duration::from_millis(2);
+
+/// The round trips of a path, as its congestion controller needs them.
+#[derive(Clone, Copy, Debug)]
+pub struct PathTimes {
+    /// The smallest recent one.
+    pub min: Duration,
+    /// The last one.
+    pub latest: Duration,
+    /// Whether the smallest was measured so long ago that it should be measured anew.
+    pub min_is_old: bool,
+    /// Whether the path is short: see [`SHORT_PATH`].
+    pub is_short: bool,
+}
 
 /// The round-trip estimate of one path.
 #[derive(Clone, Debug)]
@@ -49,7 +64,7 @@ impl Default for Rtt {
 }
 
 impl Rtt {
-    /// Takes in a measured round trip. Only exchanges that were asked for once may be measured (Karn's rule).
+    /// Takes a measured round trip. Only answers to requests that were sent once may be measured (Karn's algorithm).
     pub fn sample(&mut self, now: Time, rtt: Duration) {
         self.latest = rtt;
         match self.smoothed {
@@ -108,7 +123,13 @@ impl Rtt {
         self.min.at
     }
 
-    /// How long to wait for an answer, doubled so many times.
+    /// The round trips as of `now`, of a path that is short or is not.
+    pub fn times(&self, now: Time, is_short: bool) -> PathTimes {
+        let min_is_old = now.since(self.min.at) > MIN_RTT_WINDOW * 9 / 10;
+        PathTimes { min: self.min.rtt, latest: self.latest, min_is_old, is_short }
+    }
+
+    /// How long to wait for an answer, doubled `doublings` times.
     pub fn timeout(&self, doublings: u32) -> Duration {
         let wait = self.smoothed() + (self.variation * 4).max(Duration::from_millis(1));
         (wait.max(MIN_TIMEOUT) * 2u32.saturating_pow(doublings.min(16))).min(MAX_TIMEOUT)

@@ -1,15 +1,14 @@
 use std::collections::VecDeque;
 
 use super::*;
-use crate::path::headroom::SHORT_PATH;
-use crate::path::rtt::{MIN_RTT_WINDOW, Rtt};
+use crate::path::rtt::{Rtt, SHORT_PATH};
 
 const BLOCK: u64 = 1500;
 const STEP: Duration = Duration::from_micros(100);
 
-/// A window that always has something to ask for, over a path with a queue that never overflows.
+/// A flow that always has something to ask for, over a path with a queue that never overflows.
 struct Model {
-    window: Window,
+    congestion: Congestion,
     rtt: Rtt,
     bytes_per_step: f64,
     delay: Duration,
@@ -20,11 +19,10 @@ struct Model {
 }
 
 impl Model {
-    /// A path on which one block was exchanged already, as a first question. Its answer was short, so that no later one
-    /// is ever as quick.
+    /// A path that has answered one block, as a first query. That answer was short, so that no later one is as quick.
     fn new(megabits: f64, rtt_ms: u64) -> Model {
         let mut model = Model {
-            window: Window::new(BLOCK),
+            congestion: Congestion::new(BLOCK),
             rtt: Rtt::default(),
             bytes_per_step: megabits * 125_000.0 * STEP.as_secs_f64(),
             delay: Duration::from_millis(rtt_ms),
@@ -33,20 +31,20 @@ impl Model {
             coming: VecDeque::new(),
             delivered: 0,
         };
-        let stamp = model.window.on_sent(model.now, BLOCK);
+        let stamp = model.congestion.on_sent(model.now, BLOCK);
         model.coming.push_back((model.now + model.delay, model.now, stamp));
         model.run(model.delay + Duration::from_millis(5), 1);
         model
     }
 
     fn ask(&mut self) {
-        let stamp = self.window.on_sent(self.now, BLOCK);
+        let stamp = self.congestion.on_sent(self.now, BLOCK);
         let sending = STEP.mul_f64(BLOCK as f64 / self.bytes_per_step);
         self.idle_at = self.idle_at.max(self.now + self.delay) + sending;
         self.coming.push_back((self.idle_at, self.now, stamp));
     }
 
-    /// Asks for `most` blocks and takes what comes, for so long; returns the longest time that one waited in the queue.
+    /// Asks for `most` blocks and takes what comes, during `time`. Returns the longest time that one waited in the queue.
     fn run(&mut self, time: Duration, most: u64) -> Duration {
         let (end, mut asked, mut queueing) = (self.now + time, u64::from(most == 1), Duration::ZERO);
         while self.now < end {
@@ -57,18 +55,13 @@ impl Model {
                 self.coming.pop_front();
                 self.rtt.sample(self.now, self.now.since(sent_at));
                 queueing = queueing.max(self.rtt.latest().saturating_sub(self.delay));
-                let times = PathTimes {
-                    min: self.rtt.min(),
-                    latest: self.rtt.latest(),
-                    min_is_old: self.now.since(self.rtt.min_at()) > MIN_RTT_WINDOW * 9 / 10,
-                    is_short: self.delay <= SHORT_PATH,
-                };
+                let times = self.rtt.times(self.now, self.delay <= SHORT_PATH);
                 self.delivered += BLOCK;
-                self.window.on_arrived(self.now, stamp, BLOCK, times);
+                self.congestion.on_arrived(self.now, stamp, BLOCK, times);
             }
             let mut first = true;
             while asked < most
-                && self.window.allowance(self.now, self.rtt.min(), std::mem::take(&mut first)) > 0
+                && self.congestion.allowance(self.now, self.rtt.min(), std::mem::take(&mut first)) > 0
             {
                 self.ask();
                 asked += 1;
@@ -77,7 +70,7 @@ impl Model {
         queueing
     }
 
-    /// The share of the path's rate that arrives in so much time.
+    /// The share of the path's rate that arrives during `time`.
     fn utilisation(&mut self, time: Duration) -> f64 {
         let before = self.delivered;
         self.run(time, u64::MAX);
@@ -86,7 +79,7 @@ impl Model {
 }
 
 #[test]
-fn a_long_fast_path_is_full_six_round_trips_after_the_first_question() {
+fn a_long_fast_path_is_full_six_round_trips_after_the_first_query() {
     let mut model = Model::new(100.0, 100);
     model.run(Duration::from_millis(600), u64::MAX);
     let used = model.utilisation(Duration::from_secs(1));
@@ -96,7 +89,7 @@ fn a_long_fast_path_is_full_six_round_trips_after_the_first_question() {
 #[test]
 fn a_slow_path_is_not_flooded_at_the_start() {
     let mut model = Model::new(2.0, 50);
-    // What is asked for at once at first takes so long; then nothing may be added to it.
+    // The first window takes this long to send. Nothing may be added to it before.
     let first = Duration::from_secs_f64(INITIAL_BLOCKS as f64 * BLOCK as f64 / 250_000.0);
     let queueing = model.run(Duration::from_secs(1), u64::MAX);
     assert!(queueing < first, "{queueing:?}");
@@ -128,28 +121,28 @@ fn a_path_that_became_three_times_as_long_is_full_again_within_three_seconds() {
 }
 
 #[test]
-fn within_the_machine_half_a_window_is_asked_for_at_once_and_without_a_timer() {
+fn on_a_local_path_half_a_window_is_asked_for_at_once_and_without_a_timer() {
     const LARGE: u64 = 32 << 10;
-    let mut window = Window::new(LARGE);
-    window.set_inside(true);
+    let mut congestion = Congestion::new(LARGE);
+    congestion.set_local(true);
     let (mut now, rtt) = (Time::from_millis(1), Duration::from_micros(50));
     let mut sent: VecDeque<Stamp> = VecDeque::new();
     let mut least_burst = u64::MAX;
     for _ in 0..100 {
         let mut burst = 0;
-        while window.allowance(now, rtt, burst == 0) > 0 {
-            sent.push_back(window.on_sent(now, LARGE));
+        while congestion.allowance(now, rtt, burst == 0) > 0 {
+            sent.push_back(congestion.on_sent(now, LARGE));
             burst += LARGE;
         }
         if burst > 0 {
-            least_burst = least_burst.min(burst * BURSTS_INSIDE / window.in_flight());
-            assert!(window.in_flight() <= window.size(rtt) + LARGE);
+            least_burst = least_burst.min(burst * BURSTS_LOCAL / congestion.in_flight());
+            assert!(congestion.in_flight() <= congestion.window(rtt) + LARGE);
         }
-        assert!(window.next_send_at() <= now);
+        assert!(congestion.next_send_at() <= now);
         now += rtt;
         let stamp =
             sent.pop_front().expect("something is on its way: half a window is free before all has come");
-        window.on_arrived(
+        congestion.on_arrived(
             now,
             stamp,
             LARGE,
@@ -163,21 +156,21 @@ fn within_the_machine_half_a_window_is_asked_for_at_once_and_without_a_timer() {
 fn a_round_that_lost_much_while_the_delay_rose_cuts_the_rate() {
     let mut model = Model::new(20.0, 40);
     model.run(Duration::from_secs(3), u64::MAX);
-    let (rate, min) = (model.window.rate(), model.rtt.min());
+    let (rate, min) = (model.congestion.rate(), model.rtt.min());
     let mut lowest = rate;
     for _ in 0..10 {
         let sent_at = model.now;
-        let stamps: Vec<Stamp> = (0..4).map(|_| model.window.on_sent(sent_at, BLOCK)).collect();
+        let stamps: Vec<Stamp> = (0..4).map(|_| model.congestion.on_sent(sent_at, BLOCK)).collect();
         model.now += min * 2;
-        // Half is lost, and the first answer of the next round is late. But one of this round is as quick as ever: no queue
-        // stands all through it, so it is not for others that the rate is cut.
-        (0..2).for_each(|_| model.window.on_lost(sent_at, BLOCK));
+        // Half is lost, and the first answer of the next round is late. But one of this round is as quick as ever. So no queue
+        // stands all through it, and fairness does not cut the rate.
+        (0..2).for_each(|_| model.congestion.on_lost(sent_at, BLOCK));
         for (stamp, latest) in stamps.into_iter().zip([min * 2, min]) {
             let times = PathTimes { min, latest, min_is_old: false, is_short: false };
-            model.window.on_arrived(model.now, stamp, BLOCK, times);
+            model.congestion.on_arrived(model.now, stamp, BLOCK, times);
         }
-        lowest = lowest.min(model.window.rate());
+        lowest = lowest.min(model.congestion.rate());
     }
-    assert!(!model.window.fairness.holds_back(), "nobody was given way to");
+    assert!(!model.congestion.fairness.holds_back(), "fairness is not the reason");
     assert!(lowest <= rate * HEAVY_LOSS_CUT * 1.01, "{lowest} of {rate} bytes a second");
 }

@@ -7,8 +7,8 @@ fn at(ms: u64) -> Time {
 }
 
 /// A request for a single block.
-fn one(request: Sequence) -> Asked {
-    Asked { request, nth: 0 }
+fn one(request: Sequence) -> RequestedBlock {
+    RequestedBlock { request, nth: 0 }
 }
 
 /// A path of 10 ms, with `count` requests numbered from 0 sent at 100 ms.
@@ -37,7 +37,7 @@ fn a_request_is_lost_when_three_later_ones_are_answered() {
 }
 
 #[test]
-fn a_request_that_was_overtaken_is_lost_after_a_little_more_than_a_round_trip() {
+fn an_overtaken_request_is_lost_after_a_little_more_than_a_round_trip() {
     let mut path = path_with(2);
     let first = path.oldest(|n| *n == 0).unwrap().request;
     path.on_answer(at(110), one(first + 1), true);
@@ -48,7 +48,7 @@ fn a_request_that_was_overtaken_is_lost_after_a_little_more_than_a_round_trip() 
 }
 
 #[test]
-fn answers_that_keep_coming_hold_off_the_silence() {
+fn answers_that_keep_coming_hold_off_the_probe_timeout() {
     let mut path = path_with(20);
     let first = path.oldest(|n| *n == 0).unwrap().request;
     for n in 0..19 {
@@ -61,7 +61,7 @@ fn answers_that_keep_coming_hold_off_the_silence() {
 }
 
 #[test]
-fn a_silence_asks_again_for_little_and_the_third_gives_up() {
+fn a_probe_timeout_asks_again_for_little_and_the_third_gives_up() {
     let mut path = path_with(20);
     let first = path.next_check_at();
     assert_eq!(path.detect_losses(first).len(), PROBES);
@@ -82,7 +82,7 @@ fn a_silence_asks_again_for_little_and_the_third_gives_up() {
 }
 
 #[test]
-fn a_silence_is_no_measure_of_the_rate() {
+fn a_probe_timeout_is_no_measure_of_the_rate() {
     let mut path = path_with(20);
     let newest = path.oldest(|n| *n == 19).unwrap();
     for _ in 0..2 {
@@ -90,7 +90,7 @@ fn a_silence_is_no_measure_of_the_rate() {
     }
     let now = path.next_check_at();
     assert!(path.on_answer(now, newest, true).is_some());
-    assert_eq!((path.pto_count(), path.window.rate()), (0, 0.0));
+    assert_eq!((path.pto_count(), path.congestion.rate()), (0, 0.0));
     path.detect_losses(now);
     assert!(path.allowance(now, true) > 0);
 }
@@ -104,7 +104,7 @@ fn after_an_outage_in_which_all_was_lost_everything_is_asked_for_anew_soon() {
         path.on_answer(at(n * 10 + 80), one(sequence), true);
     }
     let asked = at(2100);
-    let mut open: BTreeMap<u64, Asked> =
+    let mut open: BTreeMap<u64, RequestedBlock> =
         (0..300).map(|n| (n, one(path.on_sent(asked, n, Answers::one(1000), Again::No)))).collect();
     let round_trip = Duration::from_millis(40);
     let mut coming: VecDeque<(Time, u64)> = VecDeque::new();
@@ -133,13 +133,13 @@ fn after_an_outage_in_which_all_was_lost_everything_is_asked_for_anew_soon() {
 }
 
 #[test]
-fn a_path_that_became_much_slower_is_measured_anew_and_nothing_is_asked_for_twice_after_that() {
+fn a_path_that_became_much_slower_is_measured_anew_and_then_nothing_is_asked_for_twice() {
     let mut path = path_with(20);
     let round_trip = Duration::from_millis(100);
     let mut again = 0;
     // When each request came to the peer, which answers in that order.
     let mut coming: VecDeque<(Time, u64)> = (0..20).map(|n| (at(100), n)).collect();
-    let mut in_request: BTreeMap<u64, Asked> =
+    let mut in_request: BTreeMap<u64, RequestedBlock> =
         (0..20).map(|n| (n, path.oldest(|other| *other == n).unwrap())).collect();
     let mut now = at(100);
     while now < at(2000) {
@@ -164,7 +164,7 @@ fn a_path_that_became_much_slower_is_measured_anew_and_nothing_is_asked_for_twic
 }
 
 #[test]
-fn a_late_answer_counts_as_reordering_and_ends_the_silence() {
+fn a_late_answer_counts_as_reordering_and_ends_the_probe_timeouts() {
     let mut path = path_with(8);
     let first = path.oldest(|n| *n == 0).unwrap().request;
     for later in 1..=6 {
@@ -184,25 +184,25 @@ fn a_late_answer_counts_as_reordering_and_ends_the_silence() {
 }
 
 #[test]
-fn blocks_of_one_request_are_answered_and_lost_each_for_itself() {
+fn each_block_of_a_request_is_answered_or_lost_by_itself() {
     let mut path = path_with(0);
     let answers = Answers { blocks: 64, bytes: 1000, last: 100 };
     let request = path.on_sent(at(100), 7, answers, Again::No);
-    assert_eq!((path.live(), path.window.in_flight()), (64, 63_100));
-    let asked = |nth| Asked { request, nth };
+    assert_eq!((path.live(), path.congestion.in_flight()), (64, 63_100));
+    let asked = |nth| RequestedBlock { request, nth };
     for nth in (0..64).filter(|nth| ![2, 3, 9, 63].contains(nth)) {
         assert_eq!(path.on_answer(at(110), asked(nth), true), Some((7, false)));
         assert_eq!(path.on_answer(at(110), asked(nth), true), None, "twice");
     }
     assert_eq!(path.detect_losses(at(110)), [(7, 2..4), (7, 9..10)]);
-    assert_eq!((path.live(), path.window.in_flight()), (1, 100));
+    assert_eq!((path.live(), path.congestion.in_flight()), (1, 100));
     assert_eq!(path.supersede(asked(2)), Some(Again::Since(at(100))));
     assert_eq!((path.supersede(asked(2)), path.supersede(asked(0))), (None, None));
     assert_eq!(path.on_answer(at(111), asked(2), true), None);
     assert_eq!(path.on_answer(at(111), asked(3), true), Some((7, false)));
     assert_eq!(path.oldest(|_| true), Some(asked(63)));
     assert_eq!(path.on_answer(at(111), asked(63), true), Some((7, false)));
-    assert_eq!((path.live(), path.window.in_flight(), path.remembered()), (0, 0, 1));
+    assert_eq!((path.live(), path.congestion.in_flight(), path.remembered()), (0, 0, 1));
     assert_eq!(path.on_answer(at(111), asked(9), true), Some((7, true)));
     assert_eq!(path.remembered(), 0);
 }
