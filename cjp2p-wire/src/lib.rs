@@ -11,6 +11,7 @@ pub mod message;
 pub mod node;
 pub mod path;
 pub mod peers;
+pub mod pieces;
 pub mod range_set;
 pub mod store;
 pub mod time;

@@ -17,8 +17,8 @@ pub struct RangeSet {
 
 impl RangeSet {
     /// The empty set.
-    pub fn new() -> RangeSet {
-        RangeSet::default()
+    pub const fn new() -> RangeSet {
+        RangeSet { first: None, rest: BTreeMap::new(), total: 0 }
     }
 
     /// How many numbers are in the set.

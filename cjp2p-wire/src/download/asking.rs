@@ -2,14 +2,14 @@
 
 use std::net::SocketAddr;
 
-use super::assembly::{self, Terms, Wanted};
-use super::extent::Space;
+use super::assembly::extent_len;
 use super::interface::{Ask, PathTerms};
 use super::source::Standing;
-use super::{Download, assembly_for, picking};
-use crate::range_set::RangeSet;
+use super::{Download, assembly_for};
+use crate::pieces::{HaveMap, Space, Terms, Wanted};
 use crate::store::Sink;
 use crate::time::Time;
+use crate::tree::LEAF_LEN;
 
 /// Where a peer is asked that does not have the beginning, while the length is unknown. A download in progress of today's
 /// Rust node comes to the beginning last.
@@ -42,11 +42,11 @@ impl Download {
                 }
                 let again = source.was_probed();
                 let elsewhere = source.is_tried_elsewhere();
-                let told = source.have.as_ref().and_then(|have| have.has.iter().next());
+                let told = source.have.as_ref().and_then(|have| have.has().iter().next());
                 // One that sent some of it may as well be asked for what is missing.
                 let lacking = source.lost_touch_with();
                 let lacking = lacking.and_then(|claim| assembly_for(&self.assemblies, Some(claim)));
-                let lacking = lacking.and_then(|index| self.assemblies[index].first_lacking());
+                let lacking = lacking.and_then(|index| self.assemblies[index].picker.first_lacking());
                 let is_small = source.was_probed_in_vain();
                 source.on_probe(now);
                 self.wake_for(address);
@@ -63,32 +63,30 @@ impl Download {
             Standing::Serving if self.looks_only => None,
             Standing::Serving => {
                 let tries_refused = source.may_try_refused(now);
-                let nothing = RangeSet::new();
                 let terms = Terms {
                     source: address,
                     block: path.block,
                     tree_block: path.tree_block,
                     blocks: path.blocks,
-                    unit: assembly::unit(&path),
-                    only_claim: self.assemblies.len() == 1,
+                    extent: extent_len(&path),
+                    first: None,
+                    only_first: false,
                     aligned: source.aligned,
-                    has: match &source.have {
-                        Some(have) if have.is_busy => Some(&nothing),
-                        Some(have) if !have.is_whole => Some(&have.has),
-                        _ => None,
-                    },
-                    rarest_first: rarest_first && self.assemblies.iter().all(|a| a.rarity.is_some()),
-                    refused: if tries_refused { &nothing } else { &source.refused },
+                    has: source.have.as_ref().and_then(HaveMap::limit),
+                    rarest_first: rarest_first
+                        && self.assemblies.iter().all(|a| a.picker.rarity_counted_at().is_some()),
+                    refused: (!tries_refused).then_some(&source.refused),
                     round_trip: path.round_trip,
                     rate: path.rate,
                     room: sink.room(self.job),
                     has_tree,
                 };
+                let is_only_claim = self.assemblies.len() == 1;
                 let index = assembly_for(&self.assemblies, source.claim)?;
                 if !agrees || self.only.is_some_and(|only| only != address) {
                     return None;
                 }
-                let Some(wanted) = self.assemblies[index].next_wanted(now, &terms) else {
+                let Some(wanted) = self.assemblies[index].next_wanted(now, terms, is_only_claim) else {
                     if let Some(have) = &mut source.have {
                         have.on_used_up();
                         self.wake_for(address);
@@ -119,21 +117,20 @@ impl Download {
         };
         match source.standing {
             Standing::Serving if source.have.is_some() => {
+                let assembly = assembly_for(&self.assemblies, source.claim).map(|nth| &self.assemblies[nth]);
                 let below = match ask.space {
                     Space::Content => Some(ask.range.clone()),
-                    Space::Tree => assembly_for(&self.assemblies, source.claim)
-                        .and_then(|index| self.assemblies[index].verifier())
-                        .and_then(|tree| picking::content_below(tree.geometry(), ask.range.start)),
+                    Space::Tree => assembly.and_then(|a| a.content_below(ask.range.start)),
                 };
                 if let (Some(have), Some(range)) = (&mut source.have, below) {
-                    have.refuse(now, range);
+                    have.refuse(now, &range, LEAF_LEN);
                 }
                 self.have_changed = true;
                 self.wake_for(address);
             }
             Standing::Serving => {
-                let whole_leaves = ask.range.start.is_multiple_of(assembly::ALIGNED_BLOCK)
-                    && ask.range.end - ask.range.start == assembly::ALIGNED_BLOCK;
+                let whole_leaves =
+                    ask.range.start.is_multiple_of(LEAF_LEN) && ask.range.end - ask.range.start == LEAF_LEN;
                 if !source.aligned && !whole_leaves {
                     source.aligned = true;
                 } else if ask.space == Space::Content {
@@ -154,7 +151,7 @@ impl Download {
         let nth = nth as usize;
         let Some(assembly) = self.assembly() else { return ELSEWHERE[nth % ELSEWHERE.len()] };
         let part = assembly.length() / [32, 8, 2][nth % 3];
-        part.max(assembly.first_missing().unwrap_or(0)) / assembly::ALIGNED_BLOCK * assembly::ALIGNED_BLOCK
+        part.max(assembly.picker.first_missing().unwrap_or(0)) / LEAF_LEN * LEAF_LEN
     }
 
     /// A peer answers with whole leaves, whatever it is asked for.
@@ -197,14 +194,14 @@ impl Download {
         self.changed |= release;
         let claim = self.sources.get(&address).and_then(|source| source.claim);
         if let Some(index) = assembly_for(&self.assemblies, claim) {
-            self.assemblies[index].give_back(address, ask.space, ask.range.clone(), release);
+            self.assemblies[index].picker.give_back(address, ask.space, &ask.range, release);
         }
     }
 
     pub(super) fn release(&mut self, address: SocketAddr) {
         self.changed = true;
         for assembly in &mut self.assemblies {
-            assembly.release(address);
+            assembly.picker.release(address);
         }
     }
 }

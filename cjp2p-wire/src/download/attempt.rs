@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::assembly::{Assembly, Check};
+use super::range_spec::select;
 use super::source::{Source, Standing};
 use super::{Download, DownloadEvent, Failure};
 use crate::content_id::ContentId;
@@ -160,8 +161,7 @@ impl Download {
         self.only = only.filter(|_| matches!(check, Check::AtTheEnd));
         self.attempt_since = now;
         self.attempt_pace.start_anew(now);
-        let mut assembly = Assembly::new(self.job, length, check, RangeSet::new(), &self.ranges);
-        assembly.is_staged = true;
+        let assembly = Assembly::new(self.job, length, check, RangeSet::new(), select(&[], length));
         self.assemblies = vec![assembly];
         self.events.push_back(DownloadEvent::Length(length));
         self.check_complete();

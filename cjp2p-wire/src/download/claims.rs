@@ -9,7 +9,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::Download;
-use super::assembly::Assembly;
+use super::assembly::{Assembly, Check};
+use super::range_spec::select;
 use super::source::Standing;
 use crate::content_id::ContentId;
 use crate::peers::address::host_of;
@@ -48,7 +49,7 @@ impl Download {
         if !self.length_told {
             self.changed = true;
         }
-        if let Some(proven) = self.assemblies.iter().position(Assembly::is_proven) {
+        if let Some(proven) = self.assemblies.iter().position(|a| a.is_proven) {
             if !self.length_told {
                 let assembly = self.assemblies.swap_remove(proven);
                 let length = assembly.length();
@@ -70,7 +71,7 @@ impl Download {
             waiting.retain(|&(_, length)| length != assembly.length());
         }
         while let Some(&(score, length)) = waiting.first() {
-            let Some(check) = Assembly::check_for(root, length) else {
+            let Some(check) = Check::new(root, length) else {
                 waiting.pop_first();
                 continue;
             };
@@ -80,7 +81,8 @@ impl Download {
             waiting.pop_first();
             let tried = self.claims_tried.entry(length).or_insert(Tried { since: now, in_vain: 0 });
             tried.since = now;
-            self.assemblies.push(Assembly::new(self.job, length, check, RangeSet::new(), &self.ranges));
+            let goal = select(&self.ranges, length);
+            self.assemblies.push(Assembly::new(self.job, length, check, RangeSet::new(), goal));
             self.have_changed = true;
         }
         if !waiting.is_empty() {

@@ -11,12 +11,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::assembly::{Assembly, Check, Key, SMALL_LEN};
+use super::assembly::{Assembly, Check, SMALL_LEN};
 use super::attempt::LITTLE;
-use super::extent::{Extent, Space};
 use super::source::{Source, Standing};
 use super::{Download, Failure};
 use crate::content_id::{ContentId, Hash};
+use crate::pieces::Space;
 use crate::store::Sink;
 use crate::time::Time;
 use crate::tree::TreeVerifier;
@@ -103,7 +103,7 @@ impl Download {
     pub fn tree_root(&self) -> Option<Hash> {
         match &self.id {
             ContentId::Blake3(root) => Some(*root),
-            _ => self.assemblies.first().and_then(Assembly::verifier).map(|tree| *tree.root()),
+            _ => self.assemblies.first().and_then(|a| a.check.verifier()).map(|tree| *tree.root()),
         }
     }
 
@@ -142,7 +142,7 @@ impl Download {
             }
             return;
         }
-        if let Some(Check::Tree(tree)) = Assembly::check_for(root, claim) {
+        if let Some(Check::Tree(tree)) = Check::new(root, claim) {
             self.hints.covers_all = assembly.done().is_empty();
             self.only = None;
             assembly.adopt_tree(tree);
@@ -168,9 +168,12 @@ impl Download {
         self.hints.since = now;
         let with_claim = self.sources.iter().filter(|(_, source)| source.claim == Some(length));
         let root = with_claim.filter_map(|(&address, source)| self.usable_hint(address, source)).next();
-        let check = root.and_then(|root| Assembly::check_for(root, length)).unwrap_or(Check::AtTheEnd);
-        self.hints.covers_all = matches!(check, Check::Tree(_));
-        check
+        let check = root.and_then(|root| Check::new(root, length));
+        self.hints.covers_all = matches!(check, Some(Check::Tree(_)));
+        match check {
+            Some(Check::Tree(tree)) => Check::Hint(tree),
+            _ => Check::AtTheEnd,
+        }
     }
 
     fn forget_odds(&mut self) {
@@ -288,30 +291,24 @@ impl Source {
 impl Assembly {
     /// Content is checked by this tree from now on, though only staged. What is done stays, unchecked.
     fn adopt_tree(&mut self, tree: TreeVerifier) {
-        self.check = Check::Tree(tree);
-        self.is_staged = true;
-        let begun: Vec<u64> = self.extents.values().map(|extent| extent.range.start).collect();
-        for start in begun {
-            self.begin_runs_for(start);
-        }
+        self.check = Check::Hint(tree);
+        self.picker.begin_all_proofs(&self.check);
     }
 
     /// Whether some content is here that lacks nothing but the tree.
     fn waits_for_tree(&self) -> bool {
-        self.extents.iter().any(|(key, extent)| key.0 == Space::Content && extent.is_full())
+        self.picker.waiting(Space::Content).next().is_some()
     }
 
     /// Stages what is here and to come, unchecked.
     fn drop_tree(&mut self, sink: &mut dyn Sink) -> io::Result<()> {
         self.check = Check::AtTheEnd;
-        self.proven = false;
-        let keys: Vec<Key> = self.extents.keys().copied().collect();
+        self.is_proven = false;
         let mut outcome = Default::default();
-        for key in keys {
-            if key.0 == Space::Tree {
-                self.end(key);
-            } else if self.extents.get(&key).is_some_and(Extent::is_full) {
-                self.finish_content(key, sink, &mut outcome)?;
+        for key in self.picker.extents() {
+            match key.0 {
+                Space::Tree => self.picker.forget(key),
+                Space::Content => self.finish_content(key, sink, &mut outcome)?,
             }
         }
         Ok(())

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::assembly::Assembly;
+use super::assembly::{Assembly, Check};
 use super::kept::ENOUGH_STAGERS;
 use super::source::Standing;
 use super::{Block, Download, DownloadEvent, Failure, Space, assembly_for};
@@ -40,7 +40,7 @@ impl Download {
         self.check_complete();
         #[cfg(debug_assertions)]
         for assembly in self.assemblies.iter().filter(|assembly| assembly.length() < 1 << 20) {
-            assembly.check_invariants();
+            assembly.picker.check_invariants();
         }
         used && !is_liar(self)
     }
@@ -125,7 +125,10 @@ impl Download {
         block: &Block<'_>,
         sink: &mut dyn Sink,
     ) -> bool {
-        let mut proven = self.assemblies.iter().filter(|a| a.is_proven() && !a.is_staged);
+        let mut proven = self
+            .assemblies
+            .iter()
+            .filter(|a| a.is_proven && matches!(a.check, Check::Tree(_) | Check::Root(_) | Check::AtTheEnd));
         if let Some(proven) = proven.next().map(Assembly::length) {
             if proven != length {
                 self.accuse(now, address, block.answers, "the length it claims is not the proven one");
@@ -174,7 +177,7 @@ impl Download {
         let claim = source.claim;
         let Some(index) = assembly_for(&self.assemblies, claim) else { return false };
         // Others wait where too much is being gathered.
-        self.changed |= self.assemblies[index].is_contended();
+        self.changed |= self.assemblies[index].picker.is_contended();
         let taken = self.assemblies[index].on_bytes(address, block.space, block.offset, block.data, sink);
         let outcome = match taken {
             Ok(outcome) => outcome,

@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Duration;
 
-use super::extent::Space;
 use super::range_spec::RangeSpec;
 use crate::content_id::ContentId;
+use crate::pieces::Space;
 use crate::range_set::RangeSet;
 use crate::tree::TreeVerifier;
 

@@ -2,8 +2,8 @@
 
 use super::Download;
 
-pub(crate) use super::availability::most_ranges;
 pub(crate) use super::hint::MAX_REFUTED;
+pub(crate) use crate::pieces::most_ranges;
 
 /// Sources that an attempt set aside are forgotten from this number on, but for those that are sources yet.
 pub(super) const MAX_SET_ASIDE: usize = 1024;
@@ -52,14 +52,14 @@ impl Kept {
 impl Download {
     /// How much it keeps at present.
     pub(crate) fn kept(&self) -> Kept {
-        let used_up = self.assemblies.iter().map(|assembly| assembly.used_up.len()).max().unwrap_or(0);
+        let used_up = self.assemblies.iter().map(|assembly| assembly.picker.used_up()).max().unwrap_or(0);
         let have = self.sources.values().filter_map(|source| source.have.as_ref());
         Kept {
             sources: self.sources.len(),
             noted: self.put_off.len() + self.stagers.len() + used_up,
             claims: self.claims_tried.len(),
             refuted: self.hints.refuted.len(),
-            have_ranges: have.map(|have| have.has.pieces()).sum(),
+            have_ranges: have.map(|have| have.has().pieces()).sum(),
         }
     }
 

@@ -7,10 +7,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::Download;
-use super::availability::HaveMap;
 use super::source::{Source, Standing};
 use crate::peers::address::host_of;
 use crate::peers::places_by_host::PlacesByHost;
+use crate::pieces::HaveMap;
 use crate::time::Time;
 
 /// Leecher getters that a fetch exchanges parts with at a time. Enough that what one of them has is soon everywhere, and few
@@ -22,6 +22,9 @@ pub(crate) const REVIEW_INTERVAL: Duration = Duration::from_secs(5);
 pub(crate) const FILL_INTERVAL: Duration = Duration::from_secs(1);
 /// Who was asked and brought nothing for so long is exchanged for another that waits.
 pub(crate) const DELIVERY_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Which parts leechers have is counted anew after so long at the soonest.
+const COUNT_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Whether there is a place for one more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +112,29 @@ impl Download {
         }
     }
 
+    /// Counts which parts leechers have, if that may have changed.
+    pub(super) fn count_rarity(&mut self, now: Time) {
+        if !self.have_changed {
+            return;
+        }
+        let counted_at = self.assemblies.iter().filter_map(|a| a.picker.rarity_counted_at()).max();
+        let is_due = counted_at.is_none_or(|at| now.since(at) >= COUNT_INTERVAL);
+        if !is_due {
+            return;
+        }
+        self.have_changed = false;
+        self.has_leechers = self.sources.values().any(Source::is_active_leecher);
+        for assembly in &mut self.assemblies {
+            let length = assembly.length();
+            let leechers = self
+                .sources
+                .values()
+                .filter(|source| source.is_active_leecher() && source.claim == Some(length));
+            let have = leechers.filter_map(|source| source.have.as_ref()).map(HaveMap::has);
+            assembly.picker.rarity(&mut self.random).count(now, have);
+        }
+    }
+
     /// Puts a leecher in reserve, and takes another instead, if there is one.
     pub(super) fn replace(&mut self, now: Time, old: SocketAddr) {
         if self.call_up(now) {
@@ -138,7 +164,7 @@ impl Download {
         let Some(&new) = reserve.get(self.random.usize(..reserve.len().max(1))) else { return false };
         if let Some(source) = self.sources.get_mut(&new) {
             source.in_reserve = false;
-            source.have = Some(HaveMap::nothing(now));
+            source.have = Some(HaveMap::of_leecher(now));
         }
         self.have_changed = true;
         self.wake_for(new);
@@ -150,7 +176,7 @@ impl Source {
     /// Whether it fetches as we do, parts are exchanged with it, and it seems to be there.
     pub(super) fn is_active_leecher(&self) -> bool {
         let takes_part = matches!(self.standing, Standing::Serving | Standing::Waiting) && !self.in_reserve;
-        takes_part && self.have.as_ref().is_some_and(|have| have.is_leecher && !have.is_silent())
+        takes_part && self.have.as_ref().is_some_and(|have| have.is_leecher() && !have.is_silent())
     }
 
     /// Whether it was asked for what it says that it has, and has not brought anything since.

@@ -11,19 +11,16 @@
 mod asking;
 mod assembly;
 mod attempt;
-mod availability;
 mod checking;
 mod claims;
-mod extent;
+mod exchange;
 mod hint;
 mod intake;
 mod interface;
 mod kept;
 mod leechers;
 mod looking;
-mod picking;
 mod range_spec;
-mod rarity;
 mod rechecking;
 mod source;
 mod timing;
@@ -35,7 +32,6 @@ use std::time::Duration;
 
 use assembly::{Assembly, Check};
 pub use claims::{CLAIM_TIMEOUT, MAX_CLAIMS};
-pub use extent::Space;
 use hint::Hints;
 pub use interface::{Ask, Block, DownloadEvent, Failure, PathTerms, Progress, Resume, Spec};
 pub(crate) use kept::Kept;
@@ -44,6 +40,7 @@ pub use range_spec::{RangeSpec, select};
 use source::{Source, Standing};
 
 use crate::content_id::ContentId;
+pub use crate::pieces::Space;
 use crate::range_set::RangeSet;
 use crate::store::JobId;
 use crate::time::Time;
@@ -191,9 +188,10 @@ impl Download {
             (ContentId::Sha256(_) | ContentId::Name(_), _) => Some(Check::AtTheEnd),
         };
         let Some(check) = check else { return };
-        let mut assembly = Assembly::new(self.job, resume.length, check, resume.done, &self.ranges);
+        let goal = select(&self.ranges, resume.length);
+        let mut assembly = Assembly::new(self.job, resume.length, check, resume.done, goal);
         assembly.wait_for_checks(&resume.unchecked);
-        let is_proven = assembly.is_proven();
+        let is_proven = assembly.is_proven;
         self.assemblies.push(assembly);
         if is_proven {
             self.tell_length(resume.length);
@@ -223,7 +221,7 @@ impl Download {
         if self.sources.remove(&address).is_some() {
             self.release(address);
             for assembly in &mut self.assemblies {
-                assembly.used_up.remove(&address);
+                assembly.picker.forget_used_up(address);
             }
         }
     }
@@ -260,11 +258,11 @@ impl Download {
     /// How far it is.
     pub fn progress(&self) -> Progress {
         let assembly = self.assembly();
-        let known = assembly.filter(|a| a.is_proven() || self.is_staged());
+        let known = assembly.filter(|a| a.is_proven || self.is_staged());
         Progress {
-            done: assembly.map_or(0, Assembly::wanted_done),
+            done: assembly.map_or(0, |a| a.picker.wanted_done()),
             length: known.map(Assembly::length),
-            wanted: known.map(Assembly::wanted),
+            wanted: known.map(|a| a.picker.wanted()),
             sources: self.serving().count(),
             received: self.received,
             wasted: self.wasted,
@@ -285,12 +283,12 @@ impl Download {
     /// if all of it was checked by a tree too.
     pub fn verifier(&self) -> Option<&TreeVerifier> {
         let may_be_false = self.is_staged() && !self.has_proven_hint();
-        self.assembly().filter(|a| a.is_proven() && !may_be_false).and_then(Assembly::verifier)
+        self.assembly().filter(|a| a.is_proven && !may_be_false).and_then(|a| a.check.verifier())
     }
 
     /// The one that is proven, or the one that is furthest.
     fn assembly(&self) -> Option<&Assembly> {
-        self.assemblies.iter().max_by_key(|a| (a.is_proven(), a.done().total()))
+        self.assemblies.iter().max_by_key(|a| (a.is_proven, a.done().total()))
     }
 
     /// The next event.
@@ -302,7 +300,7 @@ impl Download {
         if self.ended {
             return;
         }
-        let Some(assembly) = self.assemblies.iter().find(|a| a.is_complete()) else {
+        let Some(assembly) = self.assemblies.iter().find(|a| a.picker.is_complete()) else {
             return;
         };
         let length = assembly.length();
@@ -311,7 +309,7 @@ impl Download {
                 self.waits_for_verdict = true;
                 self.events.push_back(DownloadEvent::Staged(length));
             }
-        } else if assembly.is_proven() {
+        } else if assembly.is_proven {
             self.complete(length);
         }
     }
@@ -327,7 +325,7 @@ impl Download {
 
     /// Content so short that no assembly was needed is all here.
     fn complete_at_once(&mut self, length: u64) {
-        self.assemblies = vec![Assembly::finished(self.job, length, &self.ranges)];
+        self.assemblies = vec![Assembly::finished(self.job, length, select(&self.ranges, length))];
         self.tell_length(length);
         if !self.ended {
             self.complete(length);
@@ -350,7 +348,7 @@ impl Download {
 fn assembly_for(assemblies: &[Assembly], claim: Option<u64>) -> Option<usize> {
     assemblies.iter().position(|a| match claim {
         Some(length) => a.length() == length,
-        None => a.is_proven(),
+        None => a.is_proven,
     })
 }
 

@@ -33,44 +33,25 @@ impl Download {
 
     /// Whether all that is wanted is on the disk, if what is still being verified is right. Then nobody is asked for it.
     pub fn may_have_all(&self) -> bool {
-        self.assemblies.iter().any(|assembly| assembly.waits_for_destination(u64::MAX))
+        self.assemblies.iter().any(|assembly| assembly.picker.waits_for_destination(u64::MAX))
     }
 }
 
 impl Assembly {
     /// `ranges` are there too, and are being verified.
     pub(super) fn wait_for_checks(&mut self, ranges: &RangeSet) {
-        if !self.proven || !matches!(self.check, Check::Tree(_)) {
+        if !self.is_proven || !matches!(self.check, Check::Tree(_)) {
             return;
         }
-        for gap in ranges.within(0..self.length).flat_map(|range| self.done.gaps(range)) {
-            self.unchecked.insert(gap.clone());
-            self.taken.insert(gap);
-        }
+        self.picker.wait_for_checks(ranges);
     }
 
     /// Returns whether something was wrong.
     fn on_checked(&mut self, range: &Range<u64>, right: &RangeSet) -> bool {
-        let parts: Vec<Range<u64>> = self.unchecked.within(range.clone()).collect();
-        let mut is_wrong = false;
-        for part in parts {
-            self.unchecked.remove(part.clone());
-            for wrong in right.gaps(part.clone()) {
-                self.taken.remove(wrong);
-                is_wrong = true;
-            }
-            for right in right.within(part) {
-                self.done.insert(right);
-            }
-        }
-        for group in range.start / GROUP_LEN..range.end.min(self.length).div_ceil(GROUP_LEN) {
+        let is_wrong = self.picker.on_checked(range, right);
+        for group in range.start / GROUP_LEN..range.end.min(self.length()).div_ceil(GROUP_LEN) {
             self.forget_finished_group(group * GROUP_LEN);
         }
-        if is_wrong {
-            // There is something to ask for again.
-            self.used_up.clear();
-        }
-        self.pass_done();
         is_wrong
     }
 }

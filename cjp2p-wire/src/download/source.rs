@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::availability::{HaveMap, QUESTIONS_UNTIL_GONE};
 use super::hint::SourceHint;
+use crate::pieces::{HaveMap, QUESTIONS_UNTIL_GONE};
 use crate::range_set::RangeSet;
 use crate::time::Time;
 
@@ -147,7 +147,7 @@ impl Source {
 
     /// The length it claims, if it sent some of the content before it fell silent, and is not tried elsewhere.
     pub(super) fn lost_touch_with(&self) -> Option<u64> {
-        let may_have_all = self.fell_silent && self.have.as_ref().is_none_or(|have| have.is_whole);
+        let may_have_all = self.fell_silent && self.have.as_ref().is_none_or(|have| have.is_whole());
         self.claim
             .filter(|_| may_have_all && self.standing == Standing::Unknown && !self.probes.is_multiple_of(2))
     }
@@ -208,7 +208,7 @@ impl Source {
         match self.standing {
             Standing::Unknown | Standing::Absent => self.next_probe,
             Standing::Serving | Standing::Waiting => match &self.have {
-                Some(have) => have.next_at,
+                Some(have) => have.next_at(),
                 None if self.in_reserve || self.asked_parts >= QUESTIONS_UNTIL_GONE => Time::NEVER,
                 None => self.ask_parts_at,
             },

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 
-use super::assembly::Assembly;
 use super::{ATTEMPT_TIMEOUT, Download, Failure};
 use crate::store::Sink;
 use crate::time::Time;
@@ -41,7 +40,7 @@ impl Download {
 
     /// Whether something is being gathered, so that a source with nothing to ask for may help another.
     pub fn is_gathering(&self) -> bool {
-        !self.ended && self.assemblies.iter().any(Assembly::is_gathering)
+        !self.ended && self.assemblies.iter().any(|a| a.picker.is_gathering())
     }
 
     /// Looks after the limits.
@@ -55,7 +54,7 @@ impl Download {
             self.settle_claims(now);
         }
         let room = sink.room(self.job);
-        let held_up = self.assemblies.iter().any(|a| a.waits_for_destination(room));
+        let held_up = self.assemblies.iter().any(|a| a.picker.waits_for_destination(room));
         if held_up || std::mem::replace(&mut self.held_up, held_up) {
             // The reader or the disk is slow, not the sources.
             self.held_up = held_up;

@@ -90,7 +90,7 @@ impl Source {
             return false;
         }
         // Who fetches it too has no more than the others gave.
-        let is_leecher = self.have.as_ref().is_some_and(|have| have.is_leecher && !have.is_whole);
+        let is_leecher = self.have.as_ref().is_some_and(|have| have.is_leecher() && !have.is_whole());
         let is_silent = self.standing == Standing::Unknown;
         !is_leecher && (self.has_given || self.standing == Standing::Serving || self.is_named && is_silent)
     }

@@ -1,4 +1,4 @@
-//! A stretch of content or tree that is being gathered.
+//! `Extent`: a stretch of content or hashes that is being gathered.
 
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -7,7 +7,8 @@ use std::time::Duration;
 use crate::range_set::RangeSet;
 use crate::time::Time;
 
-/// Which of the two files of an id a range lies in. Tree comes first: without it nothing can be verified.
+/// Which of two files a range lies in: some content, or the hashes that verify it, where these are fetched too. The tree comes
+/// first: without it nothing can be verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Space {
     /// The hash tree.
@@ -24,38 +25,38 @@ pub(super) struct Extent {
     // Invariant: `have` and `need` are disjoint and within `range`; what is in neither is in flight.
     have: RangeSet,
     need: RangeSet,
-    /// Who is asked for it. Nobody where that one went away.
+    /// The source that is asked for it. None where that one went away.
     pub(super) owner: Option<SocketAddr>,
-    /// Others were asked for it before, who were slow.
+    /// Slower sources were asked for it before.
     pub(super) was_passed_on: bool,
-    /// Who sent any of the bytes.
+    /// Sources that sent any of the bytes.
     pub(super) contributors: Vec<SocketAddr>,
     /// Wrong bytes from several sources came together here: this time all must come from one, so that it can be blamed.
     pub(super) sole: bool,
     /// When the owner should have sent all of it.
     expected: Time,
-    /// When that is overdue, so that it passes to another.
+    /// When it is overdue: then another source may take it.
     due: Time,
-    /// From whom it passed to another for that.
+    /// Sources that were overdue with it.
     late: Vec<SocketAddr>,
-    /// How often all that would take it were late.
+    /// How often every source that would take it was late.
     rounds: u32,
 }
 
-/// Whoever is asked has so many times as long as it should take. And one who would take so much less time than another has
-/// left is asked at once.
+/// The owner has so many times as long as it should take. A source that needs less than the remaining time divided by this takes the
+/// extent at once.
 const TIMEOUT: u32 = 2;
-/// Who was late waits so long for others to take it, who may look for something to ask for only now and then.
+/// A source that was late waits so long before it takes the extent again: others may look for something to do only now and then.
 const TURN: Duration = Duration::from_millis(250);
 /// After so many rounds the time that each has does not double any more.
 const MAX_ROUNDS: u32 = 6;
 /// Sources remembered as late with one extent.
 const MAX_LATE: usize = 64;
-/// Contributors remembered of one extent. One can be blamed for what is wrong; of several nobody knows which.
+/// Contributors remembered of one extent. A single one can be blamed for wrong bytes; of several it is not known which.
 const ENOUGH_CONTRIBUTORS: usize = 2;
 
 impl Extent {
-    /// A stretch of which nothing is here, and which is nobody's; `bytes` is memory that may be used for it.
+    /// A stretch of which nothing is here and which has no owner. `memory` may be used for it.
     pub(super) fn new(range: Range<u64>, mut memory: Vec<u8>) -> Extent {
         let length = (range.end - range.start) as usize;
         if memory.capacity() < length {
@@ -119,14 +120,14 @@ impl Extent {
         self.due = now + takes * TIMEOUT * 2u32.pow(self.rounds);
     }
 
-    /// Whether another was asked for it and is late, so that it may pass to this source. What counts is when all should be
-    /// here: who brings little at a time, or asks for it again and again, gains no time by it.
+    /// Whether another source was asked for it and is late, so that this one may take it. The clock runs until all is here: a source
+    /// gains no time by bringing little at a time, or by being asked again and again.
     pub(super) fn is_late(&self, now: Time, source: SocketAddr) -> bool {
         let pause = if self.late.contains(&source) { TURN } else { Duration::ZERO };
         self.owner != Some(source) && now >= self.due + pause
     }
 
-    /// Whether this source, which should take so long, would bring it much sooner than the one who was asked.
+    /// Whether this source, which should take so long, would bring it much sooner than its owner.
     pub(super) fn comes_sooner_from(&self, now: Time, source: SocketAddr, takes: Duration) -> bool {
         self.owner != Some(source) && now + takes * TIMEOUT < self.expected
     }
@@ -134,7 +135,7 @@ impl Extent {
     /// Passes it to this source. What was asked of the one before may still come.
     pub(super) fn hand_over(&mut self, now: Time, source: SocketAddr, takes: Duration) {
         if self.late.contains(&source) || self.late.len() >= MAX_LATE {
-            // All had their time. Perhaps it was too short for any of them.
+            // Every source had its time. Perhaps it was too short for any of them.
             self.late.clear();
             self.rounds = (self.rounds + 1).min(MAX_ROUNDS);
         }
@@ -163,12 +164,12 @@ impl Extent {
         self.owner == Some(source)
     }
 
-    /// Whether somebody who has this much could send some of what is to be asked for.
+    /// Whether a source that has this much could send some of what is to be asked for.
     pub(super) fn needs_some_of(&self, has: &RangeSet) -> bool {
         self.need.iter().any(|range| has.overlaps(range))
     }
 
-    /// Whether somebody who has this much could send some of what is not here.
+    /// Whether a source that has this much could send some of what is not here.
     pub(super) fn lacks_some_of(&self, has: &RangeSet) -> bool {
         self.have.gaps(self.range.clone()).any(|range| has.overlaps(range))
     }
@@ -208,7 +209,7 @@ impl Extent {
         }
     }
 
-    /// What is missing is asked for a second time, of somebody else.
+    /// What is missing is asked for a second time, of another source.
     pub(super) fn ask_missing_again(&mut self) {
         self.give_back(self.range.clone());
     }
@@ -233,7 +234,7 @@ impl Extent {
         new
     }
 
-    /// Starts over, with all bytes from one source.
+    /// Starts over. All bytes must come from one source.
     pub(super) fn start_over(&mut self) {
         self.have = RangeSet::new();
         self.need = RangeSet::from_iter([self.range.clone()]);

@@ -1,29 +1,25 @@
 //! Which parts of the content are rare among leechers: those are asked for first.
 //!
-//! If every getter took the content in the same order, all would have the same parts and nothing to exchange, and the one
-//! source that has everything would send each part to each of them. So each begins with what the fewest have, and where many
-//! are equally rare, at a place of its own.
+//! If every leecher took the content in the same order, all would have the same parts and nothing to exchange. The one source that
+//! has everything would send each part to each of them. So each begins with what the fewest have, and where many parts are
+//! equally rare, at a place of its own.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::ops::Range;
-use std::time::Duration;
 
-use super::Download;
-use super::source::Source;
 use crate::range_set::RangeSet;
 use crate::time::Time;
 
-/// The content is counted in so many pieces at the most: enough for many getters to be in different places, and few enough
-/// that what they have can be told shortly.
+/// The content is counted in so many pieces at the most: enough for many leechers to be in different places, and few enough
+/// that what they have fits a short message.
 const MAX_PIECES: u64 = 512;
 /// A piece is so long at the least.
 const MIN_PIECE: u64 = 64 << 10;
-/// Who has what is counted anew after so long at the soonest.
-const COUNT_INTERVAL: Duration = Duration::from_millis(100);
 
+/// How many leechers have each part, and where each source goes on.
 #[derive(Debug)]
-pub(super) struct Rarity {
+pub struct Rarity {
     piece: u64,
     /// For each piece, how many leechers have some of it.
     counts: Vec<u32>,
@@ -31,12 +27,12 @@ pub(super) struct Rarity {
     ranks: Vec<u32>,
     /// The piece that each source is giving.
     places: BTreeMap<SocketAddr, usize>,
-    pub(super) counted_at: Time,
+    counted_at: Time,
 }
 
 impl Rarity {
     /// Content of `length` bytes of which nobody has anything.
-    pub(super) fn new(length: u64, random: &mut fastrand::Rng) -> Rarity {
+    pub fn new(length: u64, random: &mut fastrand::Rng) -> Rarity {
         let piece = length.div_ceil(MAX_PIECES).next_power_of_two().max(MIN_PIECE);
         let pieces = length.div_ceil(piece) as usize;
         let mut ranks: Vec<u32> = (0..pieces as u32).collect();
@@ -44,8 +40,13 @@ impl Rarity {
         Rarity { piece, counts: vec![0; pieces], ranks, places: BTreeMap::new(), counted_at: Time::ZERO }
     }
 
-    /// Counts who has what.
-    pub(super) fn count<'a>(&mut self, now: Time, leechers: impl Iterator<Item = &'a RangeSet>) {
+    /// When it was last counted.
+    pub fn counted_at(&self) -> Time {
+        self.counted_at
+    }
+
+    /// Counts what these leechers have.
+    pub fn count<'a>(&mut self, now: Time, leechers: impl Iterator<Item = &'a RangeSet>) {
         self.counted_at = now;
         self.counts.fill(0);
         for has in leechers {
@@ -62,7 +63,7 @@ impl Rarity {
 
     /// Where in `within` this source goes on: in the piece where it is as long as `has_more` there, then in the rarest of
     /// those that have something, if possible the next one.
-    pub(super) fn next(
+    pub fn next(
         &mut self,
         source: SocketAddr,
         within: &Range<u64>,
@@ -93,32 +94,6 @@ impl Rarity {
         let chosen = next.unwrap_or(best);
         self.places.insert(source, chosen);
         Some(range(chosen))
-    }
-}
-
-impl Download {
-    /// Counts who has what, if that may have changed.
-    pub(super) fn count_rarity(&mut self, now: Time) {
-        if !self.have_changed {
-            return;
-        }
-        let counted_at = self.assemblies.iter().filter_map(|a| a.rarity.as_ref()).map(|r| r.counted_at).max();
-        let is_due = counted_at.is_none_or(|at| now.since(at) >= COUNT_INTERVAL);
-        if !is_due {
-            return;
-        }
-        self.have_changed = false;
-        self.has_leechers = self.sources.values().any(Source::is_active_leecher);
-        for assembly in &mut self.assemblies {
-            let length = assembly.length();
-            let leechers = self
-                .sources
-                .values()
-                .filter(|source| source.is_active_leecher() && source.claim == Some(length));
-            let random = &mut self.random;
-            let rarity = assembly.rarity.get_or_insert_with(|| Rarity::new(length, random));
-            rarity.count(now, leechers.filter_map(|source| source.have.as_ref()).map(|have| &have.has));
-        }
     }
 }
 
@@ -170,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn different_getters_begin_at_different_places() {
+    fn different_leechers_begin_at_different_places() {
         let all = 0..100 * MIN_PIECE;
         let begun: std::collections::BTreeSet<u64> = (0..20)
             .filter_map(|seed| Some(rarity(seed, 100).next(source(1), &all, |_| true)?.start))

@@ -1,0 +1,667 @@
+//! `Picker`: what is wanted, what is done, what is being gathered from whom, and what to ask a source for next.
+//!
+//! Every byte of the content is in exactly one state: done, unchecked (here, and still being verified), in one extent that is being
+//! gathered, or missing. A source is asked for its own extents first, then for the next one in order or the rarest, at last for
+//! what others are slow with.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::time::Duration;
+
+use super::extent::{Extent, Space};
+use super::gathering::{Filled, Gathering, Key};
+use super::goal::Goal;
+use super::proofs::Proofs;
+use super::rarity::Rarity;
+use crate::range_set::RangeSet;
+use crate::time::Time;
+
+/// An answer may come so much later than its path says.
+const LATENESS: Duration = Duration::from_millis(5);
+/// No source is expected to take longer for an extent, in seconds.
+const MAX_TIME: f64 = 60.0;
+
+/// How some content is divided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Bytes of the content.
+    pub length: u64,
+    /// The least that can be verified, in bytes: a leaf of a tree, a piece of a torrent.
+    pub unit: u64,
+    /// The shortest extent, in bytes: some units.
+    pub least_extent: u64,
+    /// The content is verified only as a whole, and so one extent.
+    pub is_one: bool,
+}
+
+/// How to ask one source.
+#[derive(Clone, Debug)]
+pub struct Terms<'a> {
+    /// Its address.
+    pub source: SocketAddr,
+    /// Bytes of content that an answer holds.
+    pub block: u64,
+    /// Bytes of the tree that an answer holds.
+    pub tree_block: u64,
+    /// How many blocks may be asked for at once.
+    pub blocks: u64,
+    /// How long an extent is, in bytes: a divisor or a multiple of whatever [`Proofs`] verify as a whole.
+    pub extent: u64,
+    /// What comes before all else.
+    pub first: Option<Range<u64>>,
+    /// Nothing but `first` is begun.
+    pub only_first: bool,
+    /// It answers with whole units only, and so is asked for one at a time.
+    pub aligned: bool,
+    /// What it did not have lately.
+    pub refused: Option<&'a RangeSet>,
+    /// What it says that it has, where it does not have everything.
+    pub has: Option<&'a RangeSet>,
+    /// Rare parts come first.
+    pub rarest_first: bool,
+    /// The round trip of its path.
+    pub round_trip: Duration,
+    /// The rate of its path in bytes per second; zero while unknown.
+    pub rate: f64,
+    /// How much of what is wanted the destination takes, counted from the beginning of the goal.
+    pub room: u64,
+    /// It has the tree.
+    pub has_tree: bool,
+}
+
+impl Terms<'_> {
+    /// A source that is asked for one block at a time and may have everything, but for the tree.
+    pub fn new(source: SocketAddr, block: u64, extent: u64) -> Terms<'static> {
+        Terms {
+            source,
+            block,
+            tree_block: block,
+            blocks: 1,
+            extent,
+            first: None,
+            only_first: false,
+            aligned: false,
+            refused: None,
+            has: None,
+            rarest_first: false,
+            round_trip: Duration::ZERO,
+            rate: 0.0,
+            room: u64::MAX,
+            has_tree: false,
+        }
+    }
+
+    /// How long the source should take for so many bytes, from the request to the last of them.
+    fn time_for(&self, bytes: u64) -> Duration {
+        let sending = if self.rate > 0.0 { bytes as f64 / self.rate } else { 0.0 };
+        self.round_trip + LATENESS + Duration::from_secs_f64(sending.min(MAX_TIME))
+    }
+}
+
+/// A range to ask one source for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// In the content or in its tree.
+    pub space: Space,
+    /// Which bytes.
+    pub range: Range<u64>,
+    /// In blocks of so many bytes.
+    pub block: u64,
+    /// It was asked for before.
+    pub again: bool,
+}
+
+/// Chooses what to ask sources for, and gathers what they send.
+#[derive(Debug)]
+pub struct Picker {
+    shape: Shape,
+    goal: Goal,
+    // Invariant: content that is done; disjoint from every extent.
+    done: RangeSet,
+    /// What is here and still being verified.
+    // Invariant: disjoint from `done` and every extent.
+    unchecked: RangeSet,
+    // Invariant: `done`, `unchecked` and all content extents.
+    taken: RangeSet,
+    gathering: Gathering,
+    /// Which parts leechers have, where there are any.
+    rarity: Option<Rarity>,
+    /// Sources of which everything was taken that they say they have, up to this end of what the destination takes.
+    used_up: BTreeMap<SocketAddr, u64>,
+}
+
+impl Picker {
+    /// Content of which `done` is here, in whole units; `goal` is what is wanted of it, in order and without overlaps.
+    pub fn new(shape: Shape, goal: Vec<Range<u64>>, done: RangeSet) -> Picker {
+        Picker {
+            shape,
+            goal: Goal::new(goal, &done),
+            taken: done.clone(),
+            done,
+            unchecked: RangeSet::new(),
+            gathering: Gathering::new(),
+            rarity: None,
+            used_up: BTreeMap::new(),
+        }
+    }
+
+    /// Bytes of the content.
+    pub fn length(&self) -> u64 {
+        self.shape.length
+    }
+
+    /// What is verified, or staged.
+    pub fn done(&self) -> &RangeSet {
+        &self.done
+    }
+
+    /// Whether all that is wanted is done.
+    pub fn is_complete(&self) -> bool {
+        self.goal.is_reached()
+    }
+
+    /// Bytes that are wanted.
+    pub fn wanted(&self) -> u64 {
+        self.goal.total()
+    }
+
+    /// How many of them are done.
+    pub fn wanted_done(&self) -> u64 {
+        let missing = self.goal.left().iter().flat_map(|range| self.done.gaps(range.clone()));
+        self.wanted() - missing.map(|gap| gap.end - gap.start).sum::<u64>()
+    }
+
+    /// The first byte that is wanted and not here.
+    pub fn first_lacking(&self) -> Option<u64> {
+        let in_extents = self.gathering.content().filter_map(Extent::first_lacking).next();
+        in_extents.into_iter().chain(self.first_missing()).min()
+    }
+
+    /// The first byte that is wanted and neither here nor being gathered.
+    pub fn first_missing(&self) -> Option<u64> {
+        self.goal.left().iter().find_map(|range| Some(self.taken.first_gap(range.clone())?.start))
+    }
+
+    /// How much of this set is neither here nor being gathered: at least `enough`, or exactly.
+    pub fn untaken(&self, set: &RangeSet, enough: u64) -> u64 {
+        let mut untaken = 0;
+        for gap in set.iter().flat_map(|range| self.taken.gaps(range)) {
+            untaken += gap.end - gap.start;
+            if untaken >= enough {
+                break;
+            }
+        }
+        untaken
+    }
+
+    /// Whether the destination holds everything up: nothing that it takes is missing, but for what is still being verified.
+    pub fn waits_for_destination(&self, room: u64) -> bool {
+        // Without an extent, what is taken is done or being verified.
+        self.gathering.is_empty()
+            && (room < self.wanted() || !self.unchecked.is_empty())
+            && self.stretches(room).all(|stretch| self.taken.contains(stretch))
+    }
+
+    /// Whether so much is being gathered that nothing more is begun.
+    pub fn is_contended(&self) -> bool {
+        self.gathering.is_contended()
+    }
+
+    /// Whether something is being gathered.
+    pub fn is_gathering(&self) -> bool {
+        !self.gathering.is_empty()
+    }
+
+    /// Sources of which everything was taken that they say they have.
+    pub fn used_up(&self) -> usize {
+        self.used_up.len()
+    }
+
+    /// This source has changed what it says that it has, or is none any more.
+    pub fn forget_used_up(&mut self, source: SocketAddr) {
+        self.used_up.remove(&source);
+    }
+
+    /// When [`Picker::rarity`] was last counted, if it was.
+    pub fn rarity_counted_at(&self) -> Option<Time> {
+        self.rarity.as_ref().map(Rarity::counted_at)
+    }
+
+    /// Which parts are rare. At first none is.
+    pub fn rarity(&mut self, random: &mut fastrand::Rng) -> &mut Rarity {
+        self.rarity.get_or_insert_with(|| Rarity::new(self.shape.length, random))
+    }
+
+    fn stretches(&self, room: u64) -> impl Iterator<Item = Range<u64>> + '_ {
+        let Shape { length, unit, least_extent, .. } = self.shape;
+        self.goal.stretches(room, length, unit, least_extent)
+    }
+}
+
+/// Asking.
+impl Picker {
+    /// What to ask this source for next.
+    pub fn next_wanted(&mut self, now: Time, terms: &Terms<'_>, proofs: &impl Proofs) -> Option<Wanted> {
+        let key = self
+            .askable_by(now, terms, proofs)
+            .or_else(|| self.take_fresh(now, terms, proofs))
+            .or_else(|| self.take_over(now, terms, proofs))?;
+        let aligned = terms.aligned.then_some(self.shape.unit);
+        let (block, has) = match key.0 {
+            Space::Tree => (terms.tree_block, None),
+            Space::Content => (terms.block, terms.has),
+        };
+        let (range, again) = self.gathering.change(key, |extent| {
+            let range = extent.next_ask(block * terms.blocks, aligned, has)?;
+            Some((range, !extent.contributors.is_empty() && extent.was_passed_on))
+        })??;
+        Some(Wanted { space: key.0, range, block: aligned.unwrap_or(block), again })
+    }
+
+    /// An extent that is this source's, or nobody's, and has something to ask for that it can send.
+    fn askable_by(&mut self, now: Time, terms: &Terms<'_>, proofs: &impl Proofs) -> Option<Key> {
+        let (key, extent) = self.gathering.askable().find(|&(key, extent)| {
+            (extent.owner.is_none() || extent.belongs_to(terms.source))
+                && can_send(key, extent, terms, proofs)
+                && (key.0 == Space::Tree || terms.has.is_none_or(|has| extent.needs_some_of(has)))
+        })?;
+        if extent.owner.is_none() {
+            self.entrust(now, key, terms);
+        }
+        Some(key)
+    }
+
+    fn entrust(&mut self, now: Time, key: Key, terms: &Terms<'_>) {
+        let entrust =
+            |extent: &mut Extent| extent.entrust(now, terms.source, terms.time_for(extent.missing()));
+        self.gathering.change(key, entrust);
+    }
+
+    /// Begins the next extent.
+    fn take_fresh(&mut self, now: Time, terms: &Terms<'_>, proofs: &impl Proofs) -> Option<Key> {
+        if self.is_contended() {
+            return None;
+        }
+        let mut next = None;
+        if let Some(first) = &terms.first {
+            next = self.first_within(first.clone(), terms, proofs);
+            if next.is_none() && terms.only_first {
+                return None;
+            }
+        }
+        if next.is_none() {
+            if terms.has.is_some() && self.used_up.get(&terms.source) == Some(&terms.room) {
+                return None;
+            }
+            next = if terms.rarest_first {
+                let stretches: Vec<_> = self.stretches(terms.room).collect();
+                stretches.into_iter().find_map(|stretch| self.rarest_within(stretch, terms, proofs))
+            } else {
+                self.stretches(terms.room).find_map(|stretch| self.first_within(stretch, terms, proofs))
+            };
+            if next.is_none() && terms.has.is_some() {
+                self.used_up.insert(terms.source, terms.room);
+            }
+        }
+        let (space, range) = next?;
+        if space == Space::Content && !terms.has_tree {
+            self.begin_proofs_at(range.start, proofs);
+        }
+        let key = self.begin(space, range);
+        self.entrust(now, key, terms);
+        Some(key)
+    }
+
+    /// The extent in the rarest part of `within` that this source has, or the part of the tree that it needs first.
+    fn rarest_within(
+        &mut self,
+        within: Range<u64>,
+        terms: &Terms<'_>,
+        proofs: &impl Proofs,
+    ) -> Option<(Space, Range<u64>)> {
+        let mut rarity = self.rarity.take()?;
+        let next = rarity.next(terms.source, &within, |piece| self.next_gap(piece, terms).is_some());
+        self.rarity = Some(rarity);
+        self.first_within(next?, terms, proofs)
+    }
+
+    /// The first stretch of `within` that is not taken and that this source may have.
+    fn next_gap(&self, within: Range<u64>, terms: &Terms<'_>) -> Option<Range<u64>> {
+        let Shape { length, unit, .. } = self.shape;
+        match terms.has {
+            // Of what a source has only whole units can be verified. The rest must not cut others.
+            Some(has) => has.within(within).find_map(|range| {
+                let start = range.start.next_multiple_of(unit);
+                let end = if range.end < length { range.end / unit * unit } else { length };
+                self.taken.first_gap(start..end.max(start))
+            }),
+            None => {
+                let mut from = within.start;
+                loop {
+                    let gap = self.taken.first_gap(from..within.end)?;
+                    let extent = self.extent_at(gap.clone(), terms);
+                    if may_bring(Space::Content, &extent, terms) {
+                        return Some(gap);
+                    }
+                    from = extent.end;
+                }
+            }
+        }
+    }
+
+    /// The first extent of `range` that is not taken, or the part of the tree that it needs first.
+    fn first_within(
+        &self,
+        range: Range<u64>,
+        terms: &Terms<'_>,
+        proofs: &impl Proofs,
+    ) -> Option<(Space, Range<u64>)> {
+        let gap = self.next_gap(range, terms)?;
+        let extent = self.extent_at(gap, terms);
+        if terms.has_tree
+            && let Some(proof) = self.first_not_begun(proofs.lacking_for(&extent))
+        {
+            return Some((Space::Tree, proof));
+        }
+        Some((Space::Content, extent))
+    }
+
+    /// The extent that begins where `gap` does.
+    fn extent_at(&self, gap: Range<u64>, terms: &Terms<'_>) -> Range<u64> {
+        if self.shape.is_one {
+            return 0..self.shape.length;
+        }
+        // What is done is whole units, so the gap begins at one.
+        let end = (gap.start / terms.extent + 1) * terms.extent;
+        gap.start..end.min(gap.end).min(self.shape.length)
+    }
+
+    fn first_not_begun(&self, proofs: Vec<Range<u64>>) -> Option<Range<u64>> {
+        proofs.into_iter().find(|proof| !self.gathering.has((Space::Tree, proof.start)))
+    }
+
+    /// Begins the parts of the tree that verify the unit at `offset`, for any source that has the tree.
+    pub fn begin_proofs_at(&mut self, offset: u64, proofs: &impl Proofs) {
+        for proof in proofs.lacking_at(offset) {
+            if !self.gathering.has((Space::Tree, proof.start)) {
+                self.begin(Space::Tree, proof);
+            }
+        }
+    }
+
+    /// The same for every extent that is being gathered.
+    pub fn begin_all_proofs(&mut self, proofs: &impl Proofs) {
+        let begun: Vec<u64> = self.gathering.iter().map(|(key, _)| key.1).collect();
+        for start in begun {
+            self.begin_proofs_at(start, proofs);
+        }
+    }
+
+    fn begin(&mut self, space: Space, range: Range<u64>) -> Key {
+        debug_assert!(space == Space::Tree || range.start.is_multiple_of(self.shape.unit), "{range:?}");
+        if space == Space::Content {
+            self.taken.insert(range.clone());
+        }
+        self.gathering.begin(space, range)
+    }
+
+    /// Nothing is left to begin: takes over an extent that its owner is late with, or would bring much later.
+    fn take_over(&mut self, now: Time, terms: &Terms<'_>, proofs: &impl Proofs) -> Option<Key> {
+        let takes = |extent: &Extent| terms.time_for(extent.missing_of_another());
+        let passes = |&(key, extent): &(Key, &Extent)| {
+            !extent.is_full()
+                && can_send(key, extent, terms, proofs)
+                // A source that answers with whole units only is a leecher: it may have nothing of this.
+                && (extent.is_late(now, terms.source)
+                    || !terms.aligned && extent.comes_sooner_from(now, terms.source, takes(extent)))
+        };
+        let (key, _) = self.gathering.iter().find(passes)?;
+        self.gathering.change(key, |extent| extent.hand_over(now, terms.source, takes(extent)));
+        Some(key)
+    }
+
+    /// What was asked of `source` did not come: it is asked for again, of any source if `release`.
+    pub fn give_back(&mut self, source: SocketAddr, space: Space, range: &Range<u64>, release: bool) {
+        self.gathering.give_back(source, space, range, release);
+    }
+
+    /// `source` is not asked any more: its extents are free for others.
+    pub fn release(&mut self, source: SocketAddr) {
+        self.gathering.release(source);
+    }
+}
+
+/// Taking in.
+impl Picker {
+    /// The extent that was filled last, if all of `range` lies within it: the most usual case.
+    pub fn last_if_holds(&self, space: Space, range: &Range<u64>) -> Option<Key> {
+        self.gathering.last_if_holds(space, range)
+    }
+
+    /// The extents that some of `range` belongs to.
+    pub fn overlapping(&self, space: Space, range: &Range<u64>) -> Vec<Key> {
+        self.gathering.overlapping(space, range)
+    }
+
+    /// Takes in bytes that came from `source` for this extent. `None` where it is not being gathered.
+    pub fn fill(&mut self, key: Key, source: SocketAddr, offset: u64, data: &[u8]) -> Option<Filled> {
+        self.gathering.fill(key, source, offset, data)
+    }
+
+    /// Where an extent lies and its bytes, once all of them are here.
+    pub fn full(&self, key: Key) -> Option<(Range<u64>, &[u8])> {
+        let extent = self.gathering.get(key).filter(|extent| extent.is_full())?;
+        Some((extent.range.clone(), extent.bytes()))
+    }
+
+    /// The extents that have all of their bytes and wait.
+    pub fn waiting(&self, space: Space) -> impl Iterator<Item = Key> + '_ {
+        self.gathering
+            .iter()
+            .filter(move |(key, extent)| key.0 == space && extent.is_full())
+            .map(|(key, _)| key)
+    }
+
+    /// All extents.
+    pub fn extents(&self) -> Vec<Key> {
+        self.gathering.iter().map(|(key, _)| key).collect()
+    }
+
+    /// The extent was right. If it is content, it is done.
+    pub fn finish(&mut self, key: Key) {
+        if let Some(range) = self.gathering.end(key)
+            && key.0 == Space::Content
+        {
+            self.done.insert(range);
+            self.goal.pass(&self.done);
+        }
+    }
+
+    /// Gives up an extent: it is not here, nor being gathered.
+    pub fn forget(&mut self, key: Key) {
+        if let Some(range) = self.gathering.end(key)
+            && key.0 == Space::Content
+        {
+            self.taken.remove(range);
+        }
+    }
+
+    /// What came is wrong, and is asked for again. Returns the source that is to blame, and how many bytes were spoilt by it. Where
+    /// several sent some of it, it is not known which: then all of it is asked of one.
+    pub fn start_over(&mut self, key: Key) -> Option<(SocketAddr, u64)> {
+        self.gathering.start_over(key)
+    }
+
+    /// These ranges are here too, and are being verified.
+    pub fn wait_for_checks(&mut self, ranges: &RangeSet) {
+        for gap in ranges.within(0..self.shape.length).flat_map(|range| self.done.gaps(range)) {
+            self.unchecked.insert(gap.clone());
+            self.taken.insert(gap);
+        }
+    }
+
+    /// What is unchecked of `range` is verified now: what is in `right` is right. Returns whether something was wrong.
+    pub fn on_checked(&mut self, range: &Range<u64>, right: &RangeSet) -> bool {
+        let parts: Vec<Range<u64>> = self.unchecked.within(range.clone()).collect();
+        let mut is_wrong = false;
+        for part in parts {
+            self.unchecked.remove(part.clone());
+            for wrong in right.gaps(part.clone()) {
+                self.taken.remove(wrong);
+                is_wrong = true;
+            }
+            for right in right.within(part) {
+                self.done.insert(right);
+            }
+        }
+        if is_wrong {
+            // There is something to ask for again.
+            self.used_up.clear();
+        }
+        self.goal.pass(&self.done);
+        is_wrong
+    }
+
+    /// Panics where a field's invariant does not hold.
+    #[cfg(debug_assertions)]
+    pub fn check_invariants(&self) {
+        let mut taken = self.done.clone();
+        for range in self.unchecked.iter() {
+            assert_eq!(taken.insert(range.clone()), range.end - range.start);
+        }
+        for extent in self.gathering.content() {
+            assert!(!taken.overlaps(extent.range.clone()));
+            taken.insert(extent.range.clone());
+        }
+        assert_eq!(taken, self.taken);
+        self.goal.check_invariants(&self.done);
+        self.gathering.check_invariants();
+    }
+}
+
+/// Whether the source can send something of this extent that is of use: where all must come from one, all of it.
+fn can_send((space, start): Key, extent: &Extent, terms: &Terms<'_>, proofs: &impl Proofs) -> bool {
+    may_bring(space, &extent.range, terms)
+        && match (space, terms.has) {
+            (_, None) => true,
+            // It has the part of the tree if it has some of the content below.
+            (Space::Tree, Some(has)) => {
+                proofs.content_below(start).is_some_and(|content| has.overlaps(content))
+            }
+            (Space::Content, Some(has)) if extent.sole => has.contains(extent.range.clone()),
+            (Space::Content, Some(has)) => extent.lacks_some_of(has),
+        }
+}
+
+/// Whether it has not said otherwise.
+fn may_bring(space: Space, range: &Range<u64>, terms: &Terms<'_>) -> bool {
+    match space {
+        Space::Tree => terms.has_tree,
+        Space::Content => terms.refused.is_none_or(|refused| !refused.overlaps(range.clone())),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::single_range_in_vec_init, reason = "goals of one range")]
+mod tests {
+    use super::super::NoProofs;
+    use super::*;
+
+    const UNIT: u64 = 4096;
+    const EXTENT: u64 = 4 * UNIT;
+
+    fn source(n: u8) -> SocketAddr {
+        SocketAddr::from(([10, 0, 0, n], 24254))
+    }
+
+    /// Content of so many extents.
+    fn picker(extents: u64) -> Picker {
+        let shape = Shape { length: extents * EXTENT, unit: UNIT, least_extent: EXTENT, is_one: false };
+        Picker::new(shape, vec![0..shape.length], RangeSet::new())
+    }
+
+    /// A source that sends `rate` bytes in a second over a short path, a unit for each request.
+    fn terms(n: u8, rate: f64, refused: &RangeSet) -> Terms<'_> {
+        let round_trip = Duration::from_millis(10);
+        Terms { refused: Some(refused), round_trip, rate, ..Terms::new(source(n), UNIT, EXTENT) }
+    }
+
+    fn at(ms: u64) -> Time {
+        Time::from_millis(ms)
+    }
+
+    /// Asks for as much as there is to ask of this source. Returns how many bytes that is.
+    fn ask_all(picker: &mut Picker, now: Time, terms: &Terms<'_>) -> u64 {
+        let mut asked = 0;
+        while let Some(wanted) = picker.next_wanted(now, terms, &NoProofs) {
+            asked += wanted.range.end - wanted.range.start;
+            #[cfg(debug_assertions)]
+            picker.check_invariants();
+        }
+        asked
+    }
+
+    const FAST: f64 = 10e6;
+    const SLOW: f64 = 10e3;
+
+    #[test]
+    fn a_source_with_nothing_left_to_begin_takes_what_another_would_bring_much_later() {
+        let nothing = RangeSet::new();
+        let mut picker = picker(2);
+        // One extent of the two is as much as the slow one may ask for.
+        assert!((0..4).all(|_| picker.next_wanted(at(0), &terms(1, SLOW, &nothing), &NoProofs).is_some()));
+        let partial = Terms { aligned: true, ..terms(2, FAST, &nothing) };
+        assert_eq!(ask_all(&mut picker, at(1), &partial), EXTENT, "it may have nothing of the other");
+        assert_eq!(ask_all(&mut picker, at(1), &terms(2, FAST, &nothing)), EXTENT);
+        assert_eq!(ask_all(&mut picker, at(2), &terms(3, FAST, &nothing)), 0, "it would not be sooner");
+        assert_eq!(ask_all(&mut picker, at(2), &terms(1, SLOW, &nothing)), 0);
+    }
+
+    #[test]
+    fn what_a_source_does_not_have_it_is_not_asked_for_in_place_of_another() {
+        let nothing = RangeSet::new();
+        let mut picker = picker(2);
+        assert_eq!(ask_all(&mut picker, at(0), &terms(1, SLOW, &nothing)), 2 * EXTENT);
+        let refused: RangeSet = std::iter::once(UNIT..2 * UNIT).collect();
+        assert_eq!(ask_all(&mut picker, at(1), &terms(2, FAST, &refused)), EXTENT, "it refused the first");
+        let has: RangeSet = std::iter::once(0..UNIT).collect();
+        let some = Terms { has: Some(&has), ..terms(3, FAST, &nothing) };
+        assert_eq!(ask_all(&mut picker, at(2), &some), UNIT, "it has no more of it");
+    }
+
+    #[test]
+    fn what_must_come_from_one_source_goes_to_one_that_has_all_of_it_and_begins_anew() {
+        let nothing = RangeSet::new();
+        let mut picker = picker(1);
+        let key = (Space::Content, 0);
+        picker.next_wanted(at(0), &terms(1, SLOW, &nothing), &NoProofs);
+        let asked_of_one = |extent: &mut Extent| {
+            extent.start_over();
+            extent.entrust(at(0), source(1), Duration::from_secs(2));
+        };
+        picker.gathering.change(key, asked_of_one).expect("it is being gathered");
+        picker.fill(key, source(1), 0, &[1; UNIT as usize]);
+        assert_eq!(ask_all(&mut picker, at(1), &terms(1, SLOW, &nothing)), 3 * UNIT);
+        let has: RangeSet = std::iter::once(0..3 * UNIT).collect();
+        let some = Terms { has: Some(&has), ..terms(2, FAST, &nothing) };
+        assert_eq!(ask_all(&mut picker, at(1), &some), 0, "it has not all");
+        assert_eq!(ask_all(&mut picker, at(1), &terms(3, FAST, &nothing)), EXTENT);
+        let extent = picker.gathering.get(key).unwrap();
+        assert!(extent.sole && extent.owner == Some(source(3)));
+    }
+
+    #[test]
+    fn what_was_given_back_is_asked_of_another_only_if_that_one_can_send_it() {
+        let nothing = RangeSet::new();
+        let mut picker = picker(1);
+        assert_eq!(ask_all(&mut picker, at(0), &terms(1, SLOW, &nothing)), EXTENT);
+        picker.give_back(source(1), Space::Content, &(UNIT..2 * UNIT), true);
+        let refused: RangeSet = std::iter::once(UNIT..2 * UNIT).collect();
+        assert_eq!(ask_all(&mut picker, at(1), &terms(2, FAST, &refused)), 0);
+        let has: RangeSet = std::iter::once(2 * UNIT..4 * UNIT).collect();
+        let some = Terms { has: Some(&has), ..terms(2, SLOW, &nothing) };
+        assert_eq!(ask_all(&mut picker, at(1), &some), 0, "what it has was asked for");
+        assert_eq!(ask_all(&mut picker, at(1), &terms(3, SLOW, &nothing)), UNIT);
+    }
+}
