@@ -111,6 +111,24 @@ impl Server {
         }
     }
 
+    /// Lets the node do at once what it has put off for less than a second.
+    fn catch_up(&mut self) {
+        let end = self.now + Duration::from_secs(1);
+        for _ in 0..100_000 {
+            self.node.handle_timeout(self.now, &mut self.library);
+            let next = loop {
+                if let Output::Timeout(next) = self.node.poll_output() {
+                    break next;
+                }
+            };
+            if next > end {
+                return;
+            }
+            self.now = self.now.max(next);
+        }
+        panic!("it never comes to rest");
+    }
+
     /// What proves this address.
     fn cookie(&mut self, at: SocketAddr) -> String {
         let ask = [r#"{"PleaseAlwaysReturnThisMessage":{"cookie":"x"}}"#, r#"{"PleaseSendPeers":{}}"#];
@@ -240,6 +258,8 @@ fn what_a_host_asks_for_with_our_cookie_costs_what_it_may_and_no_more() {
             server.say(asker, &borrowed(&messages));
             datagrams += 1;
         }
+        // What is charged when it is asked for may be done later.
+        server.catch_up();
         let work = server.node.counters().work - before;
         // Reading the cookies of each datagram is not charged.
         let most = WORK_PER_SECOND_OF_LONE_HOST * 11 / 10 + datagrams * 64;
