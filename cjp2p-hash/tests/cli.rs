@@ -284,7 +284,9 @@ fn a_reader_that_goes_away_ends_the_tool_quietly() {
 #[test]
 fn an_interrupt_ends_it_by_that_signal_and_leaves_no_tree() {
     let folder = folder();
-    let mut command = tool(folder.path());
+    // Also where these tests run in the background of a shell, which has INT ignored.
+    let mut command = Command::new("env");
+    command.arg("--default-signal=INT").arg(tool(folder.path()).get_program()).current_dir(folder.path());
     let mut child =
         command.args(["--tree", "."]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut input = child.stdin.take().unwrap();

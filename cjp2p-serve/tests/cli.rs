@@ -38,8 +38,10 @@ impl Bench {
     }
 
     fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_cjp2p-serve"));
+        // Signals do what they do by default, also where these tests run in the background of a shell.
+        let mut command = Command::new("env");
         command
+            .args(["--default-signal=INT,TERM,HUP", env!("CARGO_BIN_EXE_cjp2p-serve")])
             .env("CJP2P_BOOTSTRAP", "")
             .env("CJP2P_NO_LAN", "1")
             .env("CJP2P_STATE_DIR", self.base.path().join("state"))

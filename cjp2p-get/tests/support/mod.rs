@@ -148,7 +148,9 @@ impl Bench {
 
     /// The tool in the folder, with nobody in its table and nobody to start with.
     pub(crate) fn tool(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_cjp2p-get"));
+        // Signals do what they do by default, also where these tests run in the background of a shell.
+        let mut command = Command::new("env");
+        command.args(["--default-signal=INT,TERM,HUP", env!("CARGO_BIN_EXE_cjp2p-get")]);
         self.adapt(&mut command);
         command
     }
