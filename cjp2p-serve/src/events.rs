@@ -163,8 +163,8 @@ mod tests {
             }
         });
         wakes.recv_timeout(Duration::from_secs(20)).expect("nobody was woken");
-        assert!(events.recv().is_ok());
-        assert!(events.recv().is_ok());
+        assert!(events.recv_timeout(Duration::from_secs(20)).is_ok());
+        assert!(events.recv_timeout(Duration::from_secs(20)).is_ok());
         teller.join().unwrap();
     }
 }

@@ -142,7 +142,10 @@ impl<J> Drop for FairWorkers<J> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::mpsc;
+    use std::sync::mpsc::{self, RecvTimeoutError};
+
+    /// A test that waits for longer fails.
+    const LIMIT: Duration = Duration::from_secs(60);
 
     fn host(n: u8) -> IpAddr {
         IpAddr::from([192, 0, 2, n])
@@ -164,14 +167,14 @@ mod tests {
     fn a_small_job_of_one_host_is_not_behind_the_large_ones_of_another() {
         let (workers, jobs, gate) = gated(2);
         (0..50).for_each(|n| assert_eq!(workers.send(host(1), 32 << 10, n), None));
-        assert_eq!(jobs.recv().unwrap(), 0);
+        assert_eq!(jobs.recv_timeout(LIMIT).unwrap(), 0);
         workers.send(host(2), 4, 100);
-        assert_eq!(jobs.recv().unwrap(), 100, "the other thread is free for it");
+        assert_eq!(jobs.recv_timeout(LIMIT).unwrap(), 100, "the other thread is free for it");
         workers.send(host(2), 4, 101);
         // Either thread may be let on; one that is takes up one job more.
         let next = [(); 2].map(|()| {
             gate.send(()).unwrap();
-            jobs.recv().unwrap()
+            jobs.recv_timeout(LIMIT).unwrap()
         });
         assert!(next.contains(&101), "{next:?}");
     }
@@ -202,6 +205,10 @@ mod tests {
             let _ = &sender;
         });
         drop(workers.unwrap());
-        assert_eq!(ended.recv(), Err(mpsc::RecvError), "all have given up their ends");
+        assert_eq!(
+            ended.recv_timeout(LIMIT),
+            Err(RecvTimeoutError::Disconnected),
+            "all have given up their ends"
+        );
     }
 }
