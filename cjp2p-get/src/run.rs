@@ -3,7 +3,7 @@
 use std::env;
 use std::fs;
 
-use cjp2p_cli::exit::end_by;
+use cjp2p_cli::start::end_by;
 use cjp2p_cli::{Exit, ToolError};
 use cjp2p_io::event_loop::EventLoop;
 use cjp2p_io::listen::Listen;

@@ -9,8 +9,9 @@ use cjp2p_io::names;
 use cjp2p_wire::content_id::{ContentId, Hash};
 
 use crate::cli::{Algorithm, Args};
-use crate::digest::{Digests, Failed, Wanted, digest};
-use crate::inputs::{self, Trouble, reason};
+use crate::digest::digest;
+use crate::files::{self, Trouble, reason};
+use crate::hashers::{Digests, Failed, Wanted};
 use crate::output::{Output, complain};
 
 /// What became of the lines of one list.
@@ -77,7 +78,7 @@ fn check_lines(
     output: &mut Output,
     counts: &mut Counts,
 ) -> Result<(), Stopped> {
-    let mut lines = Lines::new(inputs::open_list(list)?, args.null);
+    let mut lines = Lines::new(files::open_list(list)?, args.null);
     let mut number = 0u64;
     while let Some(line) = lines.next_line()? {
         number += 1;
@@ -116,7 +117,7 @@ fn check_file(
     output: &mut Output,
     counts: &mut Counts,
 ) -> Result<(), ToolError> {
-    let name = inputs::name_of(&listed.name);
+    let name = files::name_of(&listed.name);
     let expected = match (listed.expected, args.algorithm) {
         (Expected::Either(hash), Some(Algorithm::Blake3)) => Expected::Blake3(hash),
         (Expected::Either(hash), Some(Algorithm::Sha256)) => Expected::Sha256(hash),
@@ -186,7 +187,7 @@ fn digests_for(expected: Expected, name: &OsStr, list: &OsStr, output: &mut Outp
         sha256: !matches!(expected, Expected::Blake3(_)),
         leaves: None,
     };
-    let digests = digest(inputs::open(name)?, wanted, &mut |length| output.advance(length));
+    let digests = digest(files::open(name)?, wanted, &mut |length| output.advance(length));
     digests.map_err(|(Failed::Reading(error) | Failed::Leaves(error))| error)
 }
 

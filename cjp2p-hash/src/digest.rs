@@ -1,112 +1,20 @@
 //! Hashing a file of any size from one read, in flat memory, on all cores where that helps.
 
-use std::fs::{File, Metadata};
-use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::FileExt;
-use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver, SyncSender};
-use std::thread;
+use std::io::{Seek, SeekFrom};
 
-use cjp2p_wire::content_id::Hash;
-use cjp2p_wire::tree::{ENTRY_LEN, GROUP_LEN, Group, RUN_ENTRIES, Tree, TreeBuilder};
-use sha2::{Digest, Sha256};
+use cjp2p_wire::tree::GROUP_LEN;
 
+use crate::hashers::{Digests, Failed, Hashers, Wanted};
+use crate::input::{Input, RegularFile, changed, read_full};
 use crate::spread::spread;
+use crate::stream::stream;
 
-/// Bytes read at once: what the tree counts as one group.
-pub(crate) const BLOCK_LEN: usize = GROUP_LEN as usize;
-/// Shorter files are hashed before threads for them would have started.
+/// A shorter file is hashed before threads for it would have started.
 const SPREAD_FROM: u64 = 2 * GROUP_LEN;
 /// With SHA-256, which one thread does alone, there is less to gain.
 const SPREAD_SHA256_FROM: u64 = 32 * GROUP_LEN;
-/// What does not say how long it is may well be short, or empty.
-const FIRST_READ: usize = 4096;
-/// Blocks that may wait for a slow hash.
-const WAITING_BLOCKS: usize = 8;
 
-/// What to compute of a file.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Wanted<'a> {
-    /// BLAKE3 and the tree.
-    pub(crate) blake3: bool,
-    pub(crate) sha256: bool,
-    /// Where the values of the leaves go, each at its index; implies `blake3`.
-    pub(crate) leaves: Option<&'a File>,
-}
-
-impl Wanted<'_> {
-    /// Whether groups are hashed.
-    pub(crate) fn tree(&self) -> bool {
-        self.blake3 || self.leaves.is_some()
-    }
-}
-
-/// What was computed.
-pub(crate) struct Digests {
-    /// Bytes read.
-    pub(crate) length: u64,
-    pub(crate) tree: Option<Tree>,
-    pub(crate) sha256: Option<Hash>,
-}
-
-/// Why nothing was computed.
-#[derive(Debug)]
-pub(crate) enum Failed {
-    /// The input cannot be read.
-    Reading(io::Error),
-    /// The values of leaves cannot be written.
-    Leaves(io::Error),
-}
-
-impl From<io::Error> for Failed {
-    fn from(error: io::Error) -> Failed {
-        Failed::Reading(error)
-    }
-}
-
-/// Where the bytes come from.
-pub(crate) enum Input {
-    /// Read from where it stands to its end.
-    Stream(Box<dyn Read>),
-    /// A regular file, which can be read at several places at once.
-    File(RegularFile),
-}
-
-/// An open regular file, and what it was when it was opened.
-pub(crate) struct RegularFile {
-    file: File,
-    /// Where the content to hash begins.
-    start: u64,
-    found: Metadata,
-}
-
-impl RegularFile {
-    /// `found` is the file's metadata; it is read from byte `start` on, where it must stand.
-    pub(crate) fn new(file: File, start: u64, found: Metadata) -> RegularFile {
-        RegularFile { file, start, found }
-    }
-
-    /// The bytes there are to hash, should it stay as it was found. Many files of the kernel say 0 whatever they hold.
-    fn expected(&self) -> u64 {
-        self.found.len().saturating_sub(self.start)
-    }
-
-    /// Whoever changes a file while it is read leaves bytes of two states behind, which are no content of anything.
-    fn check_unchanged(&self) -> io::Result<()> {
-        let now = self.file.metadata()?;
-        if now.len() != self.found.len() || now.modified().ok() != self.found.modified().ok() {
-            return Err(changed());
-        }
-        Ok(())
-    }
-}
-
-/// What is wrong with a file that was not the same all the time.
-pub(crate) fn changed() -> io::Error {
-    io::Error::other("it changed while it was read")
-}
-
-/// Computes what is `wanted` over all of `input`. `progress` is told the length of each part that is done.
+/// Computes what is `wanted` over all of `input`. Calls `progress` with the length of each part that is done.
 pub(crate) fn digest(
     input: Input,
     wanted: Wanted<'_>,
@@ -117,12 +25,12 @@ pub(crate) fn digest(
             let expected = input.expected();
             let spread_from = if wanted.sha256 { SPREAD_SHA256_FROM } else { SPREAD_FROM };
             let digests = if expected == 0 {
-                stream(&mut &input.file, wanted, progress)?
+                stream(&mut input.file(), wanted, progress)?
             } else if expected < spread_from {
                 in_line(&input, wanted, progress)?
-            } else if let Some(digests) = spread(&input.file, input.start, wanted, progress)? {
-                // Reading at places of their own moved nothing, but who shares the file expects it read.
-                (&input.file).seek(SeekFrom::Start(input.start + digests.length))?;
+            } else if let Some(digests) = spread(input.file(), input.start(), wanted, progress)? {
+                // The threads read without moving the file's offset, which other holders of the file expect at the end.
+                input.file().seek(SeekFrom::Start(input.start() + digests.length))?;
                 digests
             } else {
                 in_line(&input, wanted, progress)?
@@ -134,8 +42,8 @@ pub(crate) fn digest(
     }
 }
 
-/// Reads to the end and hashes, all on this thread. The end is where a read says so: files of the kernel say that they have
-/// 4096 bytes, whatever they hold.
+/// Reads to the end and hashes, all on this thread. A read finds the end: files of the kernel say that they have 4096 bytes,
+/// whatever they hold.
 fn in_line(
     input: &RegularFile,
     wanted: Wanted<'_>,
@@ -146,14 +54,14 @@ fn in_line(
     let mut hashers = Hashers::new(wanted);
     let mut done = 0;
     loop {
-        // Where no more is expected, the end still has to be seen, and a byte is room enough for that.
+        // Where no more is expected, a read of one byte still has to find the end.
         let length = expected.saturating_sub(done).clamp(1, GROUP_LEN) as usize;
         block.resize(length, 0);
-        let read = read_full(&mut &input.file, &mut block)?;
+        let read = read_full(&mut input.file(), &mut block)?;
         if done >= expected && read > 0 {
             return Err(changed().into());
         }
-        // Empty content has a group all the same.
+        // Empty content has a group too.
         if read > 0 || done == 0 {
             hashers.update(&block[..read])?;
             progress(read as u64);
@@ -165,195 +73,17 @@ fn in_line(
     }
 }
 
-/// Fills `block` unless the end comes first; says how far.
-fn read_full(reader: &mut dyn Read, block: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < block.len() {
-        match reader.read(&mut block[filled..]) {
-            Ok(0) => break,
-            Ok(count) => filled += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
-}
-
-/// Hashes a group and, where asked for, writes the values of its leaves.
-pub(crate) fn hash_group(index: u64, bytes: &[u8], leaves: Option<&File>) -> Result<Group, Failed> {
-    let Some(file) = leaves else {
-        return Ok(Group::hash(index, bytes));
-    };
-    let (group, values) = Group::hash_with_leaves(index, bytes);
-    let offset = index * RUN_ENTRIES * ENTRY_LEN;
-    file.write_all_at(values.as_flattened(), offset).map_err(Failed::Leaves)?;
-    Ok(group)
-}
-
-/// The hashes of blocks that come in order, all of [`BLOCK_LEN`] but the last.
-pub(crate) struct Hashers<'a> {
-    length: u64,
-    groups: u64,
-    tree: Option<TreeBuilder>,
-    sha256: Option<Sha256>,
-    leaves: Option<&'a File>,
-}
-
-impl<'a> Hashers<'a> {
-    pub(crate) fn new(wanted: Wanted<'a>) -> Hashers<'a> {
-        Hashers {
-            length: 0,
-            groups: 0,
-            tree: wanted.tree().then(TreeBuilder::new),
-            sha256: wanted.sha256.then(Sha256::new),
-            leaves: wanted.leaves,
-        }
-    }
-
-    fn update(&mut self, block: &[u8]) -> Result<(), Failed> {
-        let group = match self.tree {
-            Some(_) => Some(hash_group(self.groups, block, self.leaves)?),
-            None => None,
-        };
-        self.push(group.as_ref(), block.len(), block);
-        Ok(())
-    }
-
-    /// Takes the next `length` bytes: their group where there is a tree, the `bytes` themselves where there is SHA-256.
-    pub(crate) fn push(&mut self, group: Option<&Group>, length: usize, bytes: &[u8]) {
-        self.length += length as u64;
-        self.groups += 1;
-        if let (Some(tree), Some(group)) = (&mut self.tree, group) {
-            tree.push_group(group);
-        }
-        if let Some(sha256) = &mut self.sha256 {
-            sha256.update(bytes);
-        }
-    }
-
-    pub(crate) fn finish(self) -> Digests {
-        Digests {
-            length: self.length,
-            tree: self.tree.map(TreeBuilder::finish),
-            sha256: self.sha256.map(|sha256| sha256.finalize().into()),
-        }
-    }
-}
-
-/// Reads on this thread and, if it is more than a block, hashes on one for each kind of hash.
-fn stream(
-    reader: &mut dyn Read,
-    wanted: Wanted<'_>,
-    progress: &mut dyn FnMut(u64),
-) -> Result<Digests, Failed> {
-    let mut first = vec![0; FIRST_READ];
-    let mut length = read_full(reader, &mut first)?;
-    if length == FIRST_READ {
-        first.resize(BLOCK_LEN, 0);
-        length += read_full(reader, &mut first[FIRST_READ..])?;
-    }
-    first.truncate(length);
-    if length < BLOCK_LEN {
-        let mut hashers = Hashers::new(wanted);
-        hashers.update(&first)?;
-        progress(length as u64);
-        return Ok(hashers.finish());
-    }
-    let blake3 = Wanted { sha256: false, ..wanted };
-    let sha256 = Wanted { sha256: wanted.sha256, ..Wanted::default() };
-    thread::scope(|scope| {
-        let (recycle, recycled) = mpsc::channel();
-        let (mut senders, mut threads, mut here) = (Vec::new(), Vec::new(), Vec::new());
-        for (run, wanted) in [(wanted.tree(), blake3), (wanted.sha256, sha256)] {
-            if !run {
-                continue;
-            }
-            let (sender, receiver) = mpsc::sync_channel(WAITING_BLOCKS);
-            let recycle = recycle.clone();
-            let thread = thread::Builder::new();
-            match thread.spawn_scoped(scope, move || hash_stream(wanted, &receiver, &recycle)) {
-                Ok(thread) => {
-                    senders.push(sender);
-                    threads.push(thread);
-                }
-                // The system has no room for it: then it is done here, between the reads.
-                Err(_) => here.push(Hashers::new(wanted)),
-            }
-        }
-        let read = read_stream(reader, first, &senders, &mut here, &recycled, progress);
-        drop(senders);
-        let mut digests = Digests { length: 0, tree: None, sha256: None };
-        let join = |thread: thread::ScopedJoinHandle<'_, _>| {
-            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        };
-        let here = here.into_iter().map(|hashers| Ok(hashers.finish()));
-        for own in threads.into_iter().map(join).chain(here) {
-            let own = own?;
-            digests.length = own.length;
-            digests.tree = digests.tree.or(own.tree);
-            digests.sha256 = digests.sha256.or(own.sha256);
-        }
-        read?;
-        Ok(digests)
-    })
-}
-
-/// A block that all hashes share. The last to be done with it gives its memory back.
-type Block = Arc<Vec<u8>>;
-
-fn read_stream(
-    reader: &mut dyn Read,
-    first: Vec<u8>,
-    senders: &[SyncSender<Block>],
-    here: &mut [Hashers<'_>],
-    recycled: &Receiver<Vec<u8>>,
-    progress: &mut dyn FnMut(u64),
-) -> Result<(), Failed> {
-    let mut block = first;
-    loop {
-        let length = block.len();
-        let shared = Arc::new(block);
-        for sender in senders {
-            if sender.send(Arc::clone(&shared)).is_err() {
-                // That thread has failed, and says why when it is joined.
-                return Ok(());
-            }
-        }
-        here.iter_mut().try_for_each(|hashers| hashers.update(&shared))?;
-        progress(length as u64);
-        let own = Arc::into_inner(shared);
-        block = own.or_else(|| recycled.try_recv().ok()).unwrap_or_default();
-        block.resize(BLOCK_LEN, 0);
-        let length = read_full(reader, &mut block)?;
-        block.truncate(length);
-        if length == 0 {
-            return Ok(());
-        }
-    }
-}
-
-fn hash_stream(
-    wanted: Wanted<'_>,
-    blocks: &Receiver<Block>,
-    recycle: &mpsc::Sender<Vec<u8>>,
-) -> Result<Digests, Failed> {
-    let mut hashers = Hashers::new(wanted);
-    for block in blocks {
-        hashers.update(&block)?;
-        if let Some(memory) = Arc::into_inner(block) {
-            // Where the reader is done, nobody wants it.
-            let _ = recycle.send(memory);
-        }
-    }
-    Ok(hashers.finish())
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use std::fs;
-    use std::io::Write;
+    use std::fs::{self, File};
+    use std::io::{self, Read, Write};
+    use std::os::unix::fs::FileExt;
     use std::time::SystemTime;
+
+    use sha2::{Digest, Sha256};
+
+    use super::*;
+    use crate::input::BLOCK_LEN;
 
     fn content(length: usize) -> Vec<u8> {
         (0..length).map(|i| (i % 251) as u8).collect()

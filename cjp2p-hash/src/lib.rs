@@ -3,10 +3,13 @@
 mod check;
 mod cli;
 mod digest;
-mod inputs;
+mod files;
+mod hashers;
+mod input;
 mod output;
 mod run;
 mod spread;
+mod stream;
 mod tree_file;
 
 /// The tool.

@@ -13,7 +13,7 @@ use cjp2p_io::names;
 use cjp2p_wire::content_id::ContentId;
 use serde::Serialize;
 
-use crate::inputs;
+use crate::files;
 
 /// Work that is done sooner shows no progress.
 const SHOW_PROGRESS_AFTER: Duration = Duration::from_millis(500);
@@ -38,7 +38,7 @@ pub(crate) enum Total {
 impl Total {
     fn get(&mut self) -> Option<u64> {
         if let Total::Of(names) = self {
-            *self = Total::Known(inputs::total_length(names));
+            *self = Total::Known(files::total_length(names));
         }
         match self {
             Total::Known(total) => *total,

@@ -12,8 +12,9 @@ use cjp2p_wire::content_id::ContentId;
 
 use crate::check;
 use crate::cli::{Algorithm, Args};
-use crate::digest::{Failed, Wanted, digest};
-use crate::inputs::{self, NameList, Trouble, reason};
+use crate::digest::digest;
+use crate::files::{self, NameList, Trouble, reason};
+use crate::hashers::{Failed, Wanted};
 use crate::output::{Output, Total, complain};
 use crate::tree_file::TreeDir;
 
@@ -72,14 +73,14 @@ fn hash_all(files: Vec<OsString>, args: &Args, output: &mut Output) -> Result<Ex
         Some(list) => {
             let wrong = |error| ToolError::failure(Trouble::new(list.as_os_str(), error).to_string());
             for name in NameList::open(list.as_os_str(), args.null).map_err(wrong)? {
-                inputs::expand(name.map_err(wrong)?, rules, &mut each)?;
+                files::expand(name.map_err(wrong)?, rules, &mut each)?;
             }
         }
         None if files.is_empty() => {
             let here = if args.recursive { "." } else { "-" };
-            inputs::expand(here.into(), rules, &mut each)?;
+            files::expand(here.into(), rules, &mut each)?;
         }
-        None => files.into_iter().try_for_each(|name| inputs::expand(name, rules, &mut each))?,
+        None => files.into_iter().try_for_each(|name| files::expand(name, rules, &mut each))?,
     }
     Ok(if all_right { Exit::Done } else { Exit::Failure })
 }
@@ -95,7 +96,7 @@ fn hash_one(
     if name == "-" && args.files_from.as_ref().is_some_and(|list| list.as_os_str() == "-") {
         return Ok(Err(io::Error::other("standard input is the list itself")));
     }
-    let input = match inputs::open(name) {
+    let input = match files::open(name) {
         Ok(input) => input,
         Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
             return Ok(Err(io::Error::new(error.kind(), "is a folder; -r hashes the files in it")));

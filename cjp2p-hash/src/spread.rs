@@ -11,7 +11,8 @@ use std::thread;
 use cjp2p_io::holes::HoleReader;
 use cjp2p_wire::tree::{GROUP_LEN, Group};
 
-use crate::digest::{BLOCK_LEN, Digests, Failed, Hashers, Wanted, changed, hash_group};
+use crate::hashers::{Digests, Failed, Hashers, Wanted, hash_group};
+use crate::input::{BLOCK_LEN, changed};
 
 /// More threads than this only wait for memory; each has a block.
 const MAX_THREADS: usize = 16;
@@ -21,10 +22,10 @@ const WAITING_BLOCKS: usize = 2;
 
 /// Reads and hashes groups of a regular file, from byte `start` on, on all cores.
 ///
-/// SHA-256 cannot be spread: this thread does it, and nothing else, while the others read and do the rest.
+/// SHA-256 cannot be spread. This thread computes it and does nothing else, while the others read and compute the rest.
 ///
-/// The end is where a read says so, not where the file's length said it would be. Each thread goes on until it has
-/// seen the end. `None` where the system has no room for a single thread.
+/// A read finds the end, whatever the file's length said. Each thread goes on until it has seen the end. `None` where the system
+/// has no room for a single thread.
 pub(crate) fn spread(
     file: &File,
     start: u64,
@@ -42,7 +43,7 @@ pub(crate) fn spread(
     let free_blocks = Mutex::new(free_blocks);
     let free_block = || free_blocks.lock().unwrap_or_else(PoisonError::into_inner).recv().ok();
     let work = |sender: mpsc::Sender<Result<HashedGroup, Failed>>| {
-        // Where nobody else needs the bytes, the block stays here.
+        // Without SHA-256 no other thread needs the bytes, and the block stays here.
         let mut reader = HoleReader::default();
         let mut own = (!wanted.sha256).then(|| vec![0; BLOCK_LEN]);
         // First the block, then the number: the group that is waited for always has a block.
@@ -85,7 +86,7 @@ fn hash_at(
     wanted: Wanted<'_>,
 ) -> Result<HashedGroup, Failed> {
     let length = reader.read(file, start + index * GROUP_LEN, block)?;
-    // Reads past the end find nothing. Empty content has a group all the same.
+    // Reads past the end find nothing. Empty content has a group too.
     let is_group = wanted.tree() && (length > 0 || index == 0);
     let group = is_group.then(|| hash_group(index, &block[..length], wanted.leaves)).transpose()?;
     Ok(HashedGroup { index, length, group, block: Vec::new() })
@@ -100,8 +101,8 @@ struct HashedGroup {
     block: Vec<u8>,
 }
 
-/// Puts groups in order and gives the blocks of those that are done back to be read into. Ends the threads, by dropping
-/// its ends of the channels.
+/// Puts groups in order and gives the blocks of finished groups back to be read into. Ends the threads by dropping its ends
+/// of the channels.
 fn collect(
     groups: Receiver<Result<HashedGroup, Failed>>,
     free: Sender<Vec<u8>>,

@@ -83,7 +83,9 @@ impl TreeSource for Spooled<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::digest::{Input, Wanted, digest};
+    use crate::digest::digest;
+    use crate::hashers::Wanted;
+    use crate::input::Input;
     use cjp2p_wire::tree::{self, TreeVerifier};
 
     #[test]

@@ -6,7 +6,7 @@ use cjp2p_io::peer_name::PeerName;
 use cjp2p_wire::peers::peer::Origin;
 use cjp2p_wire::peers::table::Admission;
 
-use crate::run::edit;
+use crate::edit::edit;
 
 pub(crate) fn run(file: &PeerFile, peers: &[PeerName]) -> Result<(), ToolError> {
     let mut addresses = Vec::new();

@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use cjp2p_cli::exit::end_by;
+use cjp2p_cli::start::end_by;
 use cjp2p_cli::{Exit, ToolError, stdout};
 use cjp2p_io::event_loop::EventLoop;
 use cjp2p_io::learned::{Admit, Learned};

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use cjp2p_cli::exit::end_by;
+use cjp2p_cli::start::end_by;
 use cjp2p_cli::{Exit, ToolError, list, stdout};
 use cjp2p_io::mainline::{Mainline, key};
 use cjp2p_io::peer_file::{PeerFile, milliseconds};

@@ -7,6 +7,7 @@ mod asking;
 mod cli;
 mod content;
 mod discover;
+mod edit;
 mod find;
 mod ping;
 mod print;

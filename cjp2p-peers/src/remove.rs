@@ -4,7 +4,7 @@ use cjp2p_cli::ToolError;
 use cjp2p_io::peer_file::PeerFile;
 use cjp2p_io::peer_name::PeerName;
 
-use crate::run::edit;
+use crate::edit::edit;
 
 pub(crate) fn run(file: &PeerFile, peers: &[PeerName]) -> Result<(), ToolError> {
     let mut resolved = Vec::new();

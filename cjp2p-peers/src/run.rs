@@ -2,7 +2,6 @@
 
 use cjp2p_cli::{Exit, ToolError};
 use cjp2p_io::peer_file::PeerFile;
-use cjp2p_wire::peers::table::PeerTable;
 
 use crate::cli::{Cli, Command, TOOL};
 use crate::{add, content, discover, find, ping, print, remove, set};
@@ -33,21 +32,4 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
         Some(Command::Content { network }) => return content::run(&file, &network, cli.lines),
     }
     Ok(Exit::Done)
-}
-
-/// Changes the table in the file, or leaves it as it was where `change` fails.
-pub(crate) fn edit(
-    file: &PeerFile,
-    change: impl FnOnce(&mut PeerTable) -> Result<(), ToolError>,
-) -> Result<(), ToolError> {
-    let (result, warning) = file
-        .update(|table| {
-            let mut edited = table.clone();
-            change(&mut edited).map(|()| *table = edited)
-        })
-        .map_err(|error| ToolError::failure(format!("the peer table cannot be changed: {error}")))?;
-    if let Some(warning) = warning {
-        log::warn!("{warning}");
-    }
-    result
 }

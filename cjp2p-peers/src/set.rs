@@ -9,7 +9,7 @@ use cjp2p_io::names;
 use cjp2p_io::peer_file::{MAX_BYTES, PeerFile};
 use cjp2p_wire::peers::table::{Limits, ParsedTable, PeerTable};
 
-use crate::run::edit;
+use crate::edit::edit;
 
 pub(crate) fn run(file: &PeerFile, input: &Path) -> Result<(), ToolError> {
     let standard_input = input == Path::new("-");

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cjp2p_cli::args::LockMode;
-use cjp2p_cli::exit::end_by;
 use cjp2p_cli::progress::Progress;
+use cjp2p_cli::start::end_by;
 use cjp2p_cli::{Exit, ToolError, stdout};
 use cjp2p_io::event_loop::EventLoop;
 use cjp2p_io::listen::Listen;

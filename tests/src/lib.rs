@@ -6,6 +6,7 @@ pub mod content;
 pub mod faults;
 pub mod foreign;
 pub mod fuzz;
+pub mod imports;
 pub mod lab;
 pub mod pair;
 pub mod real;

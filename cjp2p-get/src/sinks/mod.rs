@@ -1,11 +1,13 @@
 //! The destinations of content: what becomes of bytes from when they are verified, or staged, to the end.
 
 mod behind;
+mod destination;
 mod excerpt;
 pub(crate) mod known_tree;
 pub(crate) mod partial;
 pub(crate) mod prepare;
 mod publish;
+mod reading;
 pub mod recheck;
 pub mod record;
 pub mod resume;
@@ -14,176 +16,10 @@ mod sparse;
 pub(crate) mod stream;
 pub(crate) mod temporary;
 
-use std::fs::File;
-use std::io;
-use std::net::SocketAddr;
-use std::ops::Range;
-use std::os::unix::fs::FileExt;
-use std::sync::Arc;
-
-use cjp2p_cli::ToolError;
-use cjp2p_wire::content_id::{ContentId, Hash};
-use cjp2p_wire::store::{Parts, Read};
-use cjp2p_wire::tree::{LEAF_LEN, Run, TreeVerifier, Verified, group_leaves};
-use sha2::{Digest, Sha256};
-
-use known_tree::NoTree;
-use recheck::Checked;
+pub(crate) use destination::{Destination, Group, Publication};
+pub(crate) use reading::read_through;
 use stream::Output;
 use temporary::Temporary;
-
-/// The last step, which may take long and is done on another thread.
-pub(crate) type Publication = Box<dyn FnOnce() -> Result<(), ToolError> + Send>;
-
-/// Where one content goes. Each kind takes verified blocks, or stages what can be verified only as a whole; it
-/// refuses the other.
-pub(crate) trait Destination: Send {
-    /// Takes a verified block.
-    fn write(&mut self, block: Verified<'_>) -> io::Result<()> {
-        let _ = block;
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    /// Keeps bytes that are not verified yet where nothing is read from until they are. Returns what is there since the last
-    /// time, to be hashed: these bytes, or others before them.
-    fn stage(&mut self, offset: u64, bytes: &[u8]) -> io::Result<Vec<Range<u64>>> {
-        let _ = (offset, bytes);
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    /// Waits until everything that was staged is there. Returns what is since the last time.
-    fn settle_staged(&mut self) -> io::Result<Vec<Range<u64>>> {
-        Ok(Vec::new())
-    }
-
-    /// Forgets what was staged.
-    fn restage(&mut self) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    /// What is staged, to be hashed.
-    fn staged(&self) -> io::Result<File> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    /// Notes the length under which bytes are staged from now on.
-    fn on_length(&mut self, length: u64) {
-        let _ = length;
-    }
-
-    /// Keeps a verified run of the tree over content of this length, which may still be a claim.
-    fn keep_run(&mut self, length: u64, run: Run, bytes: &[u8]) -> io::Result<()> {
-        let _ = (length, run, bytes);
-        Ok(())
-    }
-
-    /// What was staged is right, and this is the known part of its tree. Returns whether it can be given to others from now
-    /// on.
-    fn keep_tree(&mut self, tree: TreeVerifier) -> bool {
-        let _ = tree;
-        false
-    }
-
-    /// Of what an interrupted fetch wrote, this piece is verified now.
-    fn on_checked(&mut self, checked: &Checked) {
-        let _ = checked;
-    }
-
-    /// How much it takes at present, counted along what is wanted.
-    fn room(&self) -> u64 {
-        u64::MAX
-    }
-
-    /// Answers another peer's request for content, from what is verified.
-    fn read(&mut self, offset: u64, length: usize, out: &mut Vec<u8>) -> Read {
-        let _ = (offset, length, out);
-        Read::Absent
-    }
-
-    /// Which parts of the content [`Destination::read`] gives now, from byte `from` on, in at most `most` ranges.
-    fn parts(&self, from: u64, most: usize) -> Option<Parts> {
-        let _ = (from, most);
-        None
-    }
-
-    /// Answers another peer's request for the content's tree; of what has to be computed for it, `at_once` bytes of content are hashed
-    /// at the most. Returns how long the tree is.
-    fn read_tree(
-        &mut self,
-        offset: u64,
-        length: usize,
-        at_once: u64,
-        out: &mut Vec<u8>,
-    ) -> Result<u64, NoTree> {
-        let _ = (offset, length, at_once, out);
-        Err(NoTree::Unknown)
-    }
-
-    /// What is to be hashed for the leaves of a group that [`Destination::read_tree`] needs.
-    fn group(&mut self, group: u64) -> Option<Group> {
-        let _ = group;
-        None
-    }
-
-    /// These are its leaves, where they could be computed.
-    fn take_leaves(&mut self, group: u64, leaves: Option<Vec<Hash>>) {
-        let _ = (group, leaves);
-    }
-
-    /// Notes who sends some of the content at `now_ms`, for a later fetch that goes on.
-    fn note_sources(&mut self, sending: &[SocketAddr], now_ms: u64) {
-        let _ = (sending, now_ms);
-    }
-
-    /// Such a source is not to be asked again.
-    fn forget_source(&mut self, address: SocketAddr) {
-        let _ = address;
-    }
-
-    /// Writes down what an interrupted fetch needs to go on.
-    fn save(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-
-    /// Why nothing more can be written, where that is known without writing.
-    fn problem(&mut self) -> Option<io::Error> {
-        None
-    }
-
-    /// Everything is here and right: what is left to do.
-    fn publish(&mut self, length: u64) -> Publication;
-
-    /// The last step was done.
-    fn on_published(&mut self) {}
-
-    /// The fetch ended in vain. Returns where the part that came is kept, if anything is.
-    fn abandon(&mut self) -> Option<String> {
-        None
-    }
-
-    /// What to tell where writing fails.
-    fn failure(&self, error: io::Error) -> ToolError;
-}
-
-/// A group of content, in a file.
-pub(crate) struct Group {
-    pub(crate) file: Arc<File>,
-    pub(crate) range: Range<u64>,
-}
-
-impl Group {
-    /// The values of its leaves.
-    pub(crate) fn hash(&self) -> Option<Vec<Hash>> {
-        let mut leaves = Vec::new();
-        let mut at = self.range.start;
-        read_through(&self.file, self.range.clone(), |bytes| {
-            leaves.extend(group_leaves(at / LEAF_LEN, bytes));
-            at += bytes.len() as u64;
-        })
-        .ok()?;
-        Some(leaves)
-    }
-}
 
 /// The way to standard output or a device, for the one content that goes there.
 pub(crate) enum Outlet {
@@ -191,39 +27,4 @@ pub(crate) enum Outlet {
     Stream(Output),
     /// By a file without a name.
     Whole(Temporary),
-}
-
-/// Whether a file of `length` bytes is the content `id`. Of a plain name nobody can tell.
-pub(crate) fn judge(id: &ContentId, file: &File, length: u64) -> io::Result<bool> {
-    match id {
-        ContentId::Sha256(hash) => {
-            let mut hasher = Sha256::new();
-            read_through(file, 0..length, |bytes| hasher.update(bytes))?;
-            Ok(hasher.finalize()[..] == hash[..])
-        }
-        ContentId::Blake3(hash) => {
-            let mut hasher = blake3::Hasher::new();
-            read_through(file, 0..length, |bytes| {
-                hasher.update(bytes);
-            })?;
-            Ok(hasher.finalize().as_bytes() == hash)
-        }
-        ContentId::Name(_) | ContentId::Tree(_) => Ok(true),
-    }
-}
-
-/// Bytes that are read at once.
-const BUFFER: u64 = 256 << 10;
-
-/// Hands these bytes of a file to `each`, piece by piece.
-pub(crate) fn read_through(file: &File, range: Range<u64>, mut each: impl FnMut(&[u8])) -> io::Result<()> {
-    let mut offset = range.start;
-    let mut buffer = vec![0; BUFFER as usize];
-    while offset < range.end {
-        let part = &mut buffer[..BUFFER.min(range.end - offset) as usize];
-        file.read_exact_at(part, offset)?;
-        each(part);
-        offset += part.len() as u64;
-    }
-    Ok(())
 }

@@ -16,13 +16,12 @@ use cjp2p_wire::store::{PROOF_LEN, Parts, Read};
 use cjp2p_wire::tree::{GROUP_LEN, LEAF_LEN, RUN_LEVELS, Run, TreeVerifier, Verified};
 
 use super::behind::WriteBehind;
+use super::destination::{Destination, Group, Publication, unwritable};
 use super::known_tree::{Content, KnownTree, NoTree};
-use super::prepare::unwritable;
 use super::publish::{Excerpt, LastStep, SOMETHING_ELSE};
 use super::recheck::Checked;
 use super::record::Record;
 use super::sources::Sources;
-use super::{Destination, Group, Publication};
 use crate::place::Paths;
 use crate::ranges::Ranges;
 

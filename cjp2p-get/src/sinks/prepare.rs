@@ -13,10 +13,12 @@ use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::download::Resume;
 use rustix::fs::OFlags;
 
+use super::destination::{Destination, unwritable};
 use super::partial::Partial;
 use super::publish::SOMETHING_ELSE;
+use super::reading::judge;
 use super::recheck::Recheck;
-use super::{Destination, judge, resume};
+use super::resume;
 use crate::place::Paths;
 use crate::ranges::Ranges;
 
@@ -128,10 +130,6 @@ fn look(id: &ContentId, ranges: &Ranges, paths: &Paths, force: bool) -> Result<O
         Ok(None) => refused(&format!("{SOMETHING_ELSE}; --force replaces it")),
         Err(error) => Err(unwritable(path, &error)),
     }
-}
-
-pub(super) fn unwritable(path: &Path, error: &io::Error) -> ToolError {
-    ToolError::new(Exit::Destination, format!("{}: {error}", names::shown(path)))
 }
 
 /// Opens a partial and takes its lock. Gives also whether it is new; `None` where another process has the lock.

@@ -22,8 +22,8 @@ use cjp2p_wire::range_set::RangeSet;
 use cjp2p_wire::store::{Parts, Read};
 use cjp2p_wire::tree::{GROUP_LEN, Run, Verified};
 
+use super::destination::{Destination, Publication};
 use super::known_tree::{Content, KnownTree, NoTree};
-use super::{Destination, Publication};
 use crate::links::{Leads, follow, open_own};
 
 /// Bytes beyond what the reader has taken that are asked for.

@@ -11,9 +11,10 @@ use cjp2p_cli::{Exit, ToolError};
 use cjp2p_io::names;
 use cjp2p_wire::store::Read;
 
+use super::destination::{Destination, Publication};
+use super::reading::BUFFER;
 use super::sparse::Sparse;
 use super::stream::Output;
-use super::{BUFFER, Destination, Publication};
 
 /// See the [module](self).
 pub(crate) struct Temporary {

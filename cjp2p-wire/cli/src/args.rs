@@ -19,9 +19,9 @@ use clap::builder::FalseyValueParser;
 use clap::{Args, ValueEnum};
 use nix::unistd::Uid;
 
+use super::error::ToolError;
 use super::exit::Exit;
 use super::progress::{Progress, ProgressMode};
-use super::start::ToolError;
 use super::{logging, progress};
 
 /// Nodes that are often up, by the first project's README.

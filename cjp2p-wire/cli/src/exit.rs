@@ -1,15 +1,8 @@
-//! How tools end: exit codes, one list for all tools, documented in every manual and part of the interface; and signals.
+//! Exit codes: one list for all tools, documented in every manual and part of the interface.
 
 use std::process::ExitCode;
-use std::time::Duration;
 
-use cjp2p_io::signals;
 use nix::sys::signal::Signal;
-
-use super::stdout;
-
-/// How long what was printed may take to leave, before a signal ends the process.
-const OUTPUT_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// How a tool ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,12 +60,4 @@ impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> ExitCode {
         ExitCode::from(exit as u8)
     }
-}
-
-/// Ends the process by `signal`, so that who started it sees why, once what was printed is written or nobody takes it. Does not
-/// return where the signal ends a process.
-pub fn end_by(signal: Signal) {
-    // What cannot be written is lost either way.
-    let _ = stdout::settle(Some(OUTPUT_TIMEOUT));
-    signals::end_by(signal);
 }

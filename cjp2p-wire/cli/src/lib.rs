@@ -3,6 +3,7 @@
 pub mod args;
 mod bar;
 pub mod duration;
+mod error;
 pub mod exit;
 pub mod list;
 pub mod logging;
@@ -14,5 +15,6 @@ pub mod stderr;
 pub mod stdin;
 pub mod stdout;
 
+pub use error::ToolError;
 pub use exit::Exit;
-pub use start::{ToolError, run_tool};
+pub use start::run_tool;

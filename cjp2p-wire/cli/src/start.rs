@@ -1,59 +1,21 @@
 //! How a tool starts and ends.
 
 use std::ffi::OsString;
-use std::fmt;
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
+use std::time::Duration;
 
-use cjp2p_io::lookup;
+use cjp2p_io::{lookup, signals};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 use nix::sys::signal::{SigSet, Signal};
 
+use super::error::ToolError;
 use super::exit::Exit;
 use super::{logging, stderr, stdout};
 
-/// Why a tool ends before its work is done.
-#[derive(Debug)]
-pub struct ToolError {
-    /// How it ends.
-    pub exit: Exit,
-    /// What went wrong, and where: one line, without the tool's name.
-    pub message: String,
-}
-
-impl ToolError {
-    /// An error with any exit code.
-    pub fn new(exit: Exit, message: impl Into<String>) -> ToolError {
-        ToolError { exit, message: message.into() }
-    }
-
-    /// A failure that no other code names.
-    pub fn failure(message: impl Into<String>) -> ToolError {
-        ToolError::new(Exit::Failure, message)
-    }
-
-    /// The command line was wrong in a way that clap does not find.
-    pub fn usage(message: impl Into<String>) -> ToolError {
-        ToolError::new(Exit::Usage, message)
-    }
-
-    /// Writing to standard output failed. A reader that has gone away ends a tool without a word.
-    pub fn output(error: io::Error) -> ToolError {
-        match error.kind() {
-            io::ErrorKind::BrokenPipe => ToolError::new(Exit::ClosedOutput, ""),
-            _ => ToolError::new(Exit::Destination, format!("standard output: {error}")),
-        }
-    }
-}
-
-impl fmt::Display for ToolError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
-impl std::error::Error for ToolError {}
+/// How long what was printed may take to leave, before a signal ends the process.
+const OUTPUT_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The whole of a tool's `main`: reads the command line, runs the tool, and turns what it returns into one line on standard
 /// error and an exit code.
@@ -116,6 +78,14 @@ fn end<A: CommandFactory>(result: Result<Exit, ToolError>) -> ExitCode {
     }
 }
 
+/// Ends the process by `signal`, so that its parent sees the reason. Before that, waits until what was printed is written, or
+/// until half a second has passed. Does not return where the signal ends a process.
+pub fn end_by(signal: Signal) {
+    // What cannot be written is lost either way.
+    let _ = stdout::settle(Some(OUTPUT_TIMEOUT));
+    signals::end_by(signal);
+}
+
 /// What clap prints as a message, hints and a usage, as one line.
 fn one_line(rendered: &str) -> String {
     let message = rendered.strip_prefix("error: ").unwrap_or(rendered);
@@ -166,14 +136,5 @@ mod tests {
     fn help_and_version_end_with_0() {
         assert_eq!(run(&["--version"]).unwrap(), Exit::Done);
         assert_eq!(run(&["--help"]).unwrap(), Exit::Done);
-    }
-
-    #[test]
-    fn a_closed_reader_is_no_message_and_a_full_disk_is_one() {
-        let closed = ToolError::output(io::ErrorKind::BrokenPipe.into());
-        assert_eq!((closed.exit as u8, closed.message.as_str()), (141, ""));
-        let full = ToolError::output(io::ErrorKind::StorageFull.into());
-        assert_eq!(full.exit, Exit::Destination);
-        assert!(full.message.starts_with("standard output: "));
     }
 }

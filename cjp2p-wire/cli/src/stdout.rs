@@ -15,8 +15,8 @@ use cjp2p_stdio::{Standard, was_closed};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::io::Errno;
 
+use super::error::ToolError;
 use super::progress::around_the_bar;
-use super::start::ToolError;
 
 /// With so many bytes waiting to be written, [`is_full`].
 pub const MAX_WAITING: usize = 1 << 20;

@@ -60,8 +60,8 @@ fn is_ignored(signal: Signal) -> bool {
     mask.is_some_and(|mask| mask >> (signal as u32 - 1) & 1 == 1)
 }
 
-/// Ends the process by `signal`, so that who started it sees why. Does not return where the signal ends a process. A tool has what
-/// it printed written first, by [`end_by`](crate::tool::exit::end_by).
+/// Ends the process by `signal`, so that its parent sees the reason. Does not return where the signal ends a process. A tool has what
+/// it printed written first.
 pub fn end_by(signal: Signal) {
     let mask: SigSet = [signal].into_iter().collect();
     // Nothing can be done where the system refuses either of them: the caller exits in the ordinary way.

@@ -17,7 +17,7 @@ use cjp2p_io::names;
 use cjp2p_io::walk::{self, Found, Rules};
 use rustix::fs::OFlags;
 
-use crate::digest::{BLOCK_LEN, Input, RegularFile};
+use crate::input::{BLOCK_LEN, Input, RegularFile};
 
 /// Why a file is passed over: its name, and what is wrong.
 #[derive(Debug)]

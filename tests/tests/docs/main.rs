@@ -1,6 +1,8 @@
 //! The documents are true where that can be checked: what they name exists, what they show can be read, and what they
 //! promise about the code's shape holds.
 
+mod imports;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,0 +1,44 @@
+//! Reading a file of any size piece by piece.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+
+use cjp2p_wire::content_id::ContentId;
+use sha2::{Digest, Sha256};
+
+/// Bytes that are read at once.
+pub(super) const BUFFER: u64 = 256 << 10;
+
+/// Hands these bytes of a file to `each`, piece by piece.
+pub(crate) fn read_through(file: &File, range: Range<u64>, mut each: impl FnMut(&[u8])) -> io::Result<()> {
+    let mut offset = range.start;
+    let mut buffer = vec![0; BUFFER as usize];
+    while offset < range.end {
+        let part = &mut buffer[..BUFFER.min(range.end - offset) as usize];
+        file.read_exact_at(part, offset)?;
+        each(part);
+        offset += part.len() as u64;
+    }
+    Ok(())
+}
+
+/// Whether a file of `length` bytes is the content `id`. Of a plain name nobody can tell.
+pub(crate) fn judge(id: &ContentId, file: &File, length: u64) -> io::Result<bool> {
+    match id {
+        ContentId::Sha256(hash) => {
+            let mut hasher = Sha256::new();
+            read_through(file, 0..length, |bytes| hasher.update(bytes))?;
+            Ok(hasher.finalize()[..] == hash[..])
+        }
+        ContentId::Blake3(hash) => {
+            let mut hasher = blake3::Hasher::new();
+            read_through(file, 0..length, |bytes| {
+                hasher.update(bytes);
+            })?;
+            Ok(hasher.finalize().as_bytes() == hash)
+        }
+        ContentId::Name(_) | ContentId::Tree(_) => Ok(true),
+    }
+}

@@ -1,0 +1,110 @@
+//! What is computed of content, from blocks that come in order.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use cjp2p_wire::content_id::Hash;
+use cjp2p_wire::tree::{ENTRY_LEN, Group, RUN_ENTRIES, Tree, TreeBuilder};
+use sha2::{Digest, Sha256};
+
+/// What to compute of a file.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Wanted<'a> {
+    /// BLAKE3 and the tree.
+    pub(crate) blake3: bool,
+    pub(crate) sha256: bool,
+    /// Where the values of the leaves go, each at its index; implies `blake3`.
+    pub(crate) leaves: Option<&'a File>,
+}
+
+impl Wanted<'_> {
+    /// Whether groups are hashed.
+    pub(crate) fn tree(&self) -> bool {
+        self.blake3 || self.leaves.is_some()
+    }
+}
+
+/// What was computed.
+pub(crate) struct Digests {
+    /// Bytes read.
+    pub(crate) length: u64,
+    pub(crate) tree: Option<Tree>,
+    pub(crate) sha256: Option<Hash>,
+}
+
+/// Why nothing was computed.
+#[derive(Debug)]
+pub(crate) enum Failed {
+    /// The input cannot be read.
+    Reading(io::Error),
+    /// The values of leaves cannot be written.
+    Leaves(io::Error),
+}
+
+impl From<io::Error> for Failed {
+    fn from(error: io::Error) -> Failed {
+        Failed::Reading(error)
+    }
+}
+
+/// Hashes a group and, where asked for, writes the values of its leaves.
+pub(crate) fn hash_group(index: u64, bytes: &[u8], leaves: Option<&File>) -> Result<Group, Failed> {
+    let Some(file) = leaves else {
+        return Ok(Group::hash(index, bytes));
+    };
+    let (group, values) = Group::hash_with_leaves(index, bytes);
+    let offset = index * RUN_ENTRIES * ENTRY_LEN;
+    file.write_all_at(values.as_flattened(), offset).map_err(Failed::Leaves)?;
+    Ok(group)
+}
+
+/// The hashes of blocks that come in order, all of [`BLOCK_LEN`] but the last.
+pub(crate) struct Hashers<'a> {
+    length: u64,
+    groups: u64,
+    tree: Option<TreeBuilder>,
+    sha256: Option<Sha256>,
+    leaves: Option<&'a File>,
+}
+
+impl<'a> Hashers<'a> {
+    pub(crate) fn new(wanted: Wanted<'a>) -> Hashers<'a> {
+        Hashers {
+            length: 0,
+            groups: 0,
+            tree: wanted.tree().then(TreeBuilder::new),
+            sha256: wanted.sha256.then(Sha256::new),
+            leaves: wanted.leaves,
+        }
+    }
+
+    pub(crate) fn update(&mut self, block: &[u8]) -> Result<(), Failed> {
+        let group = match self.tree {
+            Some(_) => Some(hash_group(self.groups, block, self.leaves)?),
+            None => None,
+        };
+        self.push(group.as_ref(), block.len(), block);
+        Ok(())
+    }
+
+    /// Takes the next `length` bytes: their group where there is a tree, the `bytes` themselves where there is SHA-256.
+    pub(crate) fn push(&mut self, group: Option<&Group>, length: usize, bytes: &[u8]) {
+        self.length += length as u64;
+        self.groups += 1;
+        if let (Some(tree), Some(group)) = (&mut self.tree, group) {
+            tree.push_group(group);
+        }
+        if let Some(sha256) = &mut self.sha256 {
+            sha256.update(bytes);
+        }
+    }
+
+    pub(crate) fn finish(self) -> Digests {
+        Digests {
+            length: self.length,
+            tree: self.tree.map(TreeBuilder::finish),
+            sha256: self.sha256.map(|sha256| sha256.finalize().into()),
+        }
+    }
+}
