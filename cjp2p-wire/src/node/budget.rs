@@ -25,7 +25,12 @@ pub const WORK_PER_SECOND_OF_HOST: u64 = 1_000_000;
 pub const WORK_PER_SECOND_OF_LONE_HOST: u64 = 2_000_000;
 /// The same for all hosts.
 pub const WORK_PER_SECOND: u64 = 3_000_000;
-/// So much time's worth of them at once.
+/// Answers in a second to unvalidated sources of one host, in the long run. An honest one needs a few before it is validated; many
+/// can be behind one router.
+pub const UNVALIDATED_ANSWERS_PER_SECOND: u32 = 1000;
+/// This many of them at once.
+pub const UNVALIDATED_ANSWERS_AT_ONCE: u32 = 2000;
+/// This much time's worth of units at once.
 const WORK_AT_ONCE: Duration = Duration::from_millis(100);
 /// A host that has not asked for so long has stopped.
 const ASKING: Duration = Duration::from_secs(1);
@@ -71,6 +76,9 @@ pub(super) struct Budget {
     asked: [(usize, Time); 2],
     /// The host that was charged last, and its bucket: datagrams of one come in bunches.
     last: Option<(IpAddr, usize)>,
+    /// Unvalidated sources of hosts, by what they were answered.
+    unvalidated: Buckets,
+    secret: Hash,
     rate: Option<u64>,
     /// The time up to which answers that are not content have used up their part of the rate.
     small_until: Time,
@@ -78,11 +86,31 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    /// `rate`: bytes that may leave in a second.
-    pub(super) fn new(rate: Option<u64>) -> Budget {
-        let (of_all, small_until) = (Time::ZERO, Time::ZERO);
-        let asked = [(BUCKETS, Time::ZERO); 2];
-        Budget { of_hosts: Buckets::default(), of_all, asked, last: None, rate, small_until, done: 0 }
+    /// `rate`: bytes that may leave in a second. `secret`: chooses the buckets of hosts.
+    pub(super) fn new(rate: Option<u64>, secret: Hash) -> Budget {
+        Budget {
+            of_hosts: Buckets::default(),
+            of_all: Time::ZERO,
+            asked: [(BUCKETS, Time::ZERO); 2],
+            last: None,
+            unvalidated: Buckets::default(),
+            secret,
+            rate,
+            small_until: Time::ZERO,
+            done: 0,
+        }
+    }
+
+    /// Whether an unvalidated source at this address may be answered now; if so, counts it.
+    pub(super) fn may_answer_unvalidated(&mut self, now: Time, from: SocketAddr) -> bool {
+        let each = Duration::from_secs(1) / UNVALIDATED_ANSWERS_PER_SECOND;
+        let bucket = bucket_of(from, &self.secret);
+        let until = self.unvalidated.used_until(bucket).max(now) + each;
+        let fits = until <= now + each * UNVALIDATED_ANSWERS_AT_ONCE;
+        if fits {
+            self.unvalidated.set(bucket, until);
+        }
+        fits
     }
 
     /// Notes work that others caused.
@@ -96,15 +124,15 @@ impl Budget {
     }
 
     /// Whether so much may be done now for a source that returned our cookie; if so, charges and counts it.
-    pub(super) fn may_do(&mut self, now: Time, from: SocketAddr, units: u64, secret: &Hash) -> bool {
-        let may = self.may_begin(now, from, units, secret);
+    pub(super) fn may_do(&mut self, now: Time, from: SocketAddr, units: u64) -> bool {
+        let may = self.may_begin(now, from, units);
         self.done += if may { units } else { 0 };
         may
     }
 
     /// The same for what is counted when it is done.
-    pub(super) fn may_begin(&mut self, now: Time, from: SocketAddr, units: u64, secret: &Hash) -> bool {
-        let bucket = self.bucket(from, secret);
+    pub(super) fn may_begin(&mut self, now: Time, from: SocketAddr, units: u64) -> bool {
+        let bucket = self.bucket(from);
         let of_a_host = match self.is_alone(now, bucket) {
             true => WORK_PER_SECOND_OF_LONE_HOST,
             false => WORK_PER_SECOND_OF_HOST,
@@ -145,12 +173,12 @@ impl Budget {
         other == BUCKETS || then + ASKING < now
     }
 
-    fn bucket(&mut self, from: SocketAddr, secret: &Hash) -> usize {
+    fn bucket(&mut self, from: SocketAddr) -> usize {
         let host = host_of(from);
         match self.last {
             Some((last, bucket)) if last == host => bucket,
             _ => {
-                let bucket = bucket_of(from, secret);
+                let bucket = bucket_of(from, &self.secret);
                 self.last = Some((host, bucket));
                 bucket
             }
@@ -168,10 +196,10 @@ mod tests {
 
     /// Units done in a second for hosts that ask for as much as they can.
     fn done(hosts: u32) -> u64 {
-        let mut budget = Budget::new(None);
+        let mut budget = Budget::new(None, [7; 32]);
         for ms in 0..=1000 {
             for n in 0..hosts * 20 {
-                budget.may_do(Time::from_millis(ms), host(n % hosts), 1000, &[7; 32]);
+                budget.may_do(Time::from_millis(ms), host(n % hosts), 1000);
             }
         }
         budget.done()
@@ -189,24 +217,24 @@ mod tests {
 
     #[test]
     fn what_one_host_may_not_do_another_may() {
-        let mut budget = Budget::new(None);
-        while budget.may_do(Time::ZERO, host(1), 1000, &[7; 32]) {}
-        assert!(budget.may_do(Time::ZERO, host(2), 1000, &[7; 32]));
+        let mut budget = Budget::new(None, [7; 32]);
+        while budget.may_do(Time::ZERO, host(1), 1000) {}
+        assert!(budget.may_do(Time::ZERO, host(2), 1000));
         let later = Time::ZERO + Duration::from_millis(1);
-        assert!(budget.may_do(later, host(1), 1000, &[7; 32]), "it is refilled");
+        assert!(budget.may_do(later, host(1), 1000), "it is refilled");
     }
 
     #[test]
     fn a_host_alone_may_do_more_until_another_asks_and_that_one_finds_room() {
-        let mut budget = Budget::new(None);
+        let mut budget = Budget::new(None, [7; 32]);
         let mut done = [0, 0];
         for ms in 0..4000 {
             for _ in 0..10 {
-                done[0] += u64::from(budget.may_do(Time::from_millis(ms), host(1), 1000, &[7; 32]));
+                done[0] += u64::from(budget.may_do(Time::from_millis(ms), host(1), 1000));
             }
             // Another asks for little in the last half.
             if ms >= 2000 && ms % 500 == 0 {
-                assert!(budget.may_do(Time::from_millis(ms), host(2), 1000, &[7; 32]));
+                assert!(budget.may_do(Time::from_millis(ms), host(2), 1000));
                 done[1] += 1;
             }
             if ms == 1999 {
@@ -219,10 +247,29 @@ mod tests {
 
     #[test]
     fn small_answers_get_a_quarter_of_the_rate() {
-        let mut budget = Budget::new(Some(100_000));
+        let mut budget = Budget::new(Some(100_000), [7; 32]);
         let sent = (0..10_000).filter(|&ms| budget.may_send(Time::from_millis(ms), 250)).count() * 250;
         assert!((250_000..=250_000 + SMALL_AT_ONCE as usize).contains(&sent), "{sent}");
-        let mut free = Budget::new(None);
+        let mut free = Budget::new(None, [7; 32]);
         assert!((0..10_000).all(|_| free.may_send(Time::ZERO, 1 << 20)));
+    }
+
+    #[test]
+    fn a_host_is_answered_so_often_by_whatever_port_and_others_are_answered_meanwhile() {
+        let mut budget = Budget::new(None, [7; 32]);
+        let mut answered = [0; 2];
+        for n in 0..50_000u32 {
+            let now = Time::from_millis(u64::from(n) / 10);
+            for (host, count) in answered.iter_mut().enumerate() {
+                // The second asks seldom.
+                if host == 0 || n % 1000 == 0 {
+                    let from = SocketAddr::from(([192, 0, 2, host as u8], (n % 60_000) as u16 + 1));
+                    *count += u32::from(budget.may_answer_unvalidated(now, from));
+                }
+            }
+        }
+        let most = UNVALIDATED_ANSWERS_AT_ONCE + 5 * UNVALIDATED_ANSWERS_PER_SECOND;
+        assert!((most - 5..=most + 5).contains(&answered[0]), "{answered:?}");
+        assert_eq!(answered[1], 50);
     }
 }

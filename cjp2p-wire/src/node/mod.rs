@@ -1,4 +1,5 @@
-//! One socket's conversations: answers what is asked, asks for what is wanted, and proves who is who.
+//! One socket's conversations, by three machines: the server answers what others ask, the client downloads what is wanted, and the
+//! discovery finds peers that may have it.
 //!
 //! # How to drive it
 //!
@@ -6,98 +7,59 @@
 //! time that the last [`Output::Timeout`] named, and the other methods as needed. After every such call, take
 //! [`Node::poll_output`] until it gives an [`Output::Timeout`]; debug builds check that this was done. `now` must never
 //! go back.
+//!
+//! # How a datagram walks
+//!
+//! It is decoded and classified once, as an [`Inbound`]: what kinds of messages it holds, what its cookies show of its source, and
+//! how much of it is believed. Then one machine after another takes what is its own: the client content and refusals, the discovery
+//! names and answers to queries, the server requests. They share only what [`Shared`] holds, and none sees the fields of another:
+//! where one needs something of another, `Node` passes a value.
 
-mod answer;
-mod ask;
+mod api;
 mod buckets;
 mod budget;
-mod challenge;
-mod contact;
-mod dialect;
-mod echo;
-mod fetching;
-mod given;
+mod by_address;
+mod client;
+mod contacts;
+mod discovery;
+mod event;
 mod inbound;
-mod lan;
-mod list_reader;
-mod lists;
-mod parts;
-mod peer_path;
-mod places;
+mod lengths;
+mod outbox;
 mod probes;
-mod providers;
-mod put_off;
-mod query;
-mod referrals;
-mod schedule;
-mod schema;
-mod search;
-mod serving;
+mod server;
+mod shared;
 mod sizes;
-mod suggestions;
-mod take;
 #[cfg(test)]
 mod testing;
-pub mod turns;
-mod unvalidated_limiter;
-mod upload_slots;
-mod validation;
-mod width;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
-use std::time::Duration;
 
-use budget::MAX_COOKIES;
-pub use budget::{
-    MAX_UNVALIDATED_WORK, WORK_PER_SECOND, WORK_PER_SECOND_OF_HOST, WORK_PER_SECOND_OF_LONE_HOST,
+pub use self::budget::{
+    MAX_UNVALIDATED_WORK, UNVALIDATED_ANSWERS_AT_ONCE, UNVALIDATED_ANSWERS_PER_SECOND, WORK_PER_SECOND,
+    WORK_PER_SECOND_OF_HOST, WORK_PER_SECOND_OF_LONE_HOST,
 };
-pub use contact::{Acquaintance, MAX_CONTACTS, MAX_CONTACTS_OF_HOST};
-use contact::{Contact, Contacts};
-pub use echo::{ECHO_FACTOR, ECHO_LIFETIME, ECHO_RATE, ECHO_RATE_OF_HOST};
-use inbound::Inbound;
-pub use lan::MAX_NEIGHBOURS;
-pub use list_reader::ListEnd;
-pub use lists::MAX_LIST;
-use lists::Wanted;
-pub use query::{Answer, Query};
-pub use referrals::MAX_PEERS_TOLD;
-pub use sizes::Sizes;
-pub use unvalidated_limiter::{UNVALIDATED_ANSWERS_AT_ONCE, UNVALIDATED_ANSWERS_PER_SECOND};
+pub use self::contacts::{Acquaintance, MAX_CONTACTS, MAX_CONTACTS_OF_HOST};
+pub use self::discovery::MAX_NEIGHBOURS;
+pub use self::event::{Answer, Event, ListEnd, Query};
+pub use self::lengths::{AMPLIFICATION, ORDINARY_DATAGRAM};
+pub use self::outbox::{Counters, Transmit};
+pub use self::server::{
+    ECHO_FACTOR, ECHO_LIFETIME, ECHO_RATE, ECHO_RATE_OF_HOST, MAX_LIST, MAX_PEERS_TOLD, turns,
+};
+pub use self::shared::Config;
+pub use self::sizes::Sizes;
 
-use crate::content_id::{ContentId, Hash};
+use self::client::Client;
+use self::contacts::Contact;
+use self::discovery::{Discovery, Giver, is_own_lan_question};
+use self::inbound::{Belief, Inbound, Returned};
+use self::server::{Context, Server};
+use self::shared::Shared;
 use crate::datagram;
-use crate::download::{Download, DownloadEvent};
-use crate::message::Message;
-use crate::node::turns::Turns;
-use crate::peers::cookie::{CookieMint, Validation};
-use crate::peers::places_by_host::PlacesByHost;
-use crate::store::{JobId, Store};
+use crate::download::DownloadEvent;
+use crate::store::Store;
 use crate::time::Time;
-
-/// Bytes an unvalidated source is sent at the most, as a multiple of what it sent (draft-pearson-lcdp-04).
-pub const AMPLIFICATION: usize = 2;
-/// The longest datagram of ours that is not an answer to a request for a large block: 1,500 less IPv6 and UDP headers.
-pub const ORDINARY_DATAGRAM: usize = 1452;
-
-/// What a node is to be like.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// Makes our cookies. Nobody else may know it; a new one at each start is fine.
-    pub secret: Hash,
-    /// Where all random choices come from.
-    pub seed: u64,
-    /// Bytes of datagrams with content that may leave in a second.
-    pub upload_rate: Option<u64>,
-    /// The same for those that go to one [host](crate::peers::address::host_of).
-    pub upload_rate_per_host: Option<u64>,
-    /// Whether to answer requests for content and peers at all.
-    pub answers: bool,
-    /// Whether to tell which content is shared.
-    pub lists: bool,
-    /// Bytes that may be on their way to us in all: what the socket's receive buffer was granted.
-    pub receive_buffer: u64,
-}
 
 /// What a node wants done.
 #[derive(Debug)]
@@ -110,210 +72,31 @@ pub enum Output {
     Timeout(Time),
 }
 
-/// A datagram to send, or several to the same destination.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Transmit {
-    /// The destination.
-    pub to: SocketAddr,
-    /// The payload of each datagram has so many bytes; the last may be shorter.
-    pub segment: usize,
-    /// The payloads, one after another.
-    pub bytes: Vec<u8>,
-}
-
-impl Transmit {
-    /// The payload of each datagram.
-    pub fn datagrams(&self) -> impl ExactSizeIterator<Item = &[u8]> {
-        self.bytes.chunks(self.segment.max(1))
-    }
-}
-
-/// What a node reports.
-#[derive(Debug)]
-pub enum Event {
-    /// Something about a fetch.
-    Download(JobId, DownloadEvent),
-    /// The answer to a [`Query`].
-    Answer {
-        /// Who answered.
-        from: SocketAddr,
-        /// Since the question was last sent.
-        round_trip: Duration,
-        /// What it answered.
-        answer: Answer,
-    },
-    /// A question was not answered in all its tries.
-    Unanswered(SocketAddr),
-    /// This address will be asked for content: tell the route's MTU with [`Node::set_path_mtu`], if known.
-    PathOpened(SocketAddr),
-    /// Send this datagram to everybody on the link, on every link; see [`Node::attach`].
-    AskLan(Vec<u8>),
-    /// Nobody on the link was heard to answer this question: send it to each neighbour by itself, to port
-    /// [`DEFAULT_PORT`](crate::peers::address::DEFAULT_PORT). A firewall that lets in answers only lets in those of who was asked.
-    AskNeighbours(Vec<u8>),
-    /// Somebody on the link answered such a question.
-    Neighbour(SocketAddr),
-}
-
-/// Counters since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Datagrams received.
-    pub datagrams_in: u64,
-    /// Bytes of them.
-    pub bytes_in: u64,
-    /// Datagrams sent.
-    pub datagrams_out: u64,
-    /// Bytes of them.
-    pub bytes_out: u64,
-    /// Datagrams that were not JSON arrays.
-    pub unreadable: u64,
-    /// Requests for content answered with content.
-    pub requests_served: u64,
-    /// Bytes of content and trees sent.
-    pub content_out: u64,
-    /// Units of work that others caused beside content: see [`MAX_UNVALIDATED_WORK`].
-    pub work: u64,
-}
-
 /// See the [module](self).
 pub struct Node {
-    config: Config,
-    mint: CookieMint,
-    random: fastrand::Rng,
-    contacts: Contacts,
-    turns: Turns,
-    budget: budget::Budget,
-    unvalidated_limiter: unvalidated_limiter::UnvalidatedLimiter,
-    echoes: echo::Echoes,
-    dialects: dialect::Dialects,
-    upload_slots: upload_slots::UploadSlots,
-    fetches: BTreeMap<JobId, Job>,
-    jobs: BTreeMap<ContentId, JobId>,
-    next_job: u32,
-    // Addresses with a path, which are the ones that a fetch may ask.
-    asked: BTreeSet<SocketAddr>,
-    // Invariant: the same by their hosts.
-    asked_places: PlacesByHost,
-    schedule: schedule::Schedule,
-    in_flight: u64,
-    /// Who asks for a list in the datagram that is being taken in.
-    list_wanted: Option<(SocketAddr, Wanted)>,
-    holds_answers: bool,
-    read_buffer: Vec<u8>,
+    shared: Shared,
+    server: Server,
+    client: Client,
+    discovery: Discovery,
     /// The bytes of a block that came.
     decoded: Vec<u8>,
-    /// The fetch that the last block was for.
-    last_taken: JobId,
-    suggestions: suggestions::Suggestions,
-    probes: probes::Probes,
-    search: search::Search,
-    providers: providers::ProviderCache,
-    queries: query::Queries,
-    lan: lan::Lan,
-    outputs: VecDeque<Transmit>,
-    /// Memory for answers: to get it from the system each time costs as much as to fill it.
-    spare: Vec<Vec<u8>>,
-    events: VecDeque<Event>,
-    counters: Counters,
     now: Time,
+    /// Whether all outputs were taken since the last call.
     drained: bool,
-}
-
-struct Job {
-    fetch: Download,
-    wire_id: String,
-    /// By which its content is checked, and that tree's id. Of content wanted by its SHA-256 hash, a hint: it comes and goes.
-    tree: Option<(Hash, String)>,
-}
-
-impl Job {
-    fn new(fetch: Download) -> Job {
-        let wire_id = fetch.id().to_string();
-        let mut job = Job { fetch, wire_id, tree: None };
-        job.follow_hint();
-        job
-    }
-
-    /// Notes by which tree the fetch checks its content now.
-    fn follow_hint(&mut self) {
-        let root = self.fetch.tree_root();
-        if self.tree.as_ref().map(|(root, _)| *root) == root {
-            return;
-        }
-        self.tree = root.map(|root| (root, ContentId::Tree(root).to_string()));
-        if let (Some(root), ContentId::Sha256(_)) = (root, self.fetch.id()) {
-            let hint = ContentId::Blake3(root);
-            log::info!("{}: checked while it comes by the tree of {hint}, as a peer says", self.wire_id);
-        }
-    }
-
-    fn tree_id(&self) -> Option<&str> {
-        self.tree.as_ref().map(|(_, id)| &**id)
-    }
 }
 
 impl Node {
     /// A node that knows nobody.
     pub fn new(config: Config) -> Node {
         Node {
-            mint: CookieMint::new(config.secret),
-            random: fastrand::Rng::with_seed(config.seed),
-            contacts: Contacts::default(),
-            unvalidated_limiter: unvalidated_limiter::UnvalidatedLimiter::default(),
-            budget: budget::Budget::new(config.upload_rate),
-            echoes: echo::Echoes::default(),
-            dialects: dialect::Dialects::default(),
-            turns: Turns::new(config.upload_rate, config.upload_rate_per_host),
-            upload_slots: upload_slots::UploadSlots::default(),
-            fetches: BTreeMap::new(),
-            jobs: BTreeMap::new(),
-            next_job: 0,
-            asked: BTreeSet::new(),
-            asked_places: PlacesByHost::default(),
-            schedule: schedule::Schedule::default(),
-            in_flight: 0,
-            list_wanted: None,
-            holds_answers: false,
-            read_buffer: Vec::new(),
+            server: Server::new(&config),
+            client: Client::default(),
+            discovery: Discovery::default(),
+            shared: Shared::new(config),
             decoded: Vec::new(),
-            last_taken: JobId(0),
-            suggestions: suggestions::Suggestions::default(),
-            probes: probes::Probes::default(),
-            search: search::Search::default(),
-            providers: providers::ProviderCache::default(),
-            queries: query::Queries::default(),
-            lan: lan::Lan::default(),
-            outputs: VecDeque::new(),
-            spare: Vec::new(),
-            events: VecDeque::new(),
-            counters: Counters::default(),
             now: Time::ZERO,
             drained: true,
-            config,
         }
-    }
-
-    /// Counters since the start.
-    pub fn counters(&self) -> Counters {
-        Counters { work: self.budget.done(), ..self.counters }
-    }
-
-    /// Whom we have met, for the peer table.
-    pub fn acquaintances(&self) -> impl Iterator<Item = Acquaintance> + '_ {
-        self.contacts.acquaintances()
-    }
-
-    /// Addresses that turned out to be our own: what was sent there came to us.
-    pub fn own_addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
-        self.contacts.own()
-    }
-
-    /// The library has in memory what it had to answer [`Read::Later`](crate::store::Read::Later) for.
-    pub fn handle_library_ready(&mut self, now: Time, store: &mut dyn Store) {
-        self.enter(now);
-        self.turns.unpark();
-        self.serve_turns(now, store);
     }
 
     /// Takes in a datagram.
@@ -339,134 +122,214 @@ impl Node {
             self.take_datagram(now, from, datagram, store);
         }
         self.serve_turns(now, store);
-        if self.asked.contains(&from) {
-            self.detect_losses(now, from);
-            self.look_at(now, from, store);
-        }
-        self.look_at_waiting(now, store);
+        self.client.on_heard(&mut self.shared, now, from, store);
     }
 
     fn take_datagram(&mut self, now: Time, from: SocketAddr, bytes: &[u8], store: &mut dyn Store) {
-        self.counters.datagrams_in += 1;
-        self.counters.bytes_in += bytes.len() as u64;
+        self.shared.outbox.on_received(bytes.len());
         let mut room = std::mem::take(&mut self.decoded);
         match datagram::decode_into(bytes, &mut room) {
-            Ok(messages) => self.take_messages(now, from, bytes.len(), &messages, store),
+            Ok(messages) => self.walk(now, Inbound::new(from, bytes.len(), &messages), store),
             Err(error) => {
-                self.counters.unreadable += 1;
+                self.shared.outbox.on_unreadable();
                 log::debug!("{from}: {error}");
             }
         }
         self.decoded = room;
     }
 
-    fn take_messages(
+    /// Takes a datagram through the machines, one after another.
+    fn walk(&mut self, now: Time, mut inbound: Inbound<'_>, store: &mut dyn Store) {
+        let from = inbound.from;
+        if self.shared.is_own_voice(now, &inbound) {
+            if self.shared.contacts.on_own_voice(from) {
+                self.client.on_silent(now, from);
+                self.discovery.give_up(&mut self.shared, from);
+            }
+            return;
+        }
+        self.validate(now, &mut inbound);
+        self.shared.note_source(&mut inbound, self.discovery.queries(from));
+        match inbound.belief {
+            Belief::Nothing => {}
+            Belief::Queries => {
+                if inbound.is_first_cookie || inbound.kinds.content {
+                    self.discovery.ask_again(now, from);
+                    self.client.probe_again(now, from);
+                }
+            }
+            Belief::Everything => {
+                self.client.take(&mut self.shared, now, &inbound, store);
+                let names_others = inbound.kinds.names && self.take_names(now, &inbound);
+                if inbound.is_first_cookie {
+                    // What it held back until it knew us can be asked for again at once; or when those were asked that it names.
+                    self.discovery.ask_again(now, from);
+                    self.client.probe_again(now, from);
+                    if names_others {
+                        self.client.look_again_later(now, from);
+                    }
+                }
+            }
+        }
+        if inbound.belief != Belief::Nothing {
+            self.discovery.take_query_answers(&mut self.shared, now, &inbound);
+        }
+        let (server, mut context) = self.server(now, store);
+        for id in server.take(&mut context, &inbound) {
+            self.client.on_leecher(&mut self.shared, now, from, &id);
+        }
+    }
+
+    /// Finds out what the cookies in a datagram show of its source, and notes it.
+    fn validate(&mut self, now: Time, inbound: &mut Inbound<'_>) {
+        let from = inbound.from;
+        let known = self.shared.contacts.get(from);
+        let was_only_suggested = known.is_some_and(Contact::is_only_suggested);
+        let was_validated = known.is_some_and(Contact::is_validated);
+        inbound.validation = self.shared.read_validation(now, inbound);
+        if inbound.is_validated() {
+            self.shared.contacts.forget_gone(now, |address| self.discovery.queries(address));
+            self.shared.contacts.on_always_returned(now, from, inbound.validation);
+        } else {
+            self.shared.contacts.on_unvalidated(now, from);
+        }
+        for returned in self.shared.read_returned(now, inbound) {
+            match returned {
+                // Another may have asked us in its name; then that it answers shows nothing about it.
+                Returned::Plain if self.client.asks(from) || self.discovery.queries(from) => {
+                    self.shared.contacts.on_returned(now, from, inbound.validation);
+                    inbound.answers_ours = true;
+                }
+                Returned::Plain => {}
+                Returned::Challenge(text, request) => {
+                    let (shared, request) = (&mut self.shared, &text[request..]);
+                    self.server.take_echo(shared, now, inbound, &text, request);
+                }
+                Returned::Other(cookie) => {
+                    self.discovery.take_lan_answer(&mut self.shared, now, from, &cookie);
+                }
+            }
+        }
+        let contact = self.shared.contacts.get(from);
+        let is_validated = contact.is_some_and(Contact::is_validated);
+        let is_only_suggested = contact.is_some_and(Contact::is_only_suggested);
+        if is_validated && !was_validated {
+            self.shared.probes.forget(from);
+        }
+        if was_only_suggested && !is_only_suggested {
+            self.client.probe_again(now, from);
+        }
+    }
+
+    /// Has the discovery take in which peers a datagram names. Returns whether any of them is news.
+    fn take_names(&mut self, now: Time, inbound: &Inbound<'_>) -> bool {
+        let giver = self.giver(inbound.from);
+        let is_news = self.discovery.take(&self.shared, self.client.downloads(), now, giver, inbound);
+        self.try_suggested(now);
+        is_news
+    }
+
+    fn giver(&self, address: SocketAddr) -> Giver {
+        let measured = || self.shared.contacts.get(address).and_then(|contact| contact.round_trip);
+        Giver { address, round_trip: self.client.round_trip(address).or_else(measured) }
+    }
+
+    /// Has the client ask the suggested address whose time has come.
+    fn try_suggested(&mut self, now: Time) {
+        if let Some(found) = self.discovery.next_suggested(self.client.downloads(), now) {
+            self.client.open_source_now(&mut self.shared, now, found.job, found.address, found.suggested);
+            self.shared.contacts.on_named(found.address, found.by);
+        }
+    }
+
+    /// Has the client ask the known peers whose turn it is.
+    fn ask_known(&mut self, now: Time) {
+        while let Some(found) = self.discovery.next_known(self.client.downloads(), now) {
+            self.client.open_source(&mut self.shared, now, found.job, found.address, found.suggested);
+        }
+    }
+
+    /// The server, and what it is given with a call.
+    fn server<'a>(&'a mut self, now: Time, store: &'a mut dyn Store) -> (&'a mut Server, Context<'a>) {
+        let downloads = self.client.downloads();
+        (&mut self.server, Context { now, shared: &mut self.shared, downloads, store })
+    }
+
+    fn serve_turns(&mut self, now: Time, store: &mut dyn Store) {
+        let (server, mut context) = self.server(now, store);
+        server.serve_turns(&mut context);
+    }
+
+    /// Takes in a datagram that was sent to everybody on the link: a broadcast or a multicast. It is answered if it comes from
+    /// the link itself. One from elsewhere was sent with a forged address, or to have all of us answer at once.
+    pub fn handle_group_datagram(
         &mut self,
         now: Time,
         from: SocketAddr,
-        received: usize,
-        messages: &[Message<'_>],
+        bytes: &[u8],
         store: &mut dyn Store,
     ) {
-        let inbound = Inbound::of(messages, received);
-        if inbound.wants_always || inbound.wants_returned {
-            self.budget.count(budget::COOKIE * MAX_COOKIES as u64);
-        }
-        if (inbound.wants_always || inbound.wants_returned) && self.is_own_voice(now, from, messages) {
-            self.on_own_voice(now, from);
+        self.enter(now);
+        self.shared.outbox.on_received(bytes.len());
+        if !self.shared.links.as_ref().is_some_and(|links| links.is_on_link(from)) {
+            log::debug!("{from}: a question to all that is not from here");
             return;
         }
-        let known = self.contacts.get(from);
-        let was_only_suggested = known.is_some_and(Contact::is_only_suggested);
-        let was_validated = known.is_some_and(Contact::is_validated);
-        let validation = if inbound.always_returned {
-            self.read_validation(now, from, messages)
-        } else {
-            Validation::None
-        };
-        if validation == Validation::None {
-            self.contacts.on_unvalidated(now, from);
-        }
-        let answers_ours = inbound.returned && self.take_returned(now, from, messages, inbound, validation);
-        let inbound = Inbound { answers_ours, ..inbound };
-        if !was_validated && self.contacts.get(from).is_some_and(Contact::is_validated) {
-            self.probes.forget(from);
-        }
-        if was_only_suggested && !self.contacts.get(from).is_some_and(Contact::is_only_suggested) {
-            self.probe_again(now, from);
-        }
-        self.take_answers(now, from, messages, inbound, validation, store);
-        if inbound.asks || inbound.wants_returned {
-            self.answer(now, from, messages, inbound, validation, store);
+        match datagram::decode(bytes) {
+            Ok(messages) if is_own_lan_question(&mut self.shared, now, &messages) => {}
+            Ok(messages) => {
+                let inbound = Inbound::new(from, bytes.len(), &messages);
+                let (server, mut context) = self.server(now, store);
+                server.answer_on_lan(&mut context, &inbound);
+                self.discovery.greet(&mut self.shared, now, &inbound);
+            }
+            Err(error) => {
+                self.shared.outbox.on_unreadable();
+                log::debug!("{from}: {error}");
+            }
         }
     }
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Time, store: &mut dyn Store) {
         self.enter(now);
-        let due = self.take_due_paths(now);
-        for &address in &due {
-            self.detect_losses(now, address);
-        }
-        for job in self.fetches.values_mut() {
-            job.fetch.handle_timeout(now, store);
-        }
-        self.send_queries(now);
-        self.follow_suggestions(now);
+        let due = self.client.take_due(now);
+        self.client.handle_timeout(now, store);
+        self.discovery.send_queries(&mut self.shared, now);
+        self.try_suggested(now);
         self.ask_known(now);
-        self.ask_on_lan(now);
-        self.answer_echoes(now);
+        self.discovery.ask_on_lan(&mut self.shared, self.client.downloads(), now);
+        self.server.answer_echoes(&self.shared, now);
         self.serve_turns(now, store);
-        for address in due {
-            self.look_at(now, address, store);
-        }
-        self.look_at_waiting(now, store);
+        self.client.look_at_due(&mut self.shared, now, due, store);
     }
 
     /// The next thing to do. [`Output::Timeout`] says that there is nothing more.
     pub fn poll_output(&mut self) -> Output {
-        if let Some(transmit) = self.outputs.pop_front() {
-            self.counters.datagrams_out += transmit.datagrams().len() as u64;
-            self.counters.bytes_out += transmit.bytes.len() as u64;
+        if let Some(transmit) = self.shared.outbox.poll_transmit() {
             return Output::Transmit(transmit);
         }
-        if let Some(event) = self.next_event() {
+        if let Some(event) = self.poll_event() {
             return Output::Event(event);
         }
         self.drained = true;
         Output::Timeout(self.next_timeout())
     }
 
-    fn next_event(&mut self) -> Option<Event> {
-        if let Some(event) = self.events.pop_front() {
+    fn poll_event(&mut self) -> Option<Event> {
+        if let Some(event) = self.shared.outbox.poll_event() {
             return Some(event);
         }
-        let (job, event) = self
-            .fetches
-            .iter_mut()
-            .find_map(|(&job, state)| state.fetch.poll_event().map(|event| (job, event)))?;
-        match &event {
-            DownloadEvent::Misbehaved(address, why) => {
-                log::info!("{address}: {why}; it is left alone from now on");
-                self.ban(*address);
-            }
-            DownloadEvent::Complete(_) | DownloadEvent::Failed(_) => self.withdraw(job),
-            DownloadEvent::Length(_) | DownloadEvent::Staged(_) => {}
+        let event = self.client.poll_event(&mut self.shared, self.now)?;
+        if let Event::Download(job, DownloadEvent::Complete(_) | DownloadEvent::Failed(_)) = event {
+            self.discovery.forget(job);
         }
-        Some(Event::Download(job, event))
+        Some(event)
     }
 
     fn next_timeout(&self) -> Time {
-        let now = self.now;
-        let mut at = self.queries.next_at().min(self.suggestions.next_at()).min(self.search.next_at());
-        at = at.min(self.lan.next_at()).min(self.echoes.next_at());
-        if !self.turns.is_empty() && !self.holds_answers {
-            at = at.min(self.turns.ready_at().max(now));
-        }
-        for job in self.fetches.values() {
-            at = at.min(job.fetch.next_wake());
-        }
-        at.min(self.schedule.next_at(now))
+        let discovery = self.discovery.next_at(&self.shared);
+        discovery.min(self.server.next_at(self.now)).min(self.client.next_at(self.now))
     }
 
     /// Begins a call: see the module's contract.

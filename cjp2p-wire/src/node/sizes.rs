@@ -1,21 +1,18 @@
-//! How much a node holds: what strangers can make grow has a limit, which tests watch.
+//! How much a node holds: what others can make grow has a limit, which tests watch.
 
 use super::Node;
-use super::contact::MAX_CONTACTS;
-use super::echo::{MAX_ANSWERED, MAX_ECHOED};
-use super::lan::{MAX_GREETED, MAX_NEIGHBOURS};
-use super::list_reader::MAX_ALL_AHEAD_BYTES;
-use super::places::{MAX_ASKED, MAX_ASKERS};
+use super::client::{MAX_ASKED, MAX_ASKERS, MAX_PUT_OFF, MAX_UNVALIDATED};
+use super::contacts::MAX_CONTACTS;
+use super::discovery::{
+    MAX_ALL_AHEAD_BYTES, MAX_GIVERS, MAX_GREETED, MAX_KNOWN_WAITING, MAX_NEIGHBOURS, MAX_QUERIES,
+    MAX_SUGGESTIONS,
+};
 use super::probes::MAX_PROBED;
-use super::providers::MAX_PROVIDERS;
-use super::put_off::MAX_PUT_OFF;
-use super::query::MAX_QUERIES;
-use super::search::MAX_KNOWN_WAITING;
-use super::suggestions::{MAX_GIVERS, MAX_SUGGESTIONS, MAX_UNVALIDATED};
-use super::upload_slots::{MAX_CONTENTS, MAX_GETTERS};
+use super::server::{
+    MAX_ANSWERED, MAX_CONTENTS, MAX_DEBTORS, MAX_ECHOED, MAX_GETTERS, MAX_PROVIDERS, MAX_WAITING,
+    MAX_WAITING_SOURCES,
+};
 use crate::download::Kept;
-use crate::node::turns::debts::MAX_DEBTORS;
-use crate::node::turns::{MAX_WAITING, MAX_WAITING_SOURCES};
 
 /// Defines `Sizes` with the limit of each field, so that none can be forgotten.
 macro_rules! sizes {
@@ -108,41 +105,35 @@ impl Sizes {
 impl Node {
     /// How much it holds at present.
     pub fn sizes(&self) -> Sizes {
-        let (unvalidated, suggestions) = self.suggestions.lengths();
-        let (exchanged, getters) = self.upload_slots.lengths();
-        let (echoed, echoes_answered) = self.echoes.lengths();
-        let (requesters, debtors) = self.turns.sources_and_debtors();
-        let (queries, list_bytes) = self.queries.lengths();
-        let (neighbours, greeted) = self.lan.lengths();
-        let kept = self.fetches.values().map(|job| job.fetch.kept()).fold(Kept::default(), Kept::max);
+        let (server, client, discovery) = (self.server.sizes(), self.client.sizes(), self.discovery.sizes());
         Sizes {
-            contacts: self.contacts.len(),
-            asked: self.asked.len(),
-            unvalidated,
-            suggestions,
-            givers: self.suggestions.givers(),
-            known: self.search.len(),
-            providers: self.providers.len(),
-            requests: self.turns.len(),
-            requesters,
-            debtors,
-            lists_wanted: usize::from(self.list_wanted.is_some()),
-            exchanged,
-            getters,
-            askers: self.schedule.askers.most(),
-            put_off: self.schedule.put_off.len(),
-            echoed,
-            echoes_answered,
-            probed: self.probes.len(),
-            queries,
-            list_bytes,
-            neighbours,
-            greeted,
-            sources: kept.sources,
-            noted_sources: kept.noted,
-            claims: kept.claims,
-            false_hints: kept.refuted,
-            have_ranges: kept.have_ranges,
+            contacts: self.shared.contacts.len(),
+            asked: client.asked,
+            unvalidated: client.unvalidated,
+            suggestions: discovery.suggestions,
+            givers: discovery.givers,
+            known: discovery.known,
+            providers: server.providers,
+            requests: server.requests,
+            requesters: server.requesters,
+            debtors: server.debtors,
+            lists_wanted: server.lists_wanted,
+            exchanged: server.exchanged,
+            getters: server.getters,
+            askers: client.askers,
+            put_off: client.put_off,
+            echoed: server.echoed,
+            echoes_answered: server.echoes_answered,
+            probed: self.shared.probes.len(),
+            queries: discovery.queries,
+            list_bytes: discovery.list_bytes,
+            neighbours: discovery.neighbours,
+            greeted: discovery.greeted,
+            sources: client.kept.sources,
+            noted_sources: client.kept.noted,
+            claims: client.kept.claims,
+            false_hints: client.kept.refuted,
+            have_ranges: client.kept.have_ranges,
         }
     }
 }

@@ -1,0 +1,181 @@
+//! What is downloaded: each content once, found by its job and by its ids.
+
+use std::collections::BTreeMap;
+use std::ops::Bound::{Excluded, Included, Unbounded};
+
+use crate::content_id::{ContentId, Hash};
+use crate::download::{Ask, Download, DownloadEvent, Kept, Space, Spec};
+use crate::store::JobId;
+use crate::time::Time;
+
+/// A download, and the ids by which it asks.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) download: Download,
+    pub(super) wire_id: String,
+    /// The tree by which its content is checked, and that tree's id. Of content wanted by its SHA-256 hash it is a hint: it comes
+    /// and goes.
+    tree: Option<(Hash, String)>,
+}
+
+impl Job {
+    fn new(download: Download) -> Job {
+        let wire_id = download.id().to_string();
+        let mut job = Job { download, wire_id, tree: None };
+        job.follow_hint();
+        job
+    }
+
+    /// Notes by which tree the download checks its content now.
+    pub(super) fn follow_hint(&mut self) {
+        let root = self.download.tree_root();
+        if self.tree.as_ref().map(|(root, _)| *root) == root {
+            return;
+        }
+        self.tree = root.map(|root| (root, ContentId::Tree(root).to_string()));
+        if let (Some(root), ContentId::Sha256(_)) = (root, self.download.id()) {
+            let hint = ContentId::Blake3(root);
+            log::info!("{}: checked while it comes by the tree of {hint}, as a peer says", self.wire_id);
+        }
+    }
+
+    pub(super) fn tree_id(&self) -> Option<&str> {
+        self.tree.as_ref().map(|(_, id)| &**id)
+    }
+}
+
+/// All downloads. The other machines may look at them; only the client changes them.
+#[derive(Debug, Default)]
+pub(in crate::node) struct Downloads {
+    by_job: BTreeMap<JobId, Job>,
+    // Invariant: each id of a job in `by_job`.
+    by_id: BTreeMap<ContentId, JobId>,
+    next: u32,
+    /// The job that the last block was for.
+    last_taken: Option<JobId>,
+}
+
+impl Downloads {
+    /// The download of a job.
+    pub(in crate::node) fn get(&self, job: JobId) -> Option<&Download> {
+        self.by_job.get(&job).map(|job| &job.download)
+    }
+
+    /// The download of some content.
+    pub(in crate::node) fn of(&self, id: &ContentId) -> Option<&Download> {
+        self.get(self.job_of(id)?)
+    }
+
+    /// The job that downloads some content.
+    pub(in crate::node) fn job_of(&self, id: &ContentId) -> Option<JobId> {
+        self.by_id.get(id).copied()
+    }
+
+    /// The id by which a job asks.
+    pub(in crate::node) fn wire_id(&self, job: JobId) -> Option<&str> {
+        self.by_job.get(&job).map(|job| &*job.wire_id)
+    }
+
+    /// All of them.
+    pub(in crate::node) fn iter(&self) -> impl Iterator<Item = (JobId, &Download)> {
+        self.by_job.iter().map(|(&job, state)| (job, &state.download))
+    }
+
+    /// What an id on the wire is a part of, where it is downloaded.
+    pub(in crate::node) fn find(&self, wire_id: &str) -> Option<(JobId, Space)> {
+        // Most of what comes is content of the same download as the block before.
+        if let Some(last) = self.last_taken
+            && self.by_job.get(&last).is_some_and(|job| job.wire_id == wire_id)
+        {
+            return Some((last, Space::Content));
+        }
+        let id = ContentId::parse(wire_id).ok()?;
+        let space = if matches!(id, ContentId::Tree(_)) { Space::Tree } else { Space::Content };
+        let hinted = || self.hinted_by(wire_id, JobId(u32::MAX));
+        self.job_of(&id).or_else(hinted).map(|job| (job, space))
+    }
+
+    /// Another job than `but` that follows a hint to this tree.
+    pub(super) fn hinted_by(&self, tree_id: &str, but: JobId) -> Option<JobId> {
+        let mut jobs = self.by_job.iter().filter(|(_, job)| job.tree_id() == Some(tree_id));
+        jobs.find(|(job, _)| **job != but).map(|(&job, _)| job)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_job.is_empty()
+    }
+
+    /// The most that any of them keeps.
+    pub(super) fn kept(&self) -> Kept {
+        self.by_job.values().map(|job| job.download.kept()).fold(Kept::default(), Kept::max)
+    }
+
+    /// When one of them wants to be called again.
+    pub(super) fn next_at(&self) -> Time {
+        self.by_job.values().map(|job| job.download.next_wake()).min().unwrap_or(Time::NEVER)
+    }
+
+    /// Starts one. Content that is downloaded already is not downloaded twice: the same job is returned.
+    pub(super) fn start(&mut self, now: Time, spec: Spec, random: &mut fastrand::Rng) -> JobId {
+        if let Some(job) = self.job_of(&spec.id) {
+            return job;
+        }
+        let job = JobId(self.next);
+        self.next += 1;
+        self.by_id.insert(spec.id.clone(), job);
+        if let ContentId::Blake3(root) = spec.id {
+            self.by_id.insert(ContentId::Tree(root), job);
+        }
+        self.by_job.insert(job, Job::new(Download::new(now, job, spec, random.u64(..))));
+        job
+    }
+
+    /// Forgets one, and returns it.
+    pub(super) fn remove(&mut self, job: JobId) -> Option<Download> {
+        let ended = self.by_job.remove(&job)?;
+        self.by_id.retain(|_, other| *other != job);
+        Some(ended.download)
+    }
+
+    pub(super) fn job(&self, job: JobId) -> Option<&Job> {
+        self.by_job.get(&job)
+    }
+
+    pub(super) fn job_mut(&mut self, job: JobId) -> Option<&mut Job> {
+        self.by_job.get_mut(&job)
+    }
+
+    pub(super) fn get_mut(&mut self, job: JobId) -> Option<&mut Download> {
+        self.by_job.get_mut(&job).map(|job| &mut job.download)
+    }
+
+    pub(super) fn all_mut(&mut self) -> impl Iterator<Item = (JobId, &mut Download)> {
+        self.by_job.iter_mut().map(|(&job, state)| (job, &mut state.download))
+    }
+
+    pub(super) fn follow_hints(&mut self) {
+        self.by_job.values_mut().for_each(Job::follow_hint);
+    }
+
+    /// The block that came last was for this job.
+    pub(super) fn on_taken(&mut self, job: JobId) {
+        self.last_taken = Some(job);
+    }
+
+    pub(super) fn poll_event(&mut self) -> Option<(JobId, DownloadEvent)> {
+        self.all_mut().find_map(|(job, download)| Some((job, download.poll_event()?)))
+    }
+
+    /// The first that has something to `ask`: they take turns, and the one that asked last goes on, or comes after the others.
+    pub(super) fn ask_in_turn(
+        &mut self,
+        last: JobId,
+        goes_on: bool,
+        mut ask: impl FnMut(&mut Job) -> Option<Ask>,
+    ) -> Option<(JobId, Ask)> {
+        let turn = if goes_on { Included(last) } else { Excluded(last) };
+        let mut wanted = |(&id, job): (&JobId, &mut Job)| Some((id, ask(job)?));
+        let found = self.by_job.range_mut((turn, Unbounded)).find_map(&mut wanted);
+        found.or_else(|| self.by_job.range_mut(..=last).find_map(&mut wanted))
+    }
+}

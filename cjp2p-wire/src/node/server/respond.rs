@@ -1,0 +1,212 @@
+//! Sending content to validated sources, each in its turn, in bunches of datagrams of equal length.
+
+use std::net::SocketAddr;
+use std::ops::Range;
+
+use super::turns::Request;
+use super::{Context, Server};
+use crate::content_id::ContentId;
+use crate::datagram::{Encoder, Padding};
+use crate::message::{ContentRequest, MAX_ID_LEN};
+use crate::node::contacts::Contact;
+use crate::node::lengths::{MAX_ANSWER, MAX_BLOCKS, answer_length};
+use crate::node::outbox::{TOGETHER_ROOM, Transmit};
+use crate::node::shared::Shared;
+use crate::peers::address::host_of;
+use crate::store::Read;
+use crate::time::Time;
+
+/// At most this many datagrams leave together (the kernel's `UDP_MAX_SEGMENTS`).
+const MAX_TOGETHER: usize = 64;
+/// And this many bytes in all: a little less than the longest IP packet.
+const MAX_TOGETHER_LEN: usize = 64_000;
+/// Answers that need less memory have just that, and it is not kept.
+const MIN_SPARE: usize = 16 << 10;
+/// This many bytes of answers are made before others have their turn: datagrams to read, and those that send.
+const SERVED_AT_ONCE: usize = 256 << 10;
+
+/// A block that is not here counts for this many bytes of answers: it was looked for.
+const ABSENT_COST: usize = 256;
+
+/// Blocks of a length that may leave together.
+fn most_together(block: usize) -> usize {
+    (MAX_TOGETHER_LEN / answer_length(block as u64) as usize).min(MAX_TOGETHER)
+}
+
+impl Server {
+    /// Notes a request that is to be answered.
+    pub(super) fn queue_content(&mut self, shared: &Shared, from: SocketAddr, request: &ContentRequest<'_>) {
+        if !shared.config.answers {
+            return;
+        }
+        let Ok(id) = ContentId::parse(&request.id) else {
+            return;
+        };
+        let (length, block) = match request.block.filter(|&block| block > 0 && block < request.length) {
+            Some(block) => {
+                let block = block.min(MAX_ANSWER as u64);
+                (request.length.min(block * MAX_BLOCKS), block)
+            }
+            None => {
+                let length = request.length.min(MAX_ANSWER as u64);
+                (length, length)
+            }
+        };
+        let (length, block) = (length as usize, block.max(1) as usize);
+        let wire_id = request.id.to_string();
+        self.turns.push(from, Request { offset: request.offset, length, block, id, wire_id });
+    }
+
+    /// Answers the requests whose turn it is.
+    pub(in crate::node) fn serve_turns(&mut self, cx: &mut Context<'_>) {
+        self.send_list(cx);
+        let mut served = 0;
+        while served < SERVED_AT_ONCE && !self.holds_answers {
+            let Some((from, request)) = self.turns.pop(cx.now, most_together) else { return };
+            served += self.serve(cx, from, request);
+        }
+    }
+
+    /// Answers a request; returns how long the answers are in bytes, or how long they could have been for the same work.
+    fn serve(&mut self, cx: &mut Context<'_>, from: SocketAddr, mut request: Request) -> usize {
+        let now = cx.now;
+        let mut data = std::mem::take(&mut self.read_buffer);
+        let mut sent = 0;
+        let in_blocks = request.block < request.length;
+        let mut absent: Option<(String, Range<u64>)> = None;
+        let mut blocks_absent = 0;
+        loop {
+            data.clear();
+            let done = match cx.store.read_for(
+                host_of(from),
+                &request.id,
+                request.offset,
+                request.length,
+                &mut data,
+            ) {
+                Read::Found { eof } => {
+                    let transmit = self.content_datagrams(cx.shared, now, from, &request, &data, eof);
+                    sent += transmit.bytes.len();
+                    self.turns.on_sent(now, from, transmit.bytes.len());
+                    cx.shared.outbox.on_served(data.len());
+                    let end = request.offset + data.len() as u64;
+                    self.upload_slots.on_given(now, &request.id, from, request.offset..end, eof);
+                    cx.shared.outbox.send_all(transmit);
+                    if data.is_empty() || eof.is_some_and(|eof| end >= eof) {
+                        break;
+                    }
+                    // What is not here ends what can be read at once; there may be more behind it.
+                    data.len().next_multiple_of(request.block)
+                }
+                Read::Absent => {
+                    let end = request.offset.saturating_add(request.block.min(request.length) as u64);
+                    let part = request.offset..end;
+                    absent.get_or_insert_with(|| (request.wire_id.clone(), part)).1.end = end;
+                    blocks_absent += 1;
+                    request.block
+                }
+                Read::Later => {
+                    self.turns.park(from, request);
+                    break;
+                }
+            };
+            if done >= request.length {
+                // What cannot be sent need not be cut into pieces: all of it has one answer.
+                let goes_on = absent.is_some() && blocks_absent < MAX_BLOCKS;
+                let rest = goes_on.then(|| self.turns.take_rest(from, &request)).flatten();
+                let Some(mut rest) = rest else { break };
+                if let Some(later) = rest.split_off(most_together(rest.block)) {
+                    self.turns.push(from, later);
+                }
+                request = rest;
+                continue;
+            }
+            request.offset += done as u64;
+            request.length -= done;
+        }
+        // Once for all of them. The answers with content leave first, so that what is not here is what did not come.
+        if let Some((wire_id, part)) = absent {
+            let withdrawn = ContentId::parse(&wire_id).is_ok_and(|id| cx.store.is_withdrawn(&id));
+            self.refer(cx, from, &wire_id, part, in_blocks, withdrawn);
+        }
+        self.read_buffer = data;
+        sent + blocks_absent as usize * ABSENT_COST
+    }
+
+    /// Answers with `data`, in datagrams of equal length, the last of which may be shorter.
+    fn content_datagrams(
+        &self,
+        shared: &mut Shared,
+        now: Time,
+        to: SocketAddr,
+        request: &Request,
+        data: &[u8],
+        eof: Option<u64>,
+    ) -> Transmit {
+        let mut beside = Encoder::new();
+        // The oldest nodes die of padding.
+        let may_be_old = !shared.contacts.get(to).is_some_and(Contact::returned_always);
+        let padding = if may_be_old { Padding::Bare } else { Padding::Padded };
+        // A challenge may have had no room to ask whether it knows more.
+        let offers = may_be_old && self.dialects.of(now, to, &shared.config.secret).is_none();
+        shared.write_cookies(now, to, offers || shared.contacts.wants_cookie_from(to), &mut beside);
+        let count = data.len().div_ceil(request.block).max(1);
+        let first = &data[..data.len().min(request.block)];
+        let room = count * answer_length(first.len() as u64) as usize + MAX_ID_LEN;
+        let mut encoder = if room < MIN_SPARE {
+            Encoder::with_capacity(room)
+        } else {
+            Encoder::reusing(shared.outbox.spare(), room.max(TOGETHER_ROOM))
+        };
+        encoder.repeat(&beside);
+        encoder.content(&request.wire_id, request.offset, first, eof, padding);
+        // Later ones are longer by the digits of their offsets.
+        let digits = |n: u64| n.checked_ilog10().unwrap_or(0) as usize;
+        let last = request.offset + data.len() as u64;
+        let length = encoder.len() + digits(last) - digits(request.offset);
+        let pad = if count > 1 { length } else { 0 };
+        encoder.end_datagram(pad);
+        for (n, part) in data.chunks(request.block).enumerate().skip(1) {
+            let offset = request.offset + (n * request.block) as u64;
+            encoder.repeat(&beside);
+            encoder.content(&request.wire_id, offset, part, eof, padding);
+            encoder.end_datagram(if n + 1 < count { pad } else { 0 });
+        }
+        Transmit { to, segment: length, bytes: encoder.into_datagrams() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::testing::config;
+
+    #[test]
+    fn memory_for_answers_does_not_grow_with_what_is_asked_for() {
+        let mut shared = Shared::new(config(1, true));
+        let server = Server::new(&shared.config);
+        let to = SocketAddr::from(([192, 0, 2, 1], 1));
+        let mut random = fastrand::Rng::with_seed(1);
+        let data = vec![7; MAX_TOGETHER_LEN];
+        for n in 0..5000 {
+            let block = [random.usize(1..2000), 4096, 40_960][random.usize(0..3)];
+            let most = most_together(block);
+            // Ever more, as by chance over hours.
+            let length = random.usize(1..=block * most).min(1 + n * 20);
+            let id = [ContentId::Blake3([7; 32]), ContentId::Tree([7; 32])][random.usize(0..2)].clone();
+            let wire_id = id.to_string();
+            let request = Request { offset: random.u64(0..1 << 50), length, block, id, wire_id };
+            let transmit = server.content_datagrams(
+                &mut shared,
+                Time::ZERO,
+                to,
+                &request,
+                &data[..length],
+                Some((1 << 53) - 1),
+            );
+            let capacity = transmit.bytes.capacity();
+            assert!(capacity <= TOGETHER_ROOM, "{capacity} bytes for {length} in blocks of {block}");
+            shared.outbox.reuse(transmit.bytes);
+        }
+    }
+}
