@@ -13,10 +13,10 @@ use cjp2p_cli::args::LockMode;
 use cjp2p_cli::progress::Progress;
 use cjp2p_cli::{Exit, ToolError, list, stdout};
 use cjp2p_io::event_loop::{EventLoop, Waker};
-use cjp2p_io::random;
+use cjp2p_io::session::{Policy, Session};
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::download::{Download, DownloadEvent, Failure, Resume};
-use cjp2p_wire::node::{Answer, Config, Event, Node};
+use cjp2p_wire::node::{Answer, Event};
 use cjp2p_wire::peers::peer::Origin;
 use cjp2p_wire::store::JobId;
 use cjp2p_wire::time::Time;
@@ -47,10 +47,7 @@ const TRY_LOCK_EVERY: Duration = Duration::from_millis(250);
 
 /// See the [module](self).
 pub(crate) struct Getter {
-    event_loop: EventLoop,
-    node: Node,
-    events: Vec<Event>,
-    store: Store,
+    session: Session<Store>,
     ids: Ids,
     ids_ended: bool,
     /// How many ids were taken up.
@@ -99,34 +96,24 @@ impl Getter {
         outlet: Option<Outlet>,
         ids: Ids,
         (peers, search): (Peers, Search),
-        mut event_loop: EventLoop,
+        event_loop: EventLoop,
     ) -> Result<Getter, ToolError> {
         let failed =
             |what: &'static str| move |error: io::Error| ToolError::failure(format!("{what}: {error}"));
-        let mut node = Node::new(Config {
-            secret: random::secret().map_err(failed("random numbers"))?,
-            seed: random::seed().map_err(failed("random numbers"))?,
-            upload_rate: None,
-            upload_rate_per_host: None,
-            answers: !cli.no_share,
-            lists: false,
-            receive_buffer: event_loop.port().receive_buffer(),
-        });
-        let mut events = Vec::new();
-        if peers.lan_delay().is_some() {
-            let joined = event_loop.join_lan(&mut node, !cli.no_share, &mut events);
-            joined.map_err(failed("local network"))?;
-        }
         let waker = event_loop.waker();
         if cli.json {
             stdout::write_behind(waker.clone());
         }
+        let policy = Policy { answers: !cli.no_share, ..Policy::default() };
+        let mut session =
+            Session::start(event_loop, policy, Store::default()).map_err(failed("random numbers"))?;
+        if peers.lan_delay().is_some() {
+            session.join_lan(!cli.no_share).map_err(failed("local network"))?;
+        }
         Ok(Getter {
             search,
             exchange: Exchange::default(),
-            node,
-            events,
-            store: Store::default(),
+            session,
             ids,
             ids_ended: false,
             count: 0,
@@ -150,7 +137,6 @@ impl Getter {
             ranges: Ranges::new(cli.ranges),
             force: cli.force,
             lock: cli.lock.unwrap_or_default(),
-            event_loop,
             waker,
         })
     }
@@ -173,11 +159,9 @@ impl Getter {
             }
             self.hash_staged();
             self.hash_leaves();
-            let until = self.event_loop.now() + LOOK_EVERY;
-            let wake = self
-                .event_loop
-                .turn(&mut self.node, &mut self.store, until, &mut self.events)
-                .map_err(|error| ToolError::failure(format!("network: {error}")))?;
+            let until = self.session.now() + LOOK_EVERY;
+            let wake =
+                self.session.turn(until).map_err(|error| ToolError::failure(format!("network: {error}")))?;
             if wake.signal.is_some() {
                 return Ok(wake.signal);
             }
@@ -188,18 +172,18 @@ impl Getter {
             self.retry_locks();
             self.tell_of_bare_digits_in_time();
             let waits = !self.peers.is_nobody();
-            self.search.turn(self.event_loop.now(), &self.node, self.jobs.values(), waits);
+            self.search.turn(self.session.now(), &self.session.node(), self.jobs.values(), waits);
             self.show_progress_sometimes();
             self.note_sources_sometimes();
-            self.peers.save_sometimes(&self.event_loop, &self.node);
+            self.peers.save_sometimes(&self.session);
         }
     }
 
     /// Writes down what is needed to go on later, and whom we met.
     pub(crate) fn save(&mut self) {
         self.note_sources();
-        self.store.abandon_all();
-        self.peers.save_at_end(&self.event_loop, &self.node);
+        self.session.store_mut().abandon_all();
+        self.peers.save_at_end(&self.session);
     }
 
     /// Tells how it ended.
@@ -215,7 +199,7 @@ impl Getter {
         let id = given.id.clone();
         let paths = self.places.paths(&id);
         let is_file = paths.is_some();
-        self.jobs.insert(number, Job::new(given, paths, self.event_loop.now()));
+        self.jobs.insert(number, Job::new(given, paths, self.session.now()));
         if is_file {
             self.prepare(number);
             return Ok(());
@@ -255,24 +239,21 @@ impl Getter {
         job.remembered = if is_limited { 0 } else { remembered.len() };
         let done = resume.as_ref().map(|resume| resume.done.clone()).unwrap_or_default();
         job.resumed = done.total();
-        let now = self.event_loop.now();
+        let now = self.session.now();
         job.in_place_since = now;
         let waited = now.since(job.started);
         let spec = self.limits.spec(job.id.clone(), &self.ranges, resume, job.paths.is_none(), waited);
-        let fetch = self.node.start_fetch(now, spec);
+        let fetch = self.session.call(|node, now, _| node.start_fetch(now, spec));
         job.step = Step::Fetching(fetch);
-        self.progress.add_there(self.node.progress(fetch).unwrap_or_default().done);
-        self.store.insert(fetch, &job.id, destination, done);
+        self.progress.add_there(self.session.node().progress(fetch).unwrap_or_default().done);
+        self.session.store_mut().insert(fetch, &job.id, destination, done);
         self.by_fetch.insert(fetch, number);
-        self.event_loop.drain(&mut self.node, &mut self.events);
         let named: Vec<SocketAddr> = self.peers.of_user().collect();
         if is_limited {
-            self.node.limit_sources(self.event_loop.now(), fetch);
-            self.event_loop.drain(&mut self.node, &mut self.events);
+            self.session.call(|node, now, _| node.limit_sources(now, fetch));
         }
         for address in named {
-            self.node.add_named_source(self.event_loop.now(), fetch, address);
-            self.event_loop.drain(&mut self.node, &mut self.events);
+            self.session.call(|node, now, _| node.add_named_source(now, fetch, address));
         }
         if is_limited {
             return;
@@ -280,44 +261,37 @@ impl Getter {
         let others: Vec<_> = self.peers.others().map(|(address, peer)| (address, peer.suggested)).collect();
         let had_some: Vec<SocketAddr> = remembered.iter().map(|(address, _)| *address).collect();
         for (address, suggested) in remembered.into_iter().chain(others) {
-            self.node.add_source(self.event_loop.now(), fetch, address, suggested);
-            self.event_loop.drain(&mut self.node, &mut self.events);
+            self.session.call(|node, now, _| node.add_source(now, fetch, address, suggested));
         }
         let named = self.peers.of_user();
         for (address, named) in had_some.iter().map(|a| (*a, false)).chain(named.map(|a| (a, true))) {
-            self.node.rely_on(fetch, address, named);
+            self.session.call(|node, _, _| node.rely_on(fetch, address, named));
         }
         for &address in self.peers.nearest() {
-            self.node.add_known(self.event_loop.now(), fetch, address);
-            self.event_loop.drain(&mut self.node, &mut self.events);
+            self.session.call(|node, now, _| node.add_known(now, fetch, address));
         }
         if let Some(delay) = self.peers.lan_delay() {
-            self.node.look_on_lan(self.event_loop.now(), fetch, delay);
-            self.event_loop.drain(&mut self.node, &mut self.events);
+            self.session.call(|node, now, _| node.look_on_lan(now, fetch, delay));
         }
     }
 
     /// Asks those whose names have an address now.
     fn ask_named(&mut self) {
         let fetches: Vec<JobId> = self.by_fetch.keys().copied().collect();
-        for (address, of_user) in self.peers.take_named(self.event_loop.now()) {
+        for (address, of_user) in self.peers.take_named(self.session.now()) {
             for &fetch in &fetches {
-                let now = self.event_loop.now();
-                match of_user {
-                    true => self.node.add_named_source(now, fetch, address),
-                    false => self.node.add_source(now, fetch, address, false),
-                }
-                self.event_loop.drain(&mut self.node, &mut self.events);
+                self.session.call(|node, now, _| match of_user {
+                    true => node.add_named_source(now, fetch, address),
+                    false => node.add_source(now, fetch, address, false),
+                });
             }
         }
     }
 
     /// Asks somebody who was found just now.
     fn add_found(&mut self, fetch: JobId, address: SocketAddr, origin: Origin, suggested: bool) {
-        let now = self.event_loop.now();
-        self.peers.add_found(address, origin, suggested, now);
-        self.node.add_source(now, fetch, address, suggested);
-        self.event_loop.drain(&mut self.node, &mut self.events);
+        self.peers.add_found(address, origin, suggested, self.session.now());
+        self.session.call(|node, now, _| node.add_source(now, fetch, address, suggested));
     }
 
     fn set_step(&mut self, number: u64, step: Step) {
@@ -327,26 +301,24 @@ impl Getter {
     }
 
     fn take_events(&mut self) -> Result<(), ToolError> {
-        while !self.events.is_empty() {
-            for event in std::mem::take(&mut self.events) {
-                match event {
-                    Event::Download(fetch, event) => {
-                        if let Some(&number) = self.by_fetch.get(&fetch) {
-                            self.on_fetch_event(number, fetch, event)?;
-                        }
+        while let Some(event) = self.session.next_event() {
+            match event {
+                Event::Download(fetch, event) => {
+                    if let Some(&number) = self.by_fetch.get(&fetch) {
+                        self.on_fetch_event(number, fetch, event)?;
                     }
-                    Event::Answer { from, answer: Answer::Peers(peers), .. } => self.on_peers(from, &peers),
-                    Event::Neighbour(address) => {
-                        for fetch in self.by_fetch.keys().copied().collect::<Vec<_>>() {
-                            self.add_found(fetch, address, Origin::Lan, false);
-                        }
-                    }
-                    Event::Answer { .. }
-                    | Event::Unanswered(_)
-                    | Event::PathOpened(_)
-                    | Event::AskLan(_)
-                    | Event::AskNeighbours(_) => {}
                 }
+                Event::Answer { from, answer: Answer::Peers(peers), .. } => self.on_peers(from, &peers),
+                Event::Neighbour(address) => {
+                    for fetch in self.by_fetch.keys().copied().collect::<Vec<_>>() {
+                        self.add_found(fetch, address, Origin::Lan, false);
+                    }
+                }
+                Event::Answer { .. }
+                | Event::Unanswered(_)
+                | Event::PathOpened(_)
+                | Event::AskLan(_)
+                | Event::AskNeighbours(_) => {}
             }
         }
         Ok(())
@@ -354,9 +326,9 @@ impl Getter {
 
     fn on_fetch_event(&mut self, number: u64, fetch: JobId, event: DownloadEvent) -> Result<(), ToolError> {
         match event {
-            DownloadEvent::Length(length) => self.store.on_length(fetch, length),
+            DownloadEvent::Length(length) => self.session.store_mut().on_length(fetch, length),
             DownloadEvent::Staged(length) => {
-                if let Err(error) = self.store.on_all_staged(fetch, length) {
+                if let Err(error) = self.session.store_mut().on_all_staged(fetch, length) {
                     return self.fail(number, &error);
                 }
                 self.set_step(number, Step::Judging(fetch));
@@ -366,23 +338,25 @@ impl Getter {
                 let Some(job) = self.jobs.get_mut(&number) else { return Ok(()) };
                 job.step = Step::Publishing(fetch);
                 job.length = Some(length);
-                job.last = self.node.progress(fetch).unwrap_or_default();
-                let tree = self.node.fetch(fetch).and_then(|fetch| fetch.verifier());
-                if let (ContentId::Sha256(hash), Some(tree)) = (&job.id, tree) {
-                    self.store.on_tree(fetch, *hash, tree.clone());
+                job.last = self.session.node().progress(fetch).unwrap_or_default();
+                if let ContentId::Sha256(hash) = job.id {
+                    let tree = self.session.node().fetch(fetch).and_then(|fetch| fetch.verifier());
+                    if let Some(tree) = tree.cloned() {
+                        self.session.store_mut().on_tree(fetch, hash, tree);
+                    }
                 }
                 self.end_fetch(fetch);
-                if let Some(publication) = self.store.publish(fetch, length) {
+                if let Some(publication) = self.session.store_mut().publish(fetch, length) {
                     self.tasks.run(move || Outcome::Published(number, publication()));
                 }
             }
-            DownloadEvent::Misbehaved(address, _) => self.store.forget_source(fetch, address),
+            DownloadEvent::Misbehaved(address, _) => self.session.store_mut().forget_source(fetch, address),
             DownloadEvent::Failed(Failure::Destination(error)) => {
-                let error = self.store.failure(fetch, error);
+                let error = self.session.store().failure(fetch, error);
                 self.fail(number, &error)?;
             }
             DownloadEvent::Failed(why) => {
-                let kept = self.store.abandon(fetch);
+                let kept = self.session.store_mut().abandon(fetch);
                 let remembered = self.jobs.get(&number).map_or(0, |job| job.remembered);
                 let is_limited = self.jobs.get(&number).is_some_and(|job| self.peers.limits(&job.id));
                 let asked = match is_limited {
@@ -393,7 +367,7 @@ impl Getter {
                 if error.exit == Exit::NoSource
                     && !is_limited
                     && self.peers.lan_delay().is_some()
-                    && !self.node.has_heard_lan()
+                    && !self.session.node().has_heard_lan()
                 {
                     error.message += NOBODY_ON_THE_LINK;
                 }
@@ -404,9 +378,8 @@ impl Getter {
     }
 
     fn end_fetch(&mut self, fetch: JobId) {
-        self.node.end_fetch(self.event_loop.now(), fetch);
+        self.session.call(|node, now, _| node.end_fetch(now, fetch));
         self.search.forget(fetch);
-        self.event_loop.drain(&mut self.node, &mut self.events);
     }
 
     /// An id is done.
@@ -422,7 +395,7 @@ impl Getter {
             Some(_) => self.ranges.set(length).iter().collect(),
             None => selected,
         });
-        let took = self.event_loop.now().since(job.started);
+        let took = self.session.now().since(job.started);
         let effort = Effort { length, ranges, took, progress: job.last, resumed: job.resumed, already };
         if already {
             log::info!("{}: is there already", job.id);
@@ -441,7 +414,7 @@ impl Getter {
         if let Some(fetch) = job.fetch() {
             self.by_fetch.remove(&fetch);
             self.end_fetch(fetch);
-            self.store.abandon(fetch);
+            self.session.store_mut().abandon(fetch);
         }
         if error.exit == Exit::NoSource && job.is_bare && !self.told_of_bare_digits {
             self.told_of_bare_digits = true;
@@ -456,7 +429,7 @@ impl Getter {
         if !self.peers.is_nobody() || self.search.is_on() {
             return Ok(());
         }
-        let may_have_all = |fetch| self.node.fetch(fetch).is_some_and(Download::may_have_all);
+        let may_have_all = |fetch| self.session.node().fetch(fetch).is_some_and(Download::may_have_all);
         let is_alone = |job: &Job| match job.step {
             Step::Fetching(fetch) => job.remembered == 0 && !may_have_all(fetch),
             _ => false,

@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use cjp2p_io::event_loop::EventLoop;
 use cjp2p_io::learned::{Admit, Learned};
 use cjp2p_io::lookup::Lookups;
 use cjp2p_io::peer_file::PeerFile;
 use cjp2p_io::peer_saver::PeerSaver;
+use cjp2p_io::session::Session;
 use cjp2p_wire::content_id::ContentId;
-use cjp2p_wire::node::Node;
 use cjp2p_wire::peers::peer::Origin;
+use cjp2p_wire::store::Store;
 use cjp2p_wire::time::Time;
 
 use crate::sinks::sources::Sources;
@@ -168,37 +168,37 @@ impl Peers {
     }
 
     /// Writes whom we met into the table, from time to time.
-    pub(crate) fn save_sometimes(&mut self, event_loop: &EventLoop, node: &Node) {
-        if event_loop.now().since(self.saved_at) >= SAVE_EVERY {
-            self.save(event_loop, node, &[]);
+    pub(crate) fn save_sometimes(&mut self, session: &Session<impl Store>) {
+        if session.now().since(self.saved_at) >= SAVE_EVERY {
+            self.save(session, &[]);
         }
     }
 
     /// Writes whom we met into the table, and who did not answer in all this time.
-    pub(crate) fn save_at_end(&mut self, event_loop: &EventLoop, node: &Node) {
-        let heard: Vec<SocketAddr> = node.acquaintances().map(|peer| peer.address).collect();
-        let now = event_loop.now();
+    pub(crate) fn save_at_end(&mut self, session: &Session<impl Store>) {
+        let heard: Vec<SocketAddr> = session.node().acquaintances().map(|peer| peer.address).collect();
+        let now = session.now();
         let silent: Vec<SocketAddr> = self
             .iter()
-            .filter(|(address, _)| node.has_asked(*address) && !heard.contains(address))
+            .filter(|(address, _)| session.node().has_asked(*address) && !heard.contains(address))
             .filter(|(_, peer)| now.since(peer.since) >= TIMEOUT)
             .map(|(address, _)| address)
             .collect();
-        self.save(event_loop, node, &silent);
+        self.save(session, &silent);
         self.table.finish();
     }
 
-    fn save(&mut self, event_loop: &EventLoop, node: &Node, silent: &[SocketAddr]) {
-        let since = std::mem::replace(&mut self.saved_at, event_loop.now());
+    fn save(&mut self, session: &Session<impl Store>, silent: &[SocketAddr]) {
+        let since = std::mem::replace(&mut self.saved_at, session.now());
         let named_by: BTreeMap<SocketAddr, SocketAddr> =
-            node.acquaintances().filter_map(|peer| Some((peer.address, peer.named_by?))).collect();
+            session.node().acquaintances().filter_map(|peer| Some((peer.address, peer.named_by?))).collect();
         let origin = |address| match (self.known.get(&address), named_by.get(&address)) {
             (Some(peer), _) => peer.origin.clone(),
             (None, _) if self.remembered.contains(&address) => Origin::Record,
             (None, Some(by)) => Origin::Referral(*by),
             (None, None) => Origin::Incoming,
         };
-        let learned = Learned::of(event_loop, node, since, silent, Admit::Lasting, origin);
+        let learned = Learned::of(session, since, silent, Admit::Lasting, origin);
         self.table.save(learned);
     }
 }

@@ -3,19 +3,18 @@
 use std::env;
 use std::fs;
 
+use cjp2p_cli::network::{NetworkStart, release_signals};
 use cjp2p_cli::start::end_by;
 use cjp2p_cli::{Exit, ToolError};
-use cjp2p_io::event_loop::EventLoop;
 use cjp2p_io::listen::Listen;
 use cjp2p_io::lookup::Lookup;
 use cjp2p_io::mainline::Mainline;
 use cjp2p_io::names;
 use cjp2p_io::peer_file::PeerFile;
 use cjp2p_io::sandbox::Sandbox;
-use cjp2p_io::signals::{self, Signals};
+use cjp2p_io::signals;
 use cjp2p_io::state_dir::{FileLock, StateDir, folder_of};
 use cjp2p_wire::peers::peer::Origin;
-use nix::sys::signal::{SigSet, Signal};
 
 use crate::cli::{Cli, TOOL};
 use crate::getter::Getter;
@@ -67,13 +66,16 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
     let dht = if is_limited { None } else { cli.dht.entry(listen, &cli.peers) };
     let has_lan = !is_limited && cli.lan.is_on(listen);
     let ending = signals::ending();
-    cli.sandbox.confine(needs(&places, state.as_ref())?.see_interfaces(has_lan));
-    // From here on signals are read, not suffered; before the first thread, for threads inherit that.
-    let signals =
-        Signals::take_over(&ending).map_err(|error| ToolError::failure(format!("signals: {error}")))?;
-    let port = cli.listen.open(ANYWHERE, TOOL, state.as_ref())?;
-    let event_loop = EventLoop::new(port, Some(signals))
-        .map_err(|error| ToolError::failure(format!("event loop: {error}")))?;
+    let start = NetworkStart {
+        tool: TOOL,
+        sandbox: &cli.sandbox,
+        needs: needs(&places, state.as_ref())?.see_interfaces(has_lan),
+        signals: &ending,
+        listen: &cli.listen,
+        default: ANYWHERE,
+        state: state.as_ref(),
+    };
+    let (event_loop, _) = start.open()?;
     let waker = event_loop.waker();
     let named = named.watch(move || waker.wake());
     let peers = Peers::new(PeerFile::new(state.as_ref()), named, has_lan, is_limited);
@@ -82,9 +84,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
     let mut getter = Getter::start(cli, places, outlet, ids, sources, event_loop)?;
     let ended = getter.run();
     if let Ok(Some(_)) = ended {
-        // From here on a second signal ends the process at once. Should that fail, it is simply not heard.
-        let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect();
-        let _ = signals.thread_unblock();
+        release_signals();
     }
     getter.save();
     let Some(signal) = ended? else { return Ok(getter.finish()) };

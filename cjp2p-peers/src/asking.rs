@@ -1,24 +1,23 @@
 //! Asks a round of peers a question over the network, and notes in the table who answered.
 
-use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use cjp2p_cli::network::NetworkStart;
 use cjp2p_cli::start::end_by;
 use cjp2p_cli::{Exit, ToolError, stdout};
-use cjp2p_io::event_loop::EventLoop;
 use cjp2p_io::learned::{Admit, Learned};
 use cjp2p_io::listen::Listen;
 use cjp2p_io::lookup::{Lookup, Lookups};
 use cjp2p_io::mainline::{Entry, Mainline, meeting_key};
 use cjp2p_io::peer_file::PeerFile;
 use cjp2p_io::peer_saver::PeerSaver;
-use cjp2p_io::random;
 use cjp2p_io::sandbox::Sandbox;
-use cjp2p_io::signals::{self, Signals};
+use cjp2p_io::session::{Policy, Session};
+use cjp2p_io::signals;
 use cjp2p_io::state_dir::StateDir;
 use cjp2p_wire::content_id::ContentId;
-use cjp2p_wire::node::{Answer, Config, Event, Node, Query};
+use cjp2p_wire::node::{Answer, Event, Query};
 use cjp2p_wire::peers::announcements::Key;
 use cjp2p_wire::peers::peer::Origin;
 use cjp2p_wire::peers::table::PeerTable;
@@ -98,10 +97,9 @@ pub(crate) fn ask(
     let mut network = Network::start(network, file.state(), round.asks_lan(), names, dht)?;
     if round.asks_lan() {
         network.join_lan()?;
-        network.node.look_for_neighbours(network.event_loop.now());
-        network.event_loop.drain(&mut network.node, &mut Vec::new());
+        network.session.call(|node, now, _| node.look_for_neighbours(now));
     }
-    let end = limit.map_or(Time::NEVER, |limit| network.event_loop.now() + limit);
+    let end = limit.map_or(Time::NEVER, |limit| network.session.now() + limit);
     let outcome = network.run(&mut round, question, end, &mut each);
     network.note_in(file, |address| round.origin(address));
     if let Some(signal) = outcome? {
@@ -123,8 +121,7 @@ pub(crate) struct Network {
     pub(crate) dht: Option<Mainline>,
     /// The peers that were named.
     pub(crate) names: Lookups,
-    pub(crate) event_loop: EventLoop,
-    pub(crate) node: Node,
+    pub(crate) session: Session<NothingShared>,
     /// Questions answered.
     answered: usize,
     pub(crate) silent: Vec<SocketAddr>,
@@ -140,13 +137,18 @@ impl Network {
         names: Lookup,
         dht: Option<(Entry, Key)>,
     ) -> Result<Network, ToolError> {
-        let failure = |what: &str, error: io::Error| ToolError::failure(format!("{what}: {error}"));
         let ending = signals::ending();
         let needed = state.map_or_else(Sandbox::new, |state| Sandbox::new().write(state.path()));
-        args.sandbox.confine(needed.see_interfaces(asks_lan));
-        let signals = Signals::take_over(&ending).map_err(|error| failure("signals", error))?;
-        let port = args.listen.open(ANYWHERE, TOOL, state)?;
-        let event_loop = EventLoop::new(port, Some(signals)).map_err(|error| failure("event loop", error))?;
+        let start = NetworkStart {
+            tool: TOOL,
+            sandbox: &args.sandbox,
+            needs: needed.see_interfaces(asks_lan),
+            signals: &ending,
+            listen: &args.listen,
+            default: ANYWHERE,
+            state,
+        };
+        let (event_loop, _) = start.open()?;
         stdout::write_behind(event_loop.waker());
         let join = |(entry, key)| {
             let dht = Mainline::start(entry, event_loop.waker())?;
@@ -154,33 +156,22 @@ impl Network {
             Some(dht)
         };
         let dht = dht.and_then(join);
-        let random = |error| failure("random numbers", error);
-        let node = Node::new(Config {
-            secret: random::secret().map_err(random)?,
-            seed: random::seed().map_err(random)?,
-            upload_rate: None,
-            upload_rate_per_host: None,
-            answers: false,
-            lists: false,
-            receive_buffer: event_loop.port().receive_buffer(),
-        });
         let waker = event_loop.waker();
         let names = names.watch(move || waker.wake());
-        Ok(Network { dht, names, event_loop, node, answered: 0, silent: Vec::new() })
+        let session = Session::start(event_loop, Policy::default(), NothingShared)
+            .map_err(|error| ToolError::failure(format!("random numbers: {error}")))?;
+        Ok(Network { dht, names, session, answered: 0, silent: Vec::new() })
     }
 
     /// Gets ready to ask everybody on the local network.
     pub(crate) fn join_lan(&mut self) -> Result<(), ToolError> {
-        // Nothing comes of it before the loop runs.
-        let (mut events, hears) = (Vec::new(), false);
-        let joined = self.event_loop.join_lan(&mut self.node, hears, &mut events);
-        joined.map_err(|error| ToolError::failure(format!("local network: {error}")))
+        let hears = false;
+        self.session.join_lan(hears).map_err(|error| ToolError::failure(format!("local network: {error}")))
     }
 
     /// Notes in the table who answered, and who did not.
     pub(crate) fn note_in(&self, file: &PeerFile, origin: impl Fn(SocketAddr) -> Origin) {
-        let (event_loop, node) = (&self.event_loop, &self.node);
-        let learned = Learned::of(event_loop, node, Time::ZERO, &self.silent, Admit::Everybody, origin);
+        let learned = Learned::of(&self.session, Time::ZERO, &self.silent, Admit::Everybody, origin);
         let mut table = PeerSaver::new(file.clone());
         table.save(learned);
         table.finish();
@@ -204,7 +195,6 @@ impl Network {
         end: Time,
         each: &mut impl FnMut(&mut Round, SocketAddr, Reply<'_>) -> Result<(), ToolError>,
     ) -> Result<Option<Signal>, ToolError> {
-        let mut events = Vec::new();
         loop {
             self.take_found(round);
             // Where nobody reads what was found, no more is asked for.
@@ -213,32 +203,32 @@ impl Network {
                 if is_held_up {
                     break Time::NEVER;
                 }
-                let now = self.event_loop.now();
-                match round.next(now) {
+                match round.next(self.session.now()) {
                     Next::Ask { address, suggested } => {
-                        self.node.query(now, address, question, suggested);
-                        self.event_loop.drain(&mut self.node, &mut events);
+                        self.session.call(|node, now, _| node.query(now, address, question, suggested));
                     }
                     Next::Wait(at) => break at,
                 }
             };
-            let may_find_more = self.dht.is_some() && self.event_loop.now() < Time::ZERO + DHT_TIMEOUT;
-            let waits =
-                self.node.open_questions() > 0 || self.node.looks_for_neighbours() || self.names.is_pending();
-            let is_over =
-                !is_held_up && next_at == Time::NEVER && !waits && events.is_empty() && !may_find_more;
-            if is_over || self.event_loop.now() >= end {
+            let may_find_more = self.dht.is_some() && self.session.now() < Time::ZERO + DHT_TIMEOUT;
+            let waits = self.session.node().open_questions() > 0
+                || self.session.node().looks_for_neighbours()
+                || self.names.is_pending();
+            let is_over = !is_held_up
+                && next_at == Time::NEVER
+                && !waits
+                && !self.session.has_events()
+                && !may_find_more;
+            if is_over || self.session.now() >= end {
                 return Ok(None);
             }
-            let until = match events.is_empty() || is_held_up {
+            let until = match !self.session.has_events() || is_held_up {
                 true if may_find_more => next_at.min(end).min(Time::ZERO + DHT_TIMEOUT),
                 true => next_at.min(end),
                 false => Time::ZERO,
             };
-            let wake = self
-                .event_loop
-                .turn(&mut self.node, &mut NothingShared, until, &mut events)
-                .map_err(|error| ToolError::failure(format!("network: {error}")))?;
+            let wake =
+                self.session.turn(until).map_err(|error| ToolError::failure(format!("network: {error}")))?;
             if wake.signal.is_some() {
                 return Ok(wake.signal);
             }
@@ -248,7 +238,7 @@ impl Network {
             if is_held_up {
                 continue;
             }
-            for event in events.drain(..) {
+            while let Some(event) = self.session.next_event() {
                 match event {
                     Event::Answer { from, round_trip, answer } => {
                         self.answered += 1;
@@ -257,7 +247,8 @@ impl Network {
                     }
                     Event::Unanswered(address) => {
                         self.silent.push(address);
-                        let is_there = self.node.acquaintances().any(|peer| peer.address == address);
+                        let is_there =
+                            self.session.node().acquaintances().any(|peer| peer.address == address);
                         each(round, address, Reply::Silence { is_there })?;
                     }
                     Event::Neighbour(address) => round.add_friend(address, Origin::Lan),

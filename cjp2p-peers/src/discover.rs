@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use cjp2p_cli::{Exit, ToolError};
-use cjp2p_io::peer_file::{PeerFile, milliseconds};
+use cjp2p_io::learned::milliseconds;
+use cjp2p_io::peer_file::PeerFile;
 use cjp2p_wire::node::{Answer, Query};
 use cjp2p_wire::peers::peer::{Origin, Peer};
 use serde::Serialize;

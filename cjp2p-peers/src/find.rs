@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use cjp2p_cli::start::end_by;
 use cjp2p_cli::{Exit, ToolError, list, stdout};
+use cjp2p_io::learned::milliseconds;
 use cjp2p_io::mainline::{Mainline, key};
-use cjp2p_io::peer_file::{PeerFile, milliseconds};
+use cjp2p_io::peer_file::PeerFile;
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::node::{Acquaintance, Event};
 use cjp2p_wire::peers::peer::Origin;
@@ -16,7 +17,7 @@ use cjp2p_wire::time::Time;
 use nix::sys::signal::Signal;
 use serde::Serialize;
 
-use crate::asking::{ANYWHERE, DHT_TIMEOUT, Network, NothingShared, load, write_line};
+use crate::asking::{ANYWHERE, DHT_TIMEOUT, Network, load, write_line};
 use crate::cli::SearchArgs;
 
 /// Peers of the table that are asked at the most.
@@ -80,9 +81,8 @@ pub(crate) fn run(
         return Err(ToolError::new(Exit::NoSource, message));
     }
     let mut network = Network::start(network, file.state(), asks_lan, names, dht)?;
-    let job = network.node.start_search(network.event_loop.now(), id.clone());
-    network.event_loop.drain(&mut network.node, &mut Vec::new());
-    if network.node.fetch(job).is_some_and(|fetch| fetch.is_over()) {
+    let job = network.session.call(|node, now, _| node.start_search(now, id.clone()));
+    if network.session.node().fetch(job).is_some_and(|fetch| fetch.is_over()) {
         log::warn!("{id}: this content is empty, and needs no peer");
         return Ok(Exit::Done);
     }
@@ -90,8 +90,7 @@ pub(crate) fn run(
     let mut search = Search { network, job, wire_id: id.to_string(), asked, printed, asks_lan };
     if asks_lan {
         search.network.join_lan()?;
-        search.network.node.look_on_lan(search.network.event_loop.now(), job, Duration::ZERO);
-        search.network.event_loop.drain(&mut search.network.node, &mut Vec::new());
+        search.network.session.call(|node, now, _| node.look_on_lan(now, job, Duration::ZERO));
     }
     search.ask_named();
     for (address, origin, suggested) in table {
@@ -153,34 +152,33 @@ impl Search {
         if self.asked.contains_key(&address) || self.asked.len() >= MAX_ASKED {
             return;
         }
-        let Network { event_loop, node, .. } = &mut self.network;
-        match how {
-            Asked::Table(_) if !suggested => node.add_known(event_loop.now(), self.job, address),
-            _ => node.add_source(event_loop.now(), self.job, address, suggested),
-        }
-        event_loop.drain(node, &mut Vec::new());
-        self.asked.insert(address, (how, event_loop.now()));
+        let job = self.job;
+        self.network.session.call(|node, now, _| match how {
+            Asked::Table(_) if !suggested => node.add_known(now, job, address),
+            _ => node.add_source(now, job, address, suggested),
+        });
+        self.asked.insert(address, (how, self.network.session.now()));
     }
 
     /// Returns the signal that ended it early, if one did.
     fn run(&mut self, limit: Duration) -> Result<Option<Signal>, ToolError> {
-        let start = self.network.event_loop.now();
-        let mut events: Vec<Event> = Vec::new();
+        let start = self.network.session.now();
         loop {
             self.print_new()?;
-            let now = self.network.event_loop.now();
+            let now = self.network.session.now();
             let dht_may = self.network.dht.is_some() && now.since(start) < DHT_TIMEOUT;
             let lan_may = self.asks_lan && now.since(start) < LAN_TIMEOUT;
             let may = dht_may
                 || lan_may
                 || self.network.names.is_pending()
-                || self.network.node.is_searching(self.job);
+                || self.network.session.node().is_searching(self.job);
             if now.since(start) >= limit || !may {
                 return Ok(None);
             }
-            let Network { event_loop, node, .. } = &mut self.network;
-            let wake = event_loop
-                .turn(node, &mut NothingShared, now + LOOK_EVERY, &mut events)
+            let wake = self
+                .network
+                .session
+                .turn(now + LOOK_EVERY)
                 .map_err(|error| ToolError::failure(format!("network: {error}")))?;
             if wake.signal.is_some() {
                 self.print_new()?;
@@ -191,7 +189,7 @@ impl Search {
             }
             self.ask_named();
             // What else it found is looked at, not told.
-            for event in std::mem::take(&mut events) {
+            while let Some(event) = self.network.session.next_event() {
                 if let Event::Neighbour(address) = event {
                     self.ask(address, Asked::Now(Origin::Lan), false);
                 }
@@ -206,7 +204,7 @@ impl Search {
 
     /// Prints who has said since the last time that it has the content.
     fn print_new(&mut self) -> Result<(), ToolError> {
-        let node = &self.network.node;
+        let node = self.network.session.node();
         let Some(fetch) = node.fetch(self.job) else { return Ok(()) };
         let new: Vec<_> = fetch.offers().filter(|(address, _)| !self.printed.contains(address)).collect();
         for (address, length) in new {
@@ -235,10 +233,10 @@ impl Search {
 
     /// Notes in the table who answered, and who did not.
     fn record(&mut self, file: &PeerFile) {
-        let Network { event_loop, node, .. } = &self.network;
+        let node = self.network.session.node();
         let met: BTreeMap<SocketAddr, Acquaintance> =
             node.acquaintances().map(|peer| (peer.address, peer)).collect();
-        let now = event_loop.now();
+        let now = self.network.session.now();
         let is_silent = |(address, (_, since)): &(&SocketAddr, &(Asked, Time))| {
             node.has_asked(**address) && !met.contains_key(address) && now.since(*since) >= TIMEOUT
         };

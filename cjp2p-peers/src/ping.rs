@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 
 use cjp2p_cli::{Exit, ToolError};
-use cjp2p_io::peer_file::{PeerFile, milliseconds};
+use cjp2p_io::learned::milliseconds;
+use cjp2p_io::peer_file::PeerFile;
 use cjp2p_wire::node::Query;
 use serde::Serialize;
 

@@ -14,9 +14,10 @@ use std::time::Duration;
 
 use cjp2p_cli::args::AS_ROOT;
 use cjp2p_io::event_loop::EventLoop;
+use cjp2p_io::session::{Policy, Session};
 use cjp2p_io::udp::UdpPort;
 use cjp2p_wire::content_id::ContentId;
-use cjp2p_wire::node::{Config, Event, Node, Query};
+use cjp2p_wire::node::{Event, Query};
 use cjp2p_wire::store::{Library, Read, Sink};
 use serde_json::{Value, json};
 
@@ -47,37 +48,28 @@ impl NodePeer {
     /// Starts a peer that shares what it says it does. If it has a friend, both know each other when this returns.
     fn start(shared: &[(&str, u64)], friend: Option<SocketAddr>) -> NodePeer {
         let shared = shared.iter().map(|(id, length)| (ContentId::parse(id).unwrap(), *length));
-        let mut shelf = Shelf(shared.collect());
+        let shelf = Shelf(shared.collect());
         let port = UdpPort::bind(&["127.0.0.1:0".parse().unwrap()]).unwrap();
         let address = port.local_address().unwrap();
-        let mut event_loop = EventLoop::new(port, None).unwrap();
-        let mut node = Node::new(Config {
-            secret: [address.port() as u8; 32],
-            seed: u64::from(address.port()),
-            upload_rate: None,
-            upload_rate_per_host: None,
-            answers: true,
-            lists: true,
-            receive_buffer: 1 << 20,
-        });
-        let mut events = Vec::new();
+        let event_loop = EventLoop::new(port, None).unwrap();
+        let policy = Policy { answers: true, lists: true, ..Policy::default() };
+        let mut session = Session::start(event_loop, policy, shelf).unwrap();
         if let Some(friend) = friend {
-            node.query(event_loop.now(), friend, Query::Peers, false);
-            event_loop.drain(&mut node, &mut events);
-            while !events.iter().any(|event| matches!(event, Event::Answer { .. }))
-                || node.open_questions() > 0
-            {
-                event_loop
-                    .turn(&mut node, &mut shelf, event_loop.now() + Duration::from_secs(1), &mut events)
-                    .unwrap();
+            session.call(|node, now, _| node.query(now, friend, Query::Peers, false));
+            let mut is_answered = false;
+            while !is_answered || session.node().open_questions() > 0 {
+                session.turn(session.now() + Duration::from_secs(1)).unwrap();
+                while let Some(event) = session.next_event() {
+                    is_answered |= matches!(event, Event::Answer { .. });
+                }
             }
         }
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
         let thread = thread::spawn(move || {
             while !stopped.load(Ordering::Relaxed) {
-                let until = event_loop.now() + Duration::from_millis(20);
-                event_loop.turn(&mut node, &mut shelf, until, &mut Vec::new()).unwrap();
+                session.turn(session.now() + Duration::from_millis(20)).unwrap();
+                while session.next_event().is_some() {}
             }
         });
         NodePeer { address, stop, thread: Some(thread) }

@@ -5,15 +5,15 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use cjp2p_io::event_loop::EventLoop;
 use cjp2p_io::learned::{Admit, Learned};
 use cjp2p_io::lookup::Lookups;
 use cjp2p_io::peer_file::PeerFile;
 use cjp2p_io::peer_saver::PeerSaver;
+use cjp2p_io::session::Session;
 use cjp2p_wire::message::MAX_IDS;
-use cjp2p_wire::node::{Event, Node, Query};
+use cjp2p_wire::node::{Event, Query};
 use cjp2p_wire::peers::peer::Origin;
-use cjp2p_wire::store::Library;
+use cjp2p_wire::store::Store;
 use cjp2p_wire::time::Time;
 
 /// How many of the peers in the table are greeted.
@@ -76,14 +76,8 @@ impl Neighbours {
     }
 
     /// Does what is due.
-    pub(crate) fn turn(
-        &mut self,
-        event_loop: &mut EventLoop,
-        node: &mut Node,
-        share: &mut impl Library,
-        events: &mut Vec<Event>,
-    ) {
-        let now = event_loop.now();
+    pub(crate) fn turn(&mut self, session: &mut Session<impl Store>) {
+        let now = session.now();
         // Those whose names have an address now need not wait for the next greeting.
         let mut greeted: Vec<SocketAddr> =
             self.named.news().into_iter().map(|(address, _)| address).collect();
@@ -95,14 +89,12 @@ impl Neighbours {
         }
         for address in greeted {
             // Whoever only asks whether somebody is there is not asked to prove itself, and so does not become known.
-            node.query(event_loop.now(), address, Query::Peers, false);
-            event_loop.drain(node, events);
+            session.call(|node, now, _| node.query(now, address, Query::Peers, false));
         }
         if self.knock_at <= now {
             self.knock_at = now + KNOCK_EVERY;
             for address in self.invited() {
-                node.query(event_loop.now(), address, Query::Ping, false);
-                event_loop.drain(node, events);
+                session.call(|node, now, _| node.query(now, address, Query::Ping, false));
             }
         }
         if self.tell_at.is_some_and(|at| at <= now) {
@@ -110,14 +102,15 @@ impl Neighbours {
             self.tell_not_before = now + TELL_EVERY;
             for &to in &self.answered {
                 // Each list goes on where the last one ended: others are told of other content, where there is much.
-                let ids: Vec<_> = share.list(MAX_IDS).into_iter().map(|(id, _)| id).collect();
-                node.tell_content(event_loop.now(), to, &ids);
-                event_loop.drain(node, events);
+                session.call(|node, now, library| {
+                    let ids: Vec<_> = library.list(MAX_IDS).into_iter().map(|(id, _)| id).collect();
+                    node.tell_content(now, to, &ids);
+                });
             }
         }
         if self.save_at <= now {
             self.save_at = now + SAVE_EVERY;
-            self.save(event_loop, node);
+            self.save(session);
         }
     }
 
@@ -176,20 +169,20 @@ impl Neighbours {
     }
 
     /// Has it written whom we met into the table, which other tools may be writing too.
-    fn save(&mut self, event_loop: &EventLoop, node: &Node) {
-        let since = std::mem::replace(&mut self.saved_at, event_loop.now());
+    fn save(&mut self, session: &Session<impl Store>) {
+        let since = std::mem::replace(&mut self.saved_at, session.now());
         let unanswered = std::mem::take(&mut self.unanswered);
         let origin = |address| {
             let named = self.named.addresses().find(|(named, _)| *named == address);
             named.map_or(Origin::Incoming, |(_, origin)| origin.clone())
         };
-        let learned = Learned::of(event_loop, node, since, &unanswered, Admit::Lasting, origin);
+        let learned = Learned::of(session, since, &unanswered, Admit::Lasting, origin);
         self.table.save(learned);
     }
 
     /// The same at the end, and waits for a moment until it is written.
-    pub(crate) fn save_at_end(&mut self, event_loop: &EventLoop, node: &Node) {
-        self.save(event_loop, node);
+    pub(crate) fn save_at_end(&mut self, session: &Session<impl Store>) {
+        self.save(session);
         self.table.finish();
     }
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cjp2p_cli::args::LockMode;
+use cjp2p_cli::network::{NetworkStart, release_signals};
 use cjp2p_cli::progress::Progress;
 use cjp2p_cli::start::end_by;
 use cjp2p_cli::{Exit, ToolError, stdout};
@@ -19,20 +20,20 @@ use cjp2p_io::lookup::Lookup;
 use cjp2p_io::mainline::{Entry, Mainline};
 use cjp2p_io::names;
 use cjp2p_io::peer_file::PeerFile;
-use cjp2p_io::random;
 use cjp2p_io::sandbox::{Confinement, Sandbox};
-use cjp2p_io::signals::{Signals, ending};
+use cjp2p_io::session::{Policy, Session};
+use cjp2p_io::signals::ending;
 use cjp2p_io::state_dir::{FileLock, StateDir};
-use cjp2p_wire::node::{Config, Node};
 use cjp2p_wire::peers::address::DEFAULT_PORT;
 use cjp2p_wire::time::Time;
 use data_encoding::HEXLOWER;
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::Signal;
 
 use crate::announcer::Announcer;
 use crate::cli::{Cli, TOOL};
 use crate::cover::Cover;
 use crate::events::Event;
+use crate::library::SharedLibrary;
 use crate::mounts::Mounts;
 use crate::neighbours::Neighbours;
 use crate::open::Patience;
@@ -84,8 +85,16 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
     let opener = opener_for(&sources, rules, &cli);
     // As `nohup` has it; not to be found out later either.
     let outlives_terminal = !ending().contains(&Signal::SIGHUP);
-    let sandbox = needs(&sources, rules, state).see_interfaces(cli.lan.is_on(listen));
-    let confinement = cli.sandbox.confine(sandbox);
+    let start = NetworkStart {
+        tool: TOOL,
+        sandbox: &cli.sandbox,
+        needs: needs(&sources, rules, state).see_interfaces(cli.lan.is_on(listen)),
+        signals: &[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP],
+        listen: &cli.listen,
+        default: CONVENTIONAL,
+        state,
+    };
+    let (event_loop, confinement) = start.open()?;
     if confinement.as_ref().is_some_and(|confinement| confinement.refused().contains(&"files")) {
         for source in sources.iter_mut().filter_map(Arc::get_mut) {
             source.opener.clone_from(&opener);
@@ -93,10 +102,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
     }
     // Where it is not needed it ends here.
     drop(opener);
-    // From here on signals are read, not suffered; before the first thread, for threads inherit that.
-    let signals = Signals::take_over(&[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP])
-        .map_err(|error| ToolError::failure(format!("signals: {error}")))?;
-    let start = Start { contacts, sources, rules, mounts, signals, outlives_terminal };
+    let start = Start { event_loop, contacts, sources, rules, mounts, outlives_terminal };
     let mut server = Server::start(cli, start, state, confinement.as_ref())?;
     let ended = server.run()?;
     server.save()?;
@@ -223,20 +229,19 @@ fn opener_for(sources: &[Arc<Source>], rules: Rules, cli: &Cli) -> Option<Arc<Op
         .map(Arc::new)
 }
 
-/// What was found out and opened before the process was confined.
+/// What was found out and opened before the first thread.
 struct Start {
+    event_loop: EventLoop,
     contacts: Contacts,
     sources: Vec<Arc<Source>>,
     rules: Rules,
     mounts: Option<Mounts>,
-    signals: Signals,
     outlives_terminal: bool,
 }
 
 struct Server {
-    event_loop: EventLoop,
-    node: Node,
     share: Share,
+    session: Session<SharedLibrary>,
     report: Report,
     neighbours: Neighbours,
     announcer: Announcer,
@@ -259,48 +264,43 @@ impl Server {
         state: Option<&StateDir>,
         confinement: Option<&Confinement>,
     ) -> Result<Server, ToolError> {
-        let Start { contacts, sources, rules, mounts, signals, outlives_terminal } = start;
+        let Start { event_loop, contacts, sources, rules, mounts, outlives_terminal } = start;
         let failed =
             |what: &'static str| move |error: io::Error| ToolError::failure(format!("{what}: {error}"));
-        let port = cli.listen.open(CONVENTIONAL, TOOL, state)?;
-        let address = port.local_address().map_err(failed("socket"))?;
-        let mut event_loop = EventLoop::new(port, Some(signals)).map_err(failed("event loop"))?;
+        let address = event_loop.port().local_address().map_err(failed("socket"))?;
         stdout::write_behind(event_loop.waker());
-        let mut node = Node::new(Config {
-            secret: random::secret().map_err(failed("random numbers"))?,
-            seed: random::seed().map_err(failed("random numbers"))?,
-            upload_rate: cli.rate,
-            upload_rate_per_host: cli.rate_per_host,
-            answers: true,
-            lists: !cli.no_list,
-            receive_buffer: event_loop.port().receive_buffer(),
-        });
-        if cli.lan.is_on(cli.listen.listen.unwrap_or(CONVENTIONAL)) {
-            // It only answers there, so nothing comes of it yet.
-            event_loop.join_lan(&mut node, true, &mut Vec::new()).map_err(failed("local network"))?;
-        }
         let report = Report::new(cli.json, cli.log.quiet > 0);
         report.listening(address, confinement.map(Confinement::refused).unwrap_or_default())?;
         let options = Options { rules, names: !cli.no_names, ..Options::default() };
         let waker = event_loop.waker();
         // Of one that cannot be written the user was told.
         let kept_in = state.filter(|state| state.is_writable()).map(StateDir::path);
-        let share = Share::start(sources, &options, kept_in, mounts, Arc::new(move || waker.wake()))
-            .map_err(failed("threads"))?;
-        let now = event_loop.now();
-        let waker = event_loop.waker();
+        let (share, library) =
+            Share::start(sources, &options, kept_in, mounts, Arc::new(move || waker.wake()))
+                .map_err(failed("threads"))?;
+        let policy = Policy {
+            upload_rate: cli.rate,
+            upload_rate_per_host: cli.rate_per_host,
+            answers: true,
+            lists: !cli.no_list,
+        };
+        let mut session = Session::start(event_loop, policy, library).map_err(failed("random numbers"))?;
+        if cli.lan.is_on(cli.listen.listen.unwrap_or(CONVENTIONAL)) {
+            session.join_lan(true).map_err(failed("local network"))?;
+        }
+        let now = session.now();
+        let waker = session.waker();
         let named = contacts.named.watch(move || waker.wake());
         let neighbours = Neighbours::new(PeerFile::new(state), named, now, !cli.no_list);
-        let dht = contacts.dht.and_then(|entry| Mainline::start(entry, event_loop.waker()));
+        let dht = contacts.dht.and_then(|entry| Mainline::start(entry, session.waker()));
         let port = NonZeroU16::new(address.port());
-        let router = contacts.router.zip(port).map(|(helper, port)| helper.ask_for(port, event_loop.waker()));
+        let router = contacts.router.zip(port).map(|(helper, port)| helper.ask_for(port, session.waker()));
         let router = router.and_then(|asked| {
             asked.inspect_err(|error| log::warn!("--map-port: a thread for it: {error}")).ok()
         });
         Ok(Server {
             announcer: Announcer::new(dht, address.port()),
             router,
-            node,
             share,
             report,
             neighbours,
@@ -310,23 +310,20 @@ impl Server {
             forget_at: now + FORGET_EVERY,
             close_at: now + CLOSE_EVERY,
             on_terminal: io::stderr().is_terminal() && !outlives_terminal,
-            event_loop,
+            session,
         })
     }
 
     /// Serves until the time is over, or gives the signal that ended it.
     fn run(&mut self) -> Result<Option<Signal>, ToolError> {
-        let mut events = Vec::new();
         loop {
-            let now = self.event_loop.now();
+            let now = self.session.now();
             if now >= self.end_at {
                 return Ok(None);
             }
             let until = self.next_due(now);
-            let wake = self
-                .event_loop
-                .turn(&mut self.node, &mut self.share.library, until, &mut events)
-                .map_err(|error| ToolError::failure(format!("network: {error}")))?;
+            let wake =
+                self.session.turn(until).map_err(|error| ToolError::failure(format!("network: {error}")))?;
             match wake.signal {
                 Some(Signal::SIGHUP) if !self.terminal_is_gone() => self.share.rescan(),
                 Some(signal) => return Ok(Some(signal)),
@@ -336,24 +333,22 @@ impl Server {
                 stdout::check()?;
                 self.take_share_events()?;
                 self.take_news_of_router()?;
-                let now = self.event_loop.now();
-                self.node.handle_library_ready(now, &mut self.share.library);
-                self.event_loop.drain(&mut self.node, &mut events);
+                self.session.call(|node, now, library| node.handle_library_ready(now, library));
             }
-            self.neighbours.turn(&mut self.event_loop, &mut self.node, &mut self.share.library, &mut events);
-            for event in events.drain(..) {
-                self.neighbours.take_event(self.event_loop.now(), &event);
+            self.neighbours.turn(&mut self.session);
+            while let Some(event) = self.session.next_event() {
+                self.neighbours.take_event(self.session.now(), &event);
             }
-            self.announcer.turn(self.event_loop.now());
+            self.announcer.turn(self.session.now());
             self.show_progress();
-            if self.event_loop.now() >= self.summary_at {
-                self.summary_at = self.event_loop.now() + SUMMARY_EVERY;
-                self.report.served(self.node.counters())?;
-                self.announcer.look_at_use(&self.share.library);
+            if self.session.now() >= self.summary_at {
+                self.summary_at = self.session.now() + SUMMARY_EVERY;
+                self.report.served(self.session.node().counters())?;
+                self.announcer.look_at_use(self.session.store());
             }
-            if self.event_loop.now() >= self.forget_at {
-                self.forget_at = self.event_loop.now() + FORGET_EVERY;
-                self.share.library.forget_unused();
+            if self.session.now() >= self.forget_at {
+                self.forget_at = self.session.now() + FORGET_EVERY;
+                self.session.store_mut().forget_unused();
             }
             self.close_files();
         }
@@ -361,11 +356,11 @@ impl Server {
 
     /// Closes the files that nobody reads just now.
     fn close_files(&mut self) {
-        let now = self.event_loop.now();
+        let now = self.session.now();
         if now >= self.close_at {
-            self.share.library.close_unused();
-            self.close_at = if self.share.library.has_open() { now + CLOSE_EVERY } else { Time::NEVER };
-        } else if self.close_at == Time::NEVER && self.share.library.has_open() {
+            self.session.store_mut().close_unused();
+            self.close_at = if self.session.store().has_open() { now + CLOSE_EVERY } else { Time::NEVER };
+        } else if self.close_at == Time::NEVER && self.session.store_mut().has_open() {
             self.close_at = now + CLOSE_EVERY;
         }
     }
@@ -382,10 +377,11 @@ impl Server {
 
     fn take_share_events(&mut self) -> Result<(), ToolError> {
         // Where nobody reads what is printed, no more is taken.
-        let events = if stdout::is_full() { self.share.collect() } else { self.share.poll() };
-        self.announcer.take_events(&events, &self.share.library);
+        let library = self.session.store_mut();
+        let events = if stdout::is_full() { self.share.collect(library) } else { self.share.poll(library) };
+        self.announcer.take_events(&events, self.session.store());
         if events.iter().any(|event| matches!(event, Event::Shared { .. } | Event::Ready { .. })) {
-            self.neighbours.have_news(self.event_loop.now());
+            self.neighbours.have_news(self.session.now());
         }
         for event in &events {
             if let Event::Ready { files, bytes, .. } = event {
@@ -426,12 +422,10 @@ impl Server {
 
     /// Writes down what has to be kept. From here on a second signal ends the process at once.
     fn save(&mut self) -> Result<(), ToolError> {
-        let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM].into_iter().collect();
-        // Should that fail, a second signal is simply not heard.
-        let _ = signals.thread_unblock();
+        release_signals();
         self.progress = None;
-        self.neighbours.save_at_end(&self.event_loop, &self.node);
+        self.neighbours.save_at_end(&self.session);
         self.router = None;
-        self.report.served(self.node.counters())
+        self.report.served(self.session.node().counters())
     }
 }

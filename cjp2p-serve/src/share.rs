@@ -54,10 +54,8 @@ pub fn open_sources(arguments: &[PathBuf]) -> Result<Vec<Arc<Source>>, (PathBuf,
     (0..).zip(arguments).map(open).collect()
 }
 
-/// Shared files: its library reads them, [`Share::poll`] says what happens to them.
+/// Shared files: [`Share::poll`] says what happens to them. The library that comes with it reads them.
 pub struct Share {
-    /// Reads them.
-    pub library: SharedLibrary,
     events: Receiver<Event>,
     tasks: Sender<Task>,
     hashing: Arc<Hashing>,
@@ -79,7 +77,7 @@ impl Share {
         state_folder: Option<&Path>,
         mounts: Option<Mounts>,
         wake: Arc<dyn Fn() + Send + Sync>,
-    ) -> io::Result<Share> {
+    ) -> io::Result<(Share, SharedLibrary)> {
         let waker = Waker::new(wake);
         let (event_sender, events) = mpsc::sync_channel(EVENTS);
         let (tasks, task_receiver) = mpsc::channel();
@@ -112,29 +110,29 @@ impl Share {
         // Without them nothing can be read.
         let readers = readers.inspect_err(|_| drop(tasks.send(Task::Stop)))?;
         let library = SharedLibrary::new(index, tasks.clone(), readers, answers);
-        Ok(Share { library, events, tasks, hashing, waker, ended })
+        Ok((Share { events, tasks, hashing, waker, ended }, library))
     }
 
     /// What has happened since, part of it if it is much. After this, reads that were put off may be tried again.
-    pub fn poll(&mut self) -> Vec<Event> {
+    pub fn poll(&mut self, library: &mut SharedLibrary) -> Vec<Event> {
         self.waker.looking();
-        self.library.collect();
+        library.collect();
         let events: Vec<Event> = self.events.try_iter().take(EVENTS).collect();
         if events.len() == EVENTS {
             self.waker.wake();
         }
         for event in &events {
             if let Event::Changed { no, .. } | Event::Withdrawn { no, .. } = event {
-                self.library.forget(*no);
+                library.forget(*no);
             }
         }
         events
     }
 
     /// The same, but leaves all events for later. Returns none.
-    pub fn collect(&mut self) -> Vec<Event> {
+    pub fn collect(&mut self, library: &mut SharedLibrary) -> Vec<Event> {
         self.waker.looking();
-        self.library.collect();
+        library.collect();
         Vec::new()
     }
 

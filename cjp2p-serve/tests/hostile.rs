@@ -104,7 +104,7 @@ fn what_is_swapped_for_a_link_while_it_is_read_never_leads_outside() {
                     found.fetch_add(1, Ordering::Relaxed);
                 }
             }
-            running.share.poll();
+            running.share.poll(&mut running.library);
         }
     });
     assert_eq!(running.read(&blake3_id(SECRET), 0, 100), None);
@@ -157,7 +157,7 @@ fn no_byte_of_another_version_is_ever_given_for_an_id() {
         });
         let mut random = 1u64;
         while !done.load(Ordering::Relaxed) {
-            running.share.poll();
+            running.share.poll(&mut running.library);
             for (content, tree) in versions.iter().zip(&trees) {
                 random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                 let ids = [blake3_id, sha256_id, tree_id];

@@ -31,9 +31,9 @@ fn who_wants_leaves_of_a_tree_now_and_then_leaves_no_content_in_memory() {
     for n in 0..4 * GROUPS {
         // By different threads, as it happens: whichever is waiting.
         running.read(&id, leaves_at + n % GROUPS * RUN_ENTRIES * 32, 32).unwrap();
-        running.share.library.forget_unused();
+        running.library.forget_unused();
     }
-    running.share.library.forget_unused();
+    running.library.forget_unused();
     let more = memory().saturating_sub(before);
     assert!(more < GROUP_LEN, "{more} bytes more than before");
 }

@@ -57,11 +57,11 @@ fn the_other_id_of_a_file_is_known_as_long_as_the_file_is_shared() {
     else {
         panic!("that is what they are called")
     };
-    assert_eq!(running.share.library.blake3_of(&sha256), Some(blake3));
-    assert_eq!(running.share.library.blake3_of(&blake3), None);
+    assert_eq!(running.library.blake3_of(&sha256), Some(blake3));
+    assert_eq!(running.library.blake3_of(&blake3), None);
     fs::remove_file(bench.path("file")).unwrap();
     running.until_withdrawn("file");
-    assert_eq!(running.share.library.blake3_of(&sha256), None);
+    assert_eq!(running.library.blake3_of(&sha256), None);
 }
 
 #[test]
@@ -187,7 +187,7 @@ fn names_that_are_no_ids_are_still_shared_by_hash() {
         assert_eq!(running.read_all(&blake3_id(content), 100).as_deref(), Some(content));
     }
     assert_eq!(running.read(&ContentId::parse(&digits).unwrap(), 0, 10), None);
-    let listed = running.share.library.list(100);
+    let listed = running.library.list(100);
     assert!(listed.iter().all(|(id, _)| matches!(id, ContentId::Blake3(_))), "{listed:?}");
 }
 
@@ -210,7 +210,7 @@ fn lists_are_bounded_and_together_tell_everything() {
     let mut running = bench.ready();
     let mut told = BTreeSet::new();
     for _ in 0..20 {
-        let list = running.share.library.list(16);
+        let list = running.library.list(16);
         assert!(list.len() <= 16);
         told.extend(list);
     }
@@ -525,23 +525,23 @@ fn small_reads_here_and_there_leave_nothing_in_memory_and_those_in_order_not_for
     for n in 0..200 {
         read(&mut running, n * 7919 % 3999 * 1000);
     }
-    let few = running.share.library.held();
+    let few = running.library.held();
     assert!(few < 64 << 10, "{few} bytes of what nobody asks for again");
     for n in 0..500 {
         // Two getters at once, each in order.
         read(&mut running, n * 1000);
         read(&mut running, 2_000_000 + n * 1000);
     }
-    let held = running.share.library.held();
+    let held = running.library.held();
     assert!(held >= 900_000, "{held}: the next small reads are not answered from memory");
     let computed = Geometry::new(content.len() as u64).unwrap().prefix_length();
     running.read(&tree_id(&content), computed, 1000).unwrap();
-    let with_tree = running.share.library.held();
+    let with_tree = running.library.held();
     assert!(with_tree > held + 4096, "the leaves of a group of which a part was wanted");
-    running.share.library.forget_unused();
+    running.library.forget_unused();
     read(&mut running, 500_000);
-    running.share.library.forget_unused();
-    let held = running.share.library.held();
+    running.library.forget_unused();
+    let held = running.library.held();
     assert!(held <= 16 << 10, "{held} bytes of what nobody has asked for");
 }
 
@@ -557,8 +557,8 @@ fn a_glance_gives_what_a_read_gave_and_begins_nothing() {
         let (id, tree) = (blake3_id(&bytes), tree_id(&bytes));
         for _ in 0..2 {
             let mut out = Vec::new();
-            assert_eq!(running.share.library.glance(&tree, 0, 4096, &mut out), Read::Later, "{at}");
-            let glanced = running.share.library.glance(&id, 5, 50_000, &mut out);
+            assert_eq!(running.library.glance(&tree, 0, 4096, &mut out), Read::Later, "{at}");
+            let glanced = running.library.glance(&id, 5, 50_000, &mut out);
             assert_eq!(glanced, Read::Found { eof: Some(bytes.len() as u64) }, "{at}");
             assert!(out == bytes[5..5 + out.len()] && out.len() == 4096, "{at}: {}", out.len());
             assert_eq!(running.read(&id, 0, 9000).unwrap().0, bytes[..9000], "{at}");

@@ -22,7 +22,7 @@ const TELL_OF_BARE_DIGITS_AFTER: Duration = Duration::from_secs(3);
 impl Getter {
     /// Looks again at what another process had locked.
     pub(super) fn retry_locks(&mut self) {
-        let now = self.event_loop.now();
+        let now = self.session.now();
         let due = self.jobs.iter().filter(|(_, job)| matches!(job.step, Step::Locked(at) if at <= now));
         let due: Vec<u64> = due.map(|(&number, _)| number).collect();
         for number in due {
@@ -35,11 +35,11 @@ impl Getter {
         if self.told_of_bare_digits {
             return;
         }
-        let now = self.event_loop.now();
+        let now = self.session.now();
         let is_due = |job: &&Job| job.is_bare && now.since(job.started) >= TELL_OF_BARE_DIGITS_AFTER;
         let is_in_vain = |job: &&Job| match job.step {
             Step::Fetching(fetch) => {
-                let progress = self.node.progress(fetch).unwrap_or_default();
+                let progress = self.session.node().progress(fetch).unwrap_or_default();
                 progress.received == 0 && progress.done == 0
             }
             _ => false,
@@ -53,7 +53,7 @@ impl Getter {
 
     /// Has each download remember from whom it comes, from time to time, and asks those whom they know.
     pub(super) fn note_sources_sometimes(&mut self) {
-        let now = self.event_loop.now();
+        let now = self.session.now();
         if now.since(self.noted_at) >= NOTE_EVERY {
             self.noted_at = now;
             self.note_sources();
@@ -64,10 +64,9 @@ impl Getter {
     fn ask_for_peers(&mut self, now: Time) {
         for job in self.jobs.values() {
             let Step::Fetching(fetch) = job.step else { continue };
-            let senders = self.node.proven_sources(fetch, ASKED_EACH);
+            let senders = self.session.node().proven_sources(fetch, ASKED_EACH);
             for address in self.exchange.due(now, job.started, &senders) {
-                self.node.query(self.event_loop.now(), address, Query::Peers, false);
-                self.event_loop.drain(&mut self.node, &mut self.events);
+                self.session.call(|node, now, _| node.query(now, address, Query::Peers, false));
             }
         }
     }
@@ -75,9 +74,13 @@ impl Getter {
     /// Whoever sends some of a content named these peers: they may have it too.
     pub(super) fn on_peers(&mut self, by: SocketAddr, peers: &[SocketAddr]) {
         for fetch in self.jobs.values().filter_map(Job::fetch) {
-            if self.node.fetch(fetch).is_some_and(|fetch| fetch.serving().any(|sender| sender == by)) {
-                self.node.add_suggestions(self.event_loop.now(), fetch, by, peers);
-                self.event_loop.drain(&mut self.node, &mut self.events);
+            if self
+                .session
+                .node()
+                .fetch(fetch)
+                .is_some_and(|fetch| fetch.serving().any(|sender| sender == by))
+            {
+                self.session.call(|node, now, _| node.add_suggestions(now, fetch, by, peers));
             }
         }
     }
@@ -86,13 +89,13 @@ impl Getter {
         let now = unix_ms();
         for job in self.jobs.values() {
             let Step::Fetching(fetch) = job.step else { continue };
-            let sending = self.node.proven_sources(fetch, MAX_SOURCES);
-            self.store.note_sources(fetch, &sending, now);
+            let sending = self.session.node().proven_sources(fetch, MAX_SOURCES);
+            self.session.store_mut().note_sources(fetch, &sending, now);
         }
     }
 
     pub(super) fn show_progress_sometimes(&mut self) {
-        let now = self.event_loop.now();
+        let now = self.session.now();
         if now.since(self.shown_at) >= LOOK_EVERY {
             self.shown_at = now;
             self.show_progress();
@@ -107,13 +110,15 @@ impl Getter {
         let mut sources = BTreeSet::new();
         for job in self.jobs.values() {
             let progress = match job.step {
-                Step::Fetching(fetch) | Step::Judging(fetch) => self.node.progress(fetch).unwrap_or_default(),
+                Step::Fetching(fetch) | Step::Judging(fetch) => {
+                    self.session.node().progress(fetch).unwrap_or_default()
+                }
                 Step::Publishing(_) => job.last,
                 Step::Preparing | Step::Locked(_) | Step::Aside => Default::default(),
             };
             done += progress.done;
             total = total.zip(progress.wanted).map(|(total, wanted)| total + wanted);
-            if let Some(fetch) = job.fetch().and_then(|fetch| self.node.fetch(fetch)) {
+            if let Some(fetch) = job.fetch().and_then(|fetch| self.session.node().fetch(fetch)) {
                 sources.extend(fetch.serving());
             }
         }

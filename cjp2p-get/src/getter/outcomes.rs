@@ -21,9 +21,8 @@ impl Getter {
         while let Some(outcome) = next(self) {
             self.take_outcome(outcome)?;
         }
-        if self.store.take_ready() {
-            self.node.handle_library_ready(self.event_loop.now(), &mut self.store);
-            self.event_loop.drain(&mut self.node, &mut self.events);
+        if self.session.store_mut().take_ready() {
+            self.session.call(|node, now, store| node.handle_library_ready(now, store));
         }
         let fetches: Vec<(u64, JobId)> =
             self.jobs.iter().filter_map(|(&number, job)| Some((number, job.fetch()?))).collect();
@@ -32,12 +31,11 @@ impl Getter {
             self.add_found(fetch, address, Origin::Dht, true);
         }
         for (number, fetch) in fetches {
-            if let Some(error) = self.store.problem(fetch) {
+            if let Some(error) = self.session.store_mut().problem(fetch) {
                 self.fail(number, &error)?;
             }
         }
-        self.node.handle_room(self.event_loop.now(), &mut self.store);
-        self.event_loop.drain(&mut self.node, &mut self.events);
+        self.session.call(|node, now, store| node.handle_room(now, store));
         Ok(())
     }
 
@@ -47,8 +45,8 @@ impl Getter {
             Outcome::Prepared(number, Err(error)) => self.fail(number, &error),
             Outcome::Hashed(fetch, piece) => {
                 let Some(&number) = self.by_fetch.get(&fetch) else { return Ok(()) };
-                if let Err(error) = self.store.on_hashed(fetch, piece) {
-                    let error = self.store.failure(fetch, error);
+                if let Err(error) = self.session.store_mut().on_hashed(fetch, piece) {
+                    let error = self.session.store().failure(fetch, error);
                     return self.fail(number, &error);
                 }
                 self.judge(number);
@@ -60,13 +58,13 @@ impl Getter {
             }
             Outcome::Published(number, Ok(())) => {
                 if let Some(fetch) = self.jobs.get(&number).and_then(Job::fetch) {
-                    self.store.on_published(fetch);
+                    self.session.store_mut().on_published(fetch);
                 }
                 self.complete(number, false)
             }
             Outcome::Published(number, Err(error)) => self.fail(number, &error),
             Outcome::Leaves(fetch, group, leaves) => {
-                self.store.on_leaves(fetch, group, leaves);
+                self.session.store_mut().on_leaves(fetch, group, leaves);
                 Ok(())
             }
         }
@@ -74,14 +72,14 @@ impl Getter {
 
     /// Has threads hash what was staged, as far as it can be hashed yet.
     pub(super) fn hash_staged(&mut self) {
-        for (fetch, file, piece) in self.store.pieces() {
+        for (fetch, file, piece) in self.session.store_mut().pieces() {
             self.hashing.run(move || Outcome::Hashed(fetch, file.and_then(|file| piece.hash(&file))));
         }
     }
 
     /// Has threads hash what others want to know the leaves of, a little at a time.
     pub(super) fn hash_leaves(&mut self) {
-        while let Some((fetch, number, group)) = self.store.next_group() {
+        while let Some((fetch, number, group)) = self.session.store_mut().next_group() {
             self.leaves.run(move || Outcome::Leaves(fetch, number, group.and_then(|group| group.hash())));
         }
     }
@@ -90,10 +88,9 @@ impl Getter {
     pub(super) fn judge(&mut self, number: u64) {
         let Some(Job { id, step: Step::Judging(fetch), .. }) = self.jobs.get(&number) else { return };
         let fetch = *fetch;
-        if let Some(right) = self.store.verdict(fetch, id) {
+        if let Some(right) = self.session.store_mut().verdict(fetch, id) {
             self.set_step(number, Step::Fetching(fetch));
-            self.node.on_verdict(self.event_loop.now(), fetch, right, &mut self.store);
-            self.event_loop.drain(&mut self.node, &mut self.events);
+            self.session.call(|node, now, store| node.on_verdict(now, fetch, right, store));
         }
     }
 
@@ -108,14 +105,13 @@ impl Getter {
             // All that is wanted is here without it.
             return;
         };
-        self.store.on_checked(fetch, &checked);
+        self.session.store_mut().on_checked(fetch, &checked);
         let Checked { range, right, rest } = checked;
         job.resumed += right.total();
-        let done = |getter: &Getter| getter.node.progress(fetch).unwrap_or_default().done;
+        let done = |getter: &Getter| getter.session.node().progress(fetch).unwrap_or_default().done;
         let before = done(self);
-        self.node.on_checked(self.event_loop.now(), fetch, range, &right, &mut self.store);
+        self.session.call(|node, now, store| node.on_checked(now, fetch, range, &right, store));
         self.progress.add_there(done(self) - before);
-        self.event_loop.drain(&mut self.node, &mut self.events);
         if let Some(rest) = rest {
             self.check(fetch, rest);
         }
@@ -139,7 +135,7 @@ impl Getter {
                 Ok(())
             }
             Prepared::Busy if self.lock == LockMode::Wait => {
-                self.set_step(number, Step::Locked(self.event_loop.now() + TRY_LOCK_EVERY));
+                self.set_step(number, Step::Locked(self.session.now() + TRY_LOCK_EVERY));
                 Ok(())
             }
             Prepared::Busy if self.lock == LockMode::Skip => match self.jobs.remove(&number) {

@@ -74,7 +74,7 @@ impl Getter {
 
     /// The id that has had its place for longest though nobody has it, if it is time for it to go.
     fn may_leave(&mut self) -> Option<u64> {
-        let now = self.event_loop.now();
+        let now = self.session.now();
         if now < self.places_at {
             return None;
         }
@@ -87,9 +87,9 @@ impl Getter {
     }
 
     fn has_waited(&self, job: &Job) -> bool {
-        let now = self.event_loop.now();
+        let now = self.session.now();
         let (Step::Fetching(id), Some(_)) = (job.step, &job.paths) else { return false };
-        let Some(fetch) = self.node.fetch(id) else { return false };
+        let Some(fetch) = self.session.node().fetch(id) else { return false };
         let turn = now.since(job.in_place_since);
         // Once its time is over, this turn is the last.
         if now.since(job.started) >= self.limits.timeout {
@@ -101,7 +101,8 @@ impl Getter {
         // What an interrupted fetch wrote will have to be verified again.
         let is_slow = self.search.is_on() || job.resumed > 0;
         let longest = if is_slow { LONGEST_SLOW_TURN } else { LONGEST_TURN };
-        turn >= longest || !(is_slow || self.node.is_searching(id) || self.node.awaits_lan(now, id))
+        turn >= longest
+            || !(is_slow || self.session.node().is_searching(id) || self.session.node().awaits_lan(now, id))
     }
 
     /// Gives the place of this id to others.
@@ -109,7 +110,7 @@ impl Getter {
         let Some(fetch) = self.jobs.get(&number).and_then(Job::fetch) else { return };
         self.by_fetch.remove(&fetch);
         self.end_fetch(fetch);
-        self.store.abandon(fetch);
+        self.session.store_mut().abandon(fetch);
         self.set_step(number, Step::Aside);
         self.aside.push_back(number);
     }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use blake3::hazmat::{Mode, merge_subtrees_non_root};
 use cjp2p_serve::events::Event;
+use cjp2p_serve::library::SharedLibrary;
 use cjp2p_serve::mounts::Mounts;
 use cjp2p_serve::share::{Options, Share, open_sources};
 use cjp2p_wire::content_id::ContentId;
@@ -76,6 +77,7 @@ impl Bench {
 /// A share that is running.
 pub(crate) struct Running {
     pub(crate) share: Share,
+    pub(crate) library: SharedLibrary,
     wakes: Receiver<()>,
     /// Events not looked at yet.
     events: Vec<Event>,
@@ -88,14 +90,15 @@ impl Running {
         let wake = move || {
             let _ = wake.try_send(());
         };
-        let share = Share::start(sources, options, Some(state), Mounts::open().ok(), Arc::new(wake)).unwrap();
-        Running { share, wakes, events: Vec::new() }
+        let (share, library) =
+            Share::start(sources, options, Some(state), Mounts::open().ok(), Arc::new(wake)).unwrap();
+        Running { share, library, wakes, events: Vec::new() }
     }
 
     fn wait(&mut self) {
         let woken = self.wakes.recv_timeout(TIMEOUT);
         woken.expect("nothing happens any more");
-        self.events.extend(self.share.poll());
+        self.events.extend(self.share.poll(&mut self.library));
     }
 
     /// Waits for the first event for which `wanted` gives something; later ones stay to be waited for.
@@ -149,7 +152,7 @@ impl Running {
         let start = Instant::now();
         let mut out = b"kept".to_vec();
         loop {
-            let read = self.share.library.read(id, offset, length, &mut out);
+            let read = self.library.read(id, offset, length, &mut out);
             assert!(out.starts_with(b"kept") && out.len() <= 4 + length);
             match read {
                 Read::Found { eof } => return Some((out.split_off(4), eof.unwrap())),

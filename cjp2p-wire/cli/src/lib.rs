@@ -7,6 +7,7 @@ mod error;
 pub mod exit;
 pub mod list;
 pub mod logging;
+pub mod network;
 pub mod progress;
 mod rate;
 pub mod size;

@@ -1,4 +1,5 @@
-//! One thread, one loop: drives a node by its socket, the clock, signals, and what other threads say.
+//! One thread, one loop: drives a node by its socket, the clock, signals, and what other threads say. A
+//! [`Session`](crate::session::Session) owns it.
 
 use std::collections::VecDeque;
 use std::io;
@@ -109,7 +110,12 @@ impl EventLoop {
     /// # Errors
     ///
     /// Where the system has no descriptor left.
-    pub fn join_lan(&mut self, node: &mut Node, hears: bool, events: &mut Vec<Event>) -> io::Result<()> {
+    pub(crate) fn join_lan(
+        &mut self,
+        node: &mut Node,
+        hears: bool,
+        events: &mut VecDeque<Event>,
+    ) -> io::Result<()> {
         self.lan = Lan::open(&self.port, hears)?;
         self.look_at_lan(node, events);
         Ok(())
@@ -121,7 +127,7 @@ impl EventLoop {
     }
 
     /// Takes what the node wants done after a call to it. Every call must be followed by this.
-    pub fn drain(&mut self, node: &mut Node, events: &mut Vec<Event>) {
+    pub(crate) fn drain(&mut self, node: &mut Node, events: &mut VecDeque<Event>) {
         loop {
             match node.poll_output() {
                 Output::Transmit(transmit) => {
@@ -140,7 +146,7 @@ impl EventLoop {
                         lan.ask_neighbours(&mut self.port, &question);
                     }
                 }
-                Output::Event(event) => events.push(event),
+                Output::Event(event) => events.push_back(event),
                 Output::Timeout(at) => {
                     self.node_timeout = at;
                     return;
@@ -189,12 +195,12 @@ impl EventLoop {
     /// # Errors
     ///
     /// Where the socket or a descriptor fails for good.
-    pub fn turn(
+    pub(crate) fn turn(
         &mut self,
         node: &mut Node,
         store: &mut dyn Store,
         until: Time,
-        events: &mut Vec<Event>,
+        events: &mut VecDeque<Event>,
     ) -> io::Result<Wake> {
         let (wake, is_lan_ready) = self.wait(until.min(self.node_timeout))?;
         if !self.backlog.is_empty() {
@@ -227,7 +233,7 @@ impl EventLoop {
         &mut self,
         node: &mut Node,
         store: &mut dyn Store,
-        events: &mut Vec<Event>,
+        events: &mut VecDeque<Event>,
     ) -> io::Result<bool> {
         let count = self.port.receive()?;
         for nth in 0..count {
@@ -241,7 +247,7 @@ impl EventLoop {
     }
 
     /// Takes in what was said to everybody on a link, and what became of the links.
-    fn hear_lan(&mut self, node: &mut Node, store: &mut dyn Store, events: &mut Vec<Event>) {
+    fn hear_lan(&mut self, node: &mut Node, store: &mut dyn Store, events: &mut VecDeque<Event>) {
         let Some(lan) = &self.lan else { return };
         let (has_changed, heard) = (lan.has_changed(), lan.receive());
         if has_changed {
@@ -254,7 +260,7 @@ impl EventLoop {
     }
 
     /// Tells the node which networks there are, where that is new.
-    fn look_at_lan(&mut self, node: &mut Node, events: &mut Vec<Event>) {
+    fn look_at_lan(&mut self, node: &mut Node, events: &mut VecDeque<Event>) {
         if let Some(links) = self.lan.as_mut().and_then(Lan::look) {
             node.attach(self.now(), links);
             self.drain(node, events);

@@ -5,13 +5,13 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use cjp2p_wire::node::{Acquaintance, Node};
+use cjp2p_wire::node::Acquaintance;
 use cjp2p_wire::peers::peer::{Origin, Peer};
 use cjp2p_wire::peers::table::PeerTable;
+use cjp2p_wire::store::Store;
 use cjp2p_wire::time::Time;
 
-use super::event_loop::EventLoop;
-use super::peer_file::milliseconds;
+use super::session::Session;
 
 /// Who came of its own accord is kept only if it was heard over at least so long: one that fetches something and is gone has
 /// its port for minutes, and would be in the table for ever.
@@ -58,9 +58,8 @@ impl Learned {
     /// Peers that only strangers vouch for, and those that sent what is provably wrong, are left out; so is, unless all are to be
     /// [admitted](Admit), who came of its own accord and has neither stayed nor been of use, and whoever the user did not name at
     /// a port of those that are gone soon, if it has not stayed.
-    pub fn of(
-        event_loop: &EventLoop,
-        node: &Node,
+    pub fn of<S: Store>(
+        session: &Session<S>,
         since: Time,
         silent: &[SocketAddr],
         admit: Admit,
@@ -69,23 +68,23 @@ impl Learned {
         let is_told = |peer: &Acquaintance| {
             peer.validated_since.is_some() && !peer.misbehaved && peer.last_heard >= since
         };
-        let heard = node.acquaintances().filter(is_told).map(|peer| {
+        let heard = session.node().acquaintances().filter(is_told).map(|peer| {
             let origin = origin(peer.address);
             let passes_by = match admit {
                 Admit::Everybody => false,
                 Admit::Lasting => passes_by(&peer, &origin),
             };
             let heard = Heard {
-                at_ms: event_loop.unix_ms(peer.last_heard),
+                at_ms: session.unix_ms(peer.last_heard),
                 round_trip_ms: peer.round_trip.map(milliseconds),
-                useful_ms: peer.last_useful.map(|at| event_loop.unix_ms(at)),
+                useful_ms: peer.last_useful.map(|at| session.unix_ms(at)),
                 origin,
                 passes_by,
             };
             (peer.address, heard)
         });
-        let listening = event_loop.port().local_address().ok();
-        let own = node.own_addresses().chain(listening.filter(|own| !own.ip().is_unspecified()));
+        let listening = session.port().local_address().ok();
+        let own = session.node().own_addresses().chain(listening.filter(|own| !own.ip().is_unspecified()));
         let silent = silent.iter().map(|address| (*address, 1));
         Learned { heard: heard.collect(), silent: silent.collect(), own: own.collect() }
     }
@@ -151,6 +150,11 @@ impl Learned {
             }
         }
     }
+}
+
+/// To the microsecond: more digits would be noise.
+pub fn milliseconds(round_trip: Duration) -> f64 {
+    round_trip.as_micros() as f64 / 1000.0
 }
 
 /// Whether a peer is likely to be gone tomorrow.

@@ -18,6 +18,7 @@ pub mod peer_name;
 pub mod peer_saver;
 pub mod random;
 pub mod sandbox;
+pub mod session;
 pub mod signals;
 pub mod state_dir;
 pub mod udp;

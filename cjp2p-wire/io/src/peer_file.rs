@@ -158,11 +158,6 @@ impl PeerFile {
     }
 }
 
-/// To the microsecond: more digits would be noise.
-pub fn milliseconds(round_trip: Duration) -> f64 {
-    round_trip.as_micros() as f64 / 1000.0
-}
-
 fn read(path: &Path) -> io::Result<Content> {
     let empty = || Content::Good(PeerTable::new());
     let mut bytes = Vec::new();
