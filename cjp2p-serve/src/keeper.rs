@@ -14,6 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use cjp2p_io::names;
+use cjp2p_io::workers::{Crew, Workers};
 use files::{Memory, is_passing};
 
 use crate::cover::Cover;
@@ -27,7 +28,6 @@ use crate::place::{Place, Source};
 use crate::tree_store::TreeStore;
 use crate::walk::{Rules, Step, walk, walk_from};
 use crate::watch::{Notice, Watch, reason, way_to};
-use crate::workers::Workers;
 
 /// From a notice to a look at the path: what comes in between needs no look of its own.
 const QUIET: Duration = Duration::from_millis(100);
@@ -39,8 +39,8 @@ const UNTAKEN: usize = 4096;
 const MAX_LOOKED_THROUGH: usize = 4096;
 /// Paths to be looked at, and notices not taken yet, at the most. Of more, it costs less memory to look at everything.
 const MAX_TOUCHED: usize = 8192;
-/// Files hashed side by side.
-const HASHERS: usize = 2;
+/// Two files are hashed side by side.
+const HASHERS: Crew = Crew { name: "hasher", threads: 2, most_for_hosts: 0, is_nice: false };
 
 /// What the keeper is asked or told to do.
 #[derive(Debug)]
@@ -158,7 +158,7 @@ impl Keeper {
             let _ = untaken.send(());
             let _ = results.send(Task::Hashed { no, outcome, lasting });
         };
-        let hashers = Workers::start("hasher", HASHERS, hash)?;
+        let hashers = Workers::start(HASHERS, hash)?;
         thread::Builder::new().name("keeper".into()).spawn(move || {
             let _ends = ends;
             self.run(&tasks, hashers, taken);

@@ -5,7 +5,6 @@ mod announcer;
 mod cli;
 pub mod cover;
 pub mod events;
-pub mod fair_workers;
 pub mod gone;
 pub mod hash_store;
 pub mod hasher;
@@ -26,7 +25,6 @@ pub mod share;
 pub mod tree_store;
 pub mod walk;
 pub mod watch;
-pub mod workers;
 
 /// The tool.
 pub fn main() -> std::process::ExitCode {

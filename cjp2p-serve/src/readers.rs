@@ -8,12 +8,12 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use cjp2p_io::workers::{Crew, Workers};
 use cjp2p_wire::content_id::Hash;
 use cjp2p_wire::tree::{
     GROUP_LEN, Geometry, LEAF_LEN, RUN_ENTRIES, TreeSource, group_leaves, groups_needed, read_tree,
 };
 
-use crate::fair_workers::FairWorkers;
 use crate::index::{FileNo, FileState};
 use crate::lru::Lru;
 use crate::open::{Identity, Patience};
@@ -38,8 +38,8 @@ pub fn tree_block(geometry: &Geometry, offset: u64) -> Range<u64> {
 /// Jobs that may wait.
 pub const JOBS: usize = 256;
 
-/// Threads: as many slow disks as can be waited for at the same time.
-const THREADS: usize = 4;
+/// As many threads as there are slow disks that can be waited for at the same time.
+const CREW: Crew = Crew { name: "reader", threads: 4, most_for_hosts: JOBS, is_nice: true };
 
 /// Groups whose leaves are kept in memory, 4 KiB each: enough to give the whole tree of 512 MiB of content in order
 /// without hashing anything twice.
@@ -117,7 +117,7 @@ pub enum Answer {
 
 /// See the [module](self). They end when this is dropped and the jobs given are done.
 pub struct Readers {
-    threads: FairWorkers<Job>,
+    threads: Workers<Job>,
     trees: Arc<TreeReader>,
 }
 
@@ -137,7 +137,7 @@ impl Readers {
             leaves: Mutex::new(Lru::new(GROUPS)),
         });
         let reader = trees.clone();
-        let threads = FairWorkers::start("reader", THREADS, JOBS, move |job: Job| {
+        let threads = Workers::start(CREW, move |job: Job| {
             let key = job.key();
             let answer = match job {
                 Job::Open(_, state) => match state.place.open(Patience::Wait) {
@@ -162,7 +162,7 @@ impl Readers {
     /// Has a job done that `host` causes. Returns what is not done for it, as too many wait: that may be itself.
     pub fn send(&self, host: IpAddr, job: Job) -> Option<JobKey> {
         let cost = cost(&job);
-        self.threads.send(host, cost, job).map(|dropped| dropped.key())
+        self.threads.send_for(host, cost, job).map(|dropped| dropped.key())
     }
 
     /// Notes that this host wants a job too that another one caused.

@@ -23,3 +23,4 @@ pub mod signals;
 pub mod state_dir;
 pub mod udp;
 pub mod walk;
+pub mod workers;
