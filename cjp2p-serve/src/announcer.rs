@@ -6,7 +6,7 @@ use cjp2p_wire::peers::announcements::{AGAIN_AFTER, Announcements, Key};
 use cjp2p_wire::time::Time;
 
 use crate::events::Event;
-use crate::index::Ids;
+use crate::file::Ids;
 use crate::library::SharedLibrary;
 
 /// See the [module](self).

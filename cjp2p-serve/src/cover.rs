@@ -4,8 +4,9 @@
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
+use cjp2p_io::walk::Rules;
+
 use crate::place::Source;
-use crate::walk::Rules;
 
 /// Where arguments lead, by number.
 #[derive(Debug, Default)]

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::{Duration, Instant};
 
-use crate::index::{FileNo, FileState, Ids};
+use crate::file::{FileNo, FileState, Ids};
 
 /// What happened.
 #[derive(Clone, Debug)]

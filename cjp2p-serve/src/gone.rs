@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use cjp2p_wire::content_id::{ContentId, Hash};
 
-use crate::index::Ids;
+use crate::file::Ids;
 
 /// Contents remembered as withdrawn, and as doubtful. Of more, the first are forgotten: who asks for them hears only that they
 /// are not here.

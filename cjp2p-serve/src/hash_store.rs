@@ -4,22 +4,21 @@
 //! are only added; each begins with a checksum, so a torn or damaged one costs no more than hashing that file again.
 //! Several processes may use one store: a lock is held for the moment of each access.
 
+mod line;
+
 use std::collections::HashSet;
-use std::fmt::Write as _;
-use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cjp2p_io::names;
 use cjp2p_io::state_dir::{FileLock, about, atomic_replace, open_to_append, open_to_read};
 use cjp2p_wire::content_id::Hash;
-use data_encoding::HEXLOWER;
+use line::{Line, LineReader};
 
-use crate::index::Ids;
-use crate::open::{Identity, Stamp};
+use crate::file::Ids;
+use crate::open::Identity;
 
 /// A line that was of no use for this many days is dropped when the file is next written anew.
 const KEEP_DAYS: u32 = 180;
@@ -27,8 +26,6 @@ const KEEP_DAYS: u32 = 180;
 const REFRESH_DAYS: u32 = 30;
 /// Dead lines that are tolerated whatever the size of the file.
 const DEAD_LINES: usize = 1_000;
-/// Read at once where single lines are read again.
-const WINDOW_LEN: usize = 64 << 10;
 /// Longer than any line can be: what has no line end within this is damaged.
 const LINE_LIMIT: u64 = 512;
 
@@ -65,13 +62,6 @@ pub struct Remembered {
 /// Where a line is in the upper 48 bits, and its day, until the year 2149, in the lower 16.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Spot(u64);
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Line {
-    identity: Identity,
-    ids: Ids,
-    day: u32,
-}
 
 impl HashStore {
     /// The store in a state folder; without one it stays empty. Nothing is read or made yet.
@@ -235,88 +225,6 @@ impl Spot {
     }
 }
 
-/// Reads lines that are wanted in about the order in which they are in the file.
-#[derive(Debug)]
-struct LineReader {
-    file: File,
-    /// What was read last, and where it is from.
-    window: Vec<u8>,
-    start: u64,
-}
-
-impl LineReader {
-    fn new(file: File) -> LineReader {
-        LineReader { file, window: Vec::new(), start: 0 }
-    }
-
-    /// The line at this offset. `None` where it can no longer be read.
-    fn line_at(&mut self, offset: u64) -> Option<Line> {
-        let line = match self.in_window(offset) {
-            Some(line) => line,
-            None => {
-                self.window.resize(WINDOW_LEN, 0);
-                let length = self.file.read_at(&mut self.window, offset).unwrap_or(0);
-                self.window.truncate(length);
-                self.start = offset;
-                // The last line may have no end.
-                self.in_window(offset).unwrap_or(&self.window)
-            }
-        };
-        Line::parse(std::str::from_utf8(line).ok()?)
-    }
-
-    fn in_window(&self, offset: u64) -> Option<&[u8]> {
-        let at = usize::try_from(offset.checked_sub(self.start)?).ok()?;
-        self.window.get(at..)?.split_inclusive(|byte| *byte == b'\n').next()?.strip_suffix(b"\n")
-    }
-}
-
-impl Line {
-    fn append_to(&self, text: &mut String) {
-        let Identity { device, inode, size, modified, changed } = self.identity;
-        let mut line = format!(
-            " {device} {inode} {size} {}.{:09} {}.{:09} {} ",
-            modified.seconds, modified.nanos, changed.seconds, changed.nanos, self.day
-        );
-        HEXLOWER.encode_append(&self.ids.blake3, &mut line);
-        line.push(' ');
-        HEXLOWER.encode_append(&self.ids.sha256, &mut line);
-        // Writing to a string cannot fail.
-        let _ = writeln!(text, "{:016x}{line}", checksum(&line));
-    }
-
-    fn parse(text: &str) -> Option<Line> {
-        let (check, rest) = text.split_at_checked(16)?;
-        if u64::from_str_radix(check, 16).ok()? != checksum(rest) {
-            return None;
-        }
-        let mut fields = rest.strip_prefix(' ')?.split(' ');
-        let mut number = || fields.next()?.parse::<u64>().ok();
-        let (device, inode, size) = (number()?, number()?, number()?);
-        let (modified, changed) = (stamp(fields.next()?)?, stamp(fields.next()?)?);
-        let day = fields.next()?.parse().ok()?;
-        let (blake3, sha256) = (hash(fields.next()?)?, hash(fields.next()?)?);
-        let identity = Identity { device, inode, size, modified, changed };
-        let line = Line { identity, ids: Ids { blake3, sha256 }, day };
-        fields.next().is_none().then_some(line)
-    }
-}
-
-fn checksum(text: &str) -> u64 {
-    let hash = blake3::hash(text.as_bytes());
-    let (first, _) = hash.as_bytes().split_first_chunk().expect("32 bytes are more than 8");
-    u64::from_be_bytes(*first)
-}
-
-fn stamp(text: &str) -> Option<Stamp> {
-    let (seconds, nanos) = text.split_once('.')?;
-    Some(Stamp { seconds: seconds.parse().ok()?, nanos: nanos.parse().ok()? })
-}
-
-fn hash(text: &str) -> Option<Hash> {
-    HEXLOWER.decode(text.as_bytes()).ok()?.try_into().ok()
-}
-
 /// Days since 1970.
 fn today() -> u32 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -325,7 +233,9 @@ fn today() -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use super::line::WINDOW_LEN;
     use super::*;
+    use crate::open::Stamp;
     use proptest::prelude::*;
     use std::fs;
 

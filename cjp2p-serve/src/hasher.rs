@@ -10,7 +10,7 @@ use cjp2p_wire::tree::{GROUP_LEN, Group, MAX_LENGTH, TreeBuilder};
 use rustix::fs::Advice;
 use sha2::{Digest, Sha256};
 
-use crate::index::{FileState, Ids};
+use crate::file::{FileState, Ids};
 use crate::open::{Identity, Patience};
 
 /// How hashing a file ended.

@@ -2,10 +2,12 @@
 //! happened. It alone changes the index.
 
 mod files;
+mod memory;
+mod notices;
+mod walks;
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::io;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -15,19 +17,20 @@ use std::time::{Duration, Instant};
 
 use cjp2p_io::names;
 use cjp2p_io::workers::{Crew, Workers};
-use files::{Memory, is_passing};
 
 use crate::cover::Cover;
 use crate::events::Told;
-use crate::hash_store::{HashStore, Remembered};
+use crate::file::{FileNo, Ids};
+use crate::hash_store::HashStore;
 use crate::hasher::{Hashing, Outcome, hash_file};
-use crate::index::{FileNo, Ids, Index};
+use crate::index::Index;
 use crate::mounts::Mounts;
 use crate::open::{Identity, Stamp};
-use crate::place::{Place, Source};
+use crate::place::Source;
+use crate::task::Task;
 use crate::tree_store::TreeStore;
-use crate::walk::{Rules, Step, walk, walk_from};
-use crate::watch::{Notice, Watch, reason, way_to};
+use crate::walk::Rules;
+use crate::watch::{Notice, Watch, reason};
 
 /// From a notice to a look at the path: what comes in between needs no look of its own.
 const QUIET: Duration = Duration::from_millis(100);
@@ -41,30 +44,6 @@ const MAX_LOOKED_THROUGH: usize = 4096;
 const MAX_TOUCHED: usize = 8192;
 /// Two files are hashed side by side.
 const HASHERS: Crew = Crew { name: "hasher", threads: 2, most_for_hosts: 0, is_nice: false };
-
-/// What the keeper is asked or told to do.
-#[derive(Debug)]
-pub enum Task {
-    /// Look at everything again.
-    Rescan,
-    /// Something happened below a shared folder.
-    Notice(Notice),
-    /// This file is not what it was when it was read.
-    Doubt(FileNo),
-    /// The kept part of this file's tree is missing.
-    TreeLost(FileNo),
-    /// A file was hashed. If `lasting`, its identity can be recognised in another run.
-    Hashed {
-        /// Which.
-        no: FileNo,
-        /// How it ended.
-        outcome: Outcome,
-        /// Whether its time stamps can be relied upon.
-        lasting: bool,
-    },
-    /// End.
-    Stop,
-}
 
 /// What the keeper works with.
 pub struct Keeper {
@@ -307,74 +286,6 @@ impl Work {
         true
     }
 
-    fn take_notice(&mut self, notice: Notice) {
-        let soon = Instant::now() + QUIET;
-        match notice {
-            Notice::Touched { source, relative, finished } => {
-                let Some(of) = self.keeper.sources.get(source as usize) else {
-                    return;
-                };
-                let name = relative.file_name();
-                let concerns_us = match (&of.only, name) {
-                    (_, None) => true,
-                    (Some(only), Some(name)) => only == name,
-                    (None, Some(name)) => self.keeper.rules.allow(name),
-                };
-                if !concerns_us {
-                    return;
-                }
-                if finished {
-                    self.changes.remove(&(source, relative.as_path().into()));
-                }
-                self.look_soon(soon, source, relative);
-            }
-            Notice::Named { source } => {
-                let of = self.keeper.sources.get(source as usize);
-                if let Some(only) = of.and_then(|of| of.only.as_ref()) {
-                    // Another file is not to wait because that one changed so often.
-                    self.changes.remove(&(source, Path::new(only).into()));
-                }
-                self.look_soon(soon, source, PathBuf::new());
-            }
-            Notice::Mounted => {
-                if self.mounts_around() != self.mounted {
-                    self.rescan_at.get_or_insert(soon);
-                }
-            }
-            Notice::Missed => {
-                log::info!("too many changes at once: looking at everything");
-                self.rescan_at.get_or_insert(soon);
-            }
-            Notice::Ended => {
-                self.watch = None;
-                self.blind = true;
-                self.rescan_at.get_or_insert(soon);
-            }
-        }
-    }
-
-    /// Has a path looked at, but everything where links are followed: of a link's target it cannot be said which paths are concerned.
-    fn look_soon(&mut self, at: Instant, source: u32, relative: PathBuf) {
-        if self.keeper.rules.follow {
-            self.rescan_at.get_or_insert(at);
-        } else if self.is_touched.insert((source, relative.clone())) {
-            self.touched.push_back((at, (source, relative)));
-        }
-        if self.touched.len() > MAX_TOUCHED {
-            (self.touched, self.is_touched) = Default::default();
-            // Not only in a while, as after an error that may pass.
-            self.rescan_at = Some(self.rescan_at.map_or(at, |other| other.min(at)));
-        }
-    }
-
-    fn mounts_around(&self) -> Vec<u8> {
-        let sources = &self.keeper.sources;
-        let paths: Vec<&Path> =
-            sources.iter().flat_map(|source| [source.root.path(), &source.named]).collect();
-        let mounts = self.keeper.mounts.as_ref();
-        mounts.and_then(|mounts| mounts.around(&paths).ok()).unwrap_or_default()
-    }
-
     /// Decides which contents are gone for good, once what may be one of them has been hashed.
     fn settle_what_is_gone(&mut self) {
         let to_hash = self.at_hashers.len() + self.waiting.len();
@@ -388,163 +299,6 @@ impl Work {
         let to_hash = self.at_hashers.iter().chain(self.waiting.iter().map(|(_, no)| no));
         let lengths: HashSet<u64> = to_hash.filter_map(|no| Some(index.look(*no)?.0.size)).collect();
         index.settle(|length| lengths.contains(&length));
-    }
-
-    /// Looks at everything, folders that were missing included.
-    fn walk_all(&mut self) {
-        self.rescan_at = None;
-        self.walks = self.walks.wrapping_add(1);
-        let mut memory = Memory::default();
-        let mut has_links = false;
-        // Before looking, so that what is mounted meanwhile is a change.
-        self.mounted = self.mounts_around();
-        for at in 0..self.keeper.sources.len() {
-            has_links |= self.walk_source(at, &mut memory);
-        }
-        if self.is_ending() {
-            return;
-        }
-        if self.blind || has_links {
-            self.rescan_at.get_or_insert(Instant::now() + self.keeper.poll_every);
-        }
-        self.tidy_up(memory);
-        self.check_ready();
-    }
-
-    /// Looks at what an argument names now, and says whether it was reached by links.
-    fn walk_source(&mut self, at: usize, memory: &mut Memory) -> bool {
-        // Before looking, so that no change comes in between.
-        let known = self.keeper.sources[at].clone();
-        if let Some(watch) = &self.watch {
-            watch.begin_round();
-        }
-        for (folder, name) in way_to(&known.named) {
-            self.watched(|watch| watch.add_name(known.number, &folder, &name));
-        }
-        let (source, is_there) = self.reopen(at);
-        let mut has_links = false;
-        // One that another leads to as well is only watched for leading elsewhere.
-        if is_there && !self.cover.is_covered(source.number, self.keeper.rules) {
-            if let Some(only) = &source.only {
-                self.watched(|watch| watch.add_file(source.number, only.as_ref(), &source.path()));
-            }
-            walk(&source, self.keeper.rules, &mut |step| {
-                has_links |= matches!(&step, Step::File(Place { target: Some(_), .. }, _));
-                self.take_step(step, memory)
-            });
-        }
-        if self.is_ending() {
-            return has_links;
-        }
-        if let Some(watch) = &self.watch {
-            watch.end_round(source.number);
-        }
-        self.withdraw_unseen(source.number, Path::new(""));
-        has_links
-    }
-
-    /// The source, and whether it is there. One that was replaced since is taken hold of anew.
-    fn reopen(&mut self, at: usize) -> (Arc<Source>, bool) {
-        let source = self.keeper.sources[at].clone();
-        let opened = source.open_again();
-        let covers_others = match &opened {
-            Ok(now) => self.cover.put(now),
-            Err(_) => self.cover.lose(source.number),
-        };
-        if covers_others {
-            self.rescan_at.get_or_insert(Instant::now() + QUIET);
-        }
-        match opened {
-            Ok(now) => {
-                self.warned.remove(&source.shown);
-                self.missing.remove(&source.number);
-                if now.is_same(&source) {
-                    return (source, true);
-                }
-                let now = Arc::new(now);
-                self.keeper.sources[at] = now.clone();
-                (now, true)
-            }
-            Err(error) => {
-                self.missing.insert(source.number);
-                self.warn(source.shown.clone(), &error);
-                (source, false)
-            }
-        }
-    }
-
-    /// Whatever became of an argument without a notice, as on file systems and in folders that cannot be watched.
-    fn look_at_names(&mut self) {
-        self.look_at_names_at = Instant::now() + self.keeper.poll_every;
-        for source in self.keeper.sources.clone() {
-            let was_missing = self.missing.contains(&source.number);
-            let is_as_it_was = match source.open_again() {
-                // To look at one file is no more work than to find out whether it is needed.
-                Ok(now) => !was_missing && now.only.is_none() && now.is_same(&source),
-                Err(_) => was_missing,
-            };
-            if !is_as_it_was {
-                self.look_soon(Instant::now(), source.number, PathBuf::new());
-            }
-        }
-    }
-
-    fn take_step(&mut self, step: Step<'_>, memory: &mut Memory) -> ControlFlow<()> {
-        match step {
-            Step::Folder { source, relative, opened } => {
-                self.watched(|watch| watch.add(source.number, relative, opened));
-            }
-            Step::File(place, identity) => self.take_file(place, identity, memory),
-            Step::Problem { path, error } => {
-                self.warn(path, &error);
-                if is_passing(&error) {
-                    self.rescan_at.get_or_insert(Instant::now() + self.keeper.poll_every);
-                }
-            }
-        }
-        if self.is_ending() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    }
-
-    fn watched(&mut self, add: impl FnOnce(&Watch) -> io::Result<()>) {
-        let Some(watch) = &self.watch else {
-            return;
-        };
-        match add(watch) {
-            // The walk finds that out as well, and knows whether it matters; and names are looked at in any case.
-            Err(error)
-                if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => {}
-            Err(error) if !self.blind => {
-                self.blind = true;
-                self.keeper.cannot_watch(&error);
-            }
-            _ => {}
-        }
-    }
-
-    /// Looks at one path and what is below it.
-    fn look_at(&mut self, source: u32, relative: &Path) {
-        let Some(source) = self.keeper.sources.get(source as usize).cloned() else {
-            return;
-        };
-        self.walks = self.walks.wrapping_add(1);
-        if relative.as_os_str().is_empty() {
-            // A folder may be back that was there before, with all that it held. For one file it is not worth a look.
-            let mut memory = Memory(source.only.as_ref().map(|_| Remembered::default()));
-            self.walk_source(source.number as usize, &mut memory);
-            if !self.is_ending() {
-                self.tidy_up(memory);
-                self.check_ready();
-            }
-            return;
-        }
-        // What is new was most likely never hashed: the ids of earlier runs are not worth loading for it.
-        let mut memory = Memory(Some(Remembered::default()));
-        walk_from(&source, relative, self.keeper.rules, &mut |step| self.take_step(step, &mut memory));
-        if self.is_ending() {
-            return;
-        }
-        self.withdraw_unseen(source.number, relative);
-        self.check_ready();
     }
 
     /// Has ids remembered, a batch at a time.
@@ -563,13 +317,6 @@ impl Work {
         let to_remember = std::mem::take(&mut self.to_remember);
         if let Err(error) = self.keeper.hashes.append(&to_remember) {
             self.warn(PathBuf::from("state folder"), &error);
-        }
-    }
-
-    fn tidy_up(&self, memory: Memory) {
-        let roots = memory.0.and_then(|mut remembered| remembered.roots_after_tidying());
-        if let Some(roots) = roots {
-            self.keeper.trees.remove_all_but(&roots);
         }
     }
 

@@ -8,27 +8,27 @@
 //!
 //! Nothing here waits for a disk: what is not in memory is asked of the readers, and the answer is [`Read::Later`].
 
+mod trees;
+
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::{self, IoSliceMut};
-use std::iter;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr};
-use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use cjp2p_io::in_memory;
 use cjp2p_wire::content_id::{ContentId, Hash};
 use cjp2p_wire::store::{Library, ListPart, Parts, Read, Sink};
-use cjp2p_wire::tree::Geometry;
-use rustix::io::{Errno, ReadWriteFlags};
 
-use crate::index::{FileNo, FileState, Ids, Index, ListEnd};
-use crate::keeper::Task;
+use crate::file::{FileNo, FileState, Ids};
+use crate::index::{Index, ListEnd};
 use crate::lru::Lru;
 use crate::open::{Identity, Patience};
-use crate::readers::{Answer, Job, JobKey, Readers, TREE_BLOCK, WINDOW, tree_block};
+use crate::readers::{Answer, Job, JobKey, Readers, TREE_BLOCK, WINDOW};
+use crate::task::Task;
 
 /// Files held open.
 pub(crate) const OPEN_FILES: usize = 64;
@@ -266,7 +266,7 @@ impl SharedLibrary {
         while filled < buffer.len() {
             let (at, rest) = (offset + filled as u64, &mut buffer[filled..]);
             let read = if open.can_refuse {
-                read_from_memory(&open.file, rest, at)
+                in_memory::read_at(&open.file, rest, at)
             } else {
                 open.file.read_at(rest, at)
             };
@@ -287,7 +287,7 @@ impl SharedLibrary {
                         _ => return Err(Refusal::Gone),
                     }
                 }
-                Err(error) if is_not_supported(&error) && open.can_refuse => {
+                Err(error) if in_memory::is_not_supported(&error) && open.can_refuse => {
                     // Whether it would wait cannot be known then: a small read is done for anybody.
                     open.can_refuse = false;
                     if matches!(asker, Asker::Host(_)) {
@@ -342,75 +342,6 @@ impl SharedLibrary {
         let goes_on = self.ends.remove(&(no, offset)).is_some();
         self.ends.insert((no, offset + length as u64), ());
         goes_on
-    }
-
-    fn read_tree(
-        &mut self,
-        asker: Asker,
-        no: FileNo,
-        identity: &Identity,
-        root: Hash,
-        wanted: Range<u64>,
-        out: &mut Vec<u8>,
-    ) -> Result<u64, Refusal> {
-        if matches!(asker, Asker::Anybody) {
-            return self.glance_at_tree(no, identity, wanted, out);
-        }
-        let geometry = Geometry::new(identity.size).map_err(|_| Refusal::Gone)?;
-        let size = geometry.tree_length();
-        let offset = wanted.start;
-        let end = wanted.end.min(offset.saturating_add(TREE_AT_ONCE)).min(size);
-        if offset >= end {
-            return Ok(size);
-        }
-        let next = |at: &Range<u64>| (at.end < end).then(|| tree_block(&geometry, at.end));
-        let blocks = iter::successors(Some(tree_block(&geometry, offset)), next);
-        let blocks: Vec<Range<u64>> = blocks.collect();
-        let lost = self.lost_trees.get(&no).is_some_and(|at| at.elapsed() < TREE_RETRY);
-        let mut missing = false;
-        for block in &blocks {
-            if self.tree_blocks.get(&(no, block.start)).is_none() {
-                if lost {
-                    return Err(Refusal::NoTree);
-                }
-                let state = self.state(no)?;
-                self.ask(asker, Job::Tree(no, state, root, block.start));
-                missing = true;
-            }
-        }
-        if missing {
-            return Err(Refusal::Later);
-        }
-        for block in blocks {
-            let bytes = self.tree_blocks.get(&(no, block.start)).ok_or(Refusal::Later)?;
-            let from = offset.saturating_sub(block.start) as usize;
-            let to = (end.min(block.end) - block.start) as usize;
-            out.extend_from_slice(bytes.get(from..to).ok_or(Refusal::Gone)?);
-        }
-        Ok(size)
-    }
-}
-
-impl SharedLibrary {
-    /// Gives of a tree what is in memory, of one block.
-    fn glance_at_tree(
-        &mut self,
-        no: FileNo,
-        identity: &Identity,
-        wanted: Range<u64>,
-        out: &mut Vec<u8>,
-    ) -> Result<u64, Refusal> {
-        let geometry = Geometry::new(identity.size).map_err(|_| Refusal::Gone)?;
-        let size = geometry.tree_length();
-        if wanted.start >= size {
-            return Ok(size);
-        }
-        let block = tree_block(&geometry, wanted.start);
-        let bytes = self.tree_blocks.peek(&(no, block.start)).ok_or(Refusal::Later)?;
-        let from = (wanted.start - block.start) as usize;
-        let to = bytes.len().min((wanted.end - block.start) as usize);
-        out.extend_from_slice(bytes.get(from..to).ok_or(Refusal::Gone)?);
-        Ok(size)
     }
 
     fn read_as(
@@ -501,15 +432,3 @@ impl Library for SharedLibrary {
 
 /// Nothing is ever fetched into a share.
 impl Sink for SharedLibrary {}
-
-/// Reads what is in memory, or fails with [`io::ErrorKind::WouldBlock`].
-fn read_from_memory(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-    let buffers = &mut [IoSliceMut::new(buffer)];
-    Ok(rustix::io::preadv2(file, buffers, offset, ReadWriteFlags::NOWAIT)?)
-}
-
-/// The file system cannot tell whether a read would wait, or the kernel does not know the question.
-fn is_not_supported(error: &io::Error) -> bool {
-    let unsupported = [Errno::OPNOTSUPP, Errno::NOSYS, Errno::INVAL];
-    unsupported.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
-}

@@ -16,17 +16,15 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
+use cjp2p_io::walk::Rules;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
 
-use crate::cli::TOOL;
 use crate::open::{Identity, with_identity};
-use crate::place::Source;
-use crate::walk::Rules;
 
 /// Bytes of a question before the path: the number of the source, and what is to be opened.
 const HEAD: usize = 5;
@@ -51,20 +49,24 @@ pub struct Opener {
 }
 
 impl Opener {
-    /// Starts the helper for these sources. To be called before this process is confined: then it may not.
+    /// Starts the helper of `tool` for these arguments. To be called before this process is confined: then it may not.
     ///
     /// # Errors
     ///
     /// Where the program of this process cannot be started once more.
-    pub(crate) fn start(sources: &[Arc<Source>], rules: Rules) -> io::Result<Opener> {
+    pub(crate) fn start<'a>(
+        tool: &str,
+        arguments: impl Iterator<Item = &'a Path>,
+        rules: Rules,
+    ) -> io::Result<Opener> {
         let (ours, theirs) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
         let mut command = Command::new(env::current_exe()?);
-        command.arg0(TOOL).arg("--open-for-server");
+        command.arg0(tool).arg("--open-for-server");
         if rules.hidden {
             command.arg("--hidden");
         }
-        command.arg("--").args(sources.iter().map(|source| &source.named));
+        command.arg("--").args(arguments);
         command
             .env_clear()
             .current_dir("/")

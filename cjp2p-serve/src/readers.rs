@@ -14,7 +14,7 @@ use cjp2p_wire::tree::{
     GROUP_LEN, Geometry, LEAF_LEN, RUN_ENTRIES, TreeSource, group_leaves, groups_needed, read_tree,
 };
 
-use crate::index::{FileNo, FileState};
+use crate::file::{FileNo, FileState};
 use crate::lru::Lru;
 use crate::open::{Identity, Patience};
 use crate::tree_store::{Prefix, TreeStore};

@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use crate::cli::TOOL;
 use crate::events::Event;
-use crate::index::{FileState, Ids};
+use crate::file::{FileState, Ids};
 
 /// Prints what happens.
 #[derive(Debug)]

@@ -223,7 +223,7 @@ fn opener_for(sources: &[Arc<Source>], rules: Rules, cli: &Cli) -> Option<Arc<Op
     if cli.sandbox.no_sandbox || rules.follow {
         return None;
     }
-    Opener::start(sources, rules)
+    Opener::start(TOOL, sources.iter().map(|source| &*source.named), rules)
         .inspect_err(|error| log::warn!("the process that opens what is replaced: {error}"))
         .ok()
         .map(Arc::new)

@@ -11,11 +11,12 @@ use crate::events::{Event, Told, Waker};
 use crate::hash_store::HashStore;
 use crate::hasher::Hashing;
 use crate::index::Index;
-use crate::keeper::{Keeper, Task};
+use crate::keeper::Keeper;
 use crate::library::SharedLibrary;
 use crate::mounts::Mounts;
 use crate::place::Source;
 use crate::readers::Readers;
+use crate::task::Task;
 use crate::tree_store::TreeStore;
 use crate::walk::Rules;
 

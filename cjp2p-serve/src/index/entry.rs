@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{FileState, Ids};
+use crate::file::{FileState, Ids};
 use crate::open::{Identity, Stamp};
 use crate::place::{Place, Source, Target};
 

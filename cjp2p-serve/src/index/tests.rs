@@ -1,3 +1,4 @@
+use super::list::FILES_LOOKED_AT;
 use super::*;
 use crate::open::{Root, Stamp};
 use crate::place::Source;

@@ -1,18 +1,16 @@
 //! What becomes of each file: new, changed, hashed, shared, doubted, gone.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use rustix::io::Errno;
-
 use super::Work;
+use super::memory::{Memory, is_passing};
 use crate::events::Event;
-use crate::hash_store::{HashStore, Remembered};
+use crate::file::{FileNo, FileState, Ids};
 use crate::hasher::Outcome;
-use crate::index::{FileNo, FileState, Ids, Seen};
+use crate::index::Seen;
 use crate::open::{Identity, Stamp};
 use crate::place::Place;
 
@@ -22,10 +20,6 @@ const FIRST_RETRY: Duration = Duration::from_millis(250);
 const LAST_RETRY: Duration = Duration::from_secs(60);
 /// After so many changes a file counts as one that never rests, and no start waits for it.
 const RESTLESS: u32 = 3;
-
-/// Ids of earlier runs, loaded when first needed and only for as long as a walk takes.
-#[derive(Default)]
-pub(super) struct Memory(pub(super) Option<Remembered>);
 
 impl Work {
     pub(super) fn take_file(&mut self, place: Place, identity: Identity, memory: &mut Memory) {
@@ -211,24 +205,6 @@ impl Work {
     }
 }
 
-impl Memory {
-    fn ids(&mut self, identity: &Identity, hashes: &HashStore) -> Option<(Ids, bool)> {
-        let remembered = self.0.get_or_insert_with(|| {
-            hashes.load().unwrap_or_else(|error| {
-                log::warn!("ids of earlier runs: {error}; all files are hashed again");
-                Remembered::default()
-            })
-        });
-        remembered.find(identity)
-    }
-}
-
 fn key(file: &FileState) -> (u32, Arc<Path>) {
     (file.place.source.number, file.place.relative.clone())
-}
-
-/// Whether the system may have room again in a while, so that another try is worth it.
-pub(super) fn is_passing(error: &io::Error) -> bool {
-    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
-    matches!(errno, Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::AGAIN | Errno::INTR))
 }

@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 
 use cjp2p_cli::{Exit, ToolError};
 use cjp2p_io::sandbox::Sandbox;
+use cjp2p_io::walk::Rules;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 
 use super::{Kind, receive_question, send_answer};
 use crate::open::Patience;
 use crate::place::Source;
-use crate::walk::Rules;
 
 /// How much memory it may take, in bytes.
 const MAX_MEMORY: u64 = 64 << 20;

@@ -3,6 +3,7 @@
 pub mod deep_path;
 pub mod event_loop;
 pub mod holes;
+pub mod in_memory;
 mod kernel_neighbours;
 mod lan;
 pub mod learned;

@@ -2,8 +2,8 @@
 
 use std::fs;
 
+use cjp2p_serve::file::Ids;
 use cjp2p_serve::hash_store::HashStore;
-use cjp2p_serve::index::Ids;
 use cjp2p_serve::open::{Identity, Stamp};
 
 use super::input::Input;

@@ -1,0 +1,63 @@
+//! Reads of files that never wait for a disk.
+
+use std::fs::File;
+use std::io::{self, IoSliceMut};
+
+use rustix::io::{Errno, ReadWriteFlags};
+
+/// Reads what is in memory, or fails with [`io::ErrorKind::WouldBlock`].
+///
+/// # Errors
+///
+/// Whatever reading reports, and [what means](is_not_supported) that it cannot be known whether a read would wait.
+pub fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    let buffers = &mut [IoSliceMut::new(buffer)];
+    Ok(rustix::io::preadv2(file, buffers, offset, ReadWriteFlags::NOWAIT)?)
+}
+
+/// The same for all of `buffer`. Where it cannot be known whether a read would wait, it is taken for one that would.
+///
+/// # Errors
+///
+/// As for [`read_at`], and where the file ends before.
+pub fn read_exact_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match read_at(file, &mut buffer[filled..], offset + filled as u64) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if is_not_supported(&error) => return Err(io::ErrorKind::WouldBlock.into()),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// The file system cannot tell whether a read would wait, or the kernel does not know the question.
+pub fn is_not_supported(error: &io::Error) -> bool {
+    let unsupported = [Errno::OPNOTSUPP, Errno::NOSYS, Errno::INVAL];
+    unsupported.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn what_was_just_written_is_in_memory_and_nothing_is_past_the_end() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(b"hello").unwrap();
+        let mut buffer = [0; 4];
+        match read_exact_at(&file, &mut buffer, 1) {
+            // Some file systems cannot tell.
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+            Ok(()) => {
+                assert_eq!(&buffer, b"ello");
+                let past = read_exact_at(&file, &mut buffer, 2).unwrap_err();
+                assert_eq!(past.kind(), io::ErrorKind::UnexpectedEof);
+            }
+        }
+    }
+}
