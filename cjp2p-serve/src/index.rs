@@ -12,7 +12,6 @@ use std::sync::Arc;
 
 use cjp2p_wire::content_id::{ContentId, Hash, PlainName};
 use entry::{Entry, Folder, Slots};
-pub use list::ListEnd;
 
 use crate::file::{FileNo, FileState, Ids};
 use crate::gone::Gone;
@@ -46,6 +45,13 @@ pub struct Totals {
     pub files: u64,
     /// Their length together, in bytes.
     pub bytes: u64,
+}
+
+/// Where a [list](Index::list) ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListEnd {
+    hash: Hash,
+    at: Key,
 }
 
 /// The first bytes of a hash, and the slot of a file that has it. Whether it has it is seen from the file itself.

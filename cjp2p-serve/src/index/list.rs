@@ -2,22 +2,15 @@
 
 use std::ops::Bound;
 
-use cjp2p_wire::content_id::{ContentId, Hash, PlainName};
+use cjp2p_wire::content_id::{ContentId, PlainName};
 use cjp2p_wire::store::{ListPart, Listed};
 
 use super::entry::Entry;
-use super::{Index, Key, prefix};
+use super::{Index, Key, ListEnd, prefix};
 use crate::file::Ids;
 
 /// Files of one content that are looked at for its names, where it is listed.
 pub(super) const FILES_LOOKED_AT: usize = 8;
-
-/// Where a [list](Index::list) ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ListEnd {
-    hash: Hash,
-    at: Key,
-}
 
 impl Index {
     /// Up to `limit` ids of shared contents with their lengths in bytes: the BLAKE3 id of each, and its name. Goes on

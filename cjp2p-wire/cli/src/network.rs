@@ -8,7 +8,7 @@ use cjp2p_io::state_dir::StateDir;
 use nix::sys::signal::{SigSet, Signal};
 
 use super::args::{ListenArgs, SandboxArgs};
-use super::start::ToolError;
+use super::error::ToolError;
 
 /// What a tool says of itself before it goes onto the network.
 #[derive(Debug)]
