@@ -172,7 +172,7 @@ impl Getter {
             self.retry_locks();
             self.tell_of_bare_digits_in_time();
             let waits = !self.peers.is_nobody();
-            self.search.turn(self.session.now(), &self.session.node(), self.jobs.values(), waits);
+            self.search.turn(self.session.now(), self.session.node(), self.jobs.values(), waits);
             self.show_progress_sometimes();
             self.note_sources_sometimes();
             self.peers.save_sometimes(&self.session);
