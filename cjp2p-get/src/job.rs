@@ -8,6 +8,7 @@ use cjp2p_wire::content_id::{ContentId, Hash};
 use cjp2p_wire::download::{Failure, Progress, Resume, Spec};
 use cjp2p_wire::store::JobId;
 use cjp2p_wire::time::Time;
+use cjp2p_wire::tree::GroupIndex;
 
 use crate::ids::Given;
 use crate::place::Paths;
@@ -67,7 +68,7 @@ pub(crate) enum Outcome {
     Checked(JobId, Checked),
     Published(u64, Result<(), ToolError>),
     /// Of a group of the content that this fetch fetched, for others.
-    Leaves(JobId, u64, Option<Vec<Hash>>),
+    Leaves(JobId, GroupIndex, Option<Vec<Hash>>),
 }
 
 impl Job {

@@ -5,13 +5,14 @@ use std::net::IpAddr;
 
 use cjp2p_wire::fair_queue::FairQueue;
 use cjp2p_wire::store::JobId;
+use cjp2p_wire::tree::GroupIndex;
 
 /// Groups that may wait. Who asks for more is told to when it asks again.
 const MAX_WANTED: usize = 64;
 /// Groups that are hashed side by side.
 const AT_ONCE: usize = 2;
 
-type Group = (JobId, u64);
+type Group = (JobId, GroupIndex);
 
 /// See the [module](self).
 pub(crate) struct LeavesWanted {
@@ -30,7 +31,7 @@ impl Default for LeavesWanted {
 
 impl LeavesWanted {
     /// Somebody at `host` wants to know the leaves of this group of what `job` fetched.
-    pub(crate) fn want(&mut self, host: IpAddr, job: JobId, group: u64) {
+    pub(crate) fn want(&mut self, host: IpAddr, job: JobId, group: GroupIndex) {
         let group = (job, group);
         if !self.known.insert(group) {
             self.queue.share(host, |other| *other == group);
@@ -50,7 +51,7 @@ impl LeavesWanted {
     }
 
     /// One is done.
-    pub(crate) fn on_done(&mut self, job: JobId, group: u64) {
+    pub(crate) fn on_done(&mut self, job: JobId, group: GroupIndex) {
         if self.known.remove(&(job, group)) {
             self.running = self.running.saturating_sub(1);
             self.ready = true;
@@ -75,17 +76,24 @@ mod tests {
     fn however_much_is_asked_for_few_wait_and_two_are_hashed_at_a_time() {
         let mut wanted = LeavesWanted::default();
         for n in 0..10_000 {
-            wanted.want(host(1), JobId(1), n % 5000);
+            wanted.want(host(1), JobId(1), GroupIndex(n % 5000));
         }
         assert_eq!(wanted.known.len(), MAX_WANTED);
-        assert_eq!([wanted.next(), wanted.next()], [Some((JobId(1), 0)), Some((JobId(1), 1))]);
+        assert_eq!(
+            [wanted.next(), wanted.next()],
+            [Some((JobId(1), GroupIndex(0))), Some((JobId(1), GroupIndex(1)))]
+        );
         assert_eq!(wanted.next(), None);
-        wanted.want(host(1), JobId(1), 0);
+        wanted.want(host(1), JobId(1), GroupIndex(0));
         assert!(!wanted.take_ready());
-        wanted.on_done(JobId(1), 0);
+        wanted.on_done(JobId(1), GroupIndex(0));
         assert!(wanted.take_ready() && !wanted.take_ready());
-        wanted.want(host(2), JobId(2), 0);
-        assert_eq!(wanted.next(), Some((JobId(2), 0)), "another host does not wait for all those");
+        wanted.want(host(2), JobId(2), GroupIndex(0));
+        assert_eq!(
+            wanted.next(),
+            Some((JobId(2), GroupIndex(0))),
+            "another host does not wait for all those"
+        );
         assert!(wanted.known.len() <= MAX_WANTED + AT_ONCE);
     }
 }

@@ -9,7 +9,7 @@ use cjp2p_cli::ToolError;
 use cjp2p_wire::content_id::{ContentId, Hash};
 use cjp2p_wire::range_set::RangeSet;
 use cjp2p_wire::store::{JobId, Library, Parts, Read, Sink};
-use cjp2p_wire::tree::{Run, TreeVerifier, Verified};
+use cjp2p_wire::tree::{GroupIndex, Run, TreeVerifier, Verified};
 
 use crate::leaves_wanted::LeavesWanted;
 use crate::running_hash::{Piece, RunningHash};
@@ -153,14 +153,14 @@ impl Store {
     }
 
     /// The next group of which others want to know the leaves, if it may be hashed now; `None` in it where that cannot be any more.
-    pub(crate) fn next_group(&mut self) -> Option<(JobId, u64, Option<Group>)> {
+    pub(crate) fn next_group(&mut self) -> Option<(JobId, GroupIndex, Option<Group>)> {
         let (job, number) = self.leaves.next()?;
         let group = self.destinations.get_mut(&job).and_then(|destination| destination.group(number));
         Some((job, number, group))
     }
 
     /// These are its leaves, where they could be computed.
-    pub(crate) fn on_leaves(&mut self, job: JobId, group: u64, leaves: Option<Vec<Hash>>) {
+    pub(crate) fn on_leaves(&mut self, job: JobId, group: GroupIndex, leaves: Option<Vec<Hash>>) {
         self.leaves.on_done(job, group);
         if let Some(destination) = self.destinations.get_mut(&job) {
             destination.take_leaves(group, leaves);

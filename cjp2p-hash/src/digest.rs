@@ -214,7 +214,7 @@ mod tests {
     fn leaves_are_written_in_order_however_they_are_computed() {
         for length in [0, 5000, 33 * BLOCK_LEN + 5] {
             let bytes = content(length);
-            let expected = cjp2p_wire::tree::group_leaves(0, &bytes);
+            let expected = cjp2p_wire::tree::group_leaves(cjp2p_wire::tree::LeafIndex(0), &bytes);
             for stream in [true, false] {
                 let spool = tempfile::tempfile().unwrap();
                 let mut file = tempfile::NamedTempFile::new().unwrap();

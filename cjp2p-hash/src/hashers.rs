@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use cjp2p_wire::content_id::Hash;
-use cjp2p_wire::tree::{ENTRY_LEN, Group, RUN_ENTRIES, Tree, TreeBuilder};
+use cjp2p_wire::tree::{ENTRY_LEN, Group, GroupIndex, Tree, TreeBuilder};
 use sha2::{Digest, Sha256};
 
 /// What to compute of a file.
@@ -49,12 +49,12 @@ impl From<io::Error> for Failed {
 }
 
 /// Hashes a group and, where asked for, writes the values of its leaves.
-pub(crate) fn hash_group(index: u64, bytes: &[u8], leaves: Option<&File>) -> Result<Group, Failed> {
+pub(crate) fn hash_group(index: GroupIndex, bytes: &[u8], leaves: Option<&File>) -> Result<Group, Failed> {
     let Some(file) = leaves else {
         return Ok(Group::hash(index, bytes));
     };
     let (group, values) = Group::hash_with_leaves(index, bytes);
-    let offset = index * RUN_ENTRIES * ENTRY_LEN;
+    let offset = index.first_leaf().0 * ENTRY_LEN;
     file.write_all_at(values.as_flattened(), offset).map_err(Failed::Leaves)?;
     Ok(group)
 }
@@ -81,7 +81,7 @@ impl<'a> Hashers<'a> {
 
     pub(crate) fn update(&mut self, block: &[u8]) -> Result<(), Failed> {
         let group = match self.tree {
-            Some(_) => Some(hash_group(self.groups, block, self.leaves)?),
+            Some(_) => Some(hash_group(GroupIndex(self.groups), block, self.leaves)?),
             None => None,
         };
         self.push(group.as_ref(), block.len(), block);

@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use cjp2p_io::holes::HoleReader;
-use cjp2p_wire::tree::{GROUP_LEN, Group};
+use cjp2p_wire::tree::{GROUP_LEN, Group, GroupIndex};
 
 use crate::hashers::{Digests, Failed, Hashers, Wanted, hash_group};
 use crate::input::{BLOCK_LEN, changed};
@@ -88,7 +88,8 @@ fn hash_at(
     let length = reader.read(file, start + index * GROUP_LEN, block)?;
     // Reads past the end find nothing. Empty content has a group too.
     let is_group = wanted.tree() && (length > 0 || index == 0);
-    let group = is_group.then(|| hash_group(index, &block[..length], wanted.leaves)).transpose()?;
+    let group =
+        is_group.then(|| hash_group(GroupIndex(index), &block[..length], wanted.leaves)).transpose()?;
     Ok(HashedGroup { index, length, group, block: Vec::new() })
 }
 
@@ -141,7 +142,7 @@ mod tests {
         let (sender, receiver) = mpsc::channel();
         for (index, length) in [(2, 9), (0, BLOCK_LEN), (1, 5)] {
             let block = vec![7; length];
-            let group = Some(Group::hash(index, &block));
+            let group = Some(Group::hash(GroupIndex(index), &block));
             sender.send(Ok(HashedGroup { index, length, group, block })).unwrap();
         }
         drop(sender);

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use cjp2p_io::state_dir::sync_file;
 use cjp2p_wire::content_id::{ContentId, Hash};
-use cjp2p_wire::tree::{ENTRY_LEN, RUN_ENTRIES, Tree, TreeSource, read_tree};
+use cjp2p_wire::tree::{ENTRY_LEN, GroupIndex, Tree, TreeSource, read_tree};
 
 /// Bytes written at once.
 const PIECE_LEN: u64 = 1 << 20;
@@ -71,11 +71,10 @@ impl TreeSource for Spooled<'_> {
         Ok(())
     }
 
-    fn leaves(&mut self, group: u64) -> io::Result<&[Hash]> {
-        let first = group * RUN_ENTRIES;
-        let count = RUN_ENTRIES.min(self.tree.geometry().leaves() - first);
-        self.leaves.resize(count as usize, Hash::default());
-        self.spool.read_exact_at(self.leaves.as_flattened_mut(), first * ENTRY_LEN)?;
+    fn leaves(&mut self, group: GroupIndex) -> io::Result<&[Hash]> {
+        let leaves = self.tree.geometry().group_leaves(group);
+        self.leaves.resize((leaves.end.0 - leaves.start.0) as usize, Hash::default());
+        self.spool.read_exact_at(self.leaves.as_flattened_mut(), leaves.start.0 * ENTRY_LEN)?;
         Ok(&self.leaves)
     }
 }
@@ -112,7 +111,7 @@ mod tests {
             );
 
             let mut verifier = TreeVerifier::new(*tree.root(), tree.geometry());
-            for leaf in 0..tree.geometry().leaves() {
+            for leaf in (0..tree.geometry().leaves()).map(tree::LeafIndex) {
                 while let Some(run) = verifier.missing_run_for(leaf) {
                     let bytes = tree.geometry().run_bytes(run);
                     verifier.insert_run(run, &file[bytes.start as usize..bytes.end as usize]).unwrap();

@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use cjp2p_io::holes::HoleReader;
-use cjp2p_wire::tree::{GROUP_LEN, Group, MAX_LENGTH, TreeBuilder};
+use cjp2p_wire::tree::{GROUP_LEN, Group, GroupIndex, MAX_LENGTH, TreeBuilder};
 use rustix::fs::Advice;
 use sha2::{Digest, Sha256};
 
@@ -76,8 +76,8 @@ fn hash_open_file(
     let mut buffer = vec![0; usize::try_from(identity.size.min(GROUP_LEN)).unwrap_or(0)];
     let mut reader = HoleReader::default();
     let groups = identity.size.div_ceil(GROUP_LEN);
-    for group in 0..groups {
-        let offset = group * GROUP_LEN;
+    for group in (0..groups).map(GroupIndex) {
+        let offset = group.offset();
         let length = usize::try_from((identity.size - offset).min(GROUP_LEN)).unwrap_or(0);
         let bytes = &mut buffer[..length];
         let ends = reader.read(file, offset, bytes)? < length;

@@ -11,7 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use cjp2p_io::workers::{Crew, Workers};
 use cjp2p_wire::content_id::Hash;
 use cjp2p_wire::tree::{
-    GROUP_LEN, Geometry, LEAF_LEN, RUN_ENTRIES, TreeSource, group_leaves, groups_needed, read_tree,
+    GROUP_LEN, Geometry, GroupIndex, LeafIndex, RUN_ENTRIES, TreeSource, group_leaves, groups_needed,
+    read_tree,
 };
 
 use crate::file::{FileNo, FileState};
@@ -205,7 +206,7 @@ type Leaves = Arc<[Hash]>;
 struct TreeReader {
     trees: Arc<TreeStore>,
     prefixes: Mutex<Lru<Hash, Prefix>>,
-    leaves: Mutex<Lru<(FileNo, u64), Leaves>>,
+    leaves: Mutex<Lru<(FileNo, GroupIndex), Leaves>>,
 }
 
 impl TreeReader {
@@ -234,7 +235,7 @@ impl TreeReader {
         Ok(prefix)
     }
 
-    fn leaves(&self) -> MutexGuard<'_, Lru<(FileNo, u64), Leaves>> {
+    fn leaves(&self) -> MutexGuard<'_, Lru<(FileNo, GroupIndex), Leaves>> {
         self.leaves.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -258,7 +259,7 @@ impl TreeSource for BlockSource<'_> {
         self.prefix.read(range, out).map_err(|_| Trouble::Tree)
     }
 
-    fn leaves(&mut self, group: u64) -> Result<&[Hash], Trouble> {
+    fn leaves(&mut self, group: GroupIndex) -> Result<&[Hash], Trouble> {
         let key = (self.no, group);
         let found = self.reader.leaves().get(&key).cloned();
         let leaves = match found {
@@ -274,7 +275,7 @@ impl TreeSource for BlockSource<'_> {
 }
 
 impl BlockSource<'_> {
-    fn hash_leaves(&mut self, group: u64) -> io::Result<Vec<Hash>> {
+    fn hash_leaves(&mut self, group: GroupIndex) -> io::Result<Vec<Hash>> {
         let file = match self.open.take() {
             Some(file) => file,
             None => self.state.place.open(Patience::Wait)?.0,
@@ -287,7 +288,7 @@ impl BlockSource<'_> {
         while rest > 0 || leaves.is_empty() {
             part.truncate(usize::try_from(rest).unwrap_or(PART));
             file.read_exact_at(&mut part, at)?;
-            leaves.extend(group_leaves(at / LEAF_LEN, &part));
+            leaves.extend(group_leaves(LeafIndex::holding(at), &part));
             at += part.len() as u64;
             rest -= part.len() as u64;
         }

@@ -15,7 +15,7 @@ use std::time::Duration;
 use blake3::hazmat::{self, Mode};
 use cjp2p_io::state_dir::{about, open_to_read, replace_lightly};
 use cjp2p_wire::content_id::Hash;
-use cjp2p_wire::tree::{ENTRY_LEN, GROUP_LEN, Geometry, HEADER_LEN, RUN_LEVELS, header};
+use cjp2p_wire::tree::{ENTRY_LEN, GROUP_LEN, Geometry, HEADER_LEN, Level, RUN_LEVELS, header};
 use data_encoding::HEXLOWER;
 
 /// How long a tree may be there without a line in the store of hashes.
@@ -151,7 +151,7 @@ fn folds_to_root(root: &Hash, geometry: &Geometry, file: &File) -> io::Result<bo
     if file.metadata()?.len() != geometry.prefix_length() || start != header(root) {
         return Ok(false);
     }
-    let mut upper = Entries::new(file, geometry, geometry.level_count() - 1);
+    let mut upper = Entries::new(file, geometry, Level(geometry.level_count() - 1));
     let (left, right) = (upper.next()?, upper.next()?);
     let (Some(left), Some(right)) = (left, right) else {
         return Ok(false);
@@ -160,8 +160,8 @@ fn folds_to_root(root: &Hash, geometry: &Geometry, file: &File) -> io::Result<bo
         return Ok(false);
     }
     for level in (RUN_LEVELS + 1..geometry.level_count()).rev() {
-        let mut upper = Entries::new(file, geometry, level);
-        let mut lower = Entries::new(file, geometry, level - 1);
+        let mut upper = Entries::new(file, geometry, Level(level));
+        let mut lower = Entries::new(file, geometry, Level(level - 1));
         while let Some(above) = upper.next()? {
             let folded = match (lower.next()?, lower.next()?) {
                 (Some(left), Some(right)) => hazmat::merge_subtrees_non_root(&left, &right, Mode::Hash),
@@ -186,7 +186,7 @@ struct Entries<'a> {
 }
 
 impl Entries<'_> {
-    fn new<'a>(file: &'a File, geometry: &Geometry, level: u32) -> Entries<'a> {
+    fn new<'a>(file: &'a File, geometry: &Geometry, level: Level) -> Entries<'a> {
         let offset = geometry.level_offset(level);
         let end = offset + geometry.level_entries(level) * ENTRY_LEN;
         Entries { file, offset, end, buffer: Vec::new(), taken: 0 }

@@ -11,7 +11,7 @@ use cjp2p_cli::{Exit, ToolError};
 use cjp2p_io::names;
 use cjp2p_wire::content_id::Hash;
 use cjp2p_wire::store::{Parts, Read};
-use cjp2p_wire::tree::{LEAF_LEN, Run, TreeVerifier, Verified, group_leaves};
+use cjp2p_wire::tree::{GroupIndex, LeafIndex, Run, TreeVerifier, Verified, group_leaves};
 
 use super::known_tree::NoTree;
 use super::reading::read_through;
@@ -105,13 +105,13 @@ pub(crate) trait Destination: Send {
     }
 
     /// What is to be hashed for the leaves of a group that [`Destination::read_tree`] needs.
-    fn group(&mut self, group: u64) -> Option<Group> {
+    fn group(&mut self, group: GroupIndex) -> Option<Group> {
         let _ = group;
         None
     }
 
     /// These are its leaves, where they could be computed.
-    fn take_leaves(&mut self, group: u64, leaves: Option<Vec<Hash>>) {
+    fn take_leaves(&mut self, group: GroupIndex, leaves: Option<Vec<Hash>>) {
         let _ = (group, leaves);
     }
 
@@ -162,7 +162,7 @@ impl Group {
         let mut leaves = Vec::new();
         let mut at = self.range.start;
         read_through(&self.file, self.range.clone(), |bytes| {
-            leaves.extend(group_leaves(at / LEAF_LEN, bytes));
+            leaves.extend(group_leaves(LeafIndex::holding(at), bytes));
             at += bytes.len() as u64;
         })
         .ok()?;

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use cjp2p_wire::content_id::Hash;
 use cjp2p_wire::tree::{
-    Geometry, LEAF_LEN, RUN_ENTRIES, Run, TreeSource, TreeVerifier, group_leaves, read_tree,
+    Geometry, GroupIndex, LEAF_LEN, Level, Run, TreeSource, TreeVerifier, group_leaves, read_tree,
 };
 
 /// Lengths that peers claim side by side, of which one will be proven. Beyond this the shortest is forgotten.
@@ -30,7 +30,7 @@ pub(crate) struct KnownTree {
     proven: bool,
     /// Leaves that were computed lately; none where they could not be.
     // Invariant: at most `CACHED_GROUPS`.
-    cache: VecDeque<(u64, Vec<Hash>)>,
+    cache: VecDeque<(GroupIndex, Vec<Hash>)>,
 }
 
 /// Why bytes of a tree are not given.
@@ -39,7 +39,7 @@ pub(crate) enum NoTree {
     /// They are not known.
     Unknown,
     /// The leaves of this group have to be computed first.
-    Needs(u64),
+    Needs(GroupIndex),
 }
 
 /// What a [`KnownTree`] may read of the content.
@@ -94,23 +94,23 @@ impl KnownTree {
     }
 
     /// The leaves of a group that is complete can be computed from it.
-    pub(crate) fn forget_leaves(&mut self, group: u64) {
+    pub(crate) fn forget_leaves(&mut self, group: GroupIndex) {
         for tree in self.by_length.values_mut() {
-            if tree.geometry().top_run_level() > 0 {
-                tree.forget_run(Run { level: 0, index: group });
+            if tree.geometry().top_run_level() > Level::LEAVES {
+                tree.forget_run(Run::of_leaves(group));
             }
         }
     }
 
     /// Takes up the leaves of a group that were computed from the content; `None` where that failed.
-    pub(crate) fn take_leaves(&mut self, group: u64, leaves: Option<Vec<Hash>>) {
+    pub(crate) fn take_leaves(&mut self, group: GroupIndex, leaves: Option<Vec<Hash>>) {
         self.cache.retain(|(cached, _)| *cached != group);
         self.cache.truncate(CACHED_GROUPS - 1);
         self.cache.push_front((group, leaves.unwrap_or_default()));
     }
 
     /// The bytes of content of which the leaves of a group are to be computed.
-    pub(crate) fn group_range(&self, group: u64) -> Option<Range<u64>> {
+    pub(crate) fn group_range(&self, group: GroupIndex) -> Option<Range<u64>> {
         self.proven().map(|tree| tree.geometry().group_range(group))
     }
 
@@ -141,9 +141,9 @@ struct Source<'a> {
     tree: &'a TreeVerifier,
     content: &'a dyn Content,
     at_once: u64,
-    cache: &'a mut VecDeque<(u64, Vec<Hash>)>,
+    cache: &'a mut VecDeque<(GroupIndex, Vec<Hash>)>,
     /// What was hashed for this read: little.
-    at: Option<(u64, Vec<Hash>)>,
+    at: Option<(GroupIndex, Vec<Hash>)>,
 }
 
 impl TreeSource for Source<'_> {
@@ -154,8 +154,8 @@ impl TreeSource for Source<'_> {
         Ok(())
     }
 
-    fn leaves(&mut self, group: u64) -> Result<&[Hash], NoTree> {
-        if let Some(leaves) = self.tree.run(Run { level: 0, index: group }) {
+    fn leaves(&mut self, group: GroupIndex) -> Result<&[Hash], NoTree> {
+        if let Some(leaves) = self.tree.run(Run::of_leaves(group)) {
             return Ok(leaves);
         }
         if let Some(at) = self.cache.iter().position(|(cached, _)| *cached == group) {
@@ -174,7 +174,7 @@ impl TreeSource for Source<'_> {
         }
         self.at_once -= range.end - range.start;
         let bytes = self.content.bytes(range).ok_or(NoTree::Unknown)?;
-        let leaves = group_leaves(group * RUN_ENTRIES, &bytes);
+        let leaves = group_leaves(group.first_leaf(), &bytes);
         Ok(&self.at.insert((group, leaves)).1)
     }
 }
@@ -212,8 +212,7 @@ mod tests {
             match known.read(range.clone(), &Here(Some(bytes)), HASHED_AT_ONCE, out) {
                 Err(NoTree::Needs(group)) => {
                     let of = known.group_range(group).unwrap();
-                    let leaves =
-                        group_leaves(group * RUN_ENTRIES, &bytes[of.start as usize..of.end as usize]);
+                    let leaves = group_leaves(group.first_leaf(), &bytes[of.start as usize..of.end as usize]);
                     known.take_leaves(group, Some(leaves));
                 }
                 other => return other,
@@ -232,9 +231,9 @@ mod tests {
             Ok(())
         }
 
-        fn leaves(&mut self, group: u64) -> Result<&[Hash], ()> {
-            let bytes = &self.0[(group * GROUP_LEN) as usize..];
-            let leaves = group_leaves(group * RUN_ENTRIES, &bytes[..bytes.len().min(GROUP_LEN as usize)]);
+        fn leaves(&mut self, group: GroupIndex) -> Result<&[Hash], ()> {
+            let bytes = &self.0[group.offset() as usize..];
+            let leaves = group_leaves(group.first_leaf(), &bytes[..bytes.len().min(GROUP_LEN as usize)]);
             Ok(Vec::leak(leaves))
         }
     }
@@ -257,7 +256,7 @@ mod tests {
             let tree = whole_tree(&bytes);
             let geometry = Geometry::new(length).unwrap();
             let mut known = KnownTree::new(*blake3::hash(&bytes).as_bytes());
-            let top = Run { level: geometry.top_run_level(), index: 0 };
+            let top = geometry.top_run();
             let span = geometry.run_bytes(top);
             known.keep(length, top, &tree[span.start as usize..span.end as usize]);
             known.prove(length);
@@ -278,7 +277,7 @@ mod tests {
         let mut known = KnownTree::new(*blake3::hash(&bytes).as_bytes());
         let span = |run| geometry.run_bytes(run);
         let part = |range: &Range<u64>| tree[range.start as usize..range.end as usize].to_vec();
-        let (top, second) = (Run { level: 7, index: 0 }, Run { level: 0, index: 1 });
+        let (top, second) = (geometry.top_run(), Run::of_leaves(GroupIndex(1)));
         assert!(!known.keep(geometry.length(), top, &part(&span(top))));
         let mut out = b"kept".to_vec();
         assert_eq!(
@@ -291,10 +290,10 @@ mod tests {
         assert!(!known.keep(geometry.length() + 1, second, &part(&span(second))), "of another length");
         assert_eq!(known.read(span(second), &NOTHING, 0, &mut out), Ok(geometry.tree_length()));
         assert_eq!(out.len(), 4 + 4096);
-        let first = span(Run { level: 0, index: 0 });
+        let first = span(Run::of_leaves(GroupIndex(0)));
         assert_eq!(known.read(first.clone(), &NOTHING, 0, &mut out), Err(NoTree::Unknown));
         assert_eq!(out.len(), 4 + 4096);
-        known.forget_leaves(1);
+        known.forget_leaves(GroupIndex(1));
         assert_eq!(known.read(span(second), &NOTHING, 0, &mut out), Err(NoTree::Unknown));
     }
 
@@ -305,7 +304,7 @@ mod tests {
             let geometry = Geometry::new(length).unwrap();
             let mut known = KnownTree::new(*blake3::hash(&bytes).as_bytes());
             if length > GROUP_LEN {
-                let top = Run { level: 7, index: 0 };
+                let top = geometry.top_run();
                 let span = geometry.run_bytes(top);
                 known.keep(length, top, &whole_tree(&bytes)[span.start as usize..span.end as usize]);
             }
@@ -325,12 +324,12 @@ mod tests {
         let geometry = Geometry::new(bytes.len() as u64).unwrap();
         let mut known = KnownTree::new(*blake3::hash(&bytes).as_bytes());
         known.prove(bytes.len() as u64);
-        let second = geometry.run_bytes(Run { level: 0, index: 1 });
+        let second = geometry.run_bytes(Run::of_leaves(GroupIndex(1)));
         let read = |known: &mut KnownTree| {
             known.read(second.clone(), &Here(Some(&bytes)), HASHED_AT_ONCE, &mut Vec::new())
         };
-        assert_eq!(read(&mut known), Err(NoTree::Needs(1)));
-        known.take_leaves(1, None);
+        assert_eq!(read(&mut known), Err(NoTree::Needs(GroupIndex(1))));
+        known.take_leaves(GroupIndex(1), None);
         assert_eq!(read(&mut known), Err(NoTree::Unknown));
     }
 }

@@ -13,7 +13,7 @@ use cjp2p_wire::content_id::{ContentId, Hash};
 use cjp2p_wire::download::Resume;
 use cjp2p_wire::range_set::RangeSet;
 use cjp2p_wire::store::{PROOF_LEN, Parts, Read};
-use cjp2p_wire::tree::{GROUP_LEN, LEAF_LEN, RUN_LEVELS, Run, TreeVerifier, Verified};
+use cjp2p_wire::tree::{GROUP_LEN, GroupIndex, LEAF_LEN, RUN_LEVELS, Run, TreeVerifier, Verified};
 
 use super::behind::WriteBehind;
 use super::destination::{Destination, Group, Publication, unwritable};
@@ -185,7 +185,7 @@ impl Partial {
         let Some(length) = self.length.filter(|length| *length > PROOF_LEN && !is_name) else {
             return Ok(());
         };
-        self.forget_leaves(range.start / GROUP_LEN, length);
+        self.forget_leaves(GroupIndex::holding(range.start), length);
         if self.record.is_begun() && !self.record.is_bloated() {
             self.record.done(range)
         } else {
@@ -194,8 +194,8 @@ impl Partial {
     }
 
     /// The leaves of a group that is done can be computed from it.
-    fn forget_leaves(&mut self, group: u64, length: u64) {
-        let whole = group * GROUP_LEN..((group + 1) * GROUP_LEN).min(length);
+    fn forget_leaves(&mut self, group: GroupIndex, length: u64) {
+        let whole = group.offset()..group.next().offset().min(length);
         if let Some(tree) = self.tree.as_mut().filter(|_| self.done.contains(whole)) {
             tree.forget_leaves(group);
         }
@@ -296,7 +296,7 @@ impl Destination for Partial {
             }
         }
         for group in checked.range.start / GROUP_LEN..checked.range.end.min(length).div_ceil(GROUP_LEN) {
-            self.forget_leaves(group, length);
+            self.forget_leaves(GroupIndex(group), length);
         }
         if self.record_is_wrong && self.unchecked.is_empty() {
             self.record_is_wrong = false;
@@ -340,12 +340,12 @@ impl Destination for Partial {
         read
     }
 
-    fn group(&mut self, group: u64) -> Option<Group> {
+    fn group(&mut self, group: GroupIndex) -> Option<Group> {
         let range = self.tree.as_ref().filter(|_| self.may_share())?.group_range(group)?;
         self.has(range.clone()).then(|| Group { file: self.file.clone(), range })
     }
 
-    fn take_leaves(&mut self, group: u64, leaves: Option<Vec<Hash>>) {
+    fn take_leaves(&mut self, group: GroupIndex, leaves: Option<Vec<Hash>>) {
         // The file may have been changed since.
         let leaves = leaves.filter(|_| self.may_share());
         if let Some(tree) = &mut self.tree {

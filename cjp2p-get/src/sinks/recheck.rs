@@ -89,7 +89,7 @@ pub(super) fn verify(file: &File, tree: &TreeVerifier, range: Range<u64>, right:
                 }
             }
             // Who wrote the record left out what proves it.
-            Err(VerifyError::RunUnknown(_) | VerifyError::NotWholeLeaves) => {}
+            Err(VerifyError::RunUnknown(_) | VerifyError::NotWholeLeaves { .. }) => {}
         }
         start = end;
     }

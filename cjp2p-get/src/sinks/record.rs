@@ -17,7 +17,7 @@ use cjp2p_io::partial_name::RESUME_SUFFIX;
 use cjp2p_io::state_dir::{about, in_the_place};
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::range_set::RangeSet;
-use cjp2p_wire::tree::{ENTRY_LEN, RUN_ENTRIES, Run};
+use cjp2p_wire::tree::{ENTRY_LEN, Level, RUN_ENTRIES, Run};
 use data_encoding::BASE64;
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
@@ -40,7 +40,7 @@ struct Header {
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
 enum Line {
-    Run { run: (u32, u64), base64: String },
+    Run { run: (u8, u64), base64: String },
     Done { done: (u64, u64) },
     Peers { peers: BTreeMap<String, u64> },
 }
@@ -87,7 +87,7 @@ pub fn read(path: &Path, id: &ContentId) -> io::Result<Option<Found>> {
         match serde_json::from_slice(&line) {
             Ok(Line::Run { run: (level, index), base64 }) => {
                 if let Ok(bytes) = BASE64.decode(base64.as_bytes()) {
-                    runs.insert(Run { level, index }, bytes);
+                    runs.insert(Run { level: Level(level), index }, bytes);
                 }
             }
             Ok(Line::Done { done: (start, end) }) => {
@@ -174,7 +174,7 @@ impl Record {
     pub fn run(&mut self, run: Run, bytes: &[u8]) {
         push_line(
             &mut self.pending,
-            &Line::Run { run: (run.level, run.index), base64: BASE64.encode(bytes) },
+            &Line::Run { run: (run.level.0, run.index), base64: BASE64.encode(bytes) },
         );
     }
 
@@ -261,7 +261,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.cjp2p-resume");
         assert_eq!(read(&path, &id()).unwrap(), None);
-        let (top, leaves) = (Run { level: 7, index: 0 }, Run { level: 0, index: 3 });
+        let (top, leaves) = (Run { level: Level(7), index: 0 }, Run { level: Level(0), index: 3 });
         let mut record = Record::new(path.clone());
         record
             .begin(&id(), 1 << 30, [(top, &[1; 64][..])].into_iter(), &set(&[(0, 4096)]), &sources(&[1, 2]))

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use cjp2p_wire::content_id::{ContentId, Hash};
 use cjp2p_wire::download::Resume;
 use cjp2p_wire::range_set::RangeSet;
-use cjp2p_wire::tree::{GROUP_LEN, Geometry, LEAF_LEN, Run, TreeVerifier};
+use cjp2p_wire::tree::{GROUP_LEN, Geometry, GroupIndex, LEAF_LEN, Level, Run, TreeVerifier};
 
 use super::recheck::{Recheck, verify};
 use super::record;
@@ -101,13 +101,13 @@ fn verify_all(file: &File, tree: &TreeVerifier, ranges: &RangeSet) -> RangeSet {
 /// Leaves of a group that is here can be computed from it.
 fn forget_complete_groups(done: &RangeSet, tree: &mut TreeVerifier) {
     let geometry = *tree.geometry();
-    if geometry.top_run_level() == 0 {
+    if geometry.top_run_level() == Level::LEAVES {
         return;
     }
     for range in done.iter() {
-        for group in range.start.div_ceil(GROUP_LEN)..range.end.div_ceil(GROUP_LEN) {
+        for group in (range.start.div_ceil(GROUP_LEN)..range.end.div_ceil(GROUP_LEN)).map(GroupIndex) {
             if done.contains(geometry.group_range(group)) {
-                tree.forget_run(Run { level: 0, index: group });
+                tree.forget_run(Run::of_leaves(group));
             }
         }
     }

@@ -20,7 +20,7 @@ use cjp2p_wire::content_id::Hash;
 use cjp2p_wire::download::{RangeSpec, select};
 use cjp2p_wire::range_set::RangeSet;
 use cjp2p_wire::store::{Parts, Read};
-use cjp2p_wire::tree::{GROUP_LEN, Run, Verified};
+use cjp2p_wire::tree::{GroupIndex, Run, Verified};
 
 use super::destination::{Destination, Publication};
 use super::known_tree::{Content, KnownTree, NoTree};
@@ -309,8 +309,8 @@ impl Stream {
             let Some(start) = self.spent.pop_front() else { return };
             let Some(block) = self.kept.remove(&start) else { continue };
             self.have.remove(start..start + block.len() as u64);
-            let group = start / GROUP_LEN;
-            if !self.have.overlaps(group * GROUP_LEN..(group + 1) * GROUP_LEN) {
+            let group = GroupIndex::holding(start);
+            if !self.have.overlaps(group.offset()..group.next().offset()) {
                 self.tree.forget_leaves(group);
             }
         }

@@ -16,7 +16,7 @@ use cjp2p_serve::mounts::Mounts;
 use cjp2p_serve::share::{Options, Share, open_sources};
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::store::{Library, Read};
-use cjp2p_wire::tree::{group_leaves, header};
+use cjp2p_wire::tree::{LeafIndex, group_leaves, header};
 use sha2::{Digest, Sha256};
 
 /// No test should take so long.
@@ -198,7 +198,7 @@ pub(crate) fn name(text: &str) -> ContentId {
 
 /// The whole tree file of a content, level by level as the format describes it.
 pub(crate) fn tree_of(content: &[u8]) -> Vec<u8> {
-    let mut levels = vec![group_leaves(0, content)];
+    let mut levels = vec![group_leaves(LeafIndex(0), content)];
     while levels[levels.len() - 1].len() > 2 {
         let above = levels[levels.len() - 1].chunks(2).map(|pair| match pair {
             [left, right] => merge_subtrees_non_root(left, right, Mode::Hash),

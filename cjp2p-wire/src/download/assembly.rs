@@ -9,7 +9,9 @@ use crate::pieces::{Picker, Proofs, Shape, Terms, Wanted};
 use crate::range_set::RangeSet;
 use crate::store::{JobId, PROOF_LEN};
 use crate::time::Time;
-use crate::tree::{ENTRY_LEN, GROUP_LEN, Geometry, LEAF_LEN, RUN_ENTRIES, RUN_LEVELS, Run, TreeVerifier};
+use crate::tree::{
+    ENTRY_LEN, GROUP_LEN, Geometry, LEAF_LEN, LeafIndex, Level, RUN_ENTRIES, RUN_LEVELS, Run, TreeVerifier,
+};
 
 /// Content up to this length is gathered whole and checked against its root at once, without its tree.
 pub(super) const SMALL_LEN: u64 = PROOF_LEN;
@@ -74,7 +76,7 @@ impl Check {
 impl Proofs for Check {
     fn lacking_at(&self, offset: u64) -> Vec<Range<u64>> {
         let Some(verifier) = self.verifier() else { return Vec::new() };
-        lacking_runs(verifier, offset, 0)
+        lacking_runs(verifier, offset, Level::LEAVES)
     }
 
     fn lacking_for(&self, extent: &Range<u64>) -> Vec<Range<u64>> {
@@ -82,7 +84,8 @@ impl Proofs for Check {
         let ends = extent.end.is_multiple_of(GROUP_LEN) || extent.end == verifier.geometry().length();
         let is_whole_group = extent.start.is_multiple_of(GROUP_LEN) && ends;
         // As long as nothing in a whole group is wrong, its leaves are not needed.
-        lacking_runs(verifier, extent.start, u32::from(is_whole_group))
+        let lowest = if is_whole_group { Level(RUN_LEVELS) } else { Level::LEAVES };
+        lacking_runs(verifier, extent.start, lowest)
     }
 
     fn content_below(&self, start: u64) -> Option<Range<u64>> {
@@ -91,9 +94,9 @@ impl Proofs for Check {
 }
 
 /// The runs that prove the leaf at `offset` and are not here, the top one first, down to `lowest`.
-fn lacking_runs(verifier: &TreeVerifier, offset: u64, lowest: u32) -> Vec<Range<u64>> {
+fn lacking_runs(verifier: &TreeVerifier, offset: u64, lowest: Level) -> Vec<Range<u64>> {
     let geometry = verifier.geometry();
-    let path = geometry.path_to_leaf(offset / LEAF_LEN).into_iter();
+    let path = geometry.path_to_leaf(LeafIndex::holding(offset)).into_iter();
     path.filter(|&run| run.level >= lowest && !verifier.has_run(run))
         .map(|run| geometry.run_bytes(run))
         .collect()
@@ -103,13 +106,12 @@ fn lacking_runs(verifier: &TreeVerifier, offset: u64, lowest: u32) -> Vec<Range<
 fn content_below(geometry: &Geometry, start: u64) -> Option<Range<u64>> {
     let run = run_at(geometry, start)?;
     let entries = geometry.run_entries(run);
-    Some((entries.start << run.level) * LEAF_LEN..(entries.end << run.level) * LEAF_LEN)
+    Some((entries.start << run.level.0) * LEAF_LEN..(entries.end << run.level.0) * LEAF_LEN)
 }
 
 /// The run whose bytes begin at `start` of the tree file.
 pub(super) fn run_at(geometry: &Geometry, start: u64) -> Option<Run> {
-    let levels = (0..=geometry.top_run_level()).step_by(RUN_LEVELS as usize);
-    for level in levels {
+    for level in geometry.run_levels() {
         let offset = geometry.level_offset(level);
         let end = offset + geometry.level_entries(level) * ENTRY_LEN;
         if (offset..end).contains(&start) {

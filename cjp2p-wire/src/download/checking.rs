@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use super::assembly::{Assembly, Check, run_at};
 use crate::pieces::{Key, MAX_GATHERED, Space};
 use crate::store::Sink;
-use crate::tree::{GROUP_LEN, LEAF_LEN, Run, TreeError, VerifyError, verify_whole};
+use crate::tree::{GroupIndex, LEAF_LEN, Level, Run, TreeError, VerifyError, verify_whole};
 
 /// What came of bytes that arrived.
 #[derive(Debug, Default)]
@@ -93,7 +93,7 @@ impl Assembly {
     fn finish_waiting(&mut self, run: Run, sink: &mut dyn Sink, outcome: &mut Outcome) -> io::Result<()> {
         let Some(verifier) = self.check.verifier() else { return Ok(()) };
         let geometry = *verifier.geometry();
-        let keys: Vec<Key> = if run.level == 0 {
+        let keys: Vec<Key> = if run.level == Level::LEAVES {
             let leaves = geometry.run_entries(run);
             let content = leaves.start * LEAF_LEN..leaves.end * LEAF_LEN;
             self.picker.overlapping(Space::Content, &content)
@@ -166,13 +166,13 @@ impl Assembly {
 
     /// Leaves are not needed once their content is here: they can be computed from it.
     pub(super) fn forget_finished_group(&mut self, offset: u64) {
-        let group = offset / GROUP_LEN;
-        let range = group * GROUP_LEN..((group + 1) * GROUP_LEN).min(self.length());
+        let group = GroupIndex::holding(offset);
+        let range = group.offset()..group.next().offset().min(self.length());
         if let Some(verifier) = self.check.verifier_mut()
             && self.picker.done().contains(range)
-            && verifier.geometry().top_run_level() > 0
+            && verifier.geometry().top_run_level() > Level::LEAVES
         {
-            verifier.forget_run(Run { level: 0, index: group });
+            verifier.forget_run(Run::of_leaves(group));
         }
     }
 

@@ -2,64 +2,67 @@
 
 use blake3::hazmat::HasherExt;
 
-use super::{ENTRY_LEN, GROUP_LEN, Geometry, HEADER_LEN, LEAF_LEN, MAX_LENGTH, RUN_LEVELS, fold, header};
+use super::fold;
+use super::format::{ENTRY_LEN, GROUP_LEN, HEADER_LEN, MAX_LENGTH, RUN_LEVELS, header};
+use super::geometry::Geometry;
+use super::position::{GroupIndex, LeafIndex};
 use crate::content_id::Hash;
 
 /// The hash of one group: [`GROUP_LEN`] bytes of content, fewer at its end. Groups can be hashed side by side and
 /// then given to a [`TreeBuilder`] in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
-    index: u64,
+    index: GroupIndex,
     length: u64,
     value: Hash,
-    /// The root in case that this group is all of the content; only the first can be.
+    /// The root if this group is all of the content; only the first can be.
     root: Option<Hash>,
 }
 
 impl Group {
-    /// Hashes `bytes`, the content from byte `index * GROUP_LEN` on. Much faster than leaf by leaf.
+    /// Hashes `bytes`, the content of group `index`. Much faster than leaf by leaf.
     ///
     /// # Panics
     ///
     /// For more than [`GROUP_LEN`] bytes.
-    pub fn hash(index: u64, bytes: &[u8]) -> Group {
+    pub fn hash(index: GroupIndex, bytes: &[u8]) -> Group {
         let mut hasher = GroupHasher::new(index);
         hasher.update(bytes);
         hasher.finish()
     }
 
-    /// The same, and the values of its leaves.
+    /// Hashes like [`Group::hash`], and returns the values of the leaves too.
     ///
     /// # Panics
     ///
     /// For more than [`GROUP_LEN`] bytes.
-    pub fn hash_with_leaves(index: u64, bytes: &[u8]) -> (Group, Vec<Hash>) {
+    pub fn hash_with_leaves(index: GroupIndex, bytes: &[u8]) -> (Group, Vec<Hash>) {
         let length = bytes.len() as u64;
         assert!(length <= GROUP_LEN, "a group of {length} bytes");
-        let leaves = fold::leaves(index * GROUP_LEN, bytes);
-        let root = (index == 0)
+        let leaves = fold::leaves(index.offset(), bytes);
+        let root = (index == GroupIndex(0))
             .then(|| fold::fold_to_root(&leaves).unwrap_or_else(|| *blake3::hash(bytes).as_bytes()));
         (Group { index, length, value: fold::fold_to_one(&leaves), root }, leaves)
     }
 }
 
-/// The values of the leaves over `bytes`, which are the content from leaf `first_leaf` on. Empty content has one leaf.
-pub fn group_leaves(first_leaf: u64, bytes: &[u8]) -> Vec<Hash> {
-    fold::leaves(first_leaf * LEAF_LEN, bytes)
+/// The values of the leaves over `bytes`, which are the content from leaf `first` on. Empty content has one leaf.
+pub fn group_leaves(first: LeafIndex, bytes: &[u8]) -> Vec<Hash> {
+    fold::leaves(first.offset(), bytes)
 }
 
 /// Hashes one group as its bytes come.
 #[derive(Clone)]
 struct GroupHasher {
-    index: u64,
+    index: GroupIndex,
     length: u64,
     hasher: blake3::Hasher,
 }
 
 impl GroupHasher {
-    fn new(index: u64) -> GroupHasher {
+    fn new(index: GroupIndex) -> GroupHasher {
         let mut hasher = blake3::Hasher::new();
-        hasher.set_input_offset(index * GROUP_LEN);
+        hasher.set_input_offset(index.offset());
         GroupHasher { index, length: 0, hasher }
     }
 
@@ -71,7 +74,7 @@ impl GroupHasher {
 
     fn finish(self) -> Group {
         let value = if self.length == 0 { fold::EMPTY_LEAF } else { self.hasher.finalize_non_root() };
-        let root = (self.index == 0).then(|| *self.hasher.finalize().as_bytes());
+        let root = (self.index == GroupIndex(0)).then(|| *self.hasher.finalize().as_bytes());
         Group { index: self.index, length: self.length, value, root }
     }
 }
@@ -83,7 +86,7 @@ impl GroupHasher {
 pub struct TreeBuilder {
     /// Values of the complete groups.
     groups: Vec<Hash>,
-    /// The root, should the first group be all.
+    /// The root if the first group is all.
     first_root: Option<Hash>,
     /// Bytes in `groups`.
     length: u64,
@@ -99,7 +102,7 @@ impl Default for TreeBuilder {
 impl TreeBuilder {
     /// Ready for the first byte.
     pub fn new() -> TreeBuilder {
-        TreeBuilder { groups: Vec::new(), first_root: None, length: 0, open: GroupHasher::new(0) }
+        TreeBuilder { groups: Vec::new(), first_root: None, length: 0, open: GroupHasher::new(GroupIndex(0)) }
     }
 
     /// Takes the next bytes of the content. Large pieces are faster: 128 KiB and more.
@@ -123,22 +126,22 @@ impl TreeBuilder {
     ///
     /// # Panics
     ///
-    /// Where it is not the next, or an earlier one was not full.
+    /// If it is not the next, or an earlier one was not full.
     pub fn push_group(&mut self, group: &Group) {
-        let next = self.groups.len() as u64;
+        let next = GroupIndex(self.groups.len() as u64);
         assert!(
-            group.index == next && self.length == next * GROUP_LEN && self.open.length == 0,
-            "group {} of {} bytes after {} bytes of content",
+            group.index == next && self.length == next.offset() && self.open.length == 0,
+            "{} of {} bytes after {} bytes of content",
             group.index,
             group.length,
             self.length + self.open.length
         );
         self.push(group);
-        self.open = GroupHasher::new(next + 1);
+        self.open = GroupHasher::new(next.next());
     }
 
     fn close_group(&mut self) {
-        let next = GroupHasher::new(self.open.index + 1);
+        let next = GroupHasher::new(self.open.index.next());
         let group = std::mem::replace(&mut self.open, next).finish();
         self.push(&group);
     }

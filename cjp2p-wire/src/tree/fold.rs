@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use blake3::hazmat::{self, HasherExt, Mode};
 
-use super::{ENTRY_LEN, LEAF_LEN};
+use super::format::{ENTRY_LEN, LEAF_LEN};
 use crate::content_id::Hash;
 
 /// The value of the one leaf of empty content: BLAKE3's empty chunk, not finalized as a root. The blake3 crate has no
@@ -26,7 +26,7 @@ pub(super) fn fold_once(values: &[Hash]) -> Vec<Hash> {
 }
 
 /// The values `levels` levels up.
-pub(super) fn fold(values: &[Hash], levels: u32) -> Vec<Hash> {
+pub(super) fn fold(values: &[Hash], levels: u8) -> Vec<Hash> {
     let mut values = values.to_vec();
     for _ in 0..levels {
         values = fold_once(&values);
@@ -70,8 +70,8 @@ pub(super) fn subtree(offset: u64, bytes: &[u8]) -> Hash {
 ///
 /// # Panics
 ///
-/// Where `values` do not reach that far.
-pub(super) fn append_folded(values: &[Hash], levels: u32, bytes: Range<u64>, out: &mut Vec<u8>) {
+/// If `values` do not reach that far.
+pub(super) fn append_folded(values: &[Hash], levels: u8, bytes: Range<u64>, out: &mut Vec<u8>) {
     let first = bytes.start / ENTRY_LEN;
     let below = |entry: u64| usize::try_from(entry << levels).unwrap_or(usize::MAX).min(values.len());
     let folded = fold(&values[below(first)..below(bytes.end.div_ceil(ENTRY_LEN))], levels);

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::ops::Range;
 
-use super::{ENTRY_LEN, GROUP_LEN, HEADER_LEN, LEAF_LEN, MAX_LENGTH, RUN_ENTRIES, RUN_LEVELS};
+use super::format::{ENTRY_LEN, HEADER_LEN, LEAF_LEN, MAX_LENGTH, RUN_ENTRIES, RUN_LEVELS};
+use super::position::{GroupIndex, LeafIndex, Level, Run};
 
 /// The shape of the tree over content of one length.
 ///
@@ -28,15 +29,6 @@ impl fmt::Display for TooLong {
 
 impl std::error::Error for TooLong {}
 
-/// An aligned run of entries within one level, the unit in which a tree is fetched and proved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Run {
-    /// The level of its entries, a multiple of [`RUN_LEVELS`].
-    pub level: u32,
-    /// Its place in the level: it begins at entry `index * RUN_ENTRIES`.
-    pub index: u64,
-}
-
 /// A part of the tree file that lies within the header or within one level.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Segment {
@@ -44,8 +36,8 @@ pub enum Segment {
     Header(Range<u64>),
     /// Bytes of a level.
     Level {
-        /// Which level; 0 is the leaves.
-        level: u32,
+        /// Which level.
+        level: Level,
         /// Bytes counted from the level's first entry; may begin and end within an entry.
         bytes: Range<u64>,
     },
@@ -72,37 +64,37 @@ impl Geometry {
     }
 
     /// How many levels the tree file holds, at least 1. Level 0 is the leaves, the last has at most 2 entries.
-    pub fn level_count(&self) -> u32 {
+    pub fn level_count(&self) -> u8 {
         let mut count = 1;
-        while self.level_entries(count - 1) > 2 {
+        while self.level_entries(Level(count - 1)) > 2 {
             count += 1;
         }
         count
     }
 
     /// How many entries `level` has, at least 1.
-    pub fn level_entries(&self, level: u32) -> u64 {
-        match 1u64.checked_shl(level) {
+    pub fn level_entries(&self, level: Level) -> u64 {
+        match 1u64.checked_shl(level.0.into()) {
             Some(below) => self.leaves().div_ceil(below),
             None => 1,
         }
     }
 
     /// Where `level` begins in the tree file, in bytes. Levels that are not stored begin where the header ends.
-    pub fn level_offset(&self, level: u32) -> u64 {
-        (level.saturating_add(1)..self.level_count())
-            .fold(HEADER_LEN, |offset, above| offset + self.level_entries(above) * ENTRY_LEN)
+    pub fn level_offset(&self, level: Level) -> u64 {
+        (level.0.saturating_add(1)..self.level_count())
+            .fold(HEADER_LEN, |offset, above| offset + self.level_entries(Level(above)) * ENTRY_LEN)
     }
 
     /// Bytes of the tree file.
     pub fn tree_length(&self) -> u64 {
-        self.level_offset(0) + self.leaves() * ENTRY_LEN
+        self.level_offset(Level::LEAVES) + self.leaves() * ENTRY_LEN
     }
 
     /// Bytes of the tree file before the levels that are cheaply computed anew from the content: the header and the
-    /// levels from [`RUN_LEVELS`] up. Only the header for content of at most [`GROUP_LEN`].
+    /// levels from [`RUN_LEVELS`] up. Only the header for content of at most [`GROUP_LEN`](super::GROUP_LEN).
     pub fn prefix_length(&self) -> u64 {
-        self.level_offset(RUN_LEVELS - 1)
+        self.level_offset(Level(RUN_LEVELS - 1))
     }
 
     /// The length of the content whose tree file is `tree_length` bytes long, rounded up to whole leaves. `None` for
@@ -120,46 +112,65 @@ impl Geometry {
     }
 
     /// The bytes of content below `leaf`; empty past the end.
-    pub fn leaf_range(&self, leaf: u64) -> Range<u64> {
-        let at = |leaf: u64| leaf.saturating_mul(LEAF_LEN).min(self.length);
-        at(leaf)..at(leaf.saturating_add(1))
+    pub fn leaf_range(&self, leaf: LeafIndex) -> Range<u64> {
+        self.leaves_range(leaf..leaf.next())
     }
 
-    /// The leaves that hold the bytes `range` of the content.
-    pub fn leaves_of(&self, range: Range<u64>) -> Range<u64> {
-        let end = range.end.min(self.length);
-        let first = range.start.min(end) / LEAF_LEN;
-        first..if range.start < end { end.div_ceil(LEAF_LEN) } else { first }
+    /// The bytes of content below these leaves; empty past the end.
+    pub fn leaves_range(&self, leaves: Range<LeafIndex>) -> Range<u64> {
+        leaves.start.offset().min(self.length)..leaves.end.offset().min(self.length)
     }
 
-    /// How many groups of [`GROUP_LEN`] bytes there are, the last one shorter. Empty content has one.
+    /// How many groups there are, the last one shorter. Empty content has one.
     pub fn groups(&self) -> u64 {
-        self.level_entries(RUN_LEVELS)
+        self.level_entries(Level(RUN_LEVELS))
     }
 
     /// The bytes of content of `group`; empty past the end.
-    pub fn group_range(&self, group: u64) -> Range<u64> {
-        let at = |group: u64| group.saturating_mul(GROUP_LEN).min(self.length);
-        at(group)..at(group.saturating_add(1))
+    pub fn group_range(&self, group: GroupIndex) -> Range<u64> {
+        group.offset().min(self.length)..group.next().offset().min(self.length)
+    }
+
+    /// The leaves of `group`; empty past the end.
+    pub fn group_leaves(&self, group: GroupIndex) -> Range<LeafIndex> {
+        let end = LeafIndex(self.leaves());
+        group.first_leaf().min(end)..group.next().first_leaf().min(end)
     }
 
     /// The level of the one run that folds straight to the root.
-    pub fn top_run_level(&self) -> u32 {
+    pub fn top_run_level(&self) -> Level {
         let mut level = 0;
-        while self.level_entries(level) > RUN_ENTRIES {
+        while self.level_entries(Level(level)) > RUN_ENTRIES {
             level += RUN_LEVELS;
         }
-        level
+        Level(level)
+    }
+
+    /// The run that folds straight to the root.
+    pub fn top_run(&self) -> Run {
+        Run { level: self.top_run_level(), index: 0 }
+    }
+
+    /// The levels that have runs, the leaves first.
+    pub fn run_levels(&self) -> impl DoubleEndedIterator<Item = Level> + use<> {
+        (0..=self.top_run_level().0).step_by(RUN_LEVELS.into()).map(Level)
+    }
+
+    /// The runs of a level, in order; none of a level without runs.
+    pub fn runs(&self, level: Level) -> impl Iterator<Item = Run> + use<> {
+        let has_runs = level.has_runs() && level <= self.top_run_level();
+        let count = if has_runs { self.level_entries(level).div_ceil(RUN_ENTRIES) } else { 0 };
+        (0..count).map(move |index| Run { level, index })
     }
 
     /// Whether the tree has such a run.
     pub fn has_run(&self, run: Run) -> bool {
-        run.level.is_multiple_of(RUN_LEVELS)
+        run.level.has_runs()
             && run.level <= self.top_run_level()
             && run.index < self.level_entries(run.level).div_ceil(RUN_ENTRIES)
     }
 
-    /// The entries of `run` as counted in its level; empty for a run that the tree has not.
+    /// The entries of `run` as counted in its level; empty if the tree has no such run.
     pub fn run_entries(&self, run: Run) -> Range<u64> {
         if !self.has_run(run) {
             return 0..0;
@@ -175,21 +186,16 @@ impl Geometry {
         offset + entries.start * ENTRY_LEN..offset + entries.end * ENTRY_LEN
     }
 
-    /// The run of level 0 that holds `leaf`.
-    pub fn run_of_leaf(&self, leaf: u64) -> Run {
-        Run { level: 0, index: leaf / RUN_ENTRIES }
-    }
-
     /// The run that proves `run`: its entry `run.index % RUN_ENTRIES` is what `run` folds to. `None` for the top run.
     pub fn parent_run(&self, run: Run) -> Option<Run> {
         (run.level < self.top_run_level())
-            .then(|| Run { level: run.level + RUN_LEVELS, index: run.index / RUN_ENTRIES })
+            .then(|| Run { level: Level(run.level.0 + RUN_LEVELS), index: run.index / RUN_ENTRIES })
     }
 
     /// The runs that prove `leaf`, the top one first.
-    pub fn path_to_leaf(&self, leaf: u64) -> Vec<Run> {
-        let mut path: Vec<Run> =
-            std::iter::successors(Some(self.run_of_leaf(leaf)), |run| self.parent_run(*run)).collect();
+    pub fn path_to_leaf(&self, leaf: LeafIndex) -> Vec<Run> {
+        let lowest = Run::of_leaves(leaf.group());
+        let mut path: Vec<Run> = std::iter::successors(Some(lowest), |run| self.parent_run(*run)).collect();
         path.reverse();
         path
     }
@@ -201,7 +207,7 @@ impl Geometry {
             segments.push(Segment::Header(range.start..range.end.min(HEADER_LEN)));
         }
         let mut offset = HEADER_LEN;
-        for level in (0..self.level_count()).rev() {
+        for level in (0..self.level_count()).rev().map(Level) {
             let end = offset + self.level_entries(level) * ENTRY_LEN;
             let bytes = range.start.max(offset)..range.end.min(end);
             if bytes.start < bytes.end {
@@ -215,6 +221,7 @@ impl Geometry {
 
 #[cfg(test)]
 mod tests {
+    use super::super::format::GROUP_LEN;
     use super::*;
     use proptest::prelude::*;
 
@@ -241,8 +248,9 @@ mod tests {
             prop_assert_eq!(tree.level_count() as usize, levels.len());
             let mut offset = HEADER_LEN;
             for (level, entries) in levels.iter().enumerate().rev() {
-                prop_assert_eq!(tree.level_entries(level as u32), *entries);
-                prop_assert_eq!(tree.level_offset(level as u32), offset);
+                let level = Level(level as u8);
+                prop_assert_eq!(tree.level_entries(level), *entries);
+                prop_assert_eq!(tree.level_offset(level), offset);
                 offset += entries * ENTRY_LEN;
             }
             prop_assert_eq!(tree.tree_length(), offset);
@@ -256,15 +264,15 @@ mod tests {
         fn runs_cover_each_seventh_level_and_lead_to_the_top(length in any_length(), leaf: u64) {
             let tree = Geometry::new(length).unwrap();
             let leaf = leaf % tree.leaves();
-            let path = tree.path_to_leaf(leaf);
+            let path = tree.path_to_leaf(LeafIndex(leaf));
             let top = path[0];
-            prop_assert_eq!(top, Run { level: tree.top_run_level(), index: 0 });
+            prop_assert_eq!(top, tree.top_run());
             prop_assert!(tree.level_entries(top.level) <= RUN_ENTRIES);
             prop_assert_eq!(tree.parent_run(top), None);
             for (depth, run) in path.iter().rev().enumerate() {
-                prop_assert!(tree.has_run(*run) && run.level < tree.level_count());
-                prop_assert_eq!(run.level, 7 * depth as u32);
-                prop_assert!(tree.run_entries(*run).contains(&(leaf >> run.level)));
+                prop_assert!(tree.has_run(*run) && run.level.0 < tree.level_count());
+                prop_assert_eq!(run.level, Level(7 * depth as u8));
+                prop_assert!(tree.run_entries(*run).contains(&(leaf >> run.level.0)));
                 let bytes = tree.run_bytes(*run);
                 prop_assert!(bytes.start >= HEADER_LEN && bytes.end <= tree.tree_length());
             }
@@ -272,9 +280,10 @@ mod tests {
                 prop_assert_eq!(tree.parent_run(pair[1]), Some(pair[0]));
                 prop_assert!(tree.run_entries(pair[0]).contains(&pair[1].index));
             }
-            let past = tree.level_entries(0).div_ceil(RUN_ENTRIES);
-            prop_assert!(!tree.has_run(Run { level: 0, index: past }), "a run past the end");
-            prop_assert!(!tree.has_run(Run { level: top.level + 7, index: 0 }), "a run above the top");
+            let past = GroupIndex(tree.leaves().div_ceil(RUN_ENTRIES));
+            prop_assert!(!tree.has_run(Run::of_leaves(past)), "a run past the end");
+            prop_assert!(!tree.has_run(Run { level: Level(top.level.0 + 7), index: 0 }), "a run above the top");
+            prop_assert_eq!(tree.run_levels().count(), path.len());
         }
 
         #[test]
@@ -294,13 +303,21 @@ mod tests {
         }
 
         #[test]
-        fn leaves_of_a_range_are_those_that_share_a_byte_with_it(length in 0..20 * LEAF_LEN, a in 0..21 * LEAF_LEN, size in 0..5 * LEAF_LEN) {
+        fn leaves_and_groups_cover_the_content_without_gaps(length in 0..3 * GROUP_LEN) {
             let tree = Geometry::new(length).unwrap();
-            let asked = a..a + size;
-            let naive: Vec<u64> = (0..tree.leaves())
-                .filter(|leaf| { let own = tree.leaf_range(*leaf); own.start.max(asked.start) < own.end.min(asked.end) })
-                .collect();
-            prop_assert_eq!(tree.leaves_of(asked).collect::<Vec<_>>(), naive);
+            let (mut at, mut leaf) = (0, LeafIndex(0));
+            for group in (0..tree.groups()).map(GroupIndex) {
+                prop_assert_eq!(tree.group_range(group).start, at);
+                prop_assert_eq!(tree.group_leaves(group).start, leaf);
+                while leaf < tree.group_leaves(group).end {
+                    let range = tree.leaf_range(leaf);
+                    prop_assert_eq!((range.start, leaf.group()), (at, group));
+                    prop_assert!(range.is_empty() || LeafIndex::holding(range.end - 1) == leaf);
+                    (at, leaf) = (range.end, leaf.next());
+                }
+                prop_assert_eq!(tree.group_range(group).end, at);
+            }
+            prop_assert_eq!((at, leaf), (length, LeafIndex(tree.leaves())));
         }
     }
 
@@ -318,7 +335,7 @@ mod tests {
             let tree = Geometry::new(length).unwrap();
             assert_eq!((tree.leaves(), tree.tree_length()), (leaves, tree_length), "{length}");
         }
-        assert_eq!(Geometry::new(0).unwrap().leaf_range(0), 0..0);
+        assert_eq!(Geometry::new(0).unwrap().leaf_range(LeafIndex(0)), 0..0);
         assert_eq!(Geometry::content_length_of(0), None);
         assert_eq!(Geometry::content_length_of(64), None);
         assert_eq!(Geometry::content_length_of(u64::MAX), None);
@@ -327,11 +344,11 @@ mod tests {
     #[test]
     fn level_seven_exists_from_129_leaves_on() {
         let small = Geometry::new(GROUP_LEN).unwrap();
-        assert_eq!((small.top_run_level(), small.prefix_length(), small.groups()), (0, HEADER_LEN, 1));
+        assert_eq!((small.top_run_level(), small.prefix_length(), small.groups()), (Level(0), HEADER_LEN, 1));
         let larger = Geometry::new(GROUP_LEN + 1).unwrap();
         assert_eq!(
             (larger.top_run_level(), larger.prefix_length(), larger.groups()),
-            (7, HEADER_LEN + 64, 2)
+            (Level(7), HEADER_LEN + 64, 2)
         );
         assert_eq!(larger.level_count(), 8);
     }
@@ -342,10 +359,13 @@ mod tests {
         assert_eq!(Geometry::new(u64::MAX), Err(TooLong(u64::MAX)));
         let tree = Geometry::new(MAX_LENGTH).unwrap();
         assert_eq!(tree.leaves(), 1 << 41);
-        assert_eq!(tree.top_run_level(), 35);
-        assert_eq!(tree.leaf_range(u64::MAX), MAX_LENGTH..MAX_LENGTH);
-        assert_eq!(tree.run_entries(Run { level: 0, index: u64::MAX }), 0..0);
-        assert_eq!(tree.level_entries(64), 1);
+        assert_eq!(tree.top_run_level(), Level(35));
+        assert_eq!(tree.leaf_range(LeafIndex(u64::MAX)), MAX_LENGTH..MAX_LENGTH);
+        assert_eq!(tree.group_range(GroupIndex(u64::MAX)), MAX_LENGTH..MAX_LENGTH);
+        assert_eq!(tree.run_entries(Run::of_leaves(GroupIndex(u64::MAX))), 0..0);
+        assert!(!tree.has_run(Run { level: Level(252), index: 0 }));
+        assert_eq!(tree.parent_run(Run { level: Level(252), index: 0 }), None);
+        assert_eq!(tree.level_entries(Level(64)), 1);
         assert_eq!(tree.locate(u64::MAX - 5..u64::MAX), []);
     }
 }

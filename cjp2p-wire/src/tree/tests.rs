@@ -33,7 +33,7 @@ impl Naive {
     }
 
     fn of_content(content: &[u8]) -> Naive {
-        Naive::of_leaves(content.len() as u64, group_leaves(0, content))
+        Naive::of_leaves(content.len() as u64, group_leaves(LeafIndex(0), content))
     }
 
     fn bytes(&self, run: Run) -> &[u8] {
@@ -42,7 +42,7 @@ impl Naive {
     }
 
     /// A verifier that holds the path to `leaf`.
-    fn verifier_for(&self, leaf: u64) -> TreeVerifier {
+    fn verifier_for(&self, leaf: LeafIndex) -> TreeVerifier {
         let mut verifier = TreeVerifier::new(self.root, self.geometry);
         while let Some(run) = verifier.missing_run_for(leaf) {
             verifier.insert_run(run, self.bytes(run)).unwrap();
@@ -53,9 +53,8 @@ impl Naive {
     /// A verifier that holds everything.
     fn verifier(&self) -> TreeVerifier {
         let mut verifier = TreeVerifier::new(self.root, self.geometry);
-        for level in (0..=self.geometry.top_run_level()).rev().step_by(7) {
-            for index in 0..self.geometry.level_entries(level).div_ceil(RUN_ENTRIES) {
-                let run = Run { level, index };
+        for level in self.geometry.run_levels().rev() {
+            for run in self.geometry.runs(level) {
                 verifier.insert_run(run, self.bytes(run)).unwrap();
             }
         }
@@ -95,10 +94,10 @@ impl TreeSource for Source<'_> {
         Ok(())
     }
 
-    fn leaves(&mut self, group: u64) -> Result<&[Hash], Infallible> {
+    fn leaves(&mut self, group: GroupIndex) -> Result<&[Hash], Infallible> {
         let bytes = self.tree.geometry().group_range(group);
         self.leaves =
-            group_leaves(group * RUN_ENTRIES, &self.content[bytes.start as usize..bytes.end as usize]);
+            group_leaves(group.first_leaf(), &self.content[bytes.start as usize..bytes.end as usize]);
         Ok(&self.leaves)
     }
 }
@@ -118,11 +117,11 @@ proptest! {
         prop_assert_eq!(tree.prefix(), &naive.file[..tree.geometry().prefix_length() as usize]);
 
         let mut groups = TreeBuilder::new();
-        for (index, bytes) in (0..).zip(content.chunks(GROUP_LEN as usize)) {
+        for (index, bytes) in (0..).map(GroupIndex).zip(content.chunks(GROUP_LEN as usize)) {
             let group = Group::hash(index, bytes);
             let (same, leaves) = Group::hash_with_leaves(index, bytes);
             prop_assert_eq!(&group, &same);
-            prop_assert_eq!(leaves, group_leaves(index * RUN_ENTRIES, bytes));
+            prop_assert_eq!(leaves, group_leaves(index.first_leaf(), bytes));
             groups.push_group(&group);
         }
         prop_assert_eq!(groups.finish(), tree);
@@ -148,17 +147,17 @@ proptest! {
     #[test]
     fn runs_of_trees_of_any_size_prove_each_other(count in leaf_count(), short in 0..LEAF_LEN, leaf: prop::sample::Index) {
         let naive = Naive::of_leaves(count * LEAF_LEN - short, any_leaves(count));
-        let leaf = leaf.index(count as usize) as u64;
+        let leaf = LeafIndex(leaf.index(count as usize) as u64);
         let verifier = naive.verifier_for(leaf);
         prop_assert_eq!(verifier.missing_run_for(leaf), None);
-        let run = verifier.run(naive.geometry.run_of_leaf(leaf)).unwrap();
-        prop_assert_eq!(run[(leaf % RUN_ENTRIES) as usize], any_leaves(count)[leaf as usize]);
+        let run = verifier.run(Run::of_leaves(leaf.group())).unwrap();
+        prop_assert_eq!(run[(leaf.0 % RUN_ENTRIES) as usize], any_leaves(count)[leaf.0 as usize]);
     }
 
     #[test]
     fn a_run_with_any_bit_changed_is_refused(count in leaf_count(), leaf: prop::sample::Index, bit: prop::sample::Index) {
         let naive = Naive::of_leaves(count * LEAF_LEN, any_leaves(count));
-        for run in naive.geometry.path_to_leaf(leaf.index(count as usize) as u64) {
+        for run in naive.geometry.path_to_leaf(LeafIndex(leaf.index(count as usize) as u64)) {
             let mut verifier = naive.verifier();
             let mut bytes = naive.bytes(run).to_vec();
             let bit = bit.index(bytes.len() * 8);
@@ -182,12 +181,12 @@ proptest! {
             let content = pattern(length as usize);
             let naive = Naive::of_content(&content);
             let lie = Geometry::new(claimed).unwrap();
-            let last = lie.leaf_range(lie.leaves() - 1);
+            let last = lie.leaf_range(LeafIndex(lie.leaves() - 1));
             let run_len = (lie.leaves() * ENTRY_LEN) as usize;
             // The liar may pass off any part of the honest tree and of the honest content.
             for run in naive.file[HEADER_LEN as usize..].windows(run_len).step_by(ENTRY_LEN as usize) {
                 let mut verifier = TreeVerifier::new(naive.root, lie);
-                if lie.leaves() > 1 && verifier.insert_run(Run { level: 0, index: 0 }, run).is_err() {
+                if lie.leaves() > 1 && verifier.insert_run(Run::of_leaves(GroupIndex(0)), run).is_err() {
                     continue;
                 }
                 for bytes in content.windows((last.end - last.start) as usize).step_by(1024) {
@@ -206,7 +205,7 @@ proptest! {
         let read = verifier.read(start as u64..(start + size) as u64);
         prop_assert_eq!(read.as_deref(), Some(&naive.file[start..end]));
 
-        let lost = naive.geometry.run_of_leaf(lost.index(count as usize) as u64);
+        let lost = Run::of_leaves(LeafIndex(lost.index(count as usize) as u64).group());
         verifier.forget_run(lost);
         prop_assert_eq!(verifier.read(naive.geometry.run_bytes(lost)), None);
         if let Some(read) = verifier.read(start as u64..end as u64) {
@@ -227,10 +226,10 @@ proptest! {
         let (first, last) = (first.index(leaves), last.index(leaves));
         let (first, last) = (first.min(last), first.max(last));
         let mut bytes = content[first * 4096..length.min((last + 1) * 4096)].to_vec();
-        let mut wrong: Vec<u64> = bits.iter().map(|bit| {
+        let mut wrong: Vec<LeafIndex> = bits.iter().map(|bit| {
             let bit = bit.index(bytes.len() * 8);
             bytes[bit / 8] ^= 1 << (bit % 8);
-            (first + bit / 8 / 4096) as u64
+            LeafIndex((first + bit / 8 / 4096) as u64)
         }).collect();
         wrong.sort_unstable();
         wrong.dedup();
@@ -241,7 +240,7 @@ proptest! {
             _ => {
                 let mut verifier = Naive::of_content(&content).verifier();
                 if !with_leaves {
-                    (0..3).for_each(|index| verifier.forget_run(Run { level: 0, index }));
+                    (0..3).for_each(|index| verifier.forget_run(Run::of_leaves(GroupIndex(index))));
                 }
                 verifier
             }
@@ -257,7 +256,7 @@ proptest! {
             Err(VerifyError::RunUnknown(run)) => {
                 let own = run.index as usize * 128..leaves.min(run.index as usize * 128 + 128);
                 let whole = first <= own.start && own.end <= last + 1;
-                let hit = wrong.iter().any(|leaf| own.contains(&(*leaf as usize)));
+                let hit = wrong.iter().any(|leaf| own.contains(&(leaf.0 as usize)));
                 prop_assert!(!with_leaves && (!whole || hit), "{:?} is not needed", run);
             }
             Err(error) => prop_assert!(false, "{}", error),
@@ -269,18 +268,20 @@ proptest! {
 fn runs_come_top_down_and_whole_and_only_where_the_tree_has_them() {
     let naive = Naive::of_leaves(300 * LEAF_LEN, any_leaves(300));
     let mut verifier = TreeVerifier::new(naive.root, naive.geometry);
-    let (top, low) = (Run { level: 7, index: 0 }, Run { level: 0, index: 2 });
+    let (top, low) = (Run { level: Level(7), index: 0 }, Run::of_leaves(GroupIndex(2)));
     assert_eq!(verifier.insert_run(low, naive.bytes(low)), Err(TreeError::ParentUnknown(top)));
     let short = &naive.bytes(top)[..64];
-    assert_eq!(verifier.insert_run(top, short), Err(TreeError::Length { expected: 96, got: 64 }));
-    for absent in [Run { level: 0, index: 3 }, Run { level: 1, index: 0 }, Run { level: 14, index: 0 }] {
+    assert_eq!(verifier.insert_run(top, short), Err(TreeError::Length { run: top, expected: 96, got: 64 }));
+    for absent in
+        [Run::of_leaves(GroupIndex(3)), Run { level: Level(1), index: 0 }, Run { level: Level(14), index: 0 }]
+    {
         assert_eq!(verifier.insert_run(absent, naive.bytes(top)), Err(TreeError::NoSuchRun(absent)));
     }
     assert_eq!(verifier.insert_run(top, naive.bytes(top)), Ok(()));
     assert_eq!(verifier.insert_run(low, naive.bytes(low)), Ok(()));
     assert!(verifier.memory() >= (3 + 44) * 32);
-    assert_eq!(verifier.missing_run_for(0), Some(Run { level: 0, index: 0 }));
-    assert_eq!(verifier.missing_run_for(299), None);
+    assert_eq!(verifier.missing_run_for(LeafIndex(0)), Some(Run::of_leaves(GroupIndex(0))));
+    assert_eq!(verifier.missing_run_for(LeafIndex(299)), None);
 }
 
 #[test]
@@ -289,12 +290,12 @@ fn content_of_one_leaf_needs_no_run() {
         let content = pattern(length);
         let root = *blake3::hash(&content).as_bytes();
         let verifier = TreeVerifier::new(root, Geometry::new(length as u64).unwrap());
-        assert_eq!(verifier.missing_run_for(0), None);
+        assert_eq!(verifier.missing_run_for(LeafIndex(0)), None);
         assert_eq!(verifier.verify(0, &content).unwrap().proves_length(), Some(length as u64));
         assert_eq!(verify_whole(&root, &content).unwrap().proves_length(), Some(length as u64));
         assert!(verify_whole(&[0; 32], &content).is_none());
         let other = TreeVerifier::new([0; 32], Geometry::new(length as u64).unwrap());
-        assert_eq!(other.verify(0, &content).unwrap_err(), VerifyError::BadLeaves(vec![0]));
+        assert_eq!(other.verify(0, &content).unwrap_err(), VerifyError::BadLeaves(vec![LeafIndex(0)]));
         assert_eq!(verifier.read(0..64).as_deref(), Some(&header(&root)[..]));
         assert_eq!(verifier.read(0..65), None);
     }
@@ -313,7 +314,8 @@ fn bytes_that_are_not_whole_leaves_of_the_content_are_refused() {
         (12_288, &content[..4096]),
         (u64::MAX - 4095, &content[..4096]),
     ] {
-        assert_eq!(verifier.verify(offset, bytes).unwrap_err(), VerifyError::NotWholeLeaves, "{offset}");
+        let refused = VerifyError::NotWholeLeaves { offset, length: bytes.len() as u64 };
+        assert_eq!(verifier.verify(offset, bytes).unwrap_err(), refused);
     }
 }
 
@@ -321,6 +323,6 @@ fn bytes_that_are_not_whole_leaves_of_the_content_are_refused() {
 #[should_panic(expected = "group 1 of 1 bytes")]
 fn a_group_after_one_that_is_not_full_is_refused() {
     let mut builder = TreeBuilder::new();
-    builder.push_group(&Group::hash(0, b"short"));
-    builder.push_group(&Group::hash(1, b"x"));
+    builder.push_group(&Group::hash(GroupIndex(0), b"short"));
+    builder.push_group(&Group::hash(GroupIndex(1), b"x"));
 }

@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 
-use super::{ENTRY_LEN, Geometry, LEAF_LEN, RUN_ENTRIES, RUN_LEVELS, Run, Segment, fold, header, reader};
+use super::format::{ENTRY_LEN, LEAF_LEN, RUN_ENTRIES, RUN_LEVELS, header};
+use super::geometry::{Geometry, Segment};
+use super::position::{LeafIndex, Level, Run};
+use super::{fold, reader};
 use crate::content_id::Hash;
 
-/// Bytes of content that are proved to be what the content with this root has at this offset.
+/// Bytes that the content with this root really has at this offset.
 ///
-/// Only this module makes such values, after it hashed the bytes. What takes one by this type need not ask again, and
+/// Only this module makes such values, after it hashed the bytes. A function that takes this type need not check again, and
 /// cannot be given anything else.
 #[derive(Clone, Copy, Debug)]
 pub struct Verified<'a> {
@@ -35,13 +38,13 @@ impl<'a> Verified<'a> {
         self.bytes
     }
 
-    /// The length of the whole content in bytes, where these are its last. Until then a length is only claimed.
+    /// The length of the whole content in bytes, if these are its last. Until then a length is only claimed.
     pub fn proves_length(&self) -> Option<u64> {
         self.reaches_end.then_some(self.offset + self.bytes.len() as u64)
     }
 }
 
-/// Checks all of a content at once: `None` where its BLAKE3 hash is not `root`.
+/// Checks all of a content at once: `None` if its BLAKE3 hash is not `root`.
 pub fn verify_whole<'a>(root: &Hash, bytes: &'a [u8]) -> Option<Verified<'a>> {
     let matches = blake3::hash(bytes).as_bytes() == root;
     matches.then_some(Verified { root: *root, offset: 0, bytes, reaches_end: true })
@@ -52,14 +55,16 @@ pub fn verify_whole<'a>(root: &Hash, bytes: &'a [u8]) -> Option<Verified<'a>> {
 pub enum TreeError {
     /// The tree has no such run, or needs none: content of one leaf is checked against the root itself.
     NoSuchRun(Run),
-    /// The run has other than this many bytes.
+    /// The run has another length.
     Length {
+        /// The run.
+        run: Run,
         /// Bytes that the run has.
         expected: u64,
         /// Bytes that came.
         got: u64,
     },
-    /// This run, which would prove it, is not here yet.
+    /// The run that would prove it, this one, is not here yet.
     ParentUnknown(Run),
     /// It does not fold to what its parent, or the root, says.
     Mismatch(Run),
@@ -68,18 +73,12 @@ pub enum TreeError {
 impl fmt::Display for TreeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            TreeError::NoSuchRun(run) => {
-                write!(f, "the tree has no run {} of level {}", run.index, run.level)
+            TreeError::NoSuchRun(run) => write!(f, "the tree has no {run}"),
+            TreeError::Length { run, expected, got } => {
+                write!(f, "{run} has {expected} bytes, not {got}")
             }
-            TreeError::Length { expected, got } => {
-                write!(f, "a run of {got} bytes, not {expected}")
-            }
-            TreeError::ParentUnknown(run) => {
-                write!(f, "run {} of level {} has to come first", run.index, run.level)
-            }
-            TreeError::Mismatch(run) => {
-                write!(f, "run {} of level {} is not of this tree", run.index, run.level)
-            }
+            TreeError::ParentUnknown(run) => write!(f, "{run} has to come first"),
+            TreeError::Mismatch(run) => write!(f, "{run} is not of this tree"),
         }
     }
 }
@@ -90,20 +89,25 @@ impl std::error::Error for TreeError {}
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum VerifyError {
     /// The bytes are not whole leaves within the content.
-    NotWholeLeaves,
+    NotWholeLeaves {
+        /// Where they begin in the content.
+        offset: u64,
+        /// How many they are.
+        length: u64,
+    },
     /// This run is needed first.
     RunUnknown(Run),
     /// These leaves, ascending, are wrong; all others are right.
-    BadLeaves(Vec<u64>),
+    BadLeaves(Vec<LeafIndex>),
 }
 
 impl fmt::Display for VerifyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            VerifyError::NotWholeLeaves => f.write_str("not whole leaves of the content"),
-            VerifyError::RunUnknown(run) => {
-                write!(f, "run {} of level {} has to come first", run.index, run.level)
+            VerifyError::NotWholeLeaves { offset, length } => {
+                write!(f, "{length} bytes at {offset} are not whole leaves of the content")
             }
+            VerifyError::RunUnknown(run) => write!(f, "{run} has to come first"),
             VerifyError::BadLeaves(leaves) => {
                 write!(f, "{} wrong leaves, the first is {}", leaves.len(), leaves[0])
             }
@@ -124,9 +128,9 @@ pub struct TreeVerifier {
 }
 
 impl TreeVerifier {
-    /// Knows nothing but the root, and believes the length.
+    /// Knows nothing but the root, and takes the length as claimed.
     ///
-    /// Under a false length, what verifies is still right at its offset, but sooner or later what honest peers send
+    /// Under a false length, bytes that verify are still right at their offset. But sooner or later what honest peers send
     /// fails, and the last leaf always does.
     pub fn new(root: Hash, geometry: Geometry) -> TreeVerifier {
         TreeVerifier { root, geometry, runs: BTreeMap::new() }
@@ -142,12 +146,12 @@ impl TreeVerifier {
         &self.geometry
     }
 
-    /// Whether `run` is proven and here.
+    /// Whether `run` is here, and so proven.
     pub fn has_run(&self, run: Run) -> bool {
         self.runs.contains_key(&run)
     }
 
-    /// The entries of `run`, where it is here.
+    /// The entries of `run`, if it is here.
     pub fn run(&self, run: Run) -> Option<&[Hash]> {
         self.runs.get(&run).map(|entries| &entries[..])
     }
@@ -169,7 +173,7 @@ impl TreeVerifier {
         let span = self.geometry.run_bytes(run);
         let (expected, got) = (span.end - span.start, bytes.len() as u64);
         if got != expected {
-            return Err(TreeError::Length { expected, got });
+            return Err(TreeError::Length { run, expected, got });
         }
         let (entries, _) = bytes.as_chunks::<{ ENTRY_LEN as usize }>();
         let proven = match self.geometry.parent_run(run) {
@@ -191,13 +195,13 @@ impl TreeVerifier {
         self.runs.get(&parent)?.get((run.index % RUN_ENTRIES) as usize).copied()
     }
 
-    /// Drops a run that is no longer needed, such as the leaves of content that is complete.
+    /// Drops a run that is no longer needed, as the leaves of complete content are.
     pub fn forget_run(&mut self, run: Run) {
         self.runs.remove(&run);
     }
 
     /// The first run, from the top, that is still missing to verify `leaf`. `None`: ready.
-    pub fn missing_run_for(&self, leaf: u64) -> Option<Run> {
+    pub fn missing_run_for(&self, leaf: LeafIndex) -> Option<Run> {
         if self.geometry.leaves() == 1 {
             return None;
         }
@@ -210,8 +214,8 @@ impl TreeVerifier {
         entries + self.runs.len() * size_of::<(Run, Box<[Hash]>)>()
     }
 
-    /// The bytes `range` of the tree file, where they follow from the runs that are here. Levels between two runs
-    /// are folds of the lower one.
+    /// The bytes `range` of the tree file, if they follow from the runs that are here. Levels between two runs are folds of
+    /// the lower one.
     pub fn read(&self, range: Range<u64>) -> Option<Vec<u8>> {
         let mut out = Vec::new();
         for segment in self.geometry.locate(range) {
@@ -220,9 +224,9 @@ impl TreeVerifier {
                     out.extend_from_slice(&header(&self.root)[bytes.start as usize..bytes.end as usize]);
                 }
                 Segment::Level { level, bytes } => {
-                    let up = level % RUN_LEVELS;
+                    let up = level.0 % RUN_LEVELS;
                     for (index, bytes) in reader::by_run(up, bytes) {
-                        let run = self.runs.get(&Run { level: level - up, index })?;
+                        let run = self.runs.get(&Run { level: Level(level.0 - up), index })?;
                         fold::append_folded(run, up, bytes, &mut out);
                     }
                 }
@@ -238,24 +242,25 @@ impl TreeVerifier {
     ///
     /// # Errors
     ///
-    /// Names exactly the wrong leaves; or the run that is needed first; or refuses bytes that are not whole leaves
-    /// of this content.
+    /// [`VerifyError::BadLeaves`] names exactly the wrong leaves. The other errors name the run that is needed first, or bytes that
+    /// are not whole leaves.
     pub fn verify<'a>(&self, offset: u64, bytes: &'a [u8]) -> Result<Verified<'a>, VerifyError> {
         let length = self.geometry.length();
         let end = offset.checked_add(bytes.len() as u64).filter(|end| *end <= length);
         let end = end.filter(|end| end.is_multiple_of(LEAF_LEN) || *end == length);
         let (Some(end), true) = (end, offset.is_multiple_of(LEAF_LEN)) else {
-            return Err(VerifyError::NotWholeLeaves);
+            return Err(VerifyError::NotWholeLeaves { offset, length: bytes.len() as u64 });
         };
         if bytes.is_empty() && length > 0 {
-            return Err(VerifyError::NotWholeLeaves);
+            return Err(VerifyError::NotWholeLeaves { offset, length: 0 });
         }
-        let leaves = offset / LEAF_LEN..end.div_ceil(LEAF_LEN).max(1);
+        let leaves = LeafIndex::holding(offset)..LeafIndex(end.div_ceil(LEAF_LEN).max(1));
         let mut bad = Vec::new();
-        for group in leaves.start / RUN_ENTRIES..leaves.end.div_ceil(RUN_ENTRIES) {
-            let first = (group * RUN_ENTRIES).max(leaves.start);
-            let last = ((group + 1) * RUN_ENTRIES).min(leaves.end);
-            self.check_group(first..last, offset, bytes, &mut bad)?;
+        let mut leaf = leaves.start;
+        while leaf < leaves.end {
+            let next = leaf.group().next().first_leaf().min(leaves.end);
+            self.check_group(leaf..next, offset, bytes, &mut bad)?;
+            leaf = next;
         }
         if !bad.is_empty() {
             return Err(VerifyError::BadLeaves(bad));
@@ -266,35 +271,35 @@ impl TreeVerifier {
     /// Checks `leaves`, all of one group, and adds the wrong ones to `bad`. `bytes` begins at `offset`.
     fn check_group(
         &self,
-        leaves: Range<u64>,
+        leaves: Range<LeafIndex>,
         offset: u64,
         bytes: &[u8],
-        bad: &mut Vec<u64>,
+        bad: &mut Vec<LeafIndex>,
     ) -> Result<(), VerifyError> {
-        let run = self.geometry.run_of_leaf(leaves.start);
-        let within = |leaves: Range<u64>| {
-            let start = self.geometry.leaf_range(leaves.start).start;
-            let end = self.geometry.leaf_range(leaves.end - 1).end;
+        let group = leaves.start.group();
+        let run = Run::of_leaves(group);
+        let within = |leaves: Range<LeafIndex>| {
+            let Range { start, end } = self.geometry.leaves_range(leaves);
             (start, &bytes[(start - offset) as usize..(end - offset) as usize])
         };
-        let all = self.geometry.run_entries(run);
+        let all = self.geometry.group_leaves(group);
         if leaves == all && self.group_matches(run, within(leaves.clone())) {
             return Ok(());
         }
         if self.geometry.leaves() == 1 {
-            bad.push(0);
+            bad.push(LeafIndex(0));
             return Ok(());
         }
         let entries = self.runs.get(&run).ok_or(VerifyError::RunUnknown(run))?;
-        let entry = |leaf: u64| (leaf - all.start) as usize;
+        let entry = |leaf: LeafIndex| (leaf.0 - all.start.0) as usize;
         let mut leaf = leaves.start;
         while leaf < leaves.end {
-            let subtree = leaf..complete_subtree_end(leaf, leaves.end, self.geometry.leaves());
+            let subtree = leaf..complete_subtree_end(leaf, leaves.end, LeafIndex(self.geometry.leaves()));
             let (start, part) = within(subtree.clone());
             let values = &entries[entry(subtree.start)..entry(subtree.end)];
             if fold::subtree(start, part) != fold::fold_to_one(values) {
                 let found = fold::leaves(start, part);
-                let pairs = subtree.clone().zip(found.iter().zip(values));
+                let pairs = (subtree.start.0..).map(LeafIndex).zip(found.iter().zip(values));
                 bad.extend(pairs.filter(|(_, (found, value))| found != value).map(|(leaf, _)| leaf));
             }
             leaf = subtree.end;
@@ -302,7 +307,7 @@ impl TreeVerifier {
         Ok(())
     }
 
-    /// Whether a whole group is known to be right from what is above its leaves.
+    /// Whether what is above its leaves shows that a whole group is right.
     fn group_matches(&self, run: Run, (start, bytes): (u64, &[u8])) -> bool {
         match self.geometry.parent_run(run) {
             None => blake3::hash(bytes).as_bytes() == &self.root,
@@ -315,10 +320,10 @@ impl TreeVerifier {
 
 /// Where the largest subtree ends that begins at `leaf` and is complete before `end`. Within one group, in which no
 /// subtree is larger than the group. The content's last subtrees have fewer leaves than their place has room for.
-fn complete_subtree_end(leaf: u64, end: u64, leaves: u64) -> u64 {
-    let mut size = 1 << leaf.trailing_zeros().min(RUN_LEVELS);
-    while size > 1 && leaf + size > end && end < leaves {
+fn complete_subtree_end(leaf: LeafIndex, end: LeafIndex, leaves: LeafIndex) -> LeafIndex {
+    let mut size = 1 << leaf.0.trailing_zeros().min(RUN_LEVELS.into());
+    while size > 1 && leaf.0 + size > end.0 && end < leaves {
         size /= 2;
     }
-    (leaf + size).min(leaves)
+    LeafIndex(leaf.0 + size).min(leaves)
 }

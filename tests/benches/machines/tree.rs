@@ -2,7 +2,7 @@
 
 use cjp2p_tests::content;
 use cjp2p_wire::tree::{
-    GROUP_LEN, Geometry, LEAF_LEN, RUN_LEVELS, Run, TreeBuilder, TreeVerifier, group_leaves,
+    GROUP_LEN, Geometry, GroupIndex, LEAF_LEN, LeafIndex, Level, Run, TreeBuilder, TreeVerifier, group_leaves,
 };
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
@@ -23,7 +23,7 @@ fn build(bencher: Bencher<'_, '_>) {
 #[divan::bench]
 fn leaves_of_a_group(bencher: Bencher<'_, '_>) {
     let bytes = content::bytes(1, GROUP_LEN as usize);
-    bencher.counter(BytesCount::new(bytes.len())).bench(|| group_leaves(0, black_box(&bytes)));
+    bencher.counter(BytesCount::new(bytes.len())).bench(|| group_leaves(LeafIndex(0), black_box(&bytes)));
 }
 
 /// All that can be known of the tree of some content.
@@ -34,19 +34,20 @@ fn known(bytes: &[u8]) -> TreeVerifier {
     let geometry = Geometry::new(bytes.len() as u64).expect("a length that fits memory");
     let mut verifier = TreeVerifier::new(*tree.root(), geometry);
     // The tree's prefix has all but the leaves; these are the values of the content's leaves.
-    let mut level = geometry.top_run_level();
-    while level > 0 {
-        for index in (0..).take_while(|&index| geometry.has_run(Run { level, index })) {
-            let range = geometry.run_bytes(Run { level, index });
-            let part = &tree.prefix()[range.start as usize..range.end as usize];
-            verifier.insert_run(Run { level, index }, part).expect("a run of this tree");
-        }
-        level -= RUN_LEVELS;
+    for run in geometry
+        .run_levels()
+        .rev()
+        .filter(|level| *level > Level::LEAVES)
+        .flat_map(|level| geometry.runs(level))
+    {
+        let range = geometry.run_bytes(run);
+        let part = &tree.prefix()[range.start as usize..range.end as usize];
+        verifier.insert_run(run, part).expect("a run of this tree");
     }
-    for index in 0..geometry.groups() {
-        let range = geometry.group_range(index);
-        let leaves = group_leaves(range.start / LEAF_LEN, &bytes[range.start as usize..range.end as usize]);
-        verifier.insert_run(Run { level: 0, index }, leaves.as_flattened()).expect("a run of this tree");
+    for group in (0..geometry.groups()).map(GroupIndex) {
+        let range = geometry.group_range(group);
+        let leaves = group_leaves(group.first_leaf(), &bytes[range.start as usize..range.end as usize]);
+        verifier.insert_run(Run::of_leaves(group), leaves.as_flattened()).expect("a run of this tree");
     }
     verifier
 }
@@ -65,8 +66,8 @@ fn verify(bencher: Bencher<'_, '_>, length: u64) {
 fn insert_a_run(bencher: Bencher<'_, '_>) {
     let bytes = content::bytes(1, LENGTH);
     let mut verifier = known(&bytes);
-    let leaves = group_leaves(0, &bytes[..GROUP_LEN as usize]);
+    let leaves = group_leaves(LeafIndex(0), &bytes[..GROUP_LEN as usize]);
     bencher.counter(BytesCount::new(leaves.as_flattened().len())).bench_local(|| {
-        verifier.insert_run(Run { level: 0, index: 0 }, black_box(leaves.as_flattened())).is_ok()
+        verifier.insert_run(Run::of_leaves(GroupIndex(0)), black_box(leaves.as_flattened())).is_ok()
     });
 }

@@ -22,7 +22,7 @@ use cjp2p_wire::datagram::{Encoder, Padding, content_that_fits, decode_into};
 use cjp2p_wire::message::Message;
 use cjp2p_wire::node::ORDINARY_DATAGRAM;
 use cjp2p_wire::store::Library;
-use cjp2p_wire::tree::{GROUP_LEN, Geometry, Run, TreeVerifier};
+use cjp2p_wire::tree::{GROUP_LEN, Geometry, TreeVerifier};
 use clap::{Parser, ValueEnum};
 
 /// Counts the instructions that the path of a datagram takes, and prints a Markdown table. Needs valgrind.
@@ -186,20 +186,12 @@ fn verify(bytes: Vec<u8>) -> Result<Moved, Error> {
     };
     let geometry = Geometry::new(bytes.len() as u64)?;
     let mut tree = TreeVerifier::new(root, geometry);
-    let mut level = geometry.top_run_level();
-    loop {
-        let mut index = 0;
-        while geometry.has_run(Run { level, index }) {
-            let run = Run { level, index };
+    for level in geometry.run_levels().rev() {
+        for run in geometry.runs(level) {
             let (range, mut out) = (geometry.run_bytes(run), Vec::new());
             shared.read(&ContentId::Tree(root), range.start, (range.end - range.start) as usize, &mut out);
             tree.insert_run(run, &out)?;
-            index += 1;
         }
-        if level == 0 {
-            break;
-        }
-        level -= cjp2p_wire::tree::RUN_LEVELS;
     }
     let mut datagrams = 0;
     for (group, part) in bytes.chunks(GROUP_LEN as usize).enumerate() {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use cjp2p_wire::content_id::{ContentId, Hash};
 use cjp2p_wire::time::Time;
-use cjp2p_wire::tree::group_leaves;
+use cjp2p_wire::tree::{LeafIndex, group_leaves};
 use serde_json::{Value, json};
 
 use super::{BLOCK, Block, MAX_ANSWER, content, message, put, read, request, texts, told, write};
@@ -252,7 +252,7 @@ fn tree_of(id: &str) -> String {
 }
 
 fn leaf_value(number: u64, bytes: &[u8]) -> Hash {
-    group_leaves(number, bytes)[0]
+    group_leaves(LeafIndex(number), bytes)[0]
 }
 
 /// The one shape of cookie that it knows.

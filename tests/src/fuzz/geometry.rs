@@ -5,8 +5,8 @@ use std::ops::Range;
 
 use cjp2p_wire::content_id::Hash;
 use cjp2p_wire::tree::{
-    ENTRY_LEN, Geometry, HEADER_LEN, LEAF_LEN, MAX_LENGTH, RUN_ENTRIES, Run, Segment, TreeSource,
-    group_leaves, read_tree,
+    ENTRY_LEN, Geometry, GroupIndex, HEADER_LEN, LEAF_LEN, LeafIndex, Level, MAX_LENGTH, RUN_ENTRIES, Run,
+    Segment, TreeSource, group_leaves, read_tree,
 };
 
 use super::input::Input;
@@ -53,29 +53,28 @@ fn lies_where_the_format_says(input: &mut Input<'_>) {
     }
     assert_eq!(at, asked.end.min(file).max(start));
 
-    let leaves = tree.leaves_of(asked.clone());
-    for leaf in [leaves.start, leaves.end.saturating_sub(1)] {
-        if leaves.contains(&leaf) {
-            let own = tree.leaf_range(leaf);
-            assert!(
-                own.start.max(asked.start) < own.end.min(asked.end),
-                "leaf {leaf} has nothing of {asked:?}"
-            );
-        }
-    }
+    let holding = LeafIndex::holding(start);
+    let (own, group) = (tree.leaf_range(holding), tree.group_range(holding.group()));
+    assert_eq!(own.contains(&start), start < length, "{holding} lies at {own:?}");
+    assert!(
+        own.is_empty() || group.start <= own.start && own.end <= group.end,
+        "{holding} is not in its group"
+    );
 
-    let run = Run { level: input.number() as u32, index: input.number() };
+    let run = Run { level: Level(input.number() as u8), index: input.number() };
     let (entries, bytes) = (tree.run_entries(run), tree.run_bytes(run));
     assert_eq!(tree.has_run(run), !entries.is_empty());
     if tree.has_run(run) {
-        assert!(entries.end <= levels[run.level as usize] && entries.end - entries.start <= RUN_ENTRIES);
+        assert!(
+            entries.end <= levels[usize::from(run.level.0)] && entries.end - entries.start <= RUN_ENTRIES
+        );
         assert!(HEADER_LEN <= bytes.start && bytes.end <= file);
         assert!(tree.parent_run(run).is_none_or(|parent| tree.has_run(parent)));
     }
     let leaf = start % levels[0];
-    let path = tree.path_to_leaf(leaf);
+    let path = tree.path_to_leaf(LeafIndex(leaf));
     assert!(
-        path.iter().all(|run| tree.has_run(*run) && tree.run_entries(*run).contains(&(leaf >> run.level)))
+        path.iter().all(|run| tree.has_run(*run) && tree.run_entries(*run).contains(&(leaf >> run.level.0)))
     );
 }
 
@@ -92,10 +91,10 @@ impl TreeSource for Source<'_> {
         Ok(())
     }
 
-    fn leaves(&mut self, group: u64) -> Result<&[Hash], Infallible> {
+    fn leaves(&mut self, group: GroupIndex) -> Result<&[Hash], Infallible> {
         let bytes = self.sample.geometry.group_range(group);
         let content = &self.sample.content[bytes.start as usize..bytes.end as usize];
-        self.leaves = group_leaves(group * RUN_ENTRIES, content);
+        self.leaves = group_leaves(group.first_leaf(), content);
         Ok(&self.leaves)
     }
 }

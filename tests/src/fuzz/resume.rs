@@ -8,7 +8,7 @@ use cjp2p_get::sinks::sources::{MAX_SOURCES, Sources};
 use cjp2p_get::sinks::{record, record::Record, resume};
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::range_set::RangeSet;
-use cjp2p_wire::tree::{LEAF_LEN, RUN_ENTRIES, Run};
+use cjp2p_wire::tree::{LEAF_LEN, Level, RUN_ENTRIES, Run};
 
 use super::input::Input;
 use super::mutate::edit;
@@ -49,9 +49,10 @@ fn write_record(path: &Path, sample: &Sample, id: &ContentId, input: &mut Input<
     };
     let mut runs: Vec<(Run, Vec<u8>)> = Vec::new();
     let mut done = RangeSet::new();
-    for level in [7, 0] {
-        for index in 0..sample.geometry.level_entries(level).div_ceil(RUN_ENTRIES) {
-            let run = Run { level, index };
+    for level in [Level(7), Level(0)] {
+        for run in
+            (0..sample.geometry.level_entries(level).div_ceil(RUN_ENTRIES)).map(|index| Run { level, index })
+        {
             let span = sample.geometry.run_bytes(run);
             let mut bytes = sample.file[span.start as usize..span.end as usize].to_vec();
             let choice = input.byte();

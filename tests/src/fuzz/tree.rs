@@ -3,7 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use cjp2p_wire::tree::{Geometry, LEAF_LEN, Run, TreeError, TreeVerifier, VerifyError, verify_whole};
+use cjp2p_wire::tree::{
+    Geometry, LEAF_LEN, LeafIndex, Level, Run, TreeError, TreeVerifier, VerifyError, verify_whole,
+};
 
 use super::input::Input;
 use super::mutate::edit;
@@ -56,10 +58,10 @@ impl Fed<'_> {
             // One of the tree.
             byte @ 0..200 => {
                 let top = self.verifier.geometry().top_run_level();
-                let level = u32::from(byte % 4) * 7 % (top + 7);
-                Run { level, index: input.byte().into() }
+                let level = byte % 4 * 7 % (top.0 + 7);
+                Run { level: Level(level), index: input.byte().into() }
             }
-            _ => Run { level: input.number() as u32, index: input.number() },
+            _ => Run { level: Level(input.number() as u8), index: input.number() },
         }
     }
 
@@ -120,12 +122,11 @@ impl Fed<'_> {
     }
 
     fn path(&self, input: &mut Input<'_>) {
-        let leaf = input.number() % self.verifier.geometry().leaves();
+        let leaf = LeafIndex(input.number() % self.verifier.geometry().leaves());
         match self.verifier.missing_run_for(leaf) {
             Some(run) => assert!(!self.here.contains(&run)),
             None => assert!(
-                self.verifier.geometry().leaves() == 1
-                    || self.here.contains(&self.verifier.geometry().run_of_leaf(leaf))
+                self.verifier.geometry().leaves() == 1 || self.here.contains(&Run::of_leaves(leaf.group()))
             ),
         }
     }
@@ -158,7 +159,7 @@ impl Fed<'_> {
                     assert_eq!(length, content.len() as u64, "a false length was proved");
                 }
             }
-            Err(VerifyError::NotWholeLeaves) => {
+            Err(VerifyError::NotWholeLeaves { .. }) => {
                 let end = offset.saturating_add(bytes.len() as u64);
                 let at_end = end.is_multiple_of(LEAF_LEN) || end == geometry.length();
                 let whole = offset.is_multiple_of(LEAF_LEN) && at_end && end <= geometry.length();
@@ -167,12 +168,12 @@ impl Fed<'_> {
             Err(VerifyError::RunUnknown(run)) => assert!(!self.here.contains(&run)),
             Err(VerifyError::BadLeaves(bad)) if self.is_true => {
                 let leaves = offset / LEAF_LEN..(offset + bytes.len() as u64).div_ceil(LEAF_LEN).max(1);
-                let is_bad = |leaf: &u64| {
+                let is_bad = |leaf: &LeafIndex| {
                     let own = geometry.leaf_range(*leaf);
                     let sent = &bytes[(own.start - offset) as usize..(own.end - offset) as usize];
                     sent != &content[own.start as usize..own.end as usize]
                 };
-                assert_eq!(bad, leaves.filter(is_bad).collect::<Vec<_>>());
+                assert_eq!(bad, leaves.map(LeafIndex).filter(is_bad).collect::<Vec<_>>());
             }
             Err(VerifyError::BadLeaves(_)) => {}
         }

@@ -10,7 +10,7 @@ use cjp2p_wire::download::{RangeSpec, select};
 use cjp2p_wire::range_set::RangeSet;
 use cjp2p_wire::store::{JobId, Library, ListPart, Listed, Parts, Read, Sink};
 use cjp2p_wire::tree::{
-    Geometry, LEAF_LEN, RUN_ENTRIES, Run, TreeBuilder, TreeSource, TreeVerifier, Verified, group_leaves,
+    Geometry, GroupIndex, LEAF_LEN, Run, TreeBuilder, TreeSource, TreeVerifier, Verified, group_leaves,
     read_tree,
 };
 
@@ -151,10 +151,10 @@ impl TreeSource for InMemory<'_> {
         Ok(())
     }
 
-    fn leaves(&mut self, group: u64) -> Result<&[Hash], Self::Error> {
+    fn leaves(&mut self, group: GroupIndex) -> Result<&[Hash], Self::Error> {
         let range = self.shared.geometry.group_range(group);
         let bytes = &self.shared.bytes[range.start as usize..range.end as usize];
-        self.leaves = group_leaves(group * RUN_ENTRIES, bytes);
+        self.leaves = group_leaves(group.first_leaf(), bytes);
         Ok(&self.leaves)
     }
 }
@@ -232,12 +232,12 @@ impl TreeSource for Known<'_> {
         Ok(())
     }
 
-    fn leaves(&mut self, group: u64) -> Result<&[Hash], ()> {
-        if let Some(leaves) = self.tree.run(Run { level: 0, index: group }) {
+    fn leaves(&mut self, group: GroupIndex) -> Result<&[Hash], ()> {
+        if let Some(leaves) = self.tree.run(Run::of_leaves(group)) {
             return Ok(leaves);
         }
         let bytes = (self.content)(self.tree.geometry().group_range(group)).ok_or(())?;
-        self.leaves = group_leaves(group * RUN_ENTRIES, bytes);
+        self.leaves = group_leaves(group.first_leaf(), bytes);
         Ok(&self.leaves)
     }
 }

@@ -90,10 +90,10 @@ impl TreeSource for InMemory<'_> {
         Ok(())
     }
 
-    fn leaves(&mut self, group: u64) -> Result<&[Hash], Self::Error> {
+    fn leaves(&mut self, group: tree::GroupIndex) -> Result<&[Hash], Self::Error> {
         let bytes = self.tree.geometry().group_range(group);
         let bytes = &self.content[bytes.start as usize..bytes.end as usize];
-        self.leaves = tree::group_leaves(group * tree::RUN_ENTRIES, bytes);
+        self.leaves = tree::group_leaves(group.first_leaf(), bytes);
         Ok(&self.leaves)
     }
 }
@@ -148,7 +148,7 @@ fn the_reference_and_the_library_agree_with_every_vector() {
         assert_eq!((geometry, geometry.tree_length()), (tree.geometry(), case.tree_length));
 
         let mut verifier = TreeVerifier::new(*tree.root(), geometry);
-        for leaf in 0..geometry.leaves() {
+        for leaf in (0..geometry.leaves()).map(tree::LeafIndex) {
             while let Some(run) = verifier.missing_run_for(leaf) {
                 let bytes = geometry.run_bytes(run);
                 verifier.insert_run(run, &file[bytes.start as usize..bytes.end as usize]).unwrap();

@@ -15,7 +15,7 @@ use cjp2p_wire::node::Event;
 use cjp2p_wire::peers::links::{Links, Network};
 use cjp2p_wire::range_set::RangeSet;
 use cjp2p_wire::store::JobId;
-use cjp2p_wire::tree::{GROUP_LEN, Geometry, LEAF_LEN, Run, TreeBuilder, TreeVerifier};
+use cjp2p_wire::tree::{GROUP_LEN, Geometry, LEAF_LEN, TreeBuilder, TreeVerifier};
 
 const GETTER: SocketAddr = at(1);
 const LENGTH: u64 = 9 * GROUP_LEN + 70_000;
@@ -90,7 +90,7 @@ impl Left {
         let tree = builder.finish();
         let geometry = Geometry::new(LENGTH).unwrap();
         let mut verifier = TreeVerifier::new(*tree.root(), geometry);
-        let top = Run { level: geometry.top_run_level(), index: 0 };
+        let top = geometry.top_run();
         let span = geometry.run_bytes(top);
         verifier.insert_run(top, &tree.prefix()[span.start as usize..span.end as usize]).unwrap();
         let resume = Resume {

@@ -32,7 +32,7 @@ fn what_an_interrupted_fetch_wrote_is_nobodys_before_it_is_verified_and_stays_in
     builder.update(&bytes);
     let tree = builder.finish();
     let id = ContentId::Blake3(*tree.root());
-    let top = Run { level: tree.geometry().top_run_level(), index: 0 };
+    let top = tree.geometry().top_run();
     let span = tree.geometry().run_bytes(top);
     let run = &tree.prefix()[span.start as usize..span.end as usize];
     let there: RangeSet = [0..GROUP_LEN, 2 * GROUP_LEN..length].into_iter().collect();

@@ -1,6 +1,6 @@
 use cjp2p_io::event_loop::EventLoop;
 use cjp2p_io::udp::UdpPort;
-use cjp2p_wire::tree::{Geometry, LEAF_LEN, TreeVerifier, group_leaves};
+use cjp2p_wire::tree::{Geometry, GroupIndex, LEAF_LEN, LeafIndex, TreeVerifier, group_leaves};
 use proptest::prelude::*;
 
 use super::*;
@@ -9,8 +9,8 @@ use super::*;
 fn content(length: u64) -> (Vec<u8>, TreeVerifier) {
     let bytes: Vec<u8> = (0..length).map(|n| (n ^ (n >> 8) ^ (n >> 16)) as u8).collect();
     let mut tree = TreeVerifier::new(*blake3::hash(&bytes).as_bytes(), Geometry::new(length).unwrap());
-    let leaves = group_leaves(0, &bytes);
-    tree.insert_run(Run { level: 0, index: 0 }, leaves.as_flattened()).unwrap();
+    let leaves = group_leaves(LeafIndex(0), &bytes);
+    tree.insert_run(Run::of_leaves(GroupIndex(0)), leaves.as_flattened()).unwrap();
     (bytes, tree)
 }
 

@@ -6,7 +6,7 @@ use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::download::Resume;
 use cjp2p_wire::range_set::RangeSet;
 use cjp2p_wire::store::JobId;
-use cjp2p_wire::tree::{LEAF_LEN, Run, TreeVerifier};
+use cjp2p_wire::tree::{LEAF_LEN, TreeVerifier};
 
 use super::Talk;
 use crate::fuzz::input::Input;
@@ -20,10 +20,10 @@ pub(super) fn left(id: &ContentId, sample: &Sample, input: &mut Input<'_>) -> Re
     let verifier = matches!(id, ContentId::Blake3(_)).then(|| {
         unchecked = (0..input.below(4)).map(|_| leaves(sample, input)).collect();
         let mut tree = TreeVerifier::new(sample.root, sample.geometry);
-        let top = sample.geometry.top_run_level();
-        let span = sample.geometry.run_bytes(Run { level: top, index: 0 });
+        let top = sample.geometry.top_run();
+        let span = sample.geometry.run_bytes(top);
         let bytes = &sample.file[span.start as usize..span.end as usize];
-        tree.insert_run(Run { level: top, index: 0 }, bytes).expect("it is of this tree");
+        tree.insert_run(top, bytes).expect("it is of this tree");
         tree
     });
     Resume { length, done, unchecked, verifier }

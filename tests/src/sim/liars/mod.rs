@@ -14,7 +14,7 @@ use cjp2p_wire::datagram::{self, Encoder, Padding};
 use cjp2p_wire::message::{Message, TheseParts};
 use cjp2p_wire::store::{Library, Read};
 use cjp2p_wire::time::Time;
-use cjp2p_wire::tree::Geometry;
+use cjp2p_wire::tree::{Geometry, Level};
 
 use super::memory::MemoryBlobs;
 use super::world::{HostBehaviour, Outbox};
@@ -51,7 +51,7 @@ pub enum Lie {
     /// Begins honestly and flips bits of content after so many answers.
     After(u32),
     /// Flips a bit of what it sends of this level of the tree, leaves first.
-    TreeLevel(u32),
+    TreeLevel(Level),
     /// Sends less than was asked for, sometimes a single byte.
     ShortBlocks,
     /// Cuts off the end of each datagram.
@@ -111,7 +111,7 @@ impl Lie {
             Numbers,
             Ids,
         ];
-        all.extend((0..geometry.level_count()).map(TreeLevel));
+        all.extend((0..geometry.level_count()).map(Level).map(TreeLevel));
         all
     }
 }
