@@ -1,12 +1,15 @@
-//! What comes from sources: whom to believe about the length, and whom to leave alone.
+//! What comes from sources: which of them to believe about the length, and which to leave alone.
 
 use std::net::SocketAddr;
+use std::ops::Range;
 
-use super::assembly::{Assembly, Check};
-use super::kept::ENOUGH_STAGERS;
+use super::context::Context;
+use super::kind::Kind;
 use super::source::Standing;
-use super::{Block, Download, DownloadEvent, Failure, Space, assembly_for};
-use crate::content_id::ContentId;
+use super::sources::Fault;
+use super::{Block, Download, Failure, Space};
+use crate::content_id::Hash;
+use crate::range_set::RangeSet;
 use crate::store::Sink;
 use crate::time::Time;
 use crate::tree::verify_whole;
@@ -21,97 +24,90 @@ impl Download {
         block: Block<'_>,
         sink: &mut dyn Sink,
     ) -> bool {
-        let is_liar =
-            |fetch: &Download| fetch.sources.get(&address).is_none_or(|s| s.standing == Standing::Liar);
-        if self.ended || is_liar(self) {
+        if self.is_over() || self.sources.is_ignored(address) {
             return false;
         }
         if self.looks_only {
             return self.take_offer(now, address, &block);
         }
         let bytes = block.data.len() as u64;
-        self.received += bytes;
+        self.traffic.received += bytes;
         let used = self.take_claim(now, address, &block, sink) && self.take_bytes(now, address, &block, sink);
         if !used {
-            self.wasted += bytes;
+            self.traffic.wasted += bytes;
         }
         self.settle_claims(now);
-        self.check_hint(now, sink);
-        self.check_complete();
+        if let Kind::Staged(staged) = &mut self.kind {
+            let (sources, reports) = (&mut self.sources, &mut self.reports);
+            staged.check_hint(&mut Context { now, sources, reports, sink });
+        }
+        self.kind.check_complete(&mut self.reports);
         #[cfg(debug_assertions)]
-        for assembly in self.assemblies.iter().filter(|assembly| assembly.length() < 1 << 20) {
+        for assembly in self.kind.assemblies().iter().filter(|assembly| assembly.length() < 1 << 20) {
             assembly.picker.check_invariants();
         }
-        used && !is_liar(self)
+        used && !self.sources.is_ignored(address)
     }
 
-    /// Bytes came that nobody waits for: they were asked for twice, or never.
+    /// Bytes came that were asked for twice, or never.
     pub fn on_unwanted(&mut self, bytes: u64) {
-        self.received += bytes;
-        self.wasted += bytes;
+        self.traffic.received += bytes;
+        self.traffic.wasted += bytes;
     }
 
     /// Notes the length that the source claims. Returns whether its bytes are worth a look.
     fn take_claim(&mut self, now: Time, address: SocketAddr, block: &Block<'_>, sink: &mut dyn Sink) -> bool {
         if block.data.is_empty() && block.length != Some(0) {
-            let claim = self.sources.get(&address).and_then(|source| source.claim);
+            let claim = self.sources.claim_of(address);
             if let (Space::Content, Some(length), Some(_)) = (block.space, block.length, claim) {
                 self.note_claim(now, address, length, block.answers);
             }
             return false;
         }
+        let range = block.offset..block.offset + block.data.len() as u64;
         if let (Space::Content, Some(length)) = (block.space, block.length) {
-            if block.offset + block.data.len() as u64 > length {
-                self.accuse(now, address, block.answers, "it sent bytes past the end it claims");
+            if range.end > length {
+                let why = "it sent bytes past the end it claims";
+                self.accuse(now, Fault { source: address, certain: block.answers, why });
                 return false;
             }
             if !self.note_claim(now, address, length, block.answers) {
                 return false;
             }
         }
-        let Some(source) = self.sources.get_mut(&address) else { return false };
-        let claim = source.claim;
-        let is_first = source.standing != Standing::Serving;
-        let is_found = !self.found;
+        let Some(source) = self.sources.get_mut(address) else { return false };
+        let claim = source.claim.length;
+        let is_first_of_source = source.standing != Standing::Serving;
         source.on_serving();
-        source.fell_silent = false;
-        source.asked_since = None;
-        source.gave += block.data.len() as u64;
-        source.has_given = true;
-        source.has_withdrawn = false;
-        source.gave_unvalidated |= !block.answers;
+        source.on_sent(block.data.len() as u64, block.answers);
         if block.space == Space::Content {
-            source.on_sent(block.offset..block.offset + block.data.len() as u64);
+            source.has_after_all(range);
         }
-        self.found = true;
-        if !is_first {
-            return true;
+        if self.limits.on_found() && is_first_of_source {
+            self.limits.count_from(now);
         }
-        if is_found {
-            self.count_from(now);
-        }
-        match claim {
+        match claim.filter(|_| is_first_of_source) {
             Some(length) => self.begin_claim(now, address, length, block, sink),
             None => true,
         }
     }
 
-    /// Notes a length that the source claims. Returns whether it may.
+    /// Notes a length that the source claims; `answers`: from a validated address. Returns whether it may.
     pub(super) fn note_claim(&mut self, now: Time, address: SocketAddr, length: u64, answers: bool) -> bool {
-        let Some(source) = self.sources.get_mut(&address) else { return false };
-        // What was said in its name before it proved its address, somebody else may have said.
-        let replaces = source.claim.is_none() || (answers && !source.claim_is_its_own);
-        if source.claim != Some(length) {
+        let Some(source) = self.sources.get_mut(address) else { return false };
+        // What was said in its name before its address was validated, another node may have said.
+        let replaces = source.claim.length.is_none() || (answers && !source.claim.is_its_own);
+        if source.claim.length != Some(length) {
             if !replaces {
-                self.accuse(now, address, answers, "it changed the length it claims");
+                let why = "it changed the length it claims";
+                self.accuse(now, Fault { source: address, certain: answers, why });
                 return false;
             }
-            source.claim = Some(length);
+            source.claim.length = Some(length);
             source.standing = Standing::Unknown;
         }
-        if answers && !source.claim_is_its_own {
-            source.claim_is_its_own = true;
-            source.strikes = 0;
+        if answers {
+            source.own_claim();
         }
         true
     }
@@ -125,205 +121,186 @@ impl Download {
         block: &Block<'_>,
         sink: &mut dyn Sink,
     ) -> bool {
-        let mut proven = self
-            .assemblies
-            .iter()
-            .filter(|a| a.is_proven && matches!(a.check, Check::Tree(_) | Check::Root(_) | Check::AtTheEnd));
-        if let Some(proven) = proven.next().map(Assembly::length) {
+        let (may_be_empty, proven) = match &self.kind {
+            Kind::Proven(proven) => (false, proven.length()),
+            Kind::Staged(staged) => (!staged.is_by_hash(), None),
+        };
+        if let Some(proven) = proven {
             if proven != length {
-                self.accuse(now, address, block.answers, "the length it claims is not the proven one");
+                let why = "the length it claims is not the proven one";
+                self.accuse(now, Fault { source: address, certain: block.answers, why });
             }
             return proven == length;
         }
-        if length == 0 && !matches!(self.id, ContentId::Name(_)) {
-            self.accuse(now, address, block.answers, "it says that the content is empty");
+        if length == 0 && !may_be_empty {
+            let why = "it says that the content is empty";
+            self.accuse(now, Fault { source: address, certain: block.answers, why });
             return false;
         }
-        if self.is_staged() {
-            if self.assemblies.is_empty() {
-                self.begin_attempt(now, length, None, sink);
-            } else {
-                self.follow_hint(now, address, sink);
-                self.try_shorter(now, sink);
+        match &mut self.kind {
+            Kind::Staged(staged) => {
+                let (sources, reports) = (&mut self.sources, &mut self.reports);
+                staged.on_claim(address, length, &mut Context { now, sources, reports, sink });
             }
-            return true;
-        }
-        let ContentId::Blake3(root) = self.id else { return false };
-        if block.offset == 0
-            && block.data.len() as u64 == length
-            && let Some(verified) = verify_whole(&root, block.data)
-        {
-            match sink.write(self.job, verified) {
-                Ok(()) => self.complete_at_once(length),
-                Err(error) => self.fail(Failure::Destination(error)),
+            Kind::Proven(proven) => {
+                let Some(root) = proven.root() else { return false };
+                let is_all = block.offset == 0 && block.data.len() as u64 == length;
+                match is_all.then(|| verify_whole(&root, block.data)).flatten() {
+                    Some(verified) => match sink.write(self.job, verified) {
+                        Ok(()) => proven.complete_at_once(length, &mut self.reports),
+                        Err(error) => self.reports.fail(Failure::Destination(error)),
+                    },
+                    None => self.settle_claims(now),
+                }
             }
-            return true;
         }
-        self.settle_claims(now);
         true
+    }
+
+    /// Drops claims that are refuted or superseded, and tries others where there is room or others had their time.
+    pub(super) fn settle_claims(&mut self, now: Time) {
+        let Kind::Proven(proven) = &mut self.kind else { return };
+        let settled = proven.settle(now, &mut self.sources, &mut self.reports);
+        if settled.begins {
+            self.leechers.note_change();
+        }
+        if let Some(length) = settled.proven {
+            self.accuse_all(now, self.sources.with_claims_other_than(length));
+        }
     }
 
     /// Puts the bytes where they belong.
     fn take_bytes(&mut self, now: Time, address: SocketAddr, block: &Block<'_>, sink: &mut dyn Sink) -> bool {
-        if self.ended {
+        if self.is_over() {
             return true;
         }
-        if self.only.is_some_and(|only| only != address) || self.waits_for_verdict {
+        let Some(source) = self.sources.get(address) else { return false };
+        if let Kind::Staged(staged) = &self.kind
+            && (staged.waits_for_verdict() || !staged.takes_from(address, source))
+        {
             return false;
         }
-        let Some(source) = self.sources.get(&address).filter(|source| self.agrees(source)) else {
-            return false;
-        };
-        let claim = source.claim;
-        let Some(index) = assembly_for(&self.assemblies, claim) else { return false };
-        // Others wait where too much is being gathered.
-        self.changed |= self.assemblies[index].picker.is_contended();
-        let taken = self.assemblies[index].on_bytes(address, block.space, block.offset, block.data, sink);
+        let Some(assembly) = self.kind.assembly_for_mut(source.claim.length) else { return false };
+        let is_contended = assembly.picker.is_contended();
+        let taken = assembly.on_bytes(address, block.space, block.offset, block.data, sink);
         let outcome = match taken {
             Ok(outcome) => outcome,
             Err(error) => {
-                self.fail(Failure::Destination(error));
+                self.reports.fail(Failure::Destination(error));
                 return false;
             }
         };
         if let Some(offset) = outcome.lacks_runs {
-            self.assemblies[index].begin_runs_for(offset);
-            self.changed = true;
+            assembly.begin_runs_for(offset);
+        }
+        // Others wait where too much is being gathered.
+        if is_contended || outcome.lacks_runs.is_some() || !outcome.liars.is_empty() {
+            self.sources.note_change();
         }
         if outcome.verified {
-            self.count_from(now);
+            self.limits.count_from(now);
         }
         if outcome.new > 0 {
-            self.last_news = now;
-            if let Some(source) = self.sources.get_mut(&address) {
-                source.news_at = Some(now);
-                source.brought += outcome.new;
+            self.limits.on_news(now);
+            if let Some(source) = self.sources.get_mut(address) {
+                source.on_news(now, outcome.new);
             }
-            if self.is_staged() {
-                self.attempt_since = now;
-                self.attempt_pace.on_new(outcome.new);
-                if self.stagers.len() < ENOUGH_STAGERS {
-                    self.stagers.insert(address);
-                }
+            if let Kind::Staged(staged) = &mut self.kind {
+                staged.on_news(now, address, outcome.new);
             }
         }
-        self.wasted += (block.data.len() as u64).saturating_sub(outcome.new);
-        self.changed |= !outcome.liars.is_empty();
+        self.traffic.wasted += (block.data.len() as u64).saturating_sub(outcome.new);
         for (liar, bytes) in outcome.liars {
-            self.wasted += bytes;
-            self.take_back_news_of(liar);
-            if self.set_aside(liar) {
-                continue;
-            }
-            let certain = self.gave_all(liar);
-            self.accuse(now, liar, certain, "it sent bytes that are not of this content");
+            self.traffic.wasted += bytes;
+            self.on_wrong_bytes(now, liar);
         }
         true
     }
 
-    /// The limits of time count from now on.
-    pub(super) fn count_from(&mut self, now: Time) {
-        self.last_news = now;
-        self.news_since = now;
+    /// What this source sent is wrong, or the hint by which it was checked.
+    fn on_wrong_bytes(&mut self, now: Time, liar: SocketAddr) {
+        self.sources.take_back_news_of(liar);
+        self.limits.take_back_news(self.sources.last_news());
+        if let (Kind::Staged(staged), Some(source)) = (&mut self.kind, self.sources.get_mut(liar))
+            && staged.set_aside(source)
+        {
+            return self.release(liar);
+        }
+        let why = "it sent bytes that are not of this content";
+        self.accuse(now, Fault { source: liar, certain: self.sources.gave_all(liar), why });
     }
 
-    /// What this source brought was wrong, so it was no news: nobody keeps a fetch waiting with it.
-    fn take_back_news_of(&mut self, liar: SocketAddr) {
-        if let Some(source) = self.sources.get_mut(&liar) {
-            source.news_at = None;
+    fn accuse_all(&mut self, now: Time, faults: Vec<Fault>) {
+        for fault in faults {
+            self.accuse(now, fault);
         }
-        let news = self.sources.values().filter_map(|source| source.news_at);
-        self.last_news = news.max().map_or(self.news_since, |at| at.max(self.news_since));
-    }
-
-    /// Whether all that came from this address is certainly from there. Otherwise somebody else may have sent some of it.
-    pub(super) fn gave_all(&self, address: SocketAddr) -> bool {
-        self.sources.get(&address).is_some_and(|source| source.claim_is_its_own && !source.gave_unvalidated)
-    }
-
-    pub(super) fn accuse_of_claims_other_than(&mut self, now: Time, length: u64) {
-        let others =
-            self.sources.iter().filter(|(_, source)| source.claim.is_some_and(|claim| claim != length));
-        let wrong: Vec<(SocketAddr, bool)> =
-            others.map(|(&a, source)| (a, source.claim_is_its_own)).collect();
-        for (address, certain) in wrong {
-            self.accuse(now, address, certain, "the length it claims is not the proven one");
-        }
-    }
-
-    /// A fault of a source. It is left alone from now on where it is certain that the fault is its own. Otherwise somebody
-    /// else may have spoken in its name, and it may begin anew, after ever longer pauses if there are many.
-    pub(super) fn accuse(&mut self, now: Time, address: SocketAddr, certain: bool, why: &'static str) {
-        let Some(source) = self.sources.get_mut(&address) else { return };
-        source.strikes += 1;
-        if source.standing == Standing::Liar {
-            return;
-        }
-        self.lied_to = true;
-        if certain {
-            source.standing = Standing::Liar;
-            self.events.push_back(DownloadEvent::Misbehaved(address, why));
-        } else {
-            log::debug!("{address}, or somebody in its name: {why}");
-            source.on_doubt(now);
-            self.wake_for(address);
-        }
-        self.release(address);
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-    use crate::download::{Failure, PathTerms, Spec};
-    use crate::store::JobId;
-
-    struct Nowhere;
-
-    impl Sink for Nowhere {
-        fn room(&self, _: JobId) -> u64 {
-            u64::MAX
+/// Content that is checked elsewhere: as a whole, or what an interrupted download wrote.
+impl Download {
+    /// Whether what was staged has the right hash, after [`DownloadEvent::Staged`](super::DownloadEvent::Staged).
+    pub fn on_verdict(&mut self, now: Time, is_right: bool, sink: &mut dyn Sink) {
+        let Kind::Staged(staged) = &mut self.kind else { return };
+        if !staged.waits_for_verdict() || self.reports.is_over() {
+            return;
+        }
+        self.limits.count_from(now);
+        if is_right {
+            let length = staged.length().unwrap_or(0);
+            let is_by_hash = staged.is_by_hash();
+            let contradicting = staged.on_right(&self.sources);
+            self.accuse_all(now, contradicting);
+            if is_by_hash {
+                self.accuse_all(now, self.sources.with_claims_other_than(length));
+            }
+            return self.reports.complete(length);
+        }
+        let faults = staged.on_wrong(&mut self.sources);
+        self.accuse_all(now, faults);
+        if let Kind::Staged(staged) = &mut self.kind {
+            let (sources, reports) = (&mut self.sources, &mut self.reports);
+            staged.next_attempt(&mut Context { now, sources, reports, sink });
         }
     }
 
-    #[test]
-    fn what_turns_out_wrong_keeps_no_fetch_waiting() {
-        let at = |seconds: u64| Time::from_millis(seconds * 1000);
-        let liar = SocketAddr::from(([10, 0, 0, 1], 24254));
-        let spec = Spec {
-            id: ContentId::Blake3(*blake3::hash(&[1; 3000]).as_bytes()),
-            ranges: Vec::new(),
-            in_order: false,
-            resume: None,
-            source_timeout: Duration::from_secs(30),
-            stall_timeout: Duration::from_secs(10),
-        };
-        let mut fetch = Download::new(at(0), JobId(0), spec, 1);
-        fetch.add_source(at(0), liar, false);
-        let path = PathTerms {
-            block: 500,
-            tree_block: 500,
-            least_block: 100,
-            blocks: 1,
-            round_trip: Duration::from_millis(1),
-            is_short: false,
-            rate: 100.0,
-        };
-        for second in 1..9 {
-            let Some(ask) = fetch.next_ask(at(second), liar, path, &Nowhere) else { continue };
-            let (space, offset, data) = (ask.space, ask.range.start, [7; 500]);
-            let block = Block { space, offset, data: &data, length: Some(3000), answers: true };
-            fetch.on_block(at(second), liar, block, &mut Nowhere);
+    /// Whether to ask this source, beside a request, which BLAKE3 id names the same content. Notes that it is asked.
+    pub fn wants_hint(&mut self, now: Time, address: SocketAddr) -> bool {
+        let Kind::Staged(staged) = &self.kind else { return false };
+        let source = self.sources.get_mut(address).filter(|_| !self.looks_only);
+        source.is_some_and(|source| staged.wants_hint(now, source))
+    }
+
+    /// A source with a validated address says that the content has this BLAKE3 hash. The first that it says counts.
+    pub fn on_hint(&mut self, now: Time, address: SocketAddr, root: Hash, sink: &mut dyn Sink) {
+        let Kind::Staged(staged) = &mut self.kind else { return };
+        let source = self.sources.get_mut(address).filter(|_| staged.is_by_hash());
+        if source.is_some_and(|source| source.hint.take(root)) {
+            let (sources, reports) = (&mut self.sources, &mut self.reports);
+            staged.follow_hint(address, &mut Context { now, sources, reports, sink });
         }
-        fetch.handle_timeout(at(10), &mut Nowhere);
-        assert!(!fetch.is_over(), "it was found a second after the start");
-        fetch.handle_timeout(at(11), &mut Nowhere);
-        let events: Vec<DownloadEvent> = std::iter::from_fn(|| fetch.poll_event()).collect();
-        assert!(
-            matches!(events[..], [DownloadEvent::Misbehaved(..), DownloadEvent::Failed(Failure::Mismatch)]),
-            "{events:?}"
-        );
+    }
+
+    /// What [`Resume::unchecked`](super::Resume::unchecked) has of `range` is verified now: what is in `right` is right, the
+    /// rest is not and is fetched like anything else. Returns whether there is such a rest.
+    pub fn on_checked(&mut self, now: Time, range: Range<u64>, right: &RangeSet) -> bool {
+        if self.is_over() {
+            return false;
+        }
+        if self.may_have_all() {
+            self.limits.start_over(now);
+        }
+        let Kind::Proven(proven) = &mut self.kind else { return false };
+        let is_wrong = proven.on_checked(&range, right);
+        if is_wrong {
+            self.sources.note_change();
+        }
+        self.kind.check_complete(&mut self.reports);
+        is_wrong
+    }
+
+    /// Whether all that is wanted is on the disk, if what is still being verified is right. Then no source is asked for it.
+    pub fn may_have_all(&self) -> bool {
+        self.kind.assemblies().iter().any(|assembly| assembly.picker.waits_for_destination(u64::MAX))
     }
 }

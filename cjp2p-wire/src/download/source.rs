@@ -1,37 +1,46 @@
-//! What is known of one peer as a source of one piece of content.
+//! `Source`: what is known of one peer as a source of one content, and when to ask it again.
 
+use std::ops::Range;
 use std::time::Duration;
 
-use super::hint::SourceHint;
-use crate::pieces::{HaveMap, QUESTIONS_UNTIL_GONE};
+use crate::content_id::Hash;
+use crate::pieces::{HaveMap, QUESTIONS_UNTIL_GONE, answer_timeout};
 use crate::range_set::RangeSet;
 use crate::time::Time;
 
 /// A peer that did not have something is tried again after so long.
-pub(crate) const REFUSAL_MEMORY: Duration = Duration::from_secs(1);
-/// A peer that had nothing at all of the content is asked again after so long. For one that somebody else suggested this
-/// doubles each time.
-pub(crate) const ABSENCE_MEMORY: Duration = Duration::from_secs(5);
+const REFUSAL_MEMORY: Duration = Duration::from_secs(1);
+/// A peer that had nothing at all of the content is asked again after so long. For one that was only suggested this doubles each
+/// time.
+pub(super) const ABSENCE_MEMORY: Duration = Duration::from_secs(5);
 /// The longest of these pauses.
-pub(crate) const MAX_ABSENCE_MEMORY: Duration = Duration::from_secs(300);
-/// Where all who have it are looked for: a peer that had nothing and did not know us yet is asked again after so long.
-pub(crate) const SECOND_LOOK: Duration = Duration::from_millis(500);
-/// When a peer that somebody else suggested is asked, after the first time; then never again until it answers.
-pub(crate) const SUGGESTED_RETRIES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(9)];
+const MAX_ABSENCE_MEMORY: Duration = Duration::from_secs(300);
+/// Where all sources are looked for: a peer that had nothing and did not know us yet is asked again after so long.
+pub(super) const SECOND_LOOK: Duration = Duration::from_millis(500);
+/// When a suggested peer is asked, after the first time; then never again until it answers.
+const SUGGESTED_RETRIES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(9)];
 /// The longest pause between questions to a peer that the user named.
-pub(crate) const MAX_PROBE_PAUSE: Duration = Duration::from_secs(4);
+const MAX_PROBE_PAUSE: Duration = Duration::from_secs(4);
 /// The pause after the first question to such a peer; it doubles.
-pub(crate) const FIRST_PROBE_PAUSE: Duration = Duration::from_millis(400);
+const FIRST_PROBE_PAUSE: Duration = Duration::from_millis(400);
+/// A peer that has not answered for so long after the first question will not answer soon.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// So many faults of one that never proved its address, and it is asked again only after a pause.
-pub(crate) const MAX_STRIKES: u32 = 3;
+/// A source that never validated its address and has more faults than these is asked again only after a pause.
+const MAX_STRIKES: u32 = 3;
 /// The first such pause; it doubles with each fault more.
-pub(crate) const FIRST_DOUBT_PAUSE: Duration = Duration::from_secs(1);
+const FIRST_DOUBT_PAUSE: Duration = Duration::from_secs(1);
 /// The longest.
-pub(crate) const MAX_DOUBT_PAUSE: Duration = Duration::from_secs(60);
-
+const MAX_DOUBT_PAUSE: Duration = Duration::from_secs(60);
+/// A leecher that was asked and brought nothing for so long makes way for another.
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(3);
 /// A source that brings less before it falls silent answered in vain, in bytes.
 const MUCH: u64 = 4096;
+
+/// A source is asked for a hint so often, until it has given one.
+const MAX_HINT_QUESTIONS: u32 = 3;
+/// The pause between two such questions.
+const HINT_PAUSE: Duration = Duration::from_secs(1);
 
 /// How far we got with a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,230 +51,526 @@ pub(super) enum Standing {
     Serving,
     /// It said that it has nothing of it.
     Absent,
-    /// It fetches the content itself, and has nothing of it yet.
+    /// It is a leecher, and has nothing of it yet.
     Waiting,
     /// It sent something wrong. It is not asked again.
     Liar,
 }
 
+/// What a source claims about the length, and whether another node can have spoken in its name.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Claim {
+    /// The length that the source says the content has.
+    pub(super) length: Option<u64>,
+    /// The claim came from a validated address: no other node can have made it.
+    pub(super) is_its_own: bool,
+    /// Some of what it gave under its claim came without validation.
+    pub(super) gave_unvalidated: bool,
+    /// Faults that may be its own.
+    strikes: u32,
+}
+
+impl Claim {
+    /// Whether all that came from this address is certainly from there.
+    pub(super) fn is_certain(&self) -> bool {
+        self.is_its_own && !self.gave_unvalidated
+    }
+}
+
+/// The questions whether it has the content at all.
+#[derive(Clone, Debug)]
+struct Probes {
+    /// It was only suggested.
+    suggested: bool,
+    count: u32,
+    /// How often it had nothing.
+    absences: u32,
+    first_at: Option<Time>,
+    next_at: Time,
+}
+
+/// Times without an answer.
+#[derive(Clone, Debug, Default)]
+struct Silence {
+    /// Since it fell silent it sent nothing, whatever it says that it has.
+    is_silent: bool,
+    /// New bytes that it brought since it answered after a silence.
+    brought: u64,
+    /// How often in a row it answered and then fell silent without having brought much.
+    in_vain: u32,
+}
+
+/// What it brought, and was asked for in vain.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Deliveries {
+    /// When it last brought new bytes that were not found wrong since.
+    pub(super) news_at: Option<Time>,
+    /// Since when it was asked for content without bringing any.
+    pub(super) asked_since: Option<Time>,
+    /// Bytes that it gave since the last review.
+    pub(super) lately: u64,
+    /// It gave some of the content, at whatever time.
+    has_given: bool,
+}
+
+/// Content that it did not have lately.
+#[derive(Clone, Debug)]
+struct Refusals {
+    ranges: RangeSet,
+    at: Time,
+}
+
+/// How far its word counts that it no longer has the content.
+#[derive(Clone, Debug, Default)]
+struct Withdrawn {
+    /// The user named it.
+    is_named: bool,
+    /// An interrupted download had some of the content from it.
+    is_remembered: bool,
+    /// It says that it no longer has the content, and gave nothing since.
+    is_so: bool,
+}
+
+/// Which parts it has, if it is a leecher or may be one.
+#[derive(Clone, Debug)]
+pub(super) struct Exchange {
+    /// What it says that it has, if it does.
+    pub(super) have: Option<HaveMap>,
+    /// Until it says what it has: when it is asked.
+    ask_at: Time,
+    asked: u32,
+    /// It is a leecher, but there are enough others.
+    pub(super) in_reserve: bool,
+}
+
+/// What it has to do with hints: BLAKE3 hashes of content that is wanted by its SHA-256 hash.
+#[derive(Clone, Debug, Default)]
+pub(super) struct SourceHint {
+    /// What it says is the BLAKE3 hash. It said so under a validated address.
+    pub(super) root: Option<Hash>,
+    /// What it sent does not fit the hint that is in use, which another source gave.
+    pub(super) at_odds: bool,
+    questions: u32,
+    next_question: Time,
+}
+
+impl SourceHint {
+    /// Whether to ask for one now. Notes that it is asked.
+    pub(super) fn ask(&mut self, now: Time) -> bool {
+        let is_due = self.questions < MAX_HINT_QUESTIONS && now >= self.next_question;
+        if !is_due || self.root.is_some() {
+            return false;
+        }
+        self.questions += 1;
+        self.next_question = now + HINT_PAUSE;
+        true
+    }
+
+    /// The first answer to such a question counts. Returns whether it is one.
+    pub(super) fn take(&mut self, root: Hash) -> bool {
+        let counts = self.next_question > Time::ZERO && self.root.is_none();
+        if counts {
+            self.root = Some(root);
+        }
+        counts
+    }
+
+    /// It does not have the tree of the hash that it gave.
+    pub(super) fn on_no_tree(&mut self) {
+        self.root = None;
+        self.questions = MAX_HINT_QUESTIONS;
+    }
+}
+
+/// One source.
 #[derive(Clone, Debug)]
 pub(super) struct Source {
     pub(super) standing: Standing,
-    /// The length it says the content has.
-    pub(super) claim: Option<u64>,
-    /// The claim came from an address that has proved itself: nobody else can have made it.
-    pub(super) claim_is_its_own: bool,
-    /// Some of what it gave under its claim came without proof that it was from there.
-    pub(super) gave_unvalidated: bool,
-    /// Faults that may be its own.
-    pub(super) strikes: u32,
-    /// It answers whole aligned leaves only.
-    pub(super) aligned: bool,
-    /// What it said that it has, if it did.
-    pub(super) have: Option<HaveMap>,
-    /// Until it says what it has: when it is asked, and how often it was.
-    pub(super) ask_parts_at: Time,
-    pub(super) asked_parts: u32,
-    /// It fetches as we do, but there are enough others.
-    pub(super) in_reserve: bool,
-    /// Since it fell silent it sent nothing, whatever it says that it has.
-    pub(super) fell_silent: bool,
-    /// New bytes that it brought since it answered after a silence.
-    pub(super) brought: u64,
-    /// When it last brought new bytes that were not found wrong since.
-    pub(super) news_at: Option<Time>,
-    /// How often in a row it answered and then fell silent without having brought much.
-    in_vain: u32,
-    /// Since when it was asked for content without bringing any.
-    pub(super) asked_since: Option<Time>,
-    /// Bytes that it gave lately.
-    pub(super) gave: u64,
-    /// It gave some of the content, at whatever time.
-    pub(super) has_given: bool,
-    /// The user named it.
-    pub(super) is_named: bool,
-    /// An interrupted fetch had some of the content from it.
-    pub(super) is_remembered: bool,
-    /// It says that it no longer has the content, and gave nothing since.
-    pub(super) has_withdrawn: bool,
-    /// Content ranges it did not have lately.
-    pub(super) refused: RangeSet,
+    pub(super) claim: Claim,
+    /// It answers with whole leaves only.
+    pub(super) is_aligned: bool,
+    pub(super) exchange: Exchange,
+    pub(super) deliveries: Deliveries,
     pub(super) hint: SourceHint,
-    refused_at: Time,
-    suggested: bool,
-    probes: u32,
-    /// How often it had nothing.
-    absences: u32,
-    /// When it was first asked.
-    pub(super) asked_at: Option<Time>,
-    pub(super) next_probe: Time,
+    probes: Probes,
+    silence: Silence,
+    refusals: Refusals,
+    withdrawn: Withdrawn,
 }
 
 impl Source {
     pub(super) fn new(now: Time, suggested: bool) -> Source {
         Source {
             standing: Standing::Unknown,
-            claim: None,
-            claim_is_its_own: false,
-            gave_unvalidated: false,
-            strikes: 0,
-            aligned: false,
-            have: None,
-            ask_parts_at: now,
-            asked_parts: 0,
-            in_reserve: false,
-            fell_silent: false,
-            brought: 0,
-            news_at: None,
-            in_vain: 0,
-            asked_since: None,
-            gave: 0,
-            has_given: false,
-            is_named: false,
-            is_remembered: false,
-            has_withdrawn: false,
-            refused: RangeSet::new(),
+            claim: Claim::default(),
+            is_aligned: false,
+            exchange: Exchange { have: None, ask_at: now, asked: 0, in_reserve: false },
+            deliveries: Deliveries::default(),
             hint: SourceHint::default(),
-            refused_at: now,
-            suggested,
-            probes: 0,
-            absences: 0,
-            asked_at: None,
-            next_probe: now,
+            probes: Probes { suggested, count: 0, absences: 0, first_at: None, next_at: now },
+            silence: Silence::default(),
+            refusals: Refusals { ranges: RangeSet::new(), at: now },
+            withdrawn: Withdrawn::default(),
         }
-    }
-
-    /// Whether it was asked before and has not answered since.
-    pub(super) fn was_probed(&self) -> bool {
-        self.probes > 0
-    }
-
-    /// Whether two questions in a row were in vain: perhaps the path to it carries no long answers.
-    pub(super) fn was_probed_in_vain(&self) -> bool {
-        self.standing == Standing::Unknown && self.probes >= 2
-    }
-
-    /// The length it claims, if it sent some of the content before it fell silent, and is not tried elsewhere.
-    pub(super) fn lost_touch_with(&self) -> Option<u64> {
-        let may_have_all = self.fell_silent && self.have.as_ref().is_none_or(|have| have.is_whole());
-        self.claim
-            .filter(|_| may_have_all && self.standing == Standing::Unknown && !self.probes.is_multiple_of(2))
-    }
-
-    /// Whether it seems not to have the beginning, and is now asked for another part; the how many-th. Some say that they
-    /// do not have it, and some say nothing.
-    pub(super) fn is_tried_elsewhere(&self) -> Option<u32> {
-        let elsewhere = match self.standing {
-            Standing::Absent => !self.probes.is_multiple_of(2),
-            Standing::Unknown => self.probes >= 2 && self.probes.is_multiple_of(2),
-            Standing::Serving | Standing::Waiting | Standing::Liar => false,
-        };
-        elsewhere.then(|| (self.probes - 1) / 2)
-    }
-
-    /// Notes that the peer is asked whether it has the content.
-    pub(super) fn on_probe(&mut self, now: Time) {
-        self.next_probe = if self.suggested && self.standing == Standing::Unknown {
-            SUGGESTED_RETRIES.get(self.probes as usize).map_or(Time::NEVER, |&pause| now + pause)
-        } else if self.standing == Standing::Absent {
-            now + self.absence_memory()
-        } else {
-            now + (FIRST_PROBE_PAUSE * 2u32.pow(self.probes.min(8))).min(MAX_PROBE_PAUSE)
-        };
-        self.probes += 1;
-        self.asked_at.get_or_insert(now);
-    }
-
-    /// Whether it said only once that it has nothing.
-    pub(super) fn is_worth_a_second_look(&self) -> bool {
-        self.absences <= 1
-    }
-
-    fn absence_memory(&self) -> Duration {
-        let doublings = if self.suggested { self.absences.saturating_sub(1).min(6) } else { 0 };
-        (ABSENCE_MEMORY * 2u32.pow(doublings)).min(MAX_ABSENCE_MEMORY)
-    }
-
-    pub(super) fn on_serving(&mut self) {
-        if self.standing != Standing::Serving {
-            self.hint.on_serving();
-            if let Some(have) = &mut self.have {
-                have.on_serving();
-            }
-        }
-        self.standing = Standing::Serving;
-        self.probes = 0;
-    }
-
-    pub(super) fn on_absent(&mut self, now: Time) {
-        self.standing = Standing::Absent;
-        self.absences += 1;
-        self.next_probe = now + self.absence_memory();
     }
 
     /// When there is something to ask it without any datagram coming.
     pub(super) fn next_at(&self) -> Time {
         match self.standing {
-            Standing::Unknown | Standing::Absent => self.next_probe,
-            Standing::Serving | Standing::Waiting => match &self.have {
+            Standing::Unknown | Standing::Absent => self.probes.next_at,
+            Standing::Serving | Standing::Waiting => match &self.exchange.have {
                 Some(have) => have.next_at(),
-                None if self.in_reserve || self.asked_parts >= QUESTIONS_UNTIL_GONE => Time::NEVER,
-                None => self.ask_parts_at,
+                None if self.exchange.in_reserve || self.exchange.asked >= QUESTIONS_UNTIL_GONE => {
+                    Time::NEVER
+                }
+                None => self.exchange.ask_at,
             },
             Standing::Liar => Time::NEVER,
         }
     }
 
+    /// It sent some of the content, or says that it has some.
+    pub(super) fn on_serving(&mut self) {
+        if self.standing != Standing::Serving {
+            self.hint.questions = 0;
+            if let Some(have) = &mut self.exchange.have {
+                have.on_serving();
+            }
+        }
+        self.standing = Standing::Serving;
+        self.probes.count = 0;
+    }
+
+    pub(super) fn on_absent(&mut self, now: Time) {
+        self.standing = Standing::Absent;
+        self.probes.absences += 1;
+        self.probes.next_at = now + self.absence_memory();
+    }
+
     /// Notes that the peer fell silent: it is asked from time to time whether it is back. Where `others` offer the content too,
     /// one that answers and then brings next to nothing is asked ever more rarely.
     pub(super) fn on_silent(&mut self, now: Time, others: bool) {
-        self.fell_silent = true;
-        self.asked_since = None;
+        self.silence.is_silent = true;
+        self.deliveries.asked_since = None;
         if self.standing == Standing::Serving {
             self.standing = Standing::Unknown;
-            self.suggested = false;
+            self.probes.suggested = false;
             self.on_probe(now);
-            self.in_vain = if self.brought < MUCH { self.in_vain + 1 } else { 0 };
-            self.brought = 0;
-            if others && self.in_vain > 1 {
-                let pause = FIRST_DOUBT_PAUSE * 2u32.pow(self.in_vain.min(8));
-                self.next_probe = self.next_probe.max(now + pause.min(MAX_DOUBT_PAUSE));
+            let silence = &mut self.silence;
+            silence.in_vain = if silence.brought < MUCH { silence.in_vain + 1 } else { 0 };
+            silence.brought = 0;
+            if others && silence.in_vain > 1 {
+                let pause = FIRST_DOUBT_PAUSE * 2u32.pow(silence.in_vain.min(8));
+                self.probes.next_at = self.probes.next_at.max(now + pause.min(MAX_DOUBT_PAUSE));
             }
         }
     }
 
-    /// Notes a fault that may be its own, or of somebody who speaks in its name.
-    pub(super) fn on_doubt(&mut self, now: Time) {
+    /// Whether it fell silent and has sent nothing since.
+    pub(super) fn is_silent(&self) -> bool {
+        self.silence.is_silent
+    }
+
+    /// Notes that it sent bytes of the content or its tree; `validated`: from a validated address.
+    pub(super) fn on_sent(&mut self, bytes: u64, validated: bool) {
+        self.silence.is_silent = false;
+        self.deliveries.asked_since = None;
+        self.deliveries.lately += bytes;
+        self.deliveries.has_given = true;
+        self.withdrawn.is_so = false;
+        self.claim.gave_unvalidated |= !validated;
+    }
+
+    /// Notes that some of that was new.
+    pub(super) fn on_news(&mut self, now: Time, bytes: u64) {
+        self.deliveries.news_at = Some(now);
+        self.silence.brought += bytes;
+    }
+
+    /// Notes a fault. Returns whether it is the first that shows it to be a liar, or casts doubt on it; that another node spoke in its
+    /// name is ruled out where `certain`.
+    pub(super) fn on_fault(&mut self, now: Time, certain: bool) -> bool {
+        self.claim.strikes += 1;
+        if self.standing == Standing::Liar {
+            return false;
+        }
+        if certain {
+            self.standing = Standing::Liar;
+        } else {
+            self.on_doubt(now);
+        }
+        true
+    }
+
+    /// It may begin anew, after ever longer pauses where that happens often.
+    fn on_doubt(&mut self, now: Time) {
         self.on_serving();
         self.on_silent(now, false);
-        self.claim = None;
-        self.claim_is_its_own = false;
-        self.gave_unvalidated = false;
-        if let Some(more) = self.strikes.checked_sub(MAX_STRIKES) {
+        let strikes = self.claim.strikes;
+        self.claim = Claim { strikes, ..Claim::default() };
+        if let Some(more) = strikes.checked_sub(MAX_STRIKES) {
             let pause = (FIRST_DOUBT_PAUSE * 2u32.pow(more.min(8))).min(MAX_DOUBT_PAUSE);
-            self.next_probe = self.next_probe.max(now + pause);
+            self.probes.next_at = self.probes.next_at.max(now + pause);
         }
     }
 
-    pub(super) fn refuse(&mut self, now: Time, range: std::ops::Range<u64>) {
-        self.refused.insert(range);
-        self.refused_at = now;
+    /// Notes that its claim comes from a validated address.
+    pub(super) fn own_claim(&mut self) {
+        if !self.claim.is_its_own {
+            self.claim.is_its_own = true;
+            self.claim.strikes = 0;
+        }
+    }
+}
+
+/// Whether it has the content at all.
+impl Source {
+    /// Whether it may be asked now.
+    pub(super) fn may_be_probed(&self, now: Time) -> bool {
+        now >= self.probes.next_at
     }
 
-    /// Whether it may be asked once more for something that it did not have: a download in progress has more every second.
+    /// Whether it was asked before and has not answered since.
+    pub(super) fn was_probed(&self) -> bool {
+        self.probes.count > 0
+    }
+
+    /// Whether it was asked at any time.
+    pub(super) fn was_ever_asked(&self) -> bool {
+        self.probes.first_at.is_some()
+    }
+
+    /// Whether two questions in a row were in vain: perhaps the path to it carries no long answers.
+    pub(super) fn was_probed_in_vain(&self) -> bool {
+        self.standing == Standing::Unknown && self.probes.count >= 2
+    }
+
+    /// The length it claims, if it sent some of the content before it fell silent, and is not tried elsewhere.
+    pub(super) fn lost_touch_with(&self) -> Option<u64> {
+        let may_have_all =
+            self.silence.is_silent && self.exchange.have.as_ref().is_none_or(HaveMap::is_whole);
+        let is_here = self.standing == Standing::Unknown && !self.probes.count.is_multiple_of(2);
+        self.claim.length.filter(|_| may_have_all && is_here)
+    }
+
+    /// Whether it seems not to have the beginning, and is now asked for another part; the how many-th. Some say that they
+    /// do not have it, and some say nothing.
+    pub(super) fn is_tried_elsewhere(&self) -> Option<u32> {
+        let count = self.probes.count;
+        let elsewhere = match self.standing {
+            Standing::Absent => !count.is_multiple_of(2),
+            Standing::Unknown => count >= 2 && count.is_multiple_of(2),
+            Standing::Serving | Standing::Waiting | Standing::Liar => false,
+        };
+        elsewhere.then(|| (count - 1) / 2)
+    }
+
+    /// Notes that the peer is asked whether it has the content.
+    pub(super) fn on_probe(&mut self, now: Time) {
+        let count = self.probes.count;
+        self.probes.next_at = if self.probes.suggested && self.standing == Standing::Unknown {
+            SUGGESTED_RETRIES.get(count as usize).map_or(Time::NEVER, |&pause| now + pause)
+        } else if self.standing == Standing::Absent {
+            now + self.absence_memory()
+        } else {
+            now + (FIRST_PROBE_PAUSE * 2u32.pow(count.min(8))).min(MAX_PROBE_PAUSE)
+        };
+        self.probes.count += 1;
+        self.probes.first_at.get_or_insert(now);
+    }
+
+    /// It is asked again at this time.
+    pub(super) fn probe_at(&mut self, at: Time) {
+        self.probes.next_at = at;
+    }
+
+    /// It may answer yet that was asked a short while ago, or is to be asked.
+    pub(super) fn may_answer(&self, now: Time) -> bool {
+        match self.standing {
+            Standing::Unknown => self.probes.first_at.is_none_or(|at| now.since(at) < PROBE_TIMEOUT),
+            Standing::Absent => self.probes.absences <= 1 && self.probes.next_at <= now + SECOND_LOOK,
+            Standing::Serving | Standing::Waiting | Standing::Liar => false,
+        }
+    }
+
+    fn absence_memory(&self) -> Duration {
+        let doublings = if self.probes.suggested { self.probes.absences.saturating_sub(1).min(6) } else { 0 };
+        (ABSENCE_MEMORY * 2u32.pow(doublings)).min(MAX_ABSENCE_MEMORY)
+    }
+}
+
+/// Content that it did not have.
+impl Source {
+    pub(super) fn refused(&self) -> &RangeSet {
+        &self.refusals.ranges
+    }
+
+    pub(super) fn refuse(&mut self, now: Time, range: Range<u64>) {
+        self.refusals.ranges.insert(range);
+        self.refusals.at = now;
+    }
+
+    /// Whether it may be asked once more for something that it did not have: a leecher has more every second.
     pub(super) fn may_try_refused(&self, now: Time) -> bool {
-        !self.refused.is_empty() && now.since(self.refused_at) >= REFUSAL_MEMORY
+        !self.refusals.ranges.is_empty() && now.since(self.refusals.at) >= REFUSAL_MEMORY
     }
 
-    /// Notes that it was asked once more: one question shows whether others are worth asking.
-    pub(super) fn on_try_refused(&mut self, now: Time) {
-        self.refused_at = now;
+    /// Notes that it was asked once more for this: one question shows whether others are worth asking.
+    pub(super) fn on_try_refused(&mut self, now: Time, range: &Range<u64>) {
+        if self.refusals.ranges.overlaps(range.clone()) {
+            self.refusals.at = now;
+        }
     }
 
     /// It sent this part of the content: if that is what it did not have, it may have the rest by now too.
-    pub(super) fn on_sent(&mut self, range: std::ops::Range<u64>) {
-        if self.refused.overlaps(range) {
-            self.refused = RangeSet::new();
+    pub(super) fn has_after_all(&mut self, range: Range<u64>) {
+        if self.refusals.ranges.overlaps(range) {
+            self.refusals.ranges = RangeSet::new();
         }
+    }
+}
+
+/// Exchanging parts.
+impl Source {
+    /// Whether it is a leecher, parts are exchanged with it, and it seems to be there.
+    pub(super) fn is_active_leecher(&self) -> bool {
+        let takes_part =
+            matches!(self.standing, Standing::Serving | Standing::Waiting) && !self.exchange.in_reserve;
+        takes_part && self.exchange.have.as_ref().is_some_and(|have| have.is_leecher() && !have.is_silent())
+    }
+
+    /// Whether it was asked for what it says that it has, and has not brought anything since.
+    pub(super) fn fails_to_deliver(&self, now: Time) -> bool {
+        self.deliveries.asked_since.is_some_and(|since| now.since(since) >= DELIVERY_TIMEOUT)
+    }
+
+    /// There are enough others: it is left alone for now.
+    pub(super) fn put_in_reserve(&mut self) {
+        self.exchange.in_reserve = true;
+        self.exchange.have = None;
+        self.deliveries.asked_since = None;
+        self.standing = Standing::Waiting;
+    }
+
+    /// Parts are exchanged with it from now on.
+    pub(super) fn call_up(&mut self, now: Time) {
+        self.exchange.in_reserve = false;
+        self.exchange.have = Some(HaveMap::of_leecher(now));
+    }
+
+    /// From which byte on it is asked now which parts it has. Notes that it is asked.
+    pub(super) fn ask_have(&mut self, now: Time, round_trip: Duration) -> u64 {
+        if let Some(have) = &mut self.exchange.have {
+            return have.on_asked(now, round_trip);
+        }
+        // It gives something, and has not said yet what.
+        self.exchange.ask_at = now + answer_timeout(round_trip, self.exchange.asked);
+        self.exchange.asked += 1;
+        0
+    }
+
+    /// It leaves such questions unanswered: it is taken for gone.
+    pub(super) fn on_gone(&mut self, now: Time) {
+        let was_waiting = self.standing == Standing::Waiting;
+        self.on_silent(now, false);
+        if was_waiting {
+            self.standing = Standing::Unknown;
+            self.probes.next_at = now + MAX_PROBE_PAUSE;
+        }
+    }
+
+    /// It is not asked before this time, until it says what it has.
+    pub(super) fn ask_have_at(&mut self, at: Time) {
+        self.exchange.ask_at = at;
+    }
+}
+
+/// Content that was withdrawn.
+impl Source {
+    /// Its word counts, though it may not have given any of the content now. `named`: by the user. Otherwise an interrupted
+    /// download had some from it.
+    pub(super) fn rely_on(&mut self, named: bool) {
+        self.withdrawn.is_named |= named;
+        self.withdrawn.is_remembered |= !named;
+    }
+
+    /// It says that it no longer has the content. Where its word counts it is asked again after `pause`.
+    pub(super) fn on_withdrawn(&mut self, now: Time, pause: Duration) {
+        self.withdrawn.is_so = true;
+        self.exchange.have = None;
+        if self.standing != Standing::Absent {
+            self.on_absent(now);
+        }
+        if self.counts_as_withdrawn() {
+            self.probes.next_at = now + pause;
+        }
+    }
+
+    pub(super) fn has_withdrawn(&self) -> bool {
+        self.withdrawn.is_so
+    }
+
+    pub(super) fn counts_as_withdrawn(&self) -> bool {
+        let counts = self.deliveries.has_given || self.withdrawn.is_named || self.withdrawn.is_remembered;
+        self.withdrawn.is_so && self.standing != Standing::Liar && counts
+    }
+
+    /// Whether it may have what is missing: it has not said otherwise, and had all of it, or may have.
+    pub(super) fn may_still_give(&self) -> bool {
+        if self.withdrawn.is_so || self.standing == Standing::Liar {
+            return false;
+        }
+        // A leecher has no more than the others gave.
+        let is_leecher =
+            self.exchange.have.as_ref().is_some_and(|have| have.is_leecher() && !have.is_whole());
+        let may_be_back = self.withdrawn.is_named && self.standing == Standing::Unknown;
+        !is_leecher && (self.deliveries.has_given || self.standing == Standing::Serving || may_be_back)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Time {
+        Time::from_millis(ms)
+    }
+
+    #[test]
+    fn a_source_that_is_back_is_asked_again_which_parts_it_has() {
+        let mut source = Source::new(at(0), false);
+        source.call_up(at(0));
+        (0..QUESTIONS_UNTIL_GONE).for_each(|_| _ = source.ask_have(at(0), Duration::ZERO));
+        assert!(source.exchange.have.as_ref().is_some_and(HaveMap::is_gone));
+        source.on_serving();
+        assert!(
+            !source.exchange.have.is_some_and(|have| have.is_gone()),
+            "else it is taken for gone at once"
+        );
+    }
+
+    #[test]
+    fn a_suggested_peer_that_never_answers_is_asked_three_times() {
+        let mut source = Source::new(at(0), true);
+        let mut asked = Vec::new();
+        while source.next_at() < Time::NEVER {
+            let now = source.next_at();
+            asked.push(now);
+            source.on_probe(now);
+        }
+        assert_eq!(asked, [at(0), at(1000), at(10_000)]);
+    }
+
+    #[test]
+    fn a_source_with_many_faults_waits_ever_longer() {
+        let mut source = Source::new(at(0), false);
+        let mut pauses = Vec::new();
+        for _ in 0..6 {
+            assert!(source.on_fault(at(0), false));
+            pauses.push(source.next_at().since(at(0)).as_millis());
+        }
+        assert_eq!(pauses, [400, 400, 1000, 2000, 4000, 8000]);
+        assert!(source.on_fault(at(0), true) && !source.on_fault(at(0), true));
+        assert_eq!(source.next_at(), Time::NEVER);
     }
 }
