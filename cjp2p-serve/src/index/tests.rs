@@ -1,3 +1,5 @@
+//! Files with the same content or the same name, files that change, and lists of them in parts.
+
 use super::list::FILES_LOOKED_AT;
 use super::*;
 use crate::open::{Root, Stamp};

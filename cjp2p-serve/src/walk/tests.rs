@@ -1,3 +1,5 @@
+//! Which files of a folder are found, in which order, and which are passed over.
+
 use super::*;
 use rustix::fs::{FileType, Mode};
 use std::fs;

@@ -1,3 +1,5 @@
+//! A partial that is interrupted and resumed, and whose disk fails.
+
 use std::fs::OpenOptions;
 use std::path::Path;
 

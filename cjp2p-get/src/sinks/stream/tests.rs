@@ -1,3 +1,5 @@
+//! The order in which bytes of ranges come out.
+
 use cjp2p_io::event_loop::EventLoop;
 use cjp2p_io::udp::UdpPort;
 use cjp2p_wire::tree::{Geometry, GroupIndex, LEAF_LEN, LeafIndex, TreeVerifier, group_leaves};

@@ -1,3 +1,5 @@
+//! Which addresses are kept, which are forgotten, and which are named to others.
+
 use super::*;
 
 const A_MINUTE: Duration = Duration::from_secs(60);

@@ -1,3 +1,5 @@
+//! The controller on paths with a rate, a delay and a queue.
+
 use std::collections::VecDeque;
 
 use super::*;

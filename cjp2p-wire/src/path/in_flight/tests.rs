@@ -1,3 +1,5 @@
+//! Answers that come late, out of order, cut, or never.
+
 use std::collections::VecDeque;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! The table within its limits, damaged, and beside a naive model.
+
 use proptest::prelude::*;
 
 use super::*;

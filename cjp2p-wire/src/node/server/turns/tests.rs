@@ -1,3 +1,5 @@
+//! Hosts and ports that ask for more than there is, in turns.
+
 use super::*;
 
 fn request(n: u64) -> Request {

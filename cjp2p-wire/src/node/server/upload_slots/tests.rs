@@ -1,3 +1,5 @@
+//! Which of many leechers hold a slot, and for how long.
+
 #![allow(clippy::single_range_in_vec_init, reason = "sets of one range")]
 
 use super::*;
