@@ -158,7 +158,7 @@ impl Getter {
                 return Ok(None);
             }
             self.hash_staged();
-            self.hash_leaves();
+            self.work_for_others();
             let until = self.session.now() + LOOK_EVERY;
             let wake =
                 self.session.turn(until).map_err(|error| ToolError::failure(format!("network: {error}")))?;

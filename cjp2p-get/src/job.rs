@@ -69,6 +69,8 @@ pub(crate) enum Outcome {
     Published(u64, Result<(), ToolError>),
     /// Of a group of the content that this fetch fetched, for others.
     Leaves(JobId, GroupIndex, Option<Vec<Hash>>),
+    /// This window of it is in memory, as far as it can be, for others.
+    Warmed(JobId, u64),
 }
 
 impl Job {

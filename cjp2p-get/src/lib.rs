@@ -6,7 +6,6 @@ mod exchange;
 mod getter;
 mod ids;
 mod job;
-mod leaves_wanted;
 mod links;
 mod peers;
 mod place;
@@ -18,6 +17,7 @@ mod search;
 pub mod sinks;
 mod store;
 mod tasks;
+mod wanted;
 
 /// The tool.
 pub fn main() -> std::process::ExitCode {

@@ -1,6 +1,6 @@
 //! All destinations: what the node writes to, and answers others from.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::File;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -11,14 +11,16 @@ use cjp2p_wire::range_set::RangeSet;
 use cjp2p_wire::store::{JobId, Library, Parts, Read, Sink};
 use cjp2p_wire::tree::{GroupIndex, Run, TreeVerifier, Verified};
 
-use crate::leaves_wanted::LeavesWanted;
 use crate::running_hash::{Piece, RunningHash};
 use crate::sinks::known_tree::{HASHED_AT_ONCE, HASHED_FOR_ANYBODY, NoTree};
 use crate::sinks::recheck::Checked;
-use crate::sinks::{Destination, Group, Publication};
+use crate::sinks::{Destination, Group, Publication, WINDOW};
+use crate::wanted::{Part, Wanted};
 
 /// Finished contents that stay shared. Each is an open file, of which a process has only so many.
 const MAX_FINISHED: usize = 128;
+/// Windows of which it is remembered that they were brought into memory.
+const MAX_WARMED: usize = 64;
 
 /// See the [module](self).
 #[derive(Default)]
@@ -31,7 +33,11 @@ pub(crate) struct Store {
     hints: BTreeMap<Hash, (Hash, JobId)>,
     /// The longest finished first.
     finished: VecDeque<JobId>,
-    leaves: LeavesWanted,
+    wanted: Wanted,
+    /// Windows that were just brought into memory. If a read still finds one missing, it waits: there may be no memory, or it
+    /// cannot be known whether a read would wait.
+    // Invariant: at most `MAX_WARMED`.
+    warmed: BTreeSet<(JobId, u64)>,
 }
 
 impl Store {
@@ -152,16 +158,28 @@ impl Store {
         }
     }
 
-    /// The next group of which others want to know the leaves, if it may be hashed now; `None` in it where that cannot be any more.
-    pub(crate) fn next_group(&mut self) -> Option<(JobId, GroupIndex, Option<Group>)> {
-        let (job, number) = self.leaves.next()?;
-        let group = self.destinations.get_mut(&job).and_then(|destination| destination.group(number));
-        Some((job, number, group))
+    /// The next part that others want, if it may be worked on now; without a group where that cannot be any more.
+    pub(crate) fn next_wanted(&mut self) -> Option<(JobId, Part, Option<Group>)> {
+        let (job, part) = self.wanted.next()?;
+        let group = self.destinations.get_mut(&job).and_then(|destination| match part {
+            Part::Leaves(group) => destination.group(group),
+            Part::Window(window) => destination.window(window),
+        });
+        Some((job, part, group))
+    }
+
+    /// This window is in memory now, as far as it can be.
+    pub(crate) fn on_warmed(&mut self, job: JobId, window: u64) {
+        self.wanted.on_done(job, Part::Window(window));
+        if self.warmed.len() >= MAX_WARMED {
+            self.warmed.pop_first();
+        }
+        self.warmed.insert((job, window));
     }
 
     /// These are its leaves, where they could be computed.
     pub(crate) fn on_leaves(&mut self, job: JobId, group: GroupIndex, leaves: Option<Vec<Hash>>) {
-        self.leaves.on_done(job, group);
+        self.wanted.on_done(job, Part::Leaves(group));
         if let Some(destination) = self.destinations.get_mut(&job) {
             destination.take_leaves(group, leaves);
         }
@@ -169,7 +187,7 @@ impl Store {
 
     /// Whether reads that were put off may be tried again since this was last asked.
     pub(crate) fn take_ready(&mut self) -> bool {
-        self.leaves.take_ready()
+        self.wanted.take_ready()
     }
 
     /// Everything is here and right: the last step.
@@ -208,6 +226,7 @@ impl Store {
     fn remove(&mut self, job: JobId) {
         self.destinations.remove(&job);
         self.hashes.remove(&job);
+        self.warmed.retain(|(other, _)| *other != job);
         self.by_id.retain(|_, other| *other != job);
         self.hints.retain(|_, (_, other)| *other != job);
     }
@@ -225,14 +244,22 @@ impl Store {
     ) -> Read {
         let Some(&job) = self.by_id.get(id) else { return Read::Absent };
         let Some(destination) = self.destinations.get_mut(&job) else { return Read::Absent };
-        let ContentId::Tree(_) = id else { return destination.read(offset, length, out) };
+        let ContentId::Tree(_) = id else {
+            let window = offset / WINDOW;
+            let may_wait = host.is_some() && self.warmed.remove(&(job, window));
+            let read = destination.read(offset, length, may_wait, out);
+            if let (Read::Later, Some(host)) = (read, host) {
+                self.wanted.want(host, job, Part::Window(window));
+            }
+            return read;
+        };
         let at_once = if host.is_some() { HASHED_AT_ONCE } else { HASHED_FOR_ANYBODY };
         match (destination.read_tree(offset, length, at_once, out), host) {
             (Ok(eof), _) => Read::Found { eof: Some(eof) },
             (Err(NoTree::Unknown), _) => Read::Absent,
             (Err(NoTree::Needs(_)), None) => Read::Later,
             (Err(NoTree::Needs(group)), Some(host)) => {
-                self.leaves.want(host, job, group);
+                self.wanted.want(host, job, Part::Leaves(group));
                 Read::Later
             }
         }
@@ -348,6 +375,50 @@ mod tests {
             store.on_all_staged(job, 2 * MEBIBYTE).unwrap();
             assert_eq!(store.verdict(job, &id), Some(right), "all was hashed before");
             store.restage(job).unwrap();
+        }
+    }
+
+    /// Content on a disk that has to be waited for.
+    struct Cold;
+
+    impl Destination for Cold {
+        fn read(&mut self, _: u64, _: usize, may_wait: bool, _: &mut Vec<u8>) -> Read {
+            if may_wait { Read::Found { eof: Some(MEBIBYTE) } } else { Read::Later }
+        }
+
+        fn window(&self, window: u64) -> Option<Group> {
+            let file = tempfile::tempfile().ok()?.into();
+            Some(Group { file, range: window * WINDOW..(window + 1) * WINDOW })
+        }
+
+        fn publish(&mut self, _: u64) -> Publication {
+            Box::new(|| Ok(()))
+        }
+
+        fn failure(&self, error: io::Error) -> ToolError {
+            ToolError::failure(error.to_string())
+        }
+    }
+
+    #[test]
+    fn what_is_not_in_memory_is_read_elsewhere_before_it_is_given() {
+        let (job, id) = (JobId(3), ContentId::Blake3([7; 32]));
+        let mut store = Store::default();
+        store.insert(job, &id, Box::new(Cold), RangeSet::new());
+        let mut out = Vec::new();
+        assert_eq!(store.glance(&id, 0, 4096, &mut out), Read::Later);
+        assert!(store.next_wanted().is_none(), "nothing is begun for anybody");
+        for _ in 0..2 {
+            assert_eq!(store.read(&id, WINDOW + 5, 4096, &mut out), Read::Later);
+            let Some((_, Part::Window(1), Some(group))) = store.next_wanted() else {
+                panic!("it is not read")
+            };
+            assert_eq!(group.range.start, WINDOW);
+            group.warm();
+            assert!(!store.take_ready());
+            store.on_warmed(job, 1);
+            assert!(store.take_ready());
+            assert_eq!(store.read(&id, WINDOW + 5, 4096, &mut out), Read::Found { eof: Some(MEBIBYTE) });
         }
     }
 }

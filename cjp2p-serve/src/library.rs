@@ -265,10 +265,11 @@ impl SharedLibrary {
         let mut filled = 0;
         while filled < buffer.len() {
             let (at, rest) = (offset + filled as u64, &mut buffer[filled..]);
-            let read = if open.can_refuse {
-                in_memory::read_at(&open.file, rest, at)
-            } else {
-                open.file.read_at(rest, at)
+            let read = match (open.can_refuse, asker) {
+                (true, _) => in_memory::read_at(&open.file, rest, at),
+                // Of what is read for anybody there is little, and nothing is begun for it.
+                (false, Asker::Anybody) => open.file.read_at(rest, at),
+                (false, Asker::Host(_)) => Err(io::ErrorKind::WouldBlock.into()),
             };
             match read {
                 Ok(0) => return Err(Refusal::Gone),
@@ -279,7 +280,11 @@ impl SharedLibrary {
                     if matches!(asker, Asker::Anybody) {
                         return Err(Refusal::Later);
                     }
-                    if self.warmed.remove(&(no, window)).is_none() {
+                    let is_warm = match open.can_refuse {
+                        true => self.warmed.remove(&(no, window)).is_some(),
+                        false => self.warmed.get(&(no, window)).is_some(),
+                    };
+                    if !is_warm {
                         return Err(self.ask(asker, Job::Warm(no, open.file.clone(), window)));
                     }
                     match open.file.read_at(rest, at) {
@@ -288,7 +293,7 @@ impl SharedLibrary {
                     }
                 }
                 Err(error) if in_memory::is_not_supported(&error) && open.can_refuse => {
-                    // Whether it would wait cannot be known then: a small read is done for anybody.
+                    // Whether it would wait cannot be known then, so it is brought into memory first.
                     open.can_refuse = false;
                     if matches!(asker, Asker::Host(_)) {
                         self.open.insert(no, open.clone());

@@ -3,16 +3,20 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use cjp2p_io::event_loop::Waker;
 use cjp2p_io::learned::{Admit, Learned};
 use cjp2p_io::lookup::Lookups;
 use cjp2p_io::peer_file::PeerFile;
 use cjp2p_io::peer_saver::PeerSaver;
 use cjp2p_io::session::Session;
+use cjp2p_io::workers::{Crew, Workers};
 use cjp2p_wire::message::MAX_IDS;
 use cjp2p_wire::node::{Event, Query};
 use cjp2p_wire::peers::peer::Origin;
+use cjp2p_wire::peers::table::PeerTable;
 use cjp2p_wire::store::Store;
 use cjp2p_wire::time::Time;
 
@@ -29,12 +33,18 @@ const KNOCK_EVERY: Duration = Duration::from_secs(20);
 const TELL_AFTER: Duration = Duration::from_secs(1);
 /// But not oftener than so.
 const TELL_EVERY: Duration = Duration::from_secs(30);
+/// The table is read now and then.
+const READER: Crew = Crew { name: "greetings", threads: 1, most_for_hosts: 0, is_nice: false };
 /// How often the table is written.
 const SAVE_EVERY: Duration = Duration::from_secs(60);
 
 /// See the [module](self).
 pub(crate) struct Neighbours {
     table: PeerSaver,
+    /// Reads the table where the network does not wait for it,
+    reader: Workers<()>,
+    /// and gives it here.
+    tables: Receiver<PeerTable>,
     /// The names of the command line and the bootstrap list, as they are looked up.
     named: Lookups,
     unanswered: Vec<SocketAddr>,
@@ -52,10 +62,24 @@ pub(crate) struct Neighbours {
 }
 
 impl Neighbours {
-    /// Those that were `named`, and those in the table. `tells`: they are told what is shared here.
-    pub(crate) fn new(file: PeerFile, named: Lookups, now: Time, tells: bool) -> Neighbours {
+    /// Those that were `named`, and those in the table. `tells`: they are told what is shared here. `waker` is woken when the table
+    /// was read.
+    pub(crate) fn new(file: PeerFile, named: Lookups, now: Time, tells: bool, waker: Waker) -> Neighbours {
+        let (sender, tables) = mpsc::channel();
+        let of = file.clone();
+        let reader = Workers::on_demand(READER, move |()| {
+            let (table, warning) = of.load();
+            if let Some(warning) = warning {
+                log::warn!("{warning}");
+            }
+            // Fails only at the end.
+            let _ = sender.send(table);
+            waker.wake();
+        });
         Neighbours {
             table: PeerSaver::new(file),
+            reader,
+            tables,
             named,
             unanswered: Vec::new(),
             silent: BTreeSet::new(),
@@ -83,9 +107,12 @@ impl Neighbours {
             self.named.news().into_iter().map(|(address, _)| address).collect();
         if self.greet_at <= now {
             self.greet_at = now + GREET_EVERY;
+            self.reader.send(());
+        }
+        if let Ok(table) = self.tables.try_recv() {
             self.answered.clear();
             self.silent.clear();
-            greeted = self.to_greet();
+            greeted = self.to_greet(&table);
         }
         for address in greeted {
             // Whoever only asks whether somebody is there is not asked to prove itself, and so does not become known.
@@ -149,11 +176,7 @@ impl Neighbours {
     }
 
     /// Those named, the best known ones, and some of which it is not known whether they are still there. What a stranger suggested is not among them.
-    fn to_greet(&self) -> Vec<SocketAddr> {
-        let (table, warning) = self.table.file().load();
-        if let Some(warning) = warning {
-            log::warn!("{warning}");
-        }
+    fn to_greet(&self, table: &PeerTable) -> Vec<SocketAddr> {
         let trusted = |address: &SocketAddr| {
             (table.get(*address)).is_some_and(|peer| peer.is_verified() || peer.origin().is_local())
         };

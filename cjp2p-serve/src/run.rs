@@ -291,7 +291,7 @@ impl Server {
         let now = session.now();
         let waker = session.waker();
         let named = contacts.named.watch(move || waker.wake());
-        let neighbours = Neighbours::new(PeerFile::new(state), named, now, !cli.no_list);
+        let neighbours = Neighbours::new(PeerFile::new(state), named, now, !cli.no_list, session.waker());
         let dht = contacts.dht.and_then(|entry| Mainline::start(entry, session.waker()));
         let port = NonZeroU16::new(address.port());
         let router = contacts.router.zip(port).map(|(helper, port)| helper.ask_for(port, session.waker()));

@@ -9,6 +9,7 @@ use super::{Getter, TRY_LOCK_EVERY};
 use crate::job::{Job, Outcome, Step};
 use crate::sinks::prepare::{Prepared, Ready};
 use crate::sinks::recheck::{Checked, Recheck};
+use crate::wanted::Part;
 
 impl Getter {
     /// Another thread has something to tell.
@@ -67,6 +68,10 @@ impl Getter {
                 self.session.store_mut().on_leaves(fetch, group, leaves);
                 Ok(())
             }
+            Outcome::Warmed(fetch, window) => {
+                self.session.store_mut().on_warmed(fetch, window);
+                Ok(())
+            }
         }
     }
 
@@ -77,10 +82,16 @@ impl Getter {
         }
     }
 
-    /// Has threads hash what others want to know the leaves of, a little at a time.
-    pub(super) fn hash_leaves(&mut self) {
-        while let Some((fetch, number, group)) = self.session.store_mut().next_group() {
-            self.leaves.run(move || Outcome::Leaves(fetch, number, group.and_then(|group| group.hash())));
+    /// Has threads read and hash what others ask for, a little at a time.
+    pub(super) fn work_for_others(&mut self) {
+        while let Some((fetch, part, group)) = self.session.store_mut().next_wanted() {
+            self.leaves.run(move || match part {
+                Part::Leaves(number) => Outcome::Leaves(fetch, number, group.and_then(|group| group.hash())),
+                Part::Window(window) => {
+                    group.into_iter().for_each(|group| group.warm());
+                    Outcome::Warmed(fetch, window)
+                }
+            });
         }
     }
 

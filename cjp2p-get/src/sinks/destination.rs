@@ -20,6 +20,9 @@ use super::recheck::Checked;
 /// The last step, which may take long and is done on another thread.
 pub(crate) type Publication = Box<dyn FnOnce() -> Result<(), ToolError> + Send>;
 
+/// Bytes of content that are brought into memory at a time, and as many after them.
+pub(crate) const WINDOW: u64 = 128 << 10;
+
 /// Where one content goes. Each kind takes verified blocks, or stages what can be verified only as a whole; it
 /// refuses the other.
 pub(crate) trait Destination: Send {
@@ -79,10 +82,17 @@ pub(crate) trait Destination: Send {
         u64::MAX
     }
 
-    /// Answers another peer's request for content, from what is verified.
-    fn read(&mut self, offset: u64, length: usize, out: &mut Vec<u8>) -> Read {
-        let _ = (offset, length, out);
+    /// Answers another peer's request for content, from what is verified. Unless it `may_wait` for a disk, what is not in memory is
+    /// [`Read::Later`].
+    fn read(&mut self, offset: u64, length: usize, may_wait: bool, out: &mut Vec<u8>) -> Read {
+        let _ = (offset, length, may_wait, out);
         Read::Absent
+    }
+
+    /// What is to be read before [`Destination::read`] gives what is in a [window](WINDOW).
+    fn window(&self, window: u64) -> Option<Group> {
+        let _ = window;
+        None
     }
 
     /// Which parts of the content [`Destination::read`] gives now, from byte `from` on, in at most `most` ranges.
@@ -151,12 +161,26 @@ pub(crate) trait Destination: Send {
 }
 
 /// A group of content, in a file.
+#[derive(Debug)]
 pub(crate) struct Group {
     pub(crate) file: Arc<File>,
     pub(crate) range: Range<u64>,
 }
 
 impl Group {
+    /// A window of a file that holds content of this length.
+    pub(super) fn of_window(file: &Arc<File>, window: u64, length: u64) -> Group {
+        let start = window.saturating_mul(WINDOW).min(length);
+        // What begins in the window may end after it.
+        let end = start.saturating_add(2 * WINDOW).min(length);
+        Group { file: file.clone(), range: start..end }
+    }
+
+    /// Reads it, for the kernel to keep it in memory. Errors do not matter here: the next one to read it meets them too.
+    pub(crate) fn warm(&self) {
+        let _ = read_through(&self.file, self.range.clone(), |_| ());
+    }
+
     /// The values of its leaves.
     pub(crate) fn hash(&self) -> Option<Vec<Hash>> {
         let mut leaves = Vec::new();

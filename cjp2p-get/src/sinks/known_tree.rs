@@ -46,7 +46,7 @@ pub(crate) enum NoTree {
 pub(crate) trait Content {
     /// Whether all bytes of this range are here and right.
     fn has(&self, range: Range<u64>) -> bool;
-    /// These bytes.
+    /// These bytes, if they can be had without waiting for a disk.
     fn bytes(&self, range: Range<u64>) -> Option<Vec<u8>>;
 }
 
@@ -173,7 +173,7 @@ impl TreeSource for Source<'_> {
             return Err(NoTree::Needs(group));
         }
         self.at_once -= range.end - range.start;
-        let bytes = self.content.bytes(range).ok_or(NoTree::Unknown)?;
+        let bytes = self.content.bytes(range).ok_or(NoTree::Needs(group))?;
         let leaves = group_leaves(group.first_leaf(), &bytes);
         Ok(&self.at.insert((group, leaves)).1)
     }

@@ -16,7 +16,7 @@ mod sparse;
 pub(crate) mod stream;
 pub(crate) mod temporary;
 
-pub(crate) use destination::{Destination, Group, Publication};
+pub(crate) use destination::{Destination, Group, Publication, WINDOW};
 pub(crate) use reading::read_through;
 use stream::Output;
 use temporary::Temporary;

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io;
 use std::net::SocketAddr;
 use std::ops::Range;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
 use cjp2p_cli::ToolError;
@@ -19,6 +19,7 @@ use super::behind::WriteBehind;
 use super::destination::{Destination, Group, Publication, unwritable};
 use super::known_tree::{Content, KnownTree, NoTree};
 use super::publish::{Excerpt, LastStep, SOMETHING_ELSE};
+use super::reading::read_exact_at;
 use super::recheck::Checked;
 use super::record::Record;
 use super::sources::Sources;
@@ -207,6 +208,13 @@ impl Partial {
         unchanged && (self.complete || self.tree.as_ref().is_some_and(|tree| tree.proven().is_some()))
     }
 
+    fn read_range(&self, range: Range<u64>, may_wait: bool) -> io::Result<Vec<u8>> {
+        let length = usize::try_from(range.end - range.start).map_err(io::Error::other)?;
+        let mut bytes = vec![0; length];
+        read_exact_at(&self.file, &mut bytes, range.start, may_wait)?;
+        Ok(bytes)
+    }
+
     fn identity(&self) -> io::Result<(u64, i64, i64)> {
         let metadata = self.file.metadata()?;
         Ok((metadata.len(), metadata.mtime(), metadata.mtime_nsec()))
@@ -219,9 +227,7 @@ impl Content for Partial {
     }
 
     fn bytes(&self, range: Range<u64>) -> Option<Vec<u8>> {
-        let mut bytes = vec![0; usize::try_from(range.end - range.start).ok()?];
-        self.file.read_exact_at(&mut bytes, range.start).ok()?;
-        Some(bytes)
+        self.read_range(range, false).ok()
     }
 }
 
@@ -305,7 +311,11 @@ impl Destination for Partial {
         }
     }
 
-    fn read(&mut self, offset: u64, length: usize, out: &mut Vec<u8>) -> Read {
+    fn window(&self, window: u64) -> Option<Group> {
+        Some(Group::of_window(&self.file, window, self.length?))
+    }
+
+    fn read(&mut self, offset: u64, length: usize, may_wait: bool, out: &mut Vec<u8>) -> Read {
         let Some(total) = self.length.filter(|_| self.may_share()) else { return Read::Absent };
         let end = offset.saturating_add(length as u64).min(total);
         let start = offset.min(end);
@@ -313,8 +323,11 @@ impl Destination for Partial {
         if known == start && start < end {
             return Read::Absent;
         }
-        let Some(bytes) = self.bytes(start..known) else { return Read::Absent };
-        out.extend_from_slice(&bytes);
+        match self.read_range(start..known, may_wait) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Read::Later,
+            Err(_) => return Read::Absent,
+            Ok(bytes) => out.extend_from_slice(&bytes),
+        }
         Read::Found { eof: Some(total) }
     }
 

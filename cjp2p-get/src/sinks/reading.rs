@@ -5,11 +5,21 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
+use cjp2p_io::in_memory;
 use cjp2p_wire::content_id::ContentId;
 use sha2::{Digest, Sha256};
 
 /// Bytes that are read at once.
 pub(super) const BUFFER: u64 = 256 << 10;
+
+/// Reads all of `buffer` from a file. Unless it `may_wait` for a disk, what is not in memory is
+/// [`WouldBlock`](io::ErrorKind::WouldBlock).
+pub(super) fn read_exact_at(file: &File, buffer: &mut [u8], offset: u64, may_wait: bool) -> io::Result<()> {
+    match may_wait {
+        true => file.read_exact_at(buffer, offset),
+        false => in_memory::read_exact_at(file, buffer, offset),
+    }
+}
 
 /// Hands these bytes of a file to `each`, piece by piece.
 pub(crate) fn read_through(file: &File, range: Range<u64>, mut each: impl FnMut(&[u8])) -> io::Result<()> {

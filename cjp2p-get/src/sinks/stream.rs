@@ -359,7 +359,7 @@ impl Destination for Stream {
         Ok(())
     }
 
-    fn read(&mut self, offset: u64, length: usize, out: &mut Vec<u8>) -> Read {
+    fn read(&mut self, offset: u64, length: usize, _: bool, out: &mut Vec<u8>) -> Read {
         let Some(total) = self.length else { return Read::Absent };
         let before = out.len();
         self.copy(offset..offset.saturating_add(length as u64).min(total), out);

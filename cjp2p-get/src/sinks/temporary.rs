@@ -11,8 +11,8 @@ use cjp2p_cli::{Exit, ToolError};
 use cjp2p_io::names;
 use cjp2p_wire::store::Read;
 
-use super::destination::{Destination, Publication};
-use super::reading::BUFFER;
+use super::destination::{Destination, Group, Publication};
+use super::reading::{BUFFER, read_exact_at};
 use super::sparse::Sparse;
 use super::stream::Output;
 
@@ -56,15 +56,20 @@ impl Destination for Temporary {
         self.file.try_clone()
     }
 
-    fn read(&mut self, offset: u64, length: usize, out: &mut Vec<u8>) -> Read {
+    fn read(&mut self, offset: u64, length: usize, may_wait: bool, out: &mut Vec<u8>) -> Read {
         let Some(total) = self.length else { return Read::Absent };
         let start = offset.min(total);
         let mut bytes = vec![0; length.min(usize::try_from(total - start).unwrap_or(usize::MAX))];
-        if self.file.read_exact_at(&mut bytes, start).is_err() {
-            return Read::Absent;
+        match read_exact_at(&self.file, &mut bytes, start, may_wait) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Read::Later,
+            Err(_) => return Read::Absent,
+            Ok(()) => out.extend_from_slice(&bytes),
         }
-        out.extend_from_slice(&bytes);
         Read::Found { eof: Some(total) }
+    }
+
+    fn window(&self, window: u64) -> Option<Group> {
+        Some(Group::of_window(&self.file, window, self.length?))
     }
 
     fn publish(&mut self, length: u64) -> Publication {

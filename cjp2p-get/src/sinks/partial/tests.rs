@@ -1,6 +1,7 @@
 //! A partial that is interrupted and resumed, and whose disk fails.
 
 use std::fs::OpenOptions;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use cjp2p_wire::tree::TreeBuilder;
@@ -47,7 +48,7 @@ fn what_an_interrupted_fetch_wrote_is_nobodys_before_it_is_verified_and_stays_in
     let resume = resume.unwrap();
     assert_eq!(resume.done, std::iter::once(3 * GROUP_LEN..length).collect(), "only the end is read");
     assert_eq!(resume.unchecked, [0..GROUP_LEN, 2 * GROUP_LEN..3 * GROUP_LEN].into_iter().collect());
-    assert_eq!(partial.read(0, 4096, &mut Vec::new()), Read::Absent);
+    assert_eq!(partial.read(0, 4096, true, &mut Vec::new()), Read::Absent);
     let told = partial.parts(0, 9).unwrap().ranges;
     assert!(told.iter().eq([&(3 * GROUP_LEN..length)]), "{told:?}");
     assert_eq!(partial.abandon(), Some(names::shown(&paths.partial)));
@@ -63,8 +64,12 @@ fn what_an_interrupted_fetch_wrote_is_nobodys_before_it_is_verified_and_stays_in
         next = checked.rest;
     }
     let mut out = Vec::new();
-    assert_eq!(partial.read(0, 4096, &mut out), Read::Absent, "of this group it is not known what is wrong");
-    assert_eq!(partial.read(2 * GROUP_LEN, 4096, &mut out), Read::Found { eof: Some(length) });
+    assert_eq!(
+        partial.read(0, 4096, true, &mut out),
+        Read::Absent,
+        "of this group it is not known what is wrong"
+    );
+    assert_eq!(partial.read(2 * GROUP_LEN, 4096, true, &mut out), Read::Found { eof: Some(length) });
     assert_eq!(out, bytes[2 * GROUP_LEN as usize..][..4096]);
     assert_eq!(recorded(), std::iter::once(2 * GROUP_LEN..length).collect());
     assert!(partial.resumed == partial.done && partial.unchecked.is_empty());
