@@ -2,16 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "clippy excuses tests, but not their helpers")]
 
-mod support;
-
 use std::fs;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
+use crate::support::{Bench, Ended, Host, assert_content, wait_until, written};
 use cjp2p_tests::content::{self, blake3_id, sha256_id};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
-use support::{Bench, Ended, Host, assert_content, wait_until, written};
 
 const MEBIBYTE: u64 = 1 << 20;
 
@@ -274,8 +272,10 @@ fn any_ranges_are_what_a_slice_is() {
             .prop_map(|(a, len, priority)| (a..(a + len).min(length) + 1, priority)),
         (0..50_000u64, 0..5u64, 0..3u8).prop_map(|(a, len, priority)| (a..a + len + 1, priority)),
     ];
+    // `PROPTEST_CASES` tries more.
+    let cases = std::env::var("PROPTEST_CASES").map_or(24, |_| ProptestConfig::default().cases);
     let mut runner =
-        TestRunner::new(ProptestConfig { cases: 48, failure_persistence: None, ..Default::default() });
+        TestRunner::new(ProptestConfig { cases, failure_persistence: None, ..Default::default() });
     let ranges = prop::collection::vec(range, 1..12);
     let result = runner.run(&ranges, |ranges| {
         let texts: Vec<String> = ranges
@@ -292,11 +292,12 @@ fn any_ranges_are_what_a_slice_is() {
                 expected.push(bytes[at]);
             }
         }
-        let ended = bench.run(&[&host], &ranged(&id, &texts, &[])).done();
+        let printed = bench.begin(&[&host], &ranged(&id, &texts, &[]));
+        bench.run(&[&host], &ranged(&id, &texts, &["-o", "file", "--force"])).done();
+        let ended = Ended::of(printed.wait_with_output().unwrap()).done();
         prop_assert!(ended.stdout == expected, "{} bytes, not {}", ended.stdout.len(), expected.len());
         let expected: Vec<u8> =
             bytes.iter().zip(&seen).filter(|(_, seen)| **seen).map(|(byte, _)| *byte).collect();
-        bench.run(&[&host], &ranged(&id, &texts, &["-o", "file", "--force"])).done();
         prop_assert!(bench.read("file") == expected);
         prop_assert_eq!(bench.files(), ["file"]);
         Ok(())

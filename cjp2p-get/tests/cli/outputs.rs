@@ -2,16 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "clippy excuses tests, but not their helpers")]
 
-mod support;
-
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use crate::support::{Bench, Ended, Host, assert_content, wait_until};
 use cjp2p_tests::content::{self, blake3_id, sha256_id};
 use cjp2p_tests::real::strace::{insist, strace, unavailable, under, worked};
-use support::{Bench, Ended, Host, assert_content, wait_until};
 
 const MEBIBYTE: usize = 1 << 20;
 

@@ -1,6 +1,5 @@
 //! Peers of the simulation on real sockets of this machine, and the tool run against them.
 
-#![allow(dead_code, reason = "each test program uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "clippy excuses tests, but not their helpers")]
 
 use std::ffi::OsStr;

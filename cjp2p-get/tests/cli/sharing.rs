@@ -2,13 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "clippy excuses tests, but not their helpers")]
 
-mod support;
-
 use std::fs;
 use std::net::UdpSocket;
 
+use crate::support::{Bench, Ended, Host, assert_content, wait_until, written};
 use cjp2p_tests::content::{self, blake3_id, sha256_id};
-use support::{Bench, Ended, Host, assert_content, wait_until, written};
 
 /// A port of the loopback interface that is free.
 fn free_address() -> String {

@@ -2,8 +2,6 @@
 
 #![expect(clippy::unwrap_used, reason = "clippy excuses tests, but not their helpers")]
 
-mod support;
-
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, UdpSocket};
 use std::process::{Child, Output, Stdio};
@@ -21,7 +19,7 @@ use cjp2p_wire::node::{Event, Query};
 use cjp2p_wire::store::{Library, Read, Sink};
 use serde_json::{Value, json};
 
-use support::Bench;
+use crate::support::Bench;
 
 /// A peer as our other tools are, in a thread.
 struct NodePeer {

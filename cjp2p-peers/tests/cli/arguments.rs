@@ -2,8 +2,6 @@
 
 #![expect(clippy::unwrap_used, reason = "clippy excuses tests, but not their helpers")]
 
-mod support;
-
 use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
@@ -11,7 +9,7 @@ use std::process::{Output, Stdio};
 
 use serde_json::{Value, json};
 
-use support::Bench;
+use crate::support::Bench;
 
 impl Bench {
     fn run_with(&self, args: &[&str], input: &[u8]) -> Output {

@@ -2,17 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "clippy excuses tests, but not their helpers")]
 
-mod support;
-
 use std::fs;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
+use crate::support::{Bench, Host};
 use cjp2p_tests::content::{self, blake3_id};
 use cjp2p_tests::sim::Peer;
 use cjp2p_tests::sim::peer::config;
-use support::{Bench, Host};
 
 /// Puts these peers in the table, as if the tool had met them.
 fn remember(bench: &Bench, peers: &[SocketAddr]) {

@@ -2,17 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "clippy excuses tests, but not their helpers")]
 
-mod support;
-
 use std::io::{Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use crate::support::{Bench, Ended, Host, assert_content};
 use cjp2p_tests::content::{self, blake3_id, sha256_id};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use support::{Bench, Ended, Host, assert_content};
 
 /// Runs the tool with this list on standard input.
 fn fed(bench: &Bench, hosts: &[&Host], arguments: &[&str], list: &[u8]) -> Ended {

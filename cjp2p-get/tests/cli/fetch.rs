@@ -2,14 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "clippy excuses tests, but not their helpers")]
 
-mod support;
-
 use std::fs;
 use std::io::Write;
 use std::process::Stdio;
 
+use crate::support::{Bench, Ended, Host, assert_content};
 use cjp2p_tests::content::{self, blake3_id, sha256_id};
-use support::{Bench, Ended, Host, assert_content};
 
 #[test]
 fn content_of_every_length_arrives_by_either_id_in_a_file_and_in_a_pipe() {
