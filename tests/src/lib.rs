@@ -2,6 +2,7 @@
 //! links, content to move, and reference implementations that are slow and obviously right.
 
 pub mod alone;
+pub mod at_once;
 pub mod content;
 pub mod faults;
 pub mod foreign;

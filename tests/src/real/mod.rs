@@ -6,9 +6,18 @@ pub mod server;
 pub mod strace;
 pub mod terminal;
 
+use std::io::{self, BufRead, BufReader};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, ChildStdout, Command, ExitStatus};
 use std::sync::OnceLock;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, poll};
+
+/// A test that waits for longer for a line or the end of a program fails.
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// The folder with the tools' binaries, built in the same profile as the tests. A program finds them beside itself.
 ///
@@ -49,4 +58,51 @@ pub fn tool(name: &str, state: &Path) -> Command {
         .env_remove("RUST_LOG")
         .stdin(std::process::Stdio::null());
     command
+}
+
+/// Waits for the end of a program.
+///
+/// # Panics
+///
+/// Where it does not end within a minute. It is killed then.
+pub fn end_of(child: &mut Child) -> ExitStatus {
+    let start = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().expect("its state") {
+            return status;
+        }
+        if start.elapsed() > LIMIT {
+            // It may have ended by itself just now.
+            let _ = child.kill();
+            panic!("it does not end");
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// The next line that a program prints, with its end; empty where it has closed its output.
+///
+/// # Errors
+///
+/// Where no line comes within a minute, or the pipe cannot be read.
+pub fn line_of(lines: &mut BufReader<ChildStdout>) -> io::Result<String> {
+    let start = Instant::now();
+    let mut line = Vec::new();
+    while !line.ends_with(b"\n") {
+        if lines.buffer().is_empty() {
+            let mut output = [PollFd::new(lines.get_ref().as_fd(), PollFlags::POLLIN)];
+            let left = LIMIT.saturating_sub(start.elapsed()).as_millis();
+            if poll(&mut output, u16::try_from(left).unwrap_or(u16::MAX))? == 0 {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+        }
+        let here = lines.fill_buf()?;
+        if here.is_empty() {
+            break;
+        }
+        let length = here.iter().position(|&byte| byte == b'\n').map_or(here.len(), |end| end + 1);
+        line.extend_from_slice(&here[..length]);
+        lines.consume(length);
+    }
+    String::from_utf8(line).map_err(io::Error::other)
 }

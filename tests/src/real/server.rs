@@ -1,13 +1,13 @@
 //! A running `cjp2p-serve`.
 
-use std::io::{BufRead, BufReader};
+use std::io::BufReader;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 
 use serde_json::Value;
 
-use super::tool;
+use super::{end_of, line_of, tool};
 
 /// A server on a port of loopback that the system picked. Killed when dropped.
 pub struct Server {
@@ -54,12 +54,11 @@ impl Server {
     ///
     /// # Panics
     ///
-    /// Where the output ends first.
+    /// Where the output ends first, or no line comes within a minute.
     pub fn wait_for(&mut self, event: &str) -> Value {
         loop {
-            let mut line = String::new();
-            let length = self.lines.read_line(&mut line).expect("a line");
-            assert!(length > 0, "cjp2p-serve ended before {event:?}: {:?}", self.child.wait());
+            let line = line_of(&mut self.lines).expect("a line");
+            assert!(!line.is_empty(), "cjp2p-serve ended before {event:?}: {:?}", self.child.wait());
             let value: Value = serde_json::from_str(&line).expect("a JSON object");
             self.events.push(value.clone());
             if value["event"] == event {
@@ -86,9 +85,9 @@ impl Server {
     ///
     /// # Panics
     ///
-    /// Where the system does not tell.
+    /// Where it does not end within a minute.
     pub fn wait(&mut self) -> ExitStatus {
-        self.child.wait().expect("its end")
+        end_of(&mut self.child)
     }
 
     /// The process.

@@ -14,7 +14,7 @@ use cjp2p_cli::args::AS_ROOT;
 use cjp2p_tests::content;
 use cjp2p_tests::lab::Namespace;
 use cjp2p_tests::real::server::Server;
-use cjp2p_tests::real::{binaries, tool};
+use cjp2p_tests::real::{binaries, end_of, tool};
 use cjp2p_wire::peers::cookie::{CookieMint, PERIOD, Validation};
 use cjp2p_wire::peers::peer::Origin;
 use cjp2p_wire::peers::table::PeerTable;
@@ -85,7 +85,7 @@ impl Get {
     /// Waits for its end, which must be a good one.
     fn finish(mut self) -> Vec<String> {
         while self.line().is_some() {}
-        let status = self.child.wait().expect("it was started");
+        let status = end_of(&mut self.child);
         assert!(status.success(), "{status}: {:?}", self.told);
         std::mem::take(&mut self.told)
     }

@@ -14,7 +14,7 @@ use cjp2p_tests::foreign::RustToday;
 use cjp2p_tests::lab::Bridge;
 use cjp2p_tests::real::host::Host;
 use cjp2p_tests::real::server::Server;
-use cjp2p_tests::real::tool;
+use cjp2p_tests::real::{end_of, tool};
 use cjp2p_wire::content_id::ContentId;
 use tempfile::TempDir;
 
@@ -123,7 +123,7 @@ impl Getter {
         pipe.read_exact(&mut bytes).expect("the first byte");
         let first = self.begun.elapsed();
         pipe.read_to_end(&mut bytes).expect("the rest");
-        assert!(self.child.wait().expect("its end").success());
+        assert!(end_of(&mut self.child).success());
         (first, bytes)
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use cjp2p_tests::content;
 use cjp2p_tests::lab::Namespace;
 use cjp2p_tests::real::server::Server;
-use cjp2p_tests::real::tool;
+use cjp2p_tests::real::{end_of, tool};
 use cjp2p_tests::sim::reflection::{Forger, Victim};
 use rustix::net::{AddressFamily, SendFlags, SocketType, ipproto, sendto, socket};
 use tempfile::TempDir;
@@ -133,7 +133,7 @@ impl Bench {
         let before = self.hosts[1].run(received).expect("a host");
         let mut getter = self.hosts[1].spawn(command).expect("cjp2p-get starts");
         let result = meanwhile(self);
-        assert!(getter.wait().expect("its end").success(), "it did not get through");
+        assert!(end_of(&mut getter).success(), "it did not get through");
         std::thread::sleep(Duration::from_secs(1));
         let reached = self.hosts[1].run(received).expect("a host") - before;
         assert!(fs::read(self.path(name)).expect("the file") == content::bytes(9, LENGTH));

@@ -13,7 +13,7 @@ use cjp2p_tests::content::{self, blake3_id};
 use cjp2p_tests::lab::scratch::in_memory;
 use cjp2p_tests::real::server::Server;
 use cjp2p_tests::real::terminal::terminal;
-use cjp2p_tests::real::tool;
+use cjp2p_tests::real::{end_of, tool};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
@@ -261,7 +261,7 @@ fn a_terminal_that_shows_nothing_any_more_holds_nobody_up() {
     };
     for arguments in [&["-vvv"][..], &["--progress", "always"]] {
         let mut done = bench.get(&[arguments, &[&id, "-o", "file", "--force"]].concat());
-        assert!(stuck(&mut done).wait().expect("its end").success());
+        assert!(end_of(&mut stuck(&mut done)).success());
         let nobody = blake3_id(b"nothing").to_string();
         let mut waits = bench.get(&[arguments, &["--timeout", "5m", &nobody, "-o", "to"]].concat());
         let waits = stuck(&mut waits);
@@ -288,7 +288,7 @@ fn a_bar_has_room_in_a_terminal_of_any_width() {
         let mut shown = Vec::new();
         // Ends with an error once nobody has the terminal open.
         let _ = master.read_to_end(&mut shown);
-        assert_eq!(child.wait().expect("its end").code(), Some(3));
+        assert_eq!(end_of(&mut child).code(), Some(3));
         let shown = String::from_utf8(shown).expect("text");
         let lines = shown.split(['\r', '\n']).map(|line| line.trim_start_matches("\x1b[K"));
         let bars: Vec<&str> = lines.filter(|line| !line.starts_with("cjp2p-get: ")).collect();

@@ -14,7 +14,7 @@ use cjp2p_tests::real::igd::{
     Asked, Bystander, Igd, OUTSIDE, SEARCH_PORT, Script, deaf_to_others, found_at, page, refusal,
 };
 use cjp2p_tests::real::server::Server;
-use cjp2p_tests::real::tool;
+use cjp2p_tests::real::{end_of, tool};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::sockopt::ReuseAddr;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, setsockopt, socket};
@@ -164,7 +164,7 @@ impl Helper {
         drop(self.0.stdin.take());
         let mut said = String::new();
         self.0.stdout.take().expect("a pipe").read_to_string(&mut said).expect("UTF-8");
-        assert!(self.0.wait().expect("its end").success());
+        assert!(end_of(&mut self.0).success());
         said
     }
 }

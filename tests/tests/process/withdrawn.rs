@@ -9,6 +9,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
+use cjp2p_tests::at_once::at_once;
 use cjp2p_tests::content;
 use cjp2p_tests::real::server::Server;
 use cjp2p_tests::real::tool;
@@ -87,7 +88,7 @@ fn what_is_changed_or_removed_at_the_source_ends_the_fetch_with_8() {
             fs::rename(bench.path("share/new"), bench.path("share/file")).unwrap();
         }),
     ];
-    for (how, change) in changes {
+    at_once(changes, |(how, change)| {
         let bench = Bench::new();
         let server = bench.serve();
         let id = &server.ids("file")[0];
@@ -102,7 +103,7 @@ fn what_is_changed_or_removed_at_the_source_ends_the_fetch_with_8() {
         let sha256 = &server.ids("file")[1];
         let (code, message) = told(&bench.get(&[&server], sha256).output().unwrap());
         assert_eq!(code, Some(8), "{how}, by the other id: {message}");
-    }
+    });
 }
 
 #[test]
@@ -125,7 +126,7 @@ fn what_another_server_still_has_comes_from_there() {
     let bench = Bench::new();
     fs::write(bench.path("other/file"), content::bytes(91, LENGTH)).unwrap();
     let server = bench.serve();
-    let other = Server::start(&bench.path("other"), &bench.path("other-state"), &["--rate", "400K"]);
+    let other = Server::start(&bench.path("other"), &bench.path("other-state"), &["--rate", "1M"]);
     let id = &server.ids("file")[0];
     let child = bench.begin(&[&server, &other], id);
     fs::remove_file(bench.path("share/file")).unwrap();

@@ -1,5 +1,7 @@
 //! The tool, run on a state folder of its own.
 
+#![allow(clippy::unwrap_used, reason = "clippy excuses tests, but not their helpers")]
+
 use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
