@@ -25,18 +25,18 @@ impl Download {
     }
 
     /// Takes in what a source with a validated address says about the parts that it has.
-    pub fn on_told(
+    pub fn on_have(
         &mut self,
         now: Time,
         address: SocketAddr,
-        told: &TheseParts<'_>,
+        message: &TheseParts<'_>,
         path: PathTerms,
         sink: &mut dyn Sink,
     ) {
         if !self.exchanges_parts() {
             return;
         }
-        let TheseParts { offset, until, parts, eof: length, busy: is_busy, .. } = told;
+        let TheseParts { offset, until, parts, eof: length, busy: is_busy, .. } = message;
         let have = Have { offset: *offset, until: *until, parts, length: *length, is_busy: *is_busy };
         let Some((is_news, gives_nothing)) = self.take_have(now, address, &have) else { return };
         if let Some(length) = have.length

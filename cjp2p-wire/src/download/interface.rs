@@ -1,4 +1,4 @@
-//! What goes into a fetch, and what comes out of it.
+//! What goes into a download, and what comes out of it.
 
 use std::io;
 use std::net::SocketAddr;
@@ -19,7 +19,7 @@ pub struct Spec {
     /// Which bytes are wanted, those first that matter most; if empty, all. Whole leaves are fetched, and the end of the
     /// content, which proves its length. Only content with a tree can be had in part; of any other all is fetched.
     pub ranges: Vec<RangeSpec>,
-    /// A reader waits for the bytes in order. Otherwise those come first that are rare among others who fetch the same.
+    /// A reader waits for the bytes in order. Otherwise those come first that are rare among leechers.
     pub in_order: bool,
     /// What is here already.
     pub resume: Option<Resume>,
@@ -29,21 +29,21 @@ pub struct Spec {
     pub stall_timeout: Duration,
 }
 
-/// What an interrupted fetch had.
+/// What an interrupted download had.
 #[derive(Debug)]
 pub struct Resume {
     /// The length it was fetched under.
     pub length: u64,
     /// Verified content, or what was staged of content that is verified as a whole. Ranges of whole leaves.
     pub done: RangeSet,
-    /// What else is there and is still being verified by its tree, where `done` has the last leaf. Nobody is asked for it
+    /// What else is there and is still being verified by its tree, where `done` has the last leaf. No source is asked for it
     /// before [`Download::on_checked`](super::Download::on_checked) says that it is wrong.
     pub unchecked: RangeSet,
     /// The runs it had, where content is verified by its tree.
     pub verifier: Option<TreeVerifier>,
 }
 
-/// What a fetch reports.
+/// What a download reports.
 #[derive(Debug)]
 pub enum DownloadEvent {
     /// The length of the content is known; for content verified as a whole, the length now tried.
@@ -54,18 +54,18 @@ pub enum DownloadEvent {
     Complete(u64),
     /// The source sent what is provably wrong, and is left alone from now on.
     Misbehaved(SocketAddr, &'static str),
-    /// The fetch ended in vain.
+    /// The download ended in vain.
     Failed(Failure),
 }
 
-/// Why a fetch ended in vain.
+/// Why a download ended in vain.
 #[derive(Debug)]
 pub enum Failure {
     /// No peer offered a byte before the limit.
     NoSource,
     /// A source was found, then nothing new came for the limit.
     Stalled,
-    /// What came was wrong, and nobody else is left to ask.
+    /// What came was wrong, and no other source is left to ask.
     Mismatch,
     /// The sources had it, and say that they no longer do.
     Withdrawn,
@@ -91,7 +91,7 @@ pub struct Ask {
     pub block: u64,
     /// It asks whether the source has the content at all.
     pub probe: bool,
-    /// The same bytes were asked for before: the time of the answer tells nothing.
+    /// The same bytes were asked for before: the time of the answer shows nothing.
     pub again: bool,
 }
 
@@ -115,7 +115,7 @@ impl Ask {
     }
 }
 
-/// What a fetch needs to know of the path to a source.
+/// What a download needs to know of the path to a source.
 #[derive(Clone, Copy, Debug)]
 pub struct PathTerms {
     /// Bytes of content that an answer can hold.
@@ -134,7 +134,7 @@ pub struct PathTerms {
     pub rate: f64,
 }
 
-/// How far a fetch is.
+/// How far a download is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
     /// Bytes of what is wanted that are verified and written, or staged.
@@ -162,6 +162,6 @@ pub struct Block<'a> {
     pub data: &'a [u8],
     /// The length that the sender claims, of the content or of the tree.
     pub length: Option<u64>,
-    /// It answers a request of ours and comes from an address that has proved itself.
+    /// It answers a request of ours and comes from a validated address.
     pub answers: bool,
 }

@@ -19,7 +19,7 @@ pub(crate) struct Kept {
 }
 
 impl Kept {
-    /// What a download with at most so many sources keeps at the most.
+    /// The most that a download with so many sources keeps.
     pub(crate) const fn most(sources: usize) -> Kept {
         Kept {
             sources,

@@ -71,7 +71,7 @@ fn path(block: u64, rate: f64) -> PathTerms {
     }
 }
 
-/// Lets this source answer what it is asked for with content of `length` bytes, `most` requests at the most, each in a
+/// Lets this source answer at most `most` requests with content of `length` bytes, each in a
 /// millisecond. Its address is validated but for the answers of which `validated` says otherwise.
 fn answer(
     download: &mut Download,
@@ -297,8 +297,8 @@ fn a_leecher_that_gets_no_place_leaves_its_part_to_others_at_once() {
         "the other was asked for all there is"
     );
     let (id, parts, eof) = ("x".into(), Vec::new(), Some(LEAF));
-    let told = TheseParts { id, offset: 0, until: LEAF, parts, eof, busy: false };
-    download.on_told(at(2), partial, &told, path, &mut Nowhere);
+    let parts = TheseParts { id, offset: 0, until: LEAF, parts, eof, busy: false };
+    download.on_have(at(2), partial, &parts, path, &mut Nowhere);
     assert!(download.sources.get(partial).is_some_and(|source| source.exchange.in_reserve));
     assert!(download.next_ask(at(2), whole, path, &Nowhere).is_some());
 }

@@ -75,7 +75,7 @@ pub struct HaveMap {
     is_whole: bool,
     is_leecher: bool,
     is_busy: bool,
-    /// How much it had at the most.
+    /// The most that it ever had.
     most: u64,
     /// Where the next question goes on.
     cursor: u64,

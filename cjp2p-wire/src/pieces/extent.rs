@@ -174,7 +174,7 @@ impl Extent {
         self.have.gaps(self.range.clone()).any(|range| has.overlaps(range))
     }
 
-    /// The next range to ask for, of `most` bytes at the most, or one whole block of `aligned` bytes where given; only of
+    /// The next range to ask for, of at most `most` bytes, or one whole block of `aligned` bytes where given; only of
     /// what the source `has`, where that is known.
     pub(super) fn next_ask(
         &mut self,
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn who_brings_little_or_asks_again_and_again_gains_no_time() {
+    fn a_source_that_brings_little_or_is_asked_again_and_again_gains_no_time() {
         let mut extent = asked_of(A);
         for n in 0..20 {
             extent.fill(A, n, &[1]);
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn who_was_late_takes_it_again_only_after_others_could_and_then_has_more_time() {
+    fn a_late_source_takes_it_again_only_after_others_could_and_then_has_more_time() {
         let mut extent = asked_of(A);
         extent.hand_over(at(200), B, ms(100));
         assert!(!extent.is_late(at(400), A), "others first");
@@ -339,6 +339,10 @@ mod tests {
             extent.hand_over(at(1_000_000 * u64::from(n)), source(n), ms(1));
             assert!(extent.late.len() <= MAX_LATE && extent.contributors.len() <= ENOUGH_CONTRIBUTORS);
         }
-        assert_eq!(extent.contributors, [source(0), source(1)], "of several nobody knows who is to blame");
+        assert_eq!(
+            extent.contributors,
+            [source(0), source(1)],
+            "of several it is not known which is to blame"
+        );
     }
 }

@@ -9,7 +9,7 @@ use super::extent::{Extent, Space};
 /// Names an extent: where it lies, and its first byte.
 pub type Key = (Space, u64);
 
-/// Bytes that a picker gathers at the most, in all extents.
+/// A picker gathers at most so many bytes, in all extents.
 pub const MAX_GATHERED: u64 = 16 << 20;
 /// Extents whose memory is kept for the next ones.
 const MAX_SPARE: usize = 4;

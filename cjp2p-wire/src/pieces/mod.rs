@@ -1,6 +1,6 @@
 //! Which parts of some content to ask which source for, whatever the protocol and whatever verifies it.
 //!
-//! A [`Picker`] knows which bytes are wanted, which are done, and which are being gathered from whom. It chooses the next range for
+//! A [`Picker`] knows which bytes are wanted, which are done, and which are being gathered from which source. It chooses the next range for
 //! a source by what that source has ([`HaveMap`]), by what is rare ([`Rarity`]), and by how fast it is. It verifies nothing: a full
 //! extent stays until its owner says that it was right, wrong, or is not wanted now.
 //!
@@ -48,6 +48,8 @@ mod goal;
 mod picker;
 mod proofs;
 mod rarity;
+#[cfg(test)]
+mod tests;
 
 pub use availability::{Have, HaveMap, MIN_PAUSE, QUESTIONS_UNTIL_GONE};
 pub(crate) use availability::{MAX_PAUSE, RARITY_INTERVAL, answer_timeout, most_ranges, most_ranges_of_one};

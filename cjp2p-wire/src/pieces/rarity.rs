@@ -31,7 +31,7 @@ pub struct Rarity {
 }
 
 impl Rarity {
-    /// Content of `length` bytes of which nobody has anything.
+    /// Content of `length` bytes of which no leecher has anything yet.
     pub fn new(length: u64, random: &mut fastrand::Rng) -> Rarity {
         let piece = length.div_ceil(MAX_PIECES).next_power_of_two().max(MIN_PIECE);
         let pieces = length.div_ceil(piece) as usize;
@@ -138,7 +138,7 @@ mod tests {
         assert_eq!(rarity.next(source(1), &all, |_| true), Some(first.clone()));
         let next = rarity.next(source(1), &all, |range| range != first).unwrap();
         assert_eq!(next.start, first.end);
-        // What somebody has meanwhile is passed over.
+        // What a leecher has meanwhile is passed over.
         rarity.count(Time::ZERO, [[next.end..next.end + 1].into_iter().collect()].iter());
         let other = rarity.next(source(1), &all, |range| range != first && range != next).unwrap();
         assert_ne!(other.start, next.end);

@@ -14,7 +14,7 @@ use crate::download::sources::Sources;
 use crate::peers::address::host_of;
 use crate::time::Time;
 
-/// Different lengths tried side by side at the most. Claims beyond it wait for their turn.
+/// At most so many different lengths are tried side by side. Claims beyond it wait for their turn.
 pub const MAX_CLAIMS: usize = 16;
 /// For so long a claim is tried while others wait; then for twice as long, and so on.
 pub const CLAIM_TIMEOUT: Duration = Duration::from_secs(3);

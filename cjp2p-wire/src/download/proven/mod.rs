@@ -39,15 +39,15 @@ pub(super) struct Proven {
     root: Option<Hash>,
     /// What is wanted of it, in order; if empty, all.
     ranges: Vec<RangeSpec>,
-    // Invariant: at most one is proven, and once that is told it is the only one.
+    // Invariant: at most one is proven, and once its length is reported it is the only one.
     assemblies: Vec<Assembly>,
     claims: Claims,
-    length_told: bool,
+    is_reported: bool,
 }
 
 impl Proven {
     pub(super) fn new(job: JobId, root: Option<Hash>, ranges: Vec<RangeSpec>) -> Proven {
-        Proven { job, root, ranges, assemblies: Vec::new(), claims: Claims::new(), length_told: false }
+        Proven { job, root, ranges, assemblies: Vec::new(), claims: Claims::new(), is_reported: false }
     }
 
     /// Goes on with what an interrupted download had, if that can be checked.
@@ -62,7 +62,7 @@ impl Proven {
         let is_proven = assembly.is_proven;
         self.assemblies.push(assembly);
         if is_proven {
-            self.tell_length(resume.length, reports);
+            self.report_length(resume.length, reports);
         }
         self.check_complete(reports);
     }
@@ -95,8 +95,8 @@ impl Proven {
     }
 
     /// The length is proven. A range that is not there cannot be had from any source.
-    fn tell_length(&mut self, length: u64, reports: &mut Reports) {
-        self.length_told = true;
+    fn report_length(&mut self, length: u64, reports: &mut Reports) {
+        self.is_reported = true;
         reports.push(DownloadEvent::Length(length));
         if let Some(nth) = self.ranges.iter().position(|range| range.is_past_the_end(length)) {
             reports.fail(Failure::PastTheEnd { nth, length });
@@ -106,7 +106,7 @@ impl Proven {
     /// Content so short that no assembly was needed is all here.
     pub(super) fn complete_at_once(&mut self, length: u64, reports: &mut Reports) {
         self.assemblies = vec![Assembly::finished(self.job, length, select(&self.ranges, length))];
-        self.tell_length(length, reports);
+        self.report_length(length, reports);
         if !reports.is_over() {
             reports.complete(length);
         }
@@ -128,18 +128,18 @@ impl Proven {
         if reports.is_over() {
             return Settled::default();
         }
-        if !self.length_told {
+        if !self.is_reported {
             sources.note_change();
         }
         if let Some(proven) = self.assemblies.iter().position(|a| a.is_proven) {
-            if self.length_told {
+            if self.is_reported {
                 return Settled::default();
             }
             let assembly = self.assemblies.swap_remove(proven);
             let length = assembly.length();
             self.assemblies = vec![assembly];
             self.claims = Claims::new();
-            self.tell_length(length, reports);
+            self.report_length(length, reports);
             return Settled { proven: Some(length), begins: false };
         }
         let Proven { job, root, ranges, assemblies, claims, .. } = self;

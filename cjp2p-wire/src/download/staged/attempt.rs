@@ -143,7 +143,7 @@ impl Staged {
         let attempt = &mut self.attempt;
         attempt.stagers.clear();
         attempt.resumed = false;
-        // By a tree each can be told from the others.
+        // A tree shows which source sent what is wrong.
         attempt.only = only.filter(|_| matches!(check, Check::AtTheEnd));
         attempt.news_at = context.now;
         attempt.pace.start_anew(context.now);

@@ -33,7 +33,7 @@ impl Client {
         let terms =
             PathTerms { block: 0, tree_block: 0, least_block: 0, blocks: 1, round_trip, is_short, rate };
         if let Some(download) = self.downloads.get_mut(job) {
-            download.on_told(now, inbound.from, told, terms, store);
+            download.on_have(now, inbound.from, told, terms, store);
         }
     }
 

@@ -1,31 +1,23 @@
 //! `Source`: what is known of one peer as a source of one content, and when to ask it again.
 
+mod hint;
+mod probes;
+mod standing;
+
 use std::ops::Range;
 use std::time::Duration;
 
-use crate::content_id::Hash;
+pub(super) use hint::SourceHint;
+pub(super) use probes::{ABSENCE_MEMORY, SECOND_LOOK};
+use probes::{MAX_PROBE_PAUSE, Probes};
+pub(super) use standing::Standing;
+
 use crate::pieces::{HaveMap, QUESTIONS_UNTIL_GONE, answer_timeout};
 use crate::range_set::RangeSet;
 use crate::time::Time;
 
 /// A peer that did not have something is tried again after so long.
 const REFUSAL_MEMORY: Duration = Duration::from_secs(1);
-/// A peer that had nothing at all of the content is asked again after so long. For one that was only suggested this doubles each
-/// time.
-pub(super) const ABSENCE_MEMORY: Duration = Duration::from_secs(5);
-/// The longest of these pauses.
-const MAX_ABSENCE_MEMORY: Duration = Duration::from_secs(300);
-/// Where all sources are looked for: a peer that had nothing and did not know us yet is asked again after so long.
-pub(super) const SECOND_LOOK: Duration = Duration::from_millis(500);
-/// When a suggested peer is asked, after the first time; then never again until it answers.
-const SUGGESTED_RETRIES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(9)];
-/// The longest pause between questions to a peer that the user named.
-const MAX_PROBE_PAUSE: Duration = Duration::from_secs(4);
-/// The pause after the first question to such a peer; it doubles.
-const FIRST_PROBE_PAUSE: Duration = Duration::from_millis(400);
-/// A peer that has not answered for so long after the first question will not answer soon.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
-
 /// A source that never validated its address and has more faults than these is asked again only after a pause.
 const MAX_STRIKES: u32 = 3;
 /// The first such pause; it doubles with each fault more.
@@ -36,26 +28,6 @@ const MAX_DOUBT_PAUSE: Duration = Duration::from_secs(60);
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(3);
 /// A source that brings less before it falls silent answered in vain, in bytes.
 const MUCH: u64 = 4096;
-
-/// A source is asked for a hint so often, until it has given one.
-const MAX_HINT_QUESTIONS: u32 = 3;
-/// The pause between two such questions.
-const HINT_PAUSE: Duration = Duration::from_secs(1);
-
-/// How far we got with a peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
-    /// It has not answered yet.
-    Unknown,
-    /// It sent some of the content.
-    Serving,
-    /// It said that it has nothing of it.
-    Absent,
-    /// It is a leecher, and has nothing of it yet.
-    Waiting,
-    /// It sent something wrong. It is not asked again.
-    Liar,
-}
 
 /// What a source claims about the length, and whether another node can have spoken in its name.
 #[derive(Clone, Debug, Default)]
@@ -75,18 +47,6 @@ impl Claim {
     pub(super) fn is_certain(&self) -> bool {
         self.is_its_own && !self.gave_unvalidated
     }
-}
-
-/// The questions whether it has the content at all.
-#[derive(Clone, Debug)]
-struct Probes {
-    /// It was only suggested.
-    suggested: bool,
-    count: u32,
-    /// How often it had nothing.
-    absences: u32,
-    first_at: Option<Time>,
-    next_at: Time,
 }
 
 /// Times without an answer.
@@ -143,45 +103,6 @@ pub(super) struct Exchange {
     pub(super) in_reserve: bool,
 }
 
-/// What it has to do with hints: BLAKE3 hashes of content that is wanted by its SHA-256 hash.
-#[derive(Clone, Debug, Default)]
-pub(super) struct SourceHint {
-    /// What it says is the BLAKE3 hash. It said so under a validated address.
-    pub(super) root: Option<Hash>,
-    /// What it sent does not fit the hint that is in use, which another source gave.
-    pub(super) at_odds: bool,
-    questions: u32,
-    next_question: Time,
-}
-
-impl SourceHint {
-    /// Whether to ask for one now. Notes that it is asked.
-    pub(super) fn ask(&mut self, now: Time) -> bool {
-        let is_due = self.questions < MAX_HINT_QUESTIONS && now >= self.next_question;
-        if !is_due || self.root.is_some() {
-            return false;
-        }
-        self.questions += 1;
-        self.next_question = now + HINT_PAUSE;
-        true
-    }
-
-    /// The first answer to such a question counts. Returns whether it is one.
-    pub(super) fn take(&mut self, root: Hash) -> bool {
-        let counts = self.next_question > Time::ZERO && self.root.is_none();
-        if counts {
-            self.root = Some(root);
-        }
-        counts
-    }
-
-    /// It does not have the tree of the hash that it gave.
-    pub(super) fn on_no_tree(&mut self) {
-        self.root = None;
-        self.questions = MAX_HINT_QUESTIONS;
-    }
-}
-
 /// One source.
 #[derive(Clone, Debug)]
 pub(super) struct Source {
@@ -207,7 +128,7 @@ impl Source {
             exchange: Exchange { have: None, ask_at: now, asked: 0, in_reserve: false },
             deliveries: Deliveries::default(),
             hint: SourceHint::default(),
-            probes: Probes { suggested, count: 0, absences: 0, first_at: None, next_at: now },
+            probes: Probes::new(now, suggested),
             silence: Silence::default(),
             refusals: Refusals { ranges: RangeSet::new(), at: now },
             withdrawn: Withdrawn::default(),
@@ -217,7 +138,7 @@ impl Source {
     /// When there is something to ask it without any datagram coming.
     pub(super) fn next_at(&self) -> Time {
         match self.standing {
-            Standing::Unknown | Standing::Absent => self.probes.next_at,
+            Standing::Unknown | Standing::Absent => self.probes.next_at(),
             Standing::Serving | Standing::Waiting => match &self.exchange.have {
                 Some(have) => have.next_at(),
                 None if self.exchange.in_reserve || self.exchange.asked >= QUESTIONS_UNTIL_GONE => {
@@ -232,19 +153,18 @@ impl Source {
     /// It sent some of the content, or says that it has some.
     pub(super) fn on_serving(&mut self) {
         if self.standing != Standing::Serving {
-            self.hint.questions = 0;
+            self.hint.on_serving();
             if let Some(have) = &mut self.exchange.have {
                 have.on_serving();
             }
         }
         self.standing = Standing::Serving;
-        self.probes.count = 0;
+        self.probes.on_serving();
     }
 
     pub(super) fn on_absent(&mut self, now: Time) {
         self.standing = Standing::Absent;
-        self.probes.absences += 1;
-        self.probes.next_at = now + self.absence_memory();
+        self.probes.on_absent(now);
     }
 
     /// Notes that the peer fell silent: it is asked from time to time whether it is back. Where `others` offer the content too,
@@ -254,14 +174,13 @@ impl Source {
         self.deliveries.asked_since = None;
         if self.standing == Standing::Serving {
             self.standing = Standing::Unknown;
-            self.probes.suggested = false;
-            self.on_probe(now);
+            self.probes.on_silent(now);
             let silence = &mut self.silence;
             silence.in_vain = if silence.brought < MUCH { silence.in_vain + 1 } else { 0 };
             silence.brought = 0;
             if others && silence.in_vain > 1 {
                 let pause = FIRST_DOUBT_PAUSE * 2u32.pow(silence.in_vain.min(8));
-                self.probes.next_at = self.probes.next_at.max(now + pause.min(MAX_DOUBT_PAUSE));
+                self.probes.not_before(now + pause.min(MAX_DOUBT_PAUSE));
             }
         }
     }
@@ -310,7 +229,7 @@ impl Source {
         self.claim = Claim { strikes, ..Claim::default() };
         if let Some(more) = strikes.checked_sub(MAX_STRIKES) {
             let pause = (FIRST_DOUBT_PAUSE * 2u32.pow(more.min(8))).min(MAX_DOUBT_PAUSE);
-            self.probes.next_at = self.probes.next_at.max(now + pause);
+            self.probes.not_before(now + pause);
         }
     }
 
@@ -327,75 +246,51 @@ impl Source {
 impl Source {
     /// Whether it may be asked now.
     pub(super) fn may_be_probed(&self, now: Time) -> bool {
-        now >= self.probes.next_at
+        now >= self.probes.next_at()
     }
 
     /// Whether it was asked before and has not answered since.
     pub(super) fn was_probed(&self) -> bool {
-        self.probes.count > 0
+        self.probes.count() > 0
     }
 
     /// Whether it was asked at any time.
     pub(super) fn was_ever_asked(&self) -> bool {
-        self.probes.first_at.is_some()
+        self.probes.was_ever_asked()
     }
 
     /// Whether two questions in a row were in vain: perhaps the path to it carries no long answers.
     pub(super) fn was_probed_in_vain(&self) -> bool {
-        self.standing == Standing::Unknown && self.probes.count >= 2
+        self.standing == Standing::Unknown && self.probes.count() >= 2
     }
 
     /// The length it claims, if it sent some of the content before it fell silent, and is not tried elsewhere.
     pub(super) fn lost_touch_with(&self) -> Option<u64> {
         let may_have_all =
             self.silence.is_silent && self.exchange.have.as_ref().is_none_or(HaveMap::is_whole);
-        let is_here = self.standing == Standing::Unknown && !self.probes.count.is_multiple_of(2);
+        let is_here = self.standing == Standing::Unknown && !self.probes.count().is_multiple_of(2);
         self.claim.length.filter(|_| may_have_all && is_here)
     }
 
     /// Whether it seems not to have the beginning, and is now asked for another part; the how many-th. Some say that they
     /// do not have it, and some say nothing.
     pub(super) fn is_tried_elsewhere(&self) -> Option<u32> {
-        let count = self.probes.count;
-        let elsewhere = match self.standing {
-            Standing::Absent => !count.is_multiple_of(2),
-            Standing::Unknown => count >= 2 && count.is_multiple_of(2),
-            Standing::Serving | Standing::Waiting | Standing::Liar => false,
-        };
-        elsewhere.then(|| (count - 1) / 2)
+        self.probes.elsewhere(self.standing)
     }
 
     /// Notes that the peer is asked whether it has the content.
     pub(super) fn on_probe(&mut self, now: Time) {
-        let count = self.probes.count;
-        self.probes.next_at = if self.probes.suggested && self.standing == Standing::Unknown {
-            SUGGESTED_RETRIES.get(count as usize).map_or(Time::NEVER, |&pause| now + pause)
-        } else if self.standing == Standing::Absent {
-            now + self.absence_memory()
-        } else {
-            now + (FIRST_PROBE_PAUSE * 2u32.pow(count.min(8))).min(MAX_PROBE_PAUSE)
-        };
-        self.probes.count += 1;
-        self.probes.first_at.get_or_insert(now);
+        self.probes.on_asked(now, self.standing);
     }
 
     /// It is asked again at this time.
     pub(super) fn probe_at(&mut self, at: Time) {
-        self.probes.next_at = at;
+        self.probes.ask_at(at);
     }
 
     /// It may answer yet that was asked a short while ago, or is to be asked.
     pub(super) fn may_answer(&self, now: Time) -> bool {
-        match self.standing {
-            Standing::Unknown => self.probes.first_at.is_none_or(|at| now.since(at) < PROBE_TIMEOUT),
-            Standing::Absent => self.probes.absences <= 1 && self.probes.next_at <= now + SECOND_LOOK,
-            Standing::Serving | Standing::Waiting | Standing::Liar => false,
-        }
-    }
-
-    fn absence_memory(&self) -> Duration {
-        let doublings = if self.probes.suggested { self.probes.absences.saturating_sub(1).min(6) } else { 0 };
-        (ABSENCE_MEMORY * 2u32.pow(doublings)).min(MAX_ABSENCE_MEMORY)
+        self.probes.may_answer(now, self.standing)
     }
 }
 
@@ -475,7 +370,7 @@ impl Source {
         self.on_silent(now, false);
         if was_waiting {
             self.standing = Standing::Unknown;
-            self.probes.next_at = now + MAX_PROBE_PAUSE;
+            self.probes.ask_at(now + MAX_PROBE_PAUSE);
         }
     }
 
@@ -502,7 +397,7 @@ impl Source {
             self.on_absent(now);
         }
         if self.counts_as_withdrawn() {
-            self.probes.next_at = now + pause;
+            self.probes.ask_at(now + pause);
         }
     }
 
@@ -547,18 +442,6 @@ mod tests {
             !source.exchange.have.is_some_and(|have| have.is_gone()),
             "else it is taken for gone at once"
         );
-    }
-
-    #[test]
-    fn a_suggested_peer_that_never_answers_is_asked_three_times() {
-        let mut source = Source::new(at(0), true);
-        let mut asked = Vec::new();
-        while source.next_at() < Time::NEVER {
-            let now = source.next_at();
-            asked.push(now);
-            source.on_probe(now);
-        }
-        assert_eq!(asked, [at(0), at(1000), at(10_000)]);
     }
 
     #[test]
