@@ -10,7 +10,7 @@ use cjp2p_cli::args::{
 use cjp2p_cli::{duration, size};
 use cjp2p_io::event_loop::MAX_BACKLOG;
 use cjp2p_wire::node::turns::{
-    MAX_WAITING, MAX_WAITING_PER_SOURCE, MAX_WAITING_SOURCES, QUANTUM, QUANTUM_INSIDE,
+    MAX_WAITING, MAX_WAITING_PER_SOURCE, MAX_WAITING_SOURCES, QUANTUM, QUANTUM_LOCAL,
 };
 use cjp2p_wire::node::{
     AMPLIFICATION, ECHO_FACTOR, ECHO_RATE, ECHO_RATE_OF_HOST, MAX_CONTACTS, MAX_CONTACTS_OF_HOST, MAX_LIST,
@@ -154,7 +154,7 @@ Limits, always on:
   open files        {OPEN_FILES} of those that are shared
   memory            {} MiB of content and trees, {} MiB of answers that wait for the network",
         QUANTUM >> 10,
-        QUANTUM_INSIDE >> 10,
+        QUANTUM_LOCAL >> 10,
         ECHO_RATE_OF_HOST >> 10,
         ECHO_RATE >> 10,
         mib(caches),

@@ -9,6 +9,7 @@ use super::contacts::{Acquaintance, Contact};
 use super::event::Query;
 use super::lengths::ORDINARY_DATAGRAM;
 use super::outbox::Counters;
+use super::sizes::Sizes;
 use crate::content_id::ContentId;
 use crate::datagram::Encoder;
 use crate::download::{Download, Progress, Spec};
@@ -198,35 +199,35 @@ impl Node {
     pub fn attach(&mut self, now: Time, links: Links) {
         self.enter(now);
         self.shared.links = Some(links);
-        self.discovery.on_attached(now);
+        self.discovery.lan_mut().on_attached(now);
     }
 
     /// Looks on the link for sources of what `job` downloads, whenever nobody serves it, for the first time after `delay`. A host that
     /// answers is an [`Event::Neighbour`](super::Event::Neighbour), and may be added as a source.
     pub fn look_on_lan(&mut self, now: Time, job: JobId, delay: Duration) {
         self.enter(now);
-        self.discovery.look_on_lan(job, now + delay);
+        self.discovery.lan_mut().look(job, now + delay);
     }
 
     /// Looks for any hosts on the link. One that answers is an [`Event::Neighbour`](super::Event::Neighbour).
     pub fn look_for_neighbours(&mut self, now: Time) {
         self.enter(now);
-        self.discovery.look_for_neighbours(now);
+        self.discovery.lan_mut().look_for_neighbours(now);
     }
 
     /// Whether neighbours that were looked for may still answer.
     pub fn looks_for_neighbours(&self) -> bool {
-        self.discovery.looks_for_neighbours(&self.shared)
+        self.discovery.lan().looks_for_neighbours(&self.shared)
     }
 
     /// Whether the link has yet to be asked for what `job` downloads, or may answer yet.
     pub fn awaits_lan(&self, now: Time, job: JobId) -> bool {
-        self.discovery.awaits_lan(&self.shared, now, job)
+        self.discovery.lan().awaits(&self.shared, now, job)
     }
 
     /// Whether another host on the link was heard to answer a question.
     pub fn has_heard_lan(&self) -> bool {
-        self.discovery.has_heard_lan()
+        self.discovery.lan().has_heard()
     }
 }
 
@@ -267,5 +268,41 @@ impl Node {
     /// Addresses that turned out to be our own: what was sent there came to us.
     pub fn own_addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
         self.shared.contacts.own()
+    }
+}
+
+impl Node {
+    /// How much it holds at present.
+    pub fn sizes(&self) -> Sizes {
+        let (server, client, discovery) = (self.server.sizes(), self.client.sizes(), self.discovery.sizes());
+        Sizes {
+            contacts: self.shared.contacts.len(),
+            asked: client.asked,
+            unvalidated: client.unvalidated,
+            suggestions: discovery.suggestions,
+            givers: discovery.givers,
+            known: discovery.known,
+            providers: server.providers,
+            requests: server.requests,
+            requesters: server.requesters,
+            debtors: server.debtors,
+            lists_wanted: server.lists_wanted,
+            exchanged: server.exchanged,
+            getters: server.getters,
+            askers: client.askers,
+            put_off: client.put_off,
+            echoed: server.echoed,
+            echoes_answered: server.echoes_answered,
+            probed: self.shared.probes.len(),
+            queries: discovery.queries,
+            list_bytes: discovery.list_bytes,
+            neighbours: discovery.neighbours,
+            greeted: discovery.greeted,
+            sources: client.kept.sources,
+            noted_sources: client.kept.noted,
+            claims: client.kept.claims,
+            false_hints: client.kept.refuted,
+            have_ranges: client.kept.have_ranges,
+        }
     }
 }

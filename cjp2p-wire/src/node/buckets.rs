@@ -1,7 +1,7 @@
-//! Up to when hosts have used up what they may have in a second: whoever comes, it takes the same memory.
+//! Up to when hosts have used up what they may have in a second, in the same memory however many come.
 //!
 //! Nothing is stored for a host. Hosts share a fixed number of buckets, chosen by a hash that nobody else can compute, so nobody can
-//! aim at another's.
+//! aim at that of another.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -37,7 +37,7 @@ impl Buckets {
     }
 }
 
-/// The bucket of a host, which nobody can compute who does not know the secret.
+/// The bucket of a host, which nobody can compute without the secret.
 pub(super) fn bucket_of(from: SocketAddr, secret: &Hash) -> usize {
     let ip = match host_of(from) {
         IpAddr::V4(ip) => ip.to_ipv6_mapped(),
@@ -48,7 +48,7 @@ pub(super) fn bucket_of(from: SocketAddr, secret: &Hash) -> usize {
     usize::from(u16::from_le_bytes(head[0])) % BUCKETS
 }
 
-/// How long so much takes at a rate.
+/// How long this much takes at a rate.
 pub(super) fn time_for(count: u64, per_second: u64) -> Duration {
     Duration::from_nanos(count.saturating_mul(1_000_000_000) / per_second)
 }

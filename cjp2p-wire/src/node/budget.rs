@@ -17,11 +17,11 @@ use crate::content_id::Hash;
 use crate::peers::address::host_of;
 use crate::time::Time;
 
-/// Units that one datagram costs at the most that does not hold our cookie.
+/// Units that one datagram without our cookie costs, at most.
 pub const MAX_UNVALIDATED_WORK: u64 = 256;
 /// Units a second for those of one host that hold it, while another host asks too.
 pub const WORK_PER_SECOND_OF_HOST: u64 = 1_000_000;
-/// The same while no other host asks: there may be many getters behind it. Less than for all hosts, so that who comes finds room.
+/// The same while no other host asks: there may be many getters behind it. Less than for all hosts, so that one that comes finds room.
 pub const WORK_PER_SECOND_OF_LONE_HOST: u64 = 2_000_000;
 /// The same for all hosts.
 pub const WORK_PER_SECOND: u64 = 3_000_000;
@@ -32,7 +32,7 @@ pub const UNVALIDATED_ANSWERS_PER_SECOND: u32 = 1000;
 pub const UNVALIDATED_ANSWERS_AT_ONCE: u32 = 2000;
 /// This much time's worth of units at once.
 const WORK_AT_ONCE: Duration = Duration::from_millis(100);
-/// A host that has not asked for so long has stopped.
+/// A host that has not asked for this long has stopped.
 const ASKING: Duration = Duration::from_secs(1);
 
 /// A question to the library: whether it has an id, or bytes of it.
@@ -59,10 +59,10 @@ pub(super) const MAX_NAMED: usize = 64;
 
 /// Answers that are not content get this part of the upload rate, so that they neither exceed it nor keep content from leaving.
 const SHARE_OF_SMALL: u64 = 4;
-/// So many bytes of them may leave at once.
+/// This many bytes of them may leave at once.
 const SMALL_AT_ONCE: u64 = 8 << 10;
 
-/// Units for reading, hashing or writing so many bytes.
+/// Units for reading, hashing or writing this many bytes.
 pub(super) fn bytes(length: usize) -> u64 {
     length.div_ceil(64) as u64
 }
@@ -123,7 +123,7 @@ impl Budget {
         self.done
     }
 
-    /// Whether so much may be done now for a source that returned our cookie; if so, charges and counts it.
+    /// Whether this much may be done now for a source that returned our cookie; if so, charges and counts it.
     pub(super) fn may_do(&mut self, now: Time, from: SocketAddr, units: u64) -> bool {
         let may = self.may_begin(now, from, units);
         self.done += if may { units } else { 0 };
@@ -148,7 +148,7 @@ impl Budget {
         may
     }
 
-    /// Whether an answer of so many bytes that is not content may leave now; if so, counts it.
+    /// Whether an answer of this many bytes that is not content may leave now; if so, counts it.
     pub(super) fn may_send(&mut self, now: Time, length: usize) -> bool {
         let Some(rate) = self.rate else { return true };
         let part = (rate / SHARE_OF_SMALL).max(1);

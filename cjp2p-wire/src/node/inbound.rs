@@ -248,7 +248,7 @@ impl Shared {
     }
 
     /// Notes what a datagram says of its source itself, and how much of the rest is believed. `is_queried`: a query to it is open.
-    pub(super) fn note_source(&mut self, inbound: &mut Inbound<'_>, is_queried: bool) {
+    pub(super) fn note_source(&mut self, inbound: &mut Inbound<'_>, is_queried: impl FnOnce() -> bool) {
         let kinds = inbound.kinds;
         let Some(contact) = self.contacts.get_mut(inbound.from) else { return };
         if contact.returns_always && !inbound.is_validated() {
@@ -270,7 +270,7 @@ impl Shared {
             }
         }
         inbound.belief = if contact.is_only_suggested() { Belief::Queries } else { Belief::Everything };
-        inbound.is_first_cookie = kinds.wants_always && self.take_foreign_cookie(inbound, is_queried);
+        inbound.is_first_cookie = kinds.wants_always && self.take_foreign_cookie(inbound, is_queried());
     }
 
     /// Keeps the cookie that a peer of ours wants returned, or of one that returned ours when we asked. Says whether it is the first.

@@ -149,7 +149,7 @@ impl Node {
             return;
         }
         self.validate(now, &mut inbound);
-        self.shared.note_source(&mut inbound, self.discovery.queries(from));
+        self.shared.note_source(&mut inbound, || self.discovery.queries(from));
         match inbound.belief {
             Belief::Nothing => {}
             Belief::Queries => {
@@ -206,17 +206,18 @@ impl Node {
                     self.server.take_echo(shared, now, inbound, &text, request);
                 }
                 Returned::Other(cookie) => {
-                    self.discovery.take_lan_answer(&mut self.shared, now, from, &cookie);
+                    self.discovery.lan_mut().take_answer(&mut self.shared, now, from, &cookie);
                 }
             }
         }
+        if was_validated {
+            return;
+        }
         let contact = self.shared.contacts.get(from);
-        let is_validated = contact.is_some_and(Contact::is_validated);
-        let is_only_suggested = contact.is_some_and(Contact::is_only_suggested);
-        if is_validated && !was_validated {
+        if contact.is_some_and(Contact::is_validated) {
             self.shared.probes.forget(from);
         }
-        if was_only_suggested && !is_only_suggested {
+        if was_only_suggested && !contact.is_some_and(Contact::is_only_suggested) {
             self.client.probe_again(now, from);
         }
     }
@@ -298,7 +299,7 @@ impl Node {
         self.discovery.send_queries(&mut self.shared, now);
         self.try_suggested(now);
         self.ask_known(now);
-        self.discovery.ask_on_lan(&mut self.shared, self.client.downloads(), now);
+        self.discovery.lan_mut().ask(&mut self.shared, self.client.downloads(), now);
         self.server.answer_echoes(&self.shared, now);
         self.serve_turns(now, store);
         self.client.look_at_due(&mut self.shared, now, due, store);

@@ -1,6 +1,6 @@
-//! How many datagrams each address was sent that somebody suggested and that has not shown that it is there. Counted apart from
-//! [`contacts`](super::contact), of which many may be forgotten at any time: whoever was named against his will shall hardly
-//! notice, however many name him, and whatever else happens between.
+//! How many datagrams each suggested address was sent that has not shown that it is there. Counted apart from the
+//! [`contacts`](super::contacts), of which many may be forgotten at any time: a host that was named against its will shall hardly
+//! notice, however many name it, and whatever else happens between.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use crate::time::Time;
 
-/// Datagrams that a suggested address is sent in all until it proves itself, for whatever purpose and however many fetches there are.
-pub(crate) const MAX_UNPROVED_DATAGRAMS: u32 = 3;
-/// Addresses remembered. Eight new ones are tried in a second at the most, so they are for a quarter of an hour.
+/// Datagrams that a suggested address is sent in all until it is validated, for whatever purpose and however many downloads there are.
+pub(crate) const MAX_UNVALIDATED_DATAGRAMS: u32 = 3;
+/// Addresses remembered. At most eight new ones are tried in a second, so they are for a quarter of an hour.
 pub(crate) const MAX_PROBED: usize = 8192;
 
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +32,7 @@ impl Probes {
     /// Whether one more datagram may go to this address; if so, counts it.
     pub(super) fn may_send(&mut self, now: Time, address: SocketAddr) -> bool {
         if let Some(probed) = self.by_address.get_mut(&address) {
-            let may = probed.datagrams < MAX_UNPROVED_DATAGRAMS;
+            let may = probed.datagrams < MAX_UNVALIDATED_DATAGRAMS;
             if may {
                 *probed = Probed { datagrams: probed.datagrams + 1, at: now };
             }
@@ -50,13 +50,13 @@ impl Probes {
 
     /// Whether it had all its datagrams.
     pub(super) fn has_had_all(&self, address: SocketAddr) -> bool {
-        self.by_address.get(&address).is_some_and(|probed| probed.datagrams >= MAX_UNPROVED_DATAGRAMS)
+        self.by_address.get(&address).is_some_and(|probed| probed.datagrams >= MAX_UNVALIDATED_DATAGRAMS)
     }
 
-    /// Whether it had all its datagrams in vain, the last of them `patience` ago or longer.
-    pub(super) fn is_spent(&self, now: Time, address: SocketAddr, patience: Duration) -> bool {
+    /// Whether it had all its datagrams in vain, the last of them `timeout` ago or longer.
+    pub(super) fn is_spent(&self, now: Time, address: SocketAddr, timeout: Duration) -> bool {
         self.has_had_all(address)
-            && self.by_address.get(&address).is_some_and(|probed| now.since(probed.at) >= patience)
+            && self.by_address.get(&address).is_some_and(|probed| now.since(probed.at) >= timeout)
     }
 
     /// It is there after all.
@@ -87,9 +87,9 @@ mod tests {
             |probes: &mut Probes| (0..10).filter(|&n| probes.may_send(Time::from_millis(n), at(1))).count();
         assert_eq!(sent(&mut probes), 3);
         assert!(probes.has_had_all(at(1)) && !probes.has_had_all(at(2)));
-        let patience = Duration::from_secs(1);
-        assert!(!probes.is_spent(Time::from_millis(1001), at(1), patience));
-        assert!(probes.is_spent(Time::from_millis(1002), at(1), patience));
+        let timeout = Duration::from_secs(1);
+        assert!(!probes.is_spent(Time::from_millis(1001), at(1), timeout));
+        assert!(probes.is_spent(Time::from_millis(1002), at(1), timeout));
         probes.forget(at(1));
         assert_eq!((sent(&mut probes), probes.len()), (3, 1));
     }

@@ -1,6 +1,5 @@
 //! How much a node holds: what others can make grow has a limit, which tests watch.
 
-use super::Node;
 use super::client::{MAX_ASKED, MAX_ASKERS, MAX_PUT_OFF, MAX_UNVALIDATED};
 use super::contacts::MAX_CONTACTS;
 use super::discovery::{
@@ -35,7 +34,7 @@ macro_rules! sizes {
     };
 }
 
-/// What one fetch keeps at the most.
+/// What one download keeps at most.
 const OF_FETCH: Kept = Kept::most(MAX_ASKED);
 
 sizes! {
@@ -43,7 +42,7 @@ sizes! {
     contacts: MAX_CONTACTS,
     /// Of these, those that may be asked for content.
     asked: MAX_ASKED,
-    /// Of these, those that were only suggested and have not proved themselves; some of them have since.
+    /// Of these, those that were only suggested and were not validated; some of them have been since.
     unvalidated: MAX_UNVALIDATED,
     /// Suggested addresses that wait to be tried.
     suggestions: MAX_SUGGESTIONS,
@@ -63,9 +62,9 @@ sizes! {
     lists_wanted: 1,
     /// Contents that several exchange.
     exchanged: MAX_CONTENTS,
-    /// Who exchanges them.
+    /// The peers that exchange them.
     getters: MAX_GETTERS,
-    /// Sources of a fetch that made themselves known by asking for the same, of the fetch with most.
+    /// Sources of a download that made themselves known by asking for the same, of the download with most.
     askers: MAX_ASKERS,
     /// Sources that wait to be asked.
     put_off: MAX_PUT_OFF,
@@ -79,13 +78,13 @@ sizes! {
     queries: MAX_QUERIES,
     /// About how many bytes hold parts of lists that came before their turn.
     list_bytes: MAX_ALL_AHEAD_BYTES,
-    /// Who answered the last question to everybody on the link.
+    /// The hosts that answered the last question to everybody on the link.
     neighbours: MAX_NEIGHBOURS,
-    /// Who called out for peers on the link, and was greeted.
+    /// The hosts that called out for peers on the link, and were greeted.
     greeted: MAX_GREETED,
-    /// Sources of a fetch, of the fetch with most; so the following.
+    /// Sources of a download, of the download with most; so the following.
     sources: OF_FETCH.sources,
-    /// Sources of a fetch of which something is remembered beside.
+    /// Sources of a download of which something is remembered beside.
     noted_sources: OF_FETCH.noted,
     /// Lengths that sources claim.
     claims: OF_FETCH.claims,
@@ -99,41 +98,5 @@ impl Sizes {
     /// Whether all are within [`Sizes::LIMITS`].
     pub fn are_within_limits(&self) -> bool {
         self.each().all(|(_, size, limit)| size <= limit)
-    }
-}
-
-impl Node {
-    /// How much it holds at present.
-    pub fn sizes(&self) -> Sizes {
-        let (server, client, discovery) = (self.server.sizes(), self.client.sizes(), self.discovery.sizes());
-        Sizes {
-            contacts: self.shared.contacts.len(),
-            asked: client.asked,
-            unvalidated: client.unvalidated,
-            suggestions: discovery.suggestions,
-            givers: discovery.givers,
-            known: discovery.known,
-            providers: server.providers,
-            requests: server.requests,
-            requesters: server.requesters,
-            debtors: server.debtors,
-            lists_wanted: server.lists_wanted,
-            exchanged: server.exchanged,
-            getters: server.getters,
-            askers: client.askers,
-            put_off: client.put_off,
-            echoed: server.echoed,
-            echoes_answered: server.echoes_answered,
-            probed: self.shared.probes.len(),
-            queries: discovery.queries,
-            list_bytes: discovery.list_bytes,
-            neighbours: discovery.neighbours,
-            greeted: discovery.greeted,
-            sources: client.kept.sources,
-            noted_sources: client.kept.noted,
-            claims: client.kept.claims,
-            false_hints: client.kept.refuted,
-            have_ranges: client.kept.have_ranges,
-        }
     }
 }

@@ -46,7 +46,7 @@ impl Job {
 
 /// All downloads. The other machines may look at them; only the client changes them.
 #[derive(Debug, Default)]
-pub(in crate::node) struct Downloads {
+pub(crate) struct Downloads {
     by_job: BTreeMap<JobId, Job>,
     // Invariant: each id of a job in `by_job`.
     by_id: BTreeMap<ContentId, JobId>,
@@ -57,32 +57,32 @@ pub(in crate::node) struct Downloads {
 
 impl Downloads {
     /// The download of a job.
-    pub(in crate::node) fn get(&self, job: JobId) -> Option<&Download> {
+    pub(crate) fn get(&self, job: JobId) -> Option<&Download> {
         self.by_job.get(&job).map(|job| &job.download)
     }
 
     /// The download of some content.
-    pub(in crate::node) fn of(&self, id: &ContentId) -> Option<&Download> {
+    pub(crate) fn of(&self, id: &ContentId) -> Option<&Download> {
         self.get(self.job_of(id)?)
     }
 
     /// The job that downloads some content.
-    pub(in crate::node) fn job_of(&self, id: &ContentId) -> Option<JobId> {
+    pub(crate) fn job_of(&self, id: &ContentId) -> Option<JobId> {
         self.by_id.get(id).copied()
     }
 
     /// The id by which a job asks.
-    pub(in crate::node) fn wire_id(&self, job: JobId) -> Option<&str> {
+    pub(crate) fn wire_id(&self, job: JobId) -> Option<&str> {
         self.by_job.get(&job).map(|job| &*job.wire_id)
     }
 
     /// All of them.
-    pub(in crate::node) fn iter(&self) -> impl Iterator<Item = (JobId, &Download)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (JobId, &Download)> {
         self.by_job.iter().map(|(&job, state)| (job, &state.download))
     }
 
     /// What an id on the wire is a part of, where it is downloaded.
-    pub(in crate::node) fn find(&self, wire_id: &str) -> Option<(JobId, Space)> {
+    pub(crate) fn find(&self, wire_id: &str) -> Option<(JobId, Space)> {
         // Most of what comes is content of the same download as the block before.
         if let Some(last) = self.last_taken
             && self.by_job.get(&last).is_some_and(|job| job.wire_id == wire_id)

@@ -7,6 +7,7 @@
 //! may have what is downloaded; the [discovery](super::discovery) finds such.
 
 mod downloads;
+mod looking;
 mod parts;
 mod paths;
 mod peer_path;
@@ -14,23 +15,24 @@ mod places;
 mod put_off;
 mod request;
 mod response;
+mod room;
 mod schedule;
 mod sources;
-mod unvalidated;
+#[cfg(test)]
+mod tests;
 mod width;
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Duration;
 
 pub(super) use self::downloads::Downloads;
-pub(super) use self::places::{MAX_ASKED, MAX_ASKERS};
+pub(super) use self::places::{MAX_ASKED, MAX_ASKERS, MAX_UNVALIDATED};
 pub(super) use self::put_off::MAX_PUT_OFF;
-pub(super) use self::unvalidated::MAX_UNVALIDATED;
 
 use self::paths::Paths;
 use self::schedule::Schedule;
-use self::unvalidated::Unvalidated;
 use super::event::Event;
 use super::shared::Shared;
 use crate::content_id::ContentId;
@@ -48,7 +50,9 @@ pub(super) struct Client {
     downloads: Downloads,
     paths: Paths,
     schedule: Schedule,
-    unvalidated: Unvalidated,
+    /// Sources that only peers suggested, and that are not validated, in the order in which they were tried. Some have been since.
+    // Invariant: at most `MAX_UNVALIDATED`.
+    unvalidated: VecDeque<SocketAddr>,
 }
 
 /// How much the client holds; see [`Sizes`](super::Sizes).

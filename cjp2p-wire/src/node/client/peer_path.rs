@@ -71,8 +71,8 @@ impl PeerPath {
         if paced > now { paced.min(check) } else { check }
     }
 
-    /// Notes a request of `job`. Returns what earlier ones asked for in the same blocks beyond it: nobody watches over that
-    /// any more.
+    /// Notes a request of `job`. Returns what earlier ones asked for in the same blocks beyond it: that is no
+    /// longer watched.
     pub(super) fn on_sent(&mut self, now: Time, job: JobId, ask: &Ask) -> Vec<Ask> {
         let mut again = if ask.again { Again::Yes } else { Again::No };
         let mut rest = Vec::new();

@@ -3,16 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-use super::Client;
 use crate::node::contacts::ports_of;
-use crate::node::shared::Shared;
 use crate::peers::places_by_host::PlacesByHost;
 use crate::store::JobId;
 
 /// Peers asked for content at most, by all downloads.
-pub(in crate::node) const MAX_ASKED: usize = 1024;
+pub(crate) const MAX_ASKED: usize = 1024;
 /// Sources of a download, at most, that made themselves known by asking us for the same.
-pub(in crate::node) const MAX_ASKERS: usize = 256;
+pub(crate) const MAX_ASKERS: usize = 256;
+
+/// Suggested addresses that are not validated and are remembered as sources; the first of those that had all
+/// their datagrams then makes room. The others keep their places among [`MAX_ASKED`].
+pub(crate) const MAX_UNVALIDATED: usize = 512;
 
 /// Sources that made themselves known by asking us for what we download, by download.
 #[derive(Debug, Default)]
@@ -33,7 +35,7 @@ impl Askers {
     }
 
     /// Notes one, where there is room or another makes some. Returns whether there was, and which other had to leave.
-    fn admit(
+    pub(super) fn admit(
         &mut self,
         job: JobId,
         address: SocketAddr,
@@ -60,59 +62,6 @@ impl Askers {
         }
         askers.insert(address);
         (true, leaver)
-    }
-}
-
-impl Client {
-    /// Notes that this address asks us for what `job` downloads. Returns whether it may be a source for that.
-    pub(super) fn admit_asker(&mut self, shared: &mut Shared, job: JobId, address: SocketAddr) -> bool {
-        let (schedule, paths) = (&mut self.schedule, &self.paths);
-        let Some(download) = self.downloads.get(job) else { return false };
-        let put_off = &schedule.put_off;
-        let is_there = |asker| download.knows(asker) || put_off.has(job, asker);
-        let delivered = |asker| paths.delivered(asker);
-        let (is_admitted, leaver) = schedule.askers.admit(job, address, is_there, delivered);
-        if let Some(leaver) = leaver {
-            self.leave(shared, job, leaver);
-        }
-        is_admitted
-    }
-
-    /// This address is no source of `job` any more; nor asked for anything, if it is none of another download.
-    fn leave(&mut self, shared: &mut Shared, job: JobId, address: SocketAddr) {
-        if let Some(download) = self.downloads.get_mut(job) {
-            download.forget_source(address);
-        }
-        if !self.downloads.iter().any(|(_, download)| download.knows(address)) {
-            self.close_path(shared, address);
-        }
-    }
-
-    /// Whether one more address may be asked. Where all places are taken, the host that has most of them gives up the one that
-    /// brought least.
-    pub(super) fn has_room_to_ask(&mut self, shared: &mut Shared, address: SocketAddr) -> bool {
-        if self.paths.len() < MAX_ASKED {
-            return true;
-        }
-        let Some(host) = self.paths.places().gives_way_to(address) else { return false };
-        let of_host =
-            self.paths.of_host(host).map(|(address, path)| (path.path.congestion.delivered(), address));
-        let Some((_, least)) = of_host.min_by_key(|(delivered, _)| *delivered) else { return false };
-        self.close_path(shared, least);
-        true
-    }
-
-    /// Gives up the path to an address. That it was tried stays known.
-    pub(super) fn close_path(&mut self, shared: &mut Shared, address: SocketAddr) {
-        for (_, download) in self.downloads.all_mut() {
-            download.forget_source(address);
-        }
-        if let Some(path) = self.paths.close(address) {
-            self.schedule.forget_path(path.looked_at, address);
-        }
-        if let Some(contact) = shared.contacts.get_mut(address) {
-            contact.is_asked = false;
-        }
     }
 }
 

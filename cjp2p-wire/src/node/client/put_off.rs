@@ -11,7 +11,7 @@ use crate::peers::places_by_host::PlacesByHost;
 use crate::store::JobId;
 
 /// Sources that may wait, of all downloads.
-pub(in crate::node) const MAX_PUT_OFF: usize = 4096;
+pub(crate) const MAX_PUT_OFF: usize = 4096;
 
 /// See the [module](self).
 #[derive(Debug, Default)]

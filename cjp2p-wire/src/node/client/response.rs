@@ -23,7 +23,7 @@ struct Answered {
 
 impl Client {
     /// Takes in what answers our requests, of a datagram that is believed.
-    pub(in crate::node) fn take(
+    pub(crate) fn take(
         &mut self,
         shared: &mut Shared,
         now: Time,
@@ -159,14 +159,14 @@ impl Client {
     }
 
     /// Has all downloads ask a source at once that has not given anything yet.
-    pub(in crate::node) fn probe_again(&mut self, now: Time, from: SocketAddr) {
+    pub(crate) fn probe_again(&mut self, now: Time, from: SocketAddr) {
         for (_, download) in self.downloads.all_mut() {
             download.probe_again(now, from);
         }
     }
 
     /// A source named others: it is asked again after them.
-    pub(in crate::node) fn look_again_later(&mut self, now: Time, from: SocketAddr) {
+    pub(crate) fn look_again_later(&mut self, now: Time, from: SocketAddr) {
         for (_, download) in self.downloads.all_mut() {
             download.look_again_later(now, from);
         }

@@ -20,14 +20,14 @@ const LEAST_LOCAL_MTU: usize = 32 << 10;
 
 impl Client {
     /// Asks nobody for what `job` downloads but the sources that [`Client::add_named_source`] adds, and takes nothing of it from others.
-    pub(in crate::node) fn limit_sources(&mut self, job: JobId) {
+    pub(crate) fn limit_sources(&mut self, job: JobId) {
         if let Some(download) = self.downloads.get_mut(job) {
             download.limit_sources();
         }
     }
 
     /// Adds a peer that the user named as a source of `job`, also where others may not be one.
-    pub(in crate::node) fn add_named_source(
+    pub(crate) fn add_named_source(
         &mut self,
         shared: &mut Shared,
         now: Time,
@@ -41,19 +41,14 @@ impl Client {
     }
 
     /// See [`Node::rely_on`](crate::node::Node::rely_on).
-    pub(in crate::node) fn rely_on(&mut self, job: JobId, address: SocketAddr, named: bool) {
+    pub(crate) fn rely_on(&mut self, job: JobId, address: SocketAddr, named: bool) {
         if let Some(download) = self.downloads.get_mut(job) {
             download.rely_on(address, named);
         }
     }
 
     /// The validated sources of `job` that send some of it: at most `most`, those first that sent us most.
-    pub(in crate::node) fn validated_sources(
-        &self,
-        shared: &Shared,
-        job: JobId,
-        most: usize,
-    ) -> Vec<SocketAddr> {
+    pub(crate) fn validated_sources(&self, shared: &Shared, job: JobId, most: usize) -> Vec<SocketAddr> {
         let Some(download) = self.downloads.get(job) else { return Vec::new() };
         let delivered = |address: SocketAddr| {
             shared.contacts.get(address).filter(|contact| contact.is_validated() && !contact.is_shunned())?;
@@ -65,7 +60,7 @@ impl Client {
     }
 
     /// Adds a source of `job`, now or when its turn comes. `suggested`: nobody vouches for its address.
-    pub(in crate::node) fn open_source(
+    pub(crate) fn open_source(
         &mut self,
         shared: &mut Shared,
         now: Time,
@@ -86,7 +81,7 @@ impl Client {
     }
 
     /// Adds a source of `job`, where there is room and nothing speaks against it.
-    pub(in crate::node) fn open_source_now(
+    pub(crate) fn open_source_now(
         &mut self,
         shared: &mut Shared,
         now: Time,
@@ -128,13 +123,7 @@ impl Client {
     }
 
     /// A validated source asks for what is downloaded here: it may have some of it, now or later.
-    pub(in crate::node) fn on_leecher(
-        &mut self,
-        shared: &mut Shared,
-        now: Time,
-        from: SocketAddr,
-        id: &ContentId,
-    ) {
+    pub(crate) fn on_leecher(&mut self, shared: &mut Shared, now: Time, from: SocketAddr, id: &ContentId) {
         let Some(job) = self.downloads.job_of(id) else { return };
         let Some(download) = self.downloads.get(job).filter(|download| !download.is_over()) else { return };
         let knows_its_cookie = shared.contacts.get(from).is_some_and(|contact| contact.cookie.is_some());
@@ -164,7 +153,7 @@ impl Client {
     }
 
     /// Says what the route to a peer carries in one IP packet, in bytes.
-    pub(in crate::node) fn set_path_mtu(&mut self, now: Time, address: SocketAddr, mtu: usize) {
+    pub(crate) fn set_path_mtu(&mut self, now: Time, address: SocketAddr, mtu: usize) {
         let headers = if address.is_ipv6() { 48 } else { 28 };
         if let Some(path) = self.paths.get_mut(address) {
             path.path.congestion.set_local(mtu >= LEAST_LOCAL_MTU);

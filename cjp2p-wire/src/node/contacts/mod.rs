@@ -15,19 +15,19 @@ use crate::peers::address::host_of;
 use crate::peers::cookie::{PERIOD, Validation};
 use crate::time::Time;
 
-/// Addresses remembered at the most. Those with a path are never dropped. Of the others one of the [host](host_of) that has most makes
+/// Addresses remembered, at most. Those that may be asked for content are never dropped. Of the others one of the [host](host_of) that has most makes
 /// room; where no host has many, one of which nothing was heard for long.
 pub const MAX_CONTACTS: usize = 4096;
-/// Where one [host](host_of) has so many, one that only asked us makes room for the next: ports cost nothing, and a host that comes
-/// with a new one each time shall not have all others forgotten, nor fill the table with what is of no use to anybody.
+/// Where one [host](host_of) has this many, one that only asked us makes room for the next: ports cost nothing, and a host that comes
+/// with a new one each time shall not have all others forgotten, nor fill the table with what is of no use.
 pub const MAX_CONTACTS_OF_HOST: usize = 512;
-/// A host with so many contacts makes room for those of others.
+/// A host with this many contacts makes room for those of others.
 const MANY_OF_HOST: usize = 8;
 /// Contacts looked at to find one that may go: the one silent longest of these is nearly as good as that of all.
 const LOOKED_AT: usize = 64;
 /// How often those that have gone are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
-/// Who was silent for so long may be another when it comes back.
+/// A peer that was silent for this long may be another when it comes back.
 pub(crate) const VALIDATION_LIFETIME: Duration = Duration::from_secs(600);
 /// Only peers heard from within this time are told to others.
 pub(crate) const FRESH: Duration = Duration::from_secs(900);
@@ -39,9 +39,9 @@ pub(super) struct Contact {
     /// What it wants returned beside every message, as JSON.
     pub(super) cookie: Option<Box<str>>,
     validated_at: Option<Time>,
-    /// Since when it has been the same that proves itself here.
+    /// Since when it has been the same peer that is validated here.
     validated_since: Option<Time>,
-    /// It spoke like one that has just come: who proves itself next may be another than before.
+    /// It spoke like one that has just come: the peer that is validated next may be another than before.
     seems_new: bool,
     /// When it last sent some of what we asked for.
     pub(super) useful_at: Option<Time>,
@@ -57,13 +57,13 @@ pub(super) struct Contact {
     pub(super) silent_about_cookies: bool,
     /// It has our present cookie, so it need not be told.
     pub(super) has_cookie: bool,
-    /// How many blocks it sends for one request; 1 where it never inbound.
+    /// How many blocks it sends for one request; 1 where it never said.
     pub(super) blocks: u64,
     /// Sent what is provably wrong.
     pub(super) banned: bool,
     /// What came from there was said by ourselves: the address is our own, or somebody repeats what we say.
     pub(super) is_us: bool,
-    /// Named by a stranger, not by the user: asked sparingly until it proves itself.
+    /// Named by another peer, not by the user: asked sparingly until it is validated.
     pub(super) suggested: bool,
     /// The peer that suggested it, when it was tried. Boxed: few have one.
     named_by: Option<Box<SocketAddr>>,
@@ -134,7 +134,7 @@ impl Contact {
         self.banned || self.is_us
     }
 
-    /// Whether nobody but a stranger says that somebody is there.
+    /// Whether only a suggestion says that a peer is there.
     pub(super) fn is_only_suggested(&self) -> bool {
         self.suggested && !self.is_validated()
     }
@@ -145,12 +145,12 @@ impl Contact {
         fresh && self.is_validated() && !self.is_shunned()
     }
 
-    /// Whether it ever proved its address.
+    /// Whether it was ever validated.
     pub(super) fn is_validated(&self) -> bool {
         self.validated_at.is_some()
     }
 
-    /// Whether nothing has come from it for so long.
+    /// Whether nothing has come from it for this long.
     fn was_silent(&self, now: Time, long: Duration) -> bool {
         self.last_heard.is_some_and(|at| now.since(at) >= long)
     }
@@ -166,7 +166,7 @@ impl Contact {
         self.only_asked() && self.was_silent(now, FRESH)
     }
 
-    /// It said something without proving anything. Getters come and go at the same port, and each is a stranger at first.
+    /// It said something without our cookie. Getters come and go at the same port, and each is unvalidated at first.
     fn on_unvalidated(&mut self, now: Time) {
         self.touched_at = now;
         self.seems_new |= self.was_silent(now, VALIDATION_LIFETIME) || !self.may_be_old();
@@ -185,7 +185,7 @@ impl Contact {
     }
 }
 
-/// Somebody we met, for the peer table.
+/// A peer that we met, for the peer table.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Acquaintance {
     /// Where it is.
@@ -194,13 +194,13 @@ pub struct Acquaintance {
     pub last_heard: Time,
     /// The round trip, where it was measured.
     pub round_trip: Option<Duration>,
-    /// Since when it has proved its address, as far as can be told the same all the time; `None` where it never did.
+    /// Since when it has been validated, as far as can be told the same peer all the time; `None` where it never was.
     pub validated_since: Option<Time>,
     /// When it last sent some of what we asked for.
     pub last_useful: Option<Time>,
     /// Whether it sent what is provably wrong.
     pub misbehaved: bool,
-    /// Whether it was named by a stranger.
+    /// Whether only another peer named it.
     pub suggested: bool,
     /// Which peer named it, where one did and it was tried for that.
     pub named_by: Option<SocketAddr>,
@@ -237,7 +237,7 @@ pub(super) struct Contacts {
     by_count: BTreeSet<(usize, IpAddr)>,
     /// From where on to look for one that may go, of all hosts.
     hand: SocketAddr,
-    /// Of those that ever proved their address.
+    /// Of those that were ever validated.
     tellable: Tellable,
     swept_at: Time,
 }
@@ -375,7 +375,7 @@ impl Contacts {
         }
     }
 
-    /// Notes that others may be told of this one, if it has proved its address and they could not be yet.
+    /// Notes that others may be told of this one, if it is validated and they could not be yet.
     fn note_tellable(&mut self, address: SocketAddr) {
         if self.get(address).is_some_and(|contact| contact.told_from.is_none() && contact.is_validated()) {
             let told_from = self.tellable.add(address);
@@ -398,7 +398,7 @@ impl Contacts {
         }
     }
 
-    /// A datagram came that proves nothing. Nothing is stored for a stranger.
+    /// A datagram came without our cookie. Nothing is stored for an address that is not known.
     pub(super) fn on_unvalidated(&mut self, now: Time, address: SocketAddr) {
         if let Some(contact) = self.get_mut(address) {
             contact.on_unvalidated(now);
@@ -433,7 +433,7 @@ impl Contacts {
         self.note_tellable(address);
     }
 
-    /// It returned, in a `ReturnedMessage`, our cookie that we asked it for; `beside` is what else in the datagram proves.
+    /// It returned, in a `ReturnedMessage`, our cookie that we asked it for; `beside` is what else in the datagram shows.
     pub(super) fn on_returned(&mut self, now: Time, address: SocketAddr, beside: Validation) {
         if beside == Validation::None {
             self.on_echo(address);
@@ -493,8 +493,8 @@ impl Contacts {
         self.by_address.iter().filter(|(_, contact)| contact.is_us).map(|(address, _)| address)
     }
 
-    /// Peers to tell `to` about, which proved themselves and were heard lately: in random order, from `looked` drawn at random, so
-    /// that no more are looked at. Whoever is of no use to others any more is not drawn again before it is heard.
+    /// Peers to tell `to` about, which are validated and were heard lately: in random order, from `looked` drawn at random, so
+    /// that no more are looked at. One that is of no use to others any more is not drawn again before it is heard.
     pub(super) fn some_presentable(
         &mut self,
         now: Time,

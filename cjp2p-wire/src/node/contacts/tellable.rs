@@ -39,7 +39,7 @@ impl Tellable {
         Some(place)
     }
 
-    /// Takes out the one at `place`. Returns whoever is at that place now.
+    /// Takes out the one at `place`. Returns the one that is at that place now.
     pub(super) fn remove(&mut self, address: SocketAddr, place: NonZeroU16) -> Option<SocketAddr> {
         let list = self.lists.get_mut(list_with(address)?)?;
         let place = usize::from(place.get()) - 1;

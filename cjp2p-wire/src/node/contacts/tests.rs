@@ -8,7 +8,7 @@ fn at(n: u32) -> SocketAddr {
     SocketAddr::from((n.to_be_bytes(), 24254))
 }
 
-/// For how long it has been the same that proves itself there.
+/// For how long it has been the same that is validated there.
 fn stay(contacts: &Contacts, address: SocketAddr) -> Duration {
     let known = contacts.acquaintances().find(|known| known.address == address).unwrap();
     known.last_heard.since(known.validated_since.unwrap())
@@ -110,7 +110,7 @@ fn of_one_host_with_many_ports_the_latest_are_known_and_all_of_other_hosts() {
 }
 
 #[test]
-fn so_many_are_looked_at_and_whoever_may_not_be_told_of_is_not_drawn_twice() {
+fn so_many_are_looked_at_and_one_that_may_not_be_told_of_is_not_drawn_twice() {
     let mut contacts = Contacts::default();
     let mut random = fastrand::Rng::with_seed(1);
     for n in 0..3000u32 {

@@ -7,12 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
-use super::Discovery;
 use crate::datagram::Encoder;
 use crate::message::{ContentRequest, Message};
 use crate::node::budget::{self, MAX_COOKIES};
 use crate::node::client::Downloads;
-use crate::node::event::{Event, Query};
+use crate::node::event::Event;
 use crate::node::inbound::{Inbound, cookie_text};
 use crate::node::lengths::MAX_PROBE;
 use crate::node::shared::Shared;
@@ -28,46 +27,46 @@ const EACH: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED,
 const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(9)];
 /// And from then on.
 const RARELY: Duration = Duration::from_secs(60);
-/// A fetch that somebody serves is looked at again after this time: they may have gone.
+/// A download that has sources is looked at again after this time: they may have gone.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 /// The pause between two questions, however much is wanted.
 const BETWEEN: Duration = Duration::from_millis(250);
-/// Who is there at all is asked so often.
+/// Which hosts are there at all is asked this often.
 const PEERS_ASKED: usize = 2;
 /// Ids that are asked for in one question.
 const MAX_IDS: usize = 8;
-/// So few bytes of content show who has it. A node without cookies sends anybody as much as is asked for, and many may.
+/// Few bytes of content show which hosts have it. A node without cookies sends anybody as much as is asked for, and many may.
 const TASTE: u64 = 30;
-/// So long after a question to everybody neighbours are asked one by one, if an answer to such a question was never heard: a
+/// This long after a question to everybody, neighbours are asked one by one, if an answer to such a question was never heard: a
 /// firewall that lets in only answers does not know that these are some.
 /// Shorter than [`BETWEEN`], so that each question can be asked again.
 const ASK_EACH_AFTER: Duration = Duration::from_millis(200);
-/// Neighbours told of after one question: whoever invents addresses on the link shall not keep us busy.
+/// Neighbours reported after one question: a host that invents addresses on the link shall not keep us busy.
 pub const MAX_NEIGHBOURS: usize = 64;
-/// Who calls out for peers and was greeted is not greeted again for this time, whether he has answered or not.
+/// A host that calls out for peers and was greeted is not greeted again for this time, whether it has answered or not.
 const GREET_AGAIN: Duration = Duration::from_secs(900);
 /// The pause between two greetings.
 const BETWEEN_GREETINGS: Duration = Duration::from_millis(125);
-/// So many are greeted in [`GREET_AGAIN`].
+/// This many are greeted in [`GREET_AGAIN`], at most.
 pub(crate) const MAX_GREETED: usize = 256;
 
 /// What is asked for on the link, and when.
 #[derive(Debug, Default)]
-pub(super) struct Lan {
-    /// By fetch; `None` is who is there at all.
+pub(crate) struct Lan {
+    /// By download; `None` is which hosts are there at all.
     turns: BTreeMap<Option<JobId>, Turn>,
     /// Nothing is asked before.
     open_at: Time,
-    /// Who answered the last question.
+    /// The hosts that answered the last question.
     // Invariant: at most `MAX_NEIGHBOURS`.
     heard: BTreeSet<SocketAddr>,
-    /// Another host on the link was heard to answer a question that nobody had put to it alone.
+    /// Another host on the link was heard to answer a question that was not put to it alone.
     answered: bool,
     /// Another host on the link was heard to answer.
     has_neighbours: bool,
     /// The last question, and when it is put to each neighbour.
     ask_each: Option<(Time, Vec<u8>)>,
-    /// Who was greeted, and when.
+    /// The hosts that were greeted, and when.
     // Invariant: at most `MAX_GREETED`.
     greeted: BTreeMap<SocketAddr, Time>,
     /// Nobody is greeted before.
@@ -93,7 +92,7 @@ impl Lan {
         (self.heard.len(), self.greeted.len())
     }
 
-    /// Nothing more is asked for this fetch.
+    /// Nothing more is asked for this download.
     pub(super) fn forget(&mut self, job: JobId) {
         self.turns.remove(&Some(job));
     }
@@ -102,53 +101,51 @@ impl Lan {
     pub(super) fn has_greeted(&self, address: SocketAddr) -> bool {
         self.greeted.contains_key(&address)
     }
-}
 
-impl Discovery {
     /// Networks were attached or changed, or a question may get further than the last one: what is wanted is asked for again.
-    pub(in crate::node) fn on_attached(&mut self, now: Time) {
-        for turn in self.lan.turns.values_mut().filter(|turn| turn.asked > 0) {
+    pub(crate) fn on_attached(&mut self, now: Time) {
+        for turn in self.turns.values_mut().filter(|turn| turn.asked > 0) {
             *turn = Turn { next_at: now, asked: 0 };
         }
     }
 
     /// Looks on the link for sources of what `job` downloads, whenever nobody serves it, for the first time at this time.
-    pub(in crate::node) fn look_on_lan(&mut self, job: JobId, at: Time) {
-        self.lan.turns.entry(Some(job)).or_insert(Turn { next_at: at, asked: 0 });
+    pub(crate) fn look(&mut self, job: JobId, at: Time) {
+        self.turns.entry(Some(job)).or_insert(Turn { next_at: at, asked: 0 });
     }
 
     /// Looks for any hosts on the link.
-    pub(in crate::node) fn look_for_neighbours(&mut self, now: Time) {
-        self.lan.turns.insert(None, Turn { next_at: now, asked: 0 });
+    pub(crate) fn look_for_neighbours(&mut self, now: Time) {
+        self.turns.insert(None, Turn { next_at: now, asked: 0 });
     }
 
     /// Whether neighbours that were looked for may still answer.
-    pub(in crate::node) fn looks_for_neighbours(&self, shared: &Shared) -> bool {
-        shared.links.is_some() && self.lan.turns.contains_key(&None)
+    pub(crate) fn looks_for_neighbours(&self, shared: &Shared) -> bool {
+        shared.links.is_some() && self.turns.contains_key(&None)
     }
 
     /// Whether the link has yet to be asked for what `job` downloads, or may answer yet.
-    pub(in crate::node) fn awaits_lan(&self, shared: &Shared, now: Time, job: JobId) -> bool {
-        let turn = self.lan.turns.get(&Some(job)).filter(|_| shared.links.is_some());
+    pub(crate) fn awaits(&self, shared: &Shared, now: Time, job: JobId) -> bool {
+        let turn = self.turns.get(&Some(job)).filter(|_| shared.links.is_some());
         turn.is_some_and(|turn| turn.asked == 0 || (turn.asked == 1 && now < turn.next_at))
     }
 
     /// Whether another host on the link was heard to answer a question.
-    pub(in crate::node) fn has_heard_lan(&self) -> bool {
-        self.lan.has_neighbours
+    pub(crate) fn has_heard(&self) -> bool {
+        self.has_neighbours
     }
 
     /// Asks what is due.
-    pub(in crate::node) fn ask_on_lan(&mut self, shared: &mut Shared, downloads: &Downloads, now: Time) {
-        if shared.links.is_none() || now < self.lan.next_at() {
+    pub(crate) fn ask(&mut self, shared: &mut Shared, downloads: &Downloads, now: Time) {
+        if shared.links.is_none() || now < self.next_at() {
             return;
         }
-        if let Some((_, question)) = self.lan.ask_each.take_if(|(at, _)| *at <= now)
-            && !self.lan.answered
+        if let Some((_, question)) = self.ask_each.take_if(|(at, _)| *at <= now)
+            && !self.answered
         {
             shared.outbox.report(Event::AskNeighbours(question));
         }
-        if now < self.lan.open_at {
+        if now < self.open_at {
             return;
         }
         let mut encoder = Encoder::new();
@@ -157,15 +154,15 @@ impl Discovery {
         encoder.bare("PleaseSendPeers");
         let (mut ids, mut asks) = (0, false);
         let mut due: Vec<(Time, Option<JobId>)> =
-            self.lan.turns.iter().map(|(&subject, turn)| (turn.next_at, subject)).collect();
+            self.turns.iter().map(|(&subject, turn)| (turn.next_at, subject)).collect();
         due.retain(|(at, _)| *at <= now);
         due.sort();
         for (_, subject) in due {
-            let Some(turn) = self.lan.turns.get_mut(&subject) else { continue };
+            let Some(turn) = self.turns.get_mut(&subject) else { continue };
             if let Some(job) = subject {
                 let download = downloads.get(job).filter(|download| !download.is_over());
                 let (Some(download), Some(wire_id)) = (download, downloads.wire_id(job)) else {
-                    self.lan.turns.remove(&subject);
+                    self.turns.remove(&subject);
                     continue;
                 };
                 if !download.lacks_sources() {
@@ -180,7 +177,7 @@ impl Discovery {
                     break;
                 }
             } else if turn.asked == PEERS_ASKED {
-                self.lan.turns.remove(&subject);
+                self.turns.remove(&subject);
                 continue;
             }
             asks = true;
@@ -192,56 +189,50 @@ impl Discovery {
             }
         }
         if asks {
-            self.lan.open_at = now + BETWEEN;
-            self.lan.heard.clear();
+            self.open_at = now + BETWEEN;
+            self.heard.clear();
             let question = encoder.finish(MAX_PROBE);
-            if !self.lan.answered {
+            if !self.answered {
                 let text = String::from_utf8_lossy(&question);
                 let to_each = text.replacen(&cookie, &shared.mint.mint(now, EACH), 1);
-                self.lan.ask_each = Some((now + ASK_EACH_AFTER, to_each.into_bytes()));
+                self.ask_each = Some((now + ASK_EACH_AFTER, to_each.into_bytes()));
             }
             shared.outbox.report(Event::AskLan(question));
         }
     }
 
-    /// Makes us known to a host that calls out for peers and says nothing else, as nodes do that look for others to keep. An
-    /// answer of twice the few bytes that came cannot say what such a node needs to hear.
-    pub(in crate::node) fn greet(&mut self, shared: &mut Shared, now: Time, inbound: &Inbound<'_>) {
+    /// Whether to make us known to a host that calls out for peers and says nothing else, as nodes do that look for others to keep.
+    /// An answer of twice the few bytes that came cannot say what such a node needs to hear.
+    pub(super) fn greets(&mut self, shared: &Shared, now: Time, inbound: &Inbound<'_>) -> bool {
         if !matches!(inbound.messages, [Message::PleaseSendPeers]) {
-            return;
+            return false;
         }
         let from = inbound.from;
         let contact = shared.contacts.get(from);
         let knows_us = contact.is_some_and(|contact| contact.is_presentable(now) || contact.is_shunned());
-        let lan = &mut self.lan;
-        lan.greeted.retain(|_, at| now.since(*at) < GREET_AGAIN);
-        let may = now >= lan.greet_at && lan.greeted.len() < MAX_GREETED && !lan.greeted.contains_key(&from);
-        if shared.config.answers && may && !knows_us {
-            lan.greeted.insert(from, now);
-            lan.greet_at = now + BETWEEN_GREETINGS;
-            self.query(shared, now, from, Query::Peers, true);
+        self.greeted.retain(|_, at| now.since(*at) < GREET_AGAIN);
+        let may =
+            now >= self.greet_at && self.greeted.len() < MAX_GREETED && !self.greeted.contains_key(&from);
+        let greets = shared.config.answers && may && !knows_us;
+        if greets {
+            self.greeted.insert(from, now);
+            self.greet_at = now + BETWEEN_GREETINGS;
         }
+        greets
     }
 
     /// Takes note of the source as one that answered a question on the link, if that is whence this cookie comes.
-    pub(in crate::node) fn take_lan_answer(
-        &mut self,
-        shared: &mut Shared,
-        now: Time,
-        from: SocketAddr,
-        cookie: &str,
-    ) {
+    pub(crate) fn take_answer(&mut self, shared: &mut Shared, now: Time, from: SocketAddr, cookie: &str) {
         let is_to_everybody = is_of_question(shared, now, cookie);
         let is_known = shared.contacts.get(from).is_some_and(|contact| contact.is_asked);
         if !is_to_everybody && shared.mint.check(now, EACH, cookie) == Validation::None {
             return;
         }
         let Some(links) = &shared.links else { return };
-        let lan = &mut self.lan;
         let is_other = links.is_on_link(from) && !links.is_here(from);
-        lan.has_neighbours |= is_other;
-        lan.answered |= is_other && is_to_everybody && !is_known;
-        if links.is_on_link(from) && lan.heard.len() < MAX_NEIGHBOURS && lan.heard.insert(from) {
+        self.has_neighbours |= is_other;
+        self.answered |= is_other && is_to_everybody && !is_known;
+        if links.is_on_link(from) && self.heard.len() < MAX_NEIGHBOURS && self.heard.insert(from) {
             shared.outbox.report(Event::Neighbour(from));
         }
     }
@@ -253,7 +244,7 @@ fn is_of_question(shared: &Shared, now: Time, cookie: &str) -> bool {
 }
 
 /// Whether a datagram is a question of ours to everybody, which we hear like all others.
-pub(in crate::node) fn is_own_lan_question(shared: &mut Shared, now: Time, messages: &[Message<'_>]) -> bool {
+pub(crate) fn is_own_lan_question(shared: &mut Shared, now: Time, messages: &[Message<'_>]) -> bool {
     let wanted = messages.iter().filter_map(|message| match message {
         Message::PleaseReturnThisMessage(value) => Some(value),
         _ => None,

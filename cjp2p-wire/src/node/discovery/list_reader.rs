@@ -8,11 +8,11 @@ use crate::node::event::ListEnd;
 
 /// Parts kept that came before their turn. With more, they are asked for again.
 const MAX_AHEAD: usize = 64;
-/// About so many bytes of memory hold parts that came before their turn, of one list.
+/// About this many bytes of memory hold parts that came before their turn, of one list.
 const MAX_AHEAD_BYTES: usize = 256 << 10;
 /// And of all lists.
 pub(crate) const MAX_ALL_AHEAD_BYTES: usize = 16 << 20;
-/// An entry of a list takes so many bytes beside its id.
+/// An entry of a list takes this many bytes beside its id.
 const ENTRY_BYTES: usize = 48;
 /// Contents taken of one list: an end to it, however long a peer goes on.
 pub(crate) const MAX_CONTENTS: u64 = 1 << 20;
@@ -105,7 +105,7 @@ impl ListReader {
             taken.extend(part.entries);
             then = match part.next {
                 None => Then::End(self.end(true)),
-                // Whoever tells of no content and goes on would do so for ever.
+                // A peer that tells of no content and goes on would do so for ever.
                 Some(_) if contents == 0 || self.contents >= MAX_CONTENTS => Then::End(self.end(false)),
                 Some(next) => {
                     self.after = next;

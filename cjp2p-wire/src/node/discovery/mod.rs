@@ -13,6 +13,8 @@ mod lan;
 mod list_reader;
 mod query;
 mod suggestions;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -30,7 +32,7 @@ use self::query::Queries;
 use self::suggestions::{Promise, Suggestion, Suggestions};
 use super::budget::MAX_NAMED;
 use super::client::Downloads;
-use super::event::Event;
+use super::event::{Event, Query};
 use super::inbound::Inbound;
 use super::shared::Shared;
 use crate::message::Message;
@@ -221,6 +223,34 @@ impl Discovery {
         Some(Found { job, address, suggested, by: None })
     }
 
+    /// Asks a peer something; an [`Event::Answer`] or [`Event::Unanswered`] follows. `suggested`: nobody vouches for the
+    /// address, so it is asked sparingly.
+    pub(super) fn query(
+        &mut self,
+        shared: &mut Shared,
+        now: Time,
+        address: SocketAddr,
+        question: Query,
+        suggested: bool,
+    ) {
+        self.queries.begin(shared, &self.lan, now, (address, question), suggested);
+    }
+
+    /// How many queries may still be answered. After the first answer to one, more of it may follow.
+    pub(super) fn open_queries(&self) -> usize {
+        self.queries.len()
+    }
+
+    /// Sends the queries that are due.
+    pub(super) fn send_queries(&mut self, shared: &mut Shared, now: Time) {
+        self.queries.send_due(shared, &self.lan, now);
+    }
+
+    /// Takes in what answers a query.
+    pub(super) fn take_query_answers(&mut self, shared: &mut Shared, now: Time, inbound: &Inbound<'_>) {
+        self.queries.take_answers(shared, &self.lan, now, inbound);
+    }
+
     /// A peer gave us its cookie, or shows otherwise that more can be had of it: it is asked again at once.
     pub(super) fn ask_again(&mut self, now: Time, from: SocketAddr) {
         self.queries.ask_again(now, from);
@@ -230,6 +260,22 @@ impl Discovery {
     pub(super) fn give_up(&mut self, shared: &mut Shared, address: SocketAddr) {
         if self.queries.give_up(address) {
             shared.outbox.report(Event::Unanswered(address));
+        }
+    }
+
+    /// What the link is asked, and what was heard there.
+    pub(super) fn lan(&self) -> &Lan {
+        &self.lan
+    }
+
+    pub(super) fn lan_mut(&mut self) -> &mut Lan {
+        &mut self.lan
+    }
+
+    /// Makes us known to a host on the link that calls out for peers.
+    pub(super) fn greet(&mut self, shared: &mut Shared, now: Time, inbound: &Inbound<'_>) {
+        if self.lan.greets(shared, now, inbound) {
+            self.query(shared, now, inbound.from, Query::Peers, true);
         }
     }
 

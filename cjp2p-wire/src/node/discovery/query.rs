@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::Discovery;
+use super::lan::Lan;
 use super::list_reader::{ListReader, MAX_ALL_AHEAD_BYTES, Then};
 use crate::datagram::Encoder;
 use crate::message::{ContentList, Message};
@@ -21,18 +21,18 @@ const PAUSES: [Duration; 4] = [
     Duration::from_millis(1500),
     Duration::from_millis(2000),
 ];
-/// The same for an address that only a stranger named, and that may be somebody who wants nothing of us.
+/// The same for an address that only another peer named, and that may want nothing of us.
 const SPARING_PAUSES: [Duration; 2] = [Duration::from_millis(1000), Duration::from_millis(2000)];
 /// The same for the next part of a list, of which some came: the peer is there, and only loss can be why nothing comes.
 const LIST_PAUSES: [Duration; 16] = [Duration::from_millis(500); 16];
 /// A question is padded to this size: a peer that does not know us answers with little more than we send.
 const PAD: usize = 600;
-/// The same for an address that only a stranger named, until it proves itself.
+/// The same for an address that only another peer named, until it is validated.
 const SPARING_PAD: usize = 256;
 
 /// Questions that may be open: no more than there can be contacts, since answers are taken only from those. Of more it is as if nobody
 /// had answered.
-pub(in crate::node) const MAX_QUERIES: usize = MAX_CONTACTS;
+pub(crate) const MAX_QUERIES: usize = MAX_CONTACTS;
 
 #[derive(Debug)]
 struct OpenQuery {
@@ -99,22 +99,20 @@ impl Queries {
             query.next_at = now;
         }
     }
-}
 
-impl Discovery {
     /// Asks a peer something; an [`Event::Answer`] or [`Event::Unanswered`] follows. `suggested`: nobody vouches for the
     /// address, so it is asked sparingly.
-    pub(in crate::node) fn query(
+    pub(super) fn begin(
         &mut self,
         shared: &mut Shared,
+        lan: &Lan,
         now: Time,
-        address: SocketAddr,
-        question: Query,
+        (address, question): (SocketAddr, Query),
         suggested: bool,
     ) {
-        let is_new = !self.queries.open.contains_key(&(address, question));
-        if is_new && self.queries.open.len() >= MAX_QUERIES {
-            if !self.lan.has_greeted(address) {
+        let is_new = !self.open.contains_key(&(address, question));
+        if is_new && self.open.len() >= MAX_QUERIES {
+            if !lan.has_greeted(address) {
                 shared.outbox.report(Event::Unanswered(address));
             }
             return;
@@ -129,32 +127,31 @@ impl Discovery {
             sparing: suggested && !is_validated,
             list: ListReader::default(),
         };
-        self.queries.open.entry((address, question)).or_insert(query);
-        self.send_queries(shared, now);
+        self.open.entry((address, question)).or_insert(query);
+        self.send_due(shared, lan, now);
     }
 
     /// How many queries may still be answered. After the first answer to one, more of it may follow.
-    pub(in crate::node) fn open_queries(&self) -> usize {
-        self.queries.open.len()
+    pub(super) fn len(&self) -> usize {
+        self.open.len()
     }
 
     /// Sends the questions that are due.
-    pub(in crate::node) fn send_queries(&mut self, shared: &mut Shared, now: Time) {
-        let due: Vec<_> =
-            self.queries.open.iter().filter(|(_, i)| i.next_at <= now).map(|(&key, _)| key).collect();
+    pub(super) fn send_due(&mut self, shared: &mut Shared, lan: &Lan, now: Time) {
+        let due: Vec<_> = self.open.iter().filter(|(_, i)| i.next_at <= now).map(|(&key, _)| key).collect();
         for key in due {
             let (address, question) = key;
-            let Some(query) = self.queries.open.get_mut(&key) else {
+            let Some(query) = self.open.get_mut(&key) else {
                 continue;
             };
             let Some(&pause) = query.pauses().get(query.tries) else {
                 let (answered, end) = (query.answered, query.list.give_up());
                 let round_trip = now.since(query.sent_at);
-                self.queries.remove(&key);
+                self.remove(&key);
                 if answered && question == Query::List {
                     let answer = Answer::ListEnd(end);
                     shared.outbox.report(Event::Answer { from: address, round_trip, answer });
-                } else if !answered && !self.lan.has_greeted(address) {
+                } else if !answered && !lan.has_greeted(address) {
                     shared.outbox.report(Event::Unanswered(address));
                 }
                 continue;
@@ -185,14 +182,9 @@ impl Discovery {
     }
 
     /// Takes in what answers a query.
-    pub(in crate::node) fn take_query_answers(
-        &mut self,
-        shared: &mut Shared,
-        now: Time,
-        inbound: &Inbound<'_>,
-    ) {
+    pub(super) fn take_answers(&mut self, shared: &mut Shared, lan: &Lan, now: Time, inbound: &Inbound<'_>) {
         let Inbound { from, messages, .. } = *inbound;
-        if !self.queries.has(from) {
+        if !self.has(from) {
             return;
         }
         let held_back = inbound.kinds.wants_always;
@@ -206,19 +198,19 @@ impl Discovery {
                 }
                 _ => continue,
             };
-            let Some(query) = self.queries.open.get_mut(&(from, question)) else {
+            let Some(query) = self.open.get_mut(&(from, question)) else {
                 continue;
             };
             let round_trip = now.since(query.sent_at);
             query.answered = true;
             // A peer that does not know us yet told only a part.
             if question == Query::Ping || !held_back {
-                self.queries.remove(&(from, question));
+                self.remove(&(from, question));
             }
             shared.contacts.on_round_trip(from, round_trip);
             shared.outbox.report(Event::Answer { from, round_trip, answer });
         }
-        self.send_queries(shared, now);
+        self.send_due(shared, lan, now);
     }
 
     /// Takes in a list, or a part of one.
@@ -231,15 +223,15 @@ impl Discovery {
         held_back: bool,
     ) {
         let key = (from, Query::List);
-        let Some(query) = self.queries.open.get_mut(&key) else { return };
+        let Some(query) = self.open.get_mut(&key) else { return };
         let round_trip = now.since(query.sent_at);
         query.answered = true;
         query.sparing = false;
         let in_parts = list.after.is_some();
         let before = query.list.after().to_owned();
-        let elsewhere = self.queries.ahead_bytes - query.list.ahead_bytes();
+        let elsewhere = self.ahead_bytes - query.list.ahead_bytes();
         let (entries, then) = query.list.take(list, MAX_ALL_AHEAD_BYTES.saturating_sub(elsewhere));
-        self.queries.ahead_bytes = elsewhere + query.list.ahead_bytes();
+        self.ahead_bytes = elsewhere + query.list.ahead_bytes();
         match then {
             Then::Ask => {
                 query.tries = 0;
@@ -253,7 +245,7 @@ impl Discovery {
             // More of a list that does not say how long it is may be on its way, for a while.
             Then::Wait if !in_parts && !held_back => query.tries = query.pauses().len(),
             Then::Wait => {}
-            Then::End(_) => self.queries.remove(&key),
+            Then::End(_) => self.remove(&key),
         }
         shared.contacts.on_round_trip(from, round_trip);
         if !entries.is_empty() || matches!(then, Then::Wait) && !in_parts {

@@ -1,7 +1,7 @@
 //! Addresses that peers suggest: nobody vouches for them, so they are tried few at a time, and each is sent next to nothing
-//! until it proves that it is there.
+//! until it is validated.
 //!
-//! Those named for the very content come before those named as peers. Otherwise those who name them take turns, so that a liar
+//! Those named for the very content come before those named as peers. Otherwise the peers that name them take turns, so that a liar
 //! with many victims holds up honest ones little; and of what one of them named, or two at their turn, the nearer comes first.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -16,21 +16,21 @@ use crate::peers::places_by_host::PlacesByHost;
 use crate::store::JobId;
 use crate::time::Time;
 
-/// Suggested addresses tried in a second at the most.
+/// Suggested addresses tried in a second, at most.
 pub(crate) const SUGGESTIONS_PER_SECOND: u32 = 8;
-/// Suggested addresses that wait to be tried, at the most.
+/// Suggested addresses that wait to be tried, at most.
 pub(crate) const MAX_SUGGESTIONS: usize = 1024;
-/// Suggestions taken from one peer for one fetch.
+/// Suggestions taken from one peer for one download.
 pub(crate) const MAX_SUGGESTIONS_EACH: u32 = 64;
-/// Peers of which is remembered how much they suggested, by all fetches. Where there are more, the host that has most gives one
+/// Peers of which is remembered how much they suggested, by all downloads. Where there are more, the host that has most gives one
 /// up, or else all do: the peer that suggested least is forgotten.
 pub(crate) const MAX_GIVERS: usize = 4096;
-/// Addresses tried for one fetch that were named as peers only, and of all kinds. Where those had nothing others will hardly
-/// have, and a fetch may wait for days.
+/// Addresses tried for one download that were named as peers only, and of all kinds. Where those had nothing others will hardly
+/// have, and a download may wait for days.
 pub(crate) const MAX_PEERS_TRIED: u32 = 512;
 /// See [`MAX_PEERS_TRIED`].
 pub(crate) const MAX_TRIED: u32 = 4096;
-/// When the fetches have enough sources, it is looked at again after so long.
+/// When the downloads have enough sources, it is looked at again after this long.
 const ENOUGH_PAUSE: Duration = Duration::from_secs(1);
 
 /// What an address was named for.
@@ -47,21 +47,21 @@ pub(super) enum Promise {
 pub(super) struct Suggestion {
     pub(super) job: JobId,
     pub(super) address: SocketAddr,
-    /// Who made it; `None` where the user or another network did.
+    /// The peer that made it; `None` where the user or another network did.
     pub(super) by: Option<SocketAddr>,
     pub(super) promise: Promise,
-    /// The round trip to who made it: about as far away is what is near to that.
+    /// The round trip to the peer that made it: what is near to that is about as far away.
     pub(super) near: Duration,
 }
 
-/// What came of the suggestions of one peer for one fetch.
+/// What came of the suggestions of one peer for one download.
 #[derive(Clone, Copy, Debug, Default)]
 struct Given {
     taken: u32,
     tried: u32,
 }
 
-/// How many addresses were tried for one fetch.
+/// How many addresses were tried for one download.
 #[derive(Clone, Copy, Debug, Default)]
 struct Tried {
     all: u32,
@@ -89,7 +89,7 @@ impl Suggestions {
         if self.waiting.is_empty() { Time::NEVER } else { self.wake_at }
     }
 
-    /// Notes an address for a fetch, to be tried when it may. Returns whether it waits now and did not before.
+    /// Notes an address for a download, to be tried when it may. Returns whether it waits now and did not before.
     pub(super) fn add(&mut self, new: Suggestion) -> bool {
         let given = self.given_by(new.job, new.by);
         if new.by.is_some() && given.taken >= MAX_SUGGESTIONS_EACH {
@@ -111,7 +111,7 @@ impl Suggestions {
         true
     }
 
-    /// What this peer gave for a fetch.
+    /// What this peer gave for a download.
     fn given_by(&mut self, job: JobId, by: Option<SocketAddr>) -> &mut Given {
         if let Some(peer) = by.filter(|_| !self.given.contains_key(&(job, by))) {
             if self.givers.total() >= MAX_GIVERS {
@@ -160,12 +160,12 @@ impl Suggestions {
         self.waiting.len()
     }
 
-    /// Whether any wait for this fetch.
+    /// Whether any wait for this download.
     pub(super) fn has(&self, job: JobId) -> bool {
         self.waiting.iter().any(|waiting| waiting.job == job)
     }
 
-    /// Forgets what was suggested for a fetch that is over.
+    /// Forgets what was suggested for a download that is over.
     pub(super) fn forget(&mut self, job: JobId) {
         self.waiting.retain(|waiting| waiting.job != job);
         let givers = &mut self.givers;
@@ -182,13 +182,13 @@ impl Suggestions {
         self.neighbourhoods.open_at(address).max(self.rate_at)
     }
 
-    /// Whether more addresses of this promise may be tried for a fetch.
+    /// Whether more addresses of this promise may be tried for a download.
     fn has_tries_left(&self, job: JobId, promise: Promise) -> bool {
         let tried = self.tried.get(&job).copied().unwrap_or_default();
         tried.all < MAX_TRIED && (promise == Promise::Content || tried.peers < MAX_PEERS_TRIED)
     }
 
-    /// Drops those for fetches that have tried enough.
+    /// Drops those for downloads that have tried enough.
     fn drop_spent(&mut self) {
         let mut waiting = std::mem::take(&mut self.waiting);
         waiting.retain(|one| self.has_tries_left(one.job, one.promise));
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_names_many_takes_turns_with_the_others() {
+    fn a_peer_that_names_many_takes_turns_with_the_others() {
         let mut suggestions = Suggestions::default();
         for n in 0..40 {
             assert!(suggestions.add(said(1, 100 + n, Promise::Content, 1)));

@@ -8,8 +8,8 @@
 use std::net::SocketAddr;
 
 use super::challenge::{carries_request, is_challenge};
-use super::lists::MAX_LIST;
-use super::referrals::{MAX_PEERS_TOLD, cost_of_peers, peers_for};
+use super::limits::{MAX_LIST, MAX_PEERS_TOLD};
+use super::referrals::{cost_of_peers, peers_for};
 use super::reply::Reply;
 use super::schema::SUPPORTED_MESSAGES;
 use super::{Context, Server};
@@ -54,7 +54,7 @@ impl Server {
     }
 
     /// Answers a datagram that was sent to everybody on the link, as if its source was unvalidated.
-    pub(in crate::node) fn answer_on_lan(&mut self, cx: &mut Context<'_>, inbound: &Inbound<'_>) {
+    pub(crate) fn answer_on_lan(&mut self, cx: &mut Context<'_>, inbound: &Inbound<'_>) {
         if inbound.wants_answer() && cx.shared.budget.may_answer_unvalidated(cx.now, inbound.from) {
             // It could not return to everybody what each of them wants returned, nor tell everybody what it wants itself.
             let wanted = cx.shared.contacts.get(inbound.from).and_then(|contact| contact.cookie.clone());

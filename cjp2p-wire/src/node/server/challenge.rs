@@ -1,8 +1,8 @@
-//! Challenges: what a stranger without a cookie is sent, so that it can show that it is there; and what comes back.
+//! Challenges: what an unvalidated source without a cookie is sent, so that it can show that it is there; and what comes back.
 //!
-//! A challenge carries the request that caused it in its cookie, so nothing need be remembered. Whoever knows permanent cookies is
-//! asked in the same datagram to return one. If it does, or if it asks for the return of its own, its echo authorises nothing:
-//! it would ask with our cookie if it wanted anything, so somebody else asked in its name.
+//! A challenge carries the request that caused it in its cookie, so nothing need be remembered. A source that knows permanent
+//! cookies is asked in the same datagram to return one. If it does, or if it asks for the return of its own, its echo authorises nothing:
+//! it would ask with our cookie if it wanted anything, so another asked in its name.
 
 use std::net::SocketAddr;
 
@@ -26,7 +26,7 @@ const ALWAYS: usize = r#",{"PleaseAlwaysReturnThisMessage":{"cookie":""}}"#.len(
 /// Challenges have their time in them, in milliseconds, which begin anew after so many: much longer than a cookie is good.
 const TURNOVER: u64 = 1_000_000;
 
-/// Whether somebody wants a cookie returned, to see who we are. The oldest nodes have other values returned.
+/// Whether the source wants a cookie returned, to validate our address. The oldest nodes have other values returned.
 pub(super) fn is_challenge(message: &Message<'_>) -> bool {
     matches!(message, Message::PleaseReturnThisMessage(value) if cookie_text(value.get()).is_some())
 }
@@ -74,7 +74,7 @@ fn in_turn(now: Time) -> u64 {
     now.as_nanos() / 1_000_000 % TURNOVER
 }
 
-/// Whether somebody's challenge carries a request. Whoever asks with a cookie of its own, as we do, is sent none: another
+/// Whether a challenge carries a request. A node that asks with a cookie of its own, as we do, is sent none: another
 /// asked in our name. Those of earlier versions have no time in them.
 pub(super) fn carries_request(value: &str) -> bool {
     cookie_text(value).is_some_and(|text| {
@@ -113,7 +113,7 @@ impl Server {
     }
 
     /// Takes in a challenge that came back: its whole `text`, and the `request` in it.
-    pub(in crate::node) fn take_echo(
+    pub(crate) fn take_echo(
         &mut self,
         shared: &mut Shared,
         now: Time,
@@ -142,7 +142,7 @@ impl Server {
     }
 
     /// Has the requests answered that rode in echoes and may be now.
-    pub(in crate::node) fn answer_echoes(&mut self, shared: &Shared, now: Time) {
+    pub(crate) fn answer_echoes(&mut self, shared: &Shared, now: Time) {
         while let Some(echoed) = self.echoes.take(now) {
             let request = ContentRequest::plain(&*echoed.wire_id, echoed.offset, echoed.length);
             self.queue_content(shared, echoed.from, &request);
@@ -276,14 +276,14 @@ mod tests {
         // The node has seen later times meanwhile.
         assert!(say(&mut node, 19_000, &echo).is_empty(), "the replay was answered");
         let next = say(&mut node, 19_000, &request("file", 8192));
-        assert!(next[0].len() < 150, "it is remembered as proved: {next:?}");
+        assert!(next[0].len() < 150, "it is remembered as validated: {next:?}");
         let late = say(&mut node, 40_000, &request("file", 0)).remove(0);
         assert!(say(&mut node, 50_001, &format!("[{}]", self::echo(&late))).is_empty());
         assert_eq!(node.acquaintances().count(), 0, "an echo makes nobody known");
     }
 
     #[test]
-    fn whoever_knows_permanent_cookies_gets_nothing_for_an_echo() {
+    fn a_source_that_knows_permanent_cookies_gets_nothing_for_an_echo() {
         for id in ["file", LONG] {
             for reveals in [r#"{"PleaseAlwaysReturnThisMessage":{"cookie":"its"}}"#, "its answer"] {
                 let mut node = Node::new(config(1, true));
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_returned_a_permanent_cookie_gets_nothing_for_an_echo_for_ten_minutes() {
+    fn a_source_that_returned_a_permanent_cookie_gets_nothing_for_an_echo_for_ten_minutes() {
         let mut node = Node::new(config(1, true));
         let challenge = say(&mut node, 0, &request(LONG, 0)).remove(0);
         let cookie = wanted(&challenge).1.unwrap();

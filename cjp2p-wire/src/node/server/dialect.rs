@@ -1,7 +1,7 @@
 //! How far an address was seen to go in returning cookies, so that its next bare request is answered in words that it understands.
 //!
-//! It is noted only of who returned a cookie of ours, so nobody can have it noted of another. It decides no more than which of two
-//! answers a stranger gets, both within the same budget. All addresses share a table of fixed size, which forgets.
+//! It is noted only of an address that returned a cookie of ours, so nobody can have it noted of another. It decides no more than which
+//! of two answers an unvalidated source gets, both within the same limit of bytes. All addresses share a table of fixed size, which forgets.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -58,7 +58,7 @@ impl Dialects {
     }
 }
 
-/// The place of an address, which nobody can compute who does not know the secret, and a few bits to tell it from others there.
+/// The place of an address, which nobody can compute without the secret, and a few bits to tell it from others there.
 fn place_of(address: SocketAddr, secret: &Hash) -> (usize, u32) {
     let ip = match address.ip() {
         IpAddr::V4(ip) => ip.to_ipv6_mapped(),

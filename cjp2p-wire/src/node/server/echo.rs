@@ -1,6 +1,6 @@
 //! What an echo is worth. The oldest nodes can only return a value once, in a `ReturnedMessage`, and any node returns whatever it
-//! is sent: a forged request in its name makes a server challenge it, and it answers. So an echo shows that somebody is at an
-//! address, and not that he wants anything. Here the requests wait that rode in such echoes, and leave as slowly as bystanders
+//! is sent: a forged request in its name makes a server challenge it, and it answers. So an echo shows that a node is at an
+//! address, and not that it wants anything. Here the requests wait that rode in such echoes, and leave as slowly as bystanders
 //! can bear: nothing else is ever sent in full to an address that returned no permanent cookie.
 //!
 //! Of hosts nothing else is stored: they share [`buckets`](crate::node::buckets).

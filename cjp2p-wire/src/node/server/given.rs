@@ -1,4 +1,4 @@
-//! Which parts of a content were sent to its getters, counted in so few units that no content and no request takes much memory.
+//! Which parts of a content were sent to its getters, counted in units few enough that no content and no request takes much memory.
 
 use std::ops::Range;
 

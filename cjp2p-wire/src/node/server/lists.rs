@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::net::SocketAddr;
 
+use super::limits::{MAX_LIST, Wanted};
 use super::{Context, Server};
 use crate::content_id::ContentId;
 use crate::datagram::Encoder;
@@ -10,19 +11,8 @@ use crate::message::ContentList;
 use crate::node::lengths::ORDINARY_DATAGRAM;
 use crate::store::{ListPart, Listed};
 
-/// Entries of the content list told at the most in answer to one question.
-pub const MAX_LIST: usize = 256;
 /// Contents told at the most in answer to one question: so many datagrams reach the asker together.
 const MAX_CONTENTS: usize = 128;
-
-/// Which list a source asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Wanted {
-    /// Whatever fits.
-    Some,
-    /// The part that begins after this content, or at the beginning.
-    After(Option<ContentId>),
-}
 
 impl Server {
     /// Notes that a validated source wants to know what is shared.

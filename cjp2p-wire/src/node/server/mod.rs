@@ -10,6 +10,7 @@ mod challenge;
 mod dialect;
 mod echo;
 mod given;
+mod limits;
 mod lists;
 mod parts;
 mod providers;
@@ -17,6 +18,8 @@ mod referrals;
 mod reply;
 mod respond;
 mod schema;
+#[cfg(test)]
+mod tests;
 pub mod turns;
 mod upload_slots;
 
@@ -24,16 +27,15 @@ use std::net::SocketAddr;
 
 pub use self::echo::{ECHO_FACTOR, ECHO_LIFETIME, ECHO_RATE, ECHO_RATE_OF_HOST};
 pub(super) use self::echo::{MAX_ANSWERED, MAX_ECHOED};
-pub use self::lists::MAX_LIST;
+pub use self::limits::{MAX_LIST, MAX_PEERS_TOLD};
 pub(super) use self::providers::MAX_PROVIDERS;
-pub use self::referrals::MAX_PEERS_TOLD;
 pub(super) use self::turns::debts::MAX_DEBTORS;
 pub(super) use self::turns::{MAX_WAITING, MAX_WAITING_SOURCES};
 pub(super) use self::upload_slots::{MAX_CONTENTS, MAX_GETTERS};
 
 use self::dialect::Dialects;
 use self::echo::Echoes;
-use self::lists::Wanted;
+use self::limits::Wanted;
 use self::providers::ProviderCache;
 use self::turns::Turns;
 use self::upload_slots::UploadSlots;

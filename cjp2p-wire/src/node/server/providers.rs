@@ -1,4 +1,4 @@
-//! Who lately asked for which content, or said that it has it: what a node tells others who ask for what it does not have.
+//! Which peers lately asked for which content, or said that they have it: what a node tells others that ask for what it does not have.
 //!
 //! All of it is hearsay. It is bounded in every direction, so that nobody can fill it alone, and forgotten after a while.
 

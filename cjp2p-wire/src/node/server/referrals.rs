@@ -11,8 +11,6 @@ use crate::datagram::Encoder;
 use crate::node::budget;
 use crate::peers::address::{self, Prefix, Scope};
 
-/// Addresses told in one answer at most, to a validated source.
-pub const MAX_PEERS_TOLD: usize = 30;
 /// Of these, at most this many of one IPv4 /24 or IPv6 /48 where that is public: the owner of many addresses or ports shall not be
 /// all that others hear of.
 pub(crate) const MAX_TOLD_OF_NEIGHBOURS: usize = 8;

@@ -58,7 +58,7 @@ impl Server {
     }
 
     /// Answers the requests whose turn it is.
-    pub(in crate::node) fn serve_turns(&mut self, cx: &mut Context<'_>) {
+    pub(crate) fn serve_turns(&mut self, cx: &mut Context<'_>) {
         self.send_list(cx);
         let mut served = 0;
         while served < SERVED_AT_ONCE && !self.holds_answers {

@@ -2,8 +2,8 @@
 //!
 //! Where there is no room for more requests, the host that has most of them waiting gives way. Alone, one may have everything.
 //!
-//! A source is an address and port. Whoever wants more than a fair part can open as many ports as there are, but has not
-//! so many addresses: so turns go round between [hosts](host_of).
+//! A source is an address and port. A host that wants more than a fair part can open as many ports as there are, but has few
+//! addresses: so turns go round between [hosts](host_of).
 
 pub(super) mod debts;
 
@@ -25,28 +25,28 @@ pub const MAX_WAITING_PER_SOURCE: usize = 512;
 pub const MAX_WAITING_SOURCES: usize = 1024;
 /// Requests that may wait in all.
 pub const MAX_WAITING: usize = 16_384;
-/// Where a rate is set, no more waits for a source than its part of the rate brings in so many seconds, but for one block: nobody
-/// waits any more for what would come later than that.
+/// Where a rate is set, no more waits for a source than its part of the rate brings in this many seconds, but for one block:
+/// nobody waits any more for what would come later than that.
 pub const WAITS_SECONDS: usize = 30;
 /// Where a rate is set, no more leaves together for a source than its part of it brings in a second, but this many bytes of content.
 pub const LEAST_ANSWER: usize = 256;
-/// A turn of a source, and of a host where others wait, lasts for so many bytes, where no rate is set: each turn wakes a getter up.
+/// A turn of a source, and of a host where others wait, lasts for this many bytes, where no rate is set: each turn wakes a getter up.
 pub const QUANTUM: usize = 128 << 10;
-/// A turn of a source within the machine: there is no queue on the way to it that would overflow.
-pub const QUANTUM_INSIDE: usize = 512 << 10;
-/// The rate limit lets so much time's worth go at once.
+/// A turn of a source on this machine: there is no queue on the way to it that would overflow.
+pub const QUANTUM_LOCAL: usize = 512 << 10;
+/// The rate limit lets this much time's worth go at once.
 pub const BURST: Duration = Duration::from_millis(20);
-/// Answers that are not content leave although their host has used up its rate for so long.
+/// Answers that are not content leave although their host has used up its rate for this long.
 const SMALL_AHEAD: Duration = Duration::from_secs(4);
 
-/// A request for content from a source that has proved its address.
+/// A request for content from a validated source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     /// The first byte wanted.
     pub offset: u64,
     /// How many bytes are wanted.
     pub length: usize,
-    /// In blocks of so many bytes, the last of which may be shorter. At least 1.
+    /// In blocks of this many bytes, the last of which may be shorter. At least 1.
     pub block: usize,
     /// The id.
     pub id: ContentId,
@@ -371,7 +371,7 @@ impl Turns {
         // Each datagram counts where there are few.
         let is_limited = self.rate.is_some() || self.host_rate.is_some();
         let is_alone = self.order.len() == 1;
-        let quantum = if address.is_loopback() { QUANTUM_INSIDE } else { QUANTUM };
+        let quantum = if address.is_loopback() { QUANTUM_LOCAL } else { QUANTUM };
         let host_ends = is_limited || (self.given_to_host >= QUANTUM && !is_alone);
         if is_done || host_ends || self.given >= quantum {
             self.given = 0;

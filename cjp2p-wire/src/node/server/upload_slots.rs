@@ -1,4 +1,4 @@
-//! Whom to serve of many who fetch the same, and exchange it among themselves.
+//! Which of many getters to serve that download the same, and exchange it among themselves.
 //!
 //! A thousand getters that ask one origin at once would each get a thousandth of its uplink: none would have anything to
 //! pass on before the origin had sent a thousand parts. So only some of them have an upload slot at a time, and are served
@@ -44,9 +44,9 @@ pub(crate) const TURN: Duration = Duration::from_secs(1);
 /// Somebody had to wait within this time: there are more than can be served.
 pub(crate) const CONTENDED_FOR: Duration = Duration::from_secs(5);
 /// Contents of which this is remembered.
-pub(in crate::node) const MAX_CONTENTS: usize = 256;
+pub(crate) const MAX_CONTENTS: usize = 256;
 /// Getters that are remembered, of all contents.
-pub(in crate::node) const MAX_GETTERS: usize = 8192;
+pub(crate) const MAX_GETTERS: usize = 8192;
 /// Who has not asked for so long has gone: they ask again every few seconds.
 const GONE_AFTER: Duration = Duration::from_secs(60);
 
@@ -206,12 +206,12 @@ impl UploadSlots {
         if !self.by_id.contains_key(id) && self.by_id.len() >= MAX_CONTENTS {
             self.forget_smallest();
         }
-        let crowd = self.by_id.entry(id.clone()).or_default();
-        if crowd.getters.is_empty() || now.since(crowd.last) >= CONTENDED_FOR {
-            crowd.began = now;
+        let contended = self.by_id.entry(id.clone()).or_default();
+        if contended.getters.is_empty() || now.since(contended.last) >= CONTENDED_FOR {
+            contended.began = now;
         }
-        crowd.last = now;
-        if let Some(getter) = crowd.getters.get_mut(&from) {
+        contended.last = now;
+        if let Some(getter) = contended.getters.get_mut(&from) {
             getter.last = now;
             return;
         }
@@ -219,46 +219,47 @@ impl UploadSlots {
             self.make_room_for(from);
         }
         let getter = Getter { last: now, waits_since: None, was_served: false, was_idle: false };
-        if let Some(crowd) = self.by_id.get_mut(id) {
-            crowd.getters.insert(from, getter);
+        if let Some(contended) = self.by_id.get_mut(id) {
+            contended.getters.insert(from, getter);
             self.places.take(from);
         }
     }
 
-    /// Forgets a getter of the host that has most, or one of the largest crowd. It is noted again when it asks again.
+    /// Forgets a getter of the host that has most, or one of the content that most want. It is noted again when it asks again.
     fn make_room_for(&mut self, from: SocketAddr) {
         let of_host = self.places.gives_way_to(from).and_then(|host| {
-            self.by_id.iter().find_map(|(id, crowd)| {
-                let (&source, _) = crowd.getters.range(ports_of(host)).next()?;
+            self.by_id.iter().find_map(|(id, contended)| {
+                let (&source, _) = contended.getters.range(ports_of(host)).next()?;
                 Some((id, source))
             })
         });
         let found = of_host.or_else(|| {
-            let (id, crowd) = self.by_id.iter().max_by_key(|(_, crowd)| crowd.getters.len())?;
-            let (&stalest, _) = crowd.getters.iter().min_by_key(|(_, getter)| getter.last)?;
+            let (id, contended) = self.by_id.iter().max_by_key(|(_, contended)| contended.getters.len())?;
+            let (&stalest, _) = contended.getters.iter().min_by_key(|(_, getter)| getter.last)?;
             Some((id, stalest))
         });
         let Some((id, source)) = found.map(|(id, source)| (id.clone(), source)) else { return };
-        if let Some(crowd) = self.by_id.get_mut(&id) {
-            crowd.getters.remove(&source);
-            crowd.slots.remove(&source);
+        if let Some(contended) = self.by_id.get_mut(&id) {
+            contended.getters.remove(&source);
+            contended.slots.remove(&source);
             self.places.leave(source);
         }
     }
 
-    /// Forgets the crowd with the fewest getters, and of several the one that was quiet longest.
+    /// Forgets the content with the fewest getters, and of several the one that was quiet longest.
     fn forget_smallest(&mut self) {
-        let smallest = self.by_id.iter().min_by_key(|(_, crowd)| (crowd.getters.len(), crowd.last));
-        if let Some(crowd) = smallest.map(|(id, _)| id.clone()).and_then(|id| self.by_id.remove(&id)) {
-            crowd.getters.keys().for_each(|&getter| self.places.leave(getter));
+        let smallest =
+            self.by_id.iter().min_by_key(|(_, contended)| (contended.getters.len(), contended.last));
+        if let Some(contended) = smallest.map(|(id, _)| id.clone()).and_then(|id| self.by_id.remove(&id)) {
+            contended.getters.keys().for_each(|&getter| self.places.leave(getter));
         }
     }
 
     fn forget_gone(&mut self, now: Time) {
         let places = &mut self.places;
-        self.by_id.retain(|_, crowd| {
-            let slots = &mut crowd.slots;
-            crowd.getters.retain(|&source, getter| {
+        self.by_id.retain(|_, contended| {
+            let slots = &mut contended.slots;
+            contended.getters.retain(|&source, getter| {
                 let is_there = now.since(getter.last) < GONE_AFTER;
                 if !is_there {
                     places.leave(source);
@@ -266,7 +267,7 @@ impl UploadSlots {
                 }
                 is_there
             });
-            !crowd.getters.is_empty()
+            !contended.getters.is_empty()
         });
     }
 
@@ -278,21 +279,22 @@ impl UploadSlots {
     /// Notes that this source, which could exchange the content, asks for some of it. Where others exchange it, so will this
     /// one: its question which parts there are is lost or on its way. Where a thousand begin at once most of those are.
     pub(super) fn expect(&mut self, now: Time, id: &ContentId, from: SocketAddr) {
-        if self.by_id.get(id).is_some_and(|crowd| !crowd.getters.contains_key(&from)) {
+        if self.by_id.get(id).is_some_and(|contended| !contended.getters.contains_key(&from)) {
             self.join(now, id, from);
         }
     }
 
     /// Who is served this content now: the others may get it from them.
     pub(super) fn served(&self, id: &ContentId) -> impl Iterator<Item = SocketAddr> + '_ {
-        self.by_id.get(id).into_iter().flat_map(|crowd| crowd.slots.keys().copied())
+        self.by_id.get(id).into_iter().flat_map(|contended| contended.slots.keys().copied())
     }
 
     /// Whether this source is served this content now, which asks for `asked` bytes of it, or only which parts there are. Who
     /// exchanges it with nobody always is.
     pub(super) fn serves(&mut self, now: Time, id: &ContentId, from: SocketAddr, asked: u64) -> bool {
-        let crowd = self.by_id.get_mut(&of_content(id)).filter(|crowd| crowd.getters.contains_key(&from));
-        crowd.is_none_or(|crowd| crowd.serves(now, from, asked))
+        let contended =
+            self.by_id.get_mut(&of_content(id)).filter(|contended| contended.getters.contains_key(&from));
+        contended.is_none_or(|contended| contended.serves(now, from, asked))
     }
 
     /// Notes that this part was sent to this source, of content that ends at `eof`, where that is known.
@@ -304,9 +306,9 @@ impl UploadSlots {
         part: Range<u64>,
         eof: Option<u64>,
     ) {
-        let Some(crowd) = self.by_id.get_mut(&of_content(id)) else { return };
+        let Some(contended) = self.by_id.get_mut(&of_content(id)) else { return };
         let bytes = part.end.saturating_sub(part.start);
-        let slot = crowd.slots.get_mut(&to);
+        let slot = contended.slots.get_mut(&to);
         if let Some(slot) = slot
             && bytes >= LEAST_ASKED
         {
@@ -316,18 +318,18 @@ impl UploadSlots {
         if matches!(id, ContentId::Tree(_)) {
             return;
         }
-        crowd.length = eof.or(crowd.length);
-        if let Some(slot) = crowd.slots.get_mut(&to) {
+        contended.length = eof.or(contended.length);
+        if let Some(slot) = contended.slots.get_mut(&to) {
             slot.given += bytes;
         }
-        if let Some(length) = crowd.length {
-            crowd.given.add(part, length);
+        if let Some(length) = contended.length {
+            contended.given.add(part, length);
         }
     }
 
     /// Whether more getters exchange this content than can be served.
     pub(super) fn is_contended(&self, now: Time, id: &ContentId) -> bool {
-        let waited = self.by_id.get(id).and_then(|crowd| crowd.had_to_wait);
+        let waited = self.by_id.get(id).and_then(|contended| contended.had_to_wait);
         waited.is_some_and(|at| now.since(at) < CONTENDED_FOR)
     }
 
@@ -346,11 +348,11 @@ impl UploadSlots {
         if !self.is_contended(now, id) {
             return None;
         }
-        let crowd = self.by_id.get_mut(id)?;
-        if crowd.slots.get(&to).is_some_and(|slot| now.since(slot.last) >= OFFER_ALL_AFTER) {
+        let contended = self.by_id.get_mut(id)?;
+        if contended.slots.get(&to).is_some_and(|slot| now.since(slot.last) >= OFFER_ALL_AFTER) {
             return None;
         }
-        Some(Parts::of(&crowd.given.offer(length), length, from, most))
+        Some(Parts::of(&contended.given.offer(length), length, from, most))
     }
 }
 

@@ -9,11 +9,11 @@ use std::time::Duration;
 use crate::time::Time;
 
 /// Hosts that are remembered.
-pub(in crate::node) const MAX_DEBTORS: usize = 4096;
+pub(crate) const MAX_DEBTORS: usize = 4096;
 
 /// See the [module](self).
 #[derive(Debug, Default)]
-pub(in crate::node) struct Debts {
+pub(crate) struct Debts {
     // Invariant: at most `MAX_DEBTORS`.
     by_host: BTreeMap<IpAddr, Time>,
     // Invariant: the same, the one that owes least first.
@@ -22,22 +22,22 @@ pub(in crate::node) struct Debts {
 
 impl Debts {
     /// Whether no host is remembered.
-    pub(in crate::node) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.by_host.is_empty()
     }
 
     /// How many hosts are remembered.
-    pub(in crate::node) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.by_host.len()
     }
 
     /// Up to when a host has used up its rate; `None` where it owes nothing.
-    pub(in crate::node) fn paid_until(&self, host: &IpAddr) -> Option<Time> {
+    pub(crate) fn paid_until(&self, host: &IpAddr) -> Option<Time> {
         self.by_host.get(host).copied()
     }
 
     /// Adds what takes so long to what a host owes.
-    pub(in crate::node) fn add(&mut self, now: Time, host: IpAddr, owed: Duration) {
+    pub(crate) fn add(&mut self, now: Time, host: IpAddr, owed: Duration) {
         while let Some(&(paid_until, settled)) = self.by_time.first()
             && paid_until <= now
         {

@@ -28,7 +28,7 @@ fn a_source_with_many_requests_does_not_keep_others_waiting() {
 
 #[test]
 fn turns_are_longer_between_sources_within_the_machine() {
-    for (ip, quantum) in [([192, 0, 2, 1], QUANTUM), ([127, 0, 0, 1], QUANTUM_INSIDE)] {
+    for (ip, quantum) in [([192, 0, 2, 1], QUANTUM), ([127, 0, 0, 1], QUANTUM_LOCAL)] {
         let mut turns = Turns::new(None, None);
         let block = 64 << 10;
         for n in 0..64 {

@@ -239,7 +239,7 @@ fn a_flood_of_askers_and_contents_takes_little_memory_and_the_others_stay() {
         upload_slots.join(at(0), &ContentId::Blake3(hash), source(n as u16));
         upload_slots.join(at(0), &ID, source((n * 3) as u16));
     }
-    let count = upload_slots.by_id.values().map(|crowd| crowd.getters.len()).sum::<usize>();
+    let count = upload_slots.by_id.values().map(|contended| contended.getters.len()).sum::<usize>();
     assert_eq!((upload_slots.by_id.len(), count), upload_slots.lengths());
     assert!(upload_slots.by_id.len() <= MAX_CONTENTS && count <= MAX_GETTERS, "{:?}", upload_slots.lengths());
     assert!((0..4).all(|host| upload_slots.by_id[&ID].getters.contains_key(&other(host))));

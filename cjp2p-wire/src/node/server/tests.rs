@@ -1,0 +1,81 @@
+//! The server alone, against a scripted other side.
+
+use super::*;
+use crate::node::client::Client;
+use crate::node::testing::{Script, config, port_of};
+
+const NAME: &str = "blake3/abababababababababababababababababababababababababababababababab";
+
+struct Alone {
+    server: Server,
+    client: Client,
+    /// What the last datagram asked about that we download.
+    leeches: Vec<ContentId>,
+}
+
+fn take(script: &mut Script<Alone>, inbound: &Inbound<'_>) {
+    let Script { machine, shared, store, now, .. } = script;
+    let downloads = machine.client.downloads();
+    let mut cx = Context { now: *now, shared, downloads, store };
+    machine.leeches = machine.server.take(&mut cx, inbound);
+    machine.server.serve_turns(&mut cx);
+}
+
+/// A server that shares one content of 5,000 bytes.
+fn alone() -> Script<Alone> {
+    let config = config(1, true);
+    let machine = Alone { server: Server::new(&config), client: Client::default(), leeches: Vec::new() };
+    let mut script = Script::new(config, machine, take);
+    script.store.shared = Some((ContentId::parse(NAME).unwrap(), vec![7; 5000]));
+    script
+}
+
+fn request(id: &str) -> String {
+    format!(r#"{{"PleaseSendContent":{{"id":"{id}","length":4096,"offset":0}}}}"#)
+}
+
+#[test]
+fn an_unvalidated_source_is_asked_for_our_cookie_and_a_validated_one_gets_the_content() {
+    let (mut script, peer) = (alone(), port_of(1, 24254));
+    script.at(0).receive(peer, &[&request(NAME)]).expect_sent(peer, &["PleaseAlwaysReturnThisMessage"]);
+    let cookie = script.cookie("AlwaysReturned", peer);
+    script.at(10).receive(peer, &[&cookie, &request(NAME)]);
+    script.expect_sent(peer, &[r#""Content""#, r#""eof":5000"#]).expect_nothing();
+    // The cookie is that of one address.
+    script.at(20).receive(port_of(1, 24255), &[&cookie, &request(NAME)]);
+    script.expect_sent(port_of(1, 24255), &["PleaseAlwaysReturnThisMessage"]).expect_nothing();
+}
+
+#[test]
+fn answers_that_could_not_leave_are_held_and_leave_later() {
+    let (mut script, peer) = (alone(), port_of(1, 24254));
+    let cookie = script.cookie("AlwaysReturned", peer);
+    script.call(|it| it.machine.server.hold_answers(true));
+    script.at(0).receive(peer, &[&cookie, &request(NAME)]).expect_nothing();
+    assert_eq!(script.machine.server.next_at(script.now), Time::NEVER);
+    script.call(|it| it.machine.server.hold_answers(false));
+    assert_eq!(script.machine.server.next_at(script.now), script.now);
+}
+
+#[test]
+fn a_peer_that_says_what_it_has_is_named_to_others_that_ask_for_it() {
+    let (mut script, has, asks) = (alone(), port_of(1, 24254), port_of(2, 24254));
+    let other = NAME.replace("ab", "cd");
+    let [cookie, its] = [asks, has].map(|peer| script.cookie("AlwaysReturned", peer));
+    script.at(0).receive(has, &[&its, &format!(r#"{{"IHaveThisContent":{{"ids":["{other}"]}}}}"#)]);
+    script.expect_nothing().at(10).receive(asks, &[&cookie, &request(&other)]);
+    script.expect_sent(asks, &["MaybeTheyHaveSome", "192.0.2.1:24254"]).expect_nothing();
+}
+
+#[test]
+fn a_peer_that_asks_which_parts_are_here_of_what_is_downloaded_is_handed_to_the_client() {
+    let (mut script, peer) = (alone(), port_of(1, 24254));
+    let cookie = script.cookie("AlwaysReturned", peer);
+    let other = ContentId::parse(&NAME.replace("ab", "cd")).unwrap();
+    let asks = |id: &ContentId| format!(r#"{{"PleaseSayWhichParts":{{"id":"{id}","offset":0}}}}"#);
+    script.at(0).receive(peer, &[&cookie, &asks(&other)]).expect_nothing();
+    assert_eq!(script.machine.leeches, []);
+    script.call(|it| _ = it.machine.client.start_search(&mut it.shared, it.now, other.clone()));
+    script.at(10).receive(peer, &[&cookie, &asks(&other)]).expect_sent(peer, &["IHaveTheseParts"]);
+    assert_eq!(script.machine.leeches, [other]);
+}
