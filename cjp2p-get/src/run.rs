@@ -6,6 +6,7 @@ use std::fs;
 use cjp2p_cli::network::{NetworkStart, release_signals};
 use cjp2p_cli::start::end_by;
 use cjp2p_cli::{Exit, ToolError};
+use cjp2p_io::file_lock::FileLock;
 use cjp2p_io::listen::Listen;
 use cjp2p_io::lookup::Lookup;
 use cjp2p_io::mainline::Mainline;
@@ -13,7 +14,7 @@ use cjp2p_io::names;
 use cjp2p_io::peer_file::PeerFile;
 use cjp2p_io::sandbox::Sandbox;
 use cjp2p_io::signals;
-use cjp2p_io::state_dir::{FileLock, StateDir, folder_of};
+use cjp2p_io::state_dir::{StateDir, folder_of};
 use cjp2p_wire::peers::peer::Origin;
 
 use crate::cli::{Cli, TOOL};

@@ -12,8 +12,9 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use cjp2p_io::file_lock::FileLock;
 use cjp2p_io::names;
-use cjp2p_io::state_dir::{FileLock, about, atomic_replace, open_to_append, open_to_read};
+use cjp2p_io::state_dir::{about, atomic_replace, open_to_append, open_to_read};
 use cjp2p_wire::content_id::Hash;
 use line::{Line, LineReader};
 

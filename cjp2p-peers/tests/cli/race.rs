@@ -10,8 +10,9 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
+use cjp2p_io::file_lock::FileLock;
 use cjp2p_io::peer_file::PeerFile;
-use cjp2p_io::state_dir::{FileLock, StateDir};
+use cjp2p_io::state_dir::StateDir;
 use cjp2p_wire::peers::peer::Origin;
 
 /// Processes that change something, half of them each way.

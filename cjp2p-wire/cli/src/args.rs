@@ -6,13 +6,14 @@ use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
+use cjp2p_io::file_lock::FileLock;
 use cjp2p_io::listen::Listen;
 use cjp2p_io::lookup::Lookup;
 use cjp2p_io::mainline::Entry;
 use cjp2p_io::own_port;
 use cjp2p_io::peer_name::PeerName;
 use cjp2p_io::sandbox::{Confinement, Sandbox};
-use cjp2p_io::state_dir::{FileLock, StateDir};
+use cjp2p_io::state_dir::StateDir;
 use cjp2p_io::udp::UdpPort;
 use cjp2p_wire::peers::peer::Origin;
 use clap::builder::FalseyValueParser;

@@ -2,6 +2,7 @@
 
 pub mod deep_path;
 pub mod event_loop;
+pub mod file_lock;
 pub mod holes;
 pub mod in_memory;
 mod kernel_neighbours;

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use cjp2p_wire::peers::table::PeerTable;
 
+use super::file_lock::FileLock;
 use super::learned::Learned;
-use super::state_dir::{FileLock, StateDir, about, atomic_replace, open_to_read};
+use super::state_dir::{StateDir, about, atomic_replace, open_to_read};
 use crate::names::shown;
 
 /// A larger file is no peer table: full, the table has a tenth of this.

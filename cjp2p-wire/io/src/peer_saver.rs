@@ -127,7 +127,8 @@ fn write_for_ever(file: &PeerFile, shared: &Shared) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state_dir::{FileLock, StateDir};
+    use crate::file_lock::FileLock;
+    use crate::state_dir::StateDir;
 
     #[test]
     fn a_lock_that_somebody_holds_delays_what_is_written_and_nobody_else() {
