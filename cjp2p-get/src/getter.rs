@@ -56,7 +56,7 @@ pub(crate) struct Getter {
     jobs: BTreeMap<u64, Job>,
     /// Those that were set aside, the first first.
     aside: VecDeque<u64>,
-    /// When it is looked next who may be set aside.
+    /// When it is looked next which id may be set aside.
     places_at: Time,
     by_fetch: BTreeMap<JobId, u64>,
     tasks: Tasks<Outcome>,
@@ -179,7 +179,7 @@ impl Getter {
         }
     }
 
-    /// Writes down what is needed to go on later, and whom we met.
+    /// Writes down what is needed to resume later, and the peers that we met.
     pub(crate) fn save(&mut self) {
         self.note_sources();
         self.session.store_mut().abandon_all();
@@ -226,7 +226,7 @@ impl Getter {
         self.tasks.run(move || Outcome::Prepared(number, prepare(&id, ranges, paths, force)));
     }
 
-    /// `remembered`: whom to ask beside everybody known, and whether only sparingly.
+    /// `remembered`: peers to ask beside all known ones, and whether only sparingly.
     fn begin_fetch(
         &mut self,
         number: u64,
@@ -288,7 +288,7 @@ impl Getter {
         }
     }
 
-    /// Asks somebody who was found just now.
+    /// Asks a peer that was found just now.
     fn add_found(&mut self, fetch: JobId, address: SocketAddr, origin: Origin, suggested: bool) {
         self.peers.add_found(address, origin, suggested, self.session.now());
         self.session.call(|node, now, _| node.add_source(now, fetch, address, suggested));
@@ -424,7 +424,7 @@ impl Getter {
         self.report.failed(number, Some(&job.id), error)
     }
 
-    /// To wait makes no sense where there is nobody who could answer.
+    /// To wait makes no sense where no peer could answer.
     fn fail_without_peers(&mut self) -> Result<(), ToolError> {
         if !self.peers.is_nobody() || self.search.is_on() {
             return Ok(());

@@ -23,10 +23,10 @@ const FROM_TABLE: usize = 64;
 const MAX_KNOWN: usize = 4096;
 /// How often the table is written.
 const SAVE_EVERY: Duration = Duration::from_secs(60);
-/// Who has not answered after this time will not.
+/// A peer that has not answered after this time will not.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Who was not seen to send for longer than this, in milliseconds, may be somebody else by now.
+/// A peer that was not seen to send for longer than this, in milliseconds, may be another one by now.
 const STALE_MS: u64 = 7 * 24 * 3600 * 1000;
 /// Peers that the user named have so much time to send something before everybody on the local network is asked.
 const HEAD_START: Duration = Duration::from_millis(500);
@@ -35,7 +35,7 @@ const HEAD_START: Duration = Duration::from_millis(500);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Peer {
     origin: Origin,
-    /// Only strangers vouch for it, so it is asked sparingly.
+    /// It is only suggested, so it is asked sparingly.
     pub(crate) suggested: bool,
     since: Time,
 }
@@ -44,10 +44,10 @@ pub(crate) struct Peer {
 pub(crate) struct Peers {
     table: PeerSaver,
     named: Lookups,
-    /// Nobody but those whom the user named is to be asked.
+    /// Only the peers that the user named are to be asked.
     is_limited: bool,
     known: BTreeMap<SocketAddr, Peer>,
-    /// Those of them that proved themselves some time, and were not named: nearest first.
+    /// Those of them that were validated some time, and were not named: nearest first.
     nearest: Vec<SocketAddr>,
     /// Those that were found beside partial downloads.
     remembered: BTreeSet<SocketAddr>,
@@ -92,7 +92,7 @@ impl Peers {
         self.named.has_named()
     }
 
-    /// Those whom the user named.
+    /// The peers that the user named.
     pub(crate) fn of_user(&self) -> impl Iterator<Item = SocketAddr> {
         self.named
             .addresses()
@@ -123,7 +123,7 @@ impl Peers {
         }
     }
 
-    /// Those of the table that proved themselves, nearest first: to be asked one after another.
+    /// The validated ones of the table, nearest first: to be asked one after another.
     pub(crate) fn nearest(&self) -> &[SocketAddr] {
         &self.nearest
     }
@@ -143,7 +143,7 @@ impl Peers {
         self.known.is_empty() && !self.named.may_find_more() && !self.has_lan
     }
 
-    /// Takes in a peer that was found so. `suggested`: only strangers vouch for it.
+    /// Takes in a peer that was found so. `suggested`: it is not validated.
     pub(crate) fn add_found(&mut self, address: SocketAddr, origin: Origin, suggested: bool, now: Time) {
         if self.known.len() < MAX_KNOWN {
             let peer = Peer { origin, suggested, since: now };
@@ -167,14 +167,14 @@ impl Peers {
         self.has_lan.then_some(if self.has_named() { HEAD_START } else { Duration::ZERO })
     }
 
-    /// Writes whom we met into the table, from time to time.
+    /// Writes the peers that we met into the table, from time to time.
     pub(crate) fn save_sometimes(&mut self, session: &Session<impl Store>) {
         if session.now().since(self.saved_at) >= SAVE_EVERY {
             self.save(session, &[]);
         }
     }
 
-    /// Writes whom we met into the table, and who did not answer in all this time.
+    /// Writes the peers that we met into the table, and those that did not answer in all this time.
     pub(crate) fn save_at_end(&mut self, session: &Session<impl Store>) {
         let heard: Vec<SocketAddr> = session.node().acquaintances().map(|peer| peer.address).collect();
         let now = session.now();

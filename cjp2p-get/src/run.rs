@@ -92,7 +92,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
     // Takes the bar off the screen.
     drop(getter);
     end_by(signal);
-    // Who started it had that signal ignored.
+    // The process that started this one had that signal ignored.
     Ok(Exit::of_signal(signal))
 }
 

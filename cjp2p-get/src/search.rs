@@ -1,4 +1,4 @@
-//! Looking in the Mainline DHT for who has what nobody known offers.
+//! Looking in the Mainline DHT for providers of what no known peer offers.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ use cjp2p_wire::time::Time;
 
 use crate::job::{Job, Step};
 
-/// Known peers have so much time to offer it before strangers are asked.
+/// Known peers have this time to offer it before others are asked.
 const AFTER: Duration = Duration::from_secs(2);
 /// While still nobody has it, it is looked up again after this time.
 const AGAIN_AFTER: Duration = Duration::from_secs(60);
@@ -76,7 +76,7 @@ impl Search {
         self.asked.retain(|_, (other, _)| *other != fetch);
     }
 
-    /// Who was found since, and for which fetch.
+    /// The providers that were found since, and for which fetch.
     pub(crate) fn found(&self) -> Vec<(JobId, SocketAddr)> {
         let Some(dht) = &self.dht else { return Vec::new() };
         dht.found().filter_map(|found| Some((self.asked.get(&found.key)?.0, found.address))).collect()

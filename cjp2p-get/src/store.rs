@@ -117,7 +117,7 @@ impl Store {
         }
     }
 
-    /// Notes who sends what `job` fetches.
+    /// Notes the peers that send what `job` fetches.
     pub(crate) fn note_sources(&mut self, job: JobId, sending: &[SocketAddr], now_ms: u64) {
         if let Some(destination) = self.destinations.get_mut(&job) {
             destination.note_sources(sending, now_ms);
@@ -233,7 +233,7 @@ impl Store {
 }
 
 impl Store {
-    /// Reads for one of `host`, or for somebody who may be anybody.
+    /// Reads for a peer of `host`, or for an unvalidated one.
     fn read_as(
         &mut self,
         host: Option<IpAddr>,

@@ -1,4 +1,4 @@
-//! Asks a round of peers a question over the network, and notes in the table who answered.
+//! Asks a round of peers a question over the network, and notes in the table which of them answered.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -28,7 +28,7 @@ use nix::sys::signal::Signal;
 use crate::cli::{NetworkArgs, TOOL};
 use crate::round::{Next, Round};
 
-/// Where to ask from if nothing is said: nobody needs to find again who only asks.
+/// Where to ask from if nothing is said: nobody needs to find this node again.
 pub(crate) const ANYWHERE: Listen = Listen::Everywhere { port: 0 };
 /// So long the DHT may take to find somebody.
 pub(crate) const DHT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -60,9 +60,9 @@ pub(crate) fn start_round(file: &PeerFile, network: &NetworkArgs) -> (Round, Loo
         };
         let origin = peer.origin().clone();
         if peer.is_verified() || origin.is_local() {
-            round.add_friend(address, origin);
+            round.add_known(address, origin);
         } else {
-            round.add_stranger(address, origin);
+            round.add_suggested(address, origin);
         }
     }
     (round, names)
@@ -112,7 +112,7 @@ pub(crate) fn ask(
     }
 }
 
-/// Prints a line of output now: whoever reads it may act on it while we go on.
+/// Prints a line of output now: its reader may act on it while we go on.
 pub(crate) fn write_line(line: &str) -> Result<(), ToolError> {
     stdout::print(format!("{line}\n").as_bytes())
 }
@@ -169,7 +169,7 @@ impl Network {
         self.session.join_lan(hears).map_err(|error| ToolError::failure(format!("local network: {error}")))
     }
 
-    /// Notes in the table who answered, and who did not.
+    /// Notes in the table which peers answered, and which did not.
     pub(crate) fn note_in(&self, file: &PeerFile, origin: impl Fn(SocketAddr) -> Origin) {
         let learned = Learned::of(&self.session, Time::ZERO, &self.silent, Admit::Everybody, origin);
         let mut table = PeerSaver::new(file.clone());
@@ -180,10 +180,10 @@ impl Network {
     /// Has those asked too that were found otherwise than by asking peers.
     fn take_found(&mut self, round: &mut Round) {
         for (address, origin) in self.names.news() {
-            round.add_friend(address, origin);
+            round.add_known(address, origin);
         }
         for found in self.dht.iter().flat_map(Mainline::found) {
-            round.add_stranger(found.address, Origin::Dht);
+            round.add_suggested(found.address, Origin::Dht);
         }
     }
 
@@ -251,7 +251,7 @@ impl Network {
                             self.session.node().acquaintances().any(|peer| peer.address == address);
                         each(round, address, Reply::Silence { is_there })?;
                     }
-                    Event::Neighbour(address) => round.add_friend(address, Origin::Lan),
+                    Event::Neighbour(address) => round.add_known(address, Origin::Lan),
                     Event::Download(..)
                     | Event::PathOpened(_)
                     | Event::AskLan(_)

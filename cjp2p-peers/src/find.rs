@@ -1,4 +1,4 @@
-//! `find`: asks peers who has some content, and those that they name, without fetching it.
+//! `find`: asks peers for providers of some content, and those that they name, without fetching it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -22,11 +22,11 @@ use crate::cli::SearchArgs;
 
 /// Peers of the table that are asked at the most.
 const FROM_TABLE: usize = 256;
-/// Who has not answered after this time will not.
+/// A peer that has not answered after this time will not.
 const TIMEOUT: Duration = Duration::from_secs(3);
 /// How long those on the local network have to answer: they are asked twice.
 const LAN_TIMEOUT: Duration = Duration::from_secs(2);
-/// How often it is looked who has answered.
+/// How often the answers are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 #[derive(Serialize)]
@@ -36,7 +36,7 @@ struct Line<'a> {
     /// In bytes, as the peer says; `null` where it does not.
     length: Option<u64>,
     round_trip_ms: Option<f64>,
-    /// How it was found: `command line`, `bootstrap`, `table`, `lan`, `dht`, or `referral` and the address of who named it.
+    /// How it was found: `command line`, `bootstrap`, `table`, `lan`, `dht`, or `referral` and the address of the peer that named it.
     found: String,
 }
 
@@ -127,7 +127,7 @@ fn parse(text: &str) -> Result<ContentId, ToolError> {
     }
 }
 
-/// The best peers of the table, nearest first, and whether each is to be asked sparingly, as only strangers named it.
+/// The best peers of the table, nearest first, and whether each is to be asked sparingly, as it is only suggested.
 fn of_table(file: &PeerFile) -> Vec<(SocketAddr, Origin, bool)> {
     let table = load(file);
     let best = table.best(FROM_TABLE, 0).into_iter();
@@ -202,7 +202,7 @@ impl Search {
         }
     }
 
-    /// Prints who has said since the last time that it has the content.
+    /// Prints the peers that have said since the last time that they have the content.
     fn print_new(&mut self) -> Result<(), ToolError> {
         let node = self.network.session.node();
         let Some(fetch) = node.fetch(self.job) else { return Ok(()) };
@@ -231,7 +231,7 @@ impl Search {
         }
     }
 
-    /// Notes in the table who answered, and who did not.
+    /// Notes in the table which peers answered, and which did not.
     fn record(&mut self, file: &PeerFile) {
         let node = self.network.session.node();
         let met: BTreeMap<SocketAddr, Acquaintance> =

@@ -1,4 +1,4 @@
-//! A round of questions: whom to ask, each once, and how fast.
+//! A round of queries: which peers to ask, each once, and how fast.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -10,9 +10,9 @@ use cjp2p_wire::peers::peer::Origin;
 use cjp2p_wire::time::Time;
 
 /// The pause between two peers that we know, or that the user named.
-const FRIENDS_PAUSE: Duration = Duration::from_millis(15);
-/// The pause between two addresses that only strangers named: 8 a second.
-const STRANGERS_PAUSE: Duration = Duration::from_millis(125);
+const KNOWN_PAUSE: Duration = Duration::from_millis(15);
+/// The pause between two addresses that are only suggested: 8 a second.
+const SUGGESTED_PAUSE: Duration = Duration::from_millis(125);
 /// Suggestions taken from one peer.
 const MAX_SUGGESTED: usize = 64;
 /// Addresses asked in one round: an end to it, however many a liar invents.
@@ -21,15 +21,15 @@ const MAX_ASKED: usize = 8192;
 /// See the [module](self).
 #[derive(Debug, Default)]
 pub(crate) struct Round {
-    /// Who is or was part of the round, and how it came to be.
+    /// The peers that are or were part of the round, and how each came to be.
     /// Invariant: everybody in the two queues is in here.
     origins: BTreeMap<SocketAddr, Origin>,
-    friends: VecDeque<SocketAddr>,
-    strangers: VecDeque<SocketAddr>,
-    next_friend_at: Time,
-    next_stranger_at: Time,
+    known: VecDeque<SocketAddr>,
+    suggestions: VecDeque<SocketAddr>,
+    next_known_at: Time,
+    next_suggested_at: Time,
     neighbourhoods: Neighbourhoods,
-    /// Who has made suggestions, and how many.
+    /// The peers that have made suggestions, and how many.
     suggested: BTreeMap<SocketAddr, usize>,
     asks_lan: bool,
 }
@@ -40,7 +40,7 @@ pub(crate) enum Next {
     /// Ask this one.
     Ask {
         address: SocketAddr,
-        /// Only a stranger named it.
+        /// It is only suggested.
         suggested: bool,
     },
     /// Nobody is to be asked before this time; [`Time::NEVER`] where nobody is left.
@@ -49,16 +49,16 @@ pub(crate) enum Next {
 
 impl Round {
     /// Adds a peer that we know or that the user named.
-    pub(crate) fn add_friend(&mut self, address: SocketAddr, origin: Origin) {
+    pub(crate) fn add_known(&mut self, address: SocketAddr, origin: Origin) {
         if self.admit(address, origin) {
-            self.friends.push_back(address);
+            self.known.push_back(address);
         }
     }
 
-    /// Adds an address that only a stranger named, some time ago.
-    pub(crate) fn add_stranger(&mut self, address: SocketAddr, origin: Origin) {
+    /// Adds an address that was only suggested, some time ago.
+    pub(crate) fn add_suggested(&mut self, address: SocketAddr, origin: Origin) {
         if self.admit(address, origin) {
-            self.strangers.push_back(address);
+            self.suggestions.push_back(address);
         }
     }
 
@@ -70,11 +70,11 @@ impl Round {
                 return;
             }
             *taken += 1;
-            self.add_stranger(address, Origin::Referral(by));
+            self.add_suggested(address, Origin::Referral(by));
         }
     }
 
-    /// Adds everybody on the local network, whoever that is.
+    /// Adds all peers on the local network.
     pub(crate) fn add_lan(&mut self) {
         self.asks_lan = true;
     }
@@ -94,18 +94,18 @@ impl Round {
         self.origins.get(&address).cloned().unwrap_or(Origin::Incoming)
     }
 
-    /// What to do at this time. Whoever is named is not named again.
+    /// What to do at this time. No address is named twice.
     pub(crate) fn next(&mut self, now: Time) -> Next {
-        if now >= self.next_friend_at
-            && let Some(address) = self.friends.pop_front()
+        if now >= self.next_known_at
+            && let Some(address) = self.known.pop_front()
         {
-            self.next_friend_at = now + FRIENDS_PAUSE;
+            self.next_known_at = now + KNOWN_PAUSE;
             return Next::Ask { address, suggested: false };
         }
-        if now >= self.next_stranger_at
-            && let Some(address) = self.next_stranger(now)
+        if now >= self.next_suggested_at
+            && let Some(address) = self.next_suggested(now)
         {
-            self.next_stranger_at = now + STRANGERS_PAUSE;
+            self.next_suggested_at = now + SUGGESTED_PAUSE;
             return Next::Ask { address, suggested: true };
         }
         Next::Wait(self.next_at())
@@ -119,21 +119,21 @@ impl Round {
         true
     }
 
-    /// Takes out the first stranger whose neighbourhood may be disturbed.
-    fn next_stranger(&mut self, now: Time) -> Option<SocketAddr> {
+    /// Takes out the first suggested address whose neighbourhood may be disturbed.
+    fn next_suggested(&mut self, now: Time) -> Option<SocketAddr> {
         let is_open = |address: &SocketAddr| self.neighbourhoods.open_at(*address) <= now;
-        let position = self.strangers.iter().position(is_open)?;
-        let address = self.strangers.remove(position)?;
+        let position = self.suggestions.iter().position(is_open)?;
+        let address = self.suggestions.remove(position)?;
         self.neighbourhoods.disturb(now, address);
         Some(address)
     }
 
     fn next_at(&self) -> Time {
-        let stranger = self.strangers.iter().map(|address| self.neighbourhoods.open_at(*address)).min();
-        let stranger = stranger.map_or(Time::NEVER, |open_at| open_at.max(self.next_stranger_at));
-        match self.friends.is_empty() {
-            true => stranger,
-            false => stranger.min(self.next_friend_at),
+        let suggested = self.suggestions.iter().map(|address| self.neighbourhoods.open_at(*address)).min();
+        let suggested = suggested.map_or(Time::NEVER, |open_at| open_at.max(self.next_suggested_at));
+        match self.known.is_empty() {
+            true => suggested,
+            false => suggested.min(self.next_known_at),
         }
     }
 }
@@ -167,9 +167,9 @@ mod tests {
     #[test]
     fn everybody_is_asked_once() {
         let mut round = Round::default();
-        round.add_friend(a("127.0.0.1:1"), Origin::CommandLine);
-        round.add_friend(a("127.0.0.1:1"), Origin::Bootstrap);
-        round.add_stranger(a("127.0.0.1:1"), Origin::Incoming);
+        round.add_known(a("127.0.0.1:1"), Origin::CommandLine);
+        round.add_known(a("127.0.0.1:1"), Origin::Bootstrap);
+        round.add_suggested(a("127.0.0.1:1"), Origin::Incoming);
         round.add_suggestions(a("127.0.0.1:9"), &[a("127.0.0.1:1"), a("127.0.0.1:2"), a("127.0.0.1:2")]);
         assert_eq!(run(&mut round), [(0, a("127.0.0.1:1"), false), (0, a("127.0.0.1:2"), true)]);
         assert_eq!(round.origin(a("127.0.0.1:1")), Origin::CommandLine);
@@ -179,11 +179,11 @@ mod tests {
     }
 
     #[test]
-    fn strangers_are_asked_eight_a_second_and_friends_faster() {
+    fn suggestions_are_asked_eight_a_second_and_known_faster() {
         let mut round = Round::default();
         for n in 0..20u8 {
-            round.add_friend(SocketAddr::from(([20, n, 0, 1], 24254)), Origin::Added);
-            round.add_stranger(SocketAddr::from(([30, n, 0, 1], 24254)), Origin::Incoming);
+            round.add_known(SocketAddr::from(([20, n, 0, 1], 24254)), Origin::Added);
+            round.add_suggested(SocketAddr::from(([30, n, 0, 1], 24254)), Origin::Incoming);
         }
         let asked = run(&mut round);
         let times = |wanted: bool| {
@@ -234,7 +234,7 @@ mod tests {
         }
         assert_eq!(run(&mut round).len(), 64);
         for n in 0..MAX_ASKED as u32 * 2 {
-            round.add_stranger(
+            round.add_suggested(
                 SocketAddr::from((std::net::Ipv4Addr::from_bits(0x1400_0000 + n), 24254)),
                 Origin::Incoming,
             );

@@ -142,13 +142,13 @@ Limits, always on:
   upload            as --rate and --rate-per-host say; without them, turns of {} KiB ({} within
                     the machine), first between addresses (of IPv6, networks of 64 bits), then
                     between the ports of each
-  not proved yet    {AMPLIFICATION} times the bytes that came, in one datagram, and nothing remembered;
+  not validated     {AMPLIFICATION} times the bytes that came, in one datagram, and nothing remembered;
                     {UNVALIDATED_ANSWERS_PER_SECOND} answers in a second to an address, {UNVALIDATED_ANSWERS_AT_ONCE} at once
   only echoing      {} KiB in a second to an address, {} in all; at most {ECHO_FACTOR} times the bytes of
                     each echo
   requests waiting  {MAX_WAITING_PER_SOURCE} of a port, {MAX_WAITING} in all, of {MAX_WAITING_SOURCES} ports;
                     where that is full, the address that has most gives way
-  peers             {MAX_CONTACTS} that proved their addresses, {MAX_CONTACTS_OF_HOST} of an address that only ask;
+  peers             {MAX_CONTACTS} with validated addresses, {MAX_CONTACTS_OF_HOST} of an address that only ask;
                     {MAX_PEERS_TOLD} are told in an answer
   list of contents  {MAX_LIST} entries in an answer
   open files        {OPEN_FILES} of those that are shared

@@ -1,4 +1,4 @@
-//! What happens to the shared files, as told to whoever prints it.
+//! What happens to the shared files, as the rest of the program is told.
 
 use std::cell::Cell;
 use std::sync::Arc;

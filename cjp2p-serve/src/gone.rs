@@ -1,4 +1,4 @@
-//! Contents that were shared and are shared no more, so that whoever fetches one can be told.
+//! Contents that were shared and are shared no more, so that peers that fetch one can be told.
 //!
 //! A file that was changed, or is gone, may be back in a moment under the same ids: it was touched, renamed, or replaced by its
 //! like. So its ids are doubtful first, and count as withdrawn only when no file of the same length is left to be hashed.
@@ -9,8 +9,8 @@ use cjp2p_wire::content_id::{ContentId, Hash};
 
 use crate::file::Ids;
 
-/// Contents remembered as withdrawn, and as doubtful. Of more, the first are forgotten: who asks for them hears only that they
-/// are not here.
+/// Contents remembered as withdrawn, and as doubtful. Of more, the first are forgotten: a peer that asks for them hears only that
+/// they are not here.
 pub const MAX_GONE: usize = 4096;
 
 /// See the [module](self).

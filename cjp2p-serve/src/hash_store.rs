@@ -32,7 +32,7 @@ const LINE_LIMIT: u64 = 512;
 
 const HEADING: &str = "# cjp2p hashes 1: check device inode size modified changed day-used blake3 sha256\n";
 
-/// Who holds the lock reads or writes one file; if that takes longer, something hangs.
+/// A holder of the lock reads or writes one file; if that takes longer, something hangs.
 const LOCK_LIMIT: Duration = Duration::from_secs(60);
 
 /// The store on disk.

@@ -63,7 +63,7 @@ pub struct Keeper {
     pub trees: Arc<TreeStore>,
     /// How far hashing is.
     pub hashing: Arc<Hashing>,
-    /// Who is told.
+    /// Gets the events.
     pub told: Told,
     /// To be told.
     pub tasks: Sender<Task>,

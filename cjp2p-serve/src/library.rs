@@ -40,7 +40,7 @@ pub(crate) const PIECES: usize = 128;
 pub(crate) const TREE_BLOCKS: usize = 256;
 /// Bytes of a tree given at once: a multiple of what getters ask for in one block.
 const TREE_AT_ONCE: u64 = 4 * TREE_BLOCK;
-/// Bytes given at the most to somebody who may be anybody.
+/// Bytes given at the most to an unvalidated peer.
 const GLANCE: usize = 4096;
 /// Files of the same content that are tried for one read. Those seen to have changed are looked at no more, so the others have their
 /// turn at the next.
@@ -80,12 +80,12 @@ struct OpenFile {
     can_refuse: bool,
 }
 
-/// For whom something is read.
+/// The peer for which something is read.
 #[derive(Clone, Copy)]
 enum Asker {
     /// One of this host.
     Host(IpAddr),
-    /// Somebody who may be anybody: nothing is begun for it, and nothing kept.
+    /// An unvalidated one: nothing is begun for it, and nothing kept.
     Anybody,
 }
 

@@ -26,8 +26,8 @@ const GREETED: usize = 20;
 const TESTED: usize = 4;
 /// How often: peers are told of only while they were heard from within 15 minutes.
 const GREET_EVERY: Duration = Duration::from_secs(300);
-/// How often those whom the user named are asked whether they are there. Routers that let in only who was asked forget that after 30 s,
-/// and such a peer, itself behind a router, may come at any time.
+/// How often the peers that the user named are asked whether they are there. A router that lets in only the peers that were asked
+/// forgets them after 30 s, and such a peer, itself behind a router, may come at any time.
 const KNOCK_EVERY: Duration = Duration::from_secs(20);
 /// So long after there is something new to tell it is told: there may be more soon.
 const TELL_AFTER: Duration = Duration::from_secs(1);
@@ -48,11 +48,11 @@ pub(crate) struct Neighbours {
     /// The names of the command line and the bootstrap list, as they are looked up.
     named: Lookups,
     unanswered: Vec<SocketAddr>,
-    /// Those who did not answer since the last greeting: it counts once, however often they are asked.
+    /// Peers that did not answer since the last greeting: it counts once, however often they are asked.
     silent: BTreeSet<SocketAddr>,
     greet_at: Time,
     knock_at: Time,
-    /// Those who answered the last greeting.
+    /// Peers that answered the last greeting.
     answered: BTreeSet<SocketAddr>,
     /// When they are told next what is shared here, and not before which time. `None`: nobody is told.
     tell_at: Option<Time>,
@@ -115,7 +115,7 @@ impl Neighbours {
             greeted = self.to_greet(&table);
         }
         for address in greeted {
-            // Whoever only asks whether somebody is there is not asked to prove itself, and so does not become known.
+            // A node that only asks whether a peer is there is not validated by it, and so does not become known.
             session.call(|node, now, _| node.query(now, address, Query::Peers, false));
         }
         if self.knock_at <= now {
@@ -162,20 +162,21 @@ impl Neighbours {
         }
     }
 
-    /// There is something to tell: somebody answered who was not told yet, or more is shared.
+    /// There is something to tell: a peer answered that was not told yet, or more is shared.
     pub(crate) fn have_news(&mut self, now: Time) {
         if let Some(at) = &mut self.tell_at {
             *at = (*at).min((now + TELL_AFTER).max(self.tell_not_before));
         }
     }
 
-    /// Those whom the user named.
+    /// The peers that the user named.
     fn invited(&self) -> impl Iterator<Item = SocketAddr> + '_ {
         let by_user = self.named.addresses().filter(|(_, origin)| **origin == Origin::CommandLine);
         by_user.map(|(address, _)| address)
     }
 
-    /// Those named, the best known ones, and some of which it is not known whether they are still there. What a stranger suggested is not among them.
+    /// The named peers, the best known ones, and some of which it is not known whether they are still there. Suggested peers that are
+    /// not validated are not among them.
     fn to_greet(&self, table: &PeerTable) -> Vec<SocketAddr> {
         let trusted = |address: &SocketAddr| {
             (table.get(*address)).is_some_and(|peer| peer.is_verified() || peer.origin().is_local())
@@ -191,7 +192,7 @@ impl Neighbours {
         addresses
     }
 
-    /// Has it written whom we met into the table, which other tools may be writing too.
+    /// Has the peers that we met written into the table, which other tools may be writing too.
     fn save(&mut self, session: &Session<impl Store>) {
         let since = std::mem::replace(&mut self.saved_at, session.now());
         let unanswered = std::mem::take(&mut self.unanswered);

@@ -24,7 +24,7 @@ pub struct Source {
     pub shown: PathBuf,
     /// The same as an absolute path, links and all.
     pub named: PathBuf,
-    /// Who opens what took the place of what was there at the start, where this process may not.
+    /// Opens what took the place of what was there at the start, where this process may not.
     pub opener: Option<Arc<Opener>>,
 }
 

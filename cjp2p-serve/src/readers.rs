@@ -182,7 +182,7 @@ impl Readers {
     }
 }
 
-/// Errors do not matter here: whoever reads next meets them too.
+/// Errors do not matter here: the next read meets them too.
 fn warm(file: &File, window: u64) {
     let mut buffer = vec![0; PART];
     let (mut at, end) = (window * WINDOW, (window + 1) * WINDOW);

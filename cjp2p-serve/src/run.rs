@@ -45,7 +45,7 @@ use crate::router::{Helper, Outcome, Router, default_gateway};
 use crate::share::{Options, Share, open_sources};
 use crate::walk::{Rules, Step, walk};
 
-/// Where to listen if nothing is said: whoever is told a host name alone finds it there.
+/// Where to listen if nothing is said: a peer that is told a host name alone finds it there.
 const CONVENTIONAL: Listen = Listen::Everywhere { port: DEFAULT_PORT };
 /// What is shared where nothing is named.
 const DEFAULT_FOLDER: &str = "cjp2p";
@@ -113,11 +113,11 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
         return Ok(Exit::Done);
     };
     end_by(signal);
-    // Who started it had that signal ignored.
+    // The process that started this one had that signal ignored.
     Ok(Exit::of_signal(signal))
 }
 
-/// By whom this node is to be known, found out while any file may be read.
+/// The peers and others that are to know this node, found out while any file may be read.
 struct Contacts {
     /// `None` where no router is to be asked for a port.
     router: Option<Helper>,
@@ -126,7 +126,7 @@ struct Contacts {
     dht: Option<Entry>,
 }
 
-/// Who is to ask the router for a port, if one is to be asked.
+/// The process that is to ask the router for a port, if one is to be asked.
 fn helper_with_router(cli: &Cli) -> Option<Helper> {
     let Some(gateway) = cli.map_port?.or_else(default_gateway) else {
         log::warn!("--map-port: there is no router, as no default route leads to one");
@@ -219,7 +219,7 @@ fn needs(sources: &[Arc<Source>], rules: Rules, state: Option<&StateDir>) -> San
     sources.iter().fold(sandbox, |sandbox, source| sandbox.read(source.path()))
 }
 
-/// Who opens what takes the place of the arguments: this process will have no right to it. With `rules.follow` it will.
+/// The process that opens what takes the place of the arguments: this one will have no right to it. With `rules.follow` it will.
 fn opener_for(sources: &[Arc<Source>], rules: Rules, cli: &Cli) -> Option<Arc<Opener>> {
     if cli.sandbox.no_sandbox || rules.follow {
         return None;

@@ -24,7 +24,7 @@ const PART: usize = 8;
 /// What a walk comes across.
 #[derive(Debug)]
 pub enum Step<'a> {
-    /// A folder is about to be listed. Whoever watches it from now on misses nothing.
+    /// A folder is about to be listed. A watch from now on misses nothing.
     Folder {
         /// The argument it is below.
         source: &'a Arc<Source>,
@@ -109,7 +109,7 @@ impl Walk<'_> {
         if !relative.iter().all(|name| self.rules.allow(name)) {
             return;
         }
-        // Nothing there, or no longer: not a problem, whoever asks compares with what was there.
+        // Nothing there, or no longer: not a problem, since the caller compares with what was there.
         let found = self.source.open_folder(parent).and_then(|folder| look(&folder, name));
         let spot = Spot { relative: relative.to_path_buf(), target: None };
         match found {

@@ -54,7 +54,7 @@ pub enum Notice {
         source: u32,
         /// The path from the argument's folder.
         relative: PathBuf,
-        /// Whether whoever wrote it has just closed it or moved it into place.
+        /// Whether its writer has just closed it or moved it into place.
         finished: bool,
     },
     /// The path of an argument may lead elsewhere.

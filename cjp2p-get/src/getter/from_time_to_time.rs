@@ -1,4 +1,4 @@
-//! What is done from time to time: showing progress, and noting from whom each download comes, and asking those for peers.
+//! What is done from time to time: showing progress, noting the sources of each download, and asking these for peers.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ use crate::job::{Job, Step};
 use crate::peers::unix_ms;
 use crate::sinks::sources::MAX_SOURCES;
 
-/// How often each download notes from whom it comes.
+/// How often each download notes its sources.
 const NOTE_EVERY: Duration = Duration::from_millis(500);
 /// After so long without a source it is told for what digits alone are taken.
 const TELL_OF_BARE_DIGITS_AFTER: Duration = Duration::from_secs(3);
@@ -51,7 +51,7 @@ impl Getter {
         }
     }
 
-    /// Has each download remember from whom it comes, from time to time, and asks those whom they know.
+    /// Has each download remember its sources, from time to time, and asks these for peers.
     pub(super) fn note_sources_sometimes(&mut self) {
         let now = self.session.now();
         if now.since(self.noted_at) >= NOTE_EVERY {
@@ -71,7 +71,7 @@ impl Getter {
         }
     }
 
-    /// Whoever sends some of a content named these peers: they may have it too.
+    /// A source of some content named these peers: they may have it too.
     pub(super) fn on_peers(&mut self, by: SocketAddr, peers: &[SocketAddr]) {
         for fetch in self.jobs.values().filter_map(Job::fetch) {
             if self

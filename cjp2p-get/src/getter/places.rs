@@ -19,7 +19,7 @@ const LONGEST_TURN: Duration = Duration::from_millis(2500);
 const LONGEST_SLOW_TURN: Duration = Duration::from_secs(10);
 /// So many lines of a list are looked at before the network and signals have their turn again.
 const LINES_A_TURN: usize = 64;
-/// How often it is looked who may be set aside.
+/// How often it is looked which id may be set aside.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 impl Getter {
@@ -49,7 +49,7 @@ impl Getter {
                 Next::Wrong(error) => {
                     self.count += 1;
                     self.report.failed(self.count - 1, None, &error)?;
-                    // Whoever reads what is told may be slow, so this is enough for a turn.
+                    // The reader of what is told may be slow, so this is enough for a turn.
                     break;
                 }
                 Next::Again => continue,

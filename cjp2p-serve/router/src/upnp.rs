@@ -1,7 +1,7 @@
 //! A port of the router by UPnP, by the crate `igd-next`.
 //!
-//! Who asks by UPnP is told by a datagram, which anybody on the link may send, where to connect to. So the question is asked
-//! here: only the router's own answer counts, and only if it leads to the router. The crate then gets no answer but that one, and
+//! UPnP says by a datagram where to connect to, and anybody on the link may send one. So the question is asked here: only the
+//! router's own answer counts, and only if it leads to the router. The crate then gets no answer but that one, and
 //! is told to connect to no other address whatever it reads.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
@@ -162,7 +162,7 @@ fn describe(router: Ipv4Addr, url: &str) -> Result<Gateway, String> {
     options.bind_addr = (Ipv4Addr::LOCALHOST, 0).into();
     options.broadcast_address = desk.local_addr().map_err(failed)?;
     options.timeout = Some(DESCRIPTION_WITHIN);
-    // Beside these it would trust who answers, which is us, but never an address of loopback.
+    // Beside these it would trust the sender of the answer, which is us, but never an address of loopback.
     options.allowed_gateway_ips = vec![router.into()];
     let answer = format!("HTTP/1.1 200 OK\r\nLOCATION: {url}\r\n\r\n");
     thread::scope(|scope| {

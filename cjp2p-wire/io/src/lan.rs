@@ -145,8 +145,8 @@ impl Lan {
         log::debug!("asked on the local network, by {reached} addresses");
     }
 
-    /// Sends a question to each host on a link that the kernel knows: a firewall that lets in answers only lets in theirs. Those who
-    /// answered the question to everybody are among them, since a host asks for the hardware address of whom it answers.
+    /// Sends a question to each host on a link that the kernel knows: a firewall that lets in answers only lets in theirs. Hosts that
+    /// answered the question to everybody are among them, since a host asks for the hardware address to which it answers.
     pub(super) fn ask_neighbours(&self, port: &mut UdpPort, question: &[u8]) {
         let neighbours = kernel_neighbours::read().unwrap_or_else(|errno| {
             log::debug!("neighbours: {errno}");
@@ -164,7 +164,7 @@ impl Lan {
         log::debug!("asked {asked} neighbours by themselves, as nobody was heard");
     }
 
-    /// Reads what was said to everybody, some of it: by whom, and what.
+    /// Reads some of what was said to everybody: the sender, and what it said.
     pub(super) fn receive(&self) -> Vec<(SocketAddr, Vec<u8>)> {
         let mut heard = Vec::new();
         let mut buffer = [0; MAX_QUESTION + 1];
@@ -303,8 +303,8 @@ fn ip(address: SockaddrStorage) -> Option<IpAddr> {
     socket_address(address).map(|address| address.ip())
 }
 
-/// An address of an interface, where others are on its link: not this machine itself, and not somebody at the other end of a
-/// line, who is far away.
+/// An address of an interface, where others are on its link: not this machine itself, and not the other end of a
+/// line, which is far away.
 fn place(interface: InterfaceAddress) -> Option<(String, Place)> {
     let flags = interface.flags;
     let needed = InterfaceFlags::IFF_UP | InterfaceFlags::IFF_RUNNING | InterfaceFlags::IFF_MULTICAST;

@@ -13,7 +13,7 @@ use cjp2p_wire::time::Time;
 
 use super::session::Session;
 
-/// Who came of its own accord is kept only if it was heard over at least so long: one that fetches something and is gone has
+/// A peer that came of its own accord is kept only if it was heard over at least this time. One that fetches something and goes has
 /// its port for minutes, and would be in the table for ever.
 const STAY: Duration = Duration::from_secs(600);
 /// Ports that Linux hands out to programs that ask for any, as those do that are gone soon. Nodes that stay have others.
@@ -21,10 +21,10 @@ const PASSING_PORTS: RangeInclusive<u16> = 32_768..=60_999;
 /// Peers of which something is to be written, at the most: where the table cannot be written for long, more are not noted.
 const MAX_LEARNED: usize = 16_384;
 
-/// Who is taken into the table, of those whom it does not have.
+/// Which new peers are taken into the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admit {
-    /// Everybody who answered: the user asked for them.
+    /// All that answered: the user asked for them.
     Everybody,
     /// Those that are likely to be there tomorrow.
     Lasting,
@@ -45,19 +45,19 @@ struct Heard {
 #[derive(Clone, Debug, Default)]
 pub struct Learned {
     heard: BTreeMap<SocketAddr, Heard>,
-    /// Who was asked in vain, and how often.
+    /// Peers that did not answer, and how often.
     silent: BTreeMap<SocketAddr, u32>,
     /// Our own addresses.
     own: BTreeSet<SocketAddr>,
 }
 
 impl Learned {
-    /// Whom a node heard from after `since`, when and how far away, and who of `silent` did not answer. `origin` says how an
-    /// address came to the tool, for those that are new.
+    /// The peers that a node heard after `since`, when, and how far away; and those of `silent`, which did not answer. `origin` says
+    /// how an address came to the tool, for those that are new.
     ///
-    /// Peers that only strangers vouch for, and those that sent what is provably wrong, are left out; so is, unless all are to be
-    /// [admitted](Admit), who came of its own accord and has neither stayed nor been of use, and whoever the user did not name at
-    /// a port of those that are gone soon, if it has not stayed.
+    /// Peers that are not validated are left out, and so are those that sent what is provably wrong. Unless all are
+    /// [admitted](Admit), two more kinds are left out. One came of its own accord, and neither stayed nor was of use. The other has a
+    /// port of programs that are gone soon, has not stayed, and the user did not name it.
     pub fn of<S: Store>(
         session: &Session<S>,
         since: Time,
@@ -89,7 +89,7 @@ impl Learned {
         Learned { heard: heard.collect(), silent: silent.collect(), own: own.collect() }
     }
 
-    /// Somebody whom the user named was heard just now.
+    /// A peer that the user named was heard just now.
     #[cfg(test)]
     pub(super) fn heard_now(address: SocketAddr) -> Learned {
         let heard = Heard {
@@ -195,7 +195,7 @@ mod tests {
             assert!(passes_by(&peer("192.0.2.1:40000", short, true), &origin), "{origin}");
             assert!(!passes_by(&peer("192.0.2.1:40000", STAY, false), &origin), "{origin} stayed");
         }
-        // Whom the user named, and who has a port of its own, is likely to be there.
+        // A peer that the user named, or that has a port of its own, is likely to be there.
         assert!(!passes_by(&peer("192.0.2.1:40000", short, false), &Origin::CommandLine));
         assert!(!passes_by(&peer("192.0.2.1:24254", short, false), &by));
         assert!(!passes_by(&peer("192.0.2.1:24254", short, true), &Origin::Incoming));

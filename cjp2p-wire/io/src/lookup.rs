@@ -3,7 +3,7 @@
 //! How names are looked up is the system's affair: it may read any file, open any socket, and take half a minute. So it is done
 //! in a process that reads nothing that peers send, each name on a thread of its own, and again and again: soon where a name has
 //! no address yet, as while the machine starts, and from time to time where it has, since that may change. The process is this
-//! program once more, told the names by standard input; it ends when that is closed, and so with whoever started it.
+//! program once more, told the names by standard input; it ends when that is closed, and so with the process that started it.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -31,7 +31,7 @@ const AGAIN_AFTER: Duration = Duration::from_secs(2);
 const AGAIN_AT_LAST: Duration = Duration::from_secs(60);
 /// A name that has one is looked up again after this time.
 const REFRESH_AFTER: Duration = Duration::from_secs(300);
-/// Whoever needs an address to go on waits so long for those of other names.
+/// A tool that needs one address to go on waits for this time for those of other names.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Names that are looked up; each takes a thread.
 const MAX_NAMES: usize = 256;

@@ -1,4 +1,4 @@
-//! The BitTorrent Mainline DHT, by which strangers anywhere find who has some content.
+//! The BitTorrent Mainline DHT, in which nodes anywhere find providers of some content.
 //!
 //! The crate `mainline` is the node of it, with a socket and a thread of its own. Here is what our tools need of that: the key
 //! that stands for an id, announcing, and looking up, each on threads that may wait.
@@ -57,7 +57,7 @@ fn hashed(parts: &[&[u8]]) -> Key {
     key
 }
 
-/// Who has something, as somebody in the DHT says.
+/// A provider of something, as a node of the DHT says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
     /// What was looked up.

@@ -16,7 +16,7 @@ use crate::names::shown;
 /// A larger file is no peer table: full, the table has a tenth of this.
 pub const MAX_BYTES: u64 = 16 << 20;
 
-/// Who holds the lock only reads and writes this one file; if that takes longer, something hangs.
+/// A holder of the lock only reads and writes this one file; if that takes longer, something hangs.
 const LOCK_LIMIT: Duration = Duration::from_secs(60);
 
 /// Damaged tables that are kept beside the table.
@@ -55,7 +55,7 @@ impl PeerFile {
 
     /// Reads the table, and a warning for the user where something is amiss.
     ///
-    /// Never fails: one that cannot be read counts as empty. Never waits for who has the lock.
+    /// Never fails: one that cannot be read counts as empty. Never waits for the lock.
     pub fn load(&self) -> (PeerTable, Option<String>) {
         self.read().unwrap_or_else(|error| (PeerTable::new(), Some(error.to_string())))
     }
@@ -144,7 +144,7 @@ impl PeerFile {
             name.push(format!(".damaged-{n}"));
             let aside = PathBuf::from(name);
             match fs::symlink_metadata(&aside) {
-                // Whoever did that did not come to write a new table.
+                // The process that did that did not come to write a new table.
                 Ok(there) if (there.dev(), there.ino()) == (damaged.dev(), damaged.ino()) => {
                     return Ok(aside);
                 }

@@ -185,7 +185,7 @@ fn open_temporary(path: &Path) -> io::Result<(File, PathBuf)> {
     Err(about(path, io::Error::other(format!("{TEMPORARIES} temporary files of it are in use"))))
 }
 
-/// Takes hold of this temporary file; `None` where another process has it. Where there are no locks, who made it has it.
+/// Takes hold of this temporary file; `None` where another process has it. Where there are no locks, the process that made it has it.
 fn take_temporary(path: &Path) -> io::Result<Option<File>> {
     for _ in 0..TRIES {
         let (file, is_new) = match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
@@ -206,7 +206,7 @@ fn take_temporary(path: &Path) -> io::Result<Option<File>> {
             }
             Err(TryLockError::Error(error)) => return Err(error),
         }
-        // Whoever held the lock before us may have renamed or removed the file that we opened.
+        // The process that held the lock before us may have renamed or removed the file that we opened.
         let ours = file.metadata()?;
         match fs::symlink_metadata(path) {
             Ok(there) if (there.dev(), there.ino()) == (ours.dev(), ours.ino()) => return Ok(Some(file)),

@@ -40,7 +40,7 @@ pub enum Sent {
 /// What came in one read: datagrams of one sender.
 #[derive(Clone, Copy, Debug)]
 struct Received {
-    /// `None` where it was sent to everybody on the link: who wants to hear that has sockets for it.
+    /// `None` where it was sent to everybody on the link: other sockets hear that.
     from: Option<SocketAddr>,
     length: usize,
     /// The length of each datagram but the last.
@@ -309,7 +309,7 @@ impl AsFd for UdpPort {
 ///
 /// Others may bind the port beside us, to hear what is sent to everybody, because all of us allow it (`SO_REUSEADDR`). So the
 /// system would let a second node have all of the port, and give it what is meant for the first. This address is only
-/// ever bound by who has all of the port, and without allowing it.
+/// ever bound by the process that has all of the port, and without allowing it.
 fn claim(port: u16) -> io::Result<Option<OwnedFd>> {
     let descriptor = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
     match bind(descriptor.as_raw_fd(), &SockaddrStorage::from(SocketAddr::from((Ipv4Addr::LOCALHOST, port))))

@@ -1,7 +1,7 @@
 //! Threads that read disks and hash: the thread of the network does neither.
 //!
-//! What a tool does for its user is done in the order in which it was given. What hosts cause by asking is done host by host, few of it
-//! waits, and everything else on the machine goes first.
+//! What a tool does for its user is done in the order in which it was given. What hosts cause by asking is done host by host. Few of these jobs
+//! wait, and everything else on the machine goes first.
 
 use std::collections::VecDeque;
 use std::io;
@@ -22,7 +22,7 @@ pub const LARGE_AT_ONCE: u64 = 4 << 20;
 /// How much less the threads for what hosts cause want than others (`nice`).
 const NICE: i32 = 10;
 
-/// For whom a pool works, and how.
+/// What a pool is like.
 #[derive(Clone, Copy, Debug)]
 pub struct Crew {
     /// What the threads are called.

@@ -54,7 +54,7 @@ fn refuse_calls(needs: Needs) -> Result<(), seccompiler::Error> {
 
 type Rules = BTreeMap<c_long, Vec<SeccompRule>>;
 
-/// Commands to a descriptor that send signals to whoever is named, or keep others from opening a file.
+/// Commands to a descriptor that send signals to a named process, or keep others from opening a file.
 fn descriptor_commands() -> Result<Vec<SeccompRule>, BackendError> {
     /// Not in the list of the C library.
     const F_SETSIG: i32 = 10;
