@@ -310,4 +310,36 @@ mod tests {
             assert!(state.has.pieces() <= MAX_RANGES);
         }
     }
+    #[test]
+    fn sources_that_come_and_go_never_hold_more_ranges_together_than_the_limit() {
+        const SOURCES: usize = 64;
+        let mut random = fastrand::Rng::with_seed(1);
+        let (mut sources, mut peak) = (Vec::<HaveMap>::new(), 0);
+        for _ in 0..500 {
+            if sources.len() == SOURCES {
+                // Some leave, at times nearly all.
+                for _ in 0..random.usize(1..SOURCES) {
+                    sources.swap_remove(random.usize(..sources.len()));
+                }
+            }
+            sources.push(HaveMap::of_leecher(at(0)));
+            // The new one says exactly as much as is kept of it, and now and then another one does so again.
+            let most = most_ranges_of_one(sources.len());
+            let nth = random.usize(..sources.len());
+            let parts: Vec<_> = (0..most as u64).map(|n| n * 4 * LEAF..(n * 4 + 3) * LEAF).collect();
+            let length = most as u64 * 4 * LEAF;
+            let latest = sources.len() - 1;
+            let again = (random.u8(..) < 32).then_some(nth);
+            for nth in [latest].into_iter().chain(again) {
+                sources[nth].take(&have(0, length, &parts, Some(length)), most);
+                assert_eq!(sources[nth].has.pieces(), most);
+            }
+            // It would be one range more.
+            sources[nth].refuse(at(0), &(LEAF..2 * LEAF), LEAF);
+            let sum: usize = sources.iter().map(|source| source.has.pieces()).sum();
+            assert!(sum <= most_ranges(SOURCES), "{sum} of {} sources", sources.len());
+            peak = sum.max(peak);
+        }
+        assert!(peak > MAX_RANGES_OF_ALL, "only {peak}: too little to try the limit");
+    }
 }

@@ -45,3 +45,27 @@ impl PutOff {
         self.sources.clear();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Time;
+
+    fn source(n: usize) -> SocketAddr {
+        SocketAddr::from(([10, 0, (n >> 8) as u8, n as u8], 24254))
+    }
+
+    #[test]
+    fn of_sources_that_come_and_go_few_are_remembered_as_put_off_and_those_that_are_there_always() {
+        let (mut put_off, mut sources) = (PutOff::default(), Sources::new());
+        for n in 0..8 {
+            sources.add(Time::ZERO, source(n), false);
+        }
+        put_off.extend((0..8).map(source), &sources);
+        for n in 8..3 * MAX_SET_ASIDE {
+            put_off.extend([source(n)], &sources);
+            assert!(put_off.len() <= MAX_SET_ASIDE, "{} after {n}", put_off.len());
+            assert!((0..8).all(|n| put_off.has(source(n))));
+        }
+    }
+}
