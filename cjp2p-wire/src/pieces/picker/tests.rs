@@ -1,3 +1,5 @@
+//! Which range goes to which source, and when it passes to another.
+
 use super::*;
 use crate::pieces::NoProofs;
 
