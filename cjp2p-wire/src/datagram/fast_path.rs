@@ -1,6 +1,6 @@
 //! Datagrams with content as our own nodes write them, read without a JSON parser: nearly all that a fetch receives.
 //!
-//! What is recognised is read exactly as [`decode`](super::decode) reads it; everything else is left to that.
+//! The fast path reads what it recognises exactly as [`decode`](super::decode::decode) does, and leaves everything else to that.
 
 use std::borrow::Cow;
 
@@ -16,7 +16,7 @@ const EOF: &[u8] = br#"","eof":"#;
 const MAX_DIGITS: usize = 16;
 
 /// The messages of a datagram that is `[{"AlwaysReturned":{"cookie":"…"}},{"Content":{…}}]`, or has the second of them only,
-/// in the fast path; `None` of any other. The content's bytes are put in `room`.
+/// exactly as we write it; `None` of any other. The content's bytes go to `room`.
 pub(super) fn decode<'a>(bytes: &'a [u8], room: &'a mut Vec<u8>) -> Option<Vec<Message<'a>>> {
     let rest = bytes.strip_prefix(b"[")?;
     let mut messages = Vec::with_capacity(2);
@@ -39,7 +39,7 @@ pub(super) fn decode<'a>(bytes: &'a [u8], room: &'a mut Vec<u8>) -> Option<Vec<M
     }
     let (offset, rest) = number(rest.strip_prefix(OFFSET)?)?;
     let rest = rest.strip_prefix(BASE64)?;
-    // The base64 is long: where it ends is found from the other end, and no quote or escape in it would be base64.
+    // The base64 is long, so its end is found from behind. A quote or an escape in it is no base64.
     let padding = rest.iter().rev().take_while(|&&byte| byte == b' ').count();
     let rest = rest[..rest.len() - padding].strip_suffix(b"}}]")?;
     let digits = rest.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
@@ -60,7 +60,7 @@ pub(super) fn decode<'a>(bytes: &'a [u8], room: &'a mut Vec<u8>) -> Option<Vec<M
     Some(messages)
 }
 
-/// The text up to the closing quote, and what is after that. Only of characters that stand for themselves.
+/// The text up to the closing quote, and the rest. `None` if a character in it is escaped.
 fn text(bytes: &[u8]) -> Option<(&str, &[u8])> {
     let (text, after) = bytes.split_at(memchr::memchr(b'"', bytes)?);
     let stand_for_themselves = text.iter().fold(true, |all, &byte| all & (byte >= b' ') & (byte != b'\\'));
@@ -68,7 +68,7 @@ fn text(bytes: &[u8]) -> Option<(&str, &[u8])> {
     Some((text, &after[1..]))
 }
 
-/// A number as JSON writes it, without sign, fraction or exponent, and what is after it.
+/// A number as JSON writes it, without sign, fraction or exponent, and the rest.
 fn number(bytes: &[u8]) -> Option<(u64, &[u8])> {
     let mut value = 0u64;
     let mut digits = 0;
@@ -80,7 +80,7 @@ fn number(bytes: &[u8]) -> Option<(u64, &[u8])> {
     }
     let more = bytes.get(digits).is_some_and(u8::is_ascii_digit);
     let is_number = digits == 1 || (digits > 1 && bytes[0] != b'0' && !more);
-    // A fraction or an exponent may follow; what does is no concern here unless it is what we write.
+    // If a fraction or an exponent follows, it is not what we write, and the caller sees that.
     (is_number && value <= MAX_NUMBER).then(|| (value, &bytes[digits..]))
 }
 
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
     use crate::datagram::{self, Encoder, Padding};
 
-    /// Both ways of reading agree wherever the quick one reads at all; returns whether it did.
+    /// Checks that both ways agree if the fast path reads at all. Returns whether it does.
     fn agree(bytes: &[u8]) -> bool {
         let mut room = vec![1, 2, 3];
         let Some(quick) = decode(bytes, &mut room) else { return false };

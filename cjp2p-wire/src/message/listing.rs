@@ -4,23 +4,24 @@ use std::borrow::Cow;
 
 use serde::de::{Deserialize, Deserializer};
 
-use super::{IdText, MAX_LISTED, Number, tolerant_list};
+use super::fields::{IdText, Number, tolerant_list};
+use super::limits::MAX_LISTED;
 
 /// The payload of [`Message::ContentList`](super::Message::ContentList).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ContentList<'a> {
-    /// Ids, as they are written, and lengths in bytes.
+    /// Ids as they are written, and lengths in bytes.
     pub results: Vec<(Cow<'a, str>, u64)>,
-    /// Where in the whole list this part begins: empty at its beginning, otherwise what the part before it said in `next`. A
-    /// node that does not tell its list part by part does not say.
+    /// Where in the whole list this part begins: empty at its beginning, otherwise the `next` of the part before. `None` from a
+    /// node that does not send its list in parts.
     pub after: Option<Cow<'a, str>>,
-    /// Where the list goes on; nothing at its end.
+    /// Where the list continues; `None` at its end.
     pub next: Option<Cow<'a, str>>,
-    /// What follows is on its way, and need not be asked for.
+    /// The next part follows without a request.
     pub follows: bool,
     /// How many contents are in the whole list. A content can be listed by more than one id.
     pub total: Option<u64>,
-    /// The sender tells nobody what it shares.
+    /// The sender keeps its list to itself.
     pub withheld: bool,
 }
 
@@ -58,7 +59,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Listing<'a> {
     }
 }
 
-/// Where a list is to begin. Whatever else is asked with is a question for any part of it.
+/// Where a list is to begin. Any other payload asks for any part of it.
 pub(super) fn read_request(text: &str) -> Option<Cow<'_, str>> {
     serde_json::from_str::<RequestFields<'_>>(text).ok()?.after.map(|after| after.0)
 }

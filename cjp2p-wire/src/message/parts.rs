@@ -1,19 +1,17 @@
-//! Which parts of some content a peer has: the question, and the answer.
+//! Which parts of some content a peer has: the request, and the answer.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::{IdText, Number};
-
-/// A message that names more parts than this is refused: one datagram that no packet cuts holds fewer.
-pub const MAX_PARTS: usize = 512;
+use super::fields::{IdText, Number};
+use super::limits::MAX_PARTS;
 
 /// The payload of [`Message::PleaseSayWhichParts`](super::Message::PleaseSayWhichParts).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartsRequest<'a> {
     /// The content.
     pub id: Cow<'a, str>,
-    /// The first byte of interest: what lies before it need not be told.
+    /// The first byte of interest: the answer may leave out what lies before it.
     pub offset: u64,
 }
 
@@ -22,45 +20,45 @@ pub struct PartsRequest<'a> {
 pub struct TheseParts<'a> {
     /// The content.
     pub id: Cow<'a, str>,
-    /// Where what is told begins.
+    /// Where the answer begins.
     pub offset: u64,
-    /// Where it ends; not before `offset`. Of what follows nothing is said.
+    /// Where it ends; not before `offset`. It says nothing of what follows.
     pub until: u64,
     // Invariant: in order, none empty, apart from each other, and within `offset..until`.
-    /// What the sender gives of that, in bytes.
+    /// Which bytes in between the sender has and gives.
     pub parts: Vec<Range<u64>>,
-    /// What the sender says is the length of the whole content in bytes; not less than `until`.
+    /// The length of the whole content in bytes, as the sender says; not less than `until`.
     pub eof: Option<u64>,
-    /// The sender serves others at present, who may pass it on: it is to be asked for nothing yet.
+    /// The sender has no free upload slot. Ask it for nothing yet: peers that it serves may pass the content on.
     pub busy: bool,
 }
 
 /// Reads the payload of a `PleaseSayWhichParts`.
 pub(super) fn read_request(json: &str) -> Option<PartsRequest<'_>> {
-    let Asked { id, offset } = serde_json::from_str(json).ok()?;
+    let RequestFields { id, offset } = serde_json::from_str(json).ok()?;
     Some(PartsRequest { id: id.0, offset: offset.0 })
 }
 
 /// Reads the payload of an `IHaveTheseParts`. One that contradicts itself says nothing.
-pub(super) fn read_told(json: &str) -> Option<TheseParts<'_>> {
-    let Told { id, offset, until, parts, eof, busy } = serde_json::from_str(json).ok()?;
+pub(super) fn read(json: &str) -> Option<TheseParts<'_>> {
+    let PartsFields { id, offset, until, parts, eof, busy } = serde_json::from_str(json).ok()?;
     let (offset, until, eof) = (offset.0, until.0, eof.map(|n| n.0));
     if parts.len() > MAX_PARTS || until < offset || eof.is_some_and(|eof| until > eof) {
         return None;
     }
-    let mut told_to = offset;
+    let mut end_before = offset;
     for (Number(start), Number(end)) in &parts {
-        if *start < told_to || end <= start || *end > until {
+        if *start < end_before || end <= start || *end > until {
             return None;
         }
-        told_to = *end;
+        end_before = *end;
     }
     let parts = parts.into_iter().map(|(start, end)| start.0..end.0).collect();
     Some(TheseParts { id: id.0, offset, until, parts, eof, busy })
 }
 
 #[derive(serde::Deserialize)]
-struct Asked<'a> {
+struct RequestFields<'a> {
     #[serde(borrow)]
     id: IdText<'a>,
     #[serde(default)]
@@ -68,7 +66,7 @@ struct Asked<'a> {
 }
 
 #[derive(serde::Deserialize)]
-struct Told<'a> {
+struct PartsFields<'a> {
     #[serde(borrow)]
     id: IdText<'a>,
     offset: Number,
@@ -85,12 +83,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_are_read_as_they_are_told() {
-        let told =
-            read_told(r#"{"eof":9,"id":"a","parts":[[0,3],[3,4],[6,8]],"until":8,"offset":0}"#).unwrap();
-        assert_eq!(told.parts, [0..3, 3..4, 6..8]);
-        assert_eq!((told.offset, told.until, told.eof), (0, 8, Some(9)));
-        let nothing = read_told(r#"{"id":"a","offset":0,"until":0,"parts":[]}"#).unwrap();
+    fn parts_are_read_as_they_are_written() {
+        let have = read(r#"{"eof":9,"id":"a","parts":[[0,3],[3,4],[6,8]],"until":8,"offset":0}"#).unwrap();
+        assert_eq!(have.parts, [0..3, 3..4, 6..8]);
+        assert_eq!((have.offset, have.until, have.eof), (0, 8, Some(9)));
+        let nothing = read(r#"{"id":"a","offset":0,"until":0,"parts":[]}"#).unwrap();
         assert_eq!((nothing.parts, nothing.eof, nothing.busy), (vec![], None, false));
         assert_eq!(read_request(r#"{"id":"a"}"#).unwrap().offset, 0);
         assert_eq!(read_request(r#"{"id":"a","offset":7}"#).unwrap().offset, 7);
@@ -115,9 +112,9 @@ mod tests {
         ] {
             let json =
                 format!(r#"{{"id":"a","offset":{offset},"until":{until},"parts":{parts},"eof":{eof}}}"#);
-            assert_eq!(read_told(&json), None, "{json}");
+            assert_eq!(read(&json), None, "{json}");
         }
         let many = vec!["[1,2]"; 100_000].join(",");
-        assert_eq!(read_told(&format!(r#"{{"id":"a","offset":0,"until":9,"parts":[{many}]}}"#)), None);
+        assert_eq!(read(&format!(r#"{{"id":"a","offset":0,"until":9,"parts":[{many}]}}"#)), None);
     }
 }
