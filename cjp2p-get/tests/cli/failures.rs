@@ -89,20 +89,6 @@ fn only_wrong_bytes_are_a_mismatch_and_nothing_of_them_is_written() {
 }
 
 #[test]
-fn a_liar_beside_an_honest_peer_does_no_harm() {
-    let bytes = content::bytes(21, 2_000_000);
-    let liar = {
-        let bytes = bytes.clone();
-        Host::start(move || Liar::new(Lie::Content, &bytes, 1))
-    };
-    let honest = Host::sharing(&[&bytes]);
-    for id in [blake3_id(&bytes), sha256_id(&bytes)] {
-        let (bench, id) = (Bench::new(), id.to_string());
-        assert!(bench.run(&[&liar, &honest], &[&id]).done().stdout == bytes);
-    }
-}
-
-#[test]
 fn a_source_that_falls_silent_is_a_stall_and_what_came_is_kept() {
     let bytes = content::bytes(22, 20 << 20);
     let host = Host::limited(&[&bytes], Some(8 << 20));

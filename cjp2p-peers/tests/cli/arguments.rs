@@ -242,18 +242,6 @@ fn a_full_disk_under_standard_output_is_exit_code_7() {
 }
 
 #[test]
-fn many_processes_adding_at_once_lose_nothing() {
-    let bench = Bench::new();
-    let children: Vec<_> = (0..12)
-        .map(|n| bench.command(&["add", &format!("127.0.0.1:{}", 7000 + n)]).spawn().unwrap())
-        .collect();
-    for mut child in children {
-        assert!(child.wait().unwrap().success());
-    }
-    assert_eq!(bench.table().len(), 12);
-}
-
-#[test]
 fn verbose_says_what_was_done() {
     let bench = Bench::new();
     let output = bench.run(&["add", "-v", "127.0.0.1:7001"]);

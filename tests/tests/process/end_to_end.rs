@@ -331,27 +331,3 @@ fn a_changed_file_is_shared_under_its_new_id_only() {
     );
     assert!(gone.stdout.is_empty());
 }
-
-#[test]
-fn peers_lists_what_a_server_shares_and_remembers_it() {
-    let bench = Bench::new();
-    bench.share("one", b"1");
-    bench.share("two", b"22");
-    let server = bench.serve(&[]);
-    let peers = |arguments: &[&str]| {
-        let output =
-            tool("cjp2p-peers", &bench.path("get-state")).args(arguments).output().expect("cjp2p-peers runs");
-        assert_done(&output);
-        String::from_utf8(output.stdout).expect("text")
-    };
-    let address = server.address.to_string();
-    let content = peers(&["content", &address]);
-    for name in ["one", "two"] {
-        let ids = server.ids(name);
-        assert!(ids.iter().any(|id| content.contains(&**id)), "{name}: {content}");
-    }
-    peers(&["ping", &address]);
-    let table: serde_json::Value = serde_json::from_str(&peers(&[])).expect("JSON");
-    assert_eq!(table[0]["address"], address, "{table}");
-    assert_eq!(table[0]["verified"], true, "{table}");
-}

@@ -83,44 +83,6 @@ fn when_the_nearest_of_four_dies_the_others_go_on_without_a_pause() {
 }
 
 #[test]
-fn seven_liars_of_eight_slow_an_honest_source_little() {
-    let bytes = content::bytes(5, 8 << 20);
-    let link = Link::rated(50, 10, 128 << 10);
-    let honest_alone = {
-        let mut world = World::new(6);
-        world.add(GETTER, Link::rated(1000, 1, 4 << 20), Peer::new(1));
-        world.add(at(9), link, sharing(9, &bytes));
-        let id = content::blake3_id(&bytes);
-        let job = world.with_peer(GETTER, |peer, now| peer.fetch(now, &id, &[at(9)]));
-        finish(&mut world, GETTER, job, &bytes)
-    };
-    let length = bytes.len() as u64;
-    let lies = [
-        Lie::Content,
-        Lie::Tree,
-        Lie::After(50),
-        Lie::Length(length + 5),
-        Lie::LengthThenSilence(length / 2),
-        Lie::Silence,
-        Lie::Elsewhere,
-    ];
-    let mut world = World::new(7);
-    world.add(GETTER, Link::rated(1000, 1, 4 << 20), Peer::new(1));
-    let mut sources = vec![at(9)];
-    for (n, lie) in lies.into_iter().enumerate() {
-        world.add(at(2 + n as u8), link, Liar::new(lie, &bytes, n as u64));
-        sources.push(at(2 + n as u8));
-    }
-    world.add(at(9), link, sharing(9, &bytes));
-    let id = content::blake3_id(&bytes);
-    let job = world.with_peer(GETTER, |peer, now| peer.fetch(now, &id, &sources));
-    let seconds = finish(&mut world, GETTER, job, &bytes);
-    println!("{honest_alone:.2} s alone, {seconds:.2} s beside liars");
-    assert!(seconds * 0.8 < honest_alone, "{honest_alone:.2} s alone, {seconds:.2} s beside liars");
-    assert!(!world.peer(GETTER).liars().contains(&at(9)));
-}
-
-#[test]
 fn a_hundred_files_are_fetched_side_by_side() {
     let files: Vec<Vec<u8>> = (0..100).map(|n| content::bytes(n, 1000 * n as usize)).collect();
     let mut source = Peer::new(2);
