@@ -13,3 +13,4 @@ pub mod pair;
 pub mod real;
 pub mod reference_tree;
 pub mod sim;
+pub mod table;

@@ -1,4 +1,4 @@
-//! What was measured, the marks it is held to, and the table of both.
+//! What was measured, the marks that it is held to, and the tables of both: the one way in which measuring programs print them.
 
 use std::fmt;
 
@@ -100,6 +100,23 @@ pub fn lines(row: &str, measured: &Measured) -> (String, bool) {
     (lines, met)
 }
 
+/// The first lines of a Markdown table with these columns.
+pub fn head<S: AsRef<str>>(columns: &[S]) -> String {
+    let names: Vec<String> = columns.iter().map(|name| name.as_ref().to_owned()).collect();
+    format!("{}\n|{}", line(&names), "---|".repeat(columns.len()))
+}
+
+/// One line of a Markdown table.
+pub fn line(cells: &[String]) -> String {
+    format!("| {} |", cells.join(" | "))
+}
+
+/// One line of a Markdown table, of cells of any types that can be shown.
+#[macro_export]
+macro_rules! row {
+    ($($cell:expr),+ $(,)?) => { $crate::table::line(&[$($cell.to_string()),+]) };
+}
+
 /// A figure with as many digits as say something.
 pub fn digits(value: f64) -> String {
     if value < 10.0 { format!("{value:.2}") } else { format!("{value:.1}") }
@@ -132,6 +149,13 @@ mod tests {
              |  | wasted, % | ≤ 1 | 1.50 (missed) | 1.50 | 2.00 0.50 1.50 |\n"
         );
         assert!(!met);
+    }
+
+    #[test]
+    fn a_table_has_a_head_and_rows_of_as_many_cells() {
+        assert_eq!(head(&["what", "figure"]), "| what | figure |\n|---|---|");
+        assert_eq!(row!["datagrams", 7], "| datagrams | 7 |");
+        assert_eq!(row!["", format!("{:.1} %", 2.0)], "|  | 2.0 % |");
     }
 
     #[test]

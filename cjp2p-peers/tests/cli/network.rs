@@ -378,7 +378,7 @@ fn an_interrupt_keeps_what_was_found_and_ends_by_the_signal() {
     assert!(bench.peer(ours.address).is_some());
 }
 
-/// A peer that has this content, and says so to whoever asks for it.
+/// A peer that has this content, and says so when it is asked.
 fn holder(id: &'static str, length: u64) -> ScriptedPeer {
     ScriptedPeer::start(move |messages| {
         messages

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use cjp2p_tests::sim::hostile::play;
+use cjp2p_tests::{row, table};
 use clap::Parser;
 
 /// Looks at worlds of honest tools and liars, each drawn from a seed, until the time is over.
@@ -76,12 +77,12 @@ fn main() -> ExitCode {
         }
     });
     let sum = sum.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
-    println!("| what | figure |\n|---|---|");
-    println!("| worlds, from seed {} on | {} |", cli.first, sum.worlds);
-    println!("| hours simulated | {:.1} |", sum.simulated.as_secs_f64() / 3600.0);
-    println!("| liars in them | {} |", sum.liars);
-    println!("| datagrams from honest hosts looked at | {} |", sum.datagrams);
-    println!("| worst ratio of bytes to an unvalidated source | {:.3} |", sum.worst_ratio);
-    println!("| worlds in which something was wrong | {} |", sum.failed.len());
+    println!("{}", table::head(&["what", "figure"]));
+    println!("{}", row![format!("worlds, from seed {} on", cli.first), sum.worlds]);
+    println!("{}", row!["hours simulated", format!("{:.1}", sum.simulated.as_secs_f64() / 3600.0)]);
+    println!("{}", row!["liars in them", sum.liars]);
+    println!("{}", row!["datagrams from honest hosts looked at", sum.datagrams]);
+    println!("{}", row!["worst ratio of bytes to an unvalidated source", format!("{:.3}", sum.worst_ratio)]);
+    println!("{}", row!["worlds in which something was wrong", sum.failed.len()]);
     if sum.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

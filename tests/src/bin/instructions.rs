@@ -14,8 +14,9 @@ use std::process::{Command, ExitCode};
 
 use cjp2p_tests::lab::Error;
 use cjp2p_tests::lab::document::Output;
-use cjp2p_tests::lab::table::digits;
 use cjp2p_tests::pair::Pair;
+use cjp2p_tests::row;
+use cjp2p_tests::table::{self, digits};
 use cjp2p_tests::{content, sim::memory::MemoryBlobs};
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::datagram::{Encoder, Padding, content_that_fits, decode_into};
@@ -82,18 +83,16 @@ fn main() -> ExitCode {
     }
 }
 
-const HEAD: &str = "\
-| what | per datagram, MTU 1500 | per byte | per datagram, large blocks | per byte |
-|---|---|---|---|---|
-";
+const COLUMNS: [&str; 5] =
+    ["what", "per datagram, MTU 1500", "per byte", "per datagram, large blocks", "per byte"];
 
 /// Counts everything, and prints the table.
 fn table(cli: &Cli) -> Result<(), Error> {
     let mut output = Output::new(cli.into.as_deref(), "instructions")?;
-    output.print(HEAD)?;
+    output.print(&format!("{}\n", table::head(&COLUMNS)))?;
     let mut print = |what: &str, of: [[f64; 2]; 2]| {
         let cells = of.map(|[datagram, byte]| format!("{datagram:.0} | {}", digits(byte)));
-        output.print(&format!("| {what} | {} |\n", cells.join(" | ")))
+        output.print(&format!("{}\n", row![what, cells.join(" | ")]))
     };
     let per = |part| -> Result<[[f64; 2]; 2], Error> {
         Ok([count(part, ETHERNET, cli.size)?, count(part, LOOPBACK, cli.size)?])
@@ -105,7 +104,8 @@ fn table(cli: &Cli) -> Result<(), Error> {
     print("take: a node that fetches, hashing included", take)?;
     print("the whole path: both nodes", [0, 1].map(|n| [0, 1].map(|m| serve[n][m] + take[n][m])))?;
     let [byte, _] = per(Part::Verify)?.map(|[_, byte]| byte);
-    output.print(&format!("| of that, hashing, a group at a time | | {0} | | {0} |\n", digits(byte)))?;
+    let hashing = row!["of that, hashing, a group at a time", "", digits(byte), "", digits(byte)];
+    output.print(&format!("{hashing}\n"))?;
     output.finish()
 }
 

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use cjp2p_tests::content;
 use cjp2p_tests::sim::{Link, Peer, World};
+use cjp2p_tests::{row, table};
 
 const RATES: [u64; 4] = [1, 10, 100, 1000];
 const MTUS: [usize; 3] = [1280, 1500, 9000];
@@ -69,9 +70,10 @@ fn one_source() {
     println!("packet, each way. Queues are in round trips of the rate (BDP), and hold two packets at least.");
     for megabits in RATES {
         println!("\n### {megabits} Mbit/s\n");
-        print!("| RTT ms | loss | queue |");
-        MTUS.iter().for_each(|mtu| print!(" goodput at {mtu} |"));
-        println!(" wasted | queueing ms |\n|---|---|---|---|---|---|---|---|");
+        let goodput = MTUS.map(|mtu| format!("goodput at {mtu}"));
+        let goodput = goodput.each_ref().map(String::as_str);
+        let columns = [&["RTT ms", "loss", "queue"], &goodput[..], &["wasted", "queueing ms"]].concat();
+        println!("{}", table::head(&columns));
         let mut work = Vec::new();
         for rtt in [1, 20, 100, 300] {
             for loss in [0.0, 0.001, 0.01, 0.02, 0.05] {
@@ -80,10 +82,17 @@ fn one_source() {
         }
         let row = |&(rtt, loss, queue): &(u64, f64, f64)| {
             let runs = MTUS.map(|mtu| fetch(megabits, rtt, loss, queue, mtu));
-            let goodput: String = runs.iter().map(|run| format!(" {} |", run.goodput)).collect();
+            let goodput = runs.each_ref().map(|run| run.goodput.as_str()).join(" | ");
             let worst = |of: fn(&Fetch) -> f64| runs.iter().map(of).fold(0.0, f64::max);
             let (wasted, queueing) = (worst(|run| run.wasted) * 100.0, worst(|run| run.queueing) * 1000.0);
-            format!("| {rtt} | {} % | {queue} |{goodput} {wasted:.1} % | {queueing:.1} |", loss * 100.0)
+            row![
+                rtt,
+                format!("{} %", loss * 100.0),
+                queue,
+                goodput,
+                format!("{wasted:.1} %"),
+                format!("{queueing:.1}")
+            ]
         };
         on_all_cores(&work, row).iter().for_each(|row| println!("{row}"));
     }
@@ -141,9 +150,17 @@ fn two_fetches() {
     );
     println!("round trip.\n");
     println!(
-        "| Mbit/s | RTT ms, first and second | loss | queue | goodput, first and second | Jain's index | queueing ms |"
+        "{}",
+        table::head(&[
+            "Mbit/s",
+            "RTT ms, first and second",
+            "loss",
+            "queue",
+            "goodput, first and second",
+            "Jain's index",
+            "queueing ms"
+        ])
     );
-    println!("|---|---|---|---|---|---|---|");
     let mut work = Vec::new();
     for megabits in [10, 100] {
         for rtts in [[20, 20], [100, 100], [20, 100], [100, 20]] {
@@ -156,12 +173,15 @@ fn two_fetches() {
         let (shares, queueing) = share(megabits, rtts, loss, queue);
         let [first, second] = shares;
         let index = (first + second).powi(2) / (2.0 * (first.powi(2) + second.powi(2)));
-        format!(
-            "| {megabits} | {}, {} | {} % | {queue} | {first:.2}, {second:.2} | {index:.2} | {queueing:.1} |",
-            rtts[0],
-            rtts[1],
-            loss * 100.0
-        )
+        row![
+            megabits,
+            format!("{}, {}", rtts[0], rtts[1]),
+            format!("{} %", loss * 100.0),
+            queue,
+            format!("{first:.2}, {second:.2}"),
+            format!("{index:.2}"),
+            format!("{queueing:.1}")
+        ]
     };
     on_all_cores(&work, row).iter().for_each(|row| println!("{row}"));
 }

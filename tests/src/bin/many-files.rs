@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use cjp2p_tests::lab::{Error, Programs, scratch};
 use cjp2p_tests::real::server::{Server, resident_memory};
+use cjp2p_tests::{row, table};
 use clap::Parser;
 
 /// The mark: so much, and so much for each file.
@@ -58,14 +59,30 @@ fn run(cli: &Cli) -> Result<bool, Error> {
     }
     let most = BASE + PER_FILE * cli.files;
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-    println!("| {} files | promised, MiB | resident, MiB | at its peak, MiB |\n|---|---|---|---|", cli.files);
+    println!(
+        "{}",
+        table::head(&[
+            &*format!("{} files", cli.files),
+            "promised, MiB",
+            "resident, MiB",
+            "at its peak, MiB"
+        ])
+    );
     let mut is_met = true;
     for what in ["after all were hashed", "after another start"] {
         let state = folder.path().join("state");
         let server = Server::run(command(&programs, &state), "127.0.0.1:0", &share, &[]);
         std::thread::sleep(REST);
         let (now, peak) = (resident_memory(server.pid()), server.peak_memory());
-        println!("| {what} | ≤ {:.1} | {:.1} | {:.1} |", mib(most), mib(now), mib(peak));
+        println!(
+            "{}",
+            row![
+                what,
+                format!("≤ {:.1}", mib(most)),
+                format!("{:.1}", mib(now)),
+                format!("{:.1}", mib(peak))
+            ]
+        );
         // The server could not be asked where it is zero.
         is_met &= (1..=most).contains(&now) && (1..=most).contains(&peak);
     }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use cjp2p_tests::real::server::resident_memory;
 use cjp2p_tests::sim::search::{Found, Network, address, random_tables};
+use cjp2p_tests::{row, table};
 
 /// From everybody to everybody.
 const ROUND_TRIP: Duration = Duration::from_millis(80);
@@ -31,9 +32,20 @@ fn main() {
          questions of the fetch that has begun included. Memory, contacts, traffic are means for each peer, all of it before the searches.\n"
     );
     println!(
-        "| peers | asker's table | found | median datagrams | 9 of 10 | median time | 9 of 10 | memory | contacts | sent when greeting |"
+        "{}",
+        table::head(&[
+            "peers",
+            "asker's table",
+            "found",
+            "median datagrams",
+            "9 of 10",
+            "median time",
+            "9 of 10",
+            "memory",
+            "contacts",
+            "sent when greeting"
+        ])
     );
-    println!("|---|---|---|---|---|---|---|---|---|---|");
     for peers in [1000, 10_000, 100_000] {
         if only.is_empty() || only.contains(&peers) {
             measure(peers, &[10, 50]);
@@ -43,13 +55,15 @@ fn main() {
         "\nThe same where a single one of all peers has a content, and only those {GREETED} whom it greeted know. The rarer it is, the more\n\
          must be asked: a search of this kind is no index of the world, which is what the DHT is for.\n"
     );
-    println!("| peers | found within 30 s | median datagrams of those |");
-    println!("|---|---|---|");
+    println!("{}", table::head(&["peers", "found within 30 s", "median datagrams of those"]));
     for peers in [1000, 10_000] {
         if only.is_empty() || only.contains(&peers) {
             let mut network = random_tables(2, peers, GREETED, CONTENTS, 1, ROUND_TRIP);
             let found = search_all(&mut network, 50);
-            println!("| {peers} | {} of {CONTENTS} | {} |", found.len(), middle(&found, |f| f.datagrams, 5));
+            println!(
+                "{}",
+                row![peers, format!("{} of {CONTENTS}", found.len()), middle(&found, |f| f.datagrams, 5)]
+            );
         }
     }
 }
@@ -70,13 +84,19 @@ fn measure(peers: usize, tables: &[usize]) {
     for &table in tables {
         let found = search_all(&mut network, table);
         println!(
-            "| {peers} | {table} | {} of {CONTENTS} | {} | {} | {} ms | {} ms | {} KiB | {contacts} | {datagrams}, {bytes} KiB |",
-            found.len(),
-            middle(&found, |f| f.datagrams, 5),
-            middle(&found, |f| f.datagrams, 9),
-            middle(&found, |f| f.after.as_millis() as u64, 5),
-            middle(&found, |f| f.after.as_millis() as u64, 9),
-            memory / 1024,
+            "{}",
+            row![
+                peers,
+                table,
+                format!("{} of {CONTENTS}", found.len()),
+                middle(&found, |f| f.datagrams, 5),
+                middle(&found, |f| f.datagrams, 9),
+                format!("{} ms", middle(&found, |f| f.after.as_millis() as u64, 5)),
+                format!("{} ms", middle(&found, |f| f.after.as_millis() as u64, 9)),
+                format!("{} KiB", memory / 1024),
+                contacts,
+                format!("{datagrams}, {bytes} KiB")
+            ]
         );
     }
 }

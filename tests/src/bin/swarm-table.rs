@@ -12,6 +12,7 @@ use std::time::Duration;
 use cjp2p_tests::content;
 use cjp2p_tests::sim::Link;
 use cjp2p_tests::sim::swarm::Swarm;
+use cjp2p_tests::{row, table};
 
 /// Bytes that each getter fetches.
 const LENGTH: usize = 8 << 20;
@@ -35,8 +36,10 @@ fn main() {
     let bytes = content::bytes(7, LENGTH);
     let alone = Swarm::alone(&bytes, home(15));
     println!("One alone takes {:.1} s.\n", alone.as_secs_f64());
-    println!("| getters | start | first | median | last | copies | wasted | other |");
-    println!("|---|---|---|---|---|---|---|---|");
+    println!(
+        "{}",
+        table::head(&["getters", "start", "first", "median", "last", "copies", "wasted", "other"])
+    );
     for getters in [2, 5, 20, 50, 100, 1000] {
         if only.is_empty() || only.contains(&getters) {
             measure(&bytes, alone, getters, Duration::ZERO, "at once");
@@ -69,12 +72,16 @@ fn measure(bytes: &[u8], alone: Duration, getters: u16, apart: Duration, start: 
         .sum();
     let note = if over { String::new() } else { format!(" ({} done)", times.len()) };
     println!(
-        "| {getters} | {start} | {:.2} | {:.2} | {:.2}{note} | {:.2} | {:.1} % | {:.3} |",
-        times.first().unwrap_or(&f64::NAN),
-        times.get(times.len() / 2).unwrap_or(&f64::NAN),
-        times.last().unwrap_or(&f64::NAN),
-        swarm.copies(),
-        wasted as f64 * 100.0 / received.max(1) as f64,
-        other / f64::from(getters) / bytes.len() as f64,
+        "{}",
+        row![
+            getters,
+            start,
+            format!("{:.2}", times.first().unwrap_or(&f64::NAN)),
+            format!("{:.2}", times.get(times.len() / 2).unwrap_or(&f64::NAN)),
+            format!("{:.2}{note}", times.last().unwrap_or(&f64::NAN)),
+            format!("{:.2}", swarm.copies()),
+            format!("{:.1} %", wasted as f64 * 100.0 / received.max(1) as f64),
+            format!("{:.3}", other / f64::from(getters) / bytes.len() as f64)
+        ]
     );
 }

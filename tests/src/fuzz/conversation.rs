@@ -1,5 +1,5 @@
 //! Whole conversations: a node that serves and fetches, and a script of what arrives, from whom, and when. It never
-//! fails, gives strangers no more than twice what they sent, and neither writes nor serves a wrong byte.
+//! fails, gives unvalidated sources no more than twice what they sent, and neither writes nor serves a wrong byte.
 
 mod checks;
 mod resumed;

@@ -1,5 +1,5 @@
-//! Conversations with forged sources and victims that answer: whatever is said in their names, to whoever knows permanent cookies
-//! goes at most twice what came from there, and to whoever only echoes what echoes are worth. Nothing grows without bound.
+//! Conversations with forged sources and victims that answer. A victim that knows permanent cookies gets at most twice what was sent
+//! in its name. One that only echoes gets what its echoes are worth. Nothing grows without bound.
 
 use std::cell::LazyCell;
 use std::net::SocketAddr;

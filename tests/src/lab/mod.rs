@@ -14,7 +14,6 @@ pub mod packet;
 pub mod programs;
 pub mod rows;
 pub mod scratch;
-pub mod table;
 pub mod tcp;
 pub mod wires;
 

@@ -67,7 +67,7 @@ struct Watcher {
     named: BTreeSet<(SocketAddr, SocketAddr)>,
     /// All that exists.
     truth: MemoryBlobs,
-    /// Between an honest host and another address: bytes to the host, bytes from it while the other had not proved itself,
+    /// Between an honest host and another address: bytes to the host, bytes from it while the other was unvalidated,
     /// and whether it has.
     between: BTreeMap<(SocketAddr, SocketAddr), (u64, u64, bool)>,
     worst_ratio: f64,
@@ -136,7 +136,7 @@ impl Watcher {
         }
     }
 
-    /// Nobody is told of an address that has not proved itself.
+    /// No node names an unvalidated address to others.
     fn check_told(&mut self, from: SocketAddr, peers: &[SocketAddr]) {
         for &peer in peers {
             if !self.between.get(&(from, peer)).is_some_and(|(.., proved)| *proved) {

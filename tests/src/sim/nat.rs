@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 /// Who may answer, and under which port a host appears. The first three keep the host's own port, to whomever it sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum NatKind {
-    /// Whoever sends to the port reaches the host.
+    /// Every datagram to the port reaches the host.
     FullCone,
     /// Only who has an address that the host has sent to.
     Restricted,

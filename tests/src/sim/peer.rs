@@ -185,7 +185,7 @@ impl HostBehaviour for Peer {
         self.node.handle_datagram(now, from, bytes, &mut self.store);
         self.take_outputs(now, out);
         self.give_verdicts(now, out);
-        // The disk becomes warm at once. A stranger's request is not kept until then, so this may be in vain.
+        // The disk becomes warm at once. An unvalidated source's request is not kept until then, so this may be in vain.
         for _ in 0..1000 * self.store.cold_reads {
             if !self.store.is_cold() {
                 break;

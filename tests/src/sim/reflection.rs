@@ -74,7 +74,7 @@ pub struct Outcome {
 pub struct Forger {
     random: fastrand::Rng,
     ids: Vec<String>,
-    /// Others end of odd datagrams, and the oldest of padded content, which whoever speaks of cookies gets.
+    /// Others end of odd datagrams, and the oldest of padded content, which nodes that speak of cookies get.
     victim: Victim,
 }
 

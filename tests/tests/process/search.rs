@@ -39,7 +39,7 @@ impl Chain {
         chain
     }
 
-    /// Until each names the next one to whoever asks it for peers.
+    /// Until each names the next one when it is asked for peers.
     fn wait_until_all_have_greeted(&self) {
         let end = Instant::now() + Duration::from_secs(30);
         let mut attempt = 0;

@@ -14,7 +14,7 @@ fn at(n: u8) -> SocketAddr {
     SocketAddr::from(([10, 0, 0, n], 24254))
 }
 
-/// A getter at 1 behind a link of this rate, round trip and queue, with a source at 2. Whoever is at 3 shares the link.
+/// A getter at 1 behind a link of this rate, round trip and queue, with a source at 2. The host at 3 shares the link.
 fn world(megabits: u64, rtt_ms: u64, queue_products: f64) -> (World, Link) {
     let far = Link { delay: Duration::from_millis(rtt_ms) / 4, ..Link::default() };
     let product = megabits * MEGABIT * rtt_ms / 1000;

@@ -174,7 +174,7 @@ fn three_of_four_sources_lie_in_each_way_and_the_honest_one_is_enough() {
                 println!("{case}: {:.1} s, {:?}, {:?}", outcome.seconds, outcome.liars, outcome.progress);
                 assert!(!outcome.liars.contains(&at(9)), "{case}: {:?}", outcome.liars);
                 let certain = match lie {
-                    // What proves itself wrong at once, or by the end.
+                    // What turns out wrong at once, or by the end.
                     Lie::Content | Lie::After(_) => honest_hints || hints,
                     Lie::HintOfNothing => hints && honest_hints,
                     Lie::HintOfOther | Lie::OtherContent | Lie::Tree => hints,

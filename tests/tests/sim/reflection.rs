@@ -9,7 +9,7 @@ use cjp2p_tests::sim::reflection::{Victim, run};
 use cjp2p_tests::sim::{Link, Peer, World};
 use cjp2p_wire::node::{ECHO_FACTOR, ECHO_RATE_OF_HOST};
 
-/// Whoever knows permanent cookies is sent at most twice what the attacker sent, beside what it would be sent without.
+/// A victim that knows permanent cookies is sent at most twice what the attacker sent, beside what it would be sent without.
 fn at_most_twice_reaches_those_who_know_permanent_cookies(datagrams: u64) {
     for victim in Victim::KNOW_COOKIES {
         let alone = run(victim, datagrams, false, 1);

@@ -145,7 +145,7 @@ fn who_asked_for_the_same_is_named_for_a_quarter_of_an_hour() {
     assert_eq!(asked_later(seconds(16 * 60)), []);
 }
 
-/// Names its victims for the very content and as peers, to whoever asks it for anything.
+/// Names its victims for the very content and as peers, to every node that asks it for anything.
 struct Poisoner {
     victims: Vec<SocketAddr>,
     named: Rc<RefCell<u64>>,
@@ -260,7 +260,7 @@ fn what_strangers_say_they_have_is_not_passed_on_and_a_flood_of_it_takes_little_
     network.world.inject(address(5), address(0), told(&id));
     network.world.run_for(seconds(1));
     assert_eq!(network.world.peer(address(0)).node.sizes().providers, 0);
-    // One that has proved itself fills no more than its part.
+    // One that is validated fills no more than its part.
     network.world.add(address(6), link(ROUND_TRIP), Peer::new(6));
     network.world.with_peer(address(6), |peer, now| {
         peer.node.query(now, address(0), cjp2p_wire::node::Query::Peers, false);

@@ -1,4 +1,4 @@
-//! Addresses that peers suggest: a victim that strangers name is hardly disturbed.
+//! Addresses that peers suggest: a victim that unvalidated sources name is hardly disturbed.
 
 use std::cell::RefCell;
 use std::net::SocketAddr;

@@ -1,4 +1,4 @@
-//! What those get who have not proved their address: little, and never a conversation of two machines for ever.
+//! What unvalidated sources get: little, and never a conversation of two machines for ever.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -50,7 +50,7 @@ fn a_stranger_never_gets_more_than_twice_what_it_sent() {
         answered += u32::from(sent > 0);
     }
     assert!(answered > 50_000, "only {answered} of the questions were answered: the test asks nothing");
-    assert_eq!(peer.node.acquaintances().count(), 0, "strangers were remembered");
+    assert_eq!(peer.node.acquaintances().count(), 0, "unvalidated sources were remembered");
 }
 
 #[test]

@@ -78,7 +78,7 @@ fn host(n: u32) -> SocketAddr {
 }
 
 impl Server {
-    /// One that shares a file and knows thousands of peers that proved themselves.
+    /// One that shares a file and knows thousands of validated peers.
     fn new(config: Config) -> Server {
         let mut library = Counting::default();
         let file = content::bytes(1, 3 << 20);
@@ -129,7 +129,7 @@ impl Server {
         panic!("it never comes to rest");
     }
 
-    /// What proves this address.
+    /// What validates this address.
     fn cookie(&mut self, at: SocketAddr) -> String {
         let ask = [r#"{"PleaseAlwaysReturnThisMessage":{"cookie":"x"}}"#, r#"{"PleaseSendPeers":{}}"#];
         let pad = format!("{}{}", ask[1], " ".repeat(300));

@@ -6,8 +6,8 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use cjp2p_tests::content;
-use cjp2p_tests::lab::table::Mark;
 use cjp2p_tests::lab::{Error, Programs};
+use cjp2p_tests::table::Mark;
 
 use crate::net::Net;
 use crate::others::{Missing, Others};

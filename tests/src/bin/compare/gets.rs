@@ -1,7 +1,7 @@
 //! Fetching one content, ours beside what others do.
 
 use cjp2p_tests::lab::Error;
-use cjp2p_tests::lab::table::Mark;
+use cjp2p_tests::table::Mark;
 
 use crate::bench::{Bench, processor_time, rates};
 use crate::net::Net;

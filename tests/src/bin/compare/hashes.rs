@@ -3,8 +3,8 @@
 use std::fs::{self, File};
 use std::path::PathBuf;
 
-use cjp2p_tests::lab::table::Mark;
 use cjp2p_tests::lab::{Error, namespace};
+use cjp2p_tests::table::Mark;
 
 use crate::bench::{Bench, rates};
 use crate::net::End;

@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 use cjp2p_tests::lab::Error;
-use cjp2p_tests::lab::table::{Mark, digits, median};
+use cjp2p_tests::row;
+use cjp2p_tests::table::{Mark, digits, median};
 
 /// What a mark is about.
 #[derive(Clone, Copy, PartialEq)]
@@ -61,13 +62,8 @@ impl Line {
             Some(true) => "met",
             Some(false) => "**missed**",
         };
-        format!(
-            "| {row} | {} | {} | {} | {} | {mark} | {met} |\n",
-            self.what,
-            spread(&self.ours),
-            spread(&self.other),
-            spread(&self.ratios()),
-        )
+        let [ours, other, ratios] = [spread(&self.ours), spread(&self.other), spread(&self.ratios())];
+        format!("{}\n", row![row, self.what, ours, other, ratios, mark, met])
     }
 }
 

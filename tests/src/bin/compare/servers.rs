@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use cjp2p_tests::lab::table::Mark;
 use cjp2p_tests::lab::{Error, programs};
+use cjp2p_tests::table::Mark;
 
 use crate::bench::{Bench, MIB};
 use crate::net::Net;

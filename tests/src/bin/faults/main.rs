@@ -19,6 +19,7 @@ use cjp2p_tests::faults::{Bench, refused, writes};
 use cjp2p_tests::lab::Error;
 use cjp2p_tests::lab::document::Output;
 use cjp2p_tests::real::strace;
+use cjp2p_tests::{row, table};
 use clap::Parser;
 
 /// Bytes that are fetched where each write fails, and where the disk is full.
@@ -89,22 +90,23 @@ fn tell(writer: &str, wrong: &[String]) {
 fn kills(cli: &Cli, seed: u64, output: &mut Output) -> Result<bool, Error> {
     let bench = Bench::new(LARGE, Some(RATE))?;
     let victims: Vec<_> = VICTIMS.iter().filter(|victim| victim.name.contains(&cli.only)).collect();
-    output.print(&format!(
-        "Seed {seed}.\n\n| writer | kills | came to its end in between | may be lost | most lost | wrong |\n|---|---|---|---|---|---|\n"
-    ))?;
+    let columns = ["writer", "kills", "came to its end in between", "may be lost", "most lost", "wrong"];
+    output.print(&format!("Seed {seed}.\n\n{}\n", table::head(&columns)))?;
     let mut all_well = true;
     for victim in &victims {
         let tally = victim.kill(&bench, cli.kills.div_ceil(victims.len()), seed)?;
         tell(victim.name, &tally.wrong);
         all_well &= tally.wrong.is_empty();
         output.print(&format!(
-            "| {} | {} | {} | {} | {} | {} |\n",
-            victim.name,
-            tally.kills,
-            tally.completed,
-            victim.promise,
-            tally.most_lost,
-            tally.wrong.len()
+            "{}\n",
+            row![
+                victim.name,
+                tally.kills,
+                tally.completed,
+                victim.promise,
+                tally.most_lost,
+                tally.wrong.len()
+            ]
         ))?;
     }
     Ok(all_well)
@@ -115,9 +117,18 @@ fn writes(cli: &Cli, seed: u64, output: &mut Output) -> Result<bool, Error> {
         return Err(format!("no call can be made to fail here: {why}").into());
     }
     let bench = Bench::new(SMALL, None)?;
-    output.print(
-        "| writer | calls that can fail | runs in which one failed | ended with 0 | with 1 | with 7 | wrong |\n|---|---|---|---|---|---|---|\n",
-    )?;
+    output.print(&format!(
+        "{}\n",
+        table::head(&[
+            "writer",
+            "calls that can fail",
+            "runs in which one failed",
+            "ended with 0",
+            "with 1",
+            "with 7",
+            "wrong"
+        ])
+    ))?;
     let mut all_well = true;
     for job in JOBS.iter().filter(|job| job.name.contains(&cli.only)) {
         let tally = writes::fail_each(&bench, job, None, seed)?;
@@ -125,14 +136,8 @@ fn writes(cli: &Cli, seed: u64, output: &mut Output) -> Result<bool, Error> {
         all_well &= tally.wrong.is_empty();
         let ended = |code| tally.codes.get(&code).copied().unwrap_or(0);
         output.print(&format!(
-            "| {} | {} | {} | {} | {} | {} | {} |\n",
-            job.name,
-            tally.points,
-            tally.runs(),
-            ended(0),
-            ended(1),
-            ended(7),
-            tally.wrong.len()
+            "{}\n",
+            row![job.name, tally.points, tally.runs(), ended(0), ended(1), ended(7), tally.wrong.len()]
         ))?;
     }
     Ok(all_well)
@@ -144,12 +149,8 @@ fn fill(cli: &Cli, _: u64, output: &mut Output) -> Result<bool, Error> {
     }
     let bench = Bench::new(SMALL, None)?;
     let rooms = full::rooms(SMALL);
-    let columns: Vec<&str> = rooms.iter().map(|(name, _)| *name).collect();
-    output.print(&format!(
-        "| writer | {} |\n|---|{}\n",
-        columns.join(" | "),
-        "---|".repeat(columns.len())
-    ))?;
+    let columns: Vec<&str> = ["writer"].into_iter().chain(rooms.iter().map(|(name, _)| *name)).collect();
+    output.print(&format!("{}\n", table::head(&columns)))?;
     let mut all_well = true;
     for job in JOBS.iter().filter(|job| job.name.contains(&cli.only)) {
         let ended = rooms.iter().map(|(name, room): &(&str, Room)| {
@@ -163,7 +164,7 @@ fn fill(cli: &Cli, _: u64, output: &mut Output) -> Result<bool, Error> {
             )
         });
         let ended: Vec<String> = ended.collect();
-        output.print(&format!("| {} | {} |\n", job.name, ended.join(" | ")))?;
+        output.print(&format!("{}\n", row![job.name, ended.join(" | ")]))?;
     }
     Ok(all_well)
 }
@@ -180,8 +181,8 @@ fn refuse(cli: &Cli, seed: u64, output: &mut Output) -> Result<bool, Error> {
         tell(caller.name, &tally.wrong);
         tallies.push(tally);
     }
-    let columns: Vec<&str> = callers.iter().map(|caller| caller.name).collect();
-    output.print(&format!("| call | {} |\n|---|{}\n", columns.join(" | "), "---|".repeat(columns.len())))?;
+    let columns: Vec<&str> = ["call"].into_iter().chain(callers.iter().map(|caller| caller.name)).collect();
+    output.print(&format!("{}\n", table::head(&columns)))?;
     let calls: BTreeSet<&String> = tallies.iter().flat_map(|tally| tally.rows.keys()).collect();
     for call in calls {
         let cells = tallies.iter().map(|tally| {
@@ -191,11 +192,11 @@ fn refuse(cli: &Cli, seed: u64, output: &mut Output) -> Result<bool, Error> {
             let codes: Vec<String> = codes.chain(memory).collect();
             format!("{} in {}", codes.join(", "), row.runs)
         });
-        output.print(&format!("| `{call}` | {} |\n", cells.collect::<Vec<_>>().join(" | ")))?;
+        output.print(&format!("{}\n", row![format!("`{call}`"), cells.collect::<Vec<_>>().join(" | ")]))?;
     }
     let sums = tallies.iter().map(|tally| tally.rows.values().map(|row| row.runs).sum::<usize>().to_string());
-    output.print(&format!("| all runs | {} |\n", sums.collect::<Vec<_>>().join(" | ")))?;
+    output.print(&format!("{}\n", row!["all runs", sums.collect::<Vec<_>>().join(" | ")]))?;
     let wrong = tallies.iter().map(|tally| tally.wrong.len().to_string());
-    output.print(&format!("| of these wrong | {} |\n", wrong.collect::<Vec<_>>().join(" | ")))?;
+    output.print(&format!("{}\n", row!["of these wrong", wrong.collect::<Vec<_>>().join(" | ")]))?;
     Ok(tallies.iter().all(|tally| tally.wrong.is_empty()))
 }

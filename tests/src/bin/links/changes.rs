@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use cjp2p_tests::lab::table::{Figure, Mark};
 use cjp2p_tests::lab::wires::Wires;
 use cjp2p_tests::lab::{Error, Get};
+use cjp2p_tests::table::{Figure, Mark};
 
 use crate::bench::{Bench, LIMIT, Stage, bdp, link, wasted_percent};
 

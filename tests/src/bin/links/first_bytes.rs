@@ -5,8 +5,8 @@ use std::io::Read;
 use std::path::Path;
 
 use cjp2p_tests::lab::programs::Job;
-use cjp2p_tests::lab::table::{Figure, Mark};
 use cjp2p_tests::lab::{Error, Get, Lab, Serve};
+use cjp2p_tests::table::{Figure, Mark};
 
 use crate::bench::{Bench, LIMIT, OUTPUT, bdp, fast, link};
 

@@ -4,8 +4,8 @@ use std::fs;
 use std::time::Duration;
 
 use cjp2p_tests::lab::Error;
-use cjp2p_tests::lab::table::{Figure, Mark};
 use cjp2p_tests::sim::Link;
+use cjp2p_tests::table::{Figure, Mark};
 
 use crate::bench::{Bench, LIMIT, OUTPUT, Stage, bdp, link};
 

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use cjp2p_tests::lab::Error;
-use cjp2p_tests::lab::table::{Figure, Mark};
 use cjp2p_tests::real::host::Host;
 use cjp2p_tests::sim::liars::{Liar, Lie};
+use cjp2p_tests::table::{Figure, Mark};
 
 use crate::bench::{Bench, LIMIT, Stage, megabits, wasted_percent};
 use crate::several;

@@ -19,8 +19,8 @@ mod wires;
 use std::io::Write;
 use std::process::ExitCode;
 
-use cjp2p_tests::lab::table::{self, Figure};
 use cjp2p_tests::lab::{Error, Programs, rows, scratch};
+use cjp2p_tests::table::{self, Figure};
 use clap::Parser;
 
 use bench::Bench;

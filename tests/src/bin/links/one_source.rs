@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use cjp2p_tests::lab::Error;
-use cjp2p_tests::lab::table::{Figure, Mark};
 use cjp2p_tests::lab::tcp::TcpFlow;
 use cjp2p_tests::sim::Link;
+use cjp2p_tests::table::{Figure, Mark};
 
 use crate::bench::{Bench, LIMIT, Stage, bdp, link, megabits, wasted_percent};
 

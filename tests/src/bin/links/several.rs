@@ -1,8 +1,8 @@
 //! Four sources at different distances.
 
 use cjp2p_tests::lab::Error;
-use cjp2p_tests::lab::table::{Figure, Mark};
 use cjp2p_tests::sim::Link;
+use cjp2p_tests::table::{Figure, Mark};
 
 use crate::bench::{Bench, LIMIT, Stage, link, megabits, wasted_percent};
 

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use cjp2p_tests::content;
 use cjp2p_tests::lab::programs::{self, Job, Outcome};
-use cjp2p_tests::lab::table::{Figure, Mark};
 use cjp2p_tests::lab::{Error, Get, Lab, Serve};
+use cjp2p_tests::table::{Figure, Mark};
 
 use crate::bench::{Bench, LIMIT, OUTPUT, Stage, bdp, link};
 

@@ -3,9 +3,9 @@
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use cjp2p_tests::lab::table::{Figure, Mark};
 use cjp2p_tests::lab::{Error, Lab};
 use cjp2p_tests::sim::Link;
+use cjp2p_tests::table::{Figure, Mark};
 
 use crate::bench::Bench;
 

@@ -25,7 +25,7 @@ impl Bench {
     /// Starts it, with a large file of so many MiB.
     pub(crate) fn start(mib: u64) -> Result<Bench, Error> {
         let programs = Programs::beside_this()?;
-        let folder = scratch::folder(&std::env::temp_dir(), "cjp2p-strangers-")?;
+        let folder = scratch::folder(&std::env::temp_dir(), "cjp2p-load-")?;
         let share = folder.path().join("share");
         std::fs::create_dir(&share)?;
         let length = mib << 20;

@@ -1,4 +1,4 @@
-//! Millions of datagrams of strangers.
+//! Millions of datagrams of unvalidated sources.
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
@@ -7,6 +7,7 @@ use cjp2p_tests::lab::Error;
 use cjp2p_tests::real::server::resident_memory;
 use cjp2p_tests::sim::corpus::{conversation, mutate};
 use cjp2p_tests::sim::liars::odd;
+use cjp2p_tests::{row, table};
 use cjp2p_wire::node::AMPLIFICATION;
 use clap::Args;
 
@@ -82,7 +83,7 @@ impl Flood {
                 early.get_or_insert_with(|| resident_memory(pid));
             }
             if sum.sources.is_multiple_of(50 * SOURCES as u64) {
-                eprintln!("strangers: {} datagrams, {:.0} s", sum.datagrams, begun.elapsed().as_secs_f64());
+                eprintln!("load: {} datagrams, {:.0} s", sum.datagrams, begun.elapsed().as_secs_f64());
             }
         }
         let seconds = begun.elapsed().as_secs_f64();
@@ -93,25 +94,47 @@ impl Flood {
         let ratio = rate / rate_of_spared;
         let grown = memory_after as i64 - memory_before as i64;
         let mib = |bytes: f64| bytes / (1 << 20) as f64;
-        println!("| what | promised | measured |\n|---|---|---|");
-        println!("| datagrams sent, none with a cookie of the server's | | {} |", sum.datagrams);
-        println!("| from so many addresses and ports of 127.0.0.0/8 | | {} |", sum.sources);
-        println!("| lost in the server's socket buffer | | {dropped} |");
+        println!("{}", table::head(&["what", "promised", "measured"]));
+        println!("{}", row!["datagrams sent, none with a cookie of the server's", "", sum.datagrams]);
+        println!("{}", row!["from so many addresses and ports of 127.0.0.0/8", "", sum.sources]);
+        println!("{}", row!["lost in the server's socket buffer", "", dropped]);
         println!(
-            "| sent, MiB; answered, MiB in datagrams | | {:.0}; {:.0} in {} |",
-            mib(sum.bytes as f64),
-            mib(sum.answer_bytes as f64),
-            sum.answers
+            "{}",
+            row![
+                "sent, MiB; answered, MiB in datagrams",
+                "",
+                format!(
+                    "{:.0}; {:.0} in {}",
+                    mib(sum.bytes as f64),
+                    mib(sum.answer_bytes as f64),
+                    sum.answers
+                )
+            ]
         );
-        println!("| worst ratio for one source, UDP payload | ≤ {AMPLIFICATION}.000 | {:.3} |", sum.worst);
         println!(
-            "| rate of a fetch after it, by that from a server that was spared | ≥ {LEAST_RATE} | {ratio:.2} |"
+            "{}",
+            row![
+                "worst ratio for one source, UDP payload",
+                format!("≤ {AMPLIFICATION}.000"),
+                format!("{:.3}", sum.worst)
+            ]
         );
-        println!("| memory before, MiB | | {:.1} |", mib(memory_before as f64));
+        println!(
+            "{}",
+            row![
+                "rate of a fetch after it, by that from a server that was spared",
+                format!("≥ {LEAST_RATE}"),
+                format!("{ratio:.2}")
+            ]
+        );
+        println!("{}", row!["memory before, MiB", "", format!("{:.1}", mib(memory_before as f64))]);
         let early = early.unwrap_or(memory_after) as i64 - memory_before as i64;
-        println!("| memory more after a tenth of them, MiB | | {:.1} |", mib(early as f64));
-        println!("| memory more after it, MiB | ≤ 8 | {:.1} |", mib(grown as f64));
-        println!("| seconds | | {seconds:.0} |");
+        println!(
+            "{}",
+            row!["memory more after a tenth of them, MiB", "", format!("{:.1}", mib(early as f64))]
+        );
+        println!("{}", row!["memory more after it, MiB", "≤ 8", format!("{:.1}", mib(grown as f64))]);
+        println!("{}", row!["seconds", "", format!("{seconds:.0}")]);
         Ok(sum.worst <= AMPLIFICATION as f64
             && grown <= MOST_MEMORY
             && ratio >= LEAST_RATE
@@ -119,7 +142,7 @@ impl Flood {
     }
 }
 
-/// What a stranger may send: what our own nodes say, that with changes, and what nobody should say.
+/// What an unvalidated source may send: what our own nodes say, that with changes, and what nobody should say.
 fn says(random: &mut fastrand::Rng, ids: &[String], said: &[Vec<u8>]) -> Vec<u8> {
     let mut datagram = any(random, ids, said);
     datagram.truncate(LONGEST);

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use cjp2p_tests::lab::Error;
 use cjp2p_tests::real::server::{descriptors, resident_memory};
+use cjp2p_tests::{row, table};
 use clap::Args;
 
 use crate::bench::{Bench, kill, wait};
@@ -183,22 +184,52 @@ fn report(looks: &[Look], warm: u64, seconds: u64, tally: &Tally) -> bool {
     let growth = last.descriptors.saturating_sub(first.descriptors);
     let files = last.files.saturating_sub(base.files);
     let bytes = last.file_bytes.saturating_sub(base.file_bytes);
-    println!("| what | promised | measured |\n|---|---|---|");
-    println!("| seconds under load | | {seconds} |");
+    println!("{}", table::head(&["what", "promised", "measured"]));
+    println!("{}", row!["seconds under load", "", seconds]);
     println!(
-        "| fetches that ended; getters killed; fetches that failed | 0 failed | {done}; {killed}; {failed} |"
+        "{}",
+        row![
+            "fetches that ended; getters killed; fetches that failed",
+            "0 failed",
+            format!("{done}; {killed}; {failed}")
+        ]
     );
     if *cut_off > 0 || *stood_still > Duration::ZERO {
         let seconds = stood_still.as_secs();
         println!(
-            "| seconds for which all was stopped from outside; fetches that failed by that | | {seconds}; {cut_off} |"
+            "{}",
+            row![
+                "seconds for which all was stopped from outside; fetches that failed by that",
+                "",
+                format!("{seconds}; {cut_off}")
+            ]
         );
     }
-    println!("| memory at the start, MiB | | {:.1} |", mib(first.memory as f64));
-    println!("| memory after {warm} s, MiB | | {:.1} |", mib(base.memory as f64));
-    println!("| the most it grew after that, MiB | ≤ 1 | {:.2} |", mib(grown as f64));
-    println!("| descriptors at the start, and more at the end | 0 more | {}, {growth} |", first.descriptors);
-    println!("| state files after {warm} s, and more at the end | 0 more | {}, {files} |", base.files);
-    println!("| bytes in them, and more at the end | 0 more | {}, {bytes} |", base.file_bytes);
+    println!("{}", row!["memory at the start, MiB", "", format!("{:.1}", mib(first.memory as f64))]);
+    println!(
+        "{}",
+        row![format!("memory after {warm} s, MiB"), "", format!("{:.1}", mib(base.memory as f64))]
+    );
+    println!("{}", row!["the most it grew after that, MiB", "≤ 1", format!("{:.2}", mib(grown as f64))]);
+    println!(
+        "{}",
+        row![
+            "descriptors at the start, and more at the end",
+            "0 more",
+            format!("{}, {growth}", first.descriptors)
+        ]
+    );
+    println!(
+        "{}",
+        row![
+            format!("state files after {warm} s, and more at the end"),
+            "0 more",
+            format!("{}, {files}", base.files)
+        ]
+    );
+    println!(
+        "{}",
+        row!["bytes in them, and more at the end", "0 more", format!("{}, {bytes}", base.file_bytes)]
+    );
     grown <= MOST_GROWTH && growth == 0 && files == 0 && bytes == 0 && *failed == 0
 }

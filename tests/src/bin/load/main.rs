@@ -1,6 +1,7 @@
-//! Lets strangers loose on a running cjp2p-serve, on loopback, and prints what it did as Markdown tables.
+//! Loads a running cjp2p-serve, on loopback: with floods of unvalidated sources, and with getters that come and go. Prints what it
+//! did as Markdown tables.
 //!
-//! `cargo build --release --workspace && target/release/strangers flood && target/release/strangers life`
+//! `cargo build --release --workspace && target/release/load flood && target/release/load life`
 
 #![allow(clippy::print_stdout)] // It prints tables.
 
@@ -12,7 +13,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Lets strangers loose on a running cjp2p-serve, on loopback, and prints what it did as a Markdown table.
+/// Loads a running cjp2p-serve, on loopback, and prints what it did as a Markdown table.
 ///
 /// Exit status: 0 if every mark is met, 1 if one is missed or something failed, 2 if the command line is wrong.
 #[derive(Parser)]
@@ -23,7 +24,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum What {
-    /// Sends datagrams of strangers, real ones, changed ones and made-up ones, and counts what is answered
+    /// Sends datagrams of unvalidated sources, real ones, changed ones and made-up ones, and counts what is answered
     Flood(flood::Flood),
     /// Lets getters come and go, some of them killed, and watches memory, descriptors and files of the server
     Life(life::Life),
@@ -38,7 +39,7 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("strangers: {error}");
+            eprintln!("load: {error}");
             ExitCode::FAILURE
         }
     }

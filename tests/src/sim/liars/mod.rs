@@ -182,7 +182,7 @@ impl Liar {
         }
     }
 
-    /// One that never proves its address.
+    /// One whose address is never validated.
     pub fn without_cookies(mut self) -> Liar {
         self.returns_cookies = false;
         self
@@ -362,7 +362,7 @@ impl Liar {
         for message in &messages {
             if let (Message::PleaseAlwaysReturnThisMessage(value), true) = (message, self.returns_cookies) {
                 encoder.value("AlwaysReturned", value.get());
-                // Whoever gave no cookie is not asked which parts it has.
+                // A source that gave no cookie is not asked which parts it has.
                 if matches!(self.lie, Lie::Promises | Lie::OddParts) {
                     encoder.cookie("PleaseAlwaysReturnThisMessage", "a cookie");
                 }

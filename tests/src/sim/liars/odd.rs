@@ -137,7 +137,7 @@ pub fn oversized(random: &mut fastrand::Rng, id: &str) -> Vec<u8> {
     text.into_bytes()
 }
 
-/// A question, or several, that a stranger may ask about one of these ids; now and then broken.
+/// A question, or several, that an unvalidated source may ask about one of these ids; now and then broken.
 pub fn question(random: &mut fastrand::Rng, ids: &[String]) -> Vec<u8> {
     use cjp2p_wire::message::ContentRequest;
     let mut encoder = Encoder::new();
