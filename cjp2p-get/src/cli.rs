@@ -18,87 +18,79 @@ pub(crate) const TOOL: &str = "cjp2p-get";
 const EXAMPLES: &str = "\
 Examples:
   cjp2p-get blake3/... | tar x              use what comes while the rest is on its way
-  cjp2p-get blake3/... -o film.mkv          a file; the same command goes on after an interruption
+  cjp2p-get blake3/... -o film.mkv          a file; the same command resumes it
   cjp2p-get --peer HOST blake3/... > FILE   from a peer that you know
-  cjp2p-get blake3/... --range 4G+1M | ...  a MiB from the middle; --range -64K is the last 64 KiB
-  cjp2p-get --into cjp2p ID ID ID           several at once, into a shared folder: cjp2p/ID
+  cjp2p-get --into cjp2p ID ID ID           several at once, into a shared folder
   cjp2p-hash -r . | ssh there cjp2p-get --peer HOST --into mirror -
-                                            all that is listed
-  cjp2p-get --lock skip -qq -o FILE ID      from cron: never twice at once; done if it is there;
-                                            silent about what is worth another try
-  cjp2p-get --json -o FILE ID | jq .path    for scripts
+  cjp2p-get --lock skip -qq -o FILE ID      from cron: never twice at once, and quiet
 
-Exit status: 0 done (or there already), 1 failed, 2 wrong command line, 3 no peer had any of it,
-4 it came to a stop, 5 what came does not match the id, 6 another process fetches the same file,
-7 the destination cannot be written, 8 withdrawn at the source; 129, 130 and 143 where it was ended
-by HUP, INT or TERM, 141 where the reader has gone.";
+Exit status: 0 done, 1 failed, 2 wrong command line, 3 no peer has it, 4 it came to a stop,
+5 what came does not match the id, 6 another process fetches the same file, 7 the destination cannot
+be written, 8 withdrawn at the source; 129, 130, 143 ended by HUP, INT, TERM, 141 the reader is gone.
 
-/// Fetches content by id, from all peers that have it, and checks every byte before it is passed on
-///
-/// Content goes to standard output, or to a file that gets its name only once it is complete and right. blake3/ ids
-/// are checked piece by piece and can be used as they come; SHA-256 ids only as a whole, so they are kept in a
-/// temporary file until then. While it fetches, it answers requests for what it already has.
+The manual has more: docs/cjp2p-get.md";
+
+/// Fetches content by id, from all peers that have it, and verifies every byte before it passes it on
 #[derive(Parser, Debug)]
 #[command(name = TOOL, version, after_help = EXAMPLES, max_term_width = 100)]
 pub(crate) struct Cli {
-    /// What to fetch: blake3/HEX, the HEX of sha256sum, a CID of either, or - for ids on standard input, one to a line
+    /// What to fetch: blake3/HEX, the HEX of sha256sum, or a CID; - reads ids from standard input
     #[arg(value_name = "ID", required = true)]
     pub(crate) ids: Vec<String>,
 
-    /// Write to this file; with several ids, or where it is a folder, to FILE/ID [default: standard output]
+    /// Write to this file or folder [default: standard output]
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
 
-    /// Write to DIR/ID, a shared folder, with what is unfinished in DIR/incomplete
+    /// Write to DIR/ID, below a shared folder
     #[arg(long, value_name = "DIR", conflicts_with = "output")]
     pub(crate) into: Option<PathBuf>,
 
-    /// Only these bytes, the last one included: 0-499, 500- (to the end), -500 (the last 500), or as a length 4G+1M; the
-    /// higher the priority (0 to 255, default 0), the earlier; repeatable
-    #[arg(long = "range", value_name = "RANGE[:PRIORITY]", allow_hyphen_values = true)]
+    /// Fetch only these bytes: 0-499, 500-, -500, 4G+1M (repeatable)
+    #[arg(long = "range", value_name = "RANGE", allow_hyphen_values = true)]
     #[arg(value_parser = RangeArg::parse)]
     pub(crate) ranges: Vec<RangeArg>,
 
-    /// Fetch even what is there already, and replace whatever the file holds
+    /// Fetch even if the file is there, and replace it
     #[arg(long)]
     pub(crate) force: bool,
 
-    /// Fetch plain names too, from the peers that --peer or --only-peer names: nobody can tell whether what comes is right
+    /// Fetch plain names too, whose content cannot be verified
     #[arg(long)]
     pub(crate) unverified: bool,
 
-    /// With -, take standard input without a single id for a list of nothing, and not for a failure of what should write it
-    #[arg(long)]
+    /// With -, standard input may hold no id at all
+    #[arg(long, hide = true)]
     pub(crate) allow_empty: bool,
 
-    /// Do not answer requests of others meanwhile
+    /// Answer no requests meanwhile
     #[arg(long)]
     pub(crate) no_share: bool,
 
-    /// Give up if no peer has sent any of it after this time
+    /// Fail if no peer has sent any of it after TIME
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration::parse)]
     pub(crate) timeout: Duration,
 
-    /// Give up if nothing new comes for this time; while the output is blocked, the clock stands still
+    /// Fail if no new data arrives for TIME
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration::parse)]
     pub(crate) stall: Duration,
 
-    /// What to do where another process fetches to the same file already [default: fail]
-    #[arg(long, value_name = "WHAT", value_enum)]
+    /// If another process fetches it: wait, skip or fail [default: fail]
+    #[arg(long, value_name = "WHAT", value_enum, hide_possible_values = true)]
     pub(crate) lock: Option<LockMode>,
 
-    /// Where content of SHA-256 ids is kept until it can go to standard output [default: $TMPDIR]
-    #[arg(long, value_name = "DIR")]
+    /// Keep content that is verified as a whole here until it goes to standard output [default: $TMPDIR]
+    #[arg(long, value_name = "DIR", hide = true)]
     pub(crate) temp_dir: Option<PathBuf>,
 
-    /// Print what became of each id as JSON, one object per line; needs -o or --into
+    /// Print the outcome of each id as JSON; needs -o or --into
     #[arg(long)]
     pub(crate) json: bool,
 
     #[command(flatten)]
     pub(crate) peers: PeerArgs,
 
-    /// Fetch from this peer alone: nobody else is asked, and nothing is taken from anybody else (repeatable)
+    /// Contact this peer and no other (repeatable)
     #[arg(long = "only-peer", value_name = "ADDR", conflicts_with = "peers")]
     pub(crate) only_peers: Vec<PeerName>,
 

@@ -17,38 +17,39 @@ Examples:
   tar c share | cjp2p-hash                  hash a stream
 
 Exit status: 0 done, 1 a file could not be read or did not match, 2 wrong command line, 7 output
-cannot be written.";
+cannot be written.
+
+The manual has more: docs/cjp2p-hash.md";
 
 /// Prints the content ids of files, or checks files against lists of ids
 #[derive(Parser, Debug)]
 #[command(name = "cjp2p-hash", version, after_help = EXAMPLES, max_term_width = 100)]
 pub(crate) struct Args {
-    /// Files to hash, or lists to check with -c; `-`, or none, is standard input
+    /// Files to hash, or lists to check with -c; -, or none, is standard input
     #[arg(value_name = "FILE")]
     pub(crate) files: Vec<OsString>,
 
-    /// What to print; with -c, what the lists' bare hex digits are [default: blake3; with -c, either hash]
-    #[arg(short, long, value_name = "WHAT")]
+    /// Print this id: blake3, sha256, cid or all [default: blake3]
+    #[arg(short, long, value_name = "WHAT", hide_possible_values = true)]
     pub(crate) algorithm: Option<Algorithm>,
 
-    /// Write the hash tree of each file into this folder, named by the hex digits of its id
+    /// Write the hash tree of each file into this folder
     #[arg(long, value_name = "DIR", conflicts_with = "check")]
     pub(crate) tree: Option<PathBuf>,
 
-    /// Hash the regular files in folders too, sorted by name: those that cjp2p-serve shares, so no dot-files, downloads in progress
-    /// and symbolic links
+    /// Hash the files in folders too: those that cjp2p-serve shares
     #[arg(short, long, conflicts_with = "check")]
     pub(crate) recursive: bool,
 
-    /// With -r, take dot-files and dot-folders too, as cjp2p-serve --hidden does
+    /// With -r, take dot-files and dot-folders too
     #[arg(long, requires = "recursive")]
     pub(crate) hidden: bool,
 
-    /// Lines printed and lists read end with NUL, and names are not escaped
+    /// End lines with NUL, in lists too, and escape no names
     #[arg(short = '0', short_alias = 'z', long, alias = "zero")]
     pub(crate) null: bool,
 
-    /// Take the names of the files from LIST, one to a line; `-` is standard input
+    /// Read the names of the files from LIST; - is standard input
     #[arg(long, value_name = "LIST", conflicts_with_all = ["files", "check"])]
     pub(crate) files_from: Option<PathBuf>,
 
@@ -56,11 +57,11 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) json: bool,
 
-    /// Read lists of ids and names, and check these files
+    /// Check the files in lists of ids and names
     #[arg(short, long, help_heading = "Checking")]
     pub(crate) check: bool,
 
-    /// Pass over files that do not exist
+    /// Skip files that do not exist
     #[arg(long, requires = "check", help_heading = "Checking")]
     pub(crate) ignore_missing: bool,
 
@@ -68,11 +69,11 @@ pub(crate) struct Args {
     #[arg(long, requires = "check", help_heading = "Checking")]
     pub(crate) quiet: bool,
 
-    /// Print nothing: the exit status tells
+    /// Print nothing; the exit status says whether all are right
     #[arg(long, requires = "check", help_heading = "Checking")]
     pub(crate) status: bool,
 
-    /// Fail where a line of a list cannot be understood
+    /// Fail if a line of a list cannot be understood
     #[arg(long, requires = "check", help_heading = "Checking")]
     pub(crate) strict: bool,
 
@@ -80,11 +81,12 @@ pub(crate) struct Args {
     #[arg(short, long, requires = "check", help_heading = "Checking")]
     pub(crate) warn: bool,
 
-    /// When and how to show progress on standard error
+    /// Show progress: auto, always, never or json [default: auto]
     #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
+    #[arg(hide_possible_values = true, hide_default_value = true)]
     pub(crate) progress: ProgressMode,
 
-    /// Tell more on standard error; twice, even more
+    /// Print more on standard error; twice, even more
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
 }

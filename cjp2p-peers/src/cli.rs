@@ -15,39 +15,30 @@ pub(crate) const TOOL: &str = "cjp2p-peers";
 
 const EXAMPLES: &str = "\
 Examples:
-  Who is known, and how far away they are:
+  List known peers, and how far away they are:
     cjp2p-peers | jq -r '.[] | [.address, .round_trip_ms] | @tsv'
   Start with a peer of your own:
     cjp2p-peers add peer.example.org 192.0.2.7:24254
-  Forget whom nobody has heard from since yesterday:
+  Forget peers that were not heard from since yesterday:
     cjp2p-peers | jq 'map(select(.last_heard_ms > (now - 86400) * 1000))' | cjp2p-peers set -
-  The same with line tools:
-    cjp2p-peers --lines | grep '\"verified\":true' | cjp2p-peers set -
-  Who is there, nearest first:
-    cjp2p-peers ping --json | jq -r 'select(.round_trip_ms) | [.round_trip_ms, .address] | @tsv' | sort -n
   Get to know the network, for a minute at most:
     cjp2p-peers discover --for 1m
-  Who has it, nearest first:
+  List the peers that have some content, nearest first:
     cjp2p-peers find blake3/85052e9a... | jq -r '[.round_trip_ms, .address] | @tsv' | sort -n
-  Fetch all that a neighbour shares:
-    cjp2p-peers content 192.0.2.7 | cut -f3 | grep ^blake3 | cjp2p-get --peer 192.0.2.7 --into shared -
-
-ping, discover, find and content without ADDR also ask the bootstrap list: two public nodes by
-default, or those that CJP2P_BOOTSTRAP names; --no-bootstrap asks none.
 
 Exit status: 0 done, 1 failed (nothing was changed), 2 wrong command line, 3 no peer answered or
-has it, 7 standard output cannot be written, 10 not all is listed that a peer shares (content).";
+has it, 7 standard output cannot be written, 10 a list of content is not complete.
 
-/// Prints and edits the table of known peers, which all cjp2p tools share, and asks the peers in it
-///
-/// Without a command, the table is printed as a JSON array.
+The manual has more: docs/cjp2p-peers.md";
+
+/// Prints the table of known peers, which all cjp2p tools share, edits it, and asks the peers in it
 #[derive(Parser, Debug)]
-#[command(name = TOOL, version, after_long_help = EXAMPLES, max_term_width = 100)]
+#[command(name = TOOL, version, after_help = EXAMPLES, max_term_width = 100)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
 
-    /// Print one JSON object per line, instead of an array or a plain line
+    /// Print one JSON object per line, not an array or plain lines
     #[arg(long, visible_alias = "json", global = true)]
     pub(crate) lines: bool,
 
@@ -61,72 +52,75 @@ pub(crate) struct Cli {
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
     /// Add peers to the table
-    ///
-    /// They are suggestions until a tool has heard from them. A host name is looked up now; the table holds addresses.
+    #[command(
+        after_help = "They are suggestions until a tool has heard from them. A host name is looked up now; the table \
+            holds addresses."
+    )]
     Add {
-        /// Addresses or host names, with a port if it is not 24254
+        /// HOST or HOST:PORT; the port is 24254 if it is not given
         #[arg(required = true, value_name = "ADDR")]
         peers: Vec<PeerName>,
     },
     /// Remove peers from the table
     Remove {
-        /// Addresses or host names, with a port if it is not 24254
+        /// HOST or HOST:PORT; the port is 24254 if it is not given
         #[arg(required = true, value_name = "ADDR")]
         peers: Vec<PeerName>,
     },
     /// Replace the table by JSON: what this tool prints, after an edit
-    ///
-    /// Where anything in it is wrong, nothing is changed. Empty input is wrong too: it is what a failed filter leaves. To
-    /// empty the table, give it [].
+    #[command(
+        after_help = "If anything in it is wrong, nothing is changed. Empty input is wrong too, because a failed filter \
+            leaves it. To empty the table, give it []."
+    )]
     Set {
         /// A file, or - for standard input
         #[arg(value_name = "FILE")]
         input: PathBuf,
     },
     /// Ask whether peers are there, and print round trips
-    ///
-    /// Prints the address and the round trip, or "no answer", as it becomes known. A silent peer is asked for five
-    /// seconds.
+    #[command(
+        after_help = "Prints the address and the round trip of each peer, or \"no answer\" after five seconds."
+    )]
     Ping {
         #[command(flatten)]
         network: NetworkArgs,
     },
     /// Ask peers for peers, and those again, until nothing new comes
-    ///
-    /// Where no ADDR is given, everybody on the local network is asked too.
-    ///
-    /// Prints the address, the round trip and the origin of everybody who answers, and "new" after those that were not among
-    /// the verified peers. They are in the table afterwards.
+    #[command(
+        after_help = "Without ADDR, asks the local network too. Prints the address, the round trip and the origin of each \
+            peer that answers, and \"new\" if it was not among the verified peers. They are in the table \
+            afterwards."
+    )]
     Discover {
-        /// End after this time, such as 30s or 5m
-        #[arg(long = "for", value_name = "DURATION", value_parser = duration::parse)]
+        /// End after TIME, as in 30s or 5m
+        #[arg(long = "for", value_name = "TIME", value_parser = duration::parse)]
         limit: Option<Duration>,
 
         #[command(flatten)]
         search: SearchArgs,
     },
-    /// Ask peers who has some content, and those that they name, without fetching it
-    ///
-    /// Everybody on the local network is asked too, where no ADDR is given.
-    ///
-    /// Prints a JSON object for each peer that says it has the content, as soon as it does. What it says is not verified:
-    /// only fetching shows that. Ends when everybody has been asked who is known or was named.
+    /// Ask which peers have some content, without fetching it
+    #[command(
+        after_help = "Asks the peers that others name too, and without ADDR the local network. Prints a JSON object for \
+            each peer that says it has the content. Only fetching verifies that."
+    )]
     Find {
-        /// The content: blake3/... or a SHA-256 hash; or a plain name, which may mean something else to everybody
+        /// The content: blake3/HEX, a SHA-256 hash, or a plain name
         #[arg(value_name = "ID")]
         id: String,
 
-        /// End after this time at the latest
-        #[arg(long = "for", value_name = "DURATION", value_parser = duration::parse, default_value = "30s")]
+        /// End after TIME at the latest
+        #[arg(long = "for", value_name = "TIME", value_parser = duration::parse, default_value = "30s")]
         limit: Duration,
 
         #[command(flatten)]
         search: SearchArgs,
     },
     /// Ask peers what they share
-    ///
-    /// Prints the peer's address, the length in bytes, and the content id, separated by tabs. Ends with 10 where the list of a peer
-    /// is not complete, and says what is missing.
+    #[command(
+        after_help = "Prints the peer's address, the length in bytes, and the content id, separated by tabs. Ends with 10 \
+            if the list of a peer is not complete, and says what is missing."
+    )]
     Content {
         #[command(flatten)]
         network: NetworkArgs,
@@ -149,8 +143,7 @@ pub(crate) struct SearchArgs {
 /// Whom to ask, and from where.
 #[derive(Args, Debug)]
 pub(crate) struct NetworkArgs {
-    /// The peers to ask: addresses or host names, with a port if it is not 24254 [default: all in the table and the
-    /// bootstrap list]
+    /// The peers to ask: HOST or HOST:PORT [default: all in the table, and the bootstrap list]
     #[arg(value_name = "ADDR")]
     pub(crate) only: Vec<PeerName>,
 

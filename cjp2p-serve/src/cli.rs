@@ -8,18 +8,7 @@ use cjp2p_cli::args::{
     DhtArgs, LanArgs, ListenArgs, LockMode, LogArgs, PeerArgs, ProgressArgs, SandboxArgs, StateArgs,
 };
 use cjp2p_cli::{duration, size};
-use cjp2p_io::event_loop::MAX_BACKLOG;
-use cjp2p_wire::node::turns::{
-    MAX_WAITING, MAX_WAITING_PER_SOURCE, MAX_WAITING_SOURCES, QUANTUM, QUANTUM_LOCAL,
-};
-use cjp2p_wire::node::{
-    AMPLIFICATION, ECHO_FACTOR, ECHO_RATE, ECHO_RATE_OF_HOST, MAX_CONTACTS, MAX_CONTACTS_OF_HOST, MAX_LIST,
-    MAX_PEERS_TOLD, UNVALIDATED_ANSWERS_AT_ONCE, UNVALIDATED_ANSWERS_PER_SECOND,
-};
 use clap::Parser;
-
-use crate::library::{OPEN_FILES, PIECE, PIECES, TREE_BLOCKS};
-use crate::readers::TREE_BLOCK;
 
 /// The tool's name, before each line on standard error.
 pub(crate) const TOOL: &str = "cjp2p-serve";
@@ -27,28 +16,21 @@ pub(crate) const TOOL: &str = "cjp2p-serve";
 const EXAMPLES: &str = "\
 Examples:
   cjp2p-serve                               share ./cjp2p
-  cjp2p-serve --dry-run ~/Public            what would be shared?
-  cjp2p-serve ~/Public film.mkv             share a folder and a file; prints their ids
-  cjp2p-serve --rate 2M --for 6h --lock skip --quiet /srv/share > /dev/null
-                                            from cron: never twice, 2 MiB a second at most
-  cjp2p-serve --json --listen 127.0.0.1:0 dir | jq -r 'select(.event == \"listening\").address'
-                                            for scripts: any free port of this machine only
+  cjp2p-serve --dry-run ~/Public            list what would be shared
+  cjp2p-serve ~/Public film.mkv             share a folder and a file, and print their ids
+  cjp2p-serve --rate 2M --for 6h --lock skip --quiet /srv/share > /dev/null     from cron
   pkill -HUP cjp2p-serve                    look at everything again
+On another machine:
+  cjp2p-get --peer HOST blake3/... > FILE
 
-On another machine: cjp2p-get --peer HOST blake3/... > FILE
+Exit status: 0 done, 1 failed, 2 wrong command line, 6 another process shares the same, 7 standard
+output cannot be written; 129, 130 and 143 ended by HUP (the terminal is gone), INT or TERM.
 
-Exit status: 0 done (--for is over, --dry-run, --lock skip), 1 failed, 2 wrong command line,
-6 another process shares the same (--lock fail), 7 standard output cannot be written;
-129, 130 and 143 where it was ended by HUP (the terminal is gone), INT or TERM.";
+Limits on what others may ask are always on. The manual names them all: docs/cjp2p-serve.md";
 
-/// Shares folders and files: anybody who knows the id of a file, or a peer of this node, can fetch it
-///
-/// Every regular file below the folders is shared under its BLAKE3 id, its SHA-256 id, and its plain name, and with its
-/// hash tree. New files are hashed in the background, changed ones withdrawn until they are hashed again; ids are
-/// remembered, so the next start hashes only what is new. Dot-files, downloads in progress and symbolic links are not
-/// shared.
+/// Shares folders and files: any node that knows the id of a file, or this node, can fetch it
 #[derive(Parser, Debug)]
-#[command(name = TOOL, version, after_help = after_help(), max_term_width = 100)]
+#[command(name = TOOL, version, after_help = EXAMPLES, max_term_width = 100)]
 pub(crate) struct Cli {
     /// What to share [default: ./cjp2p, made if missing]
     #[arg(value_name = "DIR|FILE")]
@@ -58,11 +40,11 @@ pub(crate) struct Cli {
     #[arg(long)]
     pub(crate) no_names: bool,
 
-    /// Do not tell anybody the list of what is shared
+    /// Tell no peer the list of what is shared
     #[arg(long)]
     pub(crate) no_list: bool,
 
-    /// Share what symbolic links lead to, wherever that is
+    /// Share the targets of symbolic links, wherever they are
     #[arg(long)]
     pub(crate) follow: bool,
 
@@ -70,35 +52,34 @@ pub(crate) struct Cli {
     #[arg(long)]
     pub(crate) hidden: bool,
 
-    /// List what would be shared, and end; nothing is hashed or sent
+    /// List what would be shared, and end
     #[arg(long)]
     pub(crate) dry_run: bool,
 
-    /// Send at most so much in a second, as in 500K or 10M
+    /// Send at most SIZE in a second, as in 500K or 10M
     #[arg(long, value_name = "SIZE", value_parser = parse_rate)]
     pub(crate) rate: Option<u64>,
 
-    /// Send at most so much in a second to one address (of IPv6, to one /64), as in 500K or 10M
+    /// Send at most SIZE in a second to one address (of IPv6, to one /64)
     #[arg(long, value_name = "SIZE", value_parser = parse_rate)]
     pub(crate) rate_per_host: Option<u64>,
 
-    /// End after this time, as in 30m or 6h
+    /// End after TIME, as in 30m or 6h
     #[arg(long = "for", value_name = "TIME", value_parser = duration::parse)]
     pub(crate) duration: Option<Duration>,
 
-    /// What to do where another process shares the same already, with the same state folder; without this, both do
-    #[arg(long, value_name = "WHAT", value_enum)]
+    /// If another process shares the same: wait, skip or fail
+    #[arg(long, value_name = "WHAT", value_enum, hide_possible_values = true)]
     pub(crate) lock: Option<LockMode>,
 
-    /// Print events as JSON, one object per line
+    /// Print events as JSON
     #[arg(long)]
     pub(crate) json: bool,
 
     #[command(flatten)]
     pub(crate) listen: ListenArgs,
 
-    /// Ask the router, by PCP, NAT-PMP or UPnP, to pass on what comes to this port from outside, and give it back at the end; ROUTER is
-    /// its address if it is not that of the default route. Needs cjp2p-router beside this program or in PATH
+    /// Ask the router to pass on this port; needs cjp2p-router
     #[arg(long, value_name = "ROUTER", num_args = 0..=1, require_equals = true)]
     pub(crate) map_port: Option<Option<Ipv4Addr>>,
 
@@ -128,19 +109,42 @@ pub(crate) struct Cli {
     pub(crate) log: LogArgs,
 }
 
-fn after_help() -> String {
-    format!("{EXAMPLES}\n\n{}", limits())
+fn parse_rate(text: &str) -> Result<u64, String> {
+    match size::parse(text)? {
+        0 => Err("nothing could ever be sent; leave the option away for no limit".into()),
+        rate => Ok(rate),
+    }
 }
 
-/// The limits as they are in force, from the constants themselves.
-fn limits() -> String {
-    let caches = PIECE * PIECES + TREE_BLOCK as usize * TREE_BLOCKS;
-    let mib = |bytes: usize| bytes >> 20;
-    format!(
+#[cfg(test)]
+mod tests {
+    use cjp2p_io::event_loop::MAX_BACKLOG;
+    use cjp2p_wire::node::turns::{
+        MAX_WAITING, MAX_WAITING_PER_SOURCE, MAX_WAITING_SOURCES, QUANTUM, QUANTUM_LOCAL,
+    };
+    use cjp2p_wire::node::{
+        AMPLIFICATION, ECHO_FACTOR, ECHO_RATE, ECHO_RATE_OF_HOST, MAX_CONTACTS, MAX_CONTACTS_OF_HOST,
+        MAX_LIST, MAX_PEERS_TOLD, UNVALIDATED_ANSWERS_AT_ONCE, UNVALIDATED_ANSWERS_PER_SECOND,
+    };
+    use clap::CommandFactory;
+
+    use super::*;
+    use crate::library::{OPEN_FILES, PIECE, PIECES, TREE_BLOCKS};
+    use crate::readers::TREE_BLOCK;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    /// The limits as they are in force, from the constants themselves.
+    fn limits() -> String {
+        let caches = PIECE * PIECES + TREE_BLOCK as usize * TREE_BLOCKS;
+        let mib = |bytes: usize| bytes >> 20;
+        format!(
         "\
-Limits, always on:
-  upload            as --rate and --rate-per-host say; without them, turns of {} KiB ({} within
-                    the machine), first between addresses (of IPv6, networks of 64 bits), then
+  upload            as --rate and --rate-per-host say; without them, turns of {} KiB ({} on
+                    loopback), first between addresses (of IPv6, networks of 64 bits), then
                     between the ports of each
   not validated     {AMPLIFICATION} times the bytes that came, in one datagram, and nothing remembered;
                     {UNVALIDATED_ANSWERS_PER_SECOND} answers in a second to an address, {UNVALIDATED_ANSWERS_AT_ONCE} at once
@@ -160,29 +164,12 @@ Limits, always on:
         mib(caches),
         mib(MAX_BACKLOG),
     )
-}
-
-fn parse_rate(text: &str) -> Result<u64, String> {
-    match size::parse(text)? {
-        0 => Err("nothing could ever be sent; leave the option away for no limit".into()),
-        rate => Ok(rate),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::CommandFactory;
-
-    #[test]
-    fn the_command_line_is_well_formed() {
-        Cli::command().debug_assert();
     }
 
     #[test]
-    fn the_manual_tells_the_limits_that_help_tells() {
+    fn the_manual_tells_the_limits_that_are_in_force() {
         let manual: Vec<&str> = include_str!("../../docs/cjp2p-serve.md").lines().map(str::trim).collect();
-        for line in limits().lines().skip(1) {
+        for line in limits().lines() {
             assert!(manual.contains(&line.trim()), "the manual lacks {line:?}");
         }
     }

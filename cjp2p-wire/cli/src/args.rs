@@ -31,12 +31,11 @@ const DEFAULT_BOOTSTRAP: &str = "148.71.89.128:24254,159.69.54.127:24254";
 /// Who to talk to.
 #[derive(Args, Clone, Debug, Default)]
 pub struct PeerArgs {
-    /// Talk to this peer too: an address or host name, with a port if it is not 24254 (repeatable)
+    /// Contact this peer too: HOST or HOST:PORT (repeatable)
     #[arg(long = "peer", value_name = "ADDR")]
     pub peers: Vec<PeerName>,
 
-    /// Do not contact the bootstrap list: two public nodes, 148.71.89.128:24254 and 159.69.54.127:24254, which are contacted by
-    /// default, or the peers that CJP2P_BOOTSTRAP names instead, separated by commas (none if it is empty)
+    /// Contact no public node (by default two, or those of CJP2P_BOOTSTRAP)
     #[arg(long)]
     pub no_bootstrap: bool,
 }
@@ -69,8 +68,7 @@ fn bootstrap_names(variable: Option<&str>) -> Vec<PeerName> {
 /// Where to listen.
 #[derive(Args, Clone, Debug, Default)]
 pub struct ListenArgs {
-    /// Listen at this address and port, or at this port of all addresses; port 0 picks a free one, auto one that is kept from
-    /// run to run, so that others find this machine again
+    /// Use this UDP port; 0 is any free one, auto one that stays the same
     #[arg(long, value_name = "[ADDR:]PORT")]
     pub listen: Option<Listen>,
 }
@@ -103,8 +101,8 @@ impl ListenArgs {
 /// Whether to use the local network.
 #[derive(Args, Clone, Debug, Default)]
 pub struct LanArgs {
-    /// Do not ask everybody on the local network, nor answer those who ask so
-    #[arg(long, env = "CJP2P_NO_LAN", hide_env_values = true, value_parser = FalseyValueParser::new())]
+    /// Neither ask nor answer the local network
+    #[arg(long, env = "CJP2P_NO_LAN", hide_env = true, value_parser = FalseyValueParser::new())]
     pub no_lan: bool,
 }
 
@@ -118,9 +116,9 @@ impl LanArgs {
 /// Whether to use the Mainline DHT.
 #[derive(Args, Clone, Debug, Default)]
 pub struct DhtArgs {
-    /// Use the BitTorrent Mainline DHT too: strangers then see this machine's address, and which ids it shares or looks for
+    /// Use the Mainline DHT: its nodes see this address and these ids
     #[cfg(feature = "dht")]
-    #[arg(long, env = "CJP2P_DHT", hide_env_values = true, value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "CJP2P_DHT", hide_env = true, value_parser = FalseyValueParser::new())]
     pub dht: bool,
 }
 
@@ -149,7 +147,7 @@ impl DhtArgs {
 /// Where things are remembered.
 #[derive(Args, Clone, Debug, Default)]
 pub struct StateArgs {
-    /// Keep the peer table and the like in this folder [env: CJP2P_STATE_DIR] [default: $XDG_STATE_HOME/cjp2p]
+    /// Keep the peer table and more in this folder [env: CJP2P_STATE_DIR]
     #[arg(long, value_name = "DIR", global = true)]
     pub state: Option<PathBuf>,
 }
@@ -197,8 +195,8 @@ pub const AS_ROOT: &str = "running as root, of which nothing is needed: an ordin
 /// Whether to give up what is not needed.
 #[derive(Args, Clone, Debug, Default)]
 pub struct SandboxArgs {
-    /// Keep all rights of the user, instead of giving up those to other files, to programs and to TCP after the start
-    #[arg(long, env = "CJP2P_NO_SANDBOX", hide_env_values = true, value_parser = FalseyValueParser::new())]
+    /// Keep all rights of the user
+    #[arg(long, env = "CJP2P_NO_SANDBOX", hide_env = true, value_parser = FalseyValueParser::new())]
     pub no_sandbox: bool,
 }
 
@@ -225,10 +223,10 @@ impl SandboxArgs {
 /// What is told on standard error.
 #[derive(Args, Clone, Debug, Default)]
 pub struct LogArgs {
-    /// Tell more on standard error; twice, even more (RUST_LOG is respected too)
+    /// Print more on standard error; twice, even more
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]
     pub verbose: u8,
-    /// Tell only errors; twice, only those that another try will not mend: nothing of exit codes 3, 4 and 6
+    /// Print only errors; twice, only those that a retry cannot mend
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]
     pub quiet: u8,
 }
@@ -243,8 +241,9 @@ impl LogArgs {
 /// How progress is shown.
 #[derive(Args, Clone, Debug, Default)]
 pub struct ProgressArgs {
-    /// When and how to show progress on standard error
+    /// Show progress: auto, always, never or json [default: auto]
     #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
+    #[arg(hide_possible_values = true, hide_default_value = true)]
     pub progress: ProgressMode,
 }
 
