@@ -26,6 +26,8 @@ enum Event<'a> {
         /// What of it was asked for, in the order in which it lies there; without `--range` nothing is told.
         #[serde(skip_serializing_if = "Option::is_none")]
         ranges: Option<Vec<ShownRange>>,
+        took_ms: u64,
+        /// The same in seconds, kept for compatibility.
         seconds: f64,
         /// Bytes of content and tree that came.
         received: u64,
@@ -119,6 +121,7 @@ impl Report {
             path: ShownPath::new(path),
             length: effort.length,
             ranges: effort.ranges.as_ref().map(|ranges| ranges.iter().map(shown).collect()),
+            took_ms: effort.took.as_millis() as u64,
             seconds: (effort.took.as_secs_f64() * 1000.0).round() / 1000.0,
             received: effort.progress.received,
             wasted: effort.progress.wasted,
@@ -179,6 +182,7 @@ mod tests {
                 path: ShownPath::new(Path::new("a")),
                 length: 1,
                 ranges,
+                took_ms: 250,
                 seconds: 0.25,
                 received: 2,
                 wasted: 3,
@@ -187,7 +191,7 @@ mod tests {
                 already: false,
             };
             let expected = format!(
-                r#"{{"event":"complete","id":"name","path":"a","length":1,{in_json}"seconds":0.25,"received":2,"wasted":3,"resumed":4,"sources":5,"already":false}}"#
+                r#"{{"event":"complete","id":"name","path":"a","length":1,{in_json}"took_ms":250,"seconds":0.25,"received":2,"wasted":3,"resumed":4,"sources":5,"already":false}}"#
             );
             assert_eq!(serde_json::to_string(&event).unwrap(), expected);
         }

@@ -36,7 +36,9 @@ struct Line<'a> {
     /// In bytes, as the peer says; `null` where it does not.
     length: Option<u64>,
     round_trip_ms: Option<f64>,
-    /// How it was found: `command line`, `bootstrap`, `table`, `lan`, `dht`, or `referral` and the address of the peer that named it.
+    /// How its address came to us, as the table says it.
+    origin: Origin,
+    /// The same, but `table` for all that stood in the table; kept for compatibility.
     found: String,
 }
 
@@ -215,19 +217,18 @@ impl Search {
                 id: &self.wire_id,
                 length,
                 round_trip_ms: peer.and_then(|peer| peer.round_trip).map(milliseconds),
-                found: self.found(address, peer),
+                origin: origin(&self.asked, address, peer.as_ref()),
+                found: self.found(address, peer.as_ref()),
             };
             write_line(&serde_json::to_string(&line).expect("strings and numbers are JSON"))?;
         }
         Ok(())
     }
 
-    fn found(&self, address: SocketAddr, peer: Option<Acquaintance>) -> String {
-        match (self.asked.get(&address), peer.and_then(|peer| peer.named_by)) {
-            (Some((Asked::Table(_), _)), _) => "table".into(),
-            (Some((Asked::Now(origin), _)), _) => origin.to_string(),
-            (None, Some(by)) => Origin::Referral(by).to_string(),
-            (None, None) => Origin::Incoming.to_string(),
+    fn found(&self, address: SocketAddr, peer: Option<&Acquaintance>) -> String {
+        match self.asked.get(&address) {
+            Some((Asked::Table(_), _)) => "table".into(),
+            _ => origin(&self.asked, address, peer).to_string(),
         }
     }
 
@@ -242,14 +243,19 @@ impl Search {
         };
         let silent: Vec<SocketAddr> =
             self.asked.iter().filter(is_silent).map(|(address, _)| *address).collect();
-        let origin = |address| match self.asked.get(&address) {
-            Some((Asked::Table(origin) | Asked::Now(origin), _)) => origin.clone(),
-            None => {
-                let named_by = met.get(&address).and_then(|peer| peer.named_by);
-                named_by.map_or(Origin::Incoming, Origin::Referral)
-            }
-        };
         self.network.silent = silent;
-        self.network.note_in(file, origin);
+        self.network.note_in(file, |address| origin(&self.asked, address, met.get(&address)));
+    }
+}
+
+/// How an address came to us, as the table says it.
+fn origin(
+    asked: &BTreeMap<SocketAddr, (Asked, Time)>,
+    address: SocketAddr,
+    peer: Option<&Acquaintance>,
+) -> Origin {
+    match asked.get(&address) {
+        Some((Asked::Table(origin) | Asked::Now(origin), _)) => origin.clone(),
+        None => peer.and_then(|peer| peer.named_by).map_or(Origin::Incoming, Origin::Referral),
     }
 }

@@ -35,6 +35,8 @@ enum Line {
         length: u64,
     },
     Mapped {
+        external_address: Option<SocketAddr>,
+        /// The same without the port, kept for compatibility.
         address: Option<IpAddr>,
         port: u16,
     },
@@ -56,6 +58,13 @@ enum Line {
         bytes: u64,
         datagrams: u64,
     },
+}
+
+impl Line {
+    fn mapped(address: Option<IpAddr>, port: u16) -> Line {
+        let external_address = address.map(|address| SocketAddr::new(address, port));
+        Line::Mapped { external_address, address, port }
+    }
 }
 
 #[derive(Serialize)]
@@ -114,7 +123,7 @@ impl Report {
     /// Standard output cannot be written.
     pub(crate) fn mapped(&self, address: Option<IpAddr>, port: u16) -> Result<(), ToolError> {
         if self.json {
-            return print_json(&[Line::Mapped { address, port }]);
+            return print_json(&[Line::mapped(address, port)]);
         }
         let address = address.map(|ip| format!(" of {ip}")).unwrap_or_default();
         self.say(&format!("reachable from outside at port {port}{address}"));
@@ -274,8 +283,10 @@ mod tests {
         let address = "[::1]:24254".parse().unwrap();
         let line = Line::Listening { address, refused: vec!["tcp"] };
         assert_eq!(json(&line), r#"{"event":"listening","address":"[::1]:24254","refused":["tcp"]}"#);
-        let line = Line::Mapped { address: Some([192, 0, 2, 1].into()), port: 7 };
-        assert_eq!(json(&line), r#"{"event":"mapped","address":"192.0.2.1","port":7}"#);
+        let line = Line::mapped(Some([192, 0, 2, 1].into()), 7);
+        let expected =
+            r#"{"event":"mapped","external_address":"192.0.2.1:7","address":"192.0.2.1","port":7}"#;
+        assert_eq!(json(&line), expected);
         let line = Line::Ready { files: 2, bytes: 9, hashed: 1 };
         assert_eq!(json(&line), r#"{"event":"ready","files":2,"bytes":9,"hashed":1}"#);
         let line = Line::Found { path: JsonPath::of(Path::new("a\nb")), length: 3 };

@@ -4,6 +4,8 @@ mod confinement;
 mod end_to_end;
 mod environment;
 mod faults;
+mod help;
+mod json;
 mod lists;
 mod local_network;
 mod mainline_dht;

@@ -22,6 +22,8 @@ use nix::unistd::Pid;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::json::Page;
+
 /// For how many seconds a server asks for a port.
 const LEASE: u32 = 3600;
 
@@ -80,7 +82,9 @@ impl Shared {
 /// What a server says of the port that it got, be it before it says that all is shared or afterwards.
 fn mapped(server: &mut Server) -> Value {
     let earlier = server.events.iter().find(|event| event["event"] == "mapped").cloned();
-    earlier.unwrap_or_else(|| server.wait_for("mapped"))
+    let mapped = earlier.unwrap_or_else(|| server.wait_for("mapped"));
+    Page::read().check("cjp2p-serve --json, mapped", &mapped);
+    mapped
 }
 
 fn send(server: &Server, signal: Signal) {
