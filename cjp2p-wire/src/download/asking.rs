@@ -45,7 +45,7 @@ impl Download {
         let has = source.exchange.have.as_ref().and_then(|have| have.has().iter().next());
         // One that sent some of it may as well be asked for what is missing.
         let lacking = source.lost_touch_with().and_then(|claim| self.kind.assembly_for(Some(claim)));
-        let at = has.map(|range| range.start).or_else(|| lacking?.picker.first_lacking());
+        let at = has.map(|range| range.start).or_else(|| lacking?.picker().first_lacking());
         let at = at.or_else(|| source.is_tried_elsewhere().map(|nth| self.elsewhere(nth))).unwrap_or(0);
         // One byte shows as well that there are some.
         let block = match source.was_probed_in_vain() {
@@ -63,7 +63,7 @@ impl Download {
         let nth = nth as usize;
         let Some(assembly) = self.kind.best() else { return ELSEWHERE[nth % ELSEWHERE.len()] };
         let part = assembly.length() / [32, 8, 2][nth % 3];
-        part.max(assembly.picker.first_missing().unwrap_or(0)) / LEAF_LEN * LEAF_LEN
+        part.max(assembly.picker().first_missing().unwrap_or(0)) / LEAF_LEN * LEAF_LEN
     }
 
     /// Asks for a part of the content or its tree.
@@ -75,7 +75,7 @@ impl Download {
             Kind::Staged(staged) => staged.has_tree(source),
         };
         let tries_refused = source.may_try_refused(now);
-        let is_counted = |a: &super::Assembly| a.picker.rarity_counted_at().is_some();
+        let is_counted = |a: &super::Assembly| a.picker().rarity_counted_at().is_some();
         let terms = Terms {
             tree_block: path.tree_block,
             blocks: path.blocks,
@@ -183,7 +183,7 @@ impl Download {
             self.sources.note_change();
         }
         if let Some(assembly) = self.kind.assembly_for_mut(self.sources.claim_of(address)) {
-            assembly.picker.give_back(address, ask.space, &ask.range, release);
+            assembly.give_back(address, ask, release);
         }
     }
 }

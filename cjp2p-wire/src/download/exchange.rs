@@ -99,9 +99,9 @@ impl Download {
         let Some(map) = &mut source.exchange.have else { return };
         let lasts = match self.kind.assembly_for_mut(source.claim.length) {
             Some(assembly) => {
-                assembly.picker.forget_used_up(address);
+                assembly.forget_used_up(address);
                 let enough = (path.rate * 2.0 * RARITY_INTERVAL.as_secs_f64()) as u64;
-                let untaken = assembly.picker.untaken(map.has(), enough.max(1));
+                let untaken = assembly.picker().untaken(map.has(), enough.max(1));
                 Duration::from_secs_f64(untaken as f64 / path.rate.max(1.0)).min(RARITY_INTERVAL * 2)
             }
             None => Duration::ZERO,

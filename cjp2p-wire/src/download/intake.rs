@@ -44,7 +44,7 @@ impl Download {
         self.kind.check_complete(&mut self.reports);
         #[cfg(debug_assertions)]
         for assembly in self.kind.assemblies().iter().filter(|assembly| assembly.length() < 1 << 20) {
-            assembly.picker.check_invariants();
+            assembly.picker().check_invariants();
         }
         used && !self.sources.is_ignored(address)
     }
@@ -181,7 +181,7 @@ impl Download {
             return false;
         }
         let Some(assembly) = self.kind.assembly_for_mut(source.claim.length) else { return false };
-        let is_contended = assembly.picker.is_contended();
+        let is_contended = assembly.picker().is_contended();
         let taken = assembly.on_bytes(address, block.space, block.offset, block.data, sink);
         let outcome = match taken {
             Ok(outcome) => outcome,
@@ -190,9 +190,6 @@ impl Download {
                 return false;
             }
         };
-        if let Some(offset) = outcome.lacks_runs {
-            assembly.begin_runs_for(offset);
-        }
         // Others wait where too much is being gathered.
         if is_contended || outcome.lacks_runs.is_some() || !outcome.liars.is_empty() {
             self.sources.note_change();
@@ -301,6 +298,6 @@ impl Download {
 
     /// Whether all that is wanted is on the disk, if what is still being verified is right. Then no source is asked for it.
     pub fn may_have_all(&self) -> bool {
-        self.kind.assemblies().iter().any(|assembly| assembly.picker.waits_for_destination(u64::MAX))
+        self.kind.assemblies().iter().any(|assembly| assembly.picker().waits_for_destination(u64::MAX))
     }
 }

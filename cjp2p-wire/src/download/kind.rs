@@ -41,13 +41,13 @@ impl Kind {
 
     /// The one that is proven, or the one that is furthest.
     pub(super) fn best(&self) -> Option<&Assembly> {
-        self.assemblies().iter().max_by_key(|a| (a.is_proven, a.done().total()))
+        self.assemblies().iter().max_by_key(|a| (a.is_proven(), a.done().total()))
     }
 
     /// The same, if its length is proven, or is the only one that is tried.
     pub(super) fn believed(&self) -> Option<&Assembly> {
         match self {
-            Kind::Proven(_) => self.best().filter(|a| a.is_proven),
+            Kind::Proven(_) => self.best().filter(|a| a.is_proven()),
             Kind::Staged(_) => self.best(),
         }
     }
@@ -55,7 +55,7 @@ impl Kind {
     /// The proven part of the tree of content that is certainly what is wanted.
     pub(super) fn proven_tree(&self) -> Option<&TreeVerifier> {
         match self {
-            Kind::Proven(_) => self.believed()?.check.verifier(),
+            Kind::Proven(_) => self.believed()?.verifier(),
             Kind::Staged(staged) => staged.proven_tree(),
         }
     }
@@ -77,5 +77,5 @@ impl Kind {
 }
 
 fn takes_part(assembly: &Assembly, claim: Option<u64>) -> bool {
-    claim.map_or(assembly.is_proven, |length| assembly.length() == length)
+    claim.map_or(assembly.is_proven(), |length| assembly.length() == length)
 }

@@ -90,7 +90,7 @@ impl Leechers {
         if !self.have_changed {
             return;
         }
-        let counted_at = assemblies.iter().filter_map(|a| a.picker.rarity_counted_at()).max();
+        let counted_at = assemblies.iter().filter_map(|a| a.picker().rarity_counted_at()).max();
         let is_due = counted_at.is_none_or(|at| now.since(at) >= COUNT_INTERVAL);
         if !is_due {
             return;
@@ -103,7 +103,7 @@ impl Leechers {
                 .values()
                 .filter(|source| source.is_active_leecher() && source.claim.length == Some(length));
             let have = leechers.filter_map(|source| source.exchange.have.as_ref()).map(HaveMap::has);
-            assembly.picker.rarity(&mut self.random).count(now, have);
+            assembly.rarity(&mut self.random).count(now, have);
         }
     }
 

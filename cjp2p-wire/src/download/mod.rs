@@ -6,7 +6,6 @@
 
 mod asking;
 mod assembly;
-mod checking;
 mod context;
 mod exchange;
 mod intake;
@@ -17,7 +16,6 @@ mod limits;
 mod looking;
 mod proven;
 mod range_spec;
-mod rechecking;
 mod reports;
 mod sizes;
 mod source;
@@ -136,7 +134,7 @@ impl Download {
         if self.sources.remove(address) {
             self.release(address);
             for assembly in self.kind.assemblies_mut() {
-                assembly.picker.forget_used_up(address);
+                assembly.forget_used_up(address);
             }
         }
     }
@@ -171,9 +169,9 @@ impl Download {
         let assembly = self.kind.best();
         let known = self.kind.believed();
         Progress {
-            done: assembly.map_or(0, |a| a.picker.wanted_done()),
+            done: assembly.map_or(0, |a| a.picker().wanted_done()),
             length: known.map(Assembly::length),
-            wanted: known.map(|a| a.picker.wanted()),
+            wanted: known.map(|a| a.picker().wanted()),
             sources: self.serving().count(),
             received: self.traffic.received,
             wasted: self.traffic.wasted,
@@ -211,7 +209,7 @@ impl Download {
 
     /// How much it keeps at present.
     pub(crate) fn kept(&self) -> Kept {
-        let used_up = self.kind.assemblies().iter().map(|a| a.picker.used_up()).max().unwrap_or(0);
+        let used_up = self.kind.assemblies().iter().map(|a| a.picker().used_up()).max().unwrap_or(0);
         let have = self.sources.values().filter_map(|source| source.exchange.have.as_ref());
         let kept = Kept {
             sources: self.sources.len(),
@@ -250,7 +248,7 @@ impl Download {
     fn release(&mut self, address: SocketAddr) {
         self.sources.note_change();
         for assembly in self.kind.assemblies_mut() {
-            assembly.picker.release(address);
+            assembly.release(address);
         }
     }
 }

@@ -23,7 +23,7 @@ impl Download {
 
     /// Whether something is being gathered, so that a source with nothing to ask for may help another.
     pub fn is_gathering(&self) -> bool {
-        !self.is_over() && self.kind.assemblies().iter().any(|a| a.picker.is_gathering())
+        !self.is_over() && self.kind.assemblies().iter().any(|a| a.picker().is_gathering())
     }
 
     /// Looks after the limits.
@@ -41,7 +41,7 @@ impl Download {
             self.settle_claims(now);
         }
         let room = sink.room(self.job);
-        let held_up = self.kind.assemblies().iter().any(|a| a.picker.waits_for_destination(room));
+        let held_up = self.kind.assemblies().iter().any(|a| a.picker().waits_for_destination(room));
         if self.limits.is_held_up(now, held_up) {
             if let Kind::Staged(staged) = &mut self.kind {
                 staged.on_held_up(now);

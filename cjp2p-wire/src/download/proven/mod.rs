@@ -59,7 +59,7 @@ impl Proven {
         let goal = select(&self.ranges, resume.length);
         let mut assembly = Assembly::new(self.job, resume.length, Check::Tree(verifier), resume.done, goal);
         assembly.wait_for_checks(&resume.unchecked);
-        let is_proven = assembly.is_proven;
+        let is_proven = assembly.is_proven();
         self.assemblies.push(assembly);
         if is_proven {
             self.report_length(resume.length, reports);
@@ -81,7 +81,7 @@ impl Proven {
 
     /// The length, once it is proven.
     pub(super) fn length(&self) -> Option<u64> {
-        self.assemblies.iter().find(|a| a.is_proven).map(Assembly::length)
+        self.assemblies.iter().find(|a| a.is_proven()).map(Assembly::length)
     }
 
     /// How many claims are remembered.
@@ -113,9 +113,9 @@ impl Proven {
     }
 
     pub(super) fn check_complete(&mut self, reports: &mut Reports) {
-        let complete = self.assemblies.iter().find(|a| a.picker.is_complete());
+        let complete = self.assemblies.iter().find(|a| a.picker().is_complete());
         if let Some(assembly) = complete
-            && assembly.is_proven
+            && assembly.is_proven()
             && !reports.is_over()
         {
             reports.complete(assembly.length());
@@ -131,7 +131,7 @@ impl Proven {
         if !self.is_reported {
             sources.note_change();
         }
-        if let Some(proven) = self.assemblies.iter().position(|a| a.is_proven) {
+        if let Some(proven) = self.assemblies.iter().position(|a| a.is_proven()) {
             if self.is_reported {
                 return Settled::default();
             }

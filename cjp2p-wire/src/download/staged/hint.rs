@@ -6,20 +6,16 @@
 //! it shows that one of the two is wrong. They are set aside as long as this hint is tried, and blamed only if it turns
 //! out to be right.
 
-use std::io;
 use std::net::SocketAddr;
 
 use super::{LITTLE, MAX_REFUTED, Staged};
 use crate::content_id::Hash;
-use crate::download::assembly::{Assembly, Check, SMALL_LEN};
+use crate::download::assembly::{Check, SMALL_LEN};
 use crate::download::context::Context;
 use crate::download::interface::Failure;
 use crate::download::source::{Source, Standing};
 use crate::download::sources::{Fault, Sources};
-use crate::pieces::Space;
-use crate::store::Sink;
 use crate::time::Time;
-use crate::tree::TreeVerifier;
 
 impl Staged {
     /// Whether to ask this source for a hint. Notes that it is asked.
@@ -30,7 +26,7 @@ impl Staged {
 
     /// The hint in use.
     pub(in crate::download) fn hint(&self) -> Option<Hash> {
-        Some(*self.assembly.as_ref()?.check.verifier()?.root())
+        Some(*self.assembly.as_ref()?.verifier()?.root())
     }
 
     /// Whether this source has the tree by which content is checked.
@@ -63,7 +59,7 @@ impl Staged {
         if let Some(Check::Tree(tree)) = Check::new(root, claim) {
             self.hints.cover_all = assembly.done().is_empty();
             self.attempt.only = None;
-            adopt_tree(assembly, tree);
+            assembly.adopt_tree(tree);
             forget_odds(context.sources);
             self.hints.since = context.now;
         }
@@ -146,14 +142,14 @@ impl Staged {
         let Some(hint) = self.hint() else { return false };
         let Some(assembly) = &self.assembly else { return false };
         let length = assembly.length();
-        let wants_tree = waits_for_tree(assembly) || !any_has_tree(context.sources, hint, length);
+        let wants_tree = assembly.waits_for_tree() || !any_has_tree(context.sources, hint, length);
         if !wants_tree || is_contradicted(context.sources, hint, length) {
             return false;
         }
         self.put_off_hint(hint, length, context.sources);
         self.hints.cover_all = false;
         let Some(assembly) = &mut self.assembly else { return false };
-        match drop_tree(assembly, context.sink) {
+        match assembly.drop_tree(context.sink) {
             Ok(()) => self.check_complete(context.reports),
             Err(error) => context.reports.fail(Failure::Destination(error)),
         }
@@ -187,31 +183,6 @@ fn is_contradicted(sources: &Sources, hint: Hash, length: u64) -> bool {
         let other = source.hint.root.is_some_and(|root| root != hint) || source.hint.at_odds;
         source.claim.length == Some(length) && other
     })
-}
-
-/// Content is checked by this tree from now on, though only staged. What is done stays, unchecked.
-fn adopt_tree(assembly: &mut Assembly, tree: TreeVerifier) {
-    assembly.check = Check::Hint(tree);
-    assembly.picker.begin_all_proofs(&assembly.check);
-}
-
-/// Whether some content is here that lacks nothing but the tree.
-fn waits_for_tree(assembly: &Assembly) -> bool {
-    assembly.picker.waiting(Space::Content).next().is_some()
-}
-
-/// Stages what is here and to come, unchecked.
-fn drop_tree(assembly: &mut Assembly, sink: &mut dyn Sink) -> io::Result<()> {
-    assembly.check = Check::AtTheEnd;
-    assembly.is_proven = false;
-    let mut outcome = Default::default();
-    for key in assembly.picker.extents() {
-        match key.0 {
-            Space::Tree => assembly.picker.forget(key),
-            Space::Content => assembly.finish_content(key, sink, &mut outcome)?,
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

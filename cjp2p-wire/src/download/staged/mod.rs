@@ -154,8 +154,8 @@ impl Staged {
 
     /// The tree by which all of the content was checked that turned out right.
     pub(super) fn proven_tree(&self) -> Option<&TreeVerifier> {
-        let assembly = self.assembly.as_ref().filter(|a| a.is_proven && self.hints.proven)?;
-        assembly.check.verifier()
+        let assembly = self.assembly.as_ref().filter(|a| a.is_proven() && self.hints.proven)?;
+        assembly.verifier()
     }
 
     /// Empty content is all here.
@@ -166,7 +166,7 @@ impl Staged {
     }
 
     pub(super) fn check_complete(&mut self, reports: &mut Reports) {
-        let complete = self.assembly.as_ref().filter(|a| a.picker.is_complete());
+        let complete = self.assembly.as_ref().filter(|a| a.picker().is_complete());
         if let Some(assembly) = complete
             && !self.waits_for_verdict
             && !reports.is_over()

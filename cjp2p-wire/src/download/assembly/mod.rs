@@ -1,11 +1,16 @@
 //! `Assembly`: content under one claimed length, put together by a [`Picker`] and checked by its tree, its root, or not yet.
 
+mod checking;
+mod hinted;
+mod rechecking;
+
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Duration;
 
-use super::interface::PathTerms;
+use super::interface::{Ask, PathTerms};
 use crate::content_id::Hash;
-use crate::pieces::{Picker, Proofs, Shape, Terms, Wanted};
+use crate::pieces::{Picker, Proofs, Rarity, Shape, Terms, Wanted};
 use crate::range_set::RangeSet;
 use crate::store::{JobId, PROOF_LEN};
 use crate::time::Time;
@@ -124,11 +129,11 @@ pub(super) fn run_at(geometry: &Geometry, start: u64) -> Option<Run> {
 /// Content under one claimed length.
 #[derive(Debug)]
 pub(super) struct Assembly {
-    pub(super) job: JobId,
-    pub(super) picker: Picker,
-    pub(super) check: Check,
+    job: JobId,
+    picker: Picker,
+    check: Check,
     /// The last leaf, or all of it, was right: the length is proven.
-    pub(super) is_proven: bool,
+    is_proven: bool,
 }
 
 impl Assembly {
@@ -157,6 +162,21 @@ impl Assembly {
         self.picker.length()
     }
 
+    /// Whether the length is proven.
+    pub(super) fn is_proven(&self) -> bool {
+        self.is_proven
+    }
+
+    /// What is wanted, done and being gathered.
+    pub(super) fn picker(&self) -> &Picker {
+        &self.picker
+    }
+
+    /// What is known of the tree by which it is checked.
+    pub(super) fn verifier(&self) -> Option<&TreeVerifier> {
+        self.check.verifier()
+    }
+
     pub(super) fn done(&self) -> &RangeSet {
         self.picker.done()
     }
@@ -183,8 +203,23 @@ impl Assembly {
         self.check.content_below(start)
     }
 
-    /// Begins the runs that prove the leaf at `offset`, for any source that has the tree.
-    pub(super) fn begin_runs_for(&mut self, offset: u64) {
-        self.picker.begin_proofs_at(offset, &self.check);
+    /// What was asked of `source` did not come: it is asked for again, of any source if `release`.
+    pub(super) fn give_back(&mut self, source: SocketAddr, ask: &Ask, release: bool) {
+        self.picker.give_back(source, ask.space, &ask.range, release);
+    }
+
+    /// `source` is not asked any more: what it was to bring is free for others.
+    pub(super) fn release(&mut self, source: SocketAddr) {
+        self.picker.release(source);
+    }
+
+    /// `source` has changed what it says that it has, or is none any more.
+    pub(super) fn forget_used_up(&mut self, source: SocketAddr) {
+        self.picker.forget_used_up(source);
+    }
+
+    /// Which parts are rare.
+    pub(super) fn rarity(&mut self, random: &mut fastrand::Rng) -> &mut Rarity {
+        self.picker.rarity(random)
     }
 }

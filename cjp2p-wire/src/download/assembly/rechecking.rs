@@ -3,20 +3,20 @@
 
 use std::ops::Range;
 
-use super::assembly::{Assembly, Check};
+use super::{Assembly, Check};
 use crate::range_set::RangeSet;
 use crate::tree::GROUP_LEN;
 
 impl Assembly {
     /// `ranges` are there too, and are being verified.
-    pub(super) fn wait_for_checks(&mut self, ranges: &RangeSet) {
+    pub(in crate::download) fn wait_for_checks(&mut self, ranges: &RangeSet) {
         if self.is_proven && matches!(self.check, Check::Tree(_)) {
             self.picker.wait_for_checks(ranges);
         }
     }
 
     /// What is unchecked of `range` is verified now, and `right` is right. Returns whether something was wrong.
-    pub(super) fn on_checked(&mut self, range: &Range<u64>, right: &RangeSet) -> bool {
+    pub(in crate::download) fn on_checked(&mut self, range: &Range<u64>, right: &RangeSet) -> bool {
         let is_wrong = self.picker.on_checked(range, right);
         for group in range.start / GROUP_LEN..range.end.min(self.length()).div_ceil(GROUP_LEN) {
             self.forget_finished_group(group * GROUP_LEN);

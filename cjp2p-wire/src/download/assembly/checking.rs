@@ -3,27 +3,27 @@
 use std::io;
 use std::net::SocketAddr;
 
-use super::assembly::{Assembly, Check, run_at};
+use super::{Assembly, Check, run_at};
 use crate::pieces::{Key, MAX_GATHERED, Space};
 use crate::store::Sink;
 use crate::tree::{GroupIndex, LEAF_LEN, Level, Run, TreeError, VerifyError, verify_whole};
 
 /// What came of bytes that arrived.
 #[derive(Debug, Default)]
-pub(super) struct Outcome {
+pub(in crate::download) struct Outcome {
     /// Bytes that were new.
-    pub(super) new: u64,
+    pub(in crate::download) new: u64,
     /// Content was verified.
-    pub(super) verified: bool,
-    /// What came from here on cannot be checked without the runs above it.
-    pub(super) lacks_runs: Option<u64>,
+    pub(in crate::download) verified: bool,
+    /// What came from here on cannot be checked without the runs above it, which are asked for now.
+    pub(in crate::download) lacks_runs: Option<u64>,
     /// Sources that sent wrong bytes, and how many bytes were spoilt by it.
-    pub(super) liars: Vec<(SocketAddr, u64)>,
+    pub(in crate::download) liars: Vec<(SocketAddr, u64)>,
 }
 
 impl Assembly {
     /// Takes in bytes from `source`, and writes what they complete.
-    pub(super) fn on_bytes(
+    pub(in crate::download) fn on_bytes(
         &mut self,
         source: SocketAddr,
         space: Space,
@@ -39,6 +39,9 @@ impl Assembly {
             for key in self.picker.overlapping(space, &range) {
                 self.fill(key, source, offset, data, sink, &mut outcome)?;
             }
+        }
+        if let Some(offset) = outcome.lacks_runs {
+            self.picker.begin_proofs_at(offset, &self.check);
         }
         Ok(outcome)
     }
