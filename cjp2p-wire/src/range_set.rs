@@ -6,8 +6,8 @@ use std::ops::Range;
 /// A set of `u64`s, kept as disjoint half-open ranges.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RangeSet {
-    // Most sets are a single range, and most changes are at the end of the first: it is kept apart, where that is cheap.
-    // Invariant: the first range; `None` only where the set is empty.
+    // Most sets are a single range, and most changes are at the end of the first. So it is kept apart, where that is cheap.
+    // Invariant: the first range; `None` only if the set is empty.
     first: Option<Range<u64>>,
     // Invariant: start -> end with start < end, and a gap of at least one between neighbours and after the first.
     rest: BTreeMap<u64, u64>,

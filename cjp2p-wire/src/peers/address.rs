@@ -1,4 +1,4 @@
-//! Addresses of peers: one canonical form, what kind of place they name, and who may send us there.
+//! Addresses of peers: one canonical form, what kind of place they name, and which peers may send us there.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
@@ -34,7 +34,7 @@ impl std::error::Error for AddressError {}
 ///
 /// # Errors
 ///
-/// Where the text is anything else. Callers that read what a peer sent skip such an address.
+/// If the text is anything else. Callers that read what a peer sent skip such an address.
 pub fn parse(text: &str) -> Result<SocketAddr, AddressError> {
     let parsed = if text.len() <= MAX_TEXT { text.parse().ok() } else { None };
     parsed.map(canonical).ok_or_else(|| AddressError { text: text.chars().take(MAX_TEXT).collect() })
@@ -57,8 +57,8 @@ pub fn canonical(address: SocketAddr) -> SocketAddr {
     }
 }
 
-/// What counts as one host: an IPv4 address, or the 64 bits of an IPv6 address that name a network, all other bits of
-/// which whoever has that network can choose.
+/// What counts as one host: an IPv4 address, or the 64 bits of an IPv6 address that name a network. The owner of that network
+/// can choose all other bits.
 pub fn host_of(source: SocketAddr) -> IpAddr {
     match source.ip() {
         IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),
@@ -139,8 +139,8 @@ impl Scope {
 
 /// Whether a peer at `suggester` may send us to `suggested`.
 ///
-/// Nobody can aim us at an address nearer than itself: a public peer may name only public addresses, and no service
-/// below port 1024; a peer on a private network or the link may name its neighbours, but not this machine.
+/// No peer can aim us at an address nearer than itself. A public peer may name only public addresses, and no service below
+/// port 1024. A peer on a private network or the link may name its neighbours, but not this machine.
 pub fn may_suggest(suggester: SocketAddr, suggested: SocketAddr) -> bool {
     let from = Scope::of(suggester);
     let privileged_port = suggested.port() < 1024;
@@ -154,11 +154,11 @@ pub fn may_suggest(suggester: SocketAddr, suggested: SocketAddr) -> bool {
     }
 }
 
-/// The canonical address to try when a peer at `suggester` names `suggested`, or nothing where it may not
+/// The canonical address to try when a peer at `suggester` names `suggested`, or `None` if it may not
 /// ([`may_suggest`]).
 ///
-/// The interface number in a link-local address is the suggester's own and means nothing here: it becomes the one on which
-/// the suggester itself is reached.
+/// The interface number in a link-local address is the suggester's own and means nothing here. It becomes the number of the
+/// interface that leads to the suggester.
 pub fn referred(suggester: SocketAddr, suggested: SocketAddr) -> Option<SocketAddr> {
     let suggester = canonical(suggester);
     let mut suggested = canonical(suggested);

@@ -1,7 +1,7 @@
 //! Which ids to announce to the Mainline DHT, and when: a bounded list, worked off at a bounded pace.
 //!
-//! An announcement costs about a hundred datagrams and is forgotten by those it was made to after half an hour, so that a
-//! node can keep only so many ids announced. They are the ones asked for most, and of these the newest.
+//! An announcement costs about a hundred datagrams, and the nodes that take it forget it after half an hour. So a node can
+//! keep only a limited number of ids announced: those that are asked for most, and of these the newest.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -17,16 +17,16 @@ pub const AGAIN_AFTER: Duration = Duration::from_secs(15 * 60);
 pub const PACE: Duration = Duration::from_secs(2);
 /// Keys that are kept announced: what fits [`AGAIN_AFTER`] at [`PACE`].
 pub const MOST: usize = (AGAIN_AFTER.as_secs() / PACE.as_secs()) as usize;
-/// A key that was asked for oftener counts as if it was so often.
+/// A key counts as asked for at most this often.
 const MOST_ASKED: u32 = 1 << 16;
 
-/// How much a key is worth announcing: how often it was asked for, then how late it came to be shared.
+/// How much a key is worth announcing: how often it was asked for, then how recently it was shared.
 type Rank = (u32, u64);
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     asked: u32,
-    /// Larger for what was shared later.
+    /// Larger for keys that were shared later.
     shared: u64,
     due: Time,
 }
@@ -42,14 +42,14 @@ impl Entry {
 pub struct Announcements {
     entries: BTreeMap<Key, Entry>,
     ranks: BTreeSet<(Rank, Key)>,
-    /// When each is due; of those due at the same time the highest rank is taken first, so it is kept turned round.
+    /// When each is due. The rank is reversed: of keys due at the same time the highest comes first.
     schedule: BTreeSet<(Time, std::cmp::Reverse<Rank>, Key)>,
     shared: u64,
     next_at: Time,
 }
 
 impl Announcements {
-    /// This key is shared from now on.
+    /// Adds a key that is shared from now on.
     pub fn share(&mut self, key: Key) {
         if !self.entries.contains_key(&key) {
             self.shared += 1;
@@ -57,12 +57,12 @@ impl Announcements {
         }
     }
 
-    /// It is shared no more. Nothing can be taken back: the DHT forgets it by itself.
+    /// Removes a key that is shared no more. The DHT forgets it by itself.
     pub fn withdraw(&mut self, key: &Key) {
         self.take(key);
     }
 
-    /// This key, which is shared, was asked for.
+    /// Notes that a shared key was asked for.
     pub fn asked(&mut self, key: Key) {
         let mut entry = match self.take(&key) {
             Some(entry) => entry,
@@ -73,12 +73,12 @@ impl Announcements {
         self.insert(key, entry);
     }
 
-    /// When there is something to announce: [`Time::NEVER`] where there is nothing.
+    /// When the next announcement is due; [`Time::NEVER`] without any.
     pub fn due(&self) -> Time {
         self.schedule.first().map_or(Time::NEVER, |(at, ..)| self.next_at.max(*at))
     }
 
-    /// What to announce now. It is due again after [`AGAIN_AFTER`], and counts as asked for half as often.
+    /// The key to announce now. It is due again after [`AGAIN_AFTER`], and counts as asked for half as often.
     pub fn next(&mut self, now: Time) -> Option<Key> {
         if self.due() > now {
             return None;
@@ -92,7 +92,7 @@ impl Announcements {
         Some(key)
     }
 
-    /// How many are kept announced.
+    /// How many keys are kept announced.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
@@ -109,7 +109,7 @@ impl Announcements {
         Some(entry)
     }
 
-    /// Puts it in, and the least worth out where there is no more room.
+    /// Adds an entry. If there is no more room, the one that is worth least goes.
     fn insert(&mut self, key: Key, entry: Entry) {
         self.entries.insert(key, entry);
         self.ranks.insert((entry.rank(), key));

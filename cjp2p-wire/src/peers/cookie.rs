@@ -1,6 +1,6 @@
 //! Our cookies: what a source must return to show that its address is not forged.
 //!
-//! Nothing is stored for a stranger: a cookie is a keyed hash of the address and of the present period, and is computed
+//! An unvalidated source costs no memory: a cookie is a keyed hash of the address and of the present period, and is computed
 //! again to check it.
 
 use std::cell::Cell;
@@ -12,7 +12,7 @@ use data_encoding::BASE64URL_NOPAD;
 use crate::content_id::Hash;
 use crate::time::Time;
 
-/// How long one secret is used for new cookies; a cookie is accepted for one such period more.
+/// How long new cookies stay the same; a cookie is accepted for one such period more.
 pub const PERIOD: Duration = Duration::from_secs(300);
 
 /// The length of a cookie's text: 128 bits in base64.
@@ -40,7 +40,7 @@ pub struct CookieMint {
 }
 
 impl CookieMint {
-    /// A mint with this secret, which nobody else may know.
+    /// A mint with this secret, which no other node may know.
     pub fn new(secret: Hash) -> CookieMint {
         CookieMint { secret, last: Cell::new(None) }
     }
@@ -89,7 +89,7 @@ fn period(now: Time) -> u64 {
     now.as_nanos() / PERIOD.as_nanos() as u64
 }
 
-/// Compares without telling by its time where the difference is: `blake3::Hash` promises that.
+/// Compares in constant time, as `blake3::Hash` promises.
 fn equal(a: Text, b: Text) -> bool {
     let widen = |text: Text| {
         let mut wide = [0; 32];

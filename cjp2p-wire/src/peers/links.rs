@@ -1,4 +1,4 @@
-//! The networks that this machine is attached to: who is on the link, and which addresses are our own.
+//! The networks that this machine is attached to: which addresses are on the link, and which are our own.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -9,7 +9,7 @@ use super::address::{Scope, canonical};
 pub struct Network {
     /// Our own address.
     pub address: IpAddr,
-    /// How many leading bits of it are those of all addresses on the link.
+    /// How many leading bits all addresses on the link share with it.
     pub bits: u8,
 }
 
@@ -27,7 +27,7 @@ impl Network {
     }
 }
 
-/// All networks that are attached at a time, and where we listen.
+/// All networks that this machine is attached to, and where we listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Links {
     listening: SocketAddr,
@@ -42,9 +42,9 @@ impl Links {
         Links { listening, networks }
     }
 
-    /// Whether what is sent to this address reaches it without a router: it is in a network of ours, or link-local in IPv6.
+    /// Whether a datagram reaches this address without a router: it is in a network of ours, or link-local in IPv6.
     ///
-    /// IPv4 has its link-local network like any other, or else what is sent there goes to a router after all.
+    /// Link-local IPv4 is a network like any other: a machine that is not in it sends to a router.
     pub fn is_on_link(&self, address: SocketAddr) -> bool {
         match canonical(address) {
             address if Scope::of(address) == Scope::Unusable => false,

@@ -1,4 +1,4 @@
-//! How often the addresses of one neighbourhood may be disturbed that only strangers named.
+//! How often the addresses of one neighbourhood may be contacted that only unvalidated sources suggested.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -7,24 +7,24 @@ use std::time::Duration;
 use super::address::{Prefix, Scope};
 use crate::time::Time;
 
-/// The pause between two strangers in one IPv4 /24 or IPv6 /48. Whoever sends us to a victim's network cannot make us a
-/// nuisance there. Loopback, the link and private networks are excepted: nobody far away can send us there.
+/// The pause between two such contacts in one IPv4 /24 or IPv6 /48. A source that sends us to a victim's network cannot make
+/// us a nuisance there. Loopback, the link and private networks are excepted: nobody far away can send us there.
 pub const NEIGHBOURS_PAUSE: Duration = Duration::from_secs(1);
 
-/// When each neighbourhood may be disturbed again.
+/// When each neighbourhood may be contacted again.
 #[derive(Clone, Debug, Default)]
 pub struct Neighbourhoods {
-    // Invariant: all are of public addresses. What is past is dropped, so these are no more than were disturbed in one pause.
+    // Invariant: all are of public addresses. Past times are dropped, so there are no more than contacts in one pause.
     quiet_until: BTreeMap<Prefix, Time>,
 }
 
 impl Neighbourhoods {
-    /// When an address may be disturbed, which may be long ago.
+    /// When an address may be contacted; it may be long ago.
     pub fn open_at(&self, address: SocketAddr) -> Time {
         self.quiet_until.get(&Prefix::narrow(address.ip())).copied().unwrap_or(Time::ZERO)
     }
 
-    /// Notes that an address is disturbed now.
+    /// Notes that an address is contacted now.
     pub fn disturb(&mut self, now: Time, address: SocketAddr) {
         self.quiet_until.retain(|_, until| *until > now);
         if Scope::of(address) == Scope::Public {

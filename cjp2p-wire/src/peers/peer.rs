@@ -9,13 +9,13 @@ use serde_json::{Map, Value};
 
 use super::address::{self, Scope};
 
-/// Who left so many questions in a row unanswered is probably gone.
+/// A peer that left this many queries in a row unanswered is probably gone.
 pub(super) const LOST_AFTER: u32 = 3;
 /// Peers heard from within this time compare by their round trip, in milliseconds.
 const RECENT_MS: u64 = 15 * 60 * 1000;
-/// For how long it counts that a peer sent us something, in milliseconds.
+/// How long it counts that a peer sent us content, in milliseconds.
 const USEFUL_MS: u64 = 7 * 24 * 3600 * 1000;
-/// Who sent us nothing in that time counts as silent for eight times as long as it was.
+/// A peer that sent us none in that time counts as silent for eight times as long as it was.
 const USELESS_STEPS: u32 = 3;
 
 /// How an address first came to be in the table.
@@ -30,20 +30,20 @@ pub enum Origin {
     Bootstrap,
     /// It sent us a message of its own accord.
     Incoming,
-    /// It is on our link, and answered a question to everybody there.
+    /// It is on our link, and answered a query to all nodes there.
     Lan,
-    /// Somebody in the Mainline DHT named it.
+    /// A node of the Mainline DHT named it.
     Dht,
     /// The record of an interrupted download.
     Record,
     /// The peer at this address named it.
     Referral(SocketAddr),
-    /// Something that a later version wrote; kept as it stands.
+    /// An origin that a later version wrote; kept as it stands.
     Other(String),
 }
 
 impl Origin {
-    /// Whether the person at this machine, and no stranger, chose the address.
+    /// Whether the user of this machine chose the address, and not another node.
     pub fn is_local(&self) -> bool {
         matches!(self, Origin::Added | Origin::CommandLine | Origin::Bootstrap)
     }
@@ -177,7 +177,7 @@ impl Peer {
         self.unanswered
     }
 
-    /// Whether it left so many questions in a row unanswered that it is probably gone.
+    /// Whether it left so many queries in a row unanswered that it is probably gone.
     pub fn is_lost(&self) -> bool {
         self.unanswered >= LOST_AFTER
     }
@@ -199,12 +199,12 @@ impl Peer {
         heard(self).saturating_sub(heard(other))
     }
 
-    /// Whom to ask first, and to give up last: `Less` is the better one. Who answers comes before who was silent, peers before
-    /// suggestions, our own suggestions before a stranger's, who was heard from lately before the others, then the nearest. Total,
-    /// so that trimming is repeatable.
+    /// Which peer to ask first, and to give up last: `Less` is the better one. Peers that answer come before silent ones, peers
+    /// before suggestions, our own suggestions before those of other nodes, recently heard before others, then the nearest. The
+    /// order is total, so that trimming is repeatable.
     pub(super) fn cmp_rank(&self, other: &Peer, now_ms: u64) -> Ordering {
         let key = |peer: &Peer| {
-            // Who was silent thrice is worse than an untried suggestion.
+            // A peer that was silent three times is worse than an untried suggestion.
             let lost = peer.unanswered >= LOST_AFTER;
             let stranger = !peer.verified && !peer.origin.is_local();
             (lost, !peer.verified, stranger, peer.unanswered, peer.age(now_ms))
@@ -225,10 +225,10 @@ impl Peer {
         if was_useful { age } else { age + USELESS_STEPS }
     }
 
-    /// Takes in what another record of the same peer knows. The order of the two does not matter.
+    /// Takes what another record of the same peer knows. The order of the two does not matter.
     pub(super) fn merge(&mut self, other: &Peer) {
         debug_assert_eq!(self.address, other.address);
-        // Heard last at the same instant: who asked more often since then wrote later. For the rest any fixed choice does.
+        // Both were last heard at the same instant: the record with more queries since is newer. Otherwise any fixed choice does.
         let tie_break = |a: &Peer, b: &Peer| {
             a.unanswered
                 .cmp(&b.unanswered)
@@ -239,7 +239,7 @@ impl Peer {
                 Ordering::Less => (other, &*self),
                 _ => (&*self, other),
             };
-        // The origin is the first one; where that cannot be told, our own choice goes before a stranger's.
+        // The origin is the first one. If that is unclear, our own choice goes before another node's.
         let origin_key = |peer: &Peer| {
             let first = peer.first_heard_ms.unwrap_or(u64::MAX);
             (first, !peer.origin.is_local(), peer.origin.to_string())

@@ -1,7 +1,7 @@
-//! How many places of a table each host holds: where all are taken, the host that holds most gives one up.
+//! How many places of a table each host holds. In a full table, the host that holds most gives one up.
 //!
-//! Ports cost nothing, addresses do. A limit for each host would bind also where nobody else wants the places; this one binds
-//! only when another host does.
+//! Ports cost nothing, addresses do. A limit per host would bind even if nobody else wants the places. This one binds only
+//! when another host does.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};

@@ -1,4 +1,4 @@
-//! The table of peers: bounded, so that strangers cannot fill memory or push honest peers out.
+//! The table of peers: bounded, so that unvalidated sources can neither fill memory nor push honest peers out.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -32,33 +32,33 @@ impl Default for Limits {
     }
 }
 
-/// So many of the peers that have answered for longest are never replaced by newcomers while they answer: whoever floods
-/// the table still cannot cut us off from the network.
+/// This many peers, those that have answered for longest, are never replaced by newcomers while they answer. So a flood of
+/// the table cannot cut us off from the network.
 pub const ANCHORS: usize = 8;
 
-/// A peer that was not heard from for so long is worth a question, in milliseconds.
+/// A peer that was not heard from for this time is worth a query, in milliseconds.
 const DOUBTFUL_MS: u64 = 24 * 3600 * 1000;
 
-/// A verified peer that was not heard from for so long may be given up for a newcomer untested, in milliseconds.
+/// A verified peer that was not heard from for this time may be replaced by a newcomer without a query, in milliseconds.
 const FORGOTTEN_MS: u64 = 7 * 24 * 3600 * 1000;
 
 /// What became of an address that was offered to the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
-    /// It was there already; what is new was noted.
+    /// It was there already; the table noted what is new.
     Known,
     /// It is in the table now.
     Added,
     /// No address that a peer can have.
     Unusable,
-    /// No room: nobody who may still be alive is given up for a newcomer.
+    /// No room: a peer that may still be alive is not given up for a newcomer.
     Full,
 }
 
 /// A part of a table's JSON that could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TableProblem {
-    /// The element, counted from 0 as `jq` does; `None` where the text as a whole is not a table.
+    /// The element, counted from 0 as `jq` does; `None` if the text as a whole is not a table.
     pub entry: Option<usize>,
     /// The line, counted from 1, on which that element starts, or on which the text stopped making sense.
     pub line: usize,
@@ -76,7 +76,7 @@ impl fmt::Display for TableProblem {
     }
 }
 
-/// What was found in a table's JSON.
+/// What a table's JSON held.
 #[derive(Clone, Debug)]
 pub struct ParsedTable {
     /// All that could be read, within the limits.
@@ -116,7 +116,7 @@ impl PeerTable {
         self.verified.len() + self.suggested.len()
     }
 
-    /// Whether nobody is known.
+    /// Whether the table is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -132,9 +132,9 @@ impl PeerTable {
         self.verified.values().chain(self.suggested.values())
     }
 
-    /// Notes an address that somebody proposed. It stays a suggestion until [`PeerTable::heard`].
+    /// Notes a suggested address. It stays a suggestion until [`PeerTable::heard`].
     ///
-    /// What a peer proposed must have passed [`address::referred`] before.
+    /// A peer's suggestion must have passed [`address::referred`] before.
     pub fn suggest(&mut self, address: SocketAddr, origin: Origin) -> Admission {
         let address = address::canonical(address);
         if let Some(peer) = self.peer_mut(address) {
@@ -146,8 +146,8 @@ impl PeerTable {
         self.admit(Peer::new(address, origin))
     }
 
-    /// Notes that the peer at `address` returned our cookie at `now_ms`, and the round trip where it was measured, in
-    /// milliseconds. `origin` counts only where the peer was unknown.
+    /// Notes that the peer at `address` returned our cookie at `now_ms`, and the round trip in
+    /// milliseconds if it was measured. `origin` counts only if the peer was unknown.
     pub fn heard(
         &mut self,
         address: SocketAddr,
@@ -171,7 +171,7 @@ impl PeerTable {
             self.verified.insert(address, peer);
             return Admission::Known;
         }
-        // The suggestion makes way for the verified peer, and stays where there is no room for that.
+        // The suggestion makes way for the verified peer, and stays if there is no room for that.
         let suggestion = self.suggested.remove(&address);
         let admission = self.admit(peer);
         match (admission, suggestion) {
@@ -191,7 +191,7 @@ impl PeerTable {
         }
     }
 
-    /// Notes that a question to `address` got no answer in time.
+    /// Notes that a query to `address` got no answer in time.
     pub fn unanswered(&mut self, address: SocketAddr) {
         let address = address::canonical(address);
         if let Some(peer) = self.peer_mut(address) {
@@ -206,8 +206,8 @@ impl PeerTable {
     }
 
     /// At most `count` peers, the most promising first: the verified before the suggested, those that answer before the
-    /// silent, those heard from recently before the others, then the nearest. Who sent us nothing lately counts as heard from
-    /// longer ago.
+    /// silent, those heard from recently before the others, then the nearest. A peer that sent us no content recently counts as
+    /// heard from longer ago.
     pub fn best(&self, count: usize, now_ms: u64) -> Vec<SocketAddr> {
         let mut peers: Vec<&Peer> = self.iter().collect();
         peers.sort_by(|a, b| a.cmp_rank(b, now_ms));
@@ -215,8 +215,8 @@ impl PeerTable {
         peers.into_iter().map(|peer| peer.address).collect()
     }
 
-    /// At most `count` verified peers of which nobody knows whether they are still there, those not heard from for longest
-    /// first: only who was asked and did not answer makes room for others.
+    /// At most `count` verified peers that may be gone, those not heard from for longest first. They are worth a query: only a
+    /// peer that left queries unanswered makes room for others.
     pub fn doubtful(&self, count: usize, now_ms: u64) -> Vec<SocketAddr> {
         let silence = |peer: &Peer| now_ms.saturating_sub(peer.last_heard_ms.unwrap_or(0));
         let is_doubtful = |peer: &&Peer| peer.unanswered < LOST_AFTER && silence(peer) >= DOUBTFUL_MS;
@@ -234,7 +234,7 @@ impl PeerTable {
 
     /// Reads a table: a JSON array of objects, or the objects one after the other.
     ///
-    /// Never fails: what can be read is in the table, the rest is told. Empty text is an empty table.
+    /// Never fails: what can be read is in the table, the rest is in `problems`. Empty text is an empty table.
     pub fn parse(text: &str) -> ParsedTable {
         let mut problems = Vec::new();
         let mut all: BTreeMap<SocketAddr, Peer> = BTreeMap::new();
@@ -252,7 +252,7 @@ impl PeerTable {
                     line: error.line().max(1),
                     message: without_position(&error),
                 });
-                // A tear or a hole in what we wrote leaves the lines before and after it whole.
+                // A torn or damaged file still has whole lines before and after the damage.
                 text.lines().filter_map(peer_of_line).for_each(&mut add);
                 Vec::new()
             }
@@ -303,7 +303,7 @@ impl PeerTable {
         self.verified.range(range.clone()).chain(self.suggested.range(range)).map(|(_, peer)| peer)
     }
 
-    /// The limits that a newcomer has to fit in: for each, who counts under it, and how many may.
+    /// The limits that a newcomer has to fit: for each, which peers count under it, and how many may.
     fn bounds(&self, newcomer: &Peer) -> Vec<(Vec<&Peer>, usize)> {
         let (kind, kind_limit) = if newcomer.verified {
             (&self.verified, self.limits.verified)
@@ -329,7 +329,7 @@ impl PeerTable {
         full
     }
 
-    /// Adds a peer that is not in the table, in place of worse ones where a limit is reached.
+    /// Adds a peer that is not in the table, in place of worse ones if a limit is reached.
     fn admit(&mut self, newcomer: Peer) -> Admission {
         if Scope::of(newcomer.address) == Scope::Unusable {
             return Admission::Unusable;
@@ -365,7 +365,7 @@ impl PeerTable {
         Admission::Added
     }
 
-    /// Replaces the contents by as many of `peers` as the limits allow, the best; says how many were left out.
+    /// Replaces the contents by as many of `peers` as the limits allow, the best first. Returns how many were left out.
     fn fill(&mut self, mut peers: Vec<Peer>) -> usize {
         self.verified.clear();
         self.suggested.clear();
@@ -386,7 +386,7 @@ impl PeerTable {
         trimmed
     }
 
-    /// When anybody was last heard from.
+    /// When any peer was last heard from.
     fn heard_last(&self) -> Option<u64> {
         self.verified.values().filter_map(|peer| peer.last_heard_ms).max()
     }
