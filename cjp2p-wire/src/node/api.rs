@@ -175,7 +175,7 @@ impl Node {
     /// greeted peers have; as many as fit a datagram, [`MAX_IDS`] at most.
     pub fn tell_content(&mut self, now: Time, to: SocketAddr, ids: &[ContentId]) {
         self.enter(now);
-        let is_known = |contact: &Contact| contact.cookie.is_some() && !contact.is_shunned();
+        let is_known = |contact: &Contact| contact.cookies.theirs.is_some() && !contact.is_shunned();
         if ids.is_empty() || !self.shared.contacts.get(to).is_some_and(is_known) {
             return;
         }

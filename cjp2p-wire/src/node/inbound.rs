@@ -251,16 +251,16 @@ impl Shared {
     pub(super) fn note_source(&mut self, inbound: &mut Inbound<'_>, is_queried: impl FnOnce() -> bool) {
         let kinds = inbound.kinds;
         let Some(contact) = self.contacts.get_mut(inbound.from) else { return };
-        if contact.returns_always && !inbound.is_validated() {
+        if contact.cookies.returns_always && !inbound.is_validated() {
             // It has our cookie: without it, this is somebody else. Or the one it has is too old, or our own address has
             // changed on the way to it so that it does not know us any more: it is told ours again, to show who it is.
-            contact.has_cookie = false;
+            contact.cookies.has_ours = false;
             return;
         }
         if kinds.content && contact.is_asked {
             // Without a word about cookies, though our requests ask for the return of one, it comes from a node that does not
             // know of them. Some log an error each time that they are asked.
-            contact.silent_about_cookies = !kinds.speaks_of_cookies();
+            contact.cookies.is_silent = !kinds.speaks_of_cookies();
         }
         if kinds.blocks {
             for message in inbound.messages {
@@ -284,17 +284,17 @@ impl Shared {
         };
         let shows_itself = inbound.is_validated() || inbound.answers_ours;
         // A validated source can return our cookie again. Anybody else would have us send it what it cannot know us by.
-        if contact.cookie.is_some() && contact.is_validated() && !shows_itself {
+        if contact.cookies.theirs.is_some() && contact.is_validated() && !shows_itself {
             return false;
         }
         let is_ours = contact.is_asked || is_queried || shows_itself;
-        if !is_ours || value.len() > MAX_FOREIGN_COOKIE || contact.cookie.as_deref() == Some(value) {
+        if !is_ours || value.len() > MAX_FOREIGN_COOKIE || contact.cookies.theirs.as_deref() == Some(value) {
             return false;
         }
-        let is_first = contact.cookie.is_none();
-        contact.cookie = Some(value.into());
+        let is_first = contact.cookies.theirs.is_none();
+        contact.cookies.theirs = Some(value.into());
         // Before it knew us it could return our cookie only from the question itself. Now it will keep it: tell it again.
-        contact.has_cookie = false;
+        contact.cookies.has_ours = false;
         is_first
     }
 }
@@ -313,5 +313,5 @@ pub(super) fn cookie_text(value: &str) -> Option<Cow<'_, str>> {
         #[serde(borrow)]
         cookie: Cow<'a, str>,
     }
-    serde_json::from_str::<Cookie<'_>>(value).ok().map(|c| c.cookie)
+    serde_json::from_str::<Cookie<'_>>(value).ok().map(|cookie| cookie.cookie)
 }

@@ -93,14 +93,14 @@ impl Shared {
         encoder: &mut Encoder,
     ) -> bool {
         let contact = self.contacts.get(to);
-        if let Some(cookie) = contact.and_then(|contact| contact.cookie.as_ref()) {
+        if let Some(cookie) = contact.and_then(|contact| contact.cookies.theirs.as_ref()) {
             encoder.value("AlwaysReturned", cookie);
         }
         if !ask_for_ours || contact.is_some_and(|c| c.has_good_cookie(now) || c.ignores_cookies()) {
             return false;
         }
         encoder.cookie("PleaseAlwaysReturnThisMessage", &self.mint.mint(now, to));
-        if contact.is_some_and(|contact| contact.cookie.is_some()) {
+        if contact.is_some_and(|contact| contact.cookies.theirs.is_some()) {
             encoder.can_send_blocks(MAX_BLOCKS);
         }
         true

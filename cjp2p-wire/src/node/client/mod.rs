@@ -165,7 +165,7 @@ impl Client {
     /// certainty; of others nothing more is believed in that one download.
     fn ban(&mut self, shared: &mut Shared, now: Time, address: SocketAddr) {
         let Some(contact) = shared.contacts.get_mut(address) else { return };
-        if contact.returns_always {
+        if contact.cookies.returns_always {
             contact.banned = true;
             self.on_silent(now, address);
         }

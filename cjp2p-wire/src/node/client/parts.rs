@@ -42,7 +42,7 @@ impl Client {
         let Some(path) = self.paths.get(address) else { return };
         let Some(contact) = shared.contacts.get(address) else { return };
         // A peer that gave us no cookie may know of no such questions.
-        if contact.cookie.is_none() || contact.is_shunned() || contact.is_only_suggested() {
+        if contact.cookies.theirs.is_none() || contact.is_shunned() || contact.is_only_suggested() {
             for (_, download) in self.downloads.all_mut() {
                 download.put_off_parts_question(now, address);
             }

@@ -52,7 +52,7 @@ impl Client {
         let (round_trip, is_short) = (path.path.rtt.smoothed(), path.path.is_short());
         // Our cookie comes back beside the answer, and theirs may be asked for in it.
         let mut beside = r#"{"AlwaysReturned":{"cookie":""}},"#.len() + COOKIE_LEN;
-        if !contact.has_cookie && path.path.congestion.delivered() < ACQUAINTED {
+        if !contact.cookies.has_ours && path.path.congestion.delivered() < ACQUAINTED {
             beside += INTRODUCTION;
         }
         // They take turns, or one that has much to ask for would keep the others waiting; each has a burst, so that its
@@ -138,7 +138,7 @@ impl Client {
         if ask.probe
             && !sparing
             && job.download.asks_for_parts()
-            && shared.contacts.get(address).is_some_and(|c| c.cookie.is_some())
+            && shared.contacts.get(address).is_some_and(|c| c.cookies.theirs.is_some())
         {
             encoder.which_parts(&job.wire_id, 0);
         }

@@ -126,7 +126,8 @@ impl Client {
     pub(crate) fn on_leecher(&mut self, shared: &mut Shared, now: Time, from: SocketAddr, id: &ContentId) {
         let Some(job) = self.downloads.job_of(id) else { return };
         let Some(download) = self.downloads.get(job).filter(|download| !download.is_over()) else { return };
-        let knows_its_cookie = shared.contacts.get(from).is_some_and(|contact| contact.cookie.is_some());
+        let knows_its_cookie =
+            shared.contacts.get(from).is_some_and(|contact| contact.cookies.theirs.is_some());
         if !download.knows(from) {
             if !self.admit_asker(shared, job, from) {
                 return;

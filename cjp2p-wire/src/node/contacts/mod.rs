@@ -1,5 +1,6 @@
 //! What is known of each address we talk with.
 
+mod contact;
 mod tellable;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,10 +10,13 @@ use std::ops::Bound::{Excluded, Included};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+pub use self::contact::Acquaintance;
+pub(crate) use self::contact::Contact;
+
 use self::tellable::Tellable;
 use super::by_address::ByAddress;
 use crate::peers::address::host_of;
-use crate::peers::cookie::{PERIOD, Validation};
+use crate::peers::cookie::Validation;
 use crate::time::Time;
 
 /// Addresses remembered, at most. Those that may be asked for content are never dropped. Of the others one of the [host](host_of) that has most makes
@@ -27,184 +31,6 @@ const MANY_OF_HOST: usize = 8;
 const LOOKED_AT: usize = 64;
 /// How often those that have gone are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
-/// A peer that was silent for this long may be another when it comes back.
-pub(crate) const VALIDATION_LIFETIME: Duration = Duration::from_secs(600);
-/// Only peers heard from within this time are told to others.
-pub(crate) const FRESH: Duration = Duration::from_secs(900);
-
-/// What is known of one address.
-#[derive(Debug)]
-pub(super) struct Contact {
-    pub(super) last_heard: Option<Time>,
-    /// What it wants returned beside every message, as JSON.
-    pub(super) cookie: Option<Box<str>>,
-    validated_at: Option<Time>,
-    /// Since when it has been the same peer that is validated here.
-    validated_since: Option<Time>,
-    /// It spoke like one that has just come: the peer that is validated next may be another than before.
-    seems_new: bool,
-    /// When it last sent some of what we asked for.
-    pub(super) useful_at: Option<Time>,
-    /// When it last returned our permanent cookie, by which it showed that it knows of such.
-    returned_always_at: Option<Time>,
-    /// When it was last heard, or made.
-    touched_at: Time,
-    /// It was asked to return our cookie beside the one it wants from us: some nodes keep ours only then.
-    pub(super) was_asked: bool,
-    /// It has returned our cookie beside a message: what comes in its name without it is forged.
-    pub(super) returns_always: bool,
-    /// Its last content came without a word about cookies.
-    pub(super) silent_about_cookies: bool,
-    /// It has our present cookie, so it need not be told.
-    pub(super) has_cookie: bool,
-    /// How many blocks it sends for one request; 1 where it never said.
-    pub(super) blocks: u64,
-    /// Sent what is provably wrong.
-    pub(super) banned: bool,
-    /// What came from there was said by ourselves: the address is our own, or somebody repeats what we say.
-    pub(super) is_us: bool,
-    /// Named by another peer, not by the user: asked sparingly until it is validated.
-    pub(super) suggested: bool,
-    /// The peer that suggested it, when it was tried. Boxed: few have one.
-    named_by: Option<Box<SocketAddr>>,
-    /// It asks for peers beside its questions for content: referrals to it need not name any at random.
-    pub(super) asks_for_peers: bool,
-    /// It may be asked for content: it is not forgotten as long as that is so.
-    pub(super) is_asked: bool,
-    /// The round trip of a query, where one was answered.
-    pub(super) round_trip: Option<Duration>,
-    /// Its place among the [`Tellable`].
-    told_from: Option<NonZeroU16>,
-}
-
-impl Contact {
-    fn new(now: Time) -> Contact {
-        Contact {
-            last_heard: None,
-            cookie: None,
-            validated_at: None,
-            validated_since: None,
-            seems_new: false,
-            useful_at: None,
-            returned_always_at: None,
-            touched_at: now,
-            was_asked: false,
-            returns_always: false,
-            silent_about_cookies: false,
-            has_cookie: false,
-            blocks: 1,
-            banned: false,
-            is_us: false,
-            suggested: false,
-            named_by: None,
-            asks_for_peers: false,
-            is_asked: false,
-            round_trip: None,
-            told_from: None,
-        }
-    }
-
-    /// Whether it returned a permanent cookie of ours at any time.
-    pub(super) fn returned_always(&self) -> bool {
-        self.returned_always_at.is_some()
-    }
-
-    /// Whether it did so not long ago. It can, so its echoes are worth nothing.
-    pub(super) fn returned_always_lately(&self, now: Time) -> bool {
-        self.returned_always_at.is_some_and(|at| now.since(at) < VALIDATION_LIFETIME)
-    }
-
-    /// Whether it never showed more than the oldest nodes can: to return our cookie when asked.
-    fn may_be_old(&self) -> bool {
-        !self.returned_always() && self.is_validated()
-    }
-
-    /// Whether it has a cookie of ours that is still good. One from which nothing came for long has one that is not.
-    pub(super) fn has_good_cookie(&self, now: Time) -> bool {
-        self.has_cookie && self.validated_at.is_some_and(|at| now.since(at) < PERIOD)
-    }
-
-    /// Whether it does not seem to know of cookies, so that it need not be asked for the return of ours.
-    pub(super) fn ignores_cookies(&self) -> bool {
-        self.silent_about_cookies && self.cookie.is_none()
-    }
-
-    /// Whether it is of no use to ask it or to name it.
-    pub(super) fn is_shunned(&self) -> bool {
-        self.banned || self.is_us
-    }
-
-    /// Whether only a suggestion says that a peer is there.
-    pub(super) fn is_only_suggested(&self) -> bool {
-        self.suggested && !self.is_validated()
-    }
-
-    /// Whether others may be told of it.
-    pub(super) fn is_presentable(&self, now: Time) -> bool {
-        let fresh = self.last_heard.is_some_and(|at| now.since(at) < FRESH);
-        fresh && self.is_validated() && !self.is_shunned()
-    }
-
-    /// Whether it was ever validated.
-    pub(super) fn is_validated(&self) -> bool {
-        self.validated_at.is_some()
-    }
-
-    /// Whether nothing has come from it for this long.
-    fn was_silent(&self, now: Time, long: Duration) -> bool {
-        self.last_heard.is_some_and(|at| now.since(at) >= long)
-    }
-
-    /// Whether it was heard, and only asked us.
-    fn only_asked(&self) -> bool {
-        let was_asked = self.is_asked || self.useful_at.is_some() || self.round_trip.is_some();
-        self.last_heard.is_some() && !was_asked && !self.is_shunned()
-    }
-
-    /// Whether it only asked us, and has gone: nobody is told of it any more, and no cookie that it may have is good.
-    fn has_gone(&self, now: Time) -> bool {
-        self.only_asked() && self.was_silent(now, FRESH)
-    }
-
-    /// It said something without our cookie. Getters come and go at the same port, and each is unvalidated at first.
-    fn on_unvalidated(&mut self, now: Time) {
-        self.touched_at = now;
-        self.seems_new |= self.was_silent(now, VALIDATION_LIFETIME) || !self.may_be_old();
-        if !self.returns_always {
-            self.last_heard = Some(now);
-        }
-    }
-
-    fn on_validated(&mut self, now: Time) {
-        let is_new = self.seems_new || self.was_silent(now, VALIDATION_LIFETIME);
-        self.validated_since = self.validated_since.filter(|_| !is_new).or(Some(now));
-        self.seems_new = false;
-        self.validated_at = Some(now);
-        self.last_heard = Some(now);
-        self.touched_at = now;
-    }
-}
-
-/// A peer that we met, for the peer table.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Acquaintance {
-    /// Where it is.
-    pub address: SocketAddr,
-    /// When it was last heard.
-    pub last_heard: Time,
-    /// The round trip, where it was measured.
-    pub round_trip: Option<Duration>,
-    /// Since when it has been validated, as far as can be told the same peer all the time; `None` where it never was.
-    pub validated_since: Option<Time>,
-    /// When it last sent some of what we asked for.
-    pub last_useful: Option<Time>,
-    /// Whether it sent what is provably wrong.
-    pub misbehaved: bool,
-    /// Whether only another peer named it.
-    pub suggested: bool,
-    /// Which peer named it, where one did and it was tried for that.
-    pub named_by: Option<SocketAddr>,
-}
 
 /// All addresses of a [host](host_of).
 pub(super) fn ports_of(host: IpAddr) -> RangeInclusive<SocketAddr> {
@@ -353,8 +179,8 @@ impl Contacts {
             if !may(contact) {
                 continue;
             }
-            if stalest.is_none_or(|(at, _)| contact.touched_at < at) {
-                stalest = Some((contact.touched_at, address));
+            if stalest.is_none_or(|(at, _)| contact.touched_at() < at) {
+                stalest = Some((contact.touched_at(), address));
             }
         }
         (stalest.map(|(_, address)| address), last)
@@ -408,15 +234,15 @@ impl Contacts {
 
     /// It is tried because this peer suggested it.
     pub(super) fn on_named(&mut self, address: SocketAddr, by: Option<SocketAddr>) {
-        if let Some(contact) = self.get_mut(address).filter(|contact| contact.last_heard.is_none()) {
-            contact.named_by = by.map(Box::new);
+        if let Some(contact) = self.get_mut(address) {
+            contact.on_named(by);
         }
     }
 
     /// It was asked for the return of our cookie. That tells something only where it wants one returned itself.
     pub(super) fn on_asked(&mut self, address: SocketAddr) {
         if let Some(contact) = self.get_mut(address) {
-            contact.was_asked |= contact.cookie.is_some();
+            contact.cookies.was_asked |= contact.cookies.theirs.is_some();
         }
     }
 
@@ -424,11 +250,11 @@ impl Contacts {
     pub(super) fn on_always_returned(&mut self, now: Time, address: SocketAddr, shows: Validation) {
         let contact = self.entry(now, address);
         contact.on_validated(now);
-        contact.returned_always_at = Some(now);
+        contact.cookies.returned_always_at = Some(now);
         // What came back at once, from a peer that did not know us, need not have been kept.
-        if contact.was_asked {
-            contact.returns_always = true;
-            contact.has_cookie = shows == Validation::Current;
+        if contact.cookies.was_asked {
+            contact.cookies.returns_always = true;
+            contact.cookies.has_ours = shows == Validation::Current;
         }
         self.note_tellable(address);
     }
@@ -444,20 +270,15 @@ impl Contacts {
 
     /// It returned what it was asked for once, and not our cookie beside it.
     pub(super) fn on_echo(&mut self, address: SocketAddr) {
-        if let Some(contact) = self.get_mut(address).filter(|contact| contact.returns_always) {
-            // Who always returned it does not any more, and this is no forgery: another node has taken its place.
-            contact.returns_always = false;
-            contact.returned_always_at = None;
-            contact.has_cookie = false;
-            contact.was_asked = false;
-            contact.cookie = None;
-            contact.seems_new = true;
+        if let Some(contact) = self.get_mut(address).filter(|contact| contact.cookies.returns_always) {
+            // It always returned our cookie and does not any more, and this is no forgery.
+            contact.on_replaced();
         }
     }
 
     /// Whether this validated source should be asked to return our cookie: it knows of such, and has not the present one.
     pub(super) fn wants_cookie_from(&self, from: SocketAddr) -> bool {
-        self.get(from).is_some_and(|contact| contact.cookie.is_some() && !contact.has_cookie)
+        self.get(from).is_some_and(|contact| contact.cookies.theirs.is_some() && !contact.cookies.has_ours)
     }
 
     /// What came from there was said by ourselves: it is not asked again, nor named to anybody. Returns whether it is known.
@@ -474,18 +295,8 @@ impl Contacts {
     }
 
     pub(super) fn acquaintances(&self) -> impl Iterator<Item = Acquaintance> + '_ {
-        self.by_address.iter().filter(|(_, contact)| !contact.is_us).filter_map(|(address, contact)| {
-            Some(Acquaintance {
-                address,
-                last_heard: contact.last_heard?,
-                round_trip: contact.round_trip,
-                validated_since: contact.validated_since,
-                last_useful: contact.useful_at,
-                misbehaved: contact.banned,
-                suggested: contact.suggested,
-                named_by: contact.named_by.as_deref().copied(),
-            })
-        })
+        let others = self.by_address.iter().filter(|(_, contact)| !contact.is_us);
+        others.filter_map(|(address, contact)| contact.acquaintance(address))
     }
 
     /// Where only we ourselves are.

@@ -1,5 +1,6 @@
 //! Which addresses are kept, which are forgotten, and which are named to others.
 
+use super::contact::FRESH;
 use super::*;
 
 const A_MINUTE: Duration = Duration::from_secs(60);
@@ -18,7 +19,7 @@ fn stay(contacts: &Contacts, address: SocketAddr) -> Duration {
 fn come(contacts: &mut Contacts, now: Time, address: SocketAddr) {
     contacts.on_unvalidated(now, address);
     contacts.on_always_returned(now, address, Validation::Current);
-    contacts.get_mut(address).unwrap().cookie = Some("7".into());
+    contacts.get_mut(address).unwrap().cookies.theirs = Some("7".into());
     contacts.on_asked(address);
     contacts.on_always_returned(now, address, Validation::Current);
 }

@@ -47,7 +47,7 @@ impl Server {
             // node, which has taken our place. A source that does not challenge us may itself be another, and not know the message.
             let challenges = inbound.kinds.wants_returned && inbound.messages.iter().any(is_challenge);
             let contact = cx.shared.contacts.get(inbound.from).filter(|_| challenges);
-            let wanted = contact.and_then(|known| known.cookie.clone());
+            let wanted = contact.and_then(|known| known.cookies.theirs.clone());
             self.answer_unvalidated(cx, inbound, wanted.as_deref());
         }
         Vec::new()
@@ -57,7 +57,8 @@ impl Server {
     pub(crate) fn answer_on_lan(&mut self, cx: &mut Context<'_>, inbound: &Inbound<'_>) {
         if inbound.wants_answer() && cx.shared.budget.may_answer_unvalidated(cx.now, inbound.from) {
             // It could not return to everybody what each of them wants returned, nor tell everybody what it wants itself.
-            let wanted = cx.shared.contacts.get(inbound.from).and_then(|contact| contact.cookie.clone());
+            let wanted =
+                cx.shared.contacts.get(inbound.from).and_then(|contact| contact.cookies.theirs.clone());
             self.answer_unvalidated(cx, inbound, wanted.as_deref());
         }
     }
