@@ -202,7 +202,7 @@ impl Node {
         self.discovery.lan_mut().on_attached(now);
     }
 
-    /// Looks on the link for sources of what `job` downloads, whenever nobody serves it, for the first time after `delay`. A host that
+    /// Looks on the link for sources of what `job` downloads, whenever it lacks them, for the first time after `delay`. A host that
     /// answers is an [`Event::Neighbour`](super::Event::Neighbour), and may be added as a source.
     pub fn look_on_lan(&mut self, now: Time, job: JobId, delay: Duration) {
         self.enter(now);

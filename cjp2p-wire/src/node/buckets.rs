@@ -1,6 +1,6 @@
 //! Up to when hosts have used up what they may have in a second, in the same memory however many come.
 //!
-//! Nothing is stored for a host. Hosts share a fixed number of buckets, chosen by a hash that nobody else can compute, so nobody can
+//! Nothing is stored for a host. Hosts share a fixed number of buckets, chosen by a hash that no other can compute, so none can
 //! aim at that of another.
 
 use std::net::{IpAddr, SocketAddr};

@@ -41,7 +41,7 @@ pub(super) const READ: u64 = 16;
 pub(super) const COOKIE: u64 = 4;
 /// A request for content that is put in the queue, beside what is looked at there.
 pub(super) const REQUEST: u64 = 8;
-/// A referral, beside those who are looked at for it.
+/// A referral, beside the peers that are looked at for it.
 pub(super) const REFERRAL: u64 = 16;
 /// An answer to the question which parts are here.
 pub(super) const PARTS: u64 = 128;

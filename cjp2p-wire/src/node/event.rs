@@ -35,7 +35,7 @@ pub enum Answer {
 pub enum ListEnd {
     /// With its last entry, and none is missing.
     Complete,
-    /// Before: of so many contents that the peer said it has, so many came.
+    /// Before: fewer contents came than the peer said it has.
     Missing {
         /// All that it said it has.
         total: u64,
@@ -68,7 +68,7 @@ pub enum Event {
     PathOpened(SocketAddr),
     /// Send this datagram to everybody on the link, on every link; see [`Node::attach`](super::Node::attach).
     AskLan(Vec<u8>),
-    /// Nobody on the link was heard to answer this question: send it to each neighbour by itself, to port
+    /// No host on the link was heard to answer this question: send it to each neighbour by itself, to port
     /// [`DEFAULT_PORT`](crate::peers::address::DEFAULT_PORT). Some firewalls let in only answers from addresses that were asked.
     AskNeighbours(Vec<u8>),
     /// This host on the link answered such a question.

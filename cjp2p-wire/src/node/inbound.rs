@@ -89,7 +89,7 @@ fn tells(message: &Message<'_>) -> bool {
 /// How much of what a datagram says is believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Belief {
-    /// Nothing: nobody is known at its address, or somebody else speaks in the name of a peer.
+    /// Nothing: no peer is known at its address, or another speaks in its name.
     Nothing,
     /// Only what answers a query. Nobody vouches for the address, and it is not validated: a peer that names a victim to us could
     /// answer in the victim's name, and have us ask the victim for all that we want.
@@ -182,7 +182,7 @@ pub(super) enum Returned<'a> {
 }
 
 impl Shared {
-    /// Whether we said this ourselves: nobody else asks for the return of a cookie that we made for this address. Peers
+    /// Whether we said this ourselves: no other asks for the return of a cookie that we made for this address. Peers
     /// tell us our own address as readily as any other.
     pub(super) fn is_own_voice(&mut self, now: Time, inbound: &Inbound<'_>) -> bool {
         if !inbound.kinds.wants_always && !inbound.kinds.wants_returned {
@@ -252,7 +252,7 @@ impl Shared {
         let kinds = inbound.kinds;
         let Some(contact) = self.contacts.get_mut(inbound.from) else { return };
         if contact.cookies.returns_always && !inbound.is_validated() {
-            // It has our cookie: without it, this is somebody else. Or the one it has is too old, or our own address has
+            // It has our cookie: without it, this is another. Or the one it has is too old, or our own address has
             // changed on the way to it so that it does not know us any more: it is told ours again, to show who it is.
             contact.cookies.has_ours = false;
             return;

@@ -1,4 +1,4 @@
-//! What the server, the client and the discovery of a node share: who we are, whom we know, what others may cost us, and what
+//! What the server, the client and the discovery of a node share: its secrets, its contacts, what others may cost it, and what
 //! leaves.
 
 use std::net::SocketAddr;
@@ -17,7 +17,7 @@ use crate::time::Time;
 /// What a node is to be like.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Makes our cookies. Nobody else may know it; a new one at each start is fine.
+    /// Makes our cookies. No other may know it; a new one at each start is fine.
     pub secret: Hash,
     /// Where all random choices come from.
     pub seed: u64,
@@ -40,7 +40,7 @@ pub(super) struct Shared {
     pub(super) random: fastrand::Rng,
     pub(super) contacts: Contacts,
     pub(super) probes: Probes,
-    /// Which networks are attached; `None` where nobody is to be asked or answered on the link.
+    /// Which networks are attached; `None` where no question is asked or answered on the link.
     pub(super) links: Option<Links>,
     pub(super) budget: Budget,
     pub(super) outbox: Outbox,

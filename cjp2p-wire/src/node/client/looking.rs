@@ -1,4 +1,4 @@
-//! Looking at paths: giving up what is lost, and asking for more, where the schedule says so.
+//! Looking at paths: giving up what is lost, and asking for more, when the schedule says so.
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -21,7 +21,7 @@ impl Client {
         told: &TheseParts<'_>,
         store: &mut dyn Store,
     ) {
-        // Nobody shall speak for others here: what is told decides whom we ask.
+        // No peer shall speak for others here: what is told decides whom we ask.
         if !inbound.is_validated() {
             return;
         }

@@ -35,8 +35,8 @@ const PLEASE_SEND_PEERS: &str = "PleaseSendPeers";
 const LEAST_BLOCK: u64 = 240;
 
 impl Client {
-    /// What to ask of `address` now, for whichever fetch has something to ask of it: answers of `allowance` bytes at the
-    /// most, or a single one. `first` of a burst.
+    /// What to ask of `address` now, for whichever download has something to ask of it: answers of at most `allowance`
+    /// bytes, or a single one. `first` of a burst.
     pub(super) fn next_ask(
         &mut self,
         shared: &Shared,

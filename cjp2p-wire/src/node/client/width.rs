@@ -1,4 +1,4 @@
-//! How long a datagram crosses a path whole, where longer ones vanish and nobody says so.
+//! How long a datagram crosses a path whole, where longer ones vanish without a word.
 //!
 //! Silences are taken for such a path, and shorter datagrams are tried step by step. From time to time one of the step before is
 //! tried: silence may have had another reason, and routes change.
@@ -77,14 +77,14 @@ impl Width {
         }
     }
 
-    /// Content of so many bytes of base64 is asked for in one datagram.
+    /// Content of this many bytes of base64 is asked for in one datagram.
     pub(super) fn on_asked(&mut self, now: Time, base64: usize) {
         if self.is_longer(base64) {
             self.widen_at = now + WIDEN_INTERVAL;
         }
     }
 
-    /// Content of so many bytes of base64 came in one datagram.
+    /// Content of this many bytes of base64 came in one datagram.
     pub(super) fn on_answer(&mut self, base64: usize) {
         while self.is_longer(base64) {
             self.step -= 1;

@@ -211,7 +211,7 @@ impl Contacts {
         }
     }
 
-    /// Forgets, from time to time, who only asked us and has gone, but for those that `is_asked` now.
+    /// Forgets, from time to time, peers that only asked us and have gone, but for those that `is_asked` now.
     pub(super) fn forget_gone(&mut self, now: Time, is_asked: impl Fn(SocketAddr) -> bool) {
         if now.since(self.swept_at) < SWEEP_EVERY {
             return;

@@ -11,9 +11,9 @@ use crate::time::Time;
 
 /// Known peers asked for one content as soon as it is wanted.
 pub(crate) const KNOWN_AT_ONCE: u32 = 8;
-/// The pause from one of the others to the next, while nobody offers the content.
+/// The pause from one of the others to the next, while no peer offers the content.
 pub(crate) const KNOWN_PAUSE: Duration = Duration::from_millis(25);
-/// The same while somebody does: more sources are of use, and no hurry.
+/// The same while one does: more sources are of use, and no hurry.
 pub(crate) const KNOWN_PAUSE_WITH_SOURCES: Duration = Duration::from_millis(250);
 /// Known peers that wait to be asked, by all downloads.
 pub(crate) const MAX_KNOWN_WAITING: usize = 8192;
@@ -122,7 +122,7 @@ impl KnownPeers {
         self.known.get(&job).is_some_and(|known| !known.waiting.is_empty())
     }
 
-    /// Forgets who was to be asked for a download that is over.
+    /// Forgets the peers that were to be asked for a download that is over.
     pub(super) fn forget(&mut self, job: JobId) {
         self.known.remove(&job);
     }
@@ -138,7 +138,7 @@ mod tests {
         SocketAddr::from(([192, 0, 2, n], 24254))
     }
 
-    /// Who is asked until this time, and when, in milliseconds.
+    /// The peers that are asked until this time, and when, in milliseconds.
     fn asked(search: &mut KnownPeers, end: u64) -> Vec<(u64, SocketAddr)> {
         let mut asked = Vec::new();
         for ms in 0..end {

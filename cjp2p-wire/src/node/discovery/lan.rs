@@ -19,7 +19,7 @@ use crate::peers::cookie::Validation;
 use crate::store::JobId;
 use crate::time::Time;
 
-/// For whom the cookie of such a question is made: for nobody in particular.
+/// The address that the cookie of such a question is made for: none in particular.
 const EVERYBODY: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0));
 /// The same where such a question is put to each host by itself.
 const EACH: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 1));
@@ -69,7 +69,7 @@ pub(crate) struct Lan {
     /// The hosts that were greeted, and when.
     // Invariant: at most `MAX_GREETED`.
     greeted: BTreeMap<SocketAddr, Time>,
-    /// Nobody is greeted before.
+    /// No host is greeted before.
     greet_at: Time,
 }
 
@@ -97,7 +97,7 @@ impl Lan {
         self.turns.remove(&Some(job));
     }
 
-    /// Whether this address was asked of our own accord, because it called: nobody waits to hear of it, least of all a file.
+    /// Whether this address was asked of our own accord, because it called: the owner does not wait to hear of it, and no file lists it.
     pub(super) fn has_greeted(&self, address: SocketAddr) -> bool {
         self.greeted.contains_key(&address)
     }
@@ -109,7 +109,7 @@ impl Lan {
         }
     }
 
-    /// Looks on the link for sources of what `job` downloads, whenever nobody serves it, for the first time at this time.
+    /// Looks on the link for sources of what `job` downloads, whenever it lacks them, for the first time at this time.
     pub(crate) fn look(&mut self, job: JobId, at: Time) {
         self.turns.entry(Some(job)).or_insert(Turn { next_at: at, asked: 0 });
     }

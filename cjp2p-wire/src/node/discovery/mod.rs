@@ -5,7 +5,7 @@
 //! hands out whom to ask next, when their turn comes, and the [client](super::client) asks.
 //!
 //! For each download three kinds of peers are asked, side by side: known ones, those named for the very content, and those merely
-//! named as peers. Each question asks for content and for peers, so that a peer that does not have it says which may. Nobody asks for
+//! named as peers. Each question asks for content and for peers, so that a peer that does not have it says which may. No node asks for
 //! others: a question is answered from what is known, and never passed on.
 
 mod known;
@@ -161,7 +161,7 @@ impl Discovery {
                 }
                 Message::Peers(peers) => {
                     let count = first(peers);
-                    // It was asked for content: what it names is for all downloads that nobody gives anything.
+                    // It was asked for content: what it names is for all downloads that lack sources.
                     let lacking =
                         downloads.iter().filter(|(_, it)| it.lacks_sources() && it.knows(inbound.from));
                     for job in lacking.map(|(job, _)| job).collect::<Vec<_>>() {

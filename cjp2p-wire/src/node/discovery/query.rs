@@ -30,8 +30,8 @@ const PAD: usize = 600;
 /// The same for an address that only another peer named, until it is validated.
 const SPARING_PAD: usize = 256;
 
-/// Questions that may be open: no more than there can be contacts, since answers are taken only from those. Of more it is as if nobody
-/// had answered.
+/// Queries that may be open: no more than there can be contacts, since answers are taken only from those. More count as not
+/// answered.
 pub(crate) const MAX_QUERIES: usize = MAX_CONTACTS;
 
 #[derive(Debug)]

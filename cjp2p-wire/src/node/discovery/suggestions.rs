@@ -268,13 +268,13 @@ mod tests {
         SocketAddr::from((std::net::Ipv4Addr::from_bits(0x1400_0000 + (n << 8)), 24254))
     }
 
-    /// What the peer `by`, so many milliseconds away, says of another.
+    /// What the peer `by`, `ms` milliseconds away, says of another.
     fn said(by: u32, named: u32, promise: Promise, ms: u64) -> Suggestion {
         let near = Duration::from_millis(ms);
         Suggestion { job: JOB, address: peer(named), by: Some(peer(by)), promise, near }
     }
 
-    /// Who is tried, one after another as fast as may be.
+    /// The addresses that are tried, one after another as fast as may be.
     fn tried(suggestions: &mut Suggestions) -> Vec<SocketAddr> {
         let mut tried = Vec::new();
         let mut now = Time::ZERO;

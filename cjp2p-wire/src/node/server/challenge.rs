@@ -17,13 +17,13 @@ use crate::node::shared::Shared;
 use crate::peers::cookie::COOKIE_LEN;
 use crate::time::Time;
 
-/// Today's nodes that know of permanent cookies begin with a request for so many bytes from the start, without a word about cookies.
+/// Today's nodes that know of permanent cookies begin with a request for this many bytes from the start, without a word about cookies.
 const FIRST_BLOCK: u64 = 4096;
 /// How much longer a challenge makes a datagram, without the text of its cookie.
 const CHALLENGE_FRAME: usize = r#",{"PleaseReturnThisMessage":{"cookie":""}}"#.len();
 /// And what asks for the return of a permanent cookie beside it.
 const ALWAYS: usize = r#",{"PleaseAlwaysReturnThisMessage":{"cookie":""}}"#.len() + COOKIE_LEN;
-/// Challenges have their time in them, in milliseconds, which begin anew after so many: much longer than a cookie is good.
+/// Challenges have their time in them, in milliseconds, which begin anew after this many: much longer than a cookie is good.
 const TURNOVER: u64 = 1_000_000;
 
 /// Whether the source wants a cookie returned, to validate our address. The oldest nodes have other values returned.
@@ -42,7 +42,7 @@ struct Carried<'a> {
 }
 
 impl<'a> Carried<'a> {
-    /// The text of a cookie that carries it, which has at least so many bytes.
+    /// The text of a cookie that carries it, which has at least `length` bytes.
     fn write(&self, cookie: &str, length: usize) -> String {
         let ContentRequest { id, offset, length: wanted, .. } = &self.request;
         let mark = 2 * self.at + u64::from(self.asks);

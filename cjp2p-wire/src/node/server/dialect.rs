@@ -11,7 +11,7 @@ use crate::time::Time;
 
 /// How long it is remembered.
 const REMEMBERED: Duration = Duration::from_secs(60);
-/// Addresses remembered at the most.
+/// Addresses remembered, at most.
 const PLACES: usize = 1024;
 
 /// What a node was seen to return.

@@ -14,11 +14,11 @@ use crate::message::ContentRequest;
 use crate::node::buckets::{Buckets, bucket_of, time_for};
 use crate::time::Time;
 
-/// Bytes that a host is sent in a second at the most for all its echoes: UDP payloads, by whatever port.
+/// Bytes that a host is sent in a second for all its echoes, at most: UDP payloads, by whatever port.
 pub const ECHO_RATE_OF_HOST: u64 = 64 << 10;
 /// Bytes that all hosts together are sent in a second for their echoes.
 pub const ECHO_RATE: u64 = 256 << 10;
-/// An echo is answered with so many times its own length at the most.
+/// An echo is answered with at most this many times its own length.
 pub const ECHO_FACTOR: usize = 64;
 /// A challenge must come back within this time; then an answer to it may still wait for its turn.
 pub const ECHO_LIFETIME: Duration = Duration::from_secs(10);
@@ -41,7 +41,7 @@ pub(super) struct Echoed {
     pub(super) offset: u64,
     pub(super) length: u64,
     bucket: usize,
-    /// Bytes of its answer, at the most.
+    /// Bytes of its answer, at most.
     charge: u64,
 }
 
@@ -131,7 +131,7 @@ fn key_of(text: &str, secret: &Hash) -> Key {
     Key::from_le_bytes(keys[0])
 }
 
-/// How long an answer is beside its base64, at the most: two numbers, and cookies.
+/// How long an answer is beside its base64, at most: two numbers, and cookies.
 fn frame_of(id: &str) -> usize {
     const FRAME: usize = r#"[{"Content":{"id":"","offset":,"base64":"","eof":}}]"#.len() + 2 * 16;
     const COOKIES: usize = r#",{"PleaseAlwaysReturnThisMessage":{"cookie":""}}"#.len() + 22;

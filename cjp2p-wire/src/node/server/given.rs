@@ -6,7 +6,7 @@ use crate::range_set::RangeSet;
 
 /// The least unit: blocks that were given cut no leaves.
 const MIN_UNIT: u64 = 16 << 10;
-/// Units of one content at the most. Of longer content each is longer.
+/// Units of one content, at most. Of longer content each is longer.
 const MAX_UNITS: u64 = 1024;
 
 /// What was given of one content.
@@ -18,7 +18,7 @@ pub(super) struct Given {
     /// was given.
     // Invariant: at most `MAX_UNITS`.
     units: Vec<u64>,
-    // Invariant: so many of `units` were not given as many bytes as they have.
+    // Invariant: how many of `units` were not given as many bytes as they have.
     missing: usize,
 }
 

@@ -11,7 +11,7 @@ use crate::message::ContentList;
 use crate::node::lengths::ORDINARY_DATAGRAM;
 use crate::store::{ListPart, Listed};
 
-/// Contents told at the most in answer to one question: so many datagrams reach the asker together.
+/// Contents told in answer to one question, at most: their datagrams reach the asker together.
 const MAX_CONTENTS: usize = 128;
 
 impl Server {
@@ -127,7 +127,7 @@ impl Server {
 }
 
 /// How long an entry of a list can be: with quotes, brackets, commas and 16 digits; an id that needs escapes is twice its length
-/// at the most.
+/// at most.
 fn entry_length(id: &str) -> usize {
     2 * id.len() + 24
 }

@@ -100,7 +100,7 @@ impl Server {
     }
 }
 
-/// What an `IHaveTheseParts` holds beside its id and parts, at the most.
+/// What an `IHaveTheseParts` holds beside its id and parts, at most.
 const FRAME: usize =
     r#"[{"IHaveTheseParts":{"id":"","offset":,"until":,"parts":[],"eof":,"busy":true}}],"#.len() + 3 * 16;
 

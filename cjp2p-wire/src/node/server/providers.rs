@@ -33,7 +33,7 @@ pub(super) struct ProviderCache {
     of_peer: BTreeMap<SocketAddr, usize>,
 }
 
-/// What counts as one peer: ports cost nothing on a public host. Behind our own router each is somebody else's.
+/// What counts as one peer: ports cost nothing on a public host. Behind our own router each belongs to another peer.
 fn peer_of(address: SocketAddr) -> SocketAddr {
     if Scope::of(address) == Scope::Public { SocketAddr::new(host_of(address), 0) } else { address }
 }
@@ -77,7 +77,7 @@ impl ProviderCache {
         self.noted.insert((id, peer), now);
     }
 
-    /// Who may have this content.
+    /// The peers that may have this content.
     pub(super) fn of(&self, now: Time, id: &ContentId) -> Vec<SocketAddr> {
         let Some(id) = content_of(id) else { return Vec::new() };
         let fresh = self.peers(&id).filter(|(_, at)| now.since(*at) < MEMORY);

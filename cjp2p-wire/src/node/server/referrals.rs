@@ -14,13 +14,13 @@ use crate::peers::address::{self, Prefix, Scope};
 /// Of these, at most this many of one IPv4 /24 or IPv6 /48 where that is public: the owner of many addresses or ports shall not be
 /// all that others hear of.
 pub(crate) const MAX_TOLD_OF_NEIGHBOURS: usize = 8;
-/// Addresses told in one referral at the most.
+/// Addresses told in one referral, at most.
 pub(crate) const MAX_REFERRED: usize = 6;
 /// Contacts that are looked at for each one to be told.
 const LOOKED_AT_FOR_EACH: usize = 4;
 /// And beside these.
 const LOOKED_AT: usize = 8;
-/// Sources of a fetch that are looked at for a referral.
+/// Sources of a download that are looked at for a referral.
 const SOURCES_LOOKED_AT: usize = 32;
 
 /// Contacts that are looked at to tell of `most`.

@@ -1,4 +1,4 @@
-//! Whose turn it is to be sent content: round robin between hosts, and between the sources of each, within rates.
+//! Which source is sent content next: round robin between hosts, and between the sources of each, within rates.
 //!
 //! Where there is no room for more requests, the host that has most of them waiting gives way. Alone, one may have everything.
 //!
@@ -26,7 +26,7 @@ pub const MAX_WAITING_SOURCES: usize = 1024;
 /// Requests that may wait in all.
 pub const MAX_WAITING: usize = 16_384;
 /// Where a rate is set, no more waits for a source than its part of the rate brings in this many seconds, but for one block:
-/// nobody waits any more for what would come later than that.
+/// what would come later than that is not waited for.
 pub const WAITS_SECONDS: usize = 30;
 /// Where a rate is set, no more leaves together for a source than its part of it brings in a second, but this many bytes of content.
 pub const LEAST_ANSWER: usize = 256;
@@ -71,7 +71,7 @@ impl Request {
         goes_on
     }
 
-    /// Of a first block that is longer than `most` leaves only so much, if it is: an answer may hold less than was asked for.
+    /// Of a first block that is longer than `most` leaves only that much, if it is: an answer may hold less than was asked for.
     /// Returns what comes after that block, if there is anything.
     fn cut_block(&mut self, most: usize) -> (bool, Option<Request>) {
         if self.block.min(self.length) <= most {
@@ -144,8 +144,8 @@ impl Turns {
 
     /// Puts a request in its source's queue. Returns whether there was room.
     ///
-    /// Who asks again for what waits already wants one answer, not two: only the rest of it is queued. A source that is slow
-    /// would otherwise be ever more busy with what nobody waits for any more.
+    /// A source that asks again for what waits already wants one answer, not two: only the rest of it is queued. A source that is slow
+    /// would otherwise be ever more busy with what is not waited for any more.
     pub fn push(&mut self, from: SocketAddr, request: Request) -> bool {
         let waiting = self.hosts.get(&host_of(from)).and_then(|host| host.waiting.get(&from));
         if waiting.is_some_and(|queue| queue.len() >= MAX_WAITING_PER_SOURCE) {
@@ -219,7 +219,7 @@ impl Turns {
         true
     }
 
-    /// Bytes of content that leave together for this source at the most.
+    /// Bytes of content that leave together for this source, at most.
     fn longest_answer(&self, from: SocketAddr) -> usize {
         let part = self.part_of_rate(from).map(|part| part as usize);
         part.map_or(usize::MAX, |part| (part.saturating_sub(BLOCK_COST) / 4 * 3).max(LEAST_ANSWER))

@@ -3,7 +3,7 @@
 //! A thousand getters that ask one origin at once would each get a thousandth of its uplink: none would have anything to
 //! pass on before the origin had sent a thousand parts. So only some of them have an upload slot at a time, and are served
 //! quickly; the others are told so and get it from those. And while there are others, those are offered first what nobody was
-//! given yet: what leaves twice before the rest has left once is wasted. All this concerns only who asks which parts there are,
+//! given yet: what leaves twice before the rest has left once is wasted. All this concerns only getters that ask which parts there are,
 //! since only these know of each other.
 //!
 //! Slots are shared between [hosts](crate::peers::address::host_of) first, since ports cost nothing: a host that holds two more
@@ -23,7 +23,7 @@ use crate::peers::places_by_host::PlacesByHost;
 use crate::store::Parts;
 use crate::time::Time;
 
-/// Upload slots of one content: as many as a fetch exchanges parts with. With more, four blocks on their way to each fill the
+/// Upload slots of one content: as many as a download exchanges parts with. With more, four blocks on their way to each fill the
 /// queue of a home's uplink.
 pub(crate) const MAX_SLOTS: usize = 16;
 /// So many at first, then one more after each [`ONE_MORE_AFTER`]. Each looks for the rate of its path when it begins: all at
@@ -31,23 +31,23 @@ pub(crate) const MAX_SLOTS: usize = 16;
 pub(crate) const SLOTS_AT_FIRST: usize = 8;
 /// See [`SLOTS_AT_FIRST`].
 pub(crate) const ONE_MORE_AFTER: Duration = Duration::from_millis(250);
-/// A getter loses its slot that neither asked for content nor was given any for so long.
+/// A getter loses its slot that neither asked for content nor was given any for this long.
 pub(crate) const LAPSE: Duration = Duration::from_secs(2);
-/// A getter with a slot that asked for nothing for so long is offered all there is.
+/// A getter with a slot that asked for nothing for this long is offered all there is.
 pub(crate) const OFFER_ALL_AFTER: Duration = Duration::from_secs(1);
-/// A request for less does not keep a slot, in bytes: who fetches asks for more, over any path.
+/// A request for less does not keep a slot, in bytes: a getter that downloads asks for more, over any path.
 pub(crate) const LEAST_ASKED: u64 = 128;
-/// While others wait, a getter keeps its slot for so long.
+/// While others wait, a getter keeps its slot for this long.
 pub(crate) const TENURE: Duration = Duration::from_secs(10);
 /// Where no host holds more than one slot, a newcomer takes another's place so often.
 pub(crate) const TURN: Duration = Duration::from_secs(1);
-/// Somebody had to wait within this time: there are more than can be served.
+/// A getter had to wait within this time: there are more than can be served.
 pub(crate) const CONTENDED_FOR: Duration = Duration::from_secs(5);
 /// Contents of which this is remembered.
 pub(crate) const MAX_CONTENTS: usize = 256;
 /// Getters that are remembered, of all contents.
 pub(crate) const MAX_GETTERS: usize = 8192;
-/// Who has not asked for so long has gone: they ask again every few seconds.
+/// A getter that has not asked for this long has gone: getters ask again every few seconds.
 const GONE_AFTER: Duration = Duration::from_secs(60);
 
 /// One that asked which parts there are.
@@ -78,19 +78,19 @@ impl Slot {
     }
 }
 
-/// Those who exchange one content.
+/// The getters that exchange one content.
 #[derive(Debug, Default)]
 struct Contended {
     // Invariant: at most `MAX_SLOTS`, each of one of the getters.
     slots: BTreeMap<SocketAddr, Slot>,
-    /// Who asked which parts there are.
+    /// The getters that asked which parts there are.
     getters: BTreeMap<SocketAddr, Getter>,
     last: Time,
-    /// When the first of them came, after nobody did for [`CONTENDED_FOR`].
+    /// When the first of them came, after none did for [`CONTENDED_FOR`].
     began: Time,
-    /// What was sent to those who exchange it, since all of it was.
+    /// What was sent to the getters that exchange it, since all of it was.
     given: Given,
-    /// When somebody had to wait.
+    /// When a getter had to wait.
     had_to_wait: Option<Time>,
     /// The same of those that made use of their slots, if they had any.
     busy_had_to_wait: Option<Time>,
@@ -109,7 +109,7 @@ impl Contended {
 
     /// One whose getter is gone, done, idle, or had its time.
     fn over(&self, now: Time, from: SocketAddr) -> Option<SocketAddr> {
-        // Who made no use of a slot has another only where nobody else wants it.
+        // A getter that made no use of a slot has another only where no other wants it.
         let others_wait = self.busy_had_to_wait.is_some_and(|at| now.since(at) < CONTENDED_FOR);
         if others_wait && self.getters.get(&from).is_some_and(|getter| getter.was_idle) {
             return None;
@@ -123,7 +123,7 @@ impl Contended {
         over.min_by_key(|(_, slot)| slot.since).map(|(&source, _)| source)
     }
 
-    /// One of the host with most slots, if it holds so many that it has as many as that of `from` without it; the one that was
+    /// One of the host with most slots, if without it the host still has as many as that of `from`; the one that was
     /// of least use.
     fn of_larger_host(&self, from: SocketAddr) -> Option<SocketAddr> {
         let mut held = PlacesByHost::default();
@@ -192,7 +192,7 @@ pub(super) struct UploadSlots {
     by_id: BTreeMap<ContentId, Contended>,
     /// The getters of all of them. Invariant: at most `MAX_GETTERS`.
     places: PlacesByHost,
-    /// When those who have gone were last forgotten.
+    /// When those that have gone were last forgotten.
     swept_at: Time,
 }
 
@@ -284,13 +284,13 @@ impl UploadSlots {
         }
     }
 
-    /// Who is served this content now: the others may get it from them.
+    /// The getters that are served this content now: the others may get it from them.
     pub(super) fn served(&self, id: &ContentId) -> impl Iterator<Item = SocketAddr> + '_ {
         self.by_id.get(id).into_iter().flat_map(|contended| contended.slots.keys().copied())
     }
 
-    /// Whether this source is served this content now, which asks for `asked` bytes of it, or only which parts there are. Who
-    /// exchanges it with nobody always is.
+    /// Whether this source is served this content now, which asks for `asked` bytes of it, or only which parts there are. One
+    /// that exchanges it with no other always is.
     pub(super) fn serves(&mut self, now: Time, id: &ContentId, from: SocketAddr, asked: u64) -> bool {
         let contended =
             self.by_id.get_mut(&of_content(id)).filter(|contended| contended.getters.contains_key(&from));
@@ -334,8 +334,8 @@ impl UploadSlots {
     }
 
     /// What to offer `to` of content of `length` bytes of which everything is here, from byte `from` on, in at most `most`
-    /// ranges, where that is not all: while others wait, what nobody was given yet. A getter that asks for nothing of it
-    /// is offered all: who was given the rest may not pass it on.
+    /// ranges, where that is not all: while others wait, what none was given yet. A getter that asks for nothing of it
+    /// is offered all: those that were given the rest may not pass it on.
     pub(super) fn offer(
         &mut self,
         now: Time,
@@ -356,7 +356,7 @@ impl UploadSlots {
     }
 }
 
-/// The content that an id is about: who fetches a tree fetches its content.
+/// The content that an id is about: a getter of a tree gets its content too.
 fn of_content(id: &ContentId) -> ContentId {
     match id {
         ContentId::Tree(root) => ContentId::Blake3(*root),

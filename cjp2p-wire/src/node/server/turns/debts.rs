@@ -36,7 +36,7 @@ impl Debts {
         self.by_host.get(host).copied()
     }
 
-    /// Adds what takes so long to what a host owes.
+    /// Adds what takes this long to what a host owes.
     pub(crate) fn add(&mut self, now: Time, host: IpAddr, owed: Duration) {
         while let Some(&(paid_until, settled)) = self.by_time.first()
             && paid_until <= now
