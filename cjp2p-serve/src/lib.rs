@@ -16,6 +16,7 @@ pub mod lru;
 pub mod mounts;
 mod neighbours;
 pub mod open;
+mod open_for_server;
 pub mod opener;
 pub mod place;
 pub mod readers;

@@ -1,10 +1,9 @@
 //! Opening what took the place of a named file or folder.
 //!
 //! The rights of a confined process are to the files and folders that had their names at the start (Landlock), not to the names.
-//! So a process of its own, `helper`, opens what has a name now, and passes the handle. It was started before the server was
-//! confined, knows the arguments of the command line, and opens what is at or below these; it reads nothing that came from a network.
-
-pub(crate) mod helper;
+//! So a process of its own opens what has a name now, and passes the handle: `open_for_server`. It was started before the server was
+//! confined, knows the arguments of the command line, and opens what is at or below these; it reads nothing that came from a
+//! network.
 
 use std::env;
 use std::ffi::OsString;
@@ -33,7 +32,7 @@ const MAX_PATH: usize = (64 << 10) - HEAD;
 
 /// What is to be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(crate) enum Kind {
     /// A regular file, to be read.
     File,
     /// A folder, to be listed.
@@ -131,7 +130,7 @@ fn send_question(socket: &OwnedFd, source: u32, kind: Kind, relative: &Path) -> 
 }
 
 /// `None` at the end of questions.
-fn receive_question(socket: BorrowedFd<'_>) -> io::Result<Option<(u32, Kind, PathBuf)>> {
+pub(crate) fn receive_question(socket: BorrowedFd<'_>) -> io::Result<Option<(u32, Kind, PathBuf)>> {
     let mut bytes = vec![0; HEAD + MAX_PATH];
     let length = loop {
         match rustix::net::recv(socket, &mut bytes[..], RecvFlags::empty()) {
@@ -150,7 +149,7 @@ fn receive_question(socket: BorrowedFd<'_>) -> io::Result<Option<(u32, Kind, Pat
 }
 
 /// An answer is the number of an error, 0 for none, and then the handle goes with it.
-fn send_answer(socket: BorrowedFd<'_>, opened: &io::Result<OwnedFd>) -> io::Result<()> {
+pub(crate) fn send_answer(socket: BorrowedFd<'_>, opened: &io::Result<OwnedFd>) -> io::Result<()> {
     let errno = match opened {
         Ok(_) => 0,
         Err(error) => error.raw_os_error().unwrap_or(rustix::io::Errno::INVAL.raw_os_error()),

@@ -38,7 +38,8 @@ use crate::library::SharedLibrary;
 use crate::mounts::Mounts;
 use crate::neighbours::Neighbours;
 use crate::open::Patience;
-use crate::opener::{self, Opener};
+use crate::open_for_server;
+use crate::opener::Opener;
 use crate::place::Source;
 use crate::report::Report;
 use crate::router::{Helper, Outcome, Router, default_gateway};
@@ -62,7 +63,7 @@ const BAR_EVERY: Duration = Duration::from_millis(100);
 pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
     let rules = Rules { hidden: cli.hidden, follow: cli.follow };
     if cli.open_for_server {
-        return opener::helper::run(&cli.paths, rules);
+        return open_for_server::run(&cli.paths, rules);
     }
     cli.log.start(TOOL);
     let mut sources = open_sources(&arguments(&cli)?)

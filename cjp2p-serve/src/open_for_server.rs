@@ -1,4 +1,4 @@
-//! The process that opens what has the name of an argument now, and what is below it. See [`super`].
+//! The process that opens what has the name of an argument now, and what is below it. See `opener`.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -10,8 +10,8 @@ use cjp2p_io::walk::Rules;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 
-use super::{Kind, receive_question, send_answer};
 use crate::open::Patience;
+use crate::opener::{Kind, receive_question, send_answer};
 use crate::place::Source;
 
 /// How much memory it may take, in bytes.
