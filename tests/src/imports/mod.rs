@@ -106,6 +106,12 @@ mod tests {
     }
 
     #[test]
+    fn what_only_looks_like_an_import_is_none() {
+        let text = "use crate::b; fn f(a: &A) -> impl Fn() + use<'_> { let c = 1; move || drop(c) }";
+        assert_eq!(found(&[("", "mod a; mod b;"), ("a", text), ("b", "")]), [""; 0]);
+    }
+
+    #[test]
     fn what_is_for_tests_alone_does_not_count() {
         let tree = [
             ("", "mod a; mod b;"),

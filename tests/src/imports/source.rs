@@ -56,7 +56,8 @@ impl Reader {
             let token = self.tokens[self.at].clone();
             match token.text.as_str() {
                 "#" if self.peek(1) == "[" => self.attribute(),
-                "use" => {
+                // `use<>` in a type says what it captures.
+                "use" if self.peek(1) != "<" => {
                     self.at += 1;
                     self.tree(&[], token.line);
                 }
@@ -94,7 +95,7 @@ impl Reader {
                     self.at += 1;
                     while !["}", ""].contains(&self.peek(0)) {
                         self.tree(&path, line);
-                        if self.peek(0) == "," {
+                        if self.peek(0) != "}" {
                             self.at += 1;
                         }
                     }
