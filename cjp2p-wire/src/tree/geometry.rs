@@ -152,12 +152,12 @@ impl Geometry {
     }
 
     /// The levels that have runs, the leaves first.
-    pub fn run_levels(&self) -> impl DoubleEndedIterator<Item = Level> + use<> {
+    pub fn run_levels(&self) -> impl DoubleEndedIterator<Item = Level> {
         (0..=self.top_run_level().0).step_by(RUN_LEVELS.into()).map(Level)
     }
 
     /// The runs of a level, in order; none of a level without runs.
-    pub fn runs(&self, level: Level) -> impl Iterator<Item = Run> + use<> {
+    pub fn runs(&self, level: Level) -> impl Iterator<Item = Run> {
         let has_runs = level.has_runs() && level <= self.top_run_level();
         let count = if has_runs { self.level_entries(level).div_ceil(RUN_ENTRIES) } else { 0 };
         (0..count).map(move |index| Run { level, index })
