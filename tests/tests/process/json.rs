@@ -176,7 +176,10 @@ fn the_json_of_all_tools_is_what_the_page_says() {
     fs::remove_file(other).expect("a file");
     server.wait_for("withdrawn");
     kill(Pid::from_raw(server.pid().cast_signed()), Signal::SIGTERM).expect("it runs");
-    server.wait_for("served");
+    // At the end only if something was served since the last time.
+    if !server.events.iter().any(|event| event["event"] == "served") {
+        server.wait_for("served");
+    }
     for event in &server.events {
         page.check(&format!("cjp2p-serve --json, {}", event["event"].as_str().expect("an event")), event);
     }
