@@ -136,7 +136,8 @@ impl Bench {
                 if path.is_file() {
                     let name = path.strip_prefix(self.folder.path()).unwrap();
                     files.push(name.to_str().unwrap().to_owned());
-                } else if path != self.path("state") {
+                } else if path.is_dir() && path != self.path("state") {
+                    // What is neither was renamed since it was listed.
                     folders.push(path);
                 }
             }
