@@ -3,6 +3,7 @@
 
 use std::env;
 use std::io::ErrorKind;
+#[cfg(feature = "dht")]
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
