@@ -108,7 +108,8 @@ mod tests {
     #[test]
     fn what_only_looks_like_an_import_is_none() {
         let text = "use crate::b; fn f(a: &A) -> impl Fn() + use<'_> { let c = 1; move || drop(c) }";
-        assert_eq!(found(&[("", "mod a; mod b;"), ("a", text), ("b", "")]), [""; 0]);
+        let shown = "pub(in crate::a) struct B; impl B { pub(in super::a) fn f() {} }";
+        assert_eq!(found(&[("", "mod a; mod b;"), ("a", text), ("b", shown)]), [""; 0]);
     }
 
     #[test]

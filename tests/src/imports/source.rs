@@ -61,6 +61,12 @@ impl Reader {
                     self.at += 1;
                     self.tree(&[], token.line);
                 }
+                // `pub(in crate::a)` says to whom something is shown.
+                "in" if before == "(" => {
+                    while self.at < self.tokens.len() && self.peek(0) != ")" {
+                        self.at += 1;
+                    }
+                }
                 first if before != "::" && self.begins_a_path(first) => self.path(),
                 _ => self.at += 1,
             }
