@@ -1,7 +1,7 @@
 //! Fetching one content from many sources, of which any may lie, lose, or fall silent.
 //!
-//! A [`Download`] is its sources and what is made of their claims about the length: [`Proven`] where the content is checked as it
-//! comes, [`Staged`] where it is checked as a whole. Which part to ask which source for is the picker's choice
+//! A [`Download`] is its sources and what is made of their claims about the length: `Proven` where the content is checked as it
+//! comes, `Staged` where it is checked as a whole. Which part to ask which source for is the picker's choice
 //! ([`pieces`](crate::pieces)).
 
 mod asking;

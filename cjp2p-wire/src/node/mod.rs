@@ -10,9 +10,9 @@
 //!
 //! # How a datagram walks
 //!
-//! It is decoded and classified once, as an [`Inbound`]: what kinds of messages it holds, what its cookies show of its source, and
+//! It is decoded and classified once, as an `Inbound`: what kinds of messages it holds, what its cookies show of its source, and
 //! how much of it is believed. Then one machine after another takes what is its own: the client content and refusals, the discovery
-//! names and answers to queries, the server requests. They share only what [`Shared`] holds, and none sees the fields of another:
+//! names and answers to queries, the server requests. They share only what `Shared` holds, and none sees the fields of another:
 //! where one needs something of another, `Node` passes a value.
 
 mod api;
