@@ -12,5 +12,6 @@ pub mod lab;
 pub mod pair;
 pub mod real;
 pub mod reference_tree;
+pub mod reflection;
 pub mod sim;
 pub mod table;

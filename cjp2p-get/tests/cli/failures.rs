@@ -7,9 +7,10 @@ use std::io::Read;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use crate::support::{Bench, Ended, Host, assert_content, wait_until, written};
 use cjp2p_tests::content::{self, blake3_id, sha256_id};
 use cjp2p_tests::sim::liars::{Liar, Lie};
+
+use crate::support::{Bench, Ended, Host, assert_content, wait_until, written};
 
 #[test]
 fn wrong_arguments_are_a_usage_error() {

@@ -6,8 +6,9 @@ use std::fs;
 use std::io::Write;
 use std::process::Stdio;
 
-use crate::support::{Bench, Ended, Host, assert_content};
 use cjp2p_tests::content::{self, blake3_id, sha256_id};
+
+use crate::support::{Bench, Ended, Host, assert_content};
 
 #[test]
 fn content_of_every_length_arrives_by_either_id_in_a_file_and_in_a_pipe() {

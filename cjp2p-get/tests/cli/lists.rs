@@ -7,10 +7,11 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use crate::support::{Bench, Ended, Host, assert_content};
 use cjp2p_tests::content::{self, blake3_id, sha256_id};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+
+use crate::support::{Bench, Ended, Host, assert_content};
 
 /// Runs the tool with this list on standard input.
 fn fed(bench: &Bench, hosts: &[&Host], arguments: &[&str], list: &[u8]) -> Ended {

@@ -7,10 +7,11 @@ use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use crate::support::{Bench, Host};
 use cjp2p_tests::content::{self, blake3_id};
 use cjp2p_tests::sim::Peer;
 use cjp2p_tests::sim::peer::config;
+
+use crate::support::{Bench, Host};
 
 /// Puts these peers in the table, as if the tool had met them.
 fn remember(bench: &Bench, peers: &[SocketAddr]) {

@@ -7,9 +7,10 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::support::{Bench, Ended, Host, assert_content, wait_until};
 use cjp2p_tests::content::{self, blake3_id, sha256_id};
 use cjp2p_tests::real::strace::{insist, strace, unavailable, under, worked};
+
+use crate::support::{Bench, Ended, Host, assert_content, wait_until};
 
 const MEBIBYTE: usize = 1 << 20;
 

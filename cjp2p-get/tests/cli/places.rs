@@ -4,8 +4,9 @@
 
 use std::io::{BufRead, BufReader};
 
-use crate::support::{Bench, Host, assert_content};
 use cjp2p_tests::content::blake3_id;
+
+use crate::support::{Bench, Host, assert_content};
 
 #[test]
 fn ids_that_nobody_has_do_not_hold_up_the_one_that_somebody_has() {

@@ -6,10 +6,11 @@ use std::fs;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use crate::support::{Bench, Ended, Host, assert_content, wait_until, written};
 use cjp2p_tests::content::{self, blake3_id, sha256_id};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
+
+use crate::support::{Bench, Ended, Host, assert_content, wait_until, written};
 
 const MEBIBYTE: u64 = 1 << 20;
 

@@ -6,13 +6,14 @@ use std::fs;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use crate::support::{Bench, Ended, Host, assert_content, wait_until};
 use cjp2p_tests::content::{self, blake3_id, sha256_id};
 use cjp2p_tests::sim::peer::config;
 use cjp2p_tests::sim::{HostBehaviour, Outbox, Peer};
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::node::Query;
 use cjp2p_wire::time::Time;
+
+use crate::support::{Bench, Ended, Host, assert_content, wait_until};
 
 const MEBIBYTE: u64 = 1 << 20;
 

@@ -7,9 +7,10 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-use crate::support::{Bench, Ended, Host, assert_content, wait_until, written};
 use cjp2p_tests::content::{self, blake3_id, sha256_id};
 use cjp2p_wire::content_id::ContentId;
+
+use crate::support::{Bench, Ended, Host, assert_content, wait_until, written};
 
 const MEBIBYTE: u64 = 1 << 20;
 

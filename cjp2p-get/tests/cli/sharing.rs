@@ -5,8 +5,9 @@
 use std::fs;
 use std::net::UdpSocket;
 
-use crate::support::{Bench, Ended, Host, assert_content, wait_until, written};
 use cjp2p_tests::content::{self, blake3_id, sha256_id};
+
+use crate::support::{Bench, Ended, Host, assert_content, wait_until, written};
 
 /// A port of the loopback interface that is free.
 fn free_address() -> String {

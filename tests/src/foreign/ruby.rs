@@ -7,7 +7,7 @@ use std::time::Duration;
 use cjp2p_wire::time::Time;
 use serde_json::{Value, json};
 
-use super::{BLOCK, Block, content, message, part, put, read, request, texts, told, write};
+use super::json::{BLOCK, Block, content, message, part, put, read, request, texts, told, write};
 use crate::sim::{HostBehaviour, Outbox};
 
 /// It reads no more of a datagram.

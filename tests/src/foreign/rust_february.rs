@@ -7,7 +7,7 @@ use std::time::Duration;
 use cjp2p_wire::time::Time;
 use serde_json::{Value, json};
 
-use super::{BLOCK, Block, MAX_ANSWER, content, message, put, read, request, texts, told, write};
+use super::json::{BLOCK, Block, MAX_ANSWER, content, message, put, read, request, texts, told, write};
 use crate::sim::{HostBehaviour, Outbox};
 
 const ROUND: Duration = Duration::from_secs(3);

@@ -10,7 +10,7 @@ use cjp2p_wire::time::Time;
 use cjp2p_wire::tree::{LeafIndex, group_leaves};
 use serde_json::{Value, json};
 
-use super::{BLOCK, Block, MAX_ANSWER, content, message, put, read, request, texts, told, write};
+use super::json::{BLOCK, Block, MAX_ANSWER, content, message, put, read, request, texts, told, write};
 use crate::sim::{HostBehaviour, Outbox};
 
 /// What it looks after about every second.

@@ -1,41 +1,29 @@
 //! Whole conversations: a node that serves and fetches, and a script of what arrives, from whom, and when. It never
 //! fails, gives unvalidated sources no more than twice what they sent, and neither writes nor serves a wrong byte.
 
+mod checked;
 mod checks;
+mod contents;
 mod resumed;
 mod script;
+mod talk;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::download::{DownloadEvent, Spec};
 use cjp2p_wire::node::{Event, Node, Output, Query};
-use cjp2p_wire::range_set::RangeSet;
 use cjp2p_wire::store::JobId;
 use cjp2p_wire::time::Time;
 
-use self::checks::{Checked, Met};
+use self::checked::Checked;
+use self::contents::{ADDRESSES, wanted};
+use self::talk::Talk;
 use super::input::Input;
-use super::sample::{SAMPLES, Sample};
 use crate::content;
 use crate::sim::peer::config;
 
-/// Which of the samples the node shares, and which it fetches; the last of these by its SHA-256 id.
-const SHARED: [usize; 2] = [6, 11];
-const WANTED: [usize; 3] = [7, 10, 4];
-/// Where messages come from: the first four are never asked for anything unless somebody names them.
-const ADDRESSES: [([u8; 4], u16); 8] = [
-    ([198, 51, 100, 1], 4000),
-    ([198, 51, 100, 2], 53),
-    ([203, 0, 113, 9], 24254),
-    ([10, 7, 7, 7], 5000),
-    ([10, 0, 0, 1], 24254),
-    ([10, 0, 0, 2], 24254),
-    ([81, 2, 69, 1], 24254),
-    ([81, 2, 69, 2], 1024),
-];
 /// The most that a node may want done after one call; it is far from any honest figure.
 const MAX_OUTPUTS: usize = 20_000;
 
@@ -54,28 +42,6 @@ pub(super) fn body(bytes: &[u8]) {
         let met = talk.met.get(&peer.address).is_some_and(|met| met.named || met.proved);
         assert!(met, "a stranger is remembered: {}", peer.address);
     }
-}
-
-/// The node, the world as it sees it, and what is known of both.
-struct Talk {
-    node: Node,
-    store: Checked,
-    now: Time,
-    next: Time,
-    met: BTreeMap<SocketAddr, Met>,
-    jobs: BTreeMap<JobId, &'static Sample>,
-    /// What interrupted fetches wrote and is not verified yet.
-    unchecked: BTreeMap<JobId, RangeSet>,
-    last_from: SocketAddr,
-}
-
-fn wanted(which: usize) -> (ContentId, &'static Sample) {
-    let sample = &SAMPLES[WANTED[which % WANTED.len()]];
-    let id = match which % WANTED.len() {
-        2 => content::sha256_id(&sample.content),
-        _ => ContentId::Blake3(sample.root),
-    };
-    (id, sample)
 }
 
 impl Talk {

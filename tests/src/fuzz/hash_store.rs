@@ -8,7 +8,7 @@ use cjp2p_serve::open::{Identity, Stamp};
 
 use super::input::Input;
 use super::mutate::edit;
-use super::scratch;
+use super::scratch::scratch;
 
 pub(super) fn body(bytes: &[u8]) {
     let mut input = Input::new(bytes);

@@ -15,10 +15,9 @@ mod peer_table;
 mod ranges;
 mod resume;
 mod sample;
+mod scratch;
 mod tree;
 mod tree_store;
-
-use crate::lab::scratch::in_memory;
 
 /// Something that reads what others wrote.
 pub struct Target {
@@ -44,8 +43,3 @@ pub const TARGETS: &[Target] = &[
     Target { name: "tree", body: tree::body },
     Target { name: "tree-store", body: tree_store::body },
 ];
-
-/// A folder for one input.
-fn scratch() -> tempfile::TempDir {
-    in_memory().expect("a scratch folder can be made")
-}

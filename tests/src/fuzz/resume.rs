@@ -13,7 +13,7 @@ use cjp2p_wire::tree::{LEAF_LEN, Level, RUN_ENTRIES, Run};
 use super::input::Input;
 use super::mutate::edit;
 use super::sample::{SAMPLES, Sample};
-use super::scratch;
+use super::scratch::scratch;
 use crate::content;
 
 pub(super) fn body(bytes: &[u8]) {

@@ -9,7 +9,7 @@ use data_encoding::HEXLOWER;
 use super::input::Input;
 use super::mutate::edit;
 use super::sample::SAMPLES;
-use super::scratch;
+use super::scratch::scratch;
 
 pub(super) fn body(bytes: &[u8]) {
     let mut input = Input::new(bytes);

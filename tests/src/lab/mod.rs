@@ -7,6 +7,7 @@
 pub mod bridge;
 pub mod document;
 pub mod emulator;
+pub mod error;
 pub mod growth;
 pub mod namespace;
 pub mod nat;
@@ -19,11 +20,9 @@ pub mod wires;
 
 pub use bridge::Bridge;
 pub use emulator::Lab;
+pub use error::Error;
 pub use growth::Growth;
 pub use namespace::Namespace;
 pub use nat::Nats;
 pub use programs::{Get, Programs, Serve};
 pub use wires::Wires;
-
-/// Why something could not be done, as a sentence.
-pub type Error = Box<dyn std::error::Error + Send + Sync>;

@@ -4,20 +4,21 @@
 
 pub mod corpus;
 pub mod event_queue;
+pub mod host;
 pub mod hostile;
 pub mod liars;
 pub mod link;
 pub mod memory;
 pub mod nat;
 pub mod peer;
-pub mod reflection;
 pub mod search;
 pub mod swarm;
 pub mod tcp;
 pub mod world;
 
+pub use host::{HostBehaviour, Outbox};
 pub use link::Link;
 pub use memory::{MemoryBlobs, Original};
 pub use nat::NatKind;
 pub use peer::Peer;
-pub use world::{HostBehaviour, Outbox, World};
+pub use world::World;

@@ -9,8 +9,8 @@ use cjp2p_wire::node::{Config, Event, Node, Output};
 use cjp2p_wire::store::JobId;
 use cjp2p_wire::time::Time;
 
+use super::host::{HostBehaviour, Outbox};
 use super::memory::MemoryBlobs;
-use super::world::{HostBehaviour, Outbox};
 
 /// A node with what it shares and fetches, and what it reported.
 pub struct Peer {

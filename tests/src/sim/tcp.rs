@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use cjp2p_wire::time::Time;
 
-use super::world::{HostBehaviour, Outbox};
+use super::host::{HostBehaviour, Outbox};
 
 /// Content of a segment, in bytes, and with headers as a UDP payload that takes as much of the link.
 const SEGMENT: usize = 1448;

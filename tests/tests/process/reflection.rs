@@ -13,7 +13,7 @@ use cjp2p_tests::content;
 use cjp2p_tests::lab::Namespace;
 use cjp2p_tests::real::server::Server;
 use cjp2p_tests::real::{end_of, tool};
-use cjp2p_tests::sim::reflection::{Forger, Victim};
+use cjp2p_tests::reflection::{Forger, Victim};
 use rustix::net::{AddressFamily, SendFlags, SocketType, ipproto, sendto, socket};
 use tempfile::TempDir;
 

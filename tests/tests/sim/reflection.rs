@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use cjp2p_tests::content;
 use cjp2p_tests::foreign::RustFebruary;
-use cjp2p_tests::sim::reflection::{Victim, run};
+use cjp2p_tests::reflection::{Victim, run};
 use cjp2p_tests::sim::{Link, Peer, World};
 use cjp2p_wire::node::{ECHO_FACTOR, ECHO_RATE_OF_HOST};
 

@@ -9,8 +9,8 @@ use cjp2p_tests::content;
 use cjp2p_tests::lab::{Error, Programs};
 use cjp2p_tests::table::Mark;
 
+use crate::installed::{Missing, Others};
 use crate::net::Net;
-use crate::others::{Missing, Others};
 use crate::process::Sample;
 use crate::report::{Line, Memory};
 

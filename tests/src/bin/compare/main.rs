@@ -5,6 +5,7 @@
 mod bench;
 mod gets;
 mod hashes;
+mod installed;
 mod net;
 mod others;
 mod ours;
@@ -20,7 +21,7 @@ use cjp2p_tests::lab::{Error, Programs, rows, scratch};
 use clap::Parser;
 
 use bench::{Bench, MIB};
-use others::{Missing, Others};
+use installed::{Missing, Others};
 use report::{Line, Memory};
 
 /// Where all files are: memory, so that no disk is measured.

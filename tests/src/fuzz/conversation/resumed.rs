@@ -8,7 +8,7 @@ use cjp2p_wire::range_set::RangeSet;
 use cjp2p_wire::store::JobId;
 use cjp2p_wire::tree::{LEAF_LEN, TreeVerifier};
 
-use super::Talk;
+use super::talk::Talk;
 use crate::fuzz::input::Input;
 use crate::fuzz::sample::Sample;
 

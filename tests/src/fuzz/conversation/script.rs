@@ -7,7 +7,8 @@ use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::datagram::{Encoder, Padding};
 use cjp2p_wire::message::{ContentRequest, MAX_NUMBER, TheseParts};
 
-use super::{ADDRESSES, SHARED, Talk, WANTED, wanted};
+use super::contents::{ADDRESSES, SHARED, WANTED, wanted};
+use super::talk::Talk;
 use crate::content;
 use crate::fuzz::input::Input;
 use crate::fuzz::mutate::edit;

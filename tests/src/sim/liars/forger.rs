@@ -8,7 +8,7 @@ use cjp2p_wire::datagram::{self, Encoder, Padding};
 use cjp2p_wire::message::{ContentRequest, Message};
 use cjp2p_wire::time::Time;
 
-use super::super::world::{HostBehaviour, Outbox};
+use super::super::host::{HostBehaviour, Outbox};
 use super::odd;
 
 /// Between two forged datagrams.

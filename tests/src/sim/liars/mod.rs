@@ -16,8 +16,8 @@ use cjp2p_wire::store::{Library, Read};
 use cjp2p_wire::time::Time;
 use cjp2p_wire::tree::{Geometry, Level};
 
+use super::host::{HostBehaviour, Outbox};
 use super::memory::MemoryBlobs;
-use super::world::{HostBehaviour, Outbox};
 
 /// What a liar does wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

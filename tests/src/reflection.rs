@@ -8,10 +8,10 @@ use cjp2p_wire::datagram::Encoder;
 use cjp2p_wire::message::ContentRequest;
 use cjp2p_wire::node::Query;
 
-use super::liars::odd;
-use super::{Link, Peer, World};
 use crate::content;
 use crate::foreign::{Ruby, RustFebruary, RustToday};
+use crate::sim::liars::odd;
+use crate::sim::{Link, Peer, World};
 
 const SERVER: SocketAddr = at(2);
 const VICTIM: SocketAddr = at(3);
