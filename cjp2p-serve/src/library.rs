@@ -76,8 +76,18 @@ pub struct SharedLibrary {
 #[derive(Clone)]
 struct OpenFile {
     file: Arc<File>,
-    /// Whether the file system can say that a read would wait.
-    can_refuse: bool,
+    reads: Reads,
+}
+
+/// Whether a read of a file may wait for a disk.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reads {
+    /// The file system refuses a read that would wait.
+    MayRefuse,
+    /// The file system cannot say that.
+    Unknown,
+    /// The file system is memory itself.
+    NeverWait,
 }
 
 /// The peer for which something is read.
@@ -194,7 +204,7 @@ impl SharedLibrary {
     }
 
     fn keep_open(&mut self, no: FileNo, file: File) {
-        let file = OpenFile { file: Arc::new(file), can_refuse: true };
+        let file = OpenFile { file: Arc::new(file), reads: Reads::MayRefuse };
         self.used.insert(no, ());
         self.open.insert(no, file);
     }
@@ -242,7 +252,7 @@ impl SharedLibrary {
         match state.place.open(Patience::InMemoryOnly) {
             Ok((file, identity)) if identity == state.identity => match asker {
                 Asker::Host(_) => self.keep_open(no, file),
-                Asker::Anybody => return Ok(OpenFile { file: Arc::new(file), can_refuse: true }),
+                Asker::Anybody => return Ok(OpenFile { file: Arc::new(file), reads: Reads::MayRefuse }),
             },
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 return Err(self.ask(asker, Job::Open(no, state)));
@@ -265,11 +275,12 @@ impl SharedLibrary {
         let mut filled = 0;
         while filled < buffer.len() {
             let (at, rest) = (offset + filled as u64, &mut buffer[filled..]);
-            let read = match (open.can_refuse, asker) {
-                (true, _) => in_memory::read_at(&open.file, rest, at),
+            let read = match (open.reads, asker) {
+                (Reads::MayRefuse, _) => in_memory::read_at(&open.file, rest, at),
+                (Reads::NeverWait, _) => open.file.read_at(rest, at),
                 // Of what is read for anybody there is little, and nothing is begun for it.
-                (false, Asker::Anybody) => open.file.read_at(rest, at),
-                (false, Asker::Host(_)) => Err(io::ErrorKind::WouldBlock.into()),
+                (Reads::Unknown, Asker::Anybody) => open.file.read_at(rest, at),
+                (Reads::Unknown, Asker::Host(_)) => Err(io::ErrorKind::WouldBlock.into()),
             };
             match read {
                 Ok(0) => return Err(Refusal::Gone),
@@ -280,9 +291,9 @@ impl SharedLibrary {
                     if matches!(asker, Asker::Anybody) {
                         return Err(Refusal::Later);
                     }
-                    let is_warm = match open.can_refuse {
-                        true => self.warmed.remove(&(no, window)).is_some(),
-                        false => self.warmed.get(&(no, window)).is_some(),
+                    let is_warm = match open.reads {
+                        Reads::MayRefuse => self.warmed.remove(&(no, window)).is_some(),
+                        Reads::Unknown | Reads::NeverWait => self.warmed.get(&(no, window)).is_some(),
                     };
                     if !is_warm {
                         return Err(self.ask(asker, Job::Warm(no, open.file.clone(), window)));
@@ -292,9 +303,12 @@ impl SharedLibrary {
                         _ => return Err(Refusal::Gone),
                     }
                 }
-                Err(error) if in_memory::is_not_supported(&error) && open.can_refuse => {
-                    // Whether it would wait cannot be known then, so it is brought into memory first.
-                    open.can_refuse = false;
+                Err(error) if in_memory::is_not_supported(&error) && open.reads == Reads::MayRefuse => {
+                    // Whether it would wait cannot be known then, so it is brought into memory first, unless it lies there.
+                    open.reads = match in_memory::is_memory(&open.file) {
+                        true => Reads::NeverWait,
+                        false => Reads::Unknown,
+                    };
                     if matches!(asker, Asker::Host(_)) {
                         self.open.insert(no, open.clone());
                     }

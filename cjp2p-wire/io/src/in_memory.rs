@@ -3,7 +3,11 @@
 use std::fs::File;
 use std::io::{self, IoSliceMut};
 
+use rustix::fs::fstatfs;
 use rustix::io::{Errno, ReadWriteFlags};
+
+/// File systems that are memory: tmpfs and ramfs (statfs(2)).
+const MEMORY: [u32; 2] = [0x0102_1994, 0x8584_58f6];
 
 /// Reads what is in memory, or fails with [`io::ErrorKind::WouldBlock`].
 ///
@@ -34,6 +38,11 @@ pub fn read_exact_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<
     Ok(())
 }
 
+/// Whether the file lies in a file system that is memory, and so never waits for a disk.
+pub fn is_memory(file: &File) -> bool {
+    fstatfs(file).is_ok_and(|found| MEMORY.contains(&(found.f_type as u32)))
+}
+
 /// The file system cannot tell whether a read would wait, or the kernel does not know the question.
 pub fn is_not_supported(error: &io::Error) -> bool {
     let unsupported = [Errno::OPNOTSUPP, Errno::NOSYS, Errno::INVAL];
@@ -59,5 +68,13 @@ mod tests {
                 assert_eq!(past.kind(), io::ErrorKind::UnexpectedEof);
             }
         }
+    }
+
+    #[test]
+    fn a_file_in_shared_memory_is_memory_and_one_of_the_kernel_is_not() {
+        if let Ok(file) = tempfile::tempfile_in("/dev/shm") {
+            assert!(is_memory(&file));
+        }
+        assert!(!is_memory(&File::open("/proc/self/status").unwrap()));
     }
 }
