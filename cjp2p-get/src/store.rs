@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::File;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 
 use cjp2p_cli::ToolError;
 use cjp2p_wire::content_id::{ContentId, Hash};
 use cjp2p_wire::range_set::RangeSet;
-use cjp2p_wire::store::{JobId, Library, Parts, Read, Sink};
+use cjp2p_wire::store::{Asker, JobId, Library, Parts, Read, Sink};
 use cjp2p_wire::tree::{GroupIndex, Run, TreeVerifier, Verified};
 
 use crate::running_hash::{Piece, RunningHash};
@@ -232,16 +232,12 @@ impl Store {
     }
 }
 
-impl Store {
-    /// Reads for a peer of `host`, or for an unvalidated one.
-    fn read_as(
-        &mut self,
-        host: Option<IpAddr>,
-        id: &ContentId,
-        offset: u64,
-        length: usize,
-        out: &mut Vec<u8>,
-    ) -> Read {
+impl Library for Store {
+    fn read(&mut self, asker: Asker, id: &ContentId, offset: u64, length: usize, out: &mut Vec<u8>) -> Read {
+        let host = match asker {
+            Asker::Host(host) => Some(host),
+            Asker::Unvalidated => None,
+        };
         let Some(&job) = self.by_id.get(id) else { return Read::Absent };
         let Some(destination) = self.destinations.get_mut(&job) else { return Read::Absent };
         let ContentId::Tree(_) = id else {
@@ -264,27 +260,6 @@ impl Store {
             }
         }
     }
-}
-
-impl Library for Store {
-    fn read(&mut self, id: &ContentId, offset: u64, length: usize, out: &mut Vec<u8>) -> Read {
-        self.read_for(Ipv4Addr::UNSPECIFIED.into(), id, offset, length, out)
-    }
-
-    fn read_for(
-        &mut self,
-        host: IpAddr,
-        id: &ContentId,
-        offset: u64,
-        length: usize,
-        out: &mut Vec<u8>,
-    ) -> Read {
-        self.read_as(Some(host), id, offset, length, out)
-    }
-
-    fn glance(&mut self, id: &ContentId, offset: u64, length: usize, out: &mut Vec<u8>) -> Read {
-        self.read_as(None, id, offset, length, out)
-    }
 
     fn parts(&mut self, id: &ContentId, from: u64, most: usize) -> Option<Parts> {
         let destination = self.by_id.get(id).and_then(|job| self.destinations.get(job))?;
@@ -302,7 +277,7 @@ impl Library for Store {
     fn blake3_of(&mut self, sha256: &Hash) -> Option<Hash> {
         let (root, _) = *self.hints.get(sha256)?;
         // The file may have been changed since.
-        let there = self.read(&ContentId::Blake3(root), 0, 0, &mut Vec::new());
+        let there = self.read(Asker::Unvalidated, &ContentId::Blake3(root), 0, 0, &mut Vec::new());
         matches!(there, Read::Found { .. }).then_some(root)
     }
 }
@@ -406,10 +381,11 @@ mod tests {
         let mut store = Store::default();
         store.insert(job, &id, Box::new(Cold), RangeSet::new());
         let mut out = Vec::new();
-        assert_eq!(store.glance(&id, 0, 4096, &mut out), Read::Later);
+        let asker = Asker::Host(std::net::Ipv4Addr::LOCALHOST.into());
+        assert_eq!(store.read(Asker::Unvalidated, &id, 0, 4096, &mut out), Read::Later);
         assert!(store.next_wanted().is_none(), "nothing is begun for anybody");
         for _ in 0..2 {
-            assert_eq!(store.read(&id, WINDOW + 5, 4096, &mut out), Read::Later);
+            assert_eq!(store.read(asker, &id, WINDOW + 5, 4096, &mut out), Read::Later);
             let Some((_, Part::Window(1), Some(group))) = store.next_wanted() else {
                 panic!("it is not read")
             };
@@ -418,7 +394,10 @@ mod tests {
             assert!(!store.take_ready());
             store.on_warmed(job, 1);
             assert!(store.take_ready());
-            assert_eq!(store.read(&id, WINDOW + 5, 4096, &mut out), Read::Found { eof: Some(MEBIBYTE) });
+            assert_eq!(
+                store.read(asker, &id, WINDOW + 5, 4096, &mut out),
+                Read::Found { eof: Some(MEBIBYTE) }
+            );
         }
     }
 }

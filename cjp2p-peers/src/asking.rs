@@ -21,7 +21,7 @@ use cjp2p_wire::node::{Answer, Event, Query};
 use cjp2p_wire::peers::announcements::Key;
 use cjp2p_wire::peers::peer::Origin;
 use cjp2p_wire::peers::table::PeerTable;
-use cjp2p_wire::store::{Library, Read, Sink};
+use cjp2p_wire::store::{Asker, Library, Read, Sink};
 use cjp2p_wire::time::Time;
 use nix::sys::signal::Signal;
 
@@ -266,7 +266,7 @@ impl Network {
 pub(crate) struct NothingShared;
 
 impl Library for NothingShared {
-    fn read(&mut self, _: &ContentId, _: u64, _: usize, _: &mut Vec<u8>) -> Read {
+    fn read(&mut self, _: Asker, _: &ContentId, _: u64, _: usize, _: &mut Vec<u8>) -> Read {
         Read::Absent
     }
 

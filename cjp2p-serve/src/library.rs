@@ -13,7 +13,6 @@ mod trees;
 use std::collections::HashSet;
 use std::fs::File;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::FileExt;
 use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use cjp2p_io::in_memory;
 use cjp2p_wire::content_id::{ContentId, Hash};
-use cjp2p_wire::store::{Library, ListPart, Parts, Read, Sink};
+use cjp2p_wire::store::{Asker, Library, ListPart, Parts, Read, Sink};
 
 use crate::file::{FileNo, FileState, Ids};
 use crate::index::{Index, ListEnd};
@@ -88,15 +87,6 @@ enum Reads {
     Unknown,
     /// The file system is memory itself.
     NeverWait,
-}
-
-/// The peer for which something is read.
-#[derive(Clone, Copy)]
-enum Asker {
-    /// One of this host.
-    Host(IpAddr),
-    /// An unvalidated one: nothing is begun for it, and nothing kept.
-    Anybody,
 }
 
 /// Why a file gives no bytes now.
@@ -252,7 +242,7 @@ impl SharedLibrary {
         match state.place.open(Patience::InMemoryOnly) {
             Ok((file, identity)) if identity == state.identity => match asker {
                 Asker::Host(_) => self.keep_open(no, file),
-                Asker::Anybody => return Ok(OpenFile { file: Arc::new(file), reads: Reads::MayRefuse }),
+                Asker::Unvalidated => return Ok(OpenFile { file: Arc::new(file), reads: Reads::MayRefuse }),
             },
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 return Err(self.ask(asker, Job::Open(no, state)));
@@ -279,7 +269,7 @@ impl SharedLibrary {
                 (Reads::MayRefuse, _) => in_memory::read_at(&open.file, rest, at),
                 (Reads::NeverWait, _) => open.file.read_at(rest, at),
                 // Of what is read for anybody there is little, and nothing is begun for it.
-                (Reads::Unknown, Asker::Anybody) => open.file.read_at(rest, at),
+                (Reads::Unknown, Asker::Unvalidated) => open.file.read_at(rest, at),
                 (Reads::Unknown, Asker::Host(_)) => Err(io::ErrorKind::WouldBlock.into()),
             };
             match read {
@@ -288,7 +278,7 @@ impl SharedLibrary {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     let window = at / WINDOW;
-                    if matches!(asker, Asker::Anybody) {
+                    if matches!(asker, Asker::Unvalidated) {
                         return Err(Refusal::Later);
                     }
                     let is_warm = match open.reads {
@@ -334,7 +324,7 @@ impl SharedLibrary {
         let size = identity.size;
         let length = size.saturating_sub(offset).min(length as u64) as usize;
         let start = out.len();
-        if matches!(asker, Asker::Anybody) || length >= PIECE / 2 || !self.goes_on(no, offset, length) {
+        if matches!(asker, Asker::Unvalidated) || length >= PIECE / 2 || !self.goes_on(no, offset, length) {
             out.resize(start + length, 0);
             self.fill(asker, no, identity, offset, &mut out[start..])?;
             return Ok(size);
@@ -362,15 +352,12 @@ impl SharedLibrary {
         self.ends.insert((no, offset + length as u64), ());
         goes_on
     }
+}
 
-    fn read_as(
-        &mut self,
-        asker: Asker,
-        id: &ContentId,
-        offset: u64,
-        length: usize,
-        out: &mut Vec<u8>,
-    ) -> Read {
+impl Library for SharedLibrary {
+    fn read(&mut self, asker: Asker, id: &ContentId, offset: u64, length: usize, out: &mut Vec<u8>) -> Read {
+        let most = if asker == Asker::Unvalidated { GLANCE } else { usize::MAX };
+        let length = length.min(most);
         if !self.asked.is_empty() {
             self.collect();
         }
@@ -397,27 +384,6 @@ impl SharedLibrary {
             }
         }
         Read::Absent
-    }
-}
-
-impl Library for SharedLibrary {
-    fn read(&mut self, id: &ContentId, offset: u64, length: usize, out: &mut Vec<u8>) -> Read {
-        self.read_for(Ipv4Addr::UNSPECIFIED.into(), id, offset, length, out)
-    }
-
-    fn read_for(
-        &mut self,
-        host: IpAddr,
-        id: &ContentId,
-        offset: u64,
-        length: usize,
-        out: &mut Vec<u8>,
-    ) -> Read {
-        self.read_as(Asker::Host(host), id, offset, length, out)
-    }
-
-    fn glance(&mut self, id: &ContentId, offset: u64, length: usize, out: &mut Vec<u8>) -> Read {
-        self.read_as(Asker::Anybody, id, offset, length.min(GLANCE), out)
     }
 
     fn parts(&mut self, id: &ContentId, from: u64, _: usize) -> Option<Parts> {

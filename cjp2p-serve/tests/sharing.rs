@@ -13,7 +13,7 @@ use bench::{Bench, Running, blake3_id, name, noise, sha256_id, tree_id, tree_of}
 use cjp2p_serve::share::Options;
 use cjp2p_serve::walk::Rules;
 use cjp2p_wire::content_id::ContentId;
-use cjp2p_wire::store::{Library, Read};
+use cjp2p_wire::store::{Asker, Library, Read};
 use cjp2p_wire::tree::Geometry;
 
 #[test]
@@ -557,8 +557,12 @@ fn a_glance_gives_what_a_read_gave_and_begins_nothing() {
         let (id, tree) = (blake3_id(&bytes), tree_id(&bytes));
         for _ in 0..2 {
             let mut out = Vec::new();
-            assert_eq!(running.library.glance(&tree, 0, 4096, &mut out), Read::Later, "{at}");
-            let glanced = running.library.glance(&id, 5, 50_000, &mut out);
+            assert_eq!(
+                running.library.read(Asker::Unvalidated, &tree, 0, 4096, &mut out),
+                Read::Later,
+                "{at}"
+            );
+            let glanced = running.library.read(Asker::Unvalidated, &id, 5, 50_000, &mut out);
             assert_eq!(glanced, Read::Found { eof: Some(bytes.len() as u64) }, "{at}");
             assert!(out == bytes[5..5 + out.len()] && out.len() == 4096, "{at}: {}", out.len());
             assert_eq!(running.read(&id, 0, 9000).unwrap().0, bytes[..9000], "{at}");

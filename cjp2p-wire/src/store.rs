@@ -71,32 +71,23 @@ pub struct Listed {
     pub names: Vec<ContentId>,
 }
 
+/// The peer for which a library is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asker {
+    /// A validated one of this [host](crate::peers::address::host_of). A library that has some of the work done elsewhere, and answers
+    /// [`Read::Later`] meanwhile, has hosts take turns.
+    Host(IpAddr),
+    /// One that may be anybody. It is given what costs no more than a small read of what is in memory; nothing is begun and nothing
+    /// kept for it. All else is [`Read::Later`].
+    Unvalidated,
+}
+
 /// What a node can answer from.
 pub trait Library {
     /// Appends to `out` up to `length` bytes of the content `id`, from byte `offset` on.
     ///
     /// Gives only verified bytes of content, or bytes of finished files; a plain name gives what the file holds.
-    fn read(&mut self, id: &ContentId, offset: u64, length: usize, out: &mut Vec<u8>) -> Read;
-
-    /// The same for one of `host`. A library that has some of the work done elsewhere, and answers [`Read::Later`] meanwhile, has
-    /// hosts take turns.
-    fn read_for(
-        &mut self,
-        host: IpAddr,
-        id: &ContentId,
-        offset: u64,
-        length: usize,
-        out: &mut Vec<u8>,
-    ) -> Read {
-        let _ = host;
-        self.read(id, offset, length, out)
-    }
-
-    /// The same for somebody who has not shown who it is, and may be anybody: what costs no more than a small read of what is in
-    /// memory. Nothing is begun and nothing put aside for it; whatever would need that is [`Read::Later`].
-    fn glance(&mut self, id: &ContentId, offset: u64, length: usize, out: &mut Vec<u8>) -> Read {
-        self.read(id, offset, length, out)
-    }
+    fn read(&mut self, asker: Asker, id: &ContentId, offset: u64, length: usize, out: &mut Vec<u8>) -> Read;
 
     /// Which parts of the content `id` [`Library::read`] would give, from byte `from` on, in at most `most` ranges; of a
     /// content of which nothing is here, `None`. Whoever does not say so gives it all, or refuses.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use cjp2p_wire::content_id::{ContentId, Hash};
 use cjp2p_wire::download::{DownloadEvent, Spec};
 use cjp2p_wire::node::{Event, Node, Output, Transmit};
-use cjp2p_wire::store::{JobId, Library, Read, Sink, Store};
+use cjp2p_wire::store::{Asker, JobId, Library, Read, Sink, Store};
 use cjp2p_wire::time::Time;
 use cjp2p_wire::tree::{Run, Verified};
 
@@ -26,7 +26,7 @@ pub struct Forgets {
 }
 
 impl Library for Forgets {
-    fn read(&mut self, _: &ContentId, _: u64, _: usize, _: &mut Vec<u8>) -> Read {
+    fn read(&mut self, _: Asker, _: &ContentId, _: u64, _: usize, _: &mut Vec<u8>) -> Read {
         Read::Absent
     }
 

@@ -16,7 +16,7 @@ use cjp2p_io::session::{Policy, Session};
 use cjp2p_io::udp::UdpPort;
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::node::{Event, Query};
-use cjp2p_wire::store::{Library, Read, Sink};
+use cjp2p_wire::store::{Asker, Library, Read, Sink};
 use serde_json::{Value, json};
 
 use crate::support::Bench;
@@ -31,7 +31,7 @@ struct NodePeer {
 struct Shelf(Vec<(ContentId, u64)>);
 
 impl Library for Shelf {
-    fn read(&mut self, _: &ContentId, _: u64, _: usize, _: &mut Vec<u8>) -> Read {
+    fn read(&mut self, _: Asker, _: &ContentId, _: u64, _: usize, _: &mut Vec<u8>) -> Read {
         Read::Absent
     }
 

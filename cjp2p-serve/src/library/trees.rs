@@ -4,9 +4,10 @@ use std::iter;
 use std::ops::Range;
 
 use cjp2p_wire::content_id::Hash;
+use cjp2p_wire::store::Asker;
 use cjp2p_wire::tree::Geometry;
 
-use super::{Asker, Refusal, SharedLibrary, TREE_AT_ONCE, TREE_RETRY};
+use super::{Refusal, SharedLibrary, TREE_AT_ONCE, TREE_RETRY};
 use crate::file::FileNo;
 use crate::open::Identity;
 use crate::readers::{Job, tree_block};
@@ -21,7 +22,7 @@ impl SharedLibrary {
         wanted: Range<u64>,
         out: &mut Vec<u8>,
     ) -> Result<u64, Refusal> {
-        if matches!(asker, Asker::Anybody) {
+        if matches!(asker, Asker::Unvalidated) {
             return self.glance_at_tree(no, identity, wanted, out);
         }
         let geometry = Geometry::new(identity.size).map_err(|_| Refusal::Gone)?;

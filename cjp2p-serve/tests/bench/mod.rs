@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "clippy excuses tests, but not their helpers")]
 
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
@@ -15,7 +16,7 @@ use cjp2p_serve::library::SharedLibrary;
 use cjp2p_serve::mounts::Mounts;
 use cjp2p_serve::share::{Options, Share, open_sources};
 use cjp2p_wire::content_id::ContentId;
-use cjp2p_wire::store::{Library, Read};
+use cjp2p_wire::store::{Asker, Library, Read};
 use cjp2p_wire::tree::{LeafIndex, group_leaves, header};
 use sha2::{Digest, Sha256};
 
@@ -149,10 +150,11 @@ impl Running {
 
     /// Reads, however long it takes to get the bytes into memory. `None` where the content is not shared.
     pub(crate) fn read(&mut self, id: &ContentId, offset: u64, length: usize) -> Option<(Vec<u8>, u64)> {
+        let asker = Asker::Host(Ipv4Addr::LOCALHOST.into());
         let start = Instant::now();
         let mut out = b"kept".to_vec();
         loop {
-            let read = self.library.read(id, offset, length, &mut out);
+            let read = self.library.read(asker, id, offset, length, &mut out);
             assert!(out.starts_with(b"kept") && out.len() <= 4 + length);
             match read {
                 Read::Found { eof } => return Some((out.split_off(4), eof.unwrap())),

@@ -17,14 +17,14 @@
 //! use cjp2p_io::udp::UdpPort;
 //! use cjp2p_wire::content_id::ContentId;
 //! use cjp2p_wire::node::{Answer, Event, Query};
-//! use cjp2p_wire::store::{Library, Read, Sink};
+//! use cjp2p_wire::store::{Asker, Library, Read, Sink};
 //! use serde_json::{Value, json};
 //!
 //! /// Has one file.
 //! struct Shelf;
 //!
 //! impl Library for Shelf {
-//!     fn read(&mut self, id: &ContentId, offset: u64, length: usize, out: &mut Vec<u8>) -> Read {
+//!     fn read(&mut self, _: Asker, id: &ContentId, offset: u64, length: usize, out: &mut Vec<u8>) -> Read {
 //!         if id.to_string() != "hello.txt" {
 //!             return Read::Absent;
 //!         }

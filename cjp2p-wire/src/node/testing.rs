@@ -8,7 +8,7 @@ use super::shared::Shared;
 use super::{Config, Event, Node, Output, Transmit};
 use crate::content_id::ContentId;
 use crate::datagram;
-use crate::store::{JobId, Library, Read, Sink};
+use crate::store::{Asker, JobId, Library, Read, Sink};
 use crate::time::Time;
 use crate::tree::{Run, Verified};
 
@@ -50,7 +50,7 @@ pub(super) struct OneFile {
 }
 
 impl Library for OneFile {
-    fn read(&mut self, id: &ContentId, offset: u64, length: usize, out: &mut Vec<u8>) -> Read {
+    fn read(&mut self, _: Asker, id: &ContentId, offset: u64, length: usize, out: &mut Vec<u8>) -> Read {
         let Some((_, bytes)) = self.shared.as_ref().filter(|(shared, _)| shared == id) else {
             return Read::Absent;
         };

@@ -8,7 +8,7 @@ use cjp2p_tests::pair::{Forgets, Pair};
 use cjp2p_tests::sim::memory::MemoryBlobs;
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::download::{Block, Download, PathTerms, Space, Spec};
-use cjp2p_wire::store::{JobId, Library};
+use cjp2p_wire::store::{Asker, JobId, Library};
 use cjp2p_wire::time::Time;
 use cjp2p_wire::tree::Geometry;
 use divan::Bencher;
@@ -34,7 +34,7 @@ impl Source {
         };
         let mut tree = Vec::new();
         let length = Geometry::new(LENGTH as u64).expect("a length that fits memory").tree_length();
-        store.read(&ContentId::Tree(*root), 0, length as usize, &mut tree);
+        store.read(Asker::Unvalidated, &ContentId::Tree(*root), 0, length as usize, &mut tree);
         Source { id, content, tree }
     }
 

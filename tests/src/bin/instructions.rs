@@ -22,7 +22,7 @@ use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::datagram::{Encoder, Padding, content_that_fits, decode_into};
 use cjp2p_wire::message::Message;
 use cjp2p_wire::node::ORDINARY_DATAGRAM;
-use cjp2p_wire::store::Library;
+use cjp2p_wire::store::{Asker, Library};
 use cjp2p_wire::tree::{GROUP_LEN, Geometry, TreeVerifier};
 use clap::{Parser, ValueEnum};
 
@@ -189,7 +189,13 @@ fn verify(bytes: Vec<u8>) -> Result<Moved, Error> {
     for level in geometry.run_levels().rev() {
         for run in geometry.runs(level) {
             let (range, mut out) = (geometry.run_bytes(run), Vec::new());
-            shared.read(&ContentId::Tree(root), range.start, (range.end - range.start) as usize, &mut out);
+            shared.read(
+                Asker::Unvalidated,
+                &ContentId::Tree(root),
+                range.start,
+                (range.end - range.start) as usize,
+                &mut out,
+            );
             tree.insert_run(run, &out)?;
         }
     }

@@ -11,7 +11,7 @@ use cjp2p_wire::datagram;
 use cjp2p_wire::message::Message;
 use cjp2p_wire::node::{Config, Query, Sizes};
 use cjp2p_wire::peers::cookie::{CookieMint, Validation};
-use cjp2p_wire::store::{JobId, Library, Read};
+use cjp2p_wire::store::{Asker, JobId, Library, Read};
 use cjp2p_wire::time::Time;
 
 use super::liars::forger::{Forger, Hopper};
@@ -121,7 +121,9 @@ impl Watcher {
                 Message::Content(block) => {
                     let mut right = Vec::new();
                     let id = ContentId::parse(&block.id);
-                    let read = id.map(|id| self.truth.read(&id, block.offset, block.data.len(), &mut right));
+                    let read = id.map(|id| {
+                        self.truth.read(Asker::Unvalidated, &id, block.offset, block.data.len(), &mut right)
+                    });
                     let is_true =
                         matches!(read, Ok(Read::Found { eof }) if right == *block.data && block.eof == eof);
                     if !is_true {

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use cjp2p_wire::content_id::{ContentId, Hash};
 use cjp2p_wire::download::{RangeSpec, select};
 use cjp2p_wire::range_set::RangeSet;
-use cjp2p_wire::store::{JobId, Library, ListPart, Listed, Parts, Read, Sink};
+use cjp2p_wire::store::{Asker, JobId, Library, ListPart, Listed, Parts, Read, Sink};
 use cjp2p_wire::tree::{
     Geometry, GroupIndex, LEAF_LEN, Run, TreeBuilder, TreeSource, TreeVerifier, Verified, group_leaves,
     read_tree,
@@ -160,7 +160,7 @@ impl TreeSource for InMemory<'_> {
 }
 
 impl Library for MemoryBlobs {
-    fn read(&mut self, id: &ContentId, offset: u64, length: usize, out: &mut Vec<u8>) -> Read {
+    fn read(&mut self, _: Asker, id: &ContentId, offset: u64, length: usize, out: &mut Vec<u8>) -> Read {
         let Some(shared) = self.shared.get(id).cloned() else {
             return self.read_fetched(id, offset, length, out);
         };

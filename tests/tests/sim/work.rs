@@ -1,7 +1,7 @@
 //! How much work one datagram causes, whatever is in it: counted in units and in what the library is asked, not in time.
 
 use std::fmt::Write as _;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use cjp2p_tests::content;
@@ -13,7 +13,7 @@ use cjp2p_wire::message::Message;
 use cjp2p_wire::node::{
     AMPLIFICATION, Config, MAX_UNVALIDATED_WORK, Node, Output, WORK_PER_SECOND_OF_LONE_HOST,
 };
-use cjp2p_wire::store::{Library, Parts, Read, Sink};
+use cjp2p_wire::store::{Asker, Library, Parts, Read, Sink};
 use cjp2p_wire::time::Time;
 
 /// Files in memory, and how much was asked of them.
@@ -29,20 +29,13 @@ struct Counting {
 }
 
 impl Library for Counting {
-    fn read(&mut self, id: &ContentId, offset: u64, length: usize, out: &mut Vec<u8>) -> Read {
-        self.full_reads += 1;
+    fn read(&mut self, asker: Asker, id: &ContentId, offset: u64, length: usize, out: &mut Vec<u8>) -> Read {
         self.asked += 1;
-        self.inner.read(id, offset, length, out)
-    }
-
-    fn read_for(&mut self, _: IpAddr, id: &ContentId, offset: u64, length: usize, out: &mut Vec<u8>) -> Read {
-        self.read(id, offset, length, out)
-    }
-
-    fn glance(&mut self, id: &ContentId, offset: u64, length: usize, out: &mut Vec<u8>) -> Read {
-        self.asked += 1;
-        self.bytes += length;
-        self.inner.read(id, offset, length, out)
+        match asker {
+            Asker::Host(_) => self.full_reads += 1,
+            Asker::Unvalidated => self.bytes += length,
+        }
+        self.inner.read(asker, id, offset, length, out)
     }
 
     fn parts(&mut self, id: &ContentId, from: u64, most: usize) -> Option<Parts> {

@@ -263,12 +263,12 @@ mod tests {
     use crate::content_id::ContentId;
     use crate::node::testing::{config, drain};
     use crate::node::{Node, Transmit};
-    use crate::store::{Library, Read, Sink};
+    use crate::store::{Asker, Library, Read, Sink};
 
     struct Nothing;
 
     impl Library for Nothing {
-        fn read(&mut self, _: &ContentId, _: u64, _: usize, _: &mut Vec<u8>) -> Read {
+        fn read(&mut self, _: Asker, _: &ContentId, _: u64, _: usize, _: &mut Vec<u8>) -> Read {
             Read::Absent
         }
 

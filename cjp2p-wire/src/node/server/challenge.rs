@@ -188,13 +188,13 @@ mod tests {
     use crate::datagram;
     use crate::node::Node;
     use crate::node::testing::{config, drain};
-    use crate::store::{Library, Read, Sink};
+    use crate::store::{Asker, Library, Read, Sink};
 
     /// Shares what is asked for.
     struct Shares;
 
     impl Library for Shares {
-        fn read(&mut self, _: &ContentId, offset: u64, length: usize, out: &mut Vec<u8>) -> Read {
+        fn read(&mut self, _: Asker, _: &ContentId, offset: u64, length: usize, out: &mut Vec<u8>) -> Read {
             out.resize(length.min(50_000 - offset as usize), 7);
             Read::Found { eof: Some(50_000) }
         }

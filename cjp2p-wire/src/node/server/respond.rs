@@ -13,7 +13,7 @@ use crate::node::lengths::{MAX_ANSWER, MAX_BLOCKS, answer_length};
 use crate::node::outbox::{TOGETHER_ROOM, Transmit};
 use crate::node::shared::Shared;
 use crate::peers::address::host_of;
-use crate::store::Read;
+use crate::store::{Asker, Read};
 use crate::time::Time;
 
 /// At most this many datagrams leave together (the kernel's `UDP_MAX_SEGMENTS`).
@@ -77,8 +77,8 @@ impl Server {
         let mut blocks_absent = 0;
         loop {
             data.clear();
-            let done = match cx.store.read_for(
-                host_of(from),
+            let done = match cx.store.read(
+                Asker::Host(host_of(from)),
                 &request.id,
                 request.offset,
                 request.length,

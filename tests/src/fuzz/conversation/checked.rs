@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use cjp2p_wire::content_id::{ContentId, Hash};
-use cjp2p_wire::store::{JobId, Library, ListPart, Parts, Read, Sink};
+use cjp2p_wire::store::{Asker, JobId, Library, ListPart, Parts, Read, Sink};
 use cjp2p_wire::tree::{Run, Verified};
 
 use super::contents::SHARED;
@@ -74,8 +74,8 @@ impl Checked {
 }
 
 impl Library for Checked {
-    fn read(&mut self, id: &ContentId, offset: u64, length: usize, out: &mut Vec<u8>) -> Read {
-        self.inner.read(id, offset, length, out)
+    fn read(&mut self, asker: Asker, id: &ContentId, offset: u64, length: usize, out: &mut Vec<u8>) -> Read {
+        self.inner.read(asker, id, offset, length, out)
     }
 
     fn parts(&mut self, id: &ContentId, from: u64, most: usize) -> Option<Parts> {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::datagram::{self, Encoder, Padding};
 use cjp2p_wire::message::{Message, TheseParts};
-use cjp2p_wire::store::{Library, Read};
+use cjp2p_wire::store::{Asker, Library, Read};
 use cjp2p_wire::time::Time;
 use cjp2p_wire::tree::{Geometry, Level};
 
@@ -211,15 +211,15 @@ impl Liar {
         encoder.same_content([id, &named.to_string()]);
     }
 
-    fn read(&mut self, id: &ContentId, offset: u64, length: usize, data: &mut Vec<u8>) -> Read {
+    fn read(&mut self, asker: Asker, id: &ContentId, offset: u64, length: usize, data: &mut Vec<u8>) -> Read {
         match (self.lie(), id) {
             (Some(Lie::OtherContent), ContentId::Sha256(_)) => {
-                self.other.read(&self.other_id, offset, length, data)
+                self.other.read(asker, &self.other_id, offset, length, data)
             }
             (Some(Lie::HintOfOther | Lie::OtherContent), ContentId::Tree(_)) => {
-                self.other.read(id, offset, length, data)
+                self.other.read(asker, id, offset, length, data)
             }
-            _ => self.store.read(id, offset, length, data),
+            _ => self.store.read(asker, id, offset, length, data),
         }
     }
 
@@ -247,7 +247,7 @@ impl Liar {
         };
         let mut data = Vec::new();
         let is_tree = matches!(parsed, ContentId::Tree(_));
-        let found = self.read(&parsed, offset, length.min(40_960) as usize, &mut data);
+        let found = self.read(Asker::Unvalidated, &parsed, offset, length.min(40_960) as usize, &mut data);
         let Read::Found { eof } = found else { return };
         self.answered += 1;
         let lie = self.lie();

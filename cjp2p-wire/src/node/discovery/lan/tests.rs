@@ -8,13 +8,13 @@ use crate::download::Spec;
 use crate::node::testing::{config, drain};
 use crate::node::{MAX_UNVALIDATED_WORK, Node};
 use crate::peers::links::{Links, Network};
-use crate::store::{Library, Read, Sink};
+use crate::store::{Asker, Library, Read, Sink};
 
 /// Shares one name, and takes what is fetched.
 struct Shares(&'static str);
 
 impl Library for Shares {
-    fn read(&mut self, id: &ContentId, offset: u64, length: usize, out: &mut Vec<u8>) -> Read {
+    fn read(&mut self, _: Asker, id: &ContentId, offset: u64, length: usize, out: &mut Vec<u8>) -> Read {
         if id.to_string() != self.0 {
             return Read::Absent;
         }
