@@ -118,11 +118,6 @@ impl Rtt {
         self.min.rtt
     }
 
-    /// When the minimum was measured.
-    pub fn min_at(&self) -> Time {
-        self.min.at
-    }
-
     /// The round trips as of `now`, of a path that is short or is not.
     pub fn times(&self, now: Time, is_short: bool) -> PathTimes {
         let min_is_old = now.since(self.min.at) > MIN_RTT_WINDOW * 9 / 10;
@@ -175,6 +170,6 @@ mod tests {
         rtt.sample(Time::from_millis(9_000), 12 * MS);
         rtt.sample(Time::from_millis(9_500), 30 * MS);
         rtt.sample(Time::from_millis(10_500), 35 * MS);
-        assert_eq!((rtt.min(), rtt.min_at()), (12 * MS, Time::from_millis(9_000)));
+        assert_eq!((rtt.min(), rtt.min.at), (12 * MS, Time::from_millis(9_000)));
     }
 }

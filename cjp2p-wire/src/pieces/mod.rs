@@ -48,6 +48,7 @@ mod goal;
 mod picker;
 mod proofs;
 mod rarity;
+mod terms;
 #[cfg(test)]
 mod tests;
 
@@ -55,6 +56,7 @@ pub use availability::{Have, HaveMap, MIN_PAUSE, QUESTIONS_UNTIL_GONE};
 pub(crate) use availability::{MAX_PAUSE, RARITY_INTERVAL, answer_timeout, most_ranges, most_ranges_of_one};
 pub use extent::Space;
 pub use gathering::{Filled, Key, MAX_GATHERED};
-pub use picker::{Picker, Shape, Terms, Wanted};
+pub use picker::Picker;
 pub use proofs::{NoProofs, Proofs};
 pub use rarity::Rarity;
+pub use terms::{Shape, Terms, Wanted};

@@ -256,7 +256,10 @@ impl Contacts {
             contact.cookies.returns_always = true;
             contact.cookies.has_ours = shows == Validation::Current;
         }
-        self.note_tellable(address);
+        // This comes with each datagram of a download: most are noted already.
+        if contact.told_from.is_none() {
+            self.note_tellable(address);
+        }
     }
 
     /// It returned, in a `ReturnedMessage`, our cookie that we asked it for; `beside` is what else in the datagram shows.

@@ -60,6 +60,9 @@ impl Model {
                 let times = self.rtt.times(self.now, self.delay <= SHORT_PATH);
                 self.delivered += BLOCK;
                 self.congestion.on_arrived(self.now, stamp, BLOCK, times);
+                let mut anew = self.congestion.clone();
+                anew.set_pace();
+                assert_eq!(self.congestion.pacer, anew.pacer, "it follows from all other fields");
             }
             let mut first = true;
             while asked < most
@@ -175,4 +178,12 @@ fn a_round_that_lost_much_while_the_delay_rose_cuts_the_rate() {
     }
     assert!(!model.congestion.fairness.holds_back(), "fairness is not the reason");
     assert!(lowest <= rate * HEAVY_LOSS_CUT * 1.01, "{lowest} of {rate} bytes a second");
+}
+
+#[test]
+fn bursts_on_a_short_path_grow_with_its_headroom() {
+    let mut model = Model::new(100.0, 1);
+    model.run(Duration::from_secs(1), u64::MAX);
+    let burst = model.congestion.pacer.burst_bytes();
+    assert!(burst > 16 * BLOCK, "{burst} bytes");
 }

@@ -1,5 +1,7 @@
 //! Which range goes to which source, and when it passes to another.
 
+use std::time::Duration;
+
 use super::*;
 use crate::pieces::NoProofs;
 
