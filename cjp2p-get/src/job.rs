@@ -69,8 +69,8 @@ pub(crate) enum Outcome {
     Published(u64, Result<(), ToolError>),
     /// Of a group of the content that this fetch fetched, for others.
     Leaves(JobId, GroupIndex, Option<Vec<Hash>>),
-    /// This window of it is in memory, as far as it can be, for others.
-    Warmed(JobId, u64),
+    /// This window of it is in memory, as far as it can be, for others; and whether it can be known later if it is still there.
+    Warmed(JobId, u64, bool),
 }
 
 impl Job {

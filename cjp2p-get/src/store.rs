@@ -1,6 +1,6 @@
 //! All destinations: what the node writes to, and answers others from.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
@@ -34,10 +34,18 @@ pub(crate) struct Store {
     /// The longest finished first.
     finished: VecDeque<JobId>,
     wanted: Wanted,
-    /// Windows that were just brought into memory. If a read still finds one missing, it waits: there may be no memory, or it
-    /// cannot be known whether a read would wait.
+    /// Windows that were just brought into memory, the latest last. If a read still finds one missing, it waits: there may be no
+    /// memory, or it cannot be known whether a read would wait.
     // Invariant: at most `MAX_WARMED`.
-    warmed: BTreeSet<(JobId, u64)>,
+    warmed: VecDeque<Warmed>,
+}
+
+/// A window that was brought into memory.
+struct Warmed {
+    job: JobId,
+    window: u64,
+    /// For one read. Where it cannot be known whether a read would wait, for all: else each would have it brought again.
+    once: bool,
 }
 
 impl Store {
@@ -168,13 +176,25 @@ impl Store {
         Some((job, part, group))
     }
 
-    /// This window is in memory now, as far as it can be.
-    pub(crate) fn on_warmed(&mut self, job: JobId, window: u64) {
+    /// This window is in memory now, as far as it can be. `can_tell`: its file system says whether a read would wait.
+    pub(crate) fn on_warmed(&mut self, job: JobId, window: u64, can_tell: bool) {
         self.wanted.on_done(job, Part::Window(window));
         if self.warmed.len() >= MAX_WARMED {
-            self.warmed.pop_first();
+            self.warmed.pop_front();
         }
-        self.warmed.insert((job, window));
+        self.warmed.push_back(Warmed { job, window, once: can_tell });
+    }
+
+    /// Whether a read of this window may wait.
+    fn may_wait(&mut self, job: JobId, window: u64) -> bool {
+        let Some(at) = self.warmed.iter().position(|warmed| (warmed.job, warmed.window) == (job, window))
+        else {
+            return false;
+        };
+        if self.warmed[at].once {
+            self.warmed.remove(at);
+        }
+        true
     }
 
     /// These are its leaves, where they could be computed.
@@ -226,7 +246,7 @@ impl Store {
     fn remove(&mut self, job: JobId) {
         self.destinations.remove(&job);
         self.hashes.remove(&job);
-        self.warmed.retain(|(other, _)| *other != job);
+        self.warmed.retain(|warmed| warmed.job != job);
         self.by_id.retain(|_, other| *other != job);
         self.hints.retain(|_, (_, other)| *other != job);
     }
@@ -239,10 +259,10 @@ impl Library for Store {
             Asker::Unvalidated => None,
         };
         let Some(&job) = self.by_id.get(id) else { return Read::Absent };
+        let window = offset / WINDOW;
+        let may_wait = !matches!(id, ContentId::Tree(_)) && host.is_some() && self.may_wait(job, window);
         let Some(destination) = self.destinations.get_mut(&job) else { return Read::Absent };
         let ContentId::Tree(_) = id else {
-            let window = offset / WINDOW;
-            let may_wait = host.is_some() && self.warmed.remove(&(job, window));
             let read = destination.read(offset, length, may_wait, out);
             if let (Read::Later, Some(host)) = (read, host) {
                 self.wanted.want(host, job, Part::Window(window));
@@ -375,29 +395,54 @@ mod tests {
         }
     }
 
+    const ASKER: Asker = Asker::Host(IpAddr::V4(Ipv4Addr::LOCALHOST));
+
     #[test]
     fn what_is_not_in_memory_is_read_elsewhere_before_it_is_given() {
         let (job, id) = (JobId(3), ContentId::Blake3([7; 32]));
         let mut store = Store::default();
         store.insert(job, &id, Box::new(Cold), RangeSet::new());
         let mut out = Vec::new();
-        let asker = Asker::Host(std::net::Ipv4Addr::LOCALHOST.into());
         assert_eq!(store.read(Asker::Unvalidated, &id, 0, 4096, &mut out), Read::Later);
         assert!(store.next_wanted().is_none(), "nothing is begun for anybody");
         for _ in 0..2 {
-            assert_eq!(store.read(asker, &id, WINDOW + 5, 4096, &mut out), Read::Later);
+            assert_eq!(store.read(ASKER, &id, WINDOW + 5, 4096, &mut out), Read::Later);
             let Some((_, Part::Window(1), Some(group))) = store.next_wanted() else {
                 panic!("it is not read")
             };
             assert_eq!(group.range.start, WINDOW);
             group.warm();
             assert!(!store.take_ready());
-            store.on_warmed(job, 1);
+            store.on_warmed(job, 1, true);
             assert!(store.take_ready());
             assert_eq!(
-                store.read(asker, &id, WINDOW + 5, 4096, &mut out),
+                store.read(ASKER, &id, WINDOW + 5, 4096, &mut out),
                 Read::Found { eof: Some(MEBIBYTE) }
             );
         }
+    }
+
+    #[test]
+    fn where_it_cannot_be_known_what_is_in_memory_a_window_is_read_elsewhere_once_and_not_for_each_block() {
+        let (job, id) = (JobId(3), ContentId::Blake3([7; 32]));
+        let mut store = Store::default();
+        store.insert(job, &id, Box::new(Cold), RangeSet::new());
+        let mut read_elsewhere = 0;
+        for at in (0..WINDOW).step_by(4096) {
+            while store.read(ASKER, &id, at, 4096, &mut Vec::new()) == Read::Later {
+                let (job, part, _) = store.next_wanted().unwrap();
+                assert_eq!(part, Part::Window(0));
+                store.on_warmed(job, 0, false);
+                read_elsewhere += 1;
+            }
+        }
+        assert_eq!(read_elsewhere, 1);
+        (1..10 * MAX_WARMED as u64).for_each(|window| store.on_warmed(job, window, false));
+        assert_eq!(store.warmed.len(), MAX_WARMED);
+        assert_eq!(store.read(ASKER, &id, 0, 4096, &mut Vec::new()), Read::Later, "that was long ago");
+        assert_eq!(
+            store.read(Asker::Unvalidated, &id, (10 * MAX_WARMED as u64 - 1) * WINDOW, 4096, &mut Vec::new()),
+            Read::Later
+        );
     }
 }

@@ -146,6 +146,8 @@ impl SharedLibrary {
         self.pieces.forget_unused();
         self.ends.forget_unused();
         self.tree_blocks.forget_unused();
+        // What was brought into memory long ago may be there no more.
+        self.warmed.forget_unused();
         self.readers.forget_unused();
     }
 
@@ -265,12 +267,10 @@ impl SharedLibrary {
         let mut filled = 0;
         while filled < buffer.len() {
             let (at, rest) = (offset + filled as u64, &mut buffer[filled..]);
-            let read = match (open.reads, asker) {
-                (Reads::MayRefuse, _) => in_memory::read_at(&open.file, rest, at),
-                (Reads::NeverWait, _) => open.file.read_at(rest, at),
-                // Of what is read for anybody there is little, and nothing is begun for it.
-                (Reads::Unknown, Asker::Unvalidated) => open.file.read_at(rest, at),
-                (Reads::Unknown, Asker::Host(_)) => Err(io::ErrorKind::WouldBlock.into()),
+            let read = match open.reads {
+                Reads::MayRefuse => in_memory::read_at(&open.file, rest, at),
+                Reads::NeverWait => open.file.read_at(rest, at),
+                Reads::Unknown => Err(io::ErrorKind::WouldBlock.into()),
             };
             match read {
                 Ok(0) => return Err(Refusal::Gone),
@@ -278,12 +278,11 @@ impl SharedLibrary {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     let window = at / WINDOW;
-                    if matches!(asker, Asker::Unvalidated) {
-                        return Err(Refusal::Later);
-                    }
-                    let is_warm = match open.reads {
-                        Reads::MayRefuse => self.warmed.remove(&(no, window)).is_some(),
-                        Reads::Unknown | Reads::NeverWait => self.warmed.get(&(no, window)).is_some(),
+                    let is_warm = match (open.reads, asker) {
+                        (Reads::MayRefuse, Asker::Host(_)) => self.warmed.remove(&(no, window)).is_some(),
+                        (Reads::MayRefuse, Asker::Unvalidated) => false,
+                        (_, Asker::Host(_)) => self.warmed.get(&(no, window)).is_some(),
+                        (_, Asker::Unvalidated) => self.warmed.peek(&(no, window)).is_some(),
                     };
                     if !is_warm {
                         return Err(self.ask(asker, Job::Warm(no, open.file.clone(), window)));
@@ -417,3 +416,53 @@ impl Library for SharedLibrary {
 
 /// Nothing is ever fetched into a share.
 impl Sink for SharedLibrary {}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::share::{Options, Share, open_sources};
+
+    /// A test that waits for longer fails.
+    const LIMIT: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn nobody_without_a_cookie_has_a_disk_read_where_it_cannot_be_known_whether_a_read_would_wait() {
+        let folder = tempfile::tempdir().unwrap();
+        let bytes = vec![7; WINDOW as usize + 9000];
+        fs::write(folder.path().join("file"), &bytes).unwrap();
+        let sources = open_sources(&[folder.path().into()]).unwrap();
+        let (wake, wakes) = mpsc::channel();
+        let wake = Arc::new(move || wake.send(()).unwrap_or_default());
+        let (mut share, mut library) = Share::start(sources, &Options::default(), None, None, wake).unwrap();
+        let mut next = |library: &mut SharedLibrary| {
+            wakes.recv_timeout(LIMIT).unwrap();
+            share.poll(library);
+        };
+        let id = ContentId::Blake3(*blake3::hash(&bytes).as_bytes());
+        while library.find(&id).is_none() {
+            next(&mut library);
+        }
+        let (no, ..) = library.find(&id).unwrap();
+        let file = Arc::new(File::open(folder.path().join("file")).unwrap());
+        library.open.insert(no, OpenFile { file, reads: Reads::Unknown });
+        let eof = Some(bytes.len() as u64);
+        let glance = |library: &mut SharedLibrary, at| {
+            library.read(Asker::Unvalidated, &id, at, 4096, &mut Vec::new())
+        };
+
+        assert_eq!((glance(&mut library, 0), library.asked.len()), (Read::Later, 0));
+        let host = Asker::Host(IpAddr::from([192, 0, 2, 1]));
+        while library.read(host, &id, 0, 4096, &mut Vec::new()) == Read::Later {
+            next(&mut library);
+        }
+        assert_eq!(glance(&mut library, 5), Read::Found { eof }, "somebody has just read that");
+        assert_eq!(glance(&mut library, WINDOW), Read::Later);
+        library.forget_unused();
+        assert_eq!(glance(&mut library, 5), Read::Found { eof });
+        library.forget_unused();
+        assert_eq!(glance(&mut library, 5), Read::Later, "that was long ago");
+    }
+}

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use cjp2p_cli::args::SandboxArgs;
 use cjp2p_io::event_loop::Waker;
 use cjp2p_io::names;
+use cjp2p_io::state_dir::about;
 use serde::Deserialize;
 
 /// The program that asks.
@@ -54,7 +55,8 @@ impl Helper {
     ///
     /// [`io::ErrorKind::NotFound`] where `cjp2p-router` is not installed; others where it cannot be started.
     pub(crate) fn start(gateway: Ipv4Addr, sandbox: &SandboxArgs) -> io::Result<Helper> {
-        let mut command = Command::new(program()?);
+        let program = program()?;
+        let mut command = Command::new(&program);
         command.arg(gateway.to_string());
         if sandbox.no_sandbox {
             command.arg("--no-sandbox");
@@ -66,7 +68,7 @@ impl Helper {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null());
-        let mut child = command.spawn()?;
+        let mut child = command.spawn().map_err(|error| about(&program, error))?;
         match (child.stdin.take(), child.stdout.take()) {
             (Some(commands), Some(outcomes)) => Ok(Helper { child, commands, outcomes }),
             _ => Err(io::ErrorKind::BrokenPipe.into()),

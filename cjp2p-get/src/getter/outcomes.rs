@@ -68,8 +68,8 @@ impl Getter {
                 self.session.store_mut().on_leaves(fetch, group, leaves);
                 Ok(())
             }
-            Outcome::Warmed(fetch, window) => {
-                self.session.store_mut().on_warmed(fetch, window);
+            Outcome::Warmed(fetch, window, can_tell) => {
+                self.session.store_mut().on_warmed(fetch, window, can_tell);
                 Ok(())
             }
         }
@@ -88,8 +88,8 @@ impl Getter {
             self.leaves.run(move || match part {
                 Part::Leaves(number) => Outcome::Leaves(fetch, number, group.and_then(|group| group.hash())),
                 Part::Window(window) => {
-                    group.into_iter().for_each(|group| group.warm());
-                    Outcome::Warmed(fetch, window)
+                    let can_tell = group.is_none_or(|group| group.warm());
+                    Outcome::Warmed(fetch, window, can_tell)
                 }
             });
         }

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use cjp2p_cli::{Exit, ToolError};
-use cjp2p_io::names;
+use cjp2p_io::{in_memory, names};
 use cjp2p_wire::content_id::Hash;
 use cjp2p_wire::store::{Parts, Read};
 use cjp2p_wire::tree::{GroupIndex, LeafIndex, Run, TreeVerifier, Verified, group_leaves};
@@ -176,9 +176,11 @@ impl Group {
         Group { file: file.clone(), range: start..end }
     }
 
-    /// Reads it, for the kernel to keep it in memory. Errors do not matter here: the next one to read it meets them too.
-    pub(crate) fn warm(&self) {
+    /// Reads it, for the kernel to keep it in memory. Errors do not matter here: the next one to read it meets them too. Returns
+    /// whether it can be known later if it is still there.
+    pub(crate) fn warm(&self) -> bool {
         let _ = read_through(&self.file, self.range.clone(), |_| ());
+        in_memory::can_tell(&self.file, self.range.start)
     }
 
     /// The values of its leaves.

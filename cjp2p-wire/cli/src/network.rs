@@ -47,9 +47,25 @@ impl NetworkStart<'_> {
     }
 }
 
-/// Gives up reading signals at the end of the work: from here on a second one ends the process at once.
+/// Gives up reading signals at the end of the work: from here on a second INT or TERM ends the process at once. A second HUP does not:
+/// where a terminal goes, its shell sends one and the system another.
 pub fn release_signals() {
-    let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect();
+    let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM].into_iter().collect();
     // Should that fail, a second signal is simply not heard.
     let _ = signals.thread_unblock();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_hup_of_a_terminal_that_goes_does_not_cut_short_what_is_saved() {
+        let taken: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect();
+        taken.thread_block().unwrap();
+        release_signals();
+        let blocked = SigSet::thread_get_mask().unwrap();
+        let is_blocked = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].map(|one| blocked.contains(one));
+        assert_eq!(is_blocked, [false, false, true]);
+    }
 }

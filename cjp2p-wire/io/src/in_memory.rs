@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, IoSliceMut};
+use std::os::unix::fs::FileExt;
 
 use rustix::fs::fstatfs;
 use rustix::io::{Errno, ReadWriteFlags};
@@ -19,7 +20,8 @@ pub fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize>
     Ok(rustix::io::preadv2(file, buffers, offset, ReadWriteFlags::NOWAIT)?)
 }
 
-/// The same for all of `buffer`. Where it cannot be known whether a read would wait, it is taken for one that would.
+/// The same for all of `buffer`. Where it cannot be known whether a read would wait, it is taken for one that would, unless the file
+/// system [is memory](is_memory).
 ///
 /// # Errors
 ///
@@ -31,11 +33,19 @@ pub fn read_exact_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(read) => filled += read,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if is_not_supported(&error) && is_memory(file) => {
+                return file.read_exact_at(&mut buffer[filled..], offset + filled as u64);
+            }
             Err(error) if is_not_supported(&error) => return Err(io::ErrorKind::WouldBlock.into()),
             Err(error) => return Err(error),
         }
     }
     Ok(())
+}
+
+/// Whether [`read_at`] can tell that a read of this byte would wait.
+pub fn can_tell(file: &File, offset: u64) -> bool {
+    !read_at(file, &mut [0], offset).is_err_and(|error| is_not_supported(&error))
 }
 
 /// Whether the file lies in a file system that is memory, and so never waits for a disk.
@@ -76,5 +86,16 @@ mod tests {
             assert!(is_memory(&file));
         }
         assert!(!is_memory(&File::open("/proc/self/status").unwrap()));
+    }
+
+    #[test]
+    fn a_file_in_shared_memory_is_read_though_its_file_system_may_not_say_that_it_never_waits() {
+        let Ok(mut file) = tempfile::tempfile_in("/dev/shm") else { return };
+        file.write_all(b"hello").unwrap();
+        let mut buffer = [0; 4];
+        read_exact_at(&file, &mut buffer, 1).unwrap();
+        assert_eq!(&buffer, b"ello");
+        let past = read_exact_at(&file, &mut buffer, 2).unwrap_err();
+        assert_eq!(past.kind(), io::ErrorKind::UnexpectedEof);
     }
 }
