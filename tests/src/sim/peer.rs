@@ -6,11 +6,13 @@ use std::time::Duration;
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::download::{DownloadEvent, RangeSpec, Resume, Spec};
 use cjp2p_wire::node::{Config, Event, Node, Output};
+use cjp2p_wire::range_set::RangeSet;
 use cjp2p_wire::store::JobId;
 use cjp2p_wire::time::Time;
 
 use super::host::{HostBehaviour, Outbox};
-use super::memory::MemoryBlobs;
+use super::memory::{Fetched, MemoryBlobs};
+use crate::content;
 
 /// A node with what it shares and fetches, and what it reported.
 pub struct Peer {
@@ -58,6 +60,21 @@ impl Peer {
         resume: Option<Resume>,
     ) -> JobId {
         self.fetch_ranges(now, id, sources, Vec::new(), resume)
+    }
+
+    /// Goes on with the first fetch of this peer, by the SHA-256 hash, where an interrupted one had staged only zeros: this many.
+    pub fn resume_wrongly(
+        &mut self,
+        now: Time,
+        bytes: &[u8],
+        staged: usize,
+        sources: &[SocketAddr],
+    ) -> JobId {
+        let done: RangeSet = std::iter::once(0..staged as u64).collect();
+        let wrong = Fetched { bytes: vec![0; staged], done: done.clone(), ..Fetched::default() };
+        self.store.fetched.insert(JobId(0), wrong);
+        let resume = Resume { length: bytes.len() as u64, done, unchecked: RangeSet::new(), verifier: None };
+        self.resume(now, &content::sha256_id(bytes), sources, Some(resume))
     }
 
     /// Fetches ranges.

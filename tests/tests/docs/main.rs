@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use cjp2p_cli::Exit;
+use cjp2p_tests::fuzz::TARGETS;
 use cjp2p_wire::datagram;
 
 fn root() -> PathBuf {
@@ -114,6 +115,84 @@ fn every_path_that_a_document_names_exists() {
         }
     }
     assert!(named > 80, "only {named} paths were found");
+}
+
+#[test]
+fn every_path_that_a_script_names_exists() {
+    let is_of_path = |c: char| c.is_ascii_alphanumeric() || "._-/".contains(c);
+    let mut named = 0;
+    for script in [".ci/run", "tests/fuzz/run", "tests/mutants/run"] {
+        for path in read(script).split(|c| !is_of_path(c)).map(|path| path.trim_end_matches('.')) {
+            let first = path.split('/').next().unwrap_or("");
+            if ROOMS.contains(&first) && path.contains('/') {
+                named += 1;
+                // What programs make, and nobody commits.
+                let is_made = path == "tests/fuzz/failures";
+                assert!(is_made || root().join(path).exists(), "{script}: {path} is not there");
+            }
+        }
+    }
+    assert!(named > 30, "only {named} paths were found");
+}
+
+/// The source of a test program of a package, with all modules below it.
+fn test_program(package: &str, name: &str) -> Vec<String> {
+    let folder = format!("{}/tests", if package == "cjp2p-tests" { "tests" } else { package });
+    let (file, modules) = (format!("{folder}/{name}.rs"), format!("{folder}/{name}/"));
+    files(".rs").into_iter().filter(|path| *path == file || path.starts_with(&modules)).collect()
+}
+
+#[test]
+fn every_program_and_test_that_a_documented_command_names_exists() {
+    let programs: BTreeSet<String> = files(".rs")
+        .iter()
+        .filter_map(|path| path.strip_suffix("/src/main.rs").or(path.strip_prefix("tests/src/bin/")))
+        .filter_map(|path| path.strip_suffix("/main.rs").or(path.strip_suffix(".rs")).or(Some(path)))
+        .map(str::to_owned)
+        .collect();
+    let is_name =
+        |word: &&str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b"_-".contains(&b));
+    let (mut started, mut tested) = (0, 0);
+    for document in [files(".md"), files(".rs")].concat() {
+        // A code span may go on in the next line, of a comment too.
+        let text = read(&document).replace("\n//! ", " ").replace("\n/// ", " ");
+        for span in text.split(['`', '"', '#']).filter(|span| !span.contains("{")) {
+            let words: Vec<&str> = span.split_whitespace().collect();
+            let after = |option: &str| words.iter().skip_while(|word| **word != option).nth(1).copied();
+            let named = words.iter().filter_map(|word| word.strip_prefix("target/release/"));
+            for program in named.chain(after("--bin")).filter(is_name) {
+                started += 1;
+                assert!(programs.contains(program), "{document}: there is no program {program}");
+            }
+            let (Some(package), Some(test)) = (after("-p"), after("--test")) else { continue };
+            tested += 1;
+            let sources = test_program(package, test);
+            assert!(!sources.is_empty(), "{document}: {package} has no test program {test}");
+            let filter = after(test).filter(is_name).filter(|word| !word.starts_with('-'));
+            if let Some(filter) = filter {
+                let is_there = |path: &String| {
+                    path.contains(filter)
+                        || read(path).lines().any(|line| {
+                            line.trim_start().strip_prefix("fn ").is_some_and(|rest| rest.contains(filter))
+                        })
+                };
+                assert!(sources.iter().any(is_there), "{document}: {test} has no test {filter}");
+            }
+        }
+    }
+    assert!(started > 20 && tested > 6, "only {started} and {tested} were found");
+}
+
+#[test]
+fn every_fuzz_target_has_its_rows_in_what_was_measured() {
+    let text = read("docs/reliability.md");
+    let section = text.split("\n## Fuzzing\n").nth(1).and_then(|rest| rest.split("\n## ").next());
+    let rows = section.expect("a section").lines().filter_map(|line| line.strip_prefix("| `"));
+    let mut named: Vec<&str> = rows.filter_map(|row| row.split('`').next()).collect();
+    named.sort_unstable();
+    let mut targets: Vec<&str> = TARGETS.iter().flat_map(|target| [target.name; 2]).collect();
+    targets.sort_unstable();
+    assert_eq!(named, targets, "one row says what must hold, another what was run");
 }
 
 /// Whether a file holds only tests of the module beside it.

@@ -9,51 +9,12 @@ use std::thread;
 use std::time::Duration;
 
 use cjp2p_tests::content;
-use cjp2p_tests::lab::scratch::in_memory;
+use cjp2p_tests::real::bench::Bench;
 use cjp2p_tests::real::host::Host;
 use cjp2p_tests::real::server::Server;
 use cjp2p_tests::real::tool;
 use cjp2p_tests::sim::liars::{Liar, Lie};
 use rustix::fs::{Mode, OFlags, mkdirat, openat};
-use tempfile::TempDir;
-
-struct Bench {
-    folder: TempDir,
-}
-
-impl Bench {
-    fn new() -> Bench {
-        // Each finished file is brought to the disk, and that is not tested here.
-        let folder = in_memory().expect("a folder");
-        for name in ["share", "serve-state", "get-state"] {
-            fs::create_dir(folder.path().join(name)).expect("a folder");
-        }
-        Bench { folder }
-    }
-
-    fn path(&self, name: &str) -> std::path::PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn share(&self, name: &str, bytes: &[u8]) {
-        let path = self.path("share").join(name);
-        fs::create_dir_all(path.parent().expect("it lies in the share")).expect("a folder");
-        fs::write(path, bytes).expect("a file");
-    }
-
-    fn serve(&self, arguments: &[&str]) -> Server {
-        Server::start(&self.path("share"), &self.path("serve-state"), arguments)
-    }
-
-    fn get(&self, peer: &str, arguments: &[&str]) -> Output {
-        tool("cjp2p-get", &self.path("get-state"))
-            .args(["--quiet", "--peer", peer])
-            .args(arguments)
-            .current_dir(self.folder.path())
-            .output()
-            .expect("cjp2p-get runs")
-    }
-}
 
 fn assert_done(output: &Output) {
     assert!(output.status.success(), "{}: {}", output.status, String::from_utf8_lossy(&output.stderr));
@@ -116,7 +77,7 @@ fn ten_thousand_files_are_shared_remembered_and_fetched_in_one_command() {
     let list = fs::File::open(bench.path("list")).expect("the list");
     let output = tool("cjp2p-get", &bench.path("get-state"))
         .args(["--quiet", "--peer", &again.address.to_string(), "-o", "copies", "-"])
-        .current_dir(bench.folder.path())
+        .current_dir(bench.folder())
         .stdin(Stdio::from(list))
         .output()
         .expect("cjp2p-get runs");
@@ -146,7 +107,7 @@ fn fetch_beside(lies: &[Lie], id_of: fn(&Server) -> String) {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     assert_done(&bench.get(&server.address.to_string(), &arguments));
     assert!(fs::read(bench.path("copy")).expect("the copy") == bytes);
-    assert_eq!(entries(bench.folder.path()), ["copy", "get-state", "serve-state", "share"]);
+    assert_eq!(entries(bench.folder()), ["copy", "get-state", "serve-state", "share"]);
 }
 
 fn entries(folder: &Path) -> Vec<String> {
@@ -196,7 +157,7 @@ fn by_its_sha256_hash_content_is_checked_while_it_comes_by_the_tree_that_the_ser
     let [blake3, sha256] = &server.ids("file")[..] else { panic!("two ids") };
     let output = tool("cjp2p-get", &bench.path("get-state"))
         .args(["-v", "--json", "--peer", &server.address.to_string(), "-o", "copy", sha256])
-        .current_dir(bench.folder.path())
+        .current_dir(bench.folder())
         .output()
         .expect("cjp2p-get runs");
     assert_done(&output);
@@ -213,7 +174,7 @@ fn by_its_sha256_hash_content_is_checked_while_it_comes_by_the_tree_that_the_ser
 fn kill_a_fetch(bench: &Bench, server: &Server, id: &str, at: u64) {
     let mut child = tool("cjp2p-get", &bench.path("get-state"))
         .args(["--quiet", "--peer", &server.address.to_string(), "-o", "copy", id])
-        .current_dir(bench.folder.path())
+        .current_dir(bench.folder())
         .spawn()
         .expect("cjp2p-get starts");
     let blocks = || fs::metadata(bench.path("copy.cjp2p-part")).map_or(0, |found| found.blocks());
@@ -237,7 +198,7 @@ fn a_fetch_by_sha256_that_was_killed_is_hashed_from_its_beginning_when_it_goes_o
     let get = |server: &Server| {
         let output = tool("cjp2p-get", &bench.path("get-state"))
             .args(["--quiet", "--json", "--peer", &server.address.to_string(), "-o", "copy", &id])
-            .current_dir(bench.folder.path())
+            .current_dir(bench.folder())
             .output()
             .expect("cjp2p-get runs");
         assert_done(&output);
@@ -287,7 +248,7 @@ fn a_folder_is_copied_by_its_list_with_all_that_is_shared_of_it() {
     let hidden: &[&[u8]] = &[b".git/config", b".hidden", b"a", b"down there", b"sub/.c", b"sub/b"];
     for (options, contents) in [(&[][..], plain), (&["--hidden"][..], hidden)] {
         let list = tool("cjp2p-hash", &bench.path("get-state"))
-            .current_dir(bench.folder.path())
+            .current_dir(bench.folder())
             .args(["-r", "share"])
             .args(options)
             .output()
@@ -298,7 +259,7 @@ fn a_folder_is_copied_by_its_list_with_all_that_is_shared_of_it() {
         let mut get = tool("cjp2p-get", &bench.path("get-state"));
         get.args(["--quiet", "--peer", &server.address.to_string(), "--into", "mirror", "-"]);
         let list = fs::File::open(bench.path("LIST")).expect("a file");
-        assert_done(&get.stdin(list).current_dir(bench.folder.path()).output().expect("cjp2p-get runs"));
+        assert_done(&get.stdin(list).current_dir(bench.folder()).output().expect("cjp2p-get runs"));
         let mirror = bench.path("mirror");
         let mut copied: Vec<Vec<u8>> = (fs::read_dir(mirror.join("blake3")).expect("a folder"))
             .map(|entry| fs::read(entry.expect("an entry").path()).expect("a file"))

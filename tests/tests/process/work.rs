@@ -2,36 +2,16 @@
 
 use std::fs;
 use std::net::UdpSocket;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use cjp2p_tests::content;
-use cjp2p_tests::lab::scratch::in_memory;
-use cjp2p_tests::real::server::Server;
+use cjp2p_tests::real::bench::Bench;
 use cjp2p_tests::real::tool;
-use tempfile::TempDir;
 
 const LIMIT: Duration = Duration::from_secs(60);
-
-struct Bench {
-    folder: TempDir,
-}
-
-impl Bench {
-    fn new() -> Bench {
-        let folder = in_memory().expect("a folder");
-        for name in ["share", "serve-state", "get-state"] {
-            fs::create_dir(folder.path().join(name)).expect("a folder");
-        }
-        Bench { folder }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-}
 
 /// Bytes that a process has read by system calls.
 fn read_by(pid: u32) -> u64 {
@@ -86,7 +66,7 @@ fn a_datagram_without_a_cookie_has_a_server_hash_nothing() {
     let length: u64 = 256 << 20;
     let file = fs::File::create(bench.path("share").join("large")).expect("a file");
     file.set_len(length).expect("a sparse file");
-    let server = Server::start(&bench.path("share"), &bench.path("serve-state"), &[]);
+    let server = bench.serve(&[]);
     let [blake3, _] = server.ids("large");
     let tree = blake3.replace("blake3/", "blake3_tree_v2/");
     let pid = server.pid();
@@ -133,8 +113,8 @@ impl Drop for Getter {
 fn a_datagram_without_a_cookie_has_a_getter_hash_nothing_and_another_getter_gets_the_tree() {
     let bench = Bench::new();
     let bytes = content::bytes(3, 8 << 20);
-    fs::write(bench.path("share").join("file"), &bytes).expect("a file");
-    let server = Server::start(&bench.path("share"), &bench.path("serve-state"), &[]);
+    bench.share("file", &bytes);
+    let server = bench.serve(&[]);
     let [id, _] = server.ids("file");
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
     let listen = socket.local_addr().expect("an address").to_string();

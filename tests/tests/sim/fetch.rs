@@ -5,12 +5,9 @@ use std::time::Duration;
 
 use cjp2p_tests::content;
 use cjp2p_tests::sim::liars::{Liar, Lie};
-use cjp2p_tests::sim::memory::Fetched;
 use cjp2p_tests::sim::{Link, Peer, World};
 use cjp2p_wire::content_id::ContentId;
-use cjp2p_wire::download::Resume;
 use cjp2p_wire::node::Config;
-use cjp2p_wire::range_set::RangeSet;
 use cjp2p_wire::store::JobId;
 
 const GETTER: SocketAddr = at(1);
@@ -276,18 +273,14 @@ fn a_slow_source_that_others_use_too_is_not_taken_for_silent() {
 }
 
 #[test]
-fn nobody_is_blamed_for_wrong_bytes_that_an_interrupted_fetch_had_staged() {
+fn without_a_hint_nobody_is_blamed_for_wrong_bytes_that_an_interrupted_fetch_had_staged() {
     let bytes = content::bytes(33, 500_000);
     let mut world = World::new(34);
     world.add(GETTER, Link::default(), Peer::new(1));
-    world.add(at(2), Link::default(), sharing(2, &bytes));
-    let done: RangeSet = std::iter::once(0..65_536).collect();
-    let job = world.with_peer(GETTER, |peer, now| {
-        let staged = Fetched { bytes: vec![0; 65_536], done: done.clone(), ..Fetched::default() };
-        peer.store.fetched.insert(JobId(0), staged);
-        let resume = Resume { length: bytes.len() as u64, done, unchecked: RangeSet::new(), verifier: None };
-        peer.resume(now, &content::sha256_id(&bytes), &[at(2)], Some(resume))
-    });
+    let mut source = sharing(2, &bytes);
+    source.store.forget_hints();
+    world.add(at(2), Link::default(), source);
+    let job = world.with_peer(GETTER, |peer, now| peer.resume_wrongly(now, &bytes, 65_536, &[at(2)]));
     let outcome = finish(&mut world, job, &bytes, 30);
     assert_eq!(outcome.liars, []);
 }

@@ -8,13 +8,11 @@ use std::time::Duration;
 use cjp2p_tests::content;
 use cjp2p_tests::foreign::RustToday;
 use cjp2p_tests::sim::liars::{Liar, Lie};
-use cjp2p_tests::sim::memory::Fetched;
 use cjp2p_tests::sim::{Link, Peer, World};
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::datagram;
-use cjp2p_wire::download::{Progress, Resume};
+use cjp2p_wire::download::Progress;
 use cjp2p_wire::message::Message;
-use cjp2p_wire::range_set::RangeSet;
 use cjp2p_wire::store::JobId;
 use proptest::prelude::*;
 
@@ -273,13 +271,7 @@ fn what_an_interrupted_fetch_had_staged_is_not_held_against_the_hint() {
     let bytes = content::bytes(13, 4 << 20);
     let mut world = world(14);
     world.add(at(2), link(), sharing(2, &bytes));
-    let done: RangeSet = std::iter::once(0..65_536).collect();
-    let job = world.with_peer(GETTER, |peer, now| {
-        let staged = Fetched { bytes: vec![0; 65_536], done: done.clone(), ..Fetched::default() };
-        peer.store.fetched.insert(JobId(0), staged);
-        let resume = Resume { length: bytes.len() as u64, done, unchecked: RangeSet::new(), verifier: None };
-        peer.resume(now, &content::sha256_id(&bytes), &[at(2)], Some(resume))
-    });
+    let job = world.with_peer(GETTER, |peer, now| peer.resume_wrongly(now, &bytes, 65_536, &[at(2)]));
     let outcome = finish(&mut world, job, &bytes, 30);
     assert_eq!((outcome.liars, outcome.restaged), (vec![], 1));
     assert!(world.peer(GETTER).node.fetch(job).and_then(|fetch| fetch.verifier()).is_some());
