@@ -420,6 +420,7 @@ impl Sink for SharedLibrary {}
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::net::IpAddr;
     use std::sync::mpsc;
 
     use super::*;
