@@ -395,7 +395,7 @@ mod tests {
         }
     }
 
-    const ASKER: Asker = Asker::Host(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    const ASKER: Asker = Asker::Host(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
 
     #[test]
     fn what_is_not_in_memory_is_read_elsewhere_before_it_is_given() {
