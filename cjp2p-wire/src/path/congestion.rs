@@ -285,10 +285,7 @@ impl Congestion {
         if self.mode != Mode::Startup {
             self.initial_rate = 0.0;
         }
-        // Most answers change nothing of it: headroom grows and shrinks only with a round.
-        if self.mode != before || self.pace() != self.pacer.rate() {
-            self.set_pace();
-        }
+        self.set_pace();
         if self.mode != before {
             let (rate, window) = (self.rate() / 1e6, self.window(times.min));
             log::trace!("{now:?} {:?}: {rate:.3} MB/s, window {window}, {times:?}", self.mode);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::time::Time;
 
 /// Lets requests leave at a rate, in bursts. Without a rate it holds nothing back.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct Pacer {
     // In bytes of answers per second; zero: none yet.
     rate: f64,
@@ -23,11 +23,6 @@ impl Pacer {
         self.rate = rate;
         self.gain = gain;
         self.burst = burst;
-    }
-
-    /// The rate in bytes per second; zero without one.
-    pub fn rate(&self) -> f64 {
-        self.rate
     }
 
     /// How many bytes the rate brings in the time of a burst.
