@@ -121,8 +121,8 @@ pub trait Library {
     }
 }
 
-/// The end of the content, so many bytes at the most, is written first: it proves the length. Nothing else is ever written
-/// beyond the room that the destination gives.
+/// The end of the content, so many bytes at the most, is written at the beginning: it proves the length. Nothing else is ever
+/// written beyond the room that the destination gives.
 pub const PROOF_LEN: u64 = 64 << 10;
 
 /// Which fetch of a node something belongs to.
@@ -174,7 +174,7 @@ pub trait Sink {
 
     /// How much the destination takes at present: so many bytes of what is wanted, counted from the first in the order in
     /// which they are wanted; whoever wants all of the content can think of it as an offset. What comes after must wait.
-    /// Only the end of the content, [`PROOF_LEN`] bytes at the most, comes first of all wherever it lies: it proves the
+    /// Only the end of the content, [`PROOF_LEN`] bytes at the most, comes at the beginning wherever it lies: it proves the
     /// length. Whole leaves are fetched, so beside the bytes that are wanted their neighbours are written.
     fn room(&self, job: JobId) -> u64 {
         let _ = job;

@@ -208,7 +208,7 @@ fn the_end_of_content_of_a_claimed_length_is_not_staged_when_its_hint_is_dropped
     let path = path(4096, 4e6);
     let mut trees = Vec::new();
     let mut far = 0;
-    while let (true, Some(ask)) = (far < 4, download.next_ask(at(2), source(1), path, &Staging)) {
+    while let (true, Some(ask)) = (far < 1, download.next_ask(at(2), source(1), path, &Staging)) {
         if ask.space == Space::Tree {
             trees.push(ask);
             continue;

@@ -113,6 +113,11 @@ impl Picker {
         self.gathering.is_contended()
     }
 
+    /// Whether any of the content is here or being gathered.
+    pub fn has_begun(&self) -> bool {
+        !self.taken.is_empty()
+    }
+
     /// Whether something is being gathered.
     pub fn is_gathering(&self) -> bool {
         !self.gathering.is_empty()

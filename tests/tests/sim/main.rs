@@ -3,6 +3,7 @@
 mod churn;
 mod fairness;
 mod fetch;
+mod first_bytes;
 mod flood;
 mod forged_sources;
 mod hints;

@@ -181,20 +181,29 @@ impl Assembly {
         self.picker.done()
     }
 
-    /// What to ask a source for next. Until the length is proven, first of all what proves it: the last leaf, and the runs above it.
-    /// Where other lengths are claimed too, nothing else: which of them is worth the effort is not known yet.
+    /// What to ask a source for next. Until the length is proven, before all else what proves it: the last leaf, and the runs above it.
+    /// Where other lengths are claimed too, nothing else: which of them is worth the effort is not known yet. Under the only claim
+    /// the first leaf that is wanted comes even before that, since a reader may wait for it.
     pub(super) fn next_wanted(
         &mut self,
         now: Time,
         mut terms: Terms<'_>,
         is_only_claim: bool,
     ) -> Option<Wanted> {
-        if !self.is_proven && !matches!(self.check, Check::AtTheEnd) {
-            let length = self.length();
-            terms.first = Some(length.saturating_sub(1) / SMALL_EXTENT * SMALL_EXTENT..length);
-            terms.only_first = !is_only_claim;
-            terms.extent = SMALL_EXTENT;
+        if self.is_proven || matches!(self.check, Check::AtTheEnd) {
+            return self.picker.next_wanted(now, &terms, &self.check);
         }
+        let begins = is_only_claim && !terms.rarest_first && !self.picker.has_begun();
+        if begins && matches!(self.check, Check::Tree(_)) {
+            terms.extent = LEAF_LEN;
+            if let Some(head) = self.picker.next_wanted(now, &terms, &self.check) {
+                return Some(head);
+            }
+        }
+        let length = self.length();
+        terms.first = Some(length.saturating_sub(1) / LEAF_LEN * LEAF_LEN..length);
+        terms.only_first = !is_only_claim;
+        terms.extent = SMALL_EXTENT;
         self.picker.next_wanted(now, &terms, &self.check)
     }
 

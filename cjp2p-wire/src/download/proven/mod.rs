@@ -2,7 +2,7 @@
 //!
 //! The length is what each source claims until the last leaf proves it. So there is an [`Assembly`] for each length claimed, and what
 //! a source sends counts only under its own claim. Under each claim the last leaf and the runs of the tree above it are fetched
-//! first. The first claim that is proven is the truth.
+//! first; under the only claim right after the first leaf that is wanted. The first claim that is proven is the truth.
 
 mod claims;
 
