@@ -25,6 +25,9 @@ pub const LATE: Duration = Duration::from_secs(2);
 pub const VERY_LATE: Duration = Duration::from_secs(60);
 /// See [`VERY_LATE`].
 pub const FEW: usize = 64;
+/// An answer is sooner than the path can be crossed if the shortest round trip is longer by more than this part of it: an answer
+/// may always be a little quicker than all before.
+pub const CROSSING_VARIES: u32 = 8;
 /// How many requests a path remembers at most, lost ones included.
 pub const MAX_REQUESTS: usize = 16_384;
 /// The most blocks of one request.
@@ -318,7 +321,8 @@ impl<T: Clone> InFlight<T> {
         // An answer that comes sooner than the path can be crossed is to an earlier request, and was only late (as in RFC 8985,
         // section 6.2, step 2).
         let waited = now.since(sent_at);
-        let is_early = again != Again::No && self.rtt.is_known() && waited < self.rtt.min();
+        let crossing = self.rtt.min() - self.rtt.min() / CROSSING_VARIES;
+        let is_early = again != Again::No && self.rtt.is_known() && waited < crossing;
         if is_early {
             self.probes = if was_silent { PROBES } else { self.probes };
         } else {

@@ -11,6 +11,7 @@ mod hostile;
 mod hosts;
 mod liars;
 mod lists;
+mod lossy_links;
 mod many_sources;
 mod nats;
 mod ranges;

@@ -186,6 +186,17 @@ fn a_late_answer_counts_as_reordering_and_ends_the_probe_timeouts() {
 }
 
 #[test]
+fn an_answer_to_a_repeated_request_that_is_a_little_quicker_than_all_before_is_not_taken_for_a_late_one() {
+    let mut path = path_with(1);
+    let timeout = path.rtt.timeout(0);
+    let first = path.oldest(|_| true).unwrap();
+    let again = path.supersede(first).unwrap();
+    let repeated = path.on_sent(at(200), 0, Answers::one(1000), again);
+    path.on_answer(at(210) - Duration::from_micros(50), one(repeated), true);
+    assert_eq!(path.rtt.timeout(0), timeout, "the wait from the first request on was measured");
+}
+
+#[test]
 fn each_block_of_a_request_is_answered_or_lost_by_itself() {
     let mut path = path_with(0);
     let answers = Answers { blocks: 64, bytes: 1000, last: 100 };
