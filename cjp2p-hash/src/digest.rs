@@ -6,7 +6,7 @@ use cjp2p_wire::tree::GROUP_LEN;
 
 use crate::hashers::{Digests, Failed, Hashers, Wanted};
 use crate::input::{Input, RegularFile, changed, read_full};
-use crate::spread::spread;
+use crate::spread::{spread, spread_sha256};
 use crate::stream::stream;
 
 /// A shorter file is hashed before threads for it would have started.
@@ -28,7 +28,7 @@ pub(crate) fn digest(
                 stream(&mut input.file(), wanted, progress)?
             } else if expected < spread_from {
                 in_line(&input, wanted, progress)?
-            } else if let Some(digests) = spread(input.file(), input.start(), wanted, progress)? {
+            } else if let Some(digests) = on_all_cores(&input, wanted, progress)? {
                 // The threads read without moving the file's offset, which other holders of the file expect at the end.
                 input.file().seek(SeekFrom::Start(input.start() + digests.length))?;
                 digests
@@ -39,6 +39,19 @@ pub(crate) fn digest(
             Ok(digests)
         }
         Input::Stream(mut reader) => stream(&mut reader, wanted, progress),
+    }
+}
+
+fn on_all_cores(
+    input: &RegularFile,
+    wanted: Wanted<'_>,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Option<Digests>, Failed> {
+    let (file, start) = (input.file(), input.start());
+    if wanted.sha256 {
+        spread_sha256(file, start, wanted, progress)
+    } else {
+        spread(file, start, wanted, progress).map(Some)
     }
 }
 

@@ -8,6 +8,8 @@ use cjp2p_wire::content_id::Hash;
 use cjp2p_wire::tree::{ENTRY_LEN, Group, GroupIndex, Tree, TreeBuilder};
 use sha2::{Digest, Sha256};
 
+use crate::input::{BLOCK_LEN, changed};
+
 /// What to compute of a file.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Wanted<'a> {
@@ -66,6 +68,8 @@ pub(crate) struct Hashers<'a> {
     tree: Option<TreeBuilder>,
     sha256: Option<Sha256>,
     leaves: Option<&'a File>,
+    /// Whether a block was not full.
+    ended: bool,
 }
 
 impl<'a> Hashers<'a> {
@@ -76,7 +80,13 @@ impl<'a> Hashers<'a> {
             tree: wanted.tree().then(TreeBuilder::new),
             sha256: wanted.sha256.then(Sha256::new),
             leaves: wanted.leaves,
+            ended: false,
         }
+    }
+
+    /// Bytes so far.
+    pub(crate) fn length(&self) -> u64 {
+        self.length
     }
 
     pub(crate) fn update(&mut self, block: &[u8]) -> Result<(), Failed> {
@@ -84,12 +94,16 @@ impl<'a> Hashers<'a> {
             Some(_) => Some(hash_group(GroupIndex(self.groups), block, self.leaves)?),
             None => None,
         };
-        self.push(group.as_ref(), block.len(), block);
-        Ok(())
+        self.push(group.as_ref(), block.len(), block)
     }
 
-    /// Takes the next `length` bytes: their group where there is a tree, the `bytes` themselves where there is SHA-256.
-    pub(crate) fn push(&mut self, group: Option<&Group>, length: usize, bytes: &[u8]) {
+    /// Takes the next `length` bytes: their group where there is a tree, the `bytes` themselves where there is SHA-256. Fails
+    /// where more comes after the end was seen.
+    pub(crate) fn push(&mut self, group: Option<&Group>, length: usize, bytes: &[u8]) -> Result<(), Failed> {
+        if self.ended && length > 0 {
+            return Err(changed().into());
+        }
+        self.ended |= length < BLOCK_LEN;
         self.length += length as u64;
         self.groups += 1;
         if let (Some(tree), Some(group)) = (&mut self.tree, group) {
@@ -98,6 +112,7 @@ impl<'a> Hashers<'a> {
         if let Some(sha256) = &mut self.sha256 {
             sha256.update(bytes);
         }
+        Ok(())
     }
 
     pub(crate) fn finish(self) -> Digests {

@@ -1,17 +1,30 @@
 //! Hashing a file: its SHA-256, its BLAKE3 hash and its tree from one read.
+//!
+//! Files are hashed side by side, each on one thread. While fewer of them are at work than there are cores, a large file gets a second
+//! thread, which reads and computes all but SHA-256.
 
 use std::fs::File;
 use std::io;
+use std::num::NonZero;
 use std::os::unix::fs::FileExt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::thread;
 
 use cjp2p_io::holes::HoleReader;
-use cjp2p_wire::tree::{GROUP_LEN, Group, GroupIndex, MAX_LENGTH, TreeBuilder};
+use cjp2p_io::in_order::{Filled, Sizes, take_in_order};
+use cjp2p_wire::tree::{GROUP_LEN, Group, GroupHasher, GroupIndex, MAX_LENGTH, TreeBuilder};
 use rustix::fs::Advice;
 use sha2::{Digest, Sha256};
 
 use crate::file::{FileState, Ids};
 use crate::open::{Identity, Patience};
+
+/// Bytes that are read before they are hashed: they stay in the cache of a core in between.
+const PIECE_LEN: usize = 128 << 10;
+/// A shorter file is hashed before a second thread would be of use.
+const AHEAD_FROM: u64 = 8 << 20;
+/// What a second thread may have ready: it works in larger steps than the one that waits for it.
+const AHEAD: Sizes = Sizes { threads: 1, waiting: 2, block_len: GROUP_LEN as usize };
 
 /// How hashing a file ended.
 #[derive(Debug)]
@@ -40,74 +53,167 @@ pub struct Hashing {
     pub total: AtomicU64,
     /// Set to make hashing end soon.
     pub stop: AtomicBool,
+    /// Files that are being hashed.
+    pub at_work: AtomicUsize,
+}
+
+/// How many cores this process may use.
+pub(crate) fn cores() -> usize {
+    thread::available_parallelism().map_or(1, NonZero::get)
 }
 
 /// Hashes a file, which must be what `file` says before, while and after it is read. Its length must be part of
 /// `hashing.total`; what of it is not hashed in the end is taken off again.
 pub fn hash_file(file: &FileState, hashing: &Hashing) -> Outcome {
     let mut left = file.identity.size;
-    let outcome = hash_if_unchanged(file, hashing, &mut left);
+    let at_work = hashing.at_work.fetch_add(1, Ordering::Relaxed) + 1;
+    let ahead = left >= AHEAD_FROM && at_work < cores();
+    let outcome = hash_if_unchanged(file, hashing, ahead, &mut left).unwrap_or_else(|outcome| outcome);
+    hashing.at_work.fetch_sub(1, Ordering::Relaxed);
     hashing.total.fetch_sub(left, Ordering::Relaxed);
     outcome
 }
 
-fn hash_if_unchanged(file: &FileState, hashing: &Hashing, left: &mut u64) -> Outcome {
+fn hash_if_unchanged(
+    file: &FileState,
+    hashing: &Hashing,
+    ahead: bool,
+    left: &mut u64,
+) -> Result<Outcome, Outcome> {
     let opened = match file.place.open(Patience::Wait) {
         Ok((opened, identity)) if identity == file.identity => opened,
-        Ok(_) => return Outcome::Changed,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Outcome::Changed,
-        Err(error) => return Outcome::Failed(error),
+        Ok(_) => return Err(Outcome::Changed),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Outcome::Changed),
+        Err(error) => return Err(error.into()),
     };
-    hash_open_file(&opened, &file.identity, hashing, left).unwrap_or_else(Outcome::Failed)
+    if file.identity.size > MAX_LENGTH {
+        let error = io::Error::new(io::ErrorKind::FileTooLarge, "longer than any content can be");
+        return Err(error.into());
+    }
+    Reading { file: &opened, identity: &file.identity, hashing }.hash(ahead, left)
 }
 
-fn hash_open_file(
-    file: &File,
-    identity: &Identity,
-    hashing: &Hashing,
-    left: &mut u64,
-) -> io::Result<Outcome> {
-    if identity.size > MAX_LENGTH {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "longer than any content can be"));
+impl From<io::Error> for Outcome {
+    fn from(error: io::Error) -> Outcome {
+        Outcome::Failed(error)
     }
-    // Only a hint, so a file system that cannot take it is fine.
-    let _ = rustix::fs::fadvise(file, 0, None, Advice::Sequential);
-    let (mut sha256, mut tree) = (Sha256::new(), TreeBuilder::new());
-    let mut buffer = vec![0; usize::try_from(identity.size.min(GROUP_LEN)).unwrap_or(0)];
-    let mut reader = HoleReader::default();
-    let groups = identity.size.div_ceil(GROUP_LEN);
-    for group in (0..groups).map(GroupIndex) {
-        let offset = group.offset();
-        let length = usize::try_from((identity.size - offset).min(GROUP_LEN)).unwrap_or(0);
-        let bytes = &mut buffer[..length];
-        let ends = reader.read(file, offset, bytes)? < length;
-        // Looked at after every read: what is no more what it was need not be read to its end.
-        if Identity::of_file(file)? != Some(*identity) {
-            return Ok(Outcome::Changed);
-        }
-        if ends {
-            return Err(no_length("holds fewer bytes than it says"));
-        }
-        if hashing.stop.load(Ordering::Relaxed) {
-            return Ok(Outcome::Stopped);
-        }
-        sha256.update(&*bytes);
-        tree.push_group(&Group::hash(group, bytes));
-        hashing.done.fetch_add(length as u64, Ordering::Relaxed);
-        *left -= length as u64;
-    }
-    // Files of the kernel say that they are empty, whatever they hold.
-    if file.read_at(&mut [0], identity.size)? > 0 {
-        return match Identity::of_file(file)? == Some(*identity) {
-            true => Err(no_length("holds more bytes than it says")),
-            false => Ok(Outcome::Changed),
+}
+
+/// An open file that is read to be hashed.
+struct Reading<'a> {
+    file: &'a File,
+    identity: &'a Identity,
+    hashing: &'a Hashing,
+}
+
+impl Reading<'_> {
+    /// Takes what is hashed off `left`.
+    fn hash(&self, ahead: bool, left: &mut u64) -> Result<Outcome, Outcome> {
+        // Only a hint, so a file system that cannot take it is fine.
+        let _ = rustix::fs::fadvise(self.file, 0, None, Advice::Sequential);
+        let (mut sha256, mut tree) = (Sha256::new(), TreeBuilder::new());
+        let mut done = |length: usize| {
+            self.hashing.done.fetch_add(length as u64, Ordering::Relaxed);
+            *left -= length as u64;
         };
+        let hashed_ahead = ahead.then(|| {
+            self.hash_ahead(|group, bytes| {
+                sha256.update(bytes);
+                tree.push_group(&group);
+                done(bytes.len());
+            })
+        });
+        match hashed_ahead.flatten() {
+            Some(result) => result?,
+            None => {
+                let most = self.identity.size.min(PIECE_LEN as u64);
+                let mut buffer = vec![0; usize::try_from(most).unwrap_or(PIECE_LEN)];
+                let mut reader = HoleReader::default();
+                for group in (0..self.groups()).map(GroupIndex) {
+                    let mut hasher = GroupHasher::new(group);
+                    self.read(&mut reader, group, &mut buffer, |piece| {
+                        sha256.update(piece);
+                        hasher.update(piece);
+                        done(piece.len());
+                    })?;
+                    tree.push_group(&hasher.finish());
+                }
+            }
+        }
+        self.check_end()?;
+        let tree = tree.finish();
+        let ids = Ids { blake3: *tree.root(), sha256: sha256.finalize().into() };
+        // Not even an empty tree for each of very many small files: the keeper may take a while to come to them.
+        let tree_prefix = if self.groups() > 1 { tree.into_prefix() } else { Vec::new() };
+        Ok(Outcome::Hashed { ids, tree_prefix })
     }
-    let tree = tree.finish();
-    let ids = Ids { blake3: *tree.root(), sha256: sha256.finalize().into() };
-    // Not even an empty tree for each of very many small files: the keeper may take a while to come to them.
-    let tree_prefix = if groups > 1 { tree.into_prefix() } else { Vec::new() };
-    Ok(Outcome::Hashed { ids, tree_prefix })
+
+    /// Calls `take` with each group and its bytes, which another thread reads and hashes. `None` where the system has no room for a
+    /// thread.
+    fn hash_ahead(&self, mut take: impl FnMut(Group, &[u8])) -> Option<Result<(), Outcome>> {
+        let fill = |reader: &mut HoleReader, index, block: &mut [u8]| {
+            let group = GroupIndex(index);
+            let mut hasher = GroupHasher::new(group);
+            let mut length = 0;
+            self.read(reader, group, block, |piece| {
+                hasher.update(piece);
+                length += piece.len();
+            })?;
+            Ok(Filled { length, value: hasher.finish(), more: index + 1 < self.groups() })
+        };
+        take_in_order(AHEAD, fill, |group, bytes| {
+            take(group, bytes);
+            Ok(())
+        })
+    }
+
+    fn groups(&self) -> u64 {
+        self.identity.size.div_ceil(GROUP_LEN)
+    }
+
+    /// Calls `each` with the bytes of a group, a piece after another. They are read into `buffer`, which is for a piece, or for the whole
+    /// group.
+    fn read(
+        &self,
+        reader: &mut HoleReader,
+        group: GroupIndex,
+        buffer: &mut [u8],
+        mut each: impl FnMut(&[u8]),
+    ) -> Result<(), Outcome> {
+        let length = usize::try_from((self.identity.size - group.offset()).min(GROUP_LEN)).unwrap_or(0);
+        for at in (0..length).step_by(PIECE_LEN) {
+            let start = at % buffer.len();
+            let piece = &mut buffer[start..start + PIECE_LEN.min(length - at)];
+            let ends = reader.read(self.file, group.offset() + at as u64, piece)? < piece.len();
+            // Looked at after every read: what is no more what it was need not be read to its end.
+            if !self.is_unchanged()? {
+                return Err(Outcome::Changed);
+            }
+            if ends {
+                return Err(no_length("holds fewer bytes than it says").into());
+            }
+            if self.hashing.stop.load(Ordering::Relaxed) {
+                return Err(Outcome::Stopped);
+            }
+            each(piece);
+        }
+        Ok(())
+    }
+
+    /// Files of the kernel say that they are empty, whatever they hold.
+    fn check_end(&self) -> Result<(), Outcome> {
+        if self.file.read_at(&mut [0], self.identity.size)? == 0 {
+            return Ok(());
+        }
+        match self.is_unchanged()? {
+            true => Err(no_length("holds more bytes than it says").into()),
+            false => Err(Outcome::Changed),
+        }
+    }
+
+    fn is_unchanged(&self) -> io::Result<bool> {
+        Ok(Identity::of_file(self.file)? == Some(*self.identity))
+    }
 }
 
 /// A file whose length is not known before it is read to its end. Asked for, it would have to be read differently each time.
@@ -138,17 +244,21 @@ mod tests {
         for length in [0, 1, 4096, 4097, GROUP_LEN, GROUP_LEN + 1, 3 * GROUP_LEN - 5] {
             let content: Vec<u8> = (0..length).map(|at| (at % 251) as u8).collect();
             fs::write(&path, &content).unwrap();
-            let hashing = Hashing { total: length.into(), ..Hashing::default() };
-            let Outcome::Hashed { ids, tree_prefix } = hash_file(&state(&path), &hashing) else {
-                panic!("not hashed");
-            };
-            assert_eq!(ids.blake3, *blake3::hash(&content).as_bytes());
-            assert_eq!(ids.sha256, <[u8; 32]>::from(Sha256::digest(&content)));
             let mut tree = TreeBuilder::new();
             tree.update(&content);
             let prefix = if length > GROUP_LEN { tree.finish().into_prefix() } else { Vec::new() };
-            assert_eq!(tree_prefix, prefix);
-            assert_eq!(hashing.done.into_inner(), length);
+            for ahead in [false, length > 0] {
+                let hashing = Hashing::default();
+                let mut left = length;
+                let outcome = hash_if_unchanged(&state(&path), &hashing, ahead, &mut left);
+                let Ok(Outcome::Hashed { ids, tree_prefix }) = outcome else {
+                    panic!("{outcome:?}");
+                };
+                assert_eq!(ids.blake3, *blake3::hash(&content).as_bytes());
+                assert_eq!(ids.sha256, <[u8; 32]>::from(Sha256::digest(&content)));
+                assert_eq!(tree_prefix, prefix);
+                assert_eq!((hashing.done.into_inner(), left), (length, 0));
+            }
         }
     }
 
@@ -181,12 +291,14 @@ mod tests {
         let is_changed = || matches!(hash_file(&before, &hashing), Outcome::Changed);
         // A file that claims to be longer looks like one that was truncated after the first look.
         let file = File::open(&path).unwrap();
-        let mut left = before.identity.size + 1;
-        let longer = Identity { size: before.identity.size + 1, ..before.identity };
-        assert!(matches!(hash_open_file(&file, &longer, &hashing, &mut left), Ok(Outcome::Changed)));
-        let mut left = before.identity.size - 1;
-        let shorter = Identity { size: before.identity.size - 1, ..before.identity };
-        assert!(matches!(hash_open_file(&file, &shorter, &hashing, &mut left), Ok(Outcome::Changed)));
+        for size in [before.identity.size + 1, before.identity.size - 1] {
+            for ahead in [false, true] {
+                let other = Identity { size, ..before.identity };
+                let outcome =
+                    Reading { file: &file, identity: &other, hashing: &hashing }.hash(ahead, &mut { size });
+                assert!(matches!(outcome, Err(Outcome::Changed)), "{outcome:?}");
+            }
+        }
         std::thread::sleep(before.identity.settles_in(crate::open::Stamp::now()));
         fs::write(&path, vec![2; 2 * GROUP_LEN as usize]).unwrap();
         assert!(is_changed());
@@ -219,5 +331,6 @@ mod tests {
         fs::write(&path, vec![1; 2 * GROUP_LEN as usize]).unwrap();
         let hashing = Hashing { stop: AtomicBool::new(true), ..Hashing::default() };
         assert!(matches!(hash_file(&state(&path), &hashing), Outcome::Stopped));
+        assert_eq!(hashing.at_work.into_inner(), 0);
     }
 }

@@ -8,6 +8,7 @@ mod walks;
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::io;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -22,7 +23,7 @@ use crate::cover::Cover;
 use crate::events::Told;
 use crate::file::{FileNo, Ids};
 use crate::hash_store::HashStore;
-use crate::hasher::{Hashing, Outcome, hash_file};
+use crate::hasher::{Hashing, Outcome, cores, hash_file};
 use crate::index::Index;
 use crate::mounts::Mounts;
 use crate::open::{Identity, Stamp};
@@ -42,8 +43,9 @@ const UNTAKEN: usize = 4096;
 const MAX_LOOKED_THROUGH: usize = 4096;
 /// Paths to be looked at, and notices not taken yet, at the most. Of more, it costs less memory to look at everything.
 const MAX_TOUCHED: usize = 8192;
-/// Two files are hashed side by side.
-const HASHERS: Crew = Crew { name: "hasher", threads: 2, most_for_hosts: 0, is_nice: false };
+/// So many files are hashed side by side, if there are as many cores: at least two, so that a large one does not keep all others
+/// waiting, and no more than wait for memory only. The network and everything else on the machine go first.
+const HASHERS: RangeInclusive<usize> = 2..=16;
 
 /// What the keeper works with.
 pub struct Keeper {
@@ -137,7 +139,9 @@ impl Keeper {
             let _ = untaken.send(());
             let _ = results.send(Task::Hashed { no, outcome, lasting });
         };
-        let hashers = Workers::start(HASHERS, hash)?;
+        let threads = cores().clamp(*HASHERS.start(), *HASHERS.end());
+        let crew = Crew { name: "hasher", threads, most_for_hosts: 0, is_nice: true };
+        let hashers = Workers::start(crew, hash)?;
         thread::Builder::new().name("keeper".into()).spawn(move || {
             let _ends = ends;
             self.run(&tasks, hashers, taken);

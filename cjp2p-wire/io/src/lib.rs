@@ -5,6 +5,7 @@ pub mod event_loop;
 pub mod file_lock;
 pub mod holes;
 pub mod in_memory;
+pub mod in_order;
 mod kernel_neighbours;
 mod lan;
 pub mod learned;

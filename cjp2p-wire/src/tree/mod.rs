@@ -15,7 +15,7 @@ mod position;
 mod reader;
 mod verify;
 
-pub use build::{Group, Tree, TreeBuilder, group_leaves};
+pub use build::{Group, GroupHasher, Tree, TreeBuilder, group_leaves};
 pub use format::{ENTRY_LEN, GROUP_LEN, HEADER_LEN, LEAF_LEN, MAX_LENGTH, RUN_ENTRIES, RUN_LEVELS, header};
 pub use geometry::{Geometry, Segment, TooLong};
 pub use position::{GroupIndex, LeafIndex, Level, Run};
