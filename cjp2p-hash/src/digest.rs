@@ -1,16 +1,19 @@
 //! Hashing a file of any size from one read, in flat memory, on all cores where that helps.
 
-use std::io::{Seek, SeekFrom};
+use std::io::{self, Seek, SeekFrom};
 
+use cjp2p_io::holes::HoleReader;
 use cjp2p_wire::tree::GROUP_LEN;
 
 use crate::hashers::{Digests, Failed, Hashers, Wanted};
-use crate::input::{Input, RegularFile, changed, read_full};
+use crate::input::{BLOCK_LEN, Input, PIECE_LEN, RegularFile, changed, read_full};
 use crate::spread::{spread, spread_sha256};
 use crate::stream::stream;
 
-/// A shorter file is hashed before threads for it would have started.
-const SPREAD_FROM: u64 = 2 * GROUP_LEN;
+/// A shorter file is hashed before threads for it are worth their start.
+const SPREAD_FROM: u64 = 4 * GROUP_LEN;
+/// In a shorter file holes are read like the rest.
+const HOLES_FROM: u64 = 2 * GROUP_LEN;
 /// With SHA-256, which one thread does alone, there is less to gain.
 const SPREAD_SHA256_FROM: u64 = 32 * GROUP_LEN;
 
@@ -29,8 +32,7 @@ pub(crate) fn digest(
             } else if expected < spread_from {
                 in_line(&input, wanted, progress)?
             } else if let Some(digests) = on_all_cores(&input, wanted, progress)? {
-                // The threads read without moving the file's offset, which other holders of the file expect at the end.
-                input.file().seek(SeekFrom::Start(input.start() + digests.length))?;
+                move_to_end(&input, digests.length)?;
                 digests
             } else {
                 in_line(&input, wanted, progress)?
@@ -40,6 +42,11 @@ pub(crate) fn digest(
         }
         Input::Stream(mut reader) => stream(&mut reader, wanted, progress),
     }
+}
+
+/// What reads at given offsets does not move the file's own, which other holders of the file expect at the end.
+fn move_to_end(input: &RegularFile, length: u64) -> io::Result<()> {
+    input.file().seek(SeekFrom::Start(input.start() + length)).map(drop)
 }
 
 fn on_all_cores(
@@ -57,20 +64,26 @@ fn on_all_cores(
 
 /// Reads to the end and hashes, all on this thread. A read finds the end: files of the kernel say that they have 4096 bytes,
 /// whatever they hold.
-fn in_line(
+pub(crate) fn in_line(
     input: &RegularFile,
     wanted: Wanted<'_>,
     progress: &mut dyn FnMut(u64),
 ) -> Result<Digests, Failed> {
     let expected = input.expected();
-    let mut block = vec![0; expected.min(GROUP_LEN) as usize];
+    // The leaves are hashed from the whole group.
+    let most = if wanted.leaves.is_some() { BLOCK_LEN } else { PIECE_LEN } as u64;
+    let mut block = Vec::new();
+    let mut holes = (expected >= HOLES_FROM).then(HoleReader::default);
     let mut hashers = Hashers::new(wanted);
     let mut done = 0;
     loop {
         // Where no more is expected, a read of one byte still has to find the end.
-        let length = expected.saturating_sub(done).clamp(1, GROUP_LEN) as usize;
+        let length = expected.saturating_sub(done).clamp(1, most) as usize;
         block.resize(length, 0);
-        let read = read_full(&mut input.file(), &mut block)?;
+        let read = match &mut holes {
+            Some(reader) => reader.read(input.file(), input.start() + done, &mut block)?,
+            None => read_full(&mut input.file(), &mut block)?,
+        };
         if done >= expected && read > 0 {
             return Err(changed().into());
         }
@@ -81,6 +94,9 @@ fn in_line(
             done += read as u64;
         }
         if read < length {
+            if holes.is_some() {
+                move_to_end(input, done)?;
+            }
             return Ok(hashers.finish());
         }
     }
@@ -89,14 +105,13 @@ fn in_line(
 #[cfg(test)]
 mod tests {
     use std::fs::{self, File};
-    use std::io::{self, Read, Write};
+    use std::io::{Read, Write};
     use std::os::unix::fs::FileExt;
     use std::time::SystemTime;
 
     use sha2::{Digest, Sha256};
 
     use super::*;
-    use crate::input::BLOCK_LEN;
 
     fn content(length: usize) -> Vec<u8> {
         (0..length).map(|i| (i % 251) as u8).collect()

@@ -61,14 +61,14 @@ pub(crate) fn hash_group(index: GroupIndex, bytes: &[u8], leaves: Option<&File>)
     Ok(group)
 }
 
-/// The hashes of blocks that come in order, all of [`BLOCK_LEN`] but the last.
+/// The hashes of bytes that come in order.
 pub(crate) struct Hashers<'a> {
     length: u64,
     groups: u64,
     tree: Option<TreeBuilder>,
     sha256: Option<Sha256>,
     leaves: Option<&'a File>,
-    /// Whether a block was not full.
+    /// Whether a group was not full.
     ended: bool,
 }
 
@@ -89,15 +89,24 @@ impl<'a> Hashers<'a> {
         self.length
     }
 
-    pub(crate) fn update(&mut self, block: &[u8]) -> Result<(), Failed> {
-        let group = match self.tree {
-            Some(_) => Some(hash_group(GroupIndex(self.groups), block, self.leaves)?),
-            None => None,
-        };
-        self.push(group.as_ref(), block.len(), block)
+    /// Takes the next bytes: a whole group where the leaves are wanted, unless they are the last.
+    pub(crate) fn update(&mut self, bytes: &[u8]) -> Result<(), Failed> {
+        match &mut self.tree {
+            Some(tree) if self.leaves.is_some() => {
+                tree.push_group(&hash_group(GroupIndex(self.groups), bytes, self.leaves)?);
+                self.groups += 1;
+            }
+            Some(tree) => tree.update(bytes),
+            None => {}
+        }
+        self.length += bytes.len() as u64;
+        if let Some(sha256) = &mut self.sha256 {
+            sha256.update(bytes);
+        }
+        Ok(())
     }
 
-    /// Takes the next `length` bytes: their group where there is a tree, the `bytes` themselves where there is SHA-256. Fails
+    /// Takes the next group, of `length` bytes: their group where there is a tree, the `bytes` themselves where there is SHA-256. Fails
     /// where more comes after the end was seen.
     pub(crate) fn push(&mut self, group: Option<&Group>, length: usize, bytes: &[u8]) -> Result<(), Failed> {
         if self.ended && length > 0 {
@@ -105,7 +114,6 @@ impl<'a> Hashers<'a> {
         }
         self.ended |= length < BLOCK_LEN;
         self.length += length as u64;
-        self.groups += 1;
         if let (Some(tree), Some(group)) = (&mut self.tree, group) {
             tree.push_group(group);
         }

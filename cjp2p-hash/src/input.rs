@@ -8,6 +8,10 @@ use cjp2p_wire::tree::GROUP_LEN;
 /// Bytes read at once: what the tree counts as one group.
 pub(crate) const BLOCK_LEN: usize = GROUP_LEN as usize;
 
+/// Bytes that a thread reads before it hashes them. With what they were copied from they fit in the cache of every core, also where
+/// two threads share it.
+pub(crate) const PIECE_LEN: usize = 128 << 10;
+
 /// Where the bytes come from.
 pub(crate) enum Input {
     /// Read from where it stands to its end.

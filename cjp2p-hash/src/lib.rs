@@ -1,5 +1,6 @@
 //! Computes and checks CJP2P content ids.
 
+mod ahead;
 mod check;
 mod cli;
 mod digest;

@@ -1,6 +1,7 @@
 //! What the tool does.
 
 use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
 use std::io::{self, IsTerminal};
 use std::process;
 
@@ -10,11 +11,13 @@ use cjp2p_io::names;
 use cjp2p_io::walk::Rules;
 use cjp2p_wire::content_id::ContentId;
 
+use crate::ahead::{Ahead, Hashed, Way};
 use crate::check;
 use crate::cli::{Algorithm, Args};
 use crate::digest::digest;
 use crate::files::{self, NameList, Trouble, reason};
 use crate::hashers::{Failed, Wanted};
+use crate::input::Input;
 use crate::output::{Output, Total, complain};
 use crate::tree_file::TreeDir;
 
@@ -55,85 +58,193 @@ fn hash_all(files: Vec<OsString>, args: &Args, output: &mut Output) -> Result<Ex
         None => None,
     };
     let rules = args.recursive.then_some(Rules { hidden: args.hidden, follow: false });
-    let mut all_right = true;
-    let mut each = |name: Result<OsString, Trouble>| -> Result<(), ToolError> {
-        let hashed = match name {
-            Ok(name) => {
-                hash_one(&name, trees.as_ref(), args, output)?.map_err(|error| Trouble::new(name, error))
-            }
-            Err(trouble) => Err(trouble),
-        };
-        if let Err(trouble) = hashed {
-            complain(trouble);
-            all_right = false;
-        }
-        Ok(())
-    };
+    let mut work = Work { args, trees, output, ahead: Ahead::new(), waits_for_names: false, all_right: true };
     match &args.files_from {
         Some(list) => {
             let wrong = |error| ToolError::failure(Trouble::new(list.as_os_str(), error).to_string());
-            for name in NameList::open(list.as_os_str(), args.null).map_err(wrong)? {
-                files::expand(name.map_err(wrong)?, rules, &mut each)?;
+            let names = NameList::open(list.as_os_str(), args.null).map_err(wrong)?;
+            work.waits_for_names = !is_regular(list.as_os_str());
+            for name in names {
+                let name = name.map_err(wrong);
+                let taken = name.and_then(|name| files::expand(name, rules, &mut |name| work.take(name)));
+                if let Err(error) = taken {
+                    work.finish()?;
+                    return Err(error);
+                }
             }
         }
         None if files.is_empty() => {
             let here = if args.recursive { "." } else { "-" };
-            files::expand(here.into(), rules, &mut each)?;
+            files::expand(here.into(), rules, &mut |name| work.take(name))?;
         }
-        None => files.into_iter().try_for_each(|name| files::expand(name, rules, &mut each))?,
+        None => {
+            for name in files {
+                files::expand(name, rules, &mut |name| work.take(name))?;
+            }
+        }
     }
-    Ok(if all_right { Exit::Done } else { Exit::Failure })
+    work.finish()?;
+    Ok(if work.all_right { Exit::Done } else { Exit::Failure })
 }
 
-/// Hashes a file and prints its ids. The inner error is about this file alone.
-fn hash_one(
-    name: &OsStr,
-    trees: Option<&TreeDir>,
-    args: &Args,
-    output: &mut Output,
-) -> Result<io::Result<()>, ToolError> {
-    let algorithm = args.algorithm.unwrap_or(Algorithm::Blake3);
-    if name == "-" && args.files_from.as_ref().is_some_and(|list| list.as_os_str() == "-") {
-        return Ok(Err(io::Error::other("standard input is the list itself")));
-    }
-    let input = match files::open(name) {
-        Ok(input) => input,
-        Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
-            return Ok(Err(io::Error::new(error.kind(), "is a folder; -r hashes the files in it")));
+fn is_regular(name: &OsStr) -> bool {
+    name != "-" && fs::metadata(name).is_ok_and(|found| found.is_file())
+}
+
+/// Hashing files one after another, several ahead of the one whose ids are printed.
+struct Work<'a> {
+    args: &'a Args,
+    trees: Option<TreeDir>,
+    output: &'a mut Output,
+    ahead: Ahead,
+    /// Whether somebody may want to see the ids of a file before naming the next.
+    waits_for_names: bool,
+    all_right: bool,
+}
+
+impl Work<'_> {
+    fn take(&mut self, name: Result<OsString, Trouble>) -> Result<(), ToolError> {
+        match name {
+            Ok(name) => self.hash(name),
+            Err(trouble) => {
+                self.finish()?;
+                self.complain(trouble);
+                Ok(())
+            }
         }
-        Err(error) => return Ok(Err(error)),
-    };
-    let spool = trees.map(TreeDir::spool).transpose();
-    let spool = spool.map_err(|error| cannot_write(tree_dir_name(args), &error))?;
-    let wanted = Wanted {
-        blake3: algorithm != Algorithm::Sha256,
-        sha256: matches!(algorithm, Algorithm::Sha256 | Algorithm::All),
-        leaves: spool.as_ref(),
-    };
-    let digests = match digest(input, wanted, &mut |length| output.advance(length)) {
-        Ok(digests) => digests,
-        Err(Failed::Reading(error)) => return Ok(Err(error)),
-        Err(Failed::Leaves(error)) => return Err(cannot_write(tree_dir_name(args), &error)),
-    };
-    let tree_path = match (trees, &spool, &digests.tree) {
-        (Some(trees), Some(spool), Some(tree)) => {
-            let path = trees.write(tree, spool);
-            Some(path.map_err(|error| cannot_write(tree_dir_name(args), &error))?)
+    }
+
+    fn complain(&mut self, trouble: Trouble) {
+        complain(trouble);
+        self.all_right = false;
+    }
+
+    fn hash(&mut self, name: OsString) -> Result<(), ToolError> {
+        // To open anything else may take until somebody has seen the ids of those before it.
+        if !self.ahead.is_empty() && !is_regular(&name) {
+            self.finish()?;
         }
-        _ => None,
-    };
-    let blake3 = digests.tree.filter(|_| wanted.blake3).map(|tree| ContentId::Blake3(*tree.root()));
-    let sha256 = digests.sha256.map(ContentId::Sha256);
-    let ids: Vec<ContentId> = [blake3, sha256].into_iter().flatten().collect();
-    if args.json {
-        output.file_json(name, digests.length, &ids, tree_path.as_deref())?;
-        return Ok(Ok(()));
+        let mut opened = self.open(&name);
+        if opened.is_err() && !self.ahead.is_empty() {
+            // Those before it may hold the descriptors that it lacked.
+            self.finish()?;
+            opened = self.open(&name);
+        }
+        let wanted = self.wanted();
+        let input = match opened {
+            Ok(input) => input,
+            Err(error) => {
+                self.complain(Trouble::new(name, error));
+                return Ok(());
+            }
+        };
+        // Standard input goes on from where the file before it ended.
+        let way = match &input {
+            Input::File(file) if self.trees.is_none() && name != "-" => Way::of(file, wanted),
+            _ => Way::Alone,
+        };
+        match (way, input) {
+            (Way::Beside, Input::File(file)) => self.ahead.give(name, file, wanted),
+            (Way::AtOnce, input) => {
+                let hashed = digest(input, wanted, &mut |length| self.output.advance(length));
+                self.ahead.add(name, hashed);
+            }
+            (_, input) => {
+                self.finish()?;
+                return self.hash_alone(&name, input);
+            }
+        }
+        self.print_ahead(self.waits_for_names)?;
+        while self.ahead.is_full() {
+            self.print_next(true)?;
+        }
+        Ok(())
     }
-    for id in &ids {
-        let text = if algorithm == Algorithm::Cid { id.cid() } else { None };
-        output.id_line(&text.unwrap_or_else(|| id.to_string()), name)?;
+
+    fn open(&self, name: &OsStr) -> io::Result<Input> {
+        if name == "-" && self.args.files_from.as_ref().is_some_and(|list| list.as_os_str() == "-") {
+            return Err(io::Error::other("standard input is the list itself"));
+        }
+        files::open(name).map_err(|error| match error.kind() {
+            io::ErrorKind::IsADirectory => {
+                io::Error::new(error.kind(), "is a folder; -r hashes the files in it")
+            }
+            _ => error,
+        })
     }
-    Ok(Ok(()))
+
+    /// Without the leaves.
+    fn wanted(&self) -> Wanted<'static> {
+        let algorithm = self.algorithm();
+        Wanted {
+            blake3: algorithm != Algorithm::Sha256,
+            sha256: matches!(algorithm, Algorithm::Sha256 | Algorithm::All),
+            leaves: None,
+        }
+    }
+
+    fn algorithm(&self) -> Algorithm {
+        self.args.algorithm.unwrap_or(Algorithm::Blake3)
+    }
+
+    /// Prints all that is to come.
+    fn finish(&mut self) -> Result<(), ToolError> {
+        self.print_ahead(true)
+    }
+
+    /// Prints what is there, or if it `may_wait` all that is to come.
+    fn print_ahead(&mut self, may_wait: bool) -> Result<(), ToolError> {
+        while self.print_next(may_wait)? {}
+        Ok(())
+    }
+
+    fn print_next(&mut self, may_wait: bool) -> Result<bool, ToolError> {
+        let Some((name, hashed)) = self.ahead.take(may_wait, &mut |length| self.output.advance(length))
+        else {
+            return Ok(false);
+        };
+        self.print(&name, hashed, None)?;
+        Ok(true)
+    }
+
+    fn hash_alone(&mut self, name: &OsStr, input: Input) -> Result<(), ToolError> {
+        let spool = self.trees.as_ref().map(TreeDir::spool).transpose();
+        let spool = spool.map_err(|error| cannot_write(tree_dir_name(self.args), &error))?;
+        let wanted = Wanted { leaves: spool.as_ref(), ..self.wanted() };
+        let hashed = digest(input, wanted, &mut |length| self.output.advance(length));
+        self.print(name, hashed, spool.as_ref())
+    }
+
+    /// Prints the ids of a file, and writes its tree where its leaves are in `spool`.
+    fn print(&mut self, name: &OsStr, hashed: Hashed, spool: Option<&File>) -> Result<(), ToolError> {
+        let digests = match hashed {
+            Ok(digests) => digests,
+            Err(Failed::Reading(error)) => {
+                self.complain(Trouble::new(name, error));
+                return Ok(());
+            }
+            Err(Failed::Leaves(error)) => return Err(cannot_write(tree_dir_name(self.args), &error)),
+        };
+        let tree_path = match (&self.trees, spool, &digests.tree) {
+            (Some(trees), Some(spool), Some(tree)) => {
+                let path = trees.write(tree, spool);
+                Some(path.map_err(|error| cannot_write(tree_dir_name(self.args), &error))?)
+            }
+            _ => None,
+        };
+        let wanted = self.wanted();
+        let blake3 = digests.tree.filter(|_| wanted.blake3).map(|tree| ContentId::Blake3(*tree.root()));
+        let sha256 = digests.sha256.map(ContentId::Sha256);
+        let ids: Vec<ContentId> = [blake3, sha256].into_iter().flatten().collect();
+        if self.args.json {
+            return self.output.file_json(name, digests.length, &ids, tree_path.as_deref());
+        }
+        for id in &ids {
+            let text = if self.algorithm() == Algorithm::Cid { id.cid() } else { None };
+            self.output.id_line(&text.unwrap_or_else(|| id.to_string()), name)?;
+        }
+        Ok(())
+    }
 }
 
 fn tree_dir_name(args: &Args) -> &OsStr {

@@ -18,14 +18,10 @@ use cjp2p_io::in_order::{Filled, Sizes, take_in_order};
 use cjp2p_wire::tree::{GROUP_LEN, Group, GroupHasher, GroupIndex};
 
 use crate::hashers::{Digests, Failed, Hashers, Wanted, hash_group};
-use crate::input::BLOCK_LEN;
+use crate::input::{BLOCK_LEN, PIECE_LEN};
 
 /// More threads than this only wait for memory.
 const MAX_THREADS: usize = 16;
-
-/// Bytes that a thread reads before it hashes them. With what they were copied from they fit in the cache of every core, also where
-/// two threads share it.
-const PIECE_LEN: usize = 128 << 10;
 
 /// Blocks that are read ahead of SHA-256, which has to take them in order.
 const WAITING_BLOCKS: usize = 2;
@@ -102,7 +98,8 @@ pub(crate) fn spread_sha256(
     }
 }
 
-fn cores() -> usize {
+/// Threads that are of use.
+pub(crate) fn cores() -> usize {
     thread::available_parallelism().map_or(1, NonZero::get).min(MAX_THREADS)
 }
 

@@ -4,7 +4,7 @@ mod common;
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::symlink;
@@ -239,6 +239,66 @@ fn a_file_that_cannot_be_read_is_told_and_the_others_are_hashed() {
         assert_eq!(complaint(&output), told);
         assert_eq!(text(&output.stdout), format!("blake3/{HI_BLAKE3}  a\n"));
     }
+}
+
+/// Files of very different lengths, and what is to be printed of them.
+fn short_and_long(folder: &Path, algorithm: &str) -> (Vec<String>, String) {
+    let mut lines = String::new();
+    let lengths = [9 << 20, 5, 700_000, 0, 2 << 20, 100_000, 10 << 20, 1];
+    let names = lengths.iter().cycle().take(40).enumerate().map(|(number, &length)| {
+        let (name, content) = (format!("{number:02}"), vec![number as u8; length]);
+        fs::write(folder.join(&name), &content).expect("there is room for it");
+        lines += &match algorithm {
+            "blake3" => blake3_line(&content, &name),
+            _ => text(&sha256sum(folder, &[&name]).stdout),
+        };
+        name
+    });
+    (names.collect(), lines)
+}
+
+#[test]
+fn lines_come_in_the_order_of_the_files_whichever_is_hashed_first() {
+    for algorithm in ["blake3", "sha256"] {
+        let folder = folder();
+        let (names, lines) = short_and_long(folder.path(), algorithm);
+        let mut args = vec!["-a".into(), algorithm.into()];
+        args.extend(names);
+        assert_eq!(stdout(&run(folder.path(), &args)), lines);
+        args.insert(22, "missing".into());
+        let output = run(folder.path(), &args);
+        assert_eq!(text(&output.stdout), lines);
+        assert_eq!(complaint(&output), "missing: No such file or directory");
+    }
+}
+
+#[test]
+fn few_descriptors_are_enough() {
+    let folder = folder();
+    let (names, lines) = short_and_long(folder.path(), "blake3");
+    let mut command = Command::new("sh");
+    command.current_dir(folder.path()).stdin(Stdio::null());
+    command.args(["-c", "ulimit -n 6 && exec \"$0\" \"$@\""]).arg(tool(folder.path()).get_program());
+    assert_eq!(stdout(&command.args(names).output().unwrap()), lines);
+}
+
+#[test]
+fn who_names_files_one_after_another_sees_the_id_of_each_before_naming_the_next() {
+    let folder = folder();
+    let content = vec![7; 1 << 20];
+    fs::write(folder.path().join("a"), &content).unwrap();
+    let mut command = tool(folder.path());
+    command.args(["--files-from", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let (mut names, mut lines) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
+    for _ in 0..3 {
+        names.write_all(b"a\n").unwrap();
+        let mut line = String::new();
+        lines.read_line(&mut line).unwrap();
+        assert_eq!(line, blake3_line(&content, "a"));
+    }
+    drop(names);
+    assert!(child.wait().unwrap().success());
 }
 
 #[test]

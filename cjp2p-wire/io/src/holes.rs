@@ -3,19 +3,31 @@
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 
 use rustix::fs::{SeekFrom, fstatfs, seek};
 use rustix::io::Errno;
 
 /// File systems that tell holes from data that is not on the disk yet: ext4 and its ancestors, XFS, Btrfs, F2FS, bcachefs, tmpfs,
 /// and overlays of these. Others may call what was written just now a hole.
-const TRUTHFUL: [u32; 7] =
-    [0xef53, 0x5846_5342, 0x9123_683e, 0xf2f5_2010, 0xca45_1a4e, 0x0102_1994, 0x794c_7630];
+const TRUTHFUL: [u32; 7] = [0xef53, 0x5846_5342, 0x9123_683e, 0xf2f5_2010, 0xca45_1a4e, TMPFS, 0x794c_7630];
+const TMPFS: u32 = 0x0102_1994;
 
 /// Whether the file system of this file can be believed about where its holes are.
 pub fn are_told(file: &File) -> bool {
-    fstatfs(file).is_ok_and(|found| TRUTHFUL.contains(&(found.f_type as u32)))
+    TRUTHFUL.contains(&kind(file))
+}
+
+fn kind(file: &File) -> u32 {
+    fstatfs(file).map_or(0, |found| found.f_type as u32)
+}
+
+/// Whether to ask where the holes are. tmpfs would look at every page until it finds one, so it is asked only where there are some.
+fn is_to_ask(file: &File) -> bool {
+    match kind(file) {
+        TMPFS => file.metadata().is_ok_and(|found| found.blocks().saturating_mul(512) < found.len()),
+        kind => TRUTHFUL.contains(&kind),
+    }
 }
 
 /// Reads a file piece by piece, best in the order in which they lie. It moves the place where the file stands.
@@ -55,13 +67,13 @@ impl HoleReader {
     }
 
     fn look(&mut self, file: &File, offset: u64) -> io::Result<()> {
-        let found = if are_told(file) { seek(file, SeekFrom::Data(offset)) } else { Err(Errno::OPNOTSUPP) };
+        let found = if is_to_ask(file) { seek(file, SeekFrom::Data(offset)) } else { Err(Errno::OPNOTSUPP) };
         (self.hole, self.data) = match found {
             Ok(data) if data > offset => (offset..data, 0..0),
             Ok(_) => (0..0, offset..seek(file, SeekFrom::Hole(offset)).unwrap_or(u64::MAX)),
             // Nothing follows but a hole.
             Err(Errno::NXIO) => (offset..file.metadata()?.len().max(offset), 0..0),
-            // It knows nothing of holes.
+            // There are none, or nobody knows.
             Err(_) => (0..0, 0..u64::MAX),
         };
         Ok(())
@@ -77,6 +89,18 @@ mod tests {
     use super::*;
 
     const BLOCK: usize = 64 << 10;
+
+    #[test]
+    fn memory_is_asked_for_holes_only_where_there_are_some() {
+        let Ok(file) = tempfile::tempfile_in("/dev/shm") else { return };
+        if kind(&file) != TMPFS {
+            return;
+        }
+        file.write_all_at(&[7; 2 * BLOCK], 0).unwrap();
+        assert!(!is_to_ask(&file));
+        file.set_len(4 * BLOCK as u64).unwrap();
+        assert!(is_to_ask(&file));
+    }
 
     #[test]
     fn what_is_read_is_what_is_there_whatever_the_holes() {
