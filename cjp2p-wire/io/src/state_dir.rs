@@ -40,9 +40,8 @@ impl StateDir {
     ///
     /// Where there is no home either, or the folder cannot be made. The message names the folder.
     pub fn open(flag: Option<&Path>) -> io::Result<StateDir> {
-        let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty());
-        let home = env::home_dir().filter(|home| !home.as_os_str().is_empty());
-        let path = locate(flag, set("CJP2P_STATE_DIR"), set("XDG_STATE_HOME"), home)
+        let (own, xdg) = (env::var_os("CJP2P_STATE_DIR"), env::var_os("XDG_STATE_HOME"));
+        let path = locate(flag, own, xdg, env::home_dir())
             .ok_or_else(|| io::Error::other("no home folder: name one with --state or CJP2P_STATE_DIR"))?;
         match DirBuilder::new().recursive(true).mode(0o700).create(&path) {
             // Whatever is said of making one, it is there.
@@ -78,11 +77,12 @@ fn locate(
     if let Some(path) = flag {
         return Some(path.to_owned());
     }
-    if let Some(path) = own_variable {
+    if let Some(path) = own_variable.filter(|path| !path.is_empty()) {
         return Some(path.into());
     }
     // The XDG specification has relative paths ignored.
     let xdg = xdg_state_home.map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = home.filter(|home| !home.as_os_str().is_empty());
     let states = xdg.or_else(|| home.map(|home| home.join(".local/state")))?;
     Some(states.join("cjp2p"))
 }
@@ -187,12 +187,20 @@ fn open_temporary(path: &Path) -> io::Result<(File, PathBuf)> {
 
 /// Takes hold of this temporary file; `None` where another process has it. Where there are no locks, the process that made it has it.
 fn take_temporary(path: &Path) -> io::Result<Option<File>> {
+    take_temporary_by(path, File::try_lock)
+}
+
+/// The same where `lock` is what the file system makes of locking.
+fn take_temporary_by(
+    path: &Path,
+    mut lock: impl FnMut(&File) -> Result<(), TryLockError>,
+) -> io::Result<Option<File>> {
     for _ in 0..TRIES {
         let (file, is_new) = match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => (open_to_write(path)?, false),
             made => (made?, true),
         };
-        match file.try_lock() {
+        match lock(&file) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(None),
             Err(TryLockError::Error(error)) if knows_no_locks(&error) => {
@@ -314,6 +322,9 @@ mod tests {
         let relative = locate(None, None, some("xdg"), home());
         assert_eq!(relative, Some("/home/me/.local/state/cjp2p".into()));
         assert_eq!(locate(None, None, None, None), None);
+        let set_to_nothing = locate(None, some(""), some(""), home());
+        assert_eq!(set_to_nothing, Some("/home/me/.local/state/cjp2p".into()));
+        assert_eq!(locate(None, some(""), some(""), Some(PathBuf::new())), None);
     }
 
     #[test]
@@ -399,6 +410,86 @@ mod tests {
         assert!(atomic_replace(&path, b"new").is_err());
         assert_eq!(fs::read(path.join("inside")).unwrap(), b"kept");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_a_disk_says_is_told_but_not_that_it_knows_no_such_thing_as_bringing_to_it() {
+        // Not open for anything.
+        let unusable =
+            OpenOptions::new().read(true).custom_flags(OFlags::PATH.bits().cast_signed()).open("/");
+        assert_eq!(sync_file(&unusable.unwrap()).unwrap_err().raw_os_error(), Some(Errno::EBADF as i32));
+        sync_file(&File::open("/dev/null").unwrap()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        sync_folder(folder.path()).unwrap();
+        let missing = folder.path().join("missing");
+        let error = sync_folder(&missing).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        assert!(error.to_string().starts_with(&shown(&missing).to_string()), "{error}");
+        // There are no disks behind it.
+        sync_folder(Path::new("/proc/self")).unwrap();
+        for errno in [Errno::EINVAL, Errno::EOPNOTSUPP] {
+            assert!(cannot_sync(&errno.into()), "{errno}");
+        }
+        assert!(!cannot_sync(&Errno::EIO.into()));
+    }
+
+    #[test]
+    fn a_bare_name_is_in_the_folder_in_which_the_program_runs() {
+        assert_eq!(folder_of(Path::new("a")), Path::new("."));
+        assert_eq!(folder_of(Path::new("a/b")), Path::new("a"));
+        assert_eq!(folder_of(Path::new("/a")), Path::new("/"));
+    }
+
+    #[test]
+    fn where_there_are_no_locks_a_temporary_file_is_of_who_made_it_until_it_is_old() {
+        for errno in [Errno::ENOLCK, Errno::ENOSYS, Errno::EOPNOTSUPP, Errno::EINVAL] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join(".a.tmp");
+            let no_locks = |_: &File| Err(TryLockError::Error(errno.into()));
+            assert!(take_temporary_by(&path, no_locks).unwrap().is_some(), "made");
+            assert!(take_temporary_by(&path, no_locks).unwrap().is_none(), "another process may write it");
+            let old = std::time::SystemTime::now() - 2 * ABANDONED;
+            OpenOptions::new().write(true).open(&path).unwrap().set_modified(old).unwrap();
+            fs::hard_link(&path, folder.path().join("old")).unwrap();
+            let taken = take_temporary_by(&path, no_locks).unwrap().expect("nobody writes the old one");
+            assert_ne!(
+                taken.metadata().unwrap().ino(),
+                fs::metadata(folder.path().join("old")).unwrap().ino(),
+                "whoever has it open all the same does not write into the new one"
+            );
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let broken = |_: &File| Err(TryLockError::Error(Errno::EIO.into()));
+        let error = take_temporary_by(&folder.path().join(".a.tmp"), broken).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(Errno::EIO as i32));
+    }
+
+    #[test]
+    fn a_temporary_file_that_was_renamed_before_it_was_locked_is_not_written_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, done) = (folder.path().join(".a.tmp"), folder.path().join("a"));
+        fs::write(&path, "all of it").unwrap();
+        let mut times = 0;
+        let taken = take_temporary_by(&path, |file| {
+            times += 1;
+            if times == 1 {
+                fs::rename(&path, &done).unwrap();
+            }
+            file.try_lock()
+        });
+        let taken = taken.unwrap().unwrap();
+        assert_eq!(times, 2);
+        assert_eq!(taken.metadata().unwrap().ino(), fs::metadata(&path).unwrap().ino());
+        assert_eq!(fs::read_to_string(&done).unwrap(), "all of it");
+    }
+
+    #[test]
+    fn a_device_in_the_place_of_a_file_is_named_and_what_is_refused_of_an_open_one_is_not_that_it_is_missing()
+    {
+        let told = open_to_read(Path::new("/dev/null")).unwrap_err().to_string();
+        assert_eq!(told, "a device is in the place of a regular file");
+        assert_eq!(of_an_open_file(Errno::ENOENT.into()).kind(), io::ErrorKind::Other);
+        assert_eq!(of_an_open_file(Errno::EACCES.into()).kind(), io::ErrorKind::PermissionDenied);
     }
 
     #[test]
