@@ -12,6 +12,7 @@ mod read;
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::ops::Range;
+use std::time::Duration;
 
 use serde_json::value::RawValue;
 
@@ -45,6 +46,10 @@ pub enum Message<'a> {
     AlwaysReturned(&'a str),
     /// Says that requests may name a `block`, and the most blocks that one request gets.
     ICanSendContentInBlocks(u64),
+    /// Asks to say how long the requests of this datagram waited, with this number.
+    PleaseSayHowLongThisWaited(u64),
+    /// How long requests waited that came with a [`Message::PleaseSayHowLongThisWaited`].
+    ThisWaited(Waited),
     /// Asks for other ids of the content with this id.
     PleaseListIdsOfTheSameContent(Cow<'a, str>),
     /// Ids that, as the sender says, name the same content.
@@ -64,6 +69,15 @@ pub enum Message<'a> {
     PleaseListSupportedMessages,
     /// The messages that the sender understands, as a JSON schema.
     SupportedMessages(&'a RawValue),
+}
+
+/// The payload of [`Message::ThisWaited`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waited {
+    /// The number that the question had.
+    pub number: u64,
+    /// From when the requests came until an answer left.
+    pub time: Duration,
 }
 
 /// The payload of [`Message::PleaseSendContent`].

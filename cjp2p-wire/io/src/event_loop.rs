@@ -64,6 +64,8 @@ pub struct EventLoop {
     node_timeout: Time,
     /// `None` where nobody on the local network is asked or heard.
     lan: Option<Lan>,
+    /// When there was last nothing to read. What is read now came after that.
+    empty_at: Time,
 }
 
 impl EventLoop {
@@ -84,6 +86,7 @@ impl EventLoop {
             holds: false,
             node_timeout: Time::ZERO,
             lan: None,
+            empty_at: Time::ZERO,
         })
     }
 
@@ -236,12 +239,17 @@ impl EventLoop {
         events: &mut VecDeque<Event>,
     ) -> io::Result<bool> {
         let count = self.port.receive()?;
+        let read_at = self.now();
         for nth in 0..count {
             let now = self.now();
             if let Some((from, bytes, segment)) = self.port.received(nth) {
-                node.handle_datagrams(now, from, bytes, segment, store);
+                let came_at = (read_at - self.port.waited(nth)).max(self.empty_at);
+                node.handle_waiting_datagrams(now, now.since(came_at), from, bytes, segment, store);
                 self.drain(node, events);
             }
+        }
+        if count < BATCH {
+            self.empty_at = read_at;
         }
         Ok(count == BATCH)
     }

@@ -8,12 +8,14 @@ use std::collections::BTreeSet;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, SockFlag, SockType,
     SockaddrStorage, bind, recvmmsg, sendmmsg, sendmsg, setsockopt, socket, sockopt,
 };
+use nix::sys::time::TimeSpec;
 
 use cjp2p_wire::peers::address::{self, DEFAULT_PORT};
 
@@ -25,6 +27,9 @@ pub(super) const BATCH: usize = 16;
 const MAX_ALONE: usize = 1024;
 /// No UDP datagram is longer.
 const MAX_DATAGRAM: usize = 65_536;
+
+/// No datagram waits longer to be read by a process that runs.
+const MAX_AGE: Duration = Duration::from_secs(1);
 
 /// What became of datagrams to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +50,8 @@ struct Received {
     length: usize,
     /// The length of each datagram but the last.
     segment: usize,
+    /// How long it had been here when it was read.
+    waited: Duration,
 }
 
 /// A bound UDP socket.
@@ -97,6 +104,9 @@ impl UdpPort {
         }
         if let Err(errno) = setsockopt(&descriptor, sockopt::UdpGroSegment, &true) {
             log::info!("datagrams come one by one: UDP_GRO: {errno}");
+        }
+        if let Err(errno) = setsockopt(&descriptor, sockopt::ReceiveTimestampns, &true) {
+            log::info!("datagrams come when they are read: SO_TIMESTAMPNS: {errno}");
         }
         let everywhere = address.ip().is_unspecified();
         let claim = if everywhere && address.port() == DEFAULT_PORT { claim(DEFAULT_PORT)? } else { None };
@@ -161,24 +171,32 @@ impl UdpPort {
         Some((from, buffer.get(..received.length)?, received.segment))
     }
 
+    /// How long a bunch that was read last had been here by then, as far as the system says.
+    pub fn waited(&self, nth: usize) -> Duration {
+        self.received.get(nth).map_or(Duration::ZERO, |received| received.waited)
+    }
+
     /// Fills the first buffers, and notes what is in each.
     fn receive_batch(&mut self) -> nix::Result<()> {
-        let space = nix::cmsg_space!(i32, libc::in_pktinfo, libc::in6_pktinfo);
+        let space = nix::cmsg_space!(i32, libc::in_pktinfo, libc::in6_pktinfo, TimeSpec);
         let mut headers = MultiHeaders::<SockaddrStorage>::preallocate(BATCH, Some(space));
         let mut slices: Vec<[IoSliceMut<'_>; 1]> =
             self.buffers.chunks_exact_mut(MAX_DATAGRAM).map(|buffer| [IoSliceMut::new(buffer)]).collect();
         let descriptor = self.socket.as_raw_fd();
         let results = recvmmsg(descriptor, &mut headers, slices.iter_mut(), MsgFlags::MSG_DONTWAIT, None)?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.received.extend(results.map(|message| {
             let (mut segment, mut to_everybody) = (message.bytes, false);
+            let mut waited = Duration::ZERO;
             for told in message.cmsgs().into_iter().flatten() {
                 match told {
                     ControlMessageOwned::UdpGroSegments(length @ 1..) => segment = length as usize,
+                    ControlMessageOwned::ScmTimestampns(came_at) => waited = age(now, came_at),
                     told => to_everybody |= is_to_everybody(&told) == Some(true),
                 }
             }
             let from = message.address.and_then(socket_address).filter(|_| !to_everybody);
-            Received { from, length: message.bytes, segment }
+            Received { from, length: message.bytes, segment, waited }
         }));
         Ok(())
     }
@@ -324,6 +342,13 @@ fn claim(port: u16) -> io::Result<Option<OwnedFd>> {
     }
 }
 
+/// How long ago something came that the system noted at `came_at`, by the time of day. Nothing where that cannot be: the clock
+/// was set.
+fn age(now: Duration, came_at: TimeSpec) -> Duration {
+    let age = now.checked_sub(Duration::from(came_at)).unwrap_or_default();
+    if age <= MAX_AGE { age } else { Duration::ZERO }
+}
+
 /// Whether a datagram was sent to everybody on the link, where `told` says how it was addressed.
 pub(super) fn is_to_everybody(told: &ControlMessageOwned) -> Option<bool> {
     match told {
@@ -374,6 +399,29 @@ mod tests {
             }
         }
         got
+    }
+
+    #[test]
+    fn how_long_a_datagram_was_here_before_it_was_read_is_known() {
+        let [mut from, mut to] = [port("127.0.0.1:0"), port("127.0.0.1:0")];
+        let pause = Duration::from_millis(30);
+        let sent_at = std::time::Instant::now();
+        from.send(to.local_address().unwrap(), b"[]", 2);
+        std::thread::sleep(pause);
+        assert_eq!(to.receive().unwrap(), 1);
+        let most = sent_at.elapsed();
+        let waited = to.waited(0);
+        // A machine that stands still for longer than datagrams are waited for says nothing of it.
+        assert!((pause..=most).contains(&waited) || most > MAX_AGE, "{waited:?} of {most:?}");
+        assert_eq!(to.waited(1), Duration::ZERO);
+    }
+
+    #[test]
+    fn where_the_clock_was_set_nothing_is_known_of_a_wait() {
+        let now = Duration::from_secs(1000);
+        let ages = [999_000, 999_999, 1_000_000, 1_000_001, 900_000]
+            .map(|ms| age(now, TimeSpec::from_duration(Duration::from_millis(ms))).as_millis());
+        assert_eq!(ages, [1000, 1, 0, 0, 0]);
     }
 
     #[test]

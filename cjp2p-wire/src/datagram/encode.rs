@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::ops::Range;
 
-use crate::message::{ContentList, ContentRequest, TheseParts};
+use crate::message::{ContentList, ContentRequest, MAX_NUMBER, TheseParts, Waited};
 
 /// Whether base64 is written with `=` at its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,6 +165,24 @@ impl Encoder {
         self.open("ICanSendContentInBlocks");
         self.raw("{\"most\":");
         self.number(most);
+        self.raw("}}");
+    }
+
+    /// Writes a `PleaseSayHowLongThisWaited`.
+    pub fn please_say_wait(&mut self, number: u64) {
+        self.open("PleaseSayHowLongThisWaited");
+        self.raw("{\"number\":");
+        self.number(number);
+        self.raw("}}");
+    }
+
+    /// Writes a `ThisWaited`.
+    pub fn waited(&mut self, waited: Waited) {
+        self.open("ThisWaited");
+        self.raw("{\"number\":");
+        self.number(waited.number);
+        self.raw(",\"us\":");
+        self.number(u64::try_from(waited.time.as_micros()).unwrap_or(MAX_NUMBER).min(MAX_NUMBER));
         self.raw("}}");
     }
 

@@ -2,13 +2,14 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::time::Duration;
 
 use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::fields::{AddressList, IdList, IdText, Number, Text, append_base64};
 use super::limits::{MAX_DEPTH, MAX_RETURNED_LEN};
-use super::{ContentBlock, ContentRequest, Message, Referral, listing, parts};
+use super::{ContentBlock, ContentRequest, Message, Referral, Waited, listing, parts};
 
 impl<'a> Message<'a> {
     /// Reads one element of a datagram's array; `None` if it is unknown or not well formed.
@@ -61,6 +62,14 @@ impl<'a> Message<'a> {
             "ICanSendContentInBlocks" => {
                 let BlockFields { most } = serde_json::from_str(text).ok()?;
                 Message::ICanSendContentInBlocks(most.0)
+            }
+            "PleaseSayHowLongThisWaited" => {
+                let WaitFields { number, .. } = serde_json::from_str(text).ok()?;
+                Message::PleaseSayHowLongThisWaited(number.0)
+            }
+            "ThisWaited" => {
+                let WaitFields { number, us } = serde_json::from_str(text).ok()?;
+                Message::ThisWaited(Waited { number: number.0, time: Duration::from_micros(us?.0) })
             }
             "PleaseListIdsOfTheSameContent" => {
                 let IdFields { id } = serde_json::from_str(text).ok()?;
@@ -122,6 +131,13 @@ struct RequestFields<'a> {
     length: Number,
     #[serde(default)]
     block: Option<Number>,
+}
+
+#[derive(serde::Deserialize)]
+struct WaitFields {
+    number: Number,
+    #[serde(default)]
+    us: Option<Number>,
 }
 
 #[derive(serde::Deserialize)]

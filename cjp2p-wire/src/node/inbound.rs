@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::budget::{self, MAX_COOKIES, MAX_TOLD};
 use super::lengths::MAX_BLOCKS;
@@ -83,6 +84,7 @@ fn tells(message: &Message<'_>) -> bool {
             | Message::IHaveThisContent(_)
             | Message::MaybeTheyHaveSome(_)
             | Message::Peers(_)
+            | Message::ThisWaited(_)
     )
 }
 
@@ -105,6 +107,8 @@ pub(super) struct Inbound<'a> {
     /// Bytes of the whole datagram.
     pub(super) length: usize,
     pub(super) messages: &'a [Message<'a>],
+    /// How long it had been here when it was read.
+    pub(super) waited: Duration,
     pub(super) kinds: Kinds,
     /// What the cookies of ours show that came back beside the messages.
     pub(super) validation: Validation,
@@ -122,6 +126,7 @@ impl<'a> Inbound<'a> {
             from,
             length,
             messages,
+            waited: Duration::ZERO,
             kinds: Kinds::of(messages),
             validation: Validation::None,
             answers_ours: false,

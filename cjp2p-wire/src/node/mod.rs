@@ -34,6 +34,7 @@ mod sizes;
 mod testing;
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 pub use self::budget::{
     MAX_UNVALIDATED_WORK, UNVALIDATED_ANSWERS_AT_ONCE, UNVALIDATED_ANSWERS_PER_SECOND, WORK_PER_SECOND,
@@ -114,22 +115,46 @@ impl Node {
         segment: usize,
         store: &mut dyn Store,
     ) {
+        self.handle_waiting_datagrams(now, Duration::ZERO, from, bytes, segment, store);
+    }
+
+    /// The same for datagrams that came a while ago: the system kept them for so long until they were read. This is no part of
+    /// the path that they took.
+    pub fn handle_waiting_datagrams(
+        &mut self,
+        now: Time,
+        waited: Duration,
+        from: SocketAddr,
+        bytes: &[u8],
+        segment: usize,
+        store: &mut dyn Store,
+    ) {
         self.enter(now);
         if bytes.is_empty() {
-            self.take_datagram(now, from, bytes, store);
+            self.take_datagram(now, waited, from, bytes, store);
         }
         for datagram in bytes.chunks(segment.max(1)) {
-            self.take_datagram(now, from, datagram, store);
+            self.take_datagram(now, waited, from, datagram, store);
         }
         self.serve_turns(now, store);
         self.client.on_heard(&mut self.shared, now, from, store);
     }
 
-    fn take_datagram(&mut self, now: Time, from: SocketAddr, bytes: &[u8], store: &mut dyn Store) {
+    fn take_datagram(
+        &mut self,
+        now: Time,
+        waited: Duration,
+        from: SocketAddr,
+        bytes: &[u8],
+        store: &mut dyn Store,
+    ) {
         self.shared.outbox.on_received(bytes.len());
         let mut room = std::mem::take(&mut self.decoded);
         match datagram::decode_into(bytes, &mut room) {
-            Ok(messages) => self.walk(now, Inbound::new(from, bytes.len(), &messages), store),
+            Ok(messages) => {
+                let inbound = Inbound { waited, ..Inbound::new(from, bytes.len(), &messages) };
+                self.walk(now, inbound, store);
+            }
             Err(error) => {
                 self.shared.outbox.on_unreadable();
                 log::debug!("{from}: {error}");

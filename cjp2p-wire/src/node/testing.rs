@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::inbound::{Inbound, Returned};
 use super::shared::Shared;
@@ -85,13 +86,16 @@ pub(super) struct Script<M> {
     pub(super) shared: Shared,
     pub(super) store: OneFile,
     pub(super) now: Time,
+    /// How long what comes had been here when it is read.
+    pub(super) waited: Duration,
     take: fn(&mut Script<M>, &Inbound<'_>),
 }
 
 impl<M> Script<M> {
     /// `take`: what the machine does with a datagram.
     pub(super) fn new(config: Config, machine: M, take: fn(&mut Script<M>, &Inbound<'_>)) -> Script<M> {
-        Script { machine, shared: Shared::new(config), store: OneFile::default(), now: Time::ZERO, take }
+        let (shared, store) = (Shared::new(config), OneFile::default());
+        Script { machine, shared, store, now: Time::ZERO, waited: Duration::ZERO, take }
     }
 
     /// From now on it is this time.
@@ -110,7 +114,7 @@ impl<M> Script<M> {
     pub(super) fn receive(&mut self, from: SocketAddr, messages: &[&str]) -> &mut Script<M> {
         let text = format!("[{}]", messages.join(","));
         let messages = datagram::decode(text.as_bytes()).expect("it is an array");
-        let mut inbound = Inbound::new(from, text.len(), &messages);
+        let mut inbound = Inbound { waited: self.waited, ..Inbound::new(from, text.len(), &messages) };
         inbound.validation = self.shared.read_validation(self.now, &inbound);
         if inbound.is_validated() {
             self.shared.contacts.on_always_returned(self.now, from, inbound.validation);

@@ -38,6 +38,11 @@ pub const INITIAL_BLOCKS: u64 = 32;
 pub const RESTART_BLOCKS: u64 = 8;
 /// The first window never exceeds this many bytes, however long the blocks: many getters may start at once on one machine.
 pub const MAX_INITIAL_BYTES: u64 = 256 << 10;
+/// A path with a round trip no longer than this is near if its ends take much longer, and nothing is lost: not even a timer is as
+/// short.
+pub const NEAR: Duration = Duration::from_micros(500);
+/// The ends of a near path take more than this many times its round trip.
+pub const NEAR_ENDS: u32 = 4;
 /// The window never falls below this many blocks.
 pub const MIN_BLOCKS: u64 = 4;
 /// A round that lost more than this share, while the delay rose too, met a full queue.
@@ -46,8 +51,8 @@ pub const HEAVY_LOSS: f64 = 0.2;
 pub const HEAVY_LOSS_DELAY: f64 = 1.5;
 /// What is left of the rate estimate after such a round.
 pub const HEAVY_LOSS_CUT: f64 = 0.7;
-/// On a local path the window leaves in this many bursts, each as soon as it has room: every burst wakes both ends up.
-pub const BURSTS_LOCAL: u64 = 2;
+/// On a local or near path the window leaves in this many bursts, each as soon as it has room: every burst wakes both ends up.
+pub const BURSTS_UNPACED: u64 = 2;
 /// How long the window stays small at least, to measure the path's true round trip.
 pub const PROBE_RTT_TIME: Duration = Duration::from_millis(100);
 /// How long the window is not made small again after that.
@@ -70,6 +75,8 @@ pub struct Congestion {
     // Bytes of an answer.
     block: u64,
     is_local: bool,
+    // See `NEAR`.
+    is_near: bool,
     delivery: DeliveryRate,
     rates: RateFilter,
     rounds: Rounds,
@@ -92,6 +99,7 @@ impl Congestion {
             mode: Mode::Startup,
             block,
             is_local: false,
+            is_near: false,
             delivery: DeliveryRate::default(),
             rates: RateFilter::default(),
             rounds: Rounds::starting_at(0),
@@ -173,10 +181,15 @@ impl Congestion {
         if self.mode == Mode::Startup { self.rate().max(self.startup.rate()) } else { self.rate() }
     }
 
-    /// When the pace allows the next burst of requests. A local path has no pace: a timer between an answer and the next
-    /// request would only wake this process up once more.
+    /// When the pace allows the next burst of requests.
     pub fn next_send_at(&self) -> Time {
-        if self.is_local { Time::ZERO } else { self.pacer.next_burst_at() }
+        if self.is_paced() { self.pacer.next_burst_at() } else { Time::ZERO }
+    }
+
+    /// A local path and a near one have no pace: a timer between an answer and the next request would only wake this process up
+    /// once more.
+    fn is_paced(&self) -> bool {
+        !self.is_local && !self.is_near
     }
 
     /// The pace before any gain, in bytes per second; zero while nothing is known. The few requests of the start show nothing
@@ -199,9 +212,9 @@ impl Congestion {
     pub fn allowance(&self, now: Time, min_rtt: Duration, is_first: bool) -> u64 {
         let size = self.window(min_rtt).max(self.block);
         let in_flight = self.in_flight();
-        if self.is_local {
+        if !self.is_paced() {
             let left = size.saturating_sub(in_flight);
-            let least = if is_first { (size / BURSTS_LOCAL).max(self.block) } else { 0 };
+            let least = if is_first { (size / BURSTS_UNPACED).max(self.block) } else { 0 };
             return if left < least { 0 } else { left };
         }
         let burst = if is_first { self.pacer.burst_bytes() } else { 0 };
@@ -265,11 +278,14 @@ impl Congestion {
             self.initial_rate = self.first_window() as f64 / times.min.as_secs_f64().max(1e-6);
         }
         let is_new_round = self.rounds.on_measured(times.latest, stamp.delivered(), self.delivered());
-        if let Some(rate) = self.delivery.sample(now, stamp, times.min)
+        // Where the ends take much longer than the path, answers come in bunches.
+        let span = times.min.max(times.ends / 2);
+        if let Some(rate) = self.delivery.sample(now, stamp, span)
             && (!stamp.is_app_limited() || rate > self.rate())
         {
             self.rates.note(now, self.rounds.number(), rate);
         }
+        self.is_near = times.min <= NEAR && times.ends > times.min * NEAR_ENDS && self.headroom.is_clean(now);
         let before = self.mode;
         if self.mode == Mode::Startup {
             let most = self.pace() * STARTUP_GAIN;
@@ -306,7 +322,7 @@ impl Congestion {
 
     fn end_round(&mut self, now: Time, is_app_limited: bool, times: PathTimes) {
         let round = self.rounds.finish(now, times.min);
-        self.headroom.on_round(now, round.loss, times.is_short);
+        self.headroom.on_round(now, round.loss, times.is_short, times.ends);
         let is_heavy = round.loss > HEAVY_LOSS && times.latest > times.min.mul_f64(HEAVY_LOSS_DELAY);
         match self.mode {
             Mode::Startup if is_heavy => self.mode = Mode::Drain,

@@ -2,7 +2,8 @@
 //!
 //! Headroom matters only where the round trip is shorter than that time. Where many getters share a machine with the server,
 //! each waits many milliseconds for its turn, and what it asked for must last that long. On a short path to another machine the
-//! same amount would overflow its queue. So headroom grows only as long as nothing is lost.
+//! same amount would overflow its queue. So headroom grows only as long as nothing is lost; and so it is with what the ends are
+//! measured to take: what peers say of themselves may be wrong.
 
 use std::time::Duration;
 
@@ -16,6 +17,10 @@ pub const MAX_HEADROOM: Duration = Duration::from_millis(50);
 pub const MAX_HEADROOM_BYTES: f64 = (256 << 10) as f64;
 /// The same on a local path, where only the receiver's queue can overflow.
 pub const MAX_HEADROOM_LOCAL: f64 = (512 << 10) as f64;
+/// Headroom is this many times what the ends were measured to take: as the window is a multiple of what the path holds.
+pub const ENDS_FACTOR: u32 = 2;
+/// Up to so many bytes, which wait at the ends and not on the way.
+pub const MAX_HEADROOM_ENDS: f64 = MAX_HEADROOM_LOCAL;
 /// Headroom doubles after this many rounds that lost no more than [`MUCH_LOSS`].
 pub const ROUNDS_WITHOUT_LOSS: u32 = 2;
 /// A smaller share of a round is no sign of a full queue: datagrams that two processors send overtake each other.
@@ -33,6 +38,8 @@ pub const BURSTS: u32 = 4;
 pub struct Headroom {
     // Invariant: between the least and the most.
     span: Duration,
+    // What both ends need as far as measured, while nothing is lost.
+    ends: Duration,
     most_bytes: f64,
     rounds: u32,
     grows_at: Time,
@@ -42,13 +49,20 @@ impl Headroom {
     /// The least headroom, on a path that is local or is not.
     pub fn new(is_local: bool) -> Headroom {
         let most_bytes = if is_local { MAX_HEADROOM_LOCAL } else { MAX_HEADROOM_BYTES };
-        Headroom { span: MIN_HEADROOM, most_bytes, rounds: 0, grows_at: Time::ZERO }
+        Headroom { span: MIN_HEADROOM, ends: Duration::ZERO, most_bytes, rounds: 0, grows_at: Time::ZERO }
     }
 
     /// Bytes in flight beyond what the path holds, at `rate` bytes per second.
     pub fn bytes(&self, rate: f64) -> f64 {
         let least = rate * MIN_HEADROOM.as_secs_f64();
-        (rate * self.span.as_secs_f64()).min(least.max(self.most_bytes))
+        let grown = (rate * self.span.as_secs_f64()).min(self.most_bytes);
+        let measured = (rate * (self.ends * ENDS_FACTOR).as_secs_f64()).min(MAX_HEADROOM_ENDS);
+        grown.max(measured).max(least)
+    }
+
+    /// Whether nothing was lost for a while.
+    pub fn is_clean(&self, now: Time) -> bool {
+        now >= self.grows_at
     }
 
     /// How much time's worth of requests leaves at once, at `rate` bytes per second.
@@ -57,14 +71,19 @@ impl Headroom {
         LEAST_BURST.max(((self.span - MIN_HEADROOM) / BURSTS).min(most))
     }
 
-    /// Takes the share that a round lost, on a path that is [short](crate::path::rtt::SHORT_PATH) or is not. Headroom grows only on
-    /// a short one.
-    pub fn on_round(&mut self, now: Time, loss: f64, is_short: bool) {
+    /// Takes the share that a round lost, on a path that is [short](crate::path::rtt::SHORT_PATH) or is not, and what its ends were
+    /// measured to take beside the path itself. Headroom grows by itself only on a short one.
+    pub fn on_round(&mut self, now: Time, loss: f64, is_short: bool, ends: Duration) {
+        if loss > MUCH_LOSS {
+            self.grows_at = now + PAUSE_AFTER_LOSS;
+            self.ends = Duration::ZERO;
+        } else if self.is_clean(now) {
+            self.ends = ends;
+        }
         if loss > MUCH_LOSS || !is_short {
             self.span = MIN_HEADROOM.max(self.span / 2);
-            self.grows_at = now + PAUSE_AFTER_LOSS;
             self.rounds = 0;
-        } else if now >= self.grows_at {
+        } else if self.is_clean(now) {
             self.rounds += 1;
             if self.rounds >= ROUNDS_WITHOUT_LOSS {
                 self.span = MAX_HEADROOM.min(self.span * 2);
@@ -85,15 +104,29 @@ mod tests {
         let mut headroom = Headroom::new(false);
         assert_eq!((headroom.burst(1e6), headroom.bytes(1e6)), (MS / 4, 2_000.0));
         for n in 0..100 {
-            headroom.on_round(Time::from_millis(n), 0.01, true);
+            headroom.on_round(Time::from_millis(n), 0.01, true, Duration::ZERO);
         }
         assert_eq!((headroom.burst(1e6), headroom.bytes(1e6)), (MS * 12, 50_000.0));
-        headroom.on_round(Time::from_millis(100), 0.1, true);
+        headroom.on_round(Time::from_millis(100), 0.1, true, Duration::ZERO);
         assert_eq!(headroom.bytes(1e6), 25_000.0);
         for n in 100..1100 {
-            headroom.on_round(Time::from_millis(n), 0.01, true);
+            headroom.on_round(Time::from_millis(n), 0.01, true, Duration::ZERO);
         }
         assert_eq!(headroom.bytes(1e6), 25_000.0);
+    }
+
+    #[test]
+    fn what_the_ends_take_is_added_twice_while_nothing_is_lost() {
+        let mut headroom = Headroom::new(false);
+        headroom.on_round(Time::from_millis(1), 0.0, false, MS * 100);
+        assert_eq!(headroom.bytes(1e6), 200_000.0);
+        assert_eq!(headroom.bytes(1e7), MAX_HEADROOM_ENDS);
+        headroom.on_round(Time::from_millis(2), 0.1, false, MS * 100);
+        assert!(headroom.bytes(1e6) == 2_000.0 && !headroom.is_clean(Time::from_millis(1001)));
+        headroom.on_round(Time::from_millis(1001), 0.0, false, MS * 100);
+        assert_eq!(headroom.bytes(1e6), 2_000.0);
+        headroom.on_round(Time::from_millis(1002), 0.0, false, MS * 100);
+        assert_eq!(headroom.bytes(1e6), 200_000.0);
     }
 
     #[test]
@@ -102,9 +135,9 @@ mod tests {
         let mut short = Headroom::new(false);
         let mut local = Headroom::new(true);
         for n in 0..100 {
-            long.on_round(Time::from_millis(n * 20), 0.0, false);
-            short.on_round(Time::from_millis(n * 20), 0.0, true);
-            local.on_round(Time::from_millis(n * 20), 0.0, true);
+            long.on_round(Time::from_millis(n * 20), 0.0, false, Duration::ZERO);
+            short.on_round(Time::from_millis(n * 20), 0.0, true, Duration::ZERO);
+            local.on_round(Time::from_millis(n * 20), 0.0, true, Duration::ZERO);
         }
         assert_eq!(long.bytes(1e7), 20_000.0);
         assert_eq!((short.bytes(1e8), local.bytes(1e8)), (MAX_HEADROOM_BYTES, MAX_HEADROOM_LOCAL));

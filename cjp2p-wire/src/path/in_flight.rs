@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::path::congestion::Congestion;
 use crate::path::delivery_rate::Stamp;
 use crate::path::rtt::{Rtt, SHORT_PATH};
+use crate::path::waits::Waits;
 use crate::time::Time;
 
 /// A request is lost when this many later ones were answered (RFC 9002, kPacketThreshold).
@@ -171,6 +172,9 @@ pub struct InFlight<T> {
     live: usize,
     // The request and answer times of the last measured round trip.
     measured: (Time, Time),
+    // How long what is taken in now was here before it was read.
+    waited_here: Duration,
+    waits: Waits,
 }
 
 impl<T: Clone> InFlight<T> {
@@ -189,6 +193,8 @@ impl<T: Clone> InFlight<T> {
             probes: 0,
             live: 0,
             measured: (Time::NEVER, Time::NEVER),
+            waited_here: Duration::ZERO,
+            waits: Waits::default(),
         }
     }
 
@@ -270,6 +276,22 @@ impl<T: Clone> InFlight<T> {
         Some(RequestedBlock { request: sequence, nth: request.live().trailing_zeros() })
     }
 
+    /// Says how long the answers that are noted next were here before they were read.
+    pub fn set_waited_here(&mut self, waited: Duration) {
+        self.waited_here = waited;
+    }
+
+    /// Whether the peer should say how long the requests wait that leave now: the number to ask with, once for all of them. Between
+    /// processes of one machine the path is known to be short.
+    pub fn ask_wait(&mut self, now: Time) -> Option<u64> {
+        if self.congestion.is_local() { None } else { self.waits.ask(now) }
+    }
+
+    /// Notes how long the requests with this number waited at the peer, as it says.
+    pub fn on_waited(&mut self, number: u64, time: Duration) {
+        self.waits.on_told(number, time);
+    }
+
     /// Notes that a block came, exactly as it was asked for or not. Returns what its request asked for, once for each block,
     /// and whether it was the last one open.
     pub fn on_answer(&mut self, now: Time, block: RequestedBlock, is_exact: bool) -> Option<(T, bool)> {
@@ -286,6 +308,7 @@ impl<T: Clone> InFlight<T> {
     ) -> Option<(T, bool)> {
         let request = self.requests.get_mut(&block.request).filter(|request| request.has_open(block))?;
         let (stamp, sent_at) = (request.stamp, request.sent_at);
+        let came_at = now - self.waited_here;
         // Bytes cut in another way were asked for in another way: they answer an earlier request, which is forgotten.
         let again = if is_exact || !self.rtt.is_known() { request.again } else { Again::Yes };
         let whole = request.answers.of(block.nth);
@@ -302,9 +325,9 @@ impl<T: Clone> InFlight<T> {
             self.congestion.on_withdrawn(whole - bytes);
             if again == Again::No {
                 let times = self.rtt.times(now, self.is_short());
-                self.congestion.on_arrived(now, stamp, bytes, times);
+                self.congestion.on_arrived(came_at, stamp, bytes, times);
             } else {
-                self.congestion.on_arrived_unclear(now, bytes);
+                self.congestion.on_arrived_unclear(came_at, bytes);
             }
         } else {
             // It was not lost but late: answers overtake each other on this path.
@@ -322,7 +345,8 @@ impl<T: Clone> InFlight<T> {
         // section 6.2, step 2).
         let waited = now.since(sent_at);
         let crossing = self.rtt.min() - self.rtt.min() / CROSSING_VARIES;
-        let is_early = again != Again::No && self.rtt.is_known() && waited < crossing;
+        let on_the_way = waited.saturating_sub(self.waited_here);
+        let is_early = again != Again::No && self.rtt.is_known() && on_the_way < crossing;
         if is_early {
             self.probes = if was_silent { PROBES } else { self.probes };
         } else {
@@ -347,7 +371,12 @@ impl<T: Clone> InFlight<T> {
             // The answer may be to any of the requests in between.
             let most = self.rtt.timeout(self.backoff + 1);
             let measured = now.since(asked_at);
-            self.rtt.sample(now, if again == Again::No { measured } else { measured.min(most) });
+            if again == Again::No {
+                let rtt = self.waits.on_the_path(sent_at, measured.saturating_sub(self.waited_here));
+                self.rtt.sample_within(now, measured, rtt);
+            } else {
+                self.rtt.sample(now, measured.min(most));
+            }
             self.backoff = 0;
         }
     }
@@ -448,7 +477,7 @@ impl<T: Clone> InFlight<T> {
 
     /// How long a request may stay in flight while later ones are answered (RFC 9002, kTimeThreshold and kGranularity).
     fn loss_delay(&self) -> Duration {
-        self.rtt.smoothed().max(self.rtt.latest()) * 9 / 8 + Duration::from_millis(1)
+        self.rtt.smoothed().max(self.rtt.latest_wait()) * 9 / 8 + Duration::from_millis(1)
     }
 
     /// When the next probe timeout ends, counted from the newest request, or from the last answer if that was later. Answers to

@@ -27,6 +27,8 @@ pub struct PathTimes {
     pub latest: Duration,
     /// Whether the smallest was measured so long ago that it should be measured anew.
     pub min_is_old: bool,
+    /// What both ends need beside the path itself, smoothed: to read and to answer.
+    pub ends: Duration,
     /// Whether the path is short: see [`SHORT_PATH`].
     pub is_short: bool,
 }
@@ -37,6 +39,10 @@ pub struct Rtt {
     smoothed: Option<Duration>,
     variation: Duration,
     latest: Duration,
+    // The last one, with what both ends waited.
+    latest_wait: Duration,
+    // What both ends waited, smoothed.
+    ends: Duration,
     // The minimum of each span of the window, with the time when it was measured. Invariant: empty before any sample only.
     minima: VecDeque<Minimum>,
     // Invariant: the least of `minima`.
@@ -56,6 +62,8 @@ impl Default for Rtt {
             smoothed: None,
             variation: INITIAL_RTT / 2,
             latest: INITIAL_RTT,
+            latest_wait: INITIAL_RTT,
+            ends: Duration::ZERO,
             minima: VecDeque::new(),
             min: Minimum { rtt: INITIAL_RTT, at: Time::ZERO },
             span_ends: Time::ZERO,
@@ -66,15 +74,22 @@ impl Default for Rtt {
 impl Rtt {
     /// Takes a measured round trip. Only answers to requests that were sent once may be measured (Karn's algorithm).
     pub fn sample(&mut self, now: Time, rtt: Duration) {
+        self.sample_within(now, rtt, rtt);
+    }
+
+    /// The same where both ends were busy: the answer was there after `wait`, of which `rtt` is the round trip of the path itself.
+    pub fn sample_within(&mut self, now: Time, wait: Duration, rtt: Duration) {
         self.latest = rtt;
+        self.latest_wait = wait;
+        self.ends = (self.ends * 7 + wait.saturating_sub(rtt)) / 8;
         match self.smoothed {
             None => {
-                self.smoothed = Some(rtt);
-                self.variation = rtt / 2;
+                self.smoothed = Some(wait);
+                self.variation = wait / 2;
             }
             Some(smoothed) => {
-                self.variation = (self.variation * 3 + smoothed.abs_diff(rtt)) / 4;
-                self.smoothed = Some((smoothed * 7 + rtt) / 8);
+                self.variation = (self.variation * 3 + smoothed.abs_diff(wait)) / 4;
+                self.smoothed = Some((smoothed * 7 + wait) / 8);
             }
         }
         self.note_minimum(Minimum { rtt, at: now });
@@ -103,14 +118,14 @@ impl Rtt {
         self.smoothed.is_some()
     }
 
-    /// The smoothed round trip.
+    /// The smoothed time from a request to its answer: the round trip, and what both ends waited.
     pub fn smoothed(&self) -> Duration {
         self.smoothed.unwrap_or(INITIAL_RTT)
     }
 
-    /// The round trip measured last.
-    pub fn latest(&self) -> Duration {
-        self.latest
+    /// The time from a request to its answer that was measured last.
+    pub fn latest_wait(&self) -> Duration {
+        self.latest_wait
     }
 
     /// The shortest round trip of the last [`MIN_RTT_WINDOW`].
@@ -121,7 +136,7 @@ impl Rtt {
     /// The round trips as of `now`, of a path that is short or is not.
     pub fn times(&self, now: Time, is_short: bool) -> PathTimes {
         let min_is_old = now.since(self.min.at) > MIN_RTT_WINDOW * 9 / 10;
-        PathTimes { min: self.min.rtt, latest: self.latest, min_is_old, is_short }
+        PathTimes { min: self.min.rtt, latest: self.latest, min_is_old, ends: self.ends, is_short }
     }
 
     /// How long to wait for an answer, doubled `doublings` times.
@@ -171,5 +186,17 @@ mod tests {
         rtt.sample(Time::from_millis(9_500), 30 * MS);
         rtt.sample(Time::from_millis(10_500), 35 * MS);
         assert_eq!((rtt.min(), rtt.min.at), (12 * MS, Time::from_millis(9_000)));
+    }
+
+    #[test]
+    fn what_both_ends_wait_counts_for_the_time_limit_and_not_for_the_path() {
+        let mut rtt = Rtt::default();
+        for i in 0..100 {
+            rtt.sample_within(Time::from_millis(i * 40), 40 * MS, MS / 10);
+        }
+        let times = rtt.times(Time::from_millis(4000), true);
+        assert_eq!((times.min, times.latest), (MS / 10, MS / 10));
+        assert!(times.ends > 39 * MS && times.ends < 40 * MS, "{times:?}");
+        assert!(rtt.timeout(0) >= 40 * MS && rtt.latest_wait() == 40 * MS);
     }
 }

@@ -114,7 +114,7 @@ mod tests {
     const RTT: Duration = Duration::from_millis(80);
 
     fn times(latest: Duration) -> PathTimes {
-        PathTimes { min: RTT, latest, min_is_old: false, is_short: false }
+        PathTimes { min: RTT, latest, min_is_old: false, ends: Duration::ZERO, is_short: false }
     }
 
     /// Blocks of 1000 bytes that arrive a millisecond apart, with these round trips in milliseconds.

@@ -67,6 +67,11 @@ fn check(message: &Message<'_>, datagram: usize) {
         Message::AlwaysReturned(text) => returned(text),
         Message::SupportedMessages(value) => shallow(value.get()),
         Message::ICanSendContentInBlocks(most) => number(*most),
+        Message::PleaseSayHowLongThisWaited(number_of) => number(*number_of),
+        Message::ThisWaited(waited) => {
+            number(waited.number);
+            number(waited.time.as_micros().try_into().expect("a number of microseconds"));
+        }
         Message::PleaseListIdsOfTheSameContent(of) => id(of),
         Message::TheseIdsNameTheSameContent(ids) | Message::IHaveThisContent(ids) => {
             assert!(ids.len() <= MAX_IDS);
@@ -133,6 +138,8 @@ fn write(message: &Message<'_>, encoder: &mut Encoder) {
         }
         Message::AlwaysReturned(text) => encoder.value("AlwaysReturned", text),
         Message::ICanSendContentInBlocks(most) => encoder.can_send_blocks(*most),
+        Message::PleaseSayHowLongThisWaited(number) => encoder.please_say_wait(*number),
+        Message::ThisWaited(waited) => encoder.waited(*waited),
         Message::PleaseListIdsOfTheSameContent(id) => encoder.please_list_ids(id),
         Message::TheseIdsNameTheSameContent(ids) => match &ids[..] {
             [one, other] => encoder.same_content([one, other]),

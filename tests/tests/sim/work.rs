@@ -175,6 +175,8 @@ impl Server {
             ("cookie wanted", format!(r#"{{"PleaseAlwaysReturnThisMessage":{{"cookie":"{n:022}"}}}}"#)),
             ("cookie", format!(r#"{{"AlwaysReturned":{{"cookie":"{n:022}"}}}}"#)),
             ("can send blocks", r#"{"ICanSendContentInBlocks":{"most":64}}"#.to_owned()),
+            ("wait wanted", format!(r#"{{"PleaseSayHowLongThisWaited":{{"number":{n}}}}}"#)),
+            ("wait", format!(r#"{{"ThisWaited":{{"number":{n},"us":900}}}}"#)),
             ("ids wanted", format!(r#"{{"PleaseListIdsOfTheSameContent":{{"id":"{sha256}"}}}}"#)),
             ("ids", format!(r#"{{"TheseIdsNameTheSameContent":{{"ids":[{ids}]}}}}"#)),
             ("has content", format!(r#"{{"IHaveThisContent":{{"ids":[{ids}]}}}}"#)),

@@ -108,6 +108,10 @@ impl Client {
         let mut encoder = datagram.take().unwrap_or_else(|| {
             let mut encoder = Encoder::with_capacity(ORDINARY_DATAGRAM);
             shared.write_cookies(now, address, true, &mut encoder);
+            let number = self.paths.get_mut(address).and_then(|path| path.path.ask_wait(now));
+            if let Some(number) = number {
+                encoder.please_say_wait(number);
+            }
             encoder
         });
         if let Some(job) = self.downloads.job_mut(job) {

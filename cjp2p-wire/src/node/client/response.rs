@@ -30,9 +30,17 @@ impl Client {
         inbound: &Inbound<'_>,
         store: &mut dyn Store,
     ) {
+        if let Some(path) = self.paths.get_mut(inbound.from) {
+            path.path.set_waited_here(inbound.waited);
+        }
         for message in inbound.answers() {
             match message {
                 Message::Content(block) => self.take_content(shared, now, inbound, block, store),
+                Message::ThisWaited(waited) if inbound.is_validated() => {
+                    if let Some(path) = self.paths.get_mut(inbound.from) {
+                        path.path.on_waited(waited.number, waited.time);
+                    }
+                }
                 Message::TheseIdsNameTheSameContent(ids) if inbound.is_validated() => {
                     self.take_hint(now, inbound.from, ids, store);
                 }

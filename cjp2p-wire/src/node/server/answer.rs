@@ -66,6 +66,10 @@ impl Server {
     fn answer_validated(&mut self, cx: &mut Context<'_>, inbound: &Inbound<'_>) -> Vec<ContentId> {
         let Inbound { from, messages, .. } = *inbound;
         let mut leeches = Vec::new();
+        let mut wants_wait = messages.iter().find_map(|message| match message {
+            Message::PleaseSayHowLongThisWaited(number) => Some((*number, cx.now - inbound.waited)),
+            _ => None,
+        });
         if messages.iter().any(|message| matches!(message, Message::PleaseSendContent(_)))
             && let Some(contact) = cx.shared.contacts.get_mut(from)
         {
@@ -79,7 +83,8 @@ impl Server {
             match message {
                 Message::PleaseSayWhichParts(request) => leeches.extend(self.tell_parts(cx, from, request)),
                 Message::PleaseSendContent(request) if self.serves_now(cx, from, request) => {
-                    self.queue_content(cx.shared, from, request);
+                    // Once for all requests of the datagram.
+                    self.queue_content(cx.shared, from, request, wants_wait.take());
                 }
                 Message::PleaseSendContent(request) => {
                     let part = request.offset..request.offset.saturating_add(request.length);

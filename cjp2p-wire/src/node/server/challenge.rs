@@ -145,7 +145,7 @@ impl Server {
     pub(crate) fn answer_echoes(&mut self, shared: &Shared, now: Time) {
         while let Some(echoed) = self.echoes.take(now) {
             let request = ContentRequest::plain(&*echoed.wire_id, echoed.offset, echoed.length);
-            self.queue_content(shared, echoed.from, &request);
+            self.queue_content(shared, echoed.from, &request, None);
         }
     }
 

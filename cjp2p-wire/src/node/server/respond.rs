@@ -2,12 +2,13 @@
 
 use std::net::SocketAddr;
 use std::ops::Range;
+use std::time::Duration;
 
 use super::turns::Request;
 use super::{Context, Server};
 use crate::content_id::ContentId;
 use crate::datagram::{Encoder, Padding};
-use crate::message::{ContentRequest, MAX_ID_LEN};
+use crate::message::{ContentRequest, MAX_ID_LEN, Waited};
 use crate::node::contacts::Contact;
 use crate::node::lengths::{MAX_ANSWER, MAX_BLOCKS, answer_length};
 use crate::node::outbox::{TOGETHER_ROOM, Transmit};
@@ -25,6 +26,9 @@ const MIN_SPARE: usize = 16 << 10;
 /// This many bytes of answers are made before others have their turn: datagrams to read, and those that send.
 const SERVED_AT_ONCE: usize = 256 << 10;
 
+/// A wait that is shorter is not told.
+const LEAST_WAIT: Duration = Duration::from_micros(250);
+
 /// A block that is not here counts for this many bytes of answers: it was looked for.
 const ABSENT_COST: usize = 256;
 
@@ -35,7 +39,14 @@ fn most_together(block: usize) -> usize {
 
 impl Server {
     /// Notes a request that is to be answered.
-    pub(super) fn queue_content(&mut self, shared: &Shared, from: SocketAddr, request: &ContentRequest<'_>) {
+    /// `wants_wait` as in [`Request`].
+    pub(super) fn queue_content(
+        &mut self,
+        shared: &Shared,
+        from: SocketAddr,
+        request: &ContentRequest<'_>,
+        wants_wait: Option<(u64, Time)>,
+    ) {
         if !shared.config.answers {
             return;
         }
@@ -54,7 +65,9 @@ impl Server {
         };
         let (length, block) = (length as usize, block.max(1) as usize);
         let wire_id = request.id.to_string();
-        self.turns.push(from, Request { offset: request.offset, length, block, id, wire_id });
+        // What waits because the owner wants it so is not hurried by anything.
+        let wants_wait = wants_wait.filter(|_| !self.turns.is_limited());
+        self.turns.push(from, Request { offset: request.offset, length, block, id, wire_id, wants_wait });
     }
 
     /// Answers the requests whose turn it is.
@@ -85,6 +98,7 @@ impl Server {
                 &mut data,
             ) {
                 Read::Found { eof } => {
+                    say_wait(cx.shared, now, from, request.wants_wait.take());
                     let transmit = self.content_datagrams(cx.shared, now, from, &request, &data, eof);
                     sent += transmit.bytes.len();
                     self.turns.on_sent(now, from, transmit.bytes.len());
@@ -176,6 +190,21 @@ impl Server {
     }
 }
 
+/// Tells a source that wants to know it how long a request waited here, in a datagram of its own before the answers: those are as
+/// long as they can be. Nothing is said of a wait that is not worth a datagram.
+fn say_wait(shared: &mut Shared, now: Time, to: SocketAddr, wanted: Option<(u64, Time)>) {
+    let Some((number, came_at)) = wanted else { return };
+    let time = now.since(came_at);
+    if time < LEAST_WAIT {
+        return;
+    }
+    let mut encoder = Encoder::new();
+    let wants_cookie = shared.contacts.wants_cookie_from(to);
+    shared.write_cookies(now, to, wants_cookie, &mut encoder);
+    encoder.waited(Waited { number, time });
+    shared.send(to, encoder.finish(0));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -195,7 +224,8 @@ mod tests {
             let length = random.usize(1..=block * most).min(1 + n * 20);
             let id = [ContentId::Blake3([7; 32]), ContentId::Tree([7; 32])][random.usize(0..2)].clone();
             let wire_id = id.to_string();
-            let request = Request { offset: random.u64(0..1 << 50), length, block, id, wire_id };
+            let offset = random.u64(0..1 << 50);
+            let request = Request { offset, length, block, id, wire_id, wants_wait: None };
             let transmit = server.content_datagrams(
                 &mut shared,
                 Time::ZERO,

@@ -5,6 +5,8 @@ pub(super) const SUPPORTED_MESSAGES: &str = concat!(
     r#"{"schema":{"type":"array","items":{"type":"object","properties":{"#,
     r#""PleaseSendContent":{"properties":{"id":{"type":"string"},"offset":{"type":"integer"},"length":{"type":"integer"},"block":{"type":"integer"}}},"#,
     r#""ICanSendContentInBlocks":{"properties":{"most":{"type":"integer"}}},"#,
+    r#""PleaseSayHowLongThisWaited":{"properties":{"number":{"type":"integer"}}},"#,
+    r#""ThisWaited":{"properties":{"number":{"type":"integer"},"us":{"type":"integer"}}},"#,
     r#""PleaseListIdsOfTheSameContent":{"properties":{"id":{"type":"string"}}},"#,
     r#""TheseIdsNameTheSameContent":{"properties":{"ids":{"items":{"type":"string"}}}},"#,
     r#""IHaveThisContent":{"properties":{"ids":{"items":{"type":"string"}}}},"#,

@@ -1,5 +1,7 @@
 //! The server alone, against a scripted other side.
 
+use std::time::Duration;
+
 use super::*;
 use crate::node::client::Client;
 use crate::node::testing::{Script, config, port_of};
@@ -78,4 +80,46 @@ fn a_peer_that_asks_which_parts_are_here_of_what_is_downloaded_is_handed_to_the_
     script.call(|it| _ = it.machine.client.start_search(&mut it.shared, it.now, other.clone()));
     script.at(10).receive(peer, &[&cookie, &asks(&other)]).expect_sent(peer, &["IHaveTheseParts"]);
     assert_eq!(script.machine.leeches, [other]);
+}
+
+const HOW_LONG: &str = r#"{"PleaseSayHowLongThisWaited":{"number":77}}"#;
+
+#[test]
+fn a_source_that_asks_how_long_it_waited_is_told_before_the_answers_and_once() {
+    let (mut script, peer) = (alone(), port_of(1, 24254));
+    let cookie = script.cookie("AlwaysReturned", peer);
+    script.waited = Duration::from_millis(3);
+    script.at(100).receive(peer, &[&cookie, HOW_LONG, &request(NAME), &request(NAME)]);
+    script.expect_sent(peer, &[r#"{"ThisWaited":{"number":77,"us":3000}}"#]);
+    script.expect_sent(peer, &[r#""Content""#]).expect_nothing();
+    // What waits for its turn waits too.
+    script.call(|it| it.machine.server.hold_answers(true));
+    script.at(110).receive(peer, &[&cookie, HOW_LONG, &request(NAME)]).expect_nothing();
+    script.call(|it| it.machine.server.hold_answers(false));
+    script.at(150).receive(peer, &[&cookie]);
+    script.expect_sent(peer, &[r#""number":77,"us":43000"#]).expect_sent(peer, &["Content"]).expect_nothing();
+}
+
+#[test]
+fn a_short_wait_and_that_of_a_source_that_is_not_validated_are_not_told() {
+    let (mut script, peer) = (alone(), port_of(1, 24254));
+    let cookie = script.cookie("AlwaysReturned", peer);
+    script.waited = Duration::from_micros(249);
+    script.at(100).receive(peer, &[&cookie, HOW_LONG, &request(NAME)]);
+    script.expect_sent(peer, &[r#""Content""#]).expect_nothing();
+    script.waited = Duration::from_millis(3);
+    let other = port_of(2, 24254);
+    script.at(110).receive(other, &[HOW_LONG, &request(NAME)]);
+    script.expect_sent(other, &["PleaseAlwaysReturnThisMessage"]).expect_nothing();
+}
+
+#[test]
+fn a_wait_that_the_owner_wants_is_not_told() {
+    let config = Config { upload_rate: Some(1 << 20), ..config(1, true) };
+    let (mut script, peer) = (alone(), port_of(1, 24254));
+    script.machine.server = Server::new(&config);
+    let cookie = script.cookie("AlwaysReturned", peer);
+    script.waited = Duration::from_millis(3);
+    script.at(100).receive(peer, &[&cookie, HOW_LONG, &request(NAME)]);
+    script.expect_sent(peer, &[r#""Content""#]).expect_nothing();
 }

@@ -52,6 +52,8 @@ pub struct Request {
     pub id: ContentId,
     /// The id as it was written.
     pub wire_id: String,
+    /// The source wants to know how long this waited, with this number; and when it came.
+    pub wants_wait: Option<(u64, Time)>,
 }
 
 impl Request {
@@ -67,6 +69,7 @@ impl Request {
             && self.wire_id == next.wire_id;
         if goes_on {
             self.length += next.length;
+            self.wants_wait = self.wants_wait.or(next.wants_wait);
         }
         goes_on
     }
@@ -91,7 +94,7 @@ impl Request {
         }
         let rest = self.length - length;
         self.length = length;
-        Some(Request { offset: self.offset + length as u64, length: rest, ..self.clone() })
+        Some(Request { offset: self.offset + length as u64, length: rest, wants_wait: None, ..self.clone() })
     }
 }
 
@@ -196,6 +199,11 @@ impl Turns {
             self.line_up(from);
         }
         true
+    }
+
+    /// Whether the owner set a rate.
+    pub fn is_limited(&self) -> bool {
+        self.rate.is_some() || self.host_rate.is_some()
     }
 
     /// A source's part of the rates, in bytes per second, where there is any.
@@ -343,6 +351,7 @@ impl Turns {
         let address = *self.order.front()?;
         let from = *self.hosts.get(&address)?.order.front()?;
         let longest = self.longest_answer(from);
+        let is_limited = self.is_limited();
         let host = self.hosts.get_mut(&address)?;
         let queue = host.waiting.get_mut(&from)?;
         let before = queue.len();
@@ -369,7 +378,6 @@ impl Turns {
         self.given += cost;
         self.given_to_host += cost;
         // Each datagram counts where there are few.
-        let is_limited = self.rate.is_some() || self.host_rate.is_some();
         let is_alone = self.order.len() == 1;
         let quantum = if address.is_loopback() { QUANTUM_LOCAL } else { QUANTUM };
         let host_ends = is_limited || (self.given_to_host >= QUANTUM && !is_alone);

@@ -56,7 +56,7 @@ impl Model {
             {
                 self.coming.pop_front();
                 self.rtt.sample(self.now, self.now.since(sent_at));
-                queueing = queueing.max(self.rtt.latest().saturating_sub(self.delay));
+                queueing = queueing.max(self.rtt.latest_wait().saturating_sub(self.delay));
                 let times = self.rtt.times(self.now, self.delay <= SHORT_PATH);
                 self.delivered += BLOCK;
                 self.congestion.on_arrived(self.now, stamp, BLOCK, times);
@@ -137,7 +137,7 @@ fn on_a_local_path_half_a_window_is_asked_for_at_once_and_without_a_timer() {
             burst += LARGE;
         }
         if burst > 0 {
-            least_burst = least_burst.min(burst * BURSTS_LOCAL / congestion.in_flight());
+            least_burst = least_burst.min(burst * BURSTS_UNPACED / congestion.in_flight());
             assert!(congestion.in_flight() <= congestion.window(rtt) + LARGE);
         }
         assert!(congestion.next_send_at() <= now);
@@ -148,7 +148,7 @@ fn on_a_local_path_half_a_window_is_asked_for_at_once_and_without_a_timer() {
             now,
             stamp,
             LARGE,
-            PathTimes { min: rtt, latest: rtt, min_is_old: false, is_short: true },
+            PathTimes { min: rtt, latest: rtt, min_is_old: false, ends: Duration::ZERO, is_short: true },
         );
     }
     assert_eq!(least_burst, 1, "no burst is less than half of the window");
@@ -168,7 +168,7 @@ fn a_round_that_lost_much_while_the_delay_rose_cuts_the_rate() {
         // stands all through it, and fairness does not cut the rate.
         (0..2).for_each(|_| model.congestion.on_lost(sent_at, BLOCK));
         for (stamp, latest) in stamps.into_iter().zip([min * 2, min]) {
-            let times = PathTimes { min, latest, min_is_old: false, is_short: false };
+            let times = PathTimes { min, latest, min_is_old: false, ends: Duration::ZERO, is_short: false };
             model.congestion.on_arrived(model.now, stamp, BLOCK, times);
         }
         lowest = lowest.min(model.congestion.rate());
@@ -183,4 +183,37 @@ fn bursts_on_a_short_path_grow_with_its_headroom() {
     model.run(Duration::from_secs(1), u64::MAX);
     let burst = model.congestion.pacer.burst_bytes();
     assert!(burst > 16 * BLOCK, "{burst} bytes");
+}
+
+#[test]
+fn a_near_path_whose_ends_take_long_is_asked_in_halves_of_the_window_until_something_is_lost() {
+    let mut congestion = Congestion::new(BLOCK);
+    let (min, ends) = (Duration::from_micros(50), Duration::from_millis(20));
+    let times = |ends| PathTimes { min, latest: min, min_is_old: false, ends, is_short: true };
+    let mut now = Time::from_millis(1);
+    let mut answer = |congestion: &mut Congestion, ends, lost: u64| -> Time {
+        let stamps: Vec<Stamp> = (0..64).map(|_| congestion.on_sent(now, BLOCK)).collect();
+        congestion.on_lost(now, lost * BLOCK);
+        now += min + ends;
+        for stamp in stamps.into_iter().skip(lost as usize) {
+            congestion.on_arrived(now, stamp, BLOCK, times(ends));
+        }
+        now
+    };
+    for _ in 0..3 {
+        answer(&mut congestion, min * NEAR_ENDS, 0);
+    }
+    assert!(congestion.is_paced(), "the ends do not take longer than a timer");
+    let now = (0..10).map(|_| answer(&mut congestion, ends, 0)).last().unwrap();
+    assert!(congestion.next_send_at() <= now);
+    let window = congestion.window(min);
+    assert!(window > 20 * MIN_BLOCKS * BLOCK, "{window} bytes last as long as the ends take");
+    assert_eq!(congestion.allowance(now, min, true), window);
+    congestion.on_sent(now, window * 3 / 5);
+    assert_eq!(congestion.allowance(now, min, true), 0, "half of it is not free yet");
+    congestion.on_withdrawn(window * 3 / 5);
+    for _ in 0..2 {
+        answer(&mut congestion, ends, 8);
+    }
+    assert!(congestion.is_paced());
 }

@@ -219,3 +219,45 @@ fn each_block_of_a_request_is_answered_or_lost_by_itself() {
     assert_eq!(path.on_answer(at(111), asked(9), true), Some((7, true)));
     assert_eq!(path.remembered(), 0);
 }
+
+/// The round trip that a path shows for an answer after 40 ms, of which it was here for `here` and waited at the peer for `told`.
+fn shortest_with(here: u64, told: Option<u64>) -> Duration {
+    let mut path = InFlight::new(1000);
+    let number = path.ask_wait(at(100)).unwrap();
+    let request = path.on_sent(at(100), 0, Answers::one(1000), Again::No);
+    if let Some(told) = told {
+        path.on_waited(number, Duration::from_millis(told));
+    }
+    path.set_waited_here(Duration::from_millis(here));
+    path.on_answer(at(140), one(request), true);
+    assert_eq!(path.rtt.smoothed(), Duration::from_millis(40));
+    path.rtt.min()
+}
+
+#[test]
+fn what_a_request_and_its_answer_waited_is_no_part_of_the_path() {
+    let found = [(0, None), (10, None), (0, Some(25)), (10, Some(25))].map(|(here, told)| {
+        let shortest = shortest_with(here, told);
+        shortest.as_millis()
+    });
+    assert_eq!(found, [40, 30, 15, 5]);
+}
+
+#[test]
+fn a_wait_that_is_longer_than_the_answer_took_is_not_believed() {
+    assert_eq!(shortest_with(10, Some(31)), Duration::from_millis(30));
+}
+
+#[test]
+fn a_wait_counts_only_for_the_requests_that_it_is_about() {
+    let mut path = InFlight::new(1000);
+    let number = path.ask_wait(at(100)).unwrap();
+    assert_eq!(path.ask_wait(at(100)), None, "once for all that leave together");
+    let first = path.on_sent(at(100), 0, Answers::one(1000), Again::No);
+    let second = path.on_sent(at(110), 1, Answers::one(1000), Again::No);
+    path.on_waited(number, Duration::from_millis(25));
+    path.on_answer(at(140), one(second), true);
+    assert_eq!(path.rtt.min(), Duration::from_millis(30));
+    path.on_answer(at(141), one(first), true);
+    assert_eq!(path.rtt.min(), Duration::from_millis(16));
+}

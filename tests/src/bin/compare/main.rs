@@ -84,7 +84,7 @@ fn twice(size: u64, _files: u64) -> u64 {
 
 /// The content and a copy of it, and what each of many getters fetches, with its copy.
 fn of_many(size: u64, _files: u64) -> u64 {
-    2 * size + 2 * servers::GETTERS as u64 * servers::GETTERS_LENGTH
+    2 * size + 2 * servers::HUNDRED.together().max(servers::THOUSAND.together())
 }
 
 /// A page and what the system keeps of each file, and as much for what the server remembers.
@@ -111,6 +111,12 @@ const ROWS: &[Row] = &[
     row("hash-all", "cjp2p-hash -a all; the slower of both hashes alone", once, hashes::all),
     row("restart", "cjp2p-serve started again over unchanged files", small_files, servers::restart),
     row("hundred", "100 getters of 16 MiB each over veth; one of all", of_many, servers::hundred),
+    row(
+        "thousand",
+        "1,000 getters of 1 MiB each over veth, from when all are ready; one of all",
+        of_many,
+        servers::thousand,
+    ),
     row(
         "hundred-lo",
         "100 getters of 16 MiB each over loopback; one of all",

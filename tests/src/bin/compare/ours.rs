@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::bench::{Bench, MIB};
 use crate::net::{End, Net};
-use crate::process::{Sample, Server, run};
+use crate::process::{Program, Sample, Server, run};
 
 /// A running cjp2p-serve.
 pub(crate) struct Serve<'a> {
@@ -159,7 +159,7 @@ impl<'a> Serve<'a> {
     }
 
     /// Runs getters side by side.
-    pub(crate) fn measure(&self, getters: Vec<Command>, folder: &Path) -> Result<Sample, Error> {
+    pub(crate) fn measure(&self, getters: Vec<impl Into<Program>>, folder: &Path) -> Result<Sample, Error> {
         let spent = self.server.cpu()?;
         let mut sample = run(self.net, End::Getter, getters, folder)?;
         sample.cpu += self.server.cpu()? - spent;

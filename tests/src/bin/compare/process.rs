@@ -1,8 +1,9 @@
 //! Programs while they are measured: how long they run, the processor time and the memory they take.
 
 use std::fs::{self, File};
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -16,6 +17,10 @@ use crate::net::{End, Net};
 
 /// How often the memory of a program is looked at. The system keeps the peak: only that of the last moment is missed.
 const LOOK: Duration = Duration::from_millis(10);
+/// Programs have started when all of them were seen to wait so often in a row.
+const LOOKS_ASLEEP: usize = 5;
+/// How long they may take for that.
+const START_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// What it took to do something once.
 #[derive(Clone, Copy, Debug, Default)]
@@ -26,28 +31,103 @@ pub(crate) struct Sample {
     pub(crate) cpu: f64,
     /// The most memory that one of the programs had resident, in bytes.
     pub(crate) peak: u64,
+    /// When half of the programs had ended, in seconds.
+    pub(crate) median: f64,
 }
 
-/// Runs programs side by side from their start until all have ended well; what they say goes to files in `folder`.
+/// A program to run.
+pub(crate) struct Program {
+    pub(crate) command: Command,
+    /// What it is given on standard input, once all programs have started and wait for that.
+    pub(crate) told: Option<String>,
+}
+
+impl From<Command> for Program {
+    fn from(command: Command) -> Program {
+        Program { command, told: None }
+    }
+}
+
+/// Runs programs side by side until all have ended well; what they say goes to files in `folder`. The clock runs from their start,
+/// or from when they are told what to do, where they wait for that.
 ///
 /// # Errors
 ///
 /// Where one cannot be started, or fails.
-pub(crate) fn run(net: &Net, end: End, commands: Vec<Command>, folder: &Path) -> Result<Sample, Error> {
+pub(crate) fn run(
+    net: &Net,
+    end: End,
+    programs: Vec<impl Into<Program>>,
+    folder: &Path,
+) -> Result<Sample, Error> {
     let spent = processor_time_of_ended()?;
-    let begun = Instant::now();
+    let mut begun = Instant::now();
     let mut running = Vec::new();
-    for mut command in commands {
+    let mut told = Vec::new();
+    for program in programs {
+        let Program { mut command, told: text } = program.into();
         let said = folder.join(format!("stderr-{}", running.len()));
         command.stderr(File::create(&said)?);
-        running.push(Running { child: net.spawn(end, command)?, said });
+        if text.is_some() {
+            command.stdin(Stdio::piped());
+        }
+        let mut child = net.spawn(end, command)?;
+        told.extend(child.stdin.take().zip(text));
+        running.push(Running { child, said });
     }
-    let watch = Watch::start(running.iter().map(|program| program.child.id()).collect());
-    for program in &mut running {
+    let pids: Vec<u32> = running.iter().map(|program| program.child.id()).collect();
+    let watch = Watch::start(pids.clone());
+    if !told.is_empty() {
+        wait_until_asleep(&pids)?;
+        begun = Instant::now();
+        for (mut stdin, text) in told {
+            stdin.write_all(text.as_bytes())?;
+        }
+    }
+    let ends = finish(running, begun)?;
+    let [seconds, median] = [ends.len() - 1, ends.len() / 2].map(|nth| ends[nth]);
+    Ok(Sample { seconds, cpu: processor_time_of_ended()? - spent, peak: watch.peak()?, median })
+}
+
+/// Waits until all of them have ended well; says when each did, in seconds, in order.
+fn finish(mut running: Vec<Running>, begun: Instant) -> Result<Vec<f64>, Error> {
+    let mut ends = Vec::new();
+    if let [program] = &mut running[..] {
         program.finish()?;
+        return Ok(vec![begun.elapsed().as_secs_f64()]);
     }
-    let seconds = begun.elapsed().as_secs_f64();
-    Ok(Sample { seconds, cpu: processor_time_of_ended()? - spent, peak: watch.peak()? })
+    while !running.is_empty() {
+        std::thread::sleep(Duration::from_millis(1) + Duration::from_micros(10) * running.len() as u32);
+        let mut left = Vec::new();
+        for mut program in running {
+            if program.child.try_wait()?.is_none() {
+                left.push(program);
+                continue;
+            }
+            program.finish()?;
+            ends.push(begun.elapsed().as_secs_f64());
+        }
+        running = left;
+    }
+    Ok(ends)
+}
+
+/// Waits until none of these programs has had anything to do for a while.
+fn wait_until_asleep(pids: &[u32]) -> Result<(), Error> {
+    let begun = Instant::now();
+    let is_asleep = |pid: &u32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.rsplit(')').next().is_some_and(|fields| fields.trim_start().starts_with('S'))
+    };
+    let mut looks = 0;
+    while looks < LOOKS_ASLEEP {
+        std::thread::sleep(LOOK * 10);
+        looks = if pids.iter().all(is_asleep) { looks + 1 } else { 0 };
+        if begun.elapsed() > START_TIMEOUT {
+            return Err("not all programs have started".into());
+        }
+    }
+    Ok(())
 }
 
 /// A program that is to end by itself. Killed where it is dropped before.
@@ -176,6 +256,21 @@ mod tests {
         let busy = || shell("i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done");
         let sample = run(&Net::Loopback, End::Getter, vec![busy(), busy()], folder.path()).unwrap();
         assert!(sample.cpu > 0.01 && sample.peak > 1 << 18, "{sample:?}");
+    }
+
+    #[test]
+    fn programs_that_wait_are_told_together_and_the_clock_runs_from_then() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = |seconds: &str| Program {
+            command: shell("sleep 0.2; read pause; exec sleep \"$pause\""),
+            told: Some(format!("{seconds}\n")),
+        };
+        let programs = vec![program("0.6"), program("0.1"), program("0.1")];
+        let begun = Instant::now();
+        let sample = run(&Net::Loopback, End::Getter, programs, folder.path()).unwrap();
+        let all = begun.elapsed().as_secs_f64();
+        assert!(sample.seconds >= 0.6 && sample.seconds + 0.2 < all, "{sample:?} of {all}");
+        assert!(sample.median >= 0.1 && sample.median <= sample.seconds, "{sample:?}");
     }
 
     #[test]

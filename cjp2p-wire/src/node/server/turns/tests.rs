@@ -4,7 +4,7 @@ use super::*;
 
 fn request(n: u64) -> Request {
     let id = ContentId::Sha256([1; 32]);
-    Request { offset: n, length: 1000, block: 1000, wire_id: id.to_string(), id }
+    Request { offset: n, length: 1000, block: 1000, wire_id: id.to_string(), id, wants_wait: None }
 }
 
 fn pop(turns: &mut Turns, now: Time) -> Option<(SocketAddr, Request)> {
