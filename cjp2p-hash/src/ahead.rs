@@ -55,6 +55,8 @@ pub(crate) struct Ahead {
     workers: Workers<Job>,
     /// In the order in which they were given.
     files: VecDeque<(OsString, State)>,
+    /// So many of them at the most: each is open until its result is taken.
+    most: usize,
     /// Bytes hashed that nobody was told of.
     done: Arc<AtomicU64>,
 }
@@ -74,7 +76,8 @@ impl Ahead {
     pub(crate) fn new() -> Ahead {
         let done = Arc::new(AtomicU64::new(0));
         let counted = done.clone();
-        let crew = Crew { name: "hasher", threads: cores(), most_for_hosts: 0, is_nice: false };
+        let threads = cores();
+        let crew = Crew { name: "hasher", threads, most_for_hosts: 0, is_nice: false };
         let workers = Workers::on_demand(crew, move |job: Job| {
             let mut count = |length| {
                 counted.fetch_add(length, Ordering::Relaxed);
@@ -84,16 +87,16 @@ impl Ahead {
             // Fails only when all is about to end.
             let _ = job.to.send(hashed);
         });
-        Ahead { workers, files: VecDeque::new(), done }
+        Ahead { workers, files: VecDeque::new(), most: 4 * threads, done }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.files.is_empty()
     }
 
-    /// Whether a result is to be taken before another file is given: each is open meanwhile.
+    /// Whether a result is to be taken before another file is given.
     pub(crate) fn is_full(&self) -> bool {
-        self.files.len() >= 4 * cores()
+        self.files.len() >= self.most
     }
 
     /// Has a file hashed.
