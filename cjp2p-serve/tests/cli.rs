@@ -102,7 +102,7 @@ impl Server {
         let mut question = vec![request];
         for _ in 0..5 {
             let mut bytes = serde_json::to_vec(&question).unwrap();
-            // A stranger is answered with little more than it sent.
+            // An unvalidated source is answered with little more than it sent.
             bytes.resize(bytes.len().max(600), b' ');
             socket.send_to(&bytes, self.address).unwrap();
             let mut buffer = [0; 65_536];

@@ -96,7 +96,7 @@ fn a_fetch_that_goes_on_needs_no_search_and_has_content_after_two_round_trips() 
         let Some(Inbound::ToIt(first)) = said.first() else { panic!("nobody was asked") };
         let text = String::from_utf8_lossy(first);
         assert!(text.contains("\"PleaseSendContent\"") && text.contains(&id.to_string()), "{text}");
-        assert!(first.len() >= 600, "a stranger gets no useful answer to {} bytes", first.len());
+        assert!(first.len() >= 600, "an unvalidated source gets no useful answer to {} bytes", first.len());
         // Asked once by an unvalidated source, and once more when that is validated.
         let sends = |said: &Inbound| {
             matches!(said, Inbound::ByIt(bytes) if {

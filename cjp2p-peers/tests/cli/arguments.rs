@@ -175,8 +175,8 @@ fn one_wrong_address_among_good_ones_adds_nothing() {
         1,
         &["nothing was added", "224.0.0.1:24254"],
     );
-    let crowd: Vec<String> = (1..=9).map(|n| format!("198.51.100.{n}")).collect();
-    let args: Vec<&str> = std::iter::once("add").chain(crowd.iter().map(String::as_str)).collect();
+    let addresses: Vec<String> = (1..=9).map(|n| format!("198.51.100.{n}")).collect();
+    let args: Vec<&str> = std::iter::once("add").chain(addresses.iter().map(String::as_str)).collect();
     assert_told(&bench.run(&args), 1, &["nothing was added: no room for 198.51.100.9:24254"]);
     assert!(bench.table().is_empty());
 }
