@@ -64,12 +64,12 @@ fn beside(bench: &Bench, ours: &Hasher<'_>, other: &Hasher<'_>, mark: Mark) -> R
 
 pub(crate) fn b3sum(bench: &Bench) -> Result<Vec<Line>, Error> {
     let other = theirs(bench, "b3sum", &[])?;
-    beside(bench, &ours(bench, &["-a", "blake3"]), &other, Mark::AtLeast(0.95))
+    beside(bench, &ours(bench, &["-a", "blake3"]), &other, Mark::AtLeast(1.0))
 }
 
 pub(crate) fn openssl(bench: &Bench) -> Result<Vec<Line>, Error> {
     let other = theirs(bench, "openssl", &["dgst", "-sha256"])?;
-    beside(bench, &ours(bench, &["-a", "sha256"]), &other, Mark::AtLeast(0.95))
+    beside(bench, &ours(bench, &["-a", "sha256"]), &other, Mark::AtLeast(1.0))
 }
 
 pub(crate) fn sha256sum(bench: &Bench) -> Result<Vec<Line>, Error> {
