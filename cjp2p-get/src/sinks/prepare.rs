@@ -136,11 +136,14 @@ fn look(id: &ContentId, ranges: &Ranges, paths: &Paths, force: bool) -> Result<O
 ///
 /// Where the file system knows no locks, the partial is always a new one: another process may have the one that is there.
 fn open_locked(path: &Path) -> io::Result<Option<(File, bool)>> {
-    open_locked_while(path, || {})
+    open_locked_by(path, File::try_lock)
 }
 
-/// The same while others do `meanwhile` between the two, each time.
-fn open_locked_while(path: &Path, mut meanwhile: impl FnMut()) -> io::Result<Option<(File, bool)>> {
+/// The same where `lock` is what the file system makes of locking.
+fn open_locked_by(
+    path: &Path,
+    mut lock: impl FnMut(&File) -> Result<(), TryLockError>,
+) -> io::Result<Option<(File, bool)>> {
     for _ in 0..TRIES {
         let mut options = OpenOptions::new();
         // Somebody else may have put a link or a pipe there.
@@ -160,8 +163,7 @@ fn open_locked_while(path: &Path, mut meanwhile: impl FnMut()) -> io::Result<Opt
         if !ours.is_file() {
             return Err(not_regular("something else"));
         }
-        meanwhile();
-        match file.try_lock() {
+        match lock(&file) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(None),
             Err(TryLockError::Error(error)) if knows_no_locks(&error) => {
@@ -188,8 +190,98 @@ fn open_locked_while(path: &Path, mut meanwhile: impl FnMut()) -> io::Result<Opt
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
+    use std::os::unix::fs::symlink;
+
+    use rustix::io::Errno;
 
     use super::*;
+    use crate::ranges::RangeArg;
+
+    fn paths(folder: &Path) -> Paths {
+        Paths {
+            target: folder.join("a"),
+            partial: folder.join("a.part"),
+            record: folder.join("a.record"),
+            make_folders: false,
+        }
+    }
+
+    /// What is found of content that is `right`, or what is refused.
+    fn looked(folder: &Path, ranges: &[&str], force: bool) -> Result<Option<u64>, String> {
+        let id = ContentId::Blake3(*blake3::hash(b"right").as_bytes());
+        let ranges = Ranges::new(ranges.iter().map(|text| RangeArg::parse(text).unwrap()).collect());
+        look(&id, &ranges, &paths(folder), force).map_err(|error| error.message)
+    }
+
+    #[test]
+    fn only_what_is_there_and_right_is_done_and_only_a_file_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let (folder, target) = (folder.path(), folder.path().join("a"));
+        let refused = |looked: Result<Option<u64>, String>, why: &str| {
+            let message = looked.unwrap_err();
+            assert!(message.ends_with(why), "{message}");
+        };
+        assert_eq!(looked(folder, &[], false), Ok(None));
+        fs::write(&target, "right").unwrap();
+        assert_eq!(looked(folder, &[], false), Ok(Some(5)));
+        assert_eq!(looked(folder, &["0-"], false), Ok(Some(5)), "all of it");
+        assert_eq!(looked(folder, &["0-4"], false), Ok(Some(5)), "all of it");
+        assert_eq!(looked(folder, &["1-4"], false), Ok(None), "that cannot be told yet");
+        assert_eq!(looked(folder, &[], true), Ok(None));
+        let name = ContentId::parse("a").unwrap();
+        let by_name = look(&name, &Ranges::default(), &paths(folder), false).map_err(|error| error.message);
+        refused(by_name, "is there already; --force replaces it");
+        fs::write(&target, "wrong").unwrap();
+        refused(looked(folder, &[], false), "something else; --force replaces it");
+        assert_eq!(looked(folder, &["1-4"], false), Ok(None));
+        assert_eq!(looked(folder, &[], true), Ok(None));
+        // Where something is no folder, nothing can be below it.
+        refused(looked(&target, &[], false), "(os error 20)");
+
+        fs::rename(&target, folder.join("b")).unwrap();
+        symlink("b", &target).unwrap();
+        refused(looked(folder, &[], true), "is a link, which is not replaced");
+        refused(looked(folder, &[], false), "something else; --force replaces it");
+        fs::write(folder.join("b"), "right").unwrap();
+        assert_eq!(looked(folder, &[], false), Ok(Some(5)));
+        fs::remove_file(folder.join("b")).unwrap();
+        refused(looked(folder, &[], false), "(os error 2)");
+        fs::remove_file(&target).unwrap();
+        symlink("/dev/null", &target).unwrap();
+        refused(looked(folder, &[], false), "is there already and no regular file");
+        fs::remove_file(&target).unwrap();
+        fs::create_dir(&target).unwrap();
+        refused(looked(folder, &[], false), "is a folder");
+        refused(looked(folder, &[], true), "is a folder");
+    }
+
+    #[test]
+    fn a_partial_that_cannot_be_had_is_an_error_that_says_why() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = open_locked(&folder.path().join("missing/a.part")).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        let (path, elsewhere) = (folder.path().join("a.part"), folder.path().join("b"));
+        fs::write(&elsewhere, "theirs").unwrap();
+        symlink(&elsewhere, &path).unwrap();
+        let error = open_locked(&path).unwrap_err();
+        assert_eq!(error.to_string(), "a symbolic link is in the place of a regular file");
+    }
+
+    #[test]
+    fn where_there_are_no_locks_a_partial_is_always_a_new_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.part");
+        let no_locks = |_: &File| Err(TryLockError::Error(Errno::NOLCK.into()));
+        let (mut theirs, is_new) = open_locked_by(&path, no_locks).unwrap().unwrap();
+        assert!(is_new);
+        let (_ours, is_new) = open_locked_by(&path, no_locks).unwrap().unwrap();
+        assert!(is_new);
+        theirs.write_all(b"another process goes on").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"");
+        let broken = |_: &File| Err(TryLockError::Error(Errno::IO.into()));
+        let error = open_locked_by(&path, broken).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(Errno::IO.raw_os_error()));
+    }
 
     #[test]
     fn a_partial_that_another_process_finished_before_it_was_locked_is_not_written_to() {
@@ -197,11 +289,12 @@ mod tests {
         let (path, done) = (folder.path().join("a.part"), folder.path().join("a"));
         fs::write(&path, "all of it").unwrap();
         let mut times = 0;
-        let (mut file, is_new) = open_locked_while(&path, || {
+        let (mut file, is_new) = open_locked_by(&path, |file| {
             times += 1;
             if times == 1 {
                 fs::rename(&path, &done).unwrap();
             }
+            file.try_lock()
         })
         .unwrap()
         .unwrap();
@@ -218,11 +311,12 @@ mod tests {
         fs::write(&path, "old").unwrap();
         fs::write(&other, "new").unwrap();
         let mut times = 0;
-        let (mut file, is_new) = open_locked_while(&path, || {
+        let (mut file, is_new) = open_locked_by(&path, |file| {
             times += 1;
             if times == 1 {
                 fs::rename(&other, &path).unwrap();
             }
+            file.try_lock()
         })
         .unwrap()
         .unwrap();

@@ -288,6 +288,47 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_holds_these_ranges_already_is_left_as_it_is_and_any_other_is_not_replaced() {
+        let part = || Some(std::iter::once(10..30).collect());
+        for (there, is_same) in [(vec![7; 20], true), (vec![8; 20], false), (vec![7; 21], false)] {
+            let (_parent, folder) = folder();
+            let step = step(&folder, false, part());
+            fs::write(&step.paths.target, &there).unwrap();
+            let disk = Noted::default();
+            let done = step.run_on(&disk);
+            assert_eq!(done.as_ref().err().map(|error| error.exit), (!is_same).then_some(Exit::Destination));
+            assert!(done.is_ok() || done.unwrap_err().message.contains(SOMETHING_ELSE));
+            assert_eq!(step.paths.partial.exists(), !is_same);
+            assert_eq!(fs::read(&step.paths.target).unwrap(), there);
+            assert!(disk.calls.into_inner().is_empty());
+            // With --force it is replaced, whatever it holds.
+            let step = self::step(&folder, true, part());
+            step.run_on(&Noted::default()).unwrap();
+            assert_eq!(fs::read(&step.paths.target).unwrap(), [7; 20]);
+        }
+        let (_parent, folder) = folder();
+        let step = step(&folder, false, part());
+        symlink("/dev/zero", &step.paths.target).unwrap();
+        assert!(step.run_on(&Noted::default()).unwrap_err().message.contains(SOMETHING_ELSE));
+    }
+
+    #[test]
+    fn ranges_that_are_all_of_it_need_no_copy_and_the_file_is_as_long_as_the_content() {
+        for partial in [99, 100, 150] {
+            let (_parent, folder) = folder();
+            let step = step(&folder, false, Some(std::iter::once(0..100).collect()));
+            step.file.set_len(partial).unwrap();
+            let disk = Noted::default();
+            step.run_on(&disk).unwrap();
+            assert_eq!(
+                disk.calls.into_inner(),
+                ["sync 100 bytes", "rename a.part to a", "sync folder folder"]
+            );
+            assert_eq!(fs::metadata(&step.paths.target).unwrap().len(), 100);
+        }
+    }
+
+    #[test]
     fn only_a_file_is_ever_replaced() {
         let (_parent, folder) = folder();
         let step = step(&folder, true, None);
