@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use cjp2p_cli::args::{
-    DhtArgs, LanArgs, ListenArgs, LockMode, LogArgs, PeerArgs, ProgressArgs, SandboxArgs, StateArgs,
+    DhtArgs, FramingArgs, LanArgs, ListenArgs, LockMode, LogArgs, PeerArgs, ProgressArgs, SandboxArgs,
+    StateArgs,
 };
 use cjp2p_cli::duration;
 use cjp2p_io::peer_name::PeerName;
@@ -99,6 +100,9 @@ pub(crate) struct Cli {
 
     #[command(flatten)]
     pub(crate) dht: DhtArgs,
+
+    #[command(flatten)]
+    pub(crate) framing: FramingArgs,
 
     #[command(flatten)]
     pub(crate) listen: ListenArgs,

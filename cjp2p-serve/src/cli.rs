@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use cjp2p_cli::args::{
-    DhtArgs, LanArgs, ListenArgs, LockMode, LogArgs, PeerArgs, ProgressArgs, SandboxArgs, StateArgs,
+    DhtArgs, FramingArgs, LanArgs, ListenArgs, LockMode, LogArgs, PeerArgs, ProgressArgs, SandboxArgs,
+    StateArgs,
 };
 use cjp2p_cli::{duration, size};
 use clap::Parser;
@@ -95,6 +96,9 @@ pub(crate) struct Cli {
 
     #[command(flatten)]
     pub(crate) dht: DhtArgs,
+
+    #[command(flatten)]
+    pub(crate) framing: FramingArgs,
 
     #[command(flatten)]
     pub(crate) state: StateArgs,

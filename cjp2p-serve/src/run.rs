@@ -285,6 +285,7 @@ impl Server {
             upload_rate_per_host: cli.rate_per_host,
             answers: true,
             lists: !cli.no_list,
+            json_only: cli.framing.no_raw,
         };
         let mut session = Session::start(event_loop, policy, library).map_err(failed("random numbers"))?;
         if cli.lan.is_on(cli.listen.listen.unwrap_or(CONVENTIONAL)) {

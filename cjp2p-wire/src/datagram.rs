@@ -3,6 +3,7 @@
 mod decode;
 mod encode;
 mod fast_path;
+pub mod raw;
 
 pub use decode::{DatagramError, MAX_MESSAGES, decode, decode_into};
 pub use encode::{Encoder, Mark, Padding, content_that_fits};

@@ -13,6 +13,7 @@ pub mod path;
 pub mod peers;
 pub mod pieces;
 pub mod range_set;
+pub mod slices;
 pub mod store;
 pub mod time;
 pub mod tree;

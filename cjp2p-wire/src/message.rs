@@ -4,6 +4,7 @@
 //! unknown fields, missing `eof`, padding. Reading settles these differences and checks all values once, on entry.
 
 mod fields;
+mod handle;
 mod limits;
 mod listing;
 mod parts;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 
 pub(crate) use fields::append_base64;
+pub use handle::{HANDLE_LEN, Handle, MAX_HANDLE_LEN};
 pub use limits::{
     MAX_DEPTH, MAX_ID_LEN, MAX_IDS, MAX_LISTED, MAX_NUMBER, MAX_PARTS, MAX_PEERS, MAX_RETURNED_LEN,
 };
@@ -44,8 +46,10 @@ pub enum Message<'a> {
     PleaseAlwaysReturnThisMessage(&'a RawValue),
     /// The value that a [`Message::PleaseAlwaysReturnThisMessage`] held, as JSON text.
     AlwaysReturned(&'a str),
-    /// Says that requests may name a `block`, and the most blocks that one request gets.
-    ICanSendContentInBlocks(u64),
+    /// Says that requests may name a `block`.
+    ICanSendContentInBlocks(BlocksOffer),
+    /// Says what the bytes after the array are, and holds them.
+    BytesFollow(RawBlock<'a>),
     /// Asks to say how long the requests of this datagram waited, with this number.
     PleaseSayHowLongThisWaited(u64),
     /// How long requests waited that came with a [`Message::PleaseSayHowLongThisWaited`].
@@ -92,13 +96,40 @@ pub struct ContentRequest<'a> {
     /// How many bytes of content each datagram should hold. Only for a node that said it understands this
     /// ([`Message::ICanSendContentInBlocks`]); others ignore it and send all in one.
     pub block: Option<u64>,
+    /// Under which name the answers should come as raw content. Only for a node that said it understands this
+    /// ([`BlocksOffer::raw`]); others ignore it and send [`Message::Content`].
+    pub handle: Option<Handle>,
 }
 
 impl<'a> ContentRequest<'a> {
     /// A request that every node understands.
     pub fn plain(id: impl Into<Cow<'a, str>>, offset: u64, length: u64) -> ContentRequest<'a> {
-        ContentRequest { id: id.into(), offset, length, block: None }
+        ContentRequest { id: id.into(), offset, length, block: None, handle: None }
     }
+}
+
+/// The payload of [`Message::ICanSendContentInBlocks`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlocksOffer {
+    /// The most blocks that one request gets.
+    pub most: u64,
+    /// Requests may name a handle, to be answered with raw content.
+    pub raw: bool,
+}
+
+/// The payload of [`Message::BytesFollow`], and the bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RawBlock<'a> {
+    /// The name under which they were asked for.
+    pub handle: Handle,
+    /// Where in the content the bytes belong.
+    pub offset: u64,
+    /// How many bytes follow.
+    pub length: u64,
+    /// The bytes.
+    pub data: &'a [u8],
+    /// What the sender says is the length of the whole content in bytes.
+    pub eof: Option<u64>,
 }
 
 /// The payload of [`Message::Content`].

@@ -172,6 +172,13 @@ pub trait Sink {
         Err(io::ErrorKind::Unsupported.into())
     }
 
+    /// Whether the destination takes nothing just now, since what it was given is still being written. Then it is asked again when
+    /// [`Node::handle_room`](crate::node::Node::handle_room) says so; meanwhile nothing is verified for it, and no source asked.
+    fn is_busy(&self, job: JobId) -> bool {
+        let _ = job;
+        false
+    }
+
     /// How much the destination takes at present: so many bytes of what is wanted, counted from the first in the order in
     /// which they are wanted; whoever wants all of the content can think of it as an offset. What comes after must wait.
     /// Only the end of the content, [`PROOF_LEN`] bytes at the most, comes at the beginning wherever it lies: it proves the

@@ -114,6 +114,14 @@ impl LanArgs {
     }
 }
 
+/// How content crosses the network.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub struct FramingArgs {
+    /// Neither send nor ask for raw content: JSON only
+    #[arg(long, env = "CJP2P_NO_RAW", hide_env = true, value_parser = FalseyValueParser::new())]
+    pub no_raw: bool,
+}
+
 /// Whether to use the Mainline DHT.
 #[derive(Args, Clone, Debug, Default)]
 pub struct DhtArgs {

@@ -128,6 +128,8 @@ pub struct Policy {
     pub answers: bool,
     /// Whether to tell which content is shared.
     pub lists: bool,
+    /// Neither to send nor to ask for raw content: all datagrams are JSON and nothing else.
+    pub json_only: bool,
 }
 
 /// See the [module](self).
@@ -152,6 +154,7 @@ impl<S: Store> Session<S> {
             upload_rate_per_host: policy.upload_rate_per_host,
             answers: policy.answers,
             lists: policy.lists,
+            raw: !policy.json_only,
             receive_buffer: event_loop.port().receive_buffer(),
         });
         Ok(Session { event_loop, node, store, events: VecDeque::new() })

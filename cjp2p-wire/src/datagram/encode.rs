@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::ops::Range;
 
-use crate::message::{ContentList, ContentRequest, MAX_NUMBER, TheseParts, Waited};
+use crate::message::{BlocksOffer, ContentList, ContentRequest, MAX_NUMBER, TheseParts, Waited};
 
 /// Whether base64 is written with `=` at its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,15 +157,20 @@ impl Encoder {
             self.raw(",\"block\":");
             self.number(block);
         }
+        if let Some(handle) = request.handle {
+            self.raw(",\"as\":\"");
+            self.raw(handle.as_str());
+            self.raw("\"");
+        }
         self.raw("}}");
     }
 
     /// Writes an `ICanSendContentInBlocks`.
-    pub fn can_send_blocks(&mut self, most: u64) {
+    pub fn can_send_blocks(&mut self, offer: BlocksOffer) {
         self.open("ICanSendContentInBlocks");
         self.raw("{\"most\":");
-        self.number(most);
-        self.raw("}}");
+        self.number(offer.most);
+        self.raw(if offer.raw { ",\"raw\":true}}" } else { "}}" });
     }
 
     /// Writes a `PleaseSayHowLongThisWaited`.

@@ -4,7 +4,8 @@
 
 use std::borrow::Cow;
 
-use crate::message::{ContentBlock, MAX_ID_LEN, MAX_NUMBER, MAX_RETURNED_LEN, Message, append_base64};
+use super::raw::read_number as number;
+use crate::message::{ContentBlock, MAX_ID_LEN, MAX_RETURNED_LEN, Message, append_base64};
 
 const RETURNED: &[u8] = br#"{"AlwaysReturned":"#;
 const COOKIE: &[u8] = br#"{"cookie":""#;
@@ -12,8 +13,6 @@ const CONTENT: &[u8] = br#"{"Content":{"id":""#;
 const OFFSET: &[u8] = br#","offset":"#;
 const BASE64: &[u8] = br#","base64":""#;
 const EOF: &[u8] = br#"","eof":"#;
-/// More digits than this are more than [`MAX_NUMBER`].
-const MAX_DIGITS: usize = 16;
 
 /// The messages of a datagram that is `[{"AlwaysReturned":{"cookie":"…"}},{"Content":{…}}]`, or has the second of them only,
 /// exactly as we write it; `None` of any other. The content's bytes go to `room`.
@@ -68,28 +67,13 @@ fn text(bytes: &[u8]) -> Option<(&str, &[u8])> {
     Some((text, &after[1..]))
 }
 
-/// A number as JSON writes it, without sign, fraction or exponent, and the rest.
-fn number(bytes: &[u8]) -> Option<(u64, &[u8])> {
-    let mut value = 0u64;
-    let mut digits = 0;
-    while let Some(digit @ b'0'..=b'9') = bytes.get(digits)
-        && digits < MAX_DIGITS
-    {
-        value = value * 10 + u64::from(digit - b'0');
-        digits += 1;
-    }
-    let more = bytes.get(digits).is_some_and(u8::is_ascii_digit);
-    let is_number = digits == 1 || (digits > 1 && bytes[0] != b'0' && !more);
-    // If a fraction or an exponent follows, it is not what we write, and the caller sees that.
-    (is_number && value <= MAX_NUMBER).then(|| (value, &bytes[digits..]))
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
     use crate::datagram::{self, Encoder, Padding};
+    use crate::message::MAX_NUMBER;
 
     /// Checks that both ways agree if the fast path reads at all. Returns whether it does.
     fn agree(bytes: &[u8]) -> bool {

@@ -24,7 +24,7 @@ impl Download {
         path: PathTerms,
         sink: &dyn Sink,
     ) -> Option<Ask> {
-        if self.is_over() || self.kind.waits_for_verdict() || self.may_have_all() {
+        if self.is_over() || self.kind.waits_for_verdict() || self.may_have_all() || sink.is_busy(self.job) {
             return None;
         }
         if !self.in_order {
@@ -51,7 +51,7 @@ impl Download {
         let block = match source.was_probed_in_vain() {
             _ if self.looks_only => 1,
             true => path.least_block,
-            false => path.block,
+            false => path.probe_block,
         };
         self.sources.get_mut(address)?.on_probe(now);
         self.sources.wake_for(address);

@@ -11,6 +11,7 @@ use super::withdrawal::ASK_AGAIN_AFTER;
 use super::{Block, Download, PathTerms};
 use crate::message::TheseParts;
 use crate::pieces::{Have, HaveMap, MAX_PAUSE, RARITY_INTERVAL, Space, most_ranges_of_one};
+use crate::slices::Slices;
 use crate::store::Sink;
 use crate::time::Time;
 
@@ -57,8 +58,13 @@ impl Download {
             && let Some(length) = source.claim.length
         {
             source.on_serving();
-            let nothing =
-                Block { space: Space::Content, offset: 0, data: &[], length: Some(length), answers: true };
+            let nothing = Block {
+                space: Space::Content,
+                offset: 0,
+                data: Slices::new(&[]),
+                length: Some(length),
+                answers: true,
+            };
             self.begin_claim(now, address, length, &nothing, sink);
             self.settle_claims(now);
         }

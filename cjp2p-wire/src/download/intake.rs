@@ -1,8 +1,10 @@
 //! What comes from sources: which of them to believe about the length, and which to leave alone.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::ops::Range;
 
+use super::assembly::checking::Outcome;
 use super::context::Context;
 use super::kind::Kind;
 use super::source::Standing;
@@ -36,17 +38,22 @@ impl Download {
         if !used {
             self.traffic.wasted += bytes;
         }
+        self.settle(now, sink);
+        #[cfg(debug_assertions)]
+        for assembly in self.kind.assemblies().iter().filter(|assembly| assembly.length() < 1 << 20) {
+            assembly.picker().check_invariants();
+        }
+        used && !self.sources.is_ignored(address)
+    }
+
+    /// After some of it was checked: which claims and hints hold, and whether all is there.
+    fn settle(&mut self, now: Time, sink: &mut dyn Sink) {
         self.settle_claims(now);
         if let Kind::Staged(staged) = &mut self.kind {
             let (sources, reports) = (&mut self.sources, &mut self.reports);
             staged.check_hint(&mut Context { now, sources, reports, sink });
         }
         self.kind.check_complete(&mut self.reports);
-        #[cfg(debug_assertions)]
-        for assembly in self.kind.assemblies().iter().filter(|assembly| assembly.length() < 1 << 20) {
-            assembly.picker().check_invariants();
-        }
-        used && !self.sources.is_ignored(address)
     }
 
     /// Bytes came that were asked for twice, or never.
@@ -145,7 +152,8 @@ impl Download {
             Kind::Proven(proven) => {
                 let Some(root) = proven.root() else { return false };
                 let is_all = block.offset == 0 && block.data.len() as u64 == length;
-                match is_all.then(|| verify_whole(&root, block.data)).flatten() {
+                let whole = if is_all { block.data.to_contiguous() } else { Cow::Borrowed(&[][..]) };
+                match is_all.then(|| verify_whole(&root, &whole)).flatten() {
                     Some(verified) => match sink.write(self.job, verified) {
                         Ok(()) => proven.complete_at_once(length, &mut self.reports),
                         Err(error) => self.reports.fail(Failure::Destination(error)),
@@ -194,9 +202,7 @@ impl Download {
         if is_contended || outcome.lacks_runs.is_some() || !outcome.liars.is_empty() {
             self.sources.note_change();
         }
-        if outcome.verified {
-            self.limits.count_from(now);
-        }
+        self.note_checked(now, &outcome);
         if outcome.new > 0 {
             self.limits.on_news(now);
             if let Some(source) = self.sources.get_mut(address) {
@@ -207,11 +213,43 @@ impl Download {
             }
         }
         self.traffic.wasted += (block.data.len() as u64).saturating_sub(outcome.new);
-        for (liar, bytes) in outcome.liars {
+        self.blame(now, outcome.liars);
+        true
+    }
+
+    fn note_checked(&mut self, now: Time, outcome: &Outcome) {
+        if outcome.verified {
+            self.limits.count_from(now);
+        }
+    }
+
+    fn blame(&mut self, now: Time, liars: Vec<(SocketAddr, u64)>) {
+        for (liar, bytes) in liars {
             self.traffic.wasted += bytes;
             self.on_wrong_bytes(now, liar);
         }
-        true
+    }
+
+    /// The destination may take more than before: what waited for that is checked and written.
+    pub fn on_room(&mut self, now: Time, sink: &mut dyn Sink) {
+        if self.is_over() {
+            return;
+        }
+        let mut outcomes = Vec::new();
+        for assembly in self.kind.assemblies_mut() {
+            match assembly.on_room(sink) {
+                Ok(outcome) => outcomes.push(outcome),
+                Err(error) => return self.reports.fail(Failure::Destination(error)),
+            }
+        }
+        for outcome in outcomes {
+            if outcome.verified || !outcome.liars.is_empty() {
+                self.sources.note_change();
+            }
+            self.note_checked(now, &outcome);
+            self.blame(now, outcome.liars);
+        }
+        self.settle(now, sink);
     }
 
     /// What this source sent is wrong, or the hint by which it was checked.

@@ -9,6 +9,7 @@ use super::range_spec::RangeSpec;
 use crate::content_id::ContentId;
 use crate::pieces::Space;
 use crate::range_set::RangeSet;
+use crate::slices::Slices;
 use crate::tree::TreeVerifier;
 
 /// What to fetch.
@@ -124,6 +125,8 @@ pub struct PathTerms {
     pub tree_block: u64,
     /// Bytes of content that an answer can hold which every path carries.
     pub least_block: u64,
+    /// Bytes of content that the answer to a first question can hold: it names the length too.
+    pub probe_block: u64,
     /// How many blocks may be asked for at once; at least 1.
     pub blocks: u64,
     /// The path's round trip.
@@ -159,7 +162,7 @@ pub struct Block<'a> {
     /// Its first byte's place.
     pub offset: u64,
     /// The bytes.
-    pub data: &'a [u8],
+    pub data: Slices<'a>,
     /// The length that the sender claims, of the content or of the tree.
     pub length: Option<u64>,
     /// It answers a request of ours and comes from a validated address.

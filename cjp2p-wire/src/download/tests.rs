@@ -8,6 +8,7 @@ use sha2::Digest;
 use super::*;
 use crate::message::TheseParts;
 use crate::pieces::{Have, HaveMap};
+use crate::slices::Slices;
 use crate::store::Sink;
 use crate::tree::LEAF_LEN as LEAF;
 use source::Standing;
@@ -63,6 +64,7 @@ fn path(block: u64, rate: f64) -> PathTerms {
     PathTerms {
         block,
         tree_block: block,
+        probe_block: block,
         least_block: block.min(300),
         blocks: 1,
         round_trip: Duration::from_millis(1),
@@ -88,7 +90,14 @@ fn answer(
         now += 1;
         let data = vec![0; (ask.range.end.min(length) - ask.range.start) as usize];
         let (space, offset) = (Space::Content, ask.range.start);
-        let block = Block { space, offset, data: &data, length: Some(length), answers: validated(nth) };
+        let slices: [&[u8]; 1] = [&data];
+        let block = Block {
+            space,
+            offset,
+            data: Slices::new(&slices),
+            length: Some(length),
+            answers: validated(nth),
+        };
         download.on_block(at(now), source(n), block, &mut Staging);
     }
     now
@@ -170,7 +179,9 @@ fn an_attempt_that_drips_makes_way_for_another() {
     for ms in (500..40_000).step_by(500) {
         if let Some(ask) = download.next_ask(at(ms), source(1), path, &Staging) {
             let (space, offset, data) = (Space::Content, ask.range.start, [0; 100]);
-            let block = Block { space, offset, data: &data, length: Some(LENGTH), answers: true };
+            let slices: [&[u8]; 1] = [&data];
+            let block =
+                Block { space, offset, data: Slices::new(&slices), length: Some(LENGTH), answers: true };
             download.on_block(at(ms), source(1), block, &mut Staging);
         }
         download.handle_timeout(at(ms), &mut Staging);
@@ -217,7 +228,8 @@ fn the_end_of_content_of_a_claimed_length_is_not_staged_when_its_hint_is_dropped
         assert!(ask.range.start > 1 << 39, "what proves the length comes first");
         let data = vec![0; (ask.range.end - ask.range.start) as usize];
         let (space, offset) = (Space::Content, ask.range.start);
-        let block = Block { space, offset, data: &data, length: Some(1 << 40), answers: true };
+        let slices: [&[u8]; 1] = [&data];
+        let block = Block { space, offset, data: Slices::new(&slices), length: Some(1 << 40), answers: true };
         download.on_block(at(2), source(1), block, &mut Staging);
     }
     download.on_refusal(at(3), source(1), trees.first().expect("it is asked for the tree"));
@@ -245,7 +257,8 @@ fn what_turns_out_wrong_keeps_no_download_waiting() {
     for second in 1..9 {
         let Some(ask) = download.next_ask(at(second), liar, path, &Nowhere) else { continue };
         let (space, offset, data) = (ask.space, ask.range.start, [7; 500]);
-        let block = Block { space, offset, data: &data, length: Some(3000), answers: true };
+        let slices: [&[u8]; 1] = [&data];
+        let block = Block { space, offset, data: Slices::new(&slices), length: Some(3000), answers: true };
         download.on_block(at(second), liar, block, &mut Nowhere);
     }
     download.handle_timeout(at(10), &mut Nowhere);

@@ -9,7 +9,9 @@ use serde_json::value::RawValue;
 
 use super::fields::{AddressList, IdList, IdText, Number, Text, append_base64};
 use super::limits::{MAX_DEPTH, MAX_RETURNED_LEN};
-use super::{ContentBlock, ContentRequest, Message, Referral, Waited, listing, parts};
+use super::{
+    BlocksOffer, ContentBlock, ContentRequest, Handle, Message, RawBlock, Referral, Waited, listing, parts,
+};
 
 impl<'a> Message<'a> {
     /// Reads one element of a datagram's array; `None` if it is unknown or not well formed.
@@ -22,13 +24,16 @@ impl<'a> Message<'a> {
         }
         let message = match &*kind {
             "PleaseSendContent" => {
-                let RequestFields { id, offset, length, block } = serde_json::from_str(text).ok()?;
+                let RequestFields { id, offset, length, block, handle } = serde_json::from_str(text).ok()?;
                 let block = block.map(|n| n.0);
+                // One that is none is passed over, like any field of another type would be.
+                let handle = handle.and_then(|Text(text)| Handle::parse(text.as_bytes()));
                 Message::PleaseSendContent(ContentRequest {
                     id: id.0,
                     offset: offset.0,
                     length: length.0,
                     block,
+                    handle,
                 })
             }
             "Content" => {
@@ -60,8 +65,14 @@ impl<'a> Message<'a> {
             }
             "AlwaysReturned" if text.len() <= MAX_RETURNED_LEN => Message::AlwaysReturned(text),
             "ICanSendContentInBlocks" => {
-                let BlockFields { most } = serde_json::from_str(text).ok()?;
-                Message::ICanSendContentInBlocks(most.0)
+                let BlockFields { most, raw } = serde_json::from_str(text).ok()?;
+                Message::ICanSendContentInBlocks(BlocksOffer { most: most.0, raw })
+            }
+            "BytesFollow" => {
+                let RawFields { handle, offset, length, eof } = serde_json::from_str(text).ok()?;
+                let (handle, eof) = (Handle::parse(handle.0.as_bytes())?, eof.map(|n| n.0));
+                // Whoever has the datagram adds the bytes.
+                Message::BytesFollow(RawBlock { handle, offset: offset.0, length: length.0, data: &[], eof })
             }
             "PleaseSayHowLongThisWaited" => {
                 let WaitFields { number, .. } = serde_json::from_str(text).ok()?;
@@ -131,6 +142,18 @@ struct RequestFields<'a> {
     length: Number,
     #[serde(default)]
     block: Option<Number>,
+    #[serde(default, borrow, rename = "as")]
+    handle: Option<Text<'a>>,
+}
+
+#[derive(serde::Deserialize)]
+struct RawFields<'a> {
+    #[serde(borrow, rename = "as")]
+    handle: Text<'a>,
+    offset: Number,
+    length: Number,
+    #[serde(default)]
+    eof: Option<Number>,
 }
 
 #[derive(serde::Deserialize)]
@@ -143,6 +166,8 @@ struct WaitFields {
 #[derive(serde::Deserialize)]
 struct BlockFields {
     most: Number,
+    #[serde(default)]
+    raw: bool,
 }
 
 #[derive(serde::Deserialize)]

@@ -81,6 +81,7 @@ impl Node {
     /// The destination of some download takes more now.
     pub fn handle_room(&mut self, now: Time, store: &mut dyn Store) {
         self.enter(now);
+        self.client.on_room(now, store);
         self.client.ask_everybody(&mut self.shared, now, store);
     }
 }
@@ -291,6 +292,7 @@ impl Node {
             getters: server.getters,
             askers: client.askers,
             put_off: client.put_off,
+            handles: client.handles,
             echoed: server.echoed,
             echoes_answered: server.echoes_answered,
             probed: self.shared.probes.len(),

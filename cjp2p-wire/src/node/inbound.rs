@@ -269,8 +269,9 @@ impl Shared {
         }
         if kinds.blocks {
             for message in inbound.messages {
-                if let Message::ICanSendContentInBlocks(most) = message {
-                    contact.blocks = (*most).clamp(1, MAX_BLOCKS);
+                if let Message::ICanSendContentInBlocks(offer) = message {
+                    contact.blocks = offer.most.clamp(1, MAX_BLOCKS);
+                    contact.sends_raw = offer.raw;
                 }
             }
         }

@@ -20,7 +20,41 @@ pub(crate) const MAX_SUGGESTED_PROBE: usize = 256;
 /// A block counts for this many bytes more than it holds: what a datagram with content holds beside the base64, at most.
 pub const BLOCK_COST: usize = 260;
 
-/// About how long a datagram is that answers with `length` bytes of content, IP and UDP headers included.
-pub(super) fn answer_length(length: u64) -> u64 {
-    length.div_ceil(3) * 4 + BLOCK_COST as u64
+/// Bytes beside raw content in a datagram: what stands before it, and IP and UDP headers.
+const RAW_COST: u64 = 120;
+
+/// How content is written in an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Framing {
+    /// In JSON, as base64.
+    Json,
+    /// As it is, after a JSON array.
+    Raw,
+}
+
+impl Framing {
+    /// About how long a datagram is that answers with `length` bytes of content, IP and UDP headers included.
+    pub(super) fn answer_length(self, length: u64) -> u64 {
+        match self {
+            Framing::Json => self.written(length) + BLOCK_COST as u64,
+            Framing::Raw => length + RAW_COST,
+        }
+    }
+
+    /// A datagram with `length` bytes of content is this long at least.
+    pub(super) fn shortest(self, length: u64) -> usize {
+        let around = match self {
+            Framing::Json => 100,
+            Framing::Raw => 60,
+        };
+        self.written(length) as usize + around
+    }
+
+    /// How many bytes the content itself takes.
+    fn written(self, length: u64) -> u64 {
+        match self {
+            Framing::Json => length.div_ceil(3) * 4,
+            Framing::Raw => length,
+        }
+    }
 }

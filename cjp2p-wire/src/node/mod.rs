@@ -34,6 +34,7 @@ mod sizes;
 mod testing;
 
 use std::net::SocketAddr;
+use std::slice::Chunks;
 use std::time::Duration;
 
 pub use self::budget::{
@@ -51,14 +52,15 @@ pub use self::server::{
 pub use self::shared::Config;
 pub use self::sizes::Sizes;
 
-use self::client::Client;
+use self::client::{Client, RawRun};
 use self::contacts::Contact;
 use self::discovery::{Discovery, Giver, is_own_lan_question};
 use self::inbound::{Belief, Inbound, Returned};
 use self::server::{Context, Server};
 use self::shared::Shared;
-use crate::datagram;
+use crate::datagram::{self, raw};
 use crate::download::DownloadEvent;
+use crate::message::{Message, RawBlock};
 use crate::store::Store;
 use crate::time::Time;
 
@@ -133,11 +135,57 @@ impl Node {
         if bytes.is_empty() {
             self.take_datagram(now, waited, from, bytes, store);
         }
-        for datagram in bytes.chunks(segment.max(1)) {
-            self.take_datagram(now, waited, from, datagram, store);
+        let mut datagrams = bytes.chunks(segment.max(1));
+        let mut next = datagrams.next();
+        while let Some(datagram) = next {
+            match raw::read(datagram) {
+                Some(first) => {
+                    self.shared.outbox.on_received(datagram.len());
+                    next = self.take_raw(now, waited, from, first, &mut datagrams, store);
+                }
+                None => {
+                    self.take_datagram(now, waited, from, datagram, store);
+                    next = datagrams.next();
+                }
+            }
         }
         self.serve_turns(now, store);
         self.client.on_heard(&mut self.shared, now, from, store);
+    }
+
+    /// Takes in raw content, and what goes on with it in the datagrams that follow. Returns the first that does not.
+    fn take_raw<'a>(
+        &mut self,
+        now: Time,
+        waited: Duration,
+        from: SocketAddr,
+        first: RawBlock<'a>,
+        datagrams: &mut Chunks<'a, u8>,
+        store: &mut dyn Store,
+    ) -> Option<&'a [u8]> {
+        let RawBlock { handle, offset, eof, data, .. } = first;
+        let mut pieces = Vec::with_capacity(1 + datagrams.len());
+        pieces.push(data);
+        let mut end = offset + data.len() as u64;
+        let rest = loop {
+            let Some(datagram) = datagrams.next() else { break None };
+            match raw::read(datagram) {
+                Some(block) if (block.handle, block.offset, block.eof) == (handle, end, eof) => {
+                    self.shared.outbox.on_received(datagram.len());
+                    pieces.push(block.data);
+                    end += block.data.len() as u64;
+                }
+                _ => break Some(datagram),
+            }
+        };
+        self.client.take_raw(
+            &mut self.shared,
+            now,
+            from,
+            &RawRun { handle, offset, eof, waited, pieces: &pieces },
+            store,
+        );
+        rest
     }
 
     fn take_datagram(
@@ -152,8 +200,18 @@ impl Node {
         let mut room = std::mem::take(&mut self.decoded);
         match datagram::decode_into(bytes, &mut room) {
             Ok(messages) => {
-                let inbound = Inbound { waited, ..Inbound::new(from, bytes.len(), &messages) };
-                self.walk(now, inbound, store);
+                let mut shows_sender = false;
+                for message in &messages {
+                    if let Message::BytesFollow(RawBlock { handle, offset, eof, data, .. }) = *message {
+                        let run = RawRun { handle, offset, eof, waited, pieces: &[data] };
+                        shows_sender = self.client.take_raw(&mut self.shared, now, from, &run, store);
+                    }
+                }
+                // Alone it comes without a cookie, which does not mean that its sender has none of ours.
+                if !shows_sender || messages.len() > 1 {
+                    let inbound = Inbound { waited, ..Inbound::new(from, bytes.len(), &messages) };
+                    self.walk(now, inbound, store);
+                }
             }
             Err(error) => {
                 self.shared.outbox.on_unreadable();

@@ -10,6 +10,7 @@ use super::outbox::Outbox;
 use super::probes::Probes;
 use crate::content_id::Hash;
 use crate::datagram::Encoder;
+use crate::message::BlocksOffer;
 use crate::peers::cookie::CookieMint;
 use crate::peers::links::Links;
 use crate::time::Time;
@@ -29,6 +30,8 @@ pub struct Config {
     pub answers: bool,
     /// Whether to tell which content is shared.
     pub lists: bool,
+    /// Whether to send and ask for raw content where both sides can: bytes after the JSON of a datagram.
+    pub raw: bool,
     /// Bytes that may be on their way to us in all: what the socket's receive buffer was granted.
     pub receive_buffer: u64,
 }
@@ -101,7 +104,7 @@ impl Shared {
         }
         encoder.cookie("PleaseAlwaysReturnThisMessage", &self.mint.mint(now, to));
         if contact.is_some_and(|contact| contact.cookies.theirs.is_some()) {
-            encoder.can_send_blocks(MAX_BLOCKS);
+            encoder.can_send_blocks(BlocksOffer { most: MAX_BLOCKS, raw: self.config.raw });
         }
         true
     }

@@ -1,6 +1,6 @@
 //! How much a node holds: what others can make grow has a limit, which tests watch.
 
-use super::client::{MAX_ASKED, MAX_ASKERS, MAX_PUT_OFF, MAX_UNVALIDATED};
+use super::client::{MAX_ASKED, MAX_ASKERS, MAX_HANDLES, MAX_PUT_OFF, MAX_UNVALIDATED};
 use super::contacts::MAX_CONTACTS;
 use super::discovery::{
     MAX_ALL_AHEAD_BYTES, MAX_GIVERS, MAX_GREETED, MAX_KNOWN_WAITING, MAX_NEIGHBOURS, MAX_QUERIES,
@@ -68,6 +68,8 @@ sizes! {
     askers: MAX_ASKERS,
     /// Sources that wait to be asked.
     put_off: MAX_PUT_OFF,
+    /// Handles under which a peer sends raw content, of the peer with most.
+    handles: MAX_HANDLES,
     /// Requests that rode in echoes, and wait for their share of what those are answered with.
     echoed: MAX_ECHOED,
     /// Echoes remembered because they were answered.

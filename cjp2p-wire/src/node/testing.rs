@@ -22,6 +22,7 @@ pub(super) fn config(seed: u8, answers: bool) -> Config {
         upload_rate_per_host: None,
         answers,
         lists: answers,
+        raw: true,
         receive_buffer: 1 << 20,
     }
 }

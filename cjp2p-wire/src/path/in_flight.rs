@@ -306,22 +306,46 @@ impl<T: Clone> InFlight<T> {
         is_exact: bool,
         came: Option<u64>,
     ) -> Option<(T, bool)> {
-        let request = self.requests.get_mut(&block.request).filter(|request| request.has_open(block))?;
+        self.on_bits(now, block.request, block.bit(), is_exact, came)
+    }
+
+    /// Notes that these blocks of a request came together, each exactly as it was asked for, and none that came before. Returns the
+    /// same as [`InFlight::on_answer`].
+    pub fn on_answers(&mut self, now: Time, request: Sequence, blocks: Range<u32>) -> Option<(T, bool)> {
+        let bits = first_bits(blocks.end.into()) & !first_bits(blocks.start.into());
+        self.on_bits(now, request, bits, true, None)
+    }
+
+    fn on_bits(
+        &mut self,
+        now: Time,
+        sequence: Sequence,
+        bits: u64,
+        is_exact: bool,
+        came: Option<u64>,
+    ) -> Option<(T, bool)> {
+        let request = self.requests.get_mut(&sequence)?;
+        if bits == 0 || request.open & bits != bits {
+            return None;
+        }
         let (stamp, sent_at) = (request.stamp, request.sent_at);
         let came_at = now - self.waited_here;
         // Bytes cut in another way were asked for in another way: they answer an earlier request, which is forgotten.
         let again = if is_exact || !self.rtt.is_known() { request.again } else { Again::Yes };
-        let whole = request.answers.of(block.nth);
+        let (live, late) = (request.live() & bits, bits & !request.live());
+        let whole = request.bytes_of(live);
         let bytes = came.map_or(whole, |came| came.min(whole));
-        let was_live = request.close(block);
+        request.open &= !bits;
+        request.lost &= !bits;
         let what = request.what.clone();
         let is_last = request.open == 0;
         if is_last {
-            self.requests.remove(&block.request);
+            self.requests.remove(&sequence);
         }
-        self.measure(now, block, sent_at, again);
-        if was_live {
-            self.live -= 1;
+        let latest = RequestedBlock { request: sequence, nth: bits.ilog2() };
+        self.measure(now, latest, sent_at, again);
+        if live != 0 {
+            self.live -= live.count_ones() as usize;
             self.congestion.on_withdrawn(whole - bytes);
             if again == Again::No {
                 let times = self.rtt.times(now, self.is_short());
@@ -329,9 +353,11 @@ impl<T: Clone> InFlight<T> {
             } else {
                 self.congestion.on_arrived_unclear(came_at, bytes);
             }
-        } else {
-            // It was not lost but late: answers overtake each other on this path.
-            let overtaken = self.answered.map_or(0, |answered| answered.saturating_sub(block.sequence()));
+        }
+        if late != 0 {
+            // They were not lost but late: answers overtake each other on this path.
+            let first = sequence + u64::from(late.trailing_zeros());
+            let overtaken = self.answered.map_or(0, |answered| answered.saturating_sub(first));
             self.reordering = self.reordering.max(overtaken + 1).min(MAX_REORDERING);
         }
         Some((what, is_last))

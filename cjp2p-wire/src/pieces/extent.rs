@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use crate::range_set::RangeSet;
+use crate::slices::Slices;
 use crate::time::Time;
 
 /// Which of two files a range lies in: some content, or the hashes that verify it, where these are fetched too. The tree comes
@@ -215,16 +216,16 @@ impl Extent {
     }
 
     /// Takes in bytes that came from `source`; returns how many of them were new.
-    pub(super) fn fill(&mut self, source: SocketAddr, offset: u64, data: &[u8]) -> u64 {
+    pub(super) fn fill(&mut self, source: SocketAddr, offset: u64, data: Slices<'_>) -> u64 {
         let start = offset.max(self.range.start);
         let end = (offset + data.len() as u64).min(self.range.end);
         if start >= end || (self.sole && self.owner != Some(source)) {
             return 0;
         }
         for gap in self.have.gaps(start..end) {
-            let from = &data[(gap.start - offset) as usize..(gap.end - offset) as usize];
+            let from = (gap.start - offset) as usize..(gap.end - offset) as usize;
             let at = (gap.start - self.range.start) as usize;
-            self.bytes[at..at + from.len()].copy_from_slice(from);
+            data.copy_to(from.clone(), &mut self.bytes[at..at + from.len()]);
         }
         let new = self.have.insert(start..end);
         self.need.remove(start..end);
@@ -289,8 +290,8 @@ mod tests {
     fn a_source_that_brings_little_or_is_asked_again_and_again_gains_no_time() {
         let mut extent = asked_of(A);
         for n in 0..20 {
-            extent.fill(A, n, &[1]);
-            extent.fill(A, 0, &[1]);
+            extent.fill(A, n, Slices::new(&[&[1]]));
+            extent.fill(A, 0, Slices::new(&[&[1]]));
             extent.give_back(n + 1..n + 2);
             extent.next_ask(1, None, None);
         }
@@ -312,10 +313,10 @@ mod tests {
     #[test]
     fn what_passes_on_is_asked_for_but_for_what_is_here() {
         let mut extent = asked_of(A);
-        extent.fill(A, 0, &[1; 300]);
+        extent.fill(A, 0, Slices::new(&[&[1; 300]]));
         extent.hand_over(at(200), B, ms(100));
         assert_eq!(extent.next_ask(1000, None, None), Some(300..1000));
-        assert_eq!(extent.fill(A, 300, &[1; 100]), 100, "what comes late is of use");
+        assert_eq!(extent.fill(A, 300, Slices::new(&[&[1; 100]])), 100, "what comes late is of use");
     }
 
     #[test]
@@ -323,11 +324,11 @@ mod tests {
         let mut extent = asked_of(A);
         extent.start_over();
         extent.entrust(at(0), A, ms(100));
-        extent.fill(A, 0, &[1; 900]);
+        extent.fill(A, 0, Slices::new(&[&[1; 900]]));
         assert_eq!((extent.missing(), extent.missing_of_another()), (100, 1000));
         extent.hand_over(at(200), B, ms(100));
         assert_eq!((extent.owner, extent.missing()), (Some(B), 1000));
-        assert_eq!(extent.fill(A, 0, &[1; 900]), 0);
+        assert_eq!(extent.fill(A, 0, Slices::new(&[&[1; 900]])), 0);
     }
 
     #[test]
@@ -335,7 +336,7 @@ mod tests {
         let source = |n: u16| SocketAddr::from(([192, 0, 2, 1], n));
         let mut extent = asked_of(A);
         for n in 0..1000 {
-            extent.fill(source(n), u64::from(n), &[1]);
+            extent.fill(source(n), u64::from(n), Slices::new(&[&[1]]));
             extent.hand_over(at(1_000_000 * u64::from(n)), source(n), ms(1));
             assert!(extent.late.len() <= MAX_LATE && extent.contributors.len() <= ENOUGH_CONTRIBUTORS);
         }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::ops::Range;
 
 use super::extent::{Extent, Space};
+use crate::slices::Slices;
 
 /// Names an extent: where it lies, and its first byte.
 pub type Key = (Space, u64);
@@ -137,7 +138,13 @@ impl Gathering {
     }
 
     /// Takes in bytes that came from `source` for this extent, if it is being gathered.
-    pub(super) fn fill(&mut self, key: Key, source: SocketAddr, offset: u64, data: &[u8]) -> Option<Filled> {
+    pub(super) fn fill(
+        &mut self,
+        key: Key,
+        source: SocketAddr,
+        offset: u64,
+        data: Slices<'_>,
+    ) -> Option<Filled> {
         let filled = self.change(key, |extent| {
             let new = extent.fill(source, offset, data);
             Filled { new, is_full: extent.is_full() }

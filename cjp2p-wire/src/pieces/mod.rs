@@ -27,7 +27,7 @@
 //!     asked.push(wanted.range.clone());
 //!     let (start, end) = (wanted.range.start as usize, wanted.range.end as usize);
 //!     for key in picker.overlapping(Space::Content, &wanted.range) {
-//!         picker.fill(key, peer, wanted.range.start, &content[start..end]);
+//!         picker.fill(key, peer, wanted.range.start, Slices::new(&[&content[start..end]]));
 //!         let Some((range, piece)) = picker.full(key) else { continue };
 //!         if Sha256::digest(piece) == hashes[range.start as usize / 4] {
 //!             picker.finish(key);

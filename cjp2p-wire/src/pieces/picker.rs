@@ -15,6 +15,7 @@ use super::proofs::Proofs;
 use super::rarity::Rarity;
 use super::terms::{Shape, Terms, Wanted};
 use crate::range_set::RangeSet;
+use crate::slices::Slices;
 use crate::time::Time;
 
 /// Chooses what to ask sources for, and gathers what they send.
@@ -355,7 +356,7 @@ impl Picker {
     }
 
     /// Takes in bytes that came from `source` for this extent. `None` where it is not being gathered.
-    pub fn fill(&mut self, key: Key, source: SocketAddr, offset: u64, data: &[u8]) -> Option<Filled> {
+    pub fn fill(&mut self, key: Key, source: SocketAddr, offset: u64, data: Slices<'_>) -> Option<Filled> {
         self.gathering.fill(key, source, offset, data)
     }
 

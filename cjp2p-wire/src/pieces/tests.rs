@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::{NoProofs, Picker, Shape, Space, Terms};
 use crate::range_set::RangeSet;
+use crate::slices::Slices;
 use crate::time::Time;
 
 const BLOCK: u64 = 16 << 10;
@@ -45,7 +46,7 @@ fn a_torrent_comes_from_peers_that_have_some_of_it_and_the_sender_of_a_wrong_pie
             asked += wanted.range.end - wanted.range.start;
             let sends = if address == seeder { &wrong } else { &content };
             for key in picker.overlapping(Space::Content, &wanted.range) {
-                picker.fill(key, address, wanted.range.start, &sends[start..end]);
+                picker.fill(key, address, wanted.range.start, Slices::new(&[&sends[start..end]]));
                 let Some((range, bytes)) = picker.full(key) else { continue };
                 if Sha256::digest(bytes) == hashes[(range.start / PIECE) as usize] {
                     received[range.start as usize..range.end as usize].copy_from_slice(bytes);

@@ -8,6 +8,7 @@ use cjp2p_tests::pair::{Forgets, Pair};
 use cjp2p_tests::sim::memory::MemoryBlobs;
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::download::{Block, Download, PathTerms, Space, Spec};
+use cjp2p_wire::slices::Slices;
 use cjp2p_wire::store::{Asker, JobId, Library};
 use cjp2p_wire::time::Time;
 use cjp2p_wire::tree::Geometry;
@@ -58,6 +59,7 @@ impl Source {
             block,
             tree_block: block,
             least_block: 300,
+            probe_block: block,
             blocks: 1,
             round_trip,
             is_short: false,
@@ -75,10 +77,11 @@ impl Source {
                     Space::Tree => &self.tree,
                 };
                 let end = from.len().min(ask.range.end as usize);
+                let data: [&[u8]; 1] = [&from[ask.range.start as usize..end]];
                 let block = Block {
                     space: ask.space,
                     offset: ask.range.start,
-                    data: &from[ask.range.start as usize..end],
+                    data: Slices::new(&data),
                     length: Some(from.len() as u64),
                     answers: true,
                 };

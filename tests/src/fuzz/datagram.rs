@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use cjp2p_wire::datagram::{self, Encoder, Padding};
 use cjp2p_wire::message::{
-    MAX_DEPTH, MAX_ID_LEN, MAX_IDS, MAX_LISTED, MAX_NUMBER, MAX_PARTS, MAX_PEERS, MAX_RETURNED_LEN, Message,
+    MAX_DEPTH, MAX_HANDLE_LEN, MAX_ID_LEN, MAX_IDS, MAX_LISTED, MAX_NUMBER, MAX_PARTS, MAX_PEERS,
+    MAX_RETURNED_LEN, Message, RawBlock,
 };
 use serde_json::value::RawValue;
 
@@ -12,17 +13,28 @@ pub(super) fn body(bytes: &[u8]) {
     let elements = serde_json::from_slice::<Vec<&RawValue>>(bytes).ok();
     let Ok(messages) = datagram::decode(bytes) else {
         let few = elements.is_some_and(|elements| elements.len() <= datagram::MAX_MESSAGES);
-        assert!(!few, "an array of few elements was refused");
+        let announces = bytes.windows(11).any(|part| part == b"BytesFollow" || part.contains(&b'\\'));
+        assert!(!few || announces, "an array of few elements was refused");
         return;
     };
-    let elements = elements.expect("only an array is read");
-    assert!(messages.len() <= elements.len() && elements.len() <= datagram::MAX_MESSAGES);
+    let follows = messages.iter().find_map(|message| match message {
+        Message::BytesFollow(block) => Some(block.data),
+        _ => None,
+    });
+    match follows {
+        Some(data) => assert!(bytes.ends_with(data)),
+        None => {
+            let elements = elements.expect("only an array is read");
+            assert!(messages.len() <= elements.len() && elements.len() <= datagram::MAX_MESSAGES);
+        }
+    }
     let mut encoder = Encoder::new();
     for message in &messages {
         check(message, bytes.len());
         write(message, &mut encoder);
     }
-    let again = encoder.finish(0);
+    let mut again = encoder.finish(0);
+    again.extend_from_slice(follows.unwrap_or_default());
     let read = datagram::decode(&again).expect("what we write can be read");
     assert_eq!(said(&messages), said(&read));
 }
@@ -66,7 +78,12 @@ fn check(message: &Message<'_>, datagram: usize) {
         | Message::PleaseAlwaysReturnThisMessage(value) => returned(value.get()),
         Message::AlwaysReturned(text) => returned(text),
         Message::SupportedMessages(value) => shallow(value.get()),
-        Message::ICanSendContentInBlocks(most) => number(*most),
+        Message::ICanSendContentInBlocks(offer) => number(offer.most),
+        Message::BytesFollow(block) => {
+            [block.offset, block.eof.unwrap_or(0)].into_iter().for_each(number);
+            assert_eq!(block.data.len() as u64, block.length);
+            assert!(block.data.len() < datagram && block.handle.as_str().len() <= MAX_HANDLE_LEN);
+        }
         Message::PleaseSayHowLongThisWaited(number_of) => number(*number_of),
         Message::ThisWaited(waited) => {
             number(waited.number);
@@ -137,7 +154,14 @@ fn write(message: &Message<'_>, encoder: &mut Encoder) {
             encoder.value("PleaseAlwaysReturnThisMessage", value.get());
         }
         Message::AlwaysReturned(text) => encoder.value("AlwaysReturned", text),
-        Message::ICanSendContentInBlocks(most) => encoder.can_send_blocks(*most),
+        Message::ICanSendContentInBlocks(offer) => encoder.can_send_blocks(*offer),
+        // Its bytes come after the array.
+        Message::BytesFollow(RawBlock { handle, offset, length, eof, .. }) => {
+            let eof = eof.map_or(String::new(), |eof| format!(r#","eof":{eof}"#));
+            let handle = handle.as_str();
+            let fields = format!(r#"{{"as":"{handle}","offset":{offset},"length":{length}{eof}}}"#);
+            encoder.value("BytesFollow", &fields);
+        }
         Message::PleaseSayHowLongThisWaited(number) => encoder.please_say_wait(*number),
         Message::ThisWaited(waited) => encoder.waited(*waited),
         Message::PleaseListIdsOfTheSameContent(id) => encoder.please_list_ids(id),

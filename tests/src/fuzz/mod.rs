@@ -13,6 +13,7 @@ mod list;
 pub mod mutate;
 mod peer_table;
 mod ranges;
+mod raw;
 mod resume;
 mod sample;
 mod scratch;
@@ -39,6 +40,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "list", body: list::body },
     Target { name: "peer-table", body: peer_table::body },
     Target { name: "ranges", body: ranges::body },
+    Target { name: "raw", body: raw::body },
     Target { name: "resume", body: resume::body },
     Target { name: "tree", body: tree::body },
     Target { name: "tree-store", body: tree_store::body },

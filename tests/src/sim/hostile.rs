@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::datagram;
-use cjp2p_wire::message::Message;
+use cjp2p_wire::message::{Handle, Message};
 use cjp2p_wire::node::{Config, Query, Sizes};
 use cjp2p_wire::peers::cookie::{CookieMint, Validation};
 use cjp2p_wire::store::{Asker, JobId, Library, Read};
@@ -63,6 +63,8 @@ impl HostBehaviour for Deaf {
 struct Watcher {
     /// Honest hosts, and how they make their cookies.
     honest: BTreeMap<SocketAddr, CookieMint>,
+    /// Under which names honest hosts were asked for raw content, and of what: (host, asker, handle).
+    handles: BTreeMap<(SocketAddr, SocketAddr, Handle), String>,
     /// Whom their users named: (host, named).
     named: BTreeSet<(SocketAddr, SocketAddr)>,
     /// All that exists.
@@ -78,7 +80,15 @@ struct Watcher {
 impl Watcher {
     fn arrives(&mut self, now: Time, from: SocketAddr, to: SocketAddr, bytes: &[u8]) {
         let Some(mint) = self.honest.get(&to) else { return };
-        let proves = datagram::decode(bytes).unwrap_or_default().iter().any(|message| {
+        let messages = datagram::decode(bytes).unwrap_or_default();
+        for message in &messages {
+            if let Message::PleaseSendContent(request) = message
+                && let Some(handle) = request.handle
+            {
+                self.handles.insert((to, from, handle), request.id.to_string());
+            }
+        }
+        let proves = messages.iter().any(|message| {
             let value = match message {
                 Message::AlwaysReturned(text) => text,
                 Message::ReturnedMessage(value) => value.get(),
@@ -119,22 +129,34 @@ impl Watcher {
         for message in &messages {
             match message {
                 Message::Content(block) => {
-                    let mut right = Vec::new();
-                    let id = ContentId::parse(&block.id);
-                    let read = id.map(|id| {
-                        self.truth.read(Asker::Unvalidated, &id, block.offset, block.data.len(), &mut right)
-                    });
-                    let is_true =
-                        matches!(read, Ok(Read::Found { eof }) if right == *block.data && block.eof == eof);
-                    if !is_true {
+                    let eof = self.true_eof(&block.id, block.offset, &block.data);
+                    if eof.is_none_or(|eof| block.eof != eof) {
                         self.violations
                             .push(format!("{from} served what is not so: {} at {}", block.id, block.offset));
+                    }
+                }
+                Message::BytesFollow(block) => {
+                    let asked = self.handles.get(&(from, to, block.handle)).cloned();
+                    let eof = asked.and_then(|id| self.true_eof(&id, block.offset, block.data));
+                    let proved = self.between.get(&(from, to)).is_some_and(|(.., proved)| *proved);
+                    if !proved || eof.is_none_or(|eof| block.eof.is_some() && block.eof != eof) {
+                        self.violations.push(format!("{from} served {to} raw what is not so: {block:?}"));
                     }
                 }
                 Message::Peers(peers) => self.check_told(from, peers),
                 Message::MaybeTheyHaveSome(referral) => self.check_told(from, &referral.peers),
                 _ => {}
             }
+        }
+    }
+
+    /// The length that is told with these bytes of the content with this id; `None` where they are not so.
+    fn true_eof(&mut self, id: &str, offset: u64, data: &[u8]) -> Option<Option<u64>> {
+        let mut right = Vec::new();
+        let id = ContentId::parse(id).ok()?;
+        match self.truth.read(Asker::Unvalidated, &id, offset, data.len(), &mut right) {
+            Read::Found { eof } if right == data => Some(eof),
+            _ => None,
         }
     }
 
@@ -250,6 +272,7 @@ fn draw(seed: u64) -> Scene {
     let named = sources.iter().flat_map(|&source| [(GETTER, source), (ASKER, source)]).collect();
     let watcher = Rc::new(RefCell::new(Watcher {
         honest: mints,
+        handles: BTreeMap::new(),
         named,
         truth,
         between: BTreeMap::new(),

@@ -84,6 +84,8 @@ pub struct MemoryBlobs {
     later: u32,
     /// The same bytes may be written again: under a false length that somebody claimed, and then under the true one.
     pub repeats: bool,
+    /// Takes nothing, and says so.
+    pub busy: bool,
     /// Writes fail from here on.
     pub full: bool,
 }
@@ -316,6 +318,7 @@ impl MemoryBlobs {
 
 impl Sink for MemoryBlobs {
     fn write(&mut self, job: JobId, block: Verified<'_>) -> io::Result<()> {
+        assert!(!self.busy, "it was given something though it is busy");
         self.put(job, block.offset(), block.bytes())?;
         let fetched = self.fetched.entry(job).or_default();
         fetched.length = fetched.length.or(block.proves_length());
@@ -323,6 +326,7 @@ impl Sink for MemoryBlobs {
     }
 
     fn stage(&mut self, job: JobId, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        assert!(!self.busy, "it was given something though it is busy");
         self.put(job, offset, bytes)
     }
 
@@ -347,6 +351,10 @@ impl Sink for MemoryBlobs {
             let _ = tree.insert_run(run, bytes);
         }
         Ok(())
+    }
+
+    fn is_busy(&self, _: JobId) -> bool {
+        self.busy
     }
 
     fn room(&self, job: JobId) -> u64 {

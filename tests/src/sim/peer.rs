@@ -103,9 +103,17 @@ impl Peer {
             self.node.add_source(now, job, source, false);
             self.settle(now);
         }
+        self.make_room(now);
+        job
+    }
+
+    /// Its destinations take more than before.
+    pub fn make_room(&mut self, now: Time) {
         self.node.handle_room(now, &mut self.store);
         self.settle(now);
-        job
+        let mut out = std::mem::take(&mut self.unsent);
+        self.give_verdicts(now, &mut out);
+        self.unsent = out;
     }
 
     /// Takes what the node wants done after a direct call, for [`Peer::drain`] to send.
@@ -232,6 +240,7 @@ pub fn config(seed: u64) -> Config {
         upload_rate_per_host: None,
         answers: true,
         lists: true,
+        raw: true,
         receive_buffer: 4 << 20,
     }
 }

@@ -87,6 +87,7 @@ targets! {
     no_line_of_a_list_is_lost_or_misread: "list",
     a_damaged_peer_table_keeps_to_its_limits: "peer-table",
     ranges_select_what_a_list_of_bytes_does: "ranges",
+    raw_content_is_read_as_a_json_parser_reads_it_and_only_what_is_right_is_written: "raw",
     no_record_makes_wrong_bytes_count_as_done: "resume",
     nothing_wrong_is_verified_and_nothing_right_refused: "tree",
     no_damaged_tree_is_believed: "tree-store",

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use cjp2p_cli::Exit;
 use cjp2p_tests::fuzz::TARGETS;
 use cjp2p_wire::datagram;
+use cjp2p_wire::message::Message;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this package lies in the workspace").to_owned()
@@ -347,6 +348,12 @@ fn every_datagram_shown_can_be_read_in_full() {
             serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"));
         let messages = datagram::decode(line.as_bytes()).unwrap_or_else(|error| panic!("{line}: {error}"));
         assert_eq!(messages.len(), elements.len(), "{line}");
+    }
+    let raw: Vec<_> = lines(&text).into_iter().filter(|(_, fence)| *fence == Some("raw")).collect();
+    assert!(raw.len() > 1, "only {} datagrams with bytes after the array were found", raw.len());
+    for (line, _) in raw {
+        let messages = datagram::decode(line.as_bytes()).unwrap_or_else(|error| panic!("{line}: {error}"));
+        assert!(matches!(messages[..], [Message::BytesFollow(_)]), "{line}");
     }
 }
 

@@ -11,6 +11,7 @@ mod local_network;
 mod mainline_dht;
 mod nats;
 mod pcp_and_nat_pmp;
+mod raw;
 mod reflection;
 mod refusals;
 mod restarts;

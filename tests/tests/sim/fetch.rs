@@ -9,6 +9,7 @@ use cjp2p_tests::sim::{Link, Peer, World};
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::node::Config;
 use cjp2p_wire::store::JobId;
+use cjp2p_wire::time::Time;
 
 const GETTER: SocketAddr = at(1);
 
@@ -246,6 +247,44 @@ fn a_slow_reader_holds_the_fetch_and_does_not_fail_it() {
         peer.node.handle_room(now, &mut peer.store);
     });
     finish(&mut world, job, &bytes, 60);
+}
+
+#[test]
+fn a_destination_that_is_busy_now_and_then_is_given_nothing_meanwhile_and_everything_in_the_end() {
+    let bytes = content::bytes(61, 6 << 20);
+    let link = Link::rated(100, 10, 256 << 10);
+    for id_of in [content::blake3_id, content::sha256_id] {
+        let mut world = World::new(62);
+        world.add(GETTER, link, Peer::new(1));
+        for n in [2, 3] {
+            world.add(at(n), link, sharing(n.into(), &bytes));
+        }
+        let job = start(&mut world, &id_of(&bytes), &[at(2), at(3)]);
+        let mut in_vain = 0;
+        while !world.peer(GETTER).is_over(job) && world.now() < Time::from_millis(60_000) {
+            world.with_peer(GETTER, |peer, _| peer.store.busy = true);
+            let before = received(&world, job);
+            world.run_for(Duration::from_millis(60));
+            // What was on its way comes, and then nothing.
+            let came = received(&world, job);
+            world.run_for(Duration::from_millis(100));
+            in_vain += received(&world, job) - came;
+            assert!(came - before < 2 << 20, "{}", came - before);
+            world.with_peer(GETTER, |peer, now| {
+                peer.store.busy = false;
+                peer.make_room(now);
+            });
+            world.run_for(Duration::from_millis(40));
+        }
+        assert!(in_vain < bytes.len() as u64 / 10, "{in_vain} bytes were asked for while nothing is taken");
+        let outcome = finish(&mut world, job, &bytes, 1);
+        assert_eq!(outcome.liars, []);
+        assert!(outcome.wasted < bytes.len() as u64 / 20, "{}", outcome.wasted);
+    }
+}
+
+fn received(world: &World, job: JobId) -> u64 {
+    world.peer(GETTER).node.progress(job).map_or(0, |progress| progress.received)
 }
 
 #[test]

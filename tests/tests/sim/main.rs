@@ -15,6 +15,7 @@ mod lossy_links;
 mod many_sources;
 mod nats;
 mod ranges;
+mod raw;
 mod reflection;
 mod resume;
 mod search;

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use super::{Assembly, Check, run_at};
 use crate::pieces::{Key, MAX_GATHERED, Space};
+use crate::slices::Slices;
 use crate::store::Sink;
 use crate::tree::{GroupIndex, LEAF_LEN, Level, Run, TreeError, VerifyError, verify_whole};
 
@@ -28,7 +29,7 @@ impl Assembly {
         source: SocketAddr,
         space: Space,
         offset: u64,
-        data: &[u8],
+        data: Slices<'_>,
         sink: &mut dyn Sink,
     ) -> io::Result<Outcome> {
         let mut outcome = Outcome::default();
@@ -46,12 +47,27 @@ impl Assembly {
         Ok(outcome)
     }
 
+    /// The destination may take more than before: checks and writes what waited for that.
+    pub(in crate::download) fn on_room(&mut self, sink: &mut dyn Sink) -> io::Result<Outcome> {
+        let mut outcome = Outcome::default();
+        if std::mem::take(&mut self.waits_for_sink) {
+            let waiting: Vec<Key> = self.picker.waiting(Space::Content).collect();
+            for key in waiting {
+                self.finish_content(key, sink, &mut outcome)?;
+                if let Some(offset) = outcome.lacks_runs.take() {
+                    self.picker.begin_proofs_at(offset, &self.check);
+                }
+            }
+        }
+        Ok(outcome)
+    }
+
     fn fill(
         &mut self,
         key: Key,
         source: SocketAddr,
         offset: u64,
-        data: &[u8],
+        data: Slices<'_>,
         sink: &mut dyn Sink,
         outcome: &mut Outcome,
     ) -> io::Result<()> {
@@ -119,6 +135,10 @@ impl Assembly {
         outcome: &mut Outcome,
     ) -> io::Result<()> {
         let Some((range, bytes)) = self.picker.full(key) else { return Ok(()) };
+        if sink.is_busy(self.job) {
+            self.waits_for_sink = true;
+            return Ok(());
+        }
         // Whatever length is claimed, the place where it is staged grows only with what came.
         let is_far = range.start > self.picker.done().total() + 2 * MAX_GATHERED;
         let verified = match &self.check {

@@ -1,6 +1,6 @@
 //! `Assembly`: content under one claimed length, put together by a [`Picker`] and checked by its tree, its root, or not yet.
 
-mod checking;
+pub(super) mod checking;
 mod hinted;
 mod rechecking;
 
@@ -134,6 +134,8 @@ pub(super) struct Assembly {
     check: Check,
     /// The last leaf, or all of it, was right: the length is proven.
     is_proven: bool,
+    /// Some of it is here and was not checked, since the destination was busy.
+    waits_for_sink: bool,
 }
 
 impl Assembly {
@@ -149,7 +151,7 @@ impl Assembly {
         let is_proven = matches!(check, Check::Tree(_)) && has_last;
         let is_one = matches!(check, Check::Root(_));
         let shape = Shape { length, unit: LEAF_LEN, least_extent: SMALL_EXTENT, is_one };
-        Assembly { job, picker: Picker::new(shape, goal, done), check, is_proven }
+        Assembly { job, picker: Picker::new(shape, goal, done), check, is_proven, waits_for_sink: false }
     }
 
     /// Content that is all here and checked.

@@ -7,6 +7,7 @@
 //! may have what is downloaded; the [discovery](super::discovery) finds such.
 
 mod downloads;
+mod handles;
 mod looking;
 mod parts;
 mod paths;
@@ -28,6 +29,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 pub(super) use self::downloads::Downloads;
+pub(super) use self::handles::{MAX_HANDLES, RawRun};
 pub(super) use self::places::{MAX_ASKED, MAX_ASKERS, MAX_UNVALIDATED};
 pub(super) use self::put_off::MAX_PUT_OFF;
 
@@ -50,6 +52,8 @@ pub(super) struct Client {
     downloads: Downloads,
     paths: Paths,
     schedule: Schedule,
+    /// How many handles were made.
+    handles_made: u64,
     /// Sources that only peers suggested, and that are not validated, in the order in which they were tried. Some have been since.
     // Invariant: at most `MAX_UNVALIDATED`.
     unvalidated: VecDeque<SocketAddr>,
@@ -61,6 +65,7 @@ pub(super) struct ClientSizes {
     pub(super) unvalidated: usize,
     pub(super) askers: usize,
     pub(super) put_off: usize,
+    pub(super) handles: usize,
     pub(super) kept: Kept,
 }
 
@@ -71,6 +76,7 @@ impl Client {
             unvalidated: self.unvalidated.len(),
             askers: self.schedule.askers.most(),
             put_off: self.schedule.put_off.len(),
+            handles: self.paths.most_handles(),
             kept: self.downloads.kept(),
         }
     }
@@ -133,6 +139,13 @@ impl Client {
     /// What an interrupted download wrote of `range` is verified now; returns whether more may be asked for than before.
     pub(super) fn on_checked(&mut self, now: Time, job: JobId, range: Range<u64>, right: &RangeSet) -> bool {
         self.downloads.get_mut(job).is_some_and(|download| download.on_checked(now, range, right))
+    }
+
+    /// Destinations may take more than before.
+    pub(super) fn on_room(&mut self, now: Time, store: &mut dyn Store) {
+        for (_, download) in self.downloads.all_mut() {
+            download.on_room(now, store);
+        }
     }
 
     /// What a download reports. Answers to one that is over are of no use any more.

@@ -30,8 +30,16 @@ impl Client {
         let Some(path) = self.paths.get(inbound.from) else { return };
         let (round_trip, is_short) = (path.path.rtt.smoothed(), path.path.is_short());
         let rate = path.path.congestion.rate();
-        let terms =
-            PathTerms { block: 0, tree_block: 0, least_block: 0, blocks: 1, round_trip, is_short, rate };
+        let terms = PathTerms {
+            block: 0,
+            tree_block: 0,
+            least_block: 0,
+            probe_block: 0,
+            blocks: 1,
+            round_trip,
+            is_short,
+            rate,
+        };
         if let Some(download) = self.downloads.get_mut(job) {
             download.on_have(now, inbound.from, told, terms, store);
         }

@@ -58,6 +58,11 @@ impl Paths {
         self.get(address).map_or(0, |path| path.path.congestion.delivered())
     }
 
+    /// How many handles the peer has that has most.
+    pub(super) fn most_handles(&self) -> usize {
+        self.by_address.iter().map(|(_, path)| path.handles.len()).max().unwrap_or(0)
+    }
+
     /// Opens one to an address that has none.
     pub(super) fn open(&mut self, address: SocketAddr) {
         self.by_address.insert(address, PeerPath::new());

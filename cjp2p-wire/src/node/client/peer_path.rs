@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::time::Duration;
 
+use super::handles::Handles;
 use super::width::Width;
 use crate::download::{Ask, Space};
-use crate::node::lengths::{ORDINARY_DATAGRAM, answer_length};
+use crate::node::lengths::{Framing, ORDINARY_DATAGRAM};
 use crate::path::in_flight::{Again, Answers, InFlight, MAX_BLOCKS, RequestedBlock, Sequence};
 use crate::store::JobId;
 use crate::time::Time;
@@ -16,6 +17,8 @@ use crate::time::Time;
 pub(super) struct Flight {
     pub(super) job: JobId,
     pub(super) ask: Ask,
+    /// How it is to be answered.
+    pub(super) framing: Framing,
 }
 
 /// Which bytes came.
@@ -35,6 +38,8 @@ pub(super) struct PeerPath {
     longest: u64,
     // Which was answered last: its blocks come one after another.
     answered: Sequence,
+    /// The names under which it sends raw content.
+    pub(super) handles: Handles,
     /// How long a datagram crosses the path whole.
     pub(super) width: Width,
     pub(super) was_gone: bool,
@@ -53,6 +58,7 @@ impl PeerPath {
             places: BTreeSet::new(),
             longest: 0,
             answered: 0,
+            handles: Handles::default(),
             width: Width::new(ORDINARY_DATAGRAM),
             was_gone: false,
             counted: 0,
@@ -73,7 +79,7 @@ impl PeerPath {
 
     /// Notes a request of `job`. Returns what earlier ones asked for in the same blocks beyond it: that is no
     /// longer watched.
-    pub(super) fn on_sent(&mut self, now: Time, job: JobId, ask: &Ask) -> Vec<Ask> {
+    pub(super) fn on_sent(&mut self, now: Time, job: JobId, ask: &Ask, framing: Framing) -> Vec<Ask> {
         let mut again = if ask.again { Again::Yes } else { Again::No };
         let mut rest = Vec::new();
         let overlapping = self.overlapping(job, ask);
@@ -97,10 +103,10 @@ impl PeerPath {
             }
         }
         let blocks = ask.blocks();
-        let length = |range: Range<u64>| answer_length(range.end - range.start);
+        let length = |range: Range<u64>| framing.answer_length(range.end - range.start);
         let (bytes, last) = (length(ask.block_range(0)), length(ask.block_range(blocks - 1)));
         let answers = Answers { blocks, bytes, last };
-        let request = self.path.on_sent(now, Flight { job, ask: ask.clone() }, answers, again);
+        let request = self.path.on_sent(now, Flight { job, ask: ask.clone(), framing }, answers, again);
         self.places.insert((job, ask.space, ask.range.start, request));
         self.longest = self.longest.max(ask.range.end - ask.range.start);
         self.forget_places();
@@ -131,6 +137,7 @@ impl PeerPath {
     pub(super) fn withdraw(&mut self, job: JobId) {
         self.path.withdraw(|flight| flight.job == job);
         self.places.retain(|(other, ..)| *other != job);
+        self.handles.forget(job);
     }
 
     /// Notes that what was asked for came: the bytes `came` of it, up to the end or not, or a refusal. Returns the request for
@@ -141,18 +148,50 @@ impl PeerPath {
         asked: RequestedBlock,
         came: Option<Came>,
     ) -> Option<Flight> {
-        let block = self.path.get(asked.request)?.ask.block_range(asked.nth);
+        let flight = self.path.get(asked.request)?;
+        let (block, framing) = (flight.ask.block_range(asked.nth), flight.framing);
         let is_exact = came.as_ref().is_none_or(|came| {
             came.range.start == block.start && (came.range.end == block.end || came.is_end)
         });
         // A source with a low rate sends less than it was asked for.
-        let bytes = came.map(|came| answer_length(came.range.end - came.range.start));
-        let (Flight { job, ask }, is_last) = self.path.on_answer_of(now, asked, is_exact, bytes)?;
-        self.answered = asked.request;
+        let bytes = came.map(|came| framing.answer_length(came.range.end - came.range.start));
+        let answered = self.path.on_answer_of(now, asked, is_exact, bytes)?;
+        Some(self.on_answered(asked.request, asked.nth..asked.nth + 1, answered))
+    }
+
+    /// Notes that the first `count` blocks from `asked` on came together, exactly as they were asked for. Returns the request for them.
+    pub(super) fn on_answers(&mut self, now: Time, asked: RequestedBlock, count: u32) -> Option<Flight> {
+        let blocks = asked.nth..asked.nth + count;
+        let answered = self.path.on_answers(now, asked.request, blocks.clone())?;
+        Some(self.on_answered(asked.request, blocks, answered))
+    }
+
+    fn on_answered(
+        &mut self,
+        request: Sequence,
+        blocks: Range<u32>,
+        (flight, is_last): (Flight, bool),
+    ) -> Flight {
+        self.answered = request;
         if is_last {
-            self.places.remove(&(job, ask.space, ask.range.start, asked.request));
+            self.places.remove(&(flight.job, flight.ask.space, flight.ask.range.start, request));
         }
-        Some(Flight { job, ask: ask.part(asked.nth..asked.nth + 1) })
+        Flight { ask: flight.ask.part(blocks), ..flight }
+    }
+
+    /// How many of these pieces, from the first on, are the blocks that follow one another from `asked` on, each exactly as it was asked
+    /// for and open.
+    pub(super) fn exact(&self, asked: RequestedBlock, offset: u64, pieces: &[&[u8]]) -> u32 {
+        let Some(flight) = self.path.get(asked.request) else { return 0 };
+        let mut at = offset;
+        let blocks = asked.nth..flight.ask.blocks();
+        let mut fits = |nth: u32, piece: &[u8]| {
+            let range = at..at + piece.len() as u64;
+            at = range.end;
+            flight.ask.block_range(nth) == range
+                && self.path.is_open(RequestedBlock { request: asked.request, nth })
+        };
+        blocks.zip(pieces).take_while(|(nth, piece)| fits(*nth, piece)).count() as u32
     }
 
     /// Notes that the peer does not give `part` of what was asked for this download; or, where it does not say what, the block that was

@@ -4,15 +4,17 @@ use std::net::SocketAddr;
 
 use super::Client;
 use super::downloads::Job;
+use super::handles::mint;
 use super::peer_path::Flight;
 use super::width::LEAST_DATAGRAM;
 use crate::content_id::ContentId;
+use crate::datagram::raw::raw_that_fits;
 use crate::datagram::{Encoder, content_that_fits};
 use crate::download::{Ask, PathTerms, Space};
-use crate::message::{ContentRequest, MAX_NUMBER};
+use crate::message::{ContentRequest, Handle, MAX_NUMBER};
 use crate::node::contacts::Contact;
 use crate::node::lengths::{
-    BLOCK_COST, MAX_BLOCK, MAX_PROBE, MAX_SUGGESTED_PROBE, ORDINARY_DATAGRAM, answer_length,
+    BLOCK_COST, Framing, MAX_BLOCK, MAX_PROBE, MAX_SUGGESTED_PROBE, ORDINARY_DATAGRAM,
 };
 use crate::node::shared::Shared;
 use crate::peers::cookie::COOKIE_LEN;
@@ -49,6 +51,7 @@ impl Client {
         let contact = shared.contacts.get(address)?;
         let path = self.paths.get(address)?;
         let (room, rate) = (path.width.room(now), path.path.congestion.rate());
+        let framing = framing_for(shared, contact);
         let (round_trip, is_short) = (path.path.rtt.smoothed(), path.path.is_short());
         // Our cookie comes back beside the answer, and theirs may be asked for in it.
         let mut beside = r#"{"AlwaysReturned":{"cookie":""}},"#.len() + COOKIE_LEN;
@@ -62,13 +65,19 @@ impl Client {
         let last = path.last_job;
         let found = self.downloads.ask_in_turn(last, !first, |job| {
             let largest = job.download.claimed_length().unwrap_or(MAX_NUMBER);
-            let fits = |room, id: &str| content_that_fits(room, id, largest, beside) as u64;
-            let may = |id: &str| fits(room, id).min(most_in_a_second(rate)).clamp(LEAST_BLOCK, MAX_BLOCK);
-            let block = may(&job.wire_id);
-            let tree_block = job.tree_id().map_or(block, may);
-            let least_block = fits(LEAST_DATAGRAM, &job.wire_id).clamp(LEAST_BLOCK, block);
-            let blocks = (allowance / answer_length(block)).clamp(1, most);
-            let terms = PathTerms { block, tree_block, least_block, blocks, round_trip, is_short, rate };
+            let fits = |room, id: &str, is_probe| match framing {
+                Framing::Json => content_that_fits(room, id, largest, beside) as u64,
+                Framing::Raw => raw_that_fits(room, largest, is_probe) as u64,
+            };
+            let may = |id: &str, is_probe| {
+                fits(room, id, is_probe).min(most_in_a_second(rate)).clamp(LEAST_BLOCK, MAX_BLOCK)
+            };
+            let (block, probe_block) = (may(&job.wire_id, false), may(&job.wire_id, true));
+            let tree_block = job.tree_id().map_or(block, |id| may(id, false));
+            let least_block = fits(LEAST_DATAGRAM, &job.wire_id, true).clamp(LEAST_BLOCK, block);
+            let blocks = (allowance / framing.answer_length(block)).clamp(1, most);
+            let terms =
+                PathTerms { block, tree_block, least_block, probe_block, blocks, round_trip, is_short, rate };
             job.download.next_ask(now, address, terms, store)
         });
         if let (Some((job, _)), Some(path)) = (&found, self.paths.get_mut(address)) {
@@ -88,7 +97,10 @@ impl Client {
         ask: &Ask,
         datagram: &mut Option<Encoder>,
     ) {
-        self.note_flight(now, address, job, ask);
+        let framing =
+            shared.contacts.get(address).map_or(Framing::Json, |contact| framing_for(shared, contact));
+        self.note_flight(now, address, job, ask, framing);
+        let handle = self.handle_for(shared, now, address, job, ask.space, framing);
         // Names can be long.
         let is_name = |job: &Job| matches!(job.download.id(), ContentId::Name(_));
         let shares = !ask.probe
@@ -96,7 +108,7 @@ impl Client {
             && shared.contacts.get(address).is_some_and(|c| c.blocks > 1 && !c.is_only_suggested());
         if !shares {
             send_requests(shared, address, datagram);
-            return self.ask_alone(shared, now, address, job, ask);
+            return self.ask_alone(shared, now, address, job, ask, handle);
         }
         let longest = self
             .paths
@@ -118,12 +130,38 @@ impl Client {
             if job.download.wants_hint(now, address) {
                 encoder.please_list_ids(&job.wire_id);
             }
-            write_request(&mut encoder, job, ask);
+            write_request(&mut encoder, job, ask, handle);
         }
         *datagram = Some(encoder);
     }
 
-    fn ask_alone(&mut self, shared: &mut Shared, now: Time, address: SocketAddr, job: JobId, ask: &Ask) {
+    /// Under which name the answers to a request are to come, where they are to come raw.
+    fn handle_for(
+        &mut self,
+        shared: &Shared,
+        now: Time,
+        address: SocketAddr,
+        job: JobId,
+        space: Space,
+        framing: Framing,
+    ) -> Option<Handle> {
+        let path = self.paths.get_mut(address).filter(|_| framing == Framing::Raw)?;
+        let made = &mut self.handles_made;
+        Some(path.handles.get(now, job, space, || {
+            *made += 1;
+            mint(&shared.config.secret, *made)
+        }))
+    }
+
+    fn ask_alone(
+        &mut self,
+        shared: &mut Shared,
+        now: Time,
+        address: SocketAddr,
+        job: JobId,
+        ask: &Ask,
+        handle: Option<Handle>,
+    ) {
         let mut encoder = Encoder::new();
         shared.write_cookies(now, address, true, &mut encoder);
         let Some(job) = self.downloads.job_mut(job) else { return };
@@ -146,14 +184,14 @@ impl Client {
         {
             encoder.which_parts(&job.wire_id, 0);
         }
-        write_request(&mut encoder, job, ask);
+        write_request(&mut encoder, job, ask, handle);
         // A peer that does not have it may know one that does.
         let asks_peers = ask.probe && !too_old && job.download.lacks_sources();
         if asks_peers && (!sparing || encoder.len() + PLEASE_SEND_PEERS.len() + 6 <= MAX_SUGGESTED_PROBE) {
             encoder.bare(PLEASE_SEND_PEERS);
         }
         let pad = if ask.probe && !sparing {
-            let answer = answer_length(ask.range.end - ask.range.start) as usize;
+            let answer = Framing::Json.answer_length(ask.range.end - ask.range.start) as usize;
             let hint = if asks_hint { HINT_LEN } else { 0 };
             ((answer + hint) / 2 + 8).clamp(150, MAX_PROBE)
         } else {
@@ -167,10 +205,10 @@ impl Client {
     }
 
     /// Counts what is asked for as on its way.
-    fn note_flight(&mut self, now: Time, address: SocketAddr, job: JobId, ask: &Ask) {
+    fn note_flight(&mut self, now: Time, address: SocketAddr, job: JobId, ask: &Ask, framing: Framing) {
         let Some(path) = self.paths.get_mut(address) else { return };
-        let rest = path.on_sent(now, job, ask);
-        path.width.on_asked(now, ask.block.div_ceil(3) as usize * 4);
+        let rest = path.on_sent(now, job, ask, framing);
+        path.width.on_asked(now, framing.shortest(ask.block));
         self.paths.recount(address);
         if let Some(job) = self.downloads.job_mut(job) {
             for ask in rest {
@@ -199,7 +237,7 @@ impl Client {
         let newly_gone = gone && !path.was_gone;
         path.was_gone = gone;
         path.width.on_pto_count(now, path.path.pto_count());
-        for (Flight { job, ask }, blocks) in lost {
+        for (Flight { job, ask, .. }, blocks) in lost {
             if let Some(job) = self.downloads.job_mut(job) {
                 job.download.on_lost(address, &ask.part(blocks));
             }
@@ -232,14 +270,22 @@ pub(super) fn send_requests(shared: &mut Shared, address: SocketAddr, datagram: 
     }
 }
 
-fn write_request(encoder: &mut Encoder, job: &Job, ask: &Ask) {
+/// How this peer is to send content.
+fn framing_for(shared: &Shared, contact: &Contact) -> Framing {
+    let may = shared.config.raw && contact.sends_raw && !contact.is_only_suggested();
+    if may { Framing::Raw } else { Framing::Json }
+}
+
+fn write_request(encoder: &mut Encoder, job: &Job, ask: &Ask, handle: Option<Handle>) {
     let id = match (ask.space, job.tree_id()) {
         (Space::Tree, Some(tree_id)) => tree_id,
         _ => &*job.wire_id,
     };
     let length = ask.range.end - ask.range.start;
-    let block = (ask.block < length).then_some(ask.block);
-    encoder.request(&ContentRequest { block, ..ContentRequest::plain(id, ask.range.start, length) });
+    // Without it an answer says how long the whole is, and so is longer.
+    let always = handle.is_some() && !ask.probe;
+    let block = (always || ask.block < length).then_some(ask.block);
+    encoder.request(&ContentRequest { block, handle, ..ContentRequest::plain(id, ask.range.start, length) });
 }
 
 /// A block is no longer than what a path with this rate brings in a second: bytes of content.

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::net::SocketAddr;
 
 use super::Client;
+use super::handles::RawRun;
 use super::peer_path::{Came, Flight};
 use crate::content_id::ContentId;
 use crate::download::{Ask, Block, Space};
@@ -11,6 +12,7 @@ use crate::message::{ContentBlock, Message, Referral};
 use crate::node::inbound::Inbound;
 use crate::node::shared::Shared;
 use crate::path::in_flight::RequestedBlock;
+use crate::slices::Slices;
 use crate::store::{JobId, Store};
 use crate::time::Time;
 use crate::tree::LEAF_LEN;
@@ -59,6 +61,75 @@ impl Client {
         }
     }
 
+    /// Takes in raw content, if it was asked for under this handle of this peer. Only that peer can know the handle, so nothing else
+    /// need show who it is. Returns whether it has this handle.
+    pub(crate) fn take_raw(
+        &mut self,
+        shared: &mut Shared,
+        now: Time,
+        from: SocketAddr,
+        run: &RawRun<'_>,
+        store: &mut dyn Store,
+    ) -> bool {
+        let found = self.paths.get(from).and_then(|path| path.handles.find(now, run.handle));
+        let Some((job, space)) = found else {
+            log::debug!("{from}: bytes under a handle that it does not have");
+            return false;
+        };
+        self.downloads.on_taken(job);
+        shared.contacts.on_raw_content(now, from);
+        if let Some(path) = self.paths.get_mut(from) {
+            path.path.set_waited_here(run.waited);
+        }
+        let (mut offset, mut pieces) = (run.offset, run.pieces);
+        while let [first, ..] = pieces {
+            let Some(path) = self.paths.get(from) else { return true };
+            let asked = path.answered_by(job, space, offset);
+            let exact = asked.map_or(0, |asked| path.exact(asked, offset, pieces));
+            let count = (exact as usize).max(1);
+            match asked {
+                Some(asked) if exact > 1 => {
+                    let data = Slices::new(&pieces[..count]);
+                    let block = Block { space, offset, data, length: run.eof, answers: true };
+                    self.take_blocks(now, from, Answered { job, asked }, exact, &block, store);
+                }
+                Some(asked) => {
+                    let data = Slices::new(&pieces[..1]);
+                    let block = Block { space, offset, data, length: run.eof, answers: true };
+                    self.take_block(shared, now, from, Answered { job, asked }, &block, store);
+                }
+                None => {
+                    if let Some(download) = self.downloads.get_mut(job) {
+                        download.on_unwanted(first.len() as u64);
+                    }
+                }
+            }
+            offset += pieces[..count].iter().map(|piece| piece.len() as u64).sum::<u64>();
+            pieces = &pieces[count..];
+        }
+        true
+    }
+
+    /// Takes in several blocks of one request, each exactly as it was asked for.
+    fn take_blocks(
+        &mut self,
+        now: Time,
+        from: SocketAddr,
+        Answered { job, asked }: Answered,
+        count: u32,
+        block: &Block<'_>,
+        store: &mut dyn Store,
+    ) {
+        let Some(path) = self.paths.get_mut(from) else { return };
+        let Some(Flight { ask, framing, .. }) = path.on_answers(now, asked, count) else { return };
+        path.was_gone = false;
+        path.width.on_answer(framing.shortest(ask.block));
+        let Some(download) = self.downloads.get_mut(job) else { return };
+        if !download.on_block(now, from, *block, store) {
+            download.on_lost(from, &ask);
+        }
+    }
+
     fn take_content(
         &mut self,
         shared: &mut Shared,
@@ -86,7 +157,9 @@ impl Client {
             return;
         };
         let answers = inbound.is_validated();
-        let block = Block { space, offset: block.offset, data: &block.data, length: block.eof, answers };
+        let data: [&[u8]; 1] = [&block.data];
+        let data = Slices::new(&data);
+        let block = Block { space, offset: block.offset, data, length: block.eof, answers };
         self.take_block(shared, now, inbound.from, Answered { job: job_id, asked }, &block, store);
     }
 
@@ -104,12 +177,12 @@ impl Client {
         let range = block.offset..block.offset + data.len() as u64;
         let came = Came { is_end: block.length == Some(range.end), range };
         let Some(path) = self.paths.get_mut(from) else { return };
-        let Some(Flight { ask, .. }) = path.on_answer(now, asked, Some(came)) else { return };
+        let Some(Flight { ask, framing, .. }) = path.on_answer(now, asked, Some(came)) else { return };
         if let Some(contact) = shared.contacts.get_mut(from).filter(|_| !data.is_empty()) {
             contact.useful_at = Some(now);
         }
         path.was_gone = false;
-        path.width.on_answer(data.len().div_ceil(3) * 4);
+        path.width.on_answer(framing.shortest(data.len() as u64));
         let Some(download) = self.downloads.get_mut(job) else { return };
         let end = block.offset + data.len() as u64;
         // It may hold less than was asked for, or answer an earlier request that overlaps this one.

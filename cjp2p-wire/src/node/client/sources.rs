@@ -8,7 +8,7 @@ use crate::message::Message;
 use crate::node::contacts::Contact;
 use crate::node::event::Event;
 use crate::node::inbound::Inbound;
-use crate::node::lengths::{MAX_BLOCK, answer_length};
+use crate::node::lengths::{Framing, MAX_BLOCK};
 use crate::node::shared::Shared;
 use crate::store::JobId;
 use crate::time::Time;
@@ -160,7 +160,7 @@ impl Client {
             path.path.congestion.set_local(mtu >= LEAST_LOCAL_MTU);
             let room = mtu.saturating_sub(headers).clamp(LEAST_DATAGRAM, 65_507);
             path.width.set_route(room);
-            path.path.congestion.set_block(room.min(answer_length(MAX_BLOCK) as usize) as u64);
+            path.path.congestion.set_block(room.min(Framing::Json.answer_length(MAX_BLOCK) as usize) as u64);
             self.reschedule(now, address);
         }
     }

@@ -16,8 +16,6 @@ pub(crate) const LEAST_DATAGRAM: usize = 528;
 pub(crate) const WIDEN_INTERVAL: Duration = Duration::from_secs(5);
 /// So many waits in vain, one after another, take the path a step further.
 pub(crate) const PTOS_UNTIL_NARROW: u32 = 2;
-/// A datagram with content is longer than its base64, by this at least.
-const AROUND_CONTENT: usize = 100;
 
 /// See the [module](self).
 #[derive(Clone, Debug)]
@@ -56,9 +54,10 @@ impl Width {
         self.at_step(self.step - tries)
     }
 
-    /// Bytes of a datagram to send.
+    /// Bytes of a datagram to send. While it is not known what crosses the path, what every path carries: a request that vanishes costs a
+    /// whole wait.
     pub(super) fn sends(&self) -> usize {
-        self.at_step(self.step)
+        if self.step == 0 { self.route } else { LEAST_DATAGRAM.min(self.route) }
     }
 
     /// So many waits in a row were in vain: none after each answer.
@@ -77,23 +76,23 @@ impl Width {
         }
     }
 
-    /// Content of this many bytes of base64 is asked for in one datagram.
-    pub(super) fn on_asked(&mut self, now: Time, base64: usize) {
-        if self.is_longer(base64) {
+    /// Content is asked for that takes a datagram of so many bytes at least.
+    pub(super) fn on_asked(&mut self, now: Time, shortest: usize) {
+        if self.is_longer(shortest) {
             self.widen_at = now + WIDEN_INTERVAL;
         }
     }
 
-    /// Content of this many bytes of base64 came in one datagram.
-    pub(super) fn on_answer(&mut self, base64: usize) {
-        while self.is_longer(base64) {
+    /// Content came in a datagram of so many bytes at least.
+    pub(super) fn on_answer(&mut self, shortest: usize) {
+        while self.is_longer(shortest) {
             self.step -= 1;
         }
     }
 
-    /// Whether a datagram with this does not fit the step.
-    fn is_longer(&self, base64: usize) -> bool {
-        self.step > 0 && base64 + AROUND_CONTENT > self.at_step(self.step)
+    /// Whether such a datagram does not fit the step.
+    fn is_longer(&self, shortest: usize) -> bool {
+        self.step > 0 && shortest > self.at_step(self.step)
     }
 }
 
@@ -132,15 +131,15 @@ mod tests {
     fn a_longer_one_is_tried_now_and_then_and_believed_when_it_came() {
         let mut width = Width::new(1452);
         width.on_pto_count(at(1), 2);
-        width.on_answer(900);
+        width.on_answer(1000);
         width.on_pto_count(at(2), 0);
         width.on_pto_count(at(2), 2);
         assert_eq!((width.room(at(6)), width.room(at(7))), (1024, 1232));
-        width.on_asked(at(7), 1100);
-        assert_eq!((width.room(at(7)), width.sends()), (1024, 1024), "only one is tried");
-        width.on_answer(1100);
+        width.on_asked(at(7), 1200);
+        assert_eq!((width.room(at(7)), width.sends()), (1024, LEAST_DATAGRAM), "only one is tried");
+        width.on_answer(1200);
         assert_eq!(width.room(at(8)), 1232);
-        width.on_answer(1300);
+        width.on_answer(1400);
         assert_eq!(width.room(at(8)), 1452);
     }
 }

@@ -51,6 +51,8 @@ pub(crate) struct Contact {
     pub(crate) useful_at: Option<Time>,
     /// How many blocks it sends for one request; 1 where it never said.
     pub(crate) blocks: u64,
+    /// It sends raw content to whoever asks for it so.
+    pub(crate) sends_raw: bool,
     /// It sent what is provably wrong.
     pub(crate) banned: bool,
     /// What came from there was said by ourselves: the address is our own, or repeats what we say.
@@ -82,6 +84,7 @@ impl Contact {
             cookies: Cookies::default(),
             useful_at: None,
             blocks: 1,
+            sends_raw: false,
             banned: false,
             is_us: false,
             suggested: false,

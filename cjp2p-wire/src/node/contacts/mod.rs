@@ -262,6 +262,14 @@ impl Contacts {
         }
     }
 
+    /// It sent raw content under a handle that only it was told: it is who it was, and gets what we send.
+    pub(super) fn on_raw_content(&mut self, now: Time, address: SocketAddr) {
+        if let Some(contact) = self.get_mut(address) {
+            contact.on_validated(now);
+            contact.useful_at = Some(now);
+        }
+    }
+
     /// It returned, in a `ReturnedMessage`, our cookie that we asked it for; `beside` is what else in the datagram shows.
     pub(super) fn on_returned(&mut self, now: Time, address: SocketAddr, beside: Validation) {
         if beside == Validation::None {

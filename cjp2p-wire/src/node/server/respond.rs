@@ -7,10 +7,11 @@ use std::time::Duration;
 use super::turns::Request;
 use super::{Context, Server};
 use crate::content_id::ContentId;
+use crate::datagram::raw::{RawHeader, digits_of};
 use crate::datagram::{Encoder, Padding};
-use crate::message::{ContentRequest, MAX_ID_LEN, Waited};
+use crate::message::{ContentRequest, Handle, MAX_ID_LEN, Waited};
 use crate::node::contacts::Contact;
-use crate::node::lengths::{MAX_ANSWER, MAX_BLOCKS, answer_length};
+use crate::node::lengths::{Framing, MAX_ANSWER, MAX_BLOCKS};
 use crate::node::outbox::{TOGETHER_ROOM, Transmit};
 use crate::node::shared::Shared;
 use crate::peers::address::host_of;
@@ -32,9 +33,13 @@ const LEAST_WAIT: Duration = Duration::from_micros(250);
 /// A block that is not here counts for this many bytes of answers: it was looked for.
 const ABSENT_COST: usize = 256;
 
-/// Blocks of a length that may leave together.
-fn most_together(block: usize) -> usize {
-    (MAX_TOGETHER_LEN / answer_length(block as u64) as usize).min(MAX_TOGETHER)
+/// Blocks of such a request that may leave together.
+fn most_together(request: &Request) -> usize {
+    let answer = match request.handle {
+        Some(_) => request.block + RawHeader::MAX_LEN,
+        None => Framing::Json.answer_length(request.block as u64) as usize,
+    };
+    (MAX_TOGETHER_LEN / answer).min(MAX_TOGETHER)
 }
 
 impl Server {
@@ -67,7 +72,10 @@ impl Server {
         let wire_id = request.id.to_string();
         // What waits because the owner wants it so is not hurried by anything.
         let wants_wait = wants_wait.filter(|_| !self.turns.is_limited());
-        self.turns.push(from, Request { offset: request.offset, length, block, id, wire_id, wants_wait });
+        let handle = request.handle.filter(|_| shared.config.raw);
+        let (offset, tells_length) = (request.offset, request.block.is_none());
+        let request = Request { offset, length, block, id, wire_id, handle, tells_length, wants_wait };
+        self.turns.push(from, request);
     }
 
     /// Answers the requests whose turn it is.
@@ -99,7 +107,10 @@ impl Server {
             ) {
                 Read::Found { eof } => {
                     say_wait(cx.shared, now, from, request.wants_wait.take());
-                    let transmit = self.content_datagrams(cx.shared, now, from, &request, &data, eof);
+                    let transmit = match request.handle {
+                        Some(handle) => raw_datagrams(cx.shared, now, from, &request, handle, &data, eof),
+                        None => self.content_datagrams(cx.shared, now, from, &request, &data, eof),
+                    };
                     sent += transmit.bytes.len();
                     self.turns.on_sent(now, from, transmit.bytes.len());
                     cx.shared.outbox.on_served(data.len());
@@ -129,7 +140,7 @@ impl Server {
                 let goes_on = absent.is_some() && blocks_absent < MAX_BLOCKS;
                 let rest = goes_on.then(|| self.turns.take_rest(from, &request)).flatten();
                 let Some(mut rest) = rest else { break };
-                if let Some(later) = rest.split_off(most_together(rest.block)) {
+                if let Some(later) = rest.split_off(most_together(&rest)) {
                     self.turns.push(from, later);
                 }
                 request = rest;
@@ -166,18 +177,13 @@ impl Server {
         shared.write_cookies(now, to, offers || shared.contacts.wants_cookie_from(to), &mut beside);
         let count = data.len().div_ceil(request.block).max(1);
         let first = &data[..data.len().min(request.block)];
-        let room = count * answer_length(first.len() as u64) as usize + MAX_ID_LEN;
-        let mut encoder = if room < MIN_SPARE {
-            Encoder::with_capacity(room)
-        } else {
-            Encoder::reusing(shared.outbox.spare(), room.max(TOGETHER_ROOM))
-        };
+        let room = count * Framing::Json.answer_length(first.len() as u64) as usize + MAX_ID_LEN;
+        let mut encoder = Encoder::reusing(memory_for(shared, room), room);
         encoder.repeat(&beside);
         encoder.content(&request.wire_id, request.offset, first, eof, padding);
         // Later ones are longer by the digits of their offsets.
-        let digits = |n: u64| n.checked_ilog10().unwrap_or(0) as usize;
         let last = request.offset + data.len() as u64;
-        let length = encoder.len() + digits(last) - digits(request.offset);
+        let length = encoder.len() + digits_of(last) - digits_of(request.offset);
         let pad = if count > 1 { length } else { 0 };
         encoder.end_datagram(pad);
         for (n, part) in data.chunks(request.block).enumerate().skip(1) {
@@ -188,6 +194,54 @@ impl Server {
         }
         Transmit { to, segment: length, bytes: encoder.into_datagrams() }
     }
+}
+
+/// Answers with `data` as raw content, in datagrams of equal length, the last of which may be shorter.
+///
+/// The handle shows who sends it, so no cookie is returned beside it. Where ours is to be told anew, that goes before.
+fn raw_datagrams(
+    shared: &mut Shared,
+    now: Time,
+    to: SocketAddr,
+    request: &Request,
+    handle: Handle,
+    data: &[u8],
+    eof: Option<u64>,
+) -> Transmit {
+    if shared.contacts.wants_cookie_from(to) {
+        let mut beside = Encoder::new();
+        shared.write_cookies(now, to, true, &mut beside);
+        shared.send(to, beside.finish(0));
+    }
+    let count = data.len().div_ceil(request.block).max(1);
+    let header = RawHeader { handle, places: digits_of(request.offset + data.len() as u64) };
+    let eof = eof.filter(|_| request.tells_length);
+    let room = data.len() + count * RawHeader::MAX_LEN;
+    let mut bytes = memory_for(shared, room);
+    bytes.clear();
+    bytes.reserve_exact(room);
+    if data.is_empty() {
+        header.write(request.offset, data, eof, &mut bytes);
+    }
+    let mut segment = bytes.len();
+    for (n, part) in data.chunks(request.block).enumerate() {
+        header.write(request.offset + (n * request.block) as u64, part, eof, &mut bytes);
+        if n == 0 {
+            segment = bytes.len();
+        }
+    }
+    Transmit { to, segment, bytes }
+}
+
+/// Memory for so many bytes of answers.
+fn memory_for(shared: &mut Shared, room: usize) -> Vec<u8> {
+    if room < MIN_SPARE {
+        return Vec::new();
+    }
+    let mut memory = shared.outbox.spare();
+    memory.clear();
+    memory.reserve_exact(room.max(TOGETHER_ROOM));
+    memory
 }
 
 /// Tells a source that wants to know it how long a request waited here, in a datagram of its own before the answers: those are as
@@ -219,13 +273,31 @@ mod tests {
         let data = vec![7; MAX_TOGETHER_LEN];
         for n in 0..5000 {
             let block = [random.usize(1..2000), 4096, 40_960][random.usize(0..3)];
-            let most = most_together(block);
+            let request = Request {
+                offset: 0,
+                length: 1,
+                block,
+                id: ContentId::Blake3([7; 32]),
+                wire_id: String::new(),
+                handle: None,
+                tells_length: true,
+                wants_wait: None,
+            };
+            let most = most_together(&request);
             // Ever more, as by chance over hours.
             let length = random.usize(1..=block * most).min(1 + n * 20);
             let id = [ContentId::Blake3([7; 32]), ContentId::Tree([7; 32])][random.usize(0..2)].clone();
             let wire_id = id.to_string();
-            let offset = random.u64(0..1 << 50);
-            let request = Request { offset, length, block, id, wire_id, wants_wait: None };
+            let request = Request {
+                offset: random.u64(0..1 << 50),
+                length,
+                block,
+                id,
+                wire_id,
+                handle: None,
+                tells_length: true,
+                wants_wait: None,
+            };
             let transmit = server.content_datagrams(
                 &mut shared,
                 Time::ZERO,

@@ -3,8 +3,9 @@
 /// A JSON schema of the datagrams that a node understands. Other fields and messages are ignored.
 pub(super) const SUPPORTED_MESSAGES: &str = concat!(
     r#"{"schema":{"type":"array","items":{"type":"object","properties":{"#,
-    r#""PleaseSendContent":{"properties":{"id":{"type":"string"},"offset":{"type":"integer"},"length":{"type":"integer"},"block":{"type":"integer"}}},"#,
-    r#""ICanSendContentInBlocks":{"properties":{"most":{"type":"integer"}}},"#,
+    r#""PleaseSendContent":{"properties":{"id":{"type":"string"},"offset":{"type":"integer"},"length":{"type":"integer"},"block":{"type":"integer"},"as":{"type":"string"}}},"#,
+    r#""ICanSendContentInBlocks":{"properties":{"most":{"type":"integer"},"raw":{"type":"boolean"}}},"#,
+    r#""BytesFollow":{"properties":{"as":{"type":"string"},"offset":{"type":"integer"},"length":{"type":"integer"},"eof":{"type":"integer"}}},"#,
     r#""PleaseSayHowLongThisWaited":{"properties":{"number":{"type":"integer"}}},"#,
     r#""ThisWaited":{"properties":{"number":{"type":"integer"},"us":{"type":"integer"}}},"#,
     r#""PleaseListIdsOfTheSameContent":{"properties":{"id":{"type":"string"}}},"#,

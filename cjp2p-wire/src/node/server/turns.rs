@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use self::debts::Debts;
 use crate::content_id::ContentId;
+use crate::message::Handle;
 pub use crate::node::lengths::BLOCK_COST;
 use crate::peers::address::host_of;
 use crate::range_set::RangeSet;
@@ -52,6 +53,10 @@ pub struct Request {
     pub id: ContentId,
     /// The id as it was written.
     pub wire_id: String,
+    /// Under which name the answers go as raw content.
+    pub handle: Option<Handle>,
+    /// Raw answers say how long the whole content is.
+    pub tells_length: bool,
     /// The source wants to know how long this waited, with this number; and when it came.
     pub wants_wait: Option<(u64, Time)>,
 }
@@ -66,7 +71,9 @@ impl Request {
         let goes_on = self.offset + self.length as u64 == next.offset
             && self.length.is_multiple_of(self.block)
             && self.block == next.block
-            && self.wire_id == next.wire_id;
+            && (self.handle, &self.wire_id) == (next.handle, &next.wire_id)
+            // Raw blocks that say it are longer.
+            && (self.handle.is_none() || self.tells_length == next.tells_length);
         if goes_on {
             self.length += next.length;
             self.wants_wait = self.wants_wait.or(next.wants_wait);
@@ -341,9 +348,8 @@ impl Turns {
         Some(())
     }
 
-    /// Takes the next request whose turn it is, if the rates allow an answer now: as many blocks as `most` says of blocks of
-    /// such a length, of requests that go on one after another. The rest keeps its place.
-    pub fn pop(&mut self, now: Time, most: impl FnOnce(usize) -> usize) -> Option<(SocketAddr, Request)> {
+    /// Takes the next request whose turn it is, if the rates allow an answer now: as many blocks as `most` says of such a request, of requests that go on one after another. The rest keeps its place.
+    pub fn pop(&mut self, now: Time, most: impl FnOnce(&Request) -> usize) -> Option<(SocketAddr, Request)> {
         if self.ready_at() > now {
             return None;
         }
@@ -361,7 +367,7 @@ impl Turns {
             queue.push_front(rest);
         }
         // What leaves together is paid for together: a source must not wait long after it.
-        let most = if is_cut { 1 } else { most(request.block).min(longest / request.block).max(1) };
+        let most = if is_cut { 1 } else { most(&request).min(longest / request.block).max(1) };
         while request.length < request.block.saturating_mul(most)
             && queue.front().is_some_and(|next| request.merge(next))
         {
@@ -439,7 +445,9 @@ impl Turns {
         let queue = host.waiting.get_mut(&from)?;
         let end = request.offset + request.length as u64;
         let goes_on = |next: &&Request| {
-            next.offset == end && next.block == request.block && next.wire_id == request.wire_id
+            next.offset == end
+                && next.block == request.block
+                && (next.handle, &next.wire_id) == (request.handle, &request.wire_id)
         };
         if queue.len() == 1 {
             let rest = queue.front().filter(goes_on).cloned()?;

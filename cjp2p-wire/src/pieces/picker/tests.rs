@@ -78,7 +78,7 @@ fn what_must_come_from_one_source_goes_to_one_that_has_all_of_it_and_begins_anew
         extent.entrust(at(0), source(1), Duration::from_secs(2));
     };
     picker.gathering.change(key, asked_of_one).expect("it is being gathered");
-    picker.fill(key, source(1), 0, &[1; UNIT as usize]);
+    picker.fill(key, source(1), 0, Slices::new(&[&[1; UNIT as usize]]));
     assert_eq!(ask_all(&mut picker, at(1), &terms(1, SLOW, &nothing)), 3 * UNIT);
     let has: RangeSet = std::iter::once(0..3 * UNIT).collect();
     let some = Terms { has: Some(&has), ..terms(2, FAST, &nothing) };

@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use cjp2p_wire::content_id::{ContentId, Hash};
+use cjp2p_wire::message::Handle;
 use cjp2p_wire::store::{Asker, JobId, Library, ListPart, Parts, Read, Sink};
 use cjp2p_wire::tree::{Run, Verified};
 
@@ -16,6 +17,14 @@ use crate::sim::memory::{MemoryBlobs, Original};
 
 /// Staged bytes go as far as somebody claims; the disk of this test is no larger.
 const DISK: u64 = 4 << 20;
+/// What the node asked for: the id, from where, how many bytes, and under which name if they may be raw.
+pub(super) struct Asked {
+    pub(super) id: String,
+    pub(super) offset: u64,
+    pub(super) length: u64,
+    pub(super) handle: Option<Handle>,
+}
+
 /// What there is between the node and an address.
 #[derive(Default)]
 pub(super) struct Met {
@@ -25,8 +34,10 @@ pub(super) struct Met {
     pub(super) proved: bool,
     /// What the node asked it to return, as JSON.
     pub(super) cookies: Vec<String>,
-    /// What the node asked it for: the id, from where, how many bytes.
-    pub(super) requests: Vec<(String, u64, u64)>,
+    /// What the node asked it for.
+    pub(super) requests: Vec<Asked>,
+    /// Under which names it asked the node for raw content, and of which id.
+    pub(super) handles: BTreeMap<Handle, Vec<String>>,
 }
 
 /// Memory that looks at what is written to it.

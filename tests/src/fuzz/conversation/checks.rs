@@ -8,7 +8,7 @@ use cjp2p_wire::datagram;
 use cjp2p_wire::message::Message;
 use cjp2p_wire::peers::address;
 
-use super::checked::is_at;
+use super::checked::{Asked, is_at};
 use super::contents::{SHARED, WANTED};
 use super::talk::Talk;
 use crate::fuzz::sample::SAMPLES;
@@ -36,6 +36,17 @@ fn is_hello(id: &str) -> bool {
     id == Some(crate::content::sha256_id(hello)) || id == Some(crate::content::blake3_id(hello))
 }
 
+/// Whether these bytes of this id may be served.
+fn is_right(id: &str, offset: u64, data: &[u8], eof: Option<u64>) -> bool {
+    match truth(id) {
+        Some(truth) => {
+            let end = truth.len() as u64;
+            eof.is_none_or(|eof| eof == end) && (data.is_empty() || is_at(truth, offset, data))
+        }
+        None => is_hello(id) && (data.is_empty() || is_at(b"hello world\n", offset, data)),
+    }
+}
+
 impl Talk {
     /// Notes what a datagram to the node changes of what it may do.
     pub(super) fn note_arrival(&mut self, from: SocketAddr, bytes: &[u8]) {
@@ -45,6 +56,12 @@ impl Talk {
             match message {
                 Message::Peers(peers) => named.extend(peers),
                 Message::MaybeTheyHaveSome(referral) => named.extend(referral.peers),
+                Message::PleaseSendContent(request) => {
+                    if let Some(handle) = request.handle {
+                        let handles = &mut self.met.entry(from).or_default().handles;
+                        handles.entry(handle).or_default().push(request.id.into_owned());
+                    }
+                }
                 Message::AlwaysReturned(value) => proves |= self.has_cookie(from, value),
                 Message::ReturnedMessage(value) => proves |= self.has_cookie(from, value.get()),
                 _ => {}
@@ -78,21 +95,19 @@ impl Talk {
         for message in &messages {
             match message {
                 Message::Content(block) => {
-                    let right = match truth(&block.id) {
-                        Some(truth) => {
-                            let end = truth.len() as u64;
-                            block.eof.is_none_or(|eof| eof == end)
-                                && (block.data.is_empty() || is_at(truth, block.offset, &block.data))
-                        }
-                        None => {
-                            is_hello(&block.id) && is_at(b"hello world\n", block.offset, &block.data)
-                                || is_hello(&block.id) && block.data.is_empty()
-                        }
-                    };
+                    let right = is_right(&block.id, block.offset, &block.data, block.eof);
                     assert!(right, "wrong bytes are served: {block:?}");
                 }
+                Message::BytesFollow(block) => {
+                    assert!(met.proved, "a stranger is sent raw content");
+                    let ids = met.handles.get(&block.handle).map_or(&[][..], |ids| ids);
+                    let is_right = |id: &String| is_right(id, block.offset, block.data, block.eof);
+                    assert!(ids.iter().any(is_right), "wrong bytes are served: {block:?} for {ids:?}");
+                }
                 Message::PleaseSendContent(request) => {
-                    met.requests.push((request.id.clone().into_owned(), request.offset, request.length));
+                    let id = request.id.clone().into_owned();
+                    let (offset, length, handle) = (request.offset, request.length, request.handle);
+                    met.requests.push(Asked { id, offset, length, handle });
                 }
                 Message::PleaseReturnThisMessage(value) | Message::PleaseAlwaysReturnThisMessage(value) => {
                     met.cookies.push(value.get().to_owned());

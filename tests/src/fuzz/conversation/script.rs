@@ -4,9 +4,11 @@
 use std::net::SocketAddr;
 
 use cjp2p_wire::content_id::ContentId;
+use cjp2p_wire::datagram::raw::RawHeader;
 use cjp2p_wire::datagram::{Encoder, Padding};
-use cjp2p_wire::message::{ContentRequest, MAX_NUMBER, TheseParts};
+use cjp2p_wire::message::{BlocksOffer, ContentRequest, Handle, MAX_NUMBER, TheseParts};
 
+use super::checked::Asked;
 use super::contents::{ADDRESSES, SHARED, WANTED, wanted};
 use super::talk::Talk;
 use crate::content;
@@ -80,6 +82,7 @@ impl Talk {
                     offset: number(input),
                     length: number(input),
                     block: (input.byte() & 1 != 0).then(|| number(input)),
+                    handle: Handle::parse(input.counted()),
                 };
                 encoder.request(&request);
             }
@@ -90,7 +93,7 @@ impl Talk {
             5 => encoder.cookie("PleaseAlwaysReturnThisMessage", &String::from_utf8_lossy(input.counted())),
             6 => encoder.value("AlwaysReturned", &self.cookie(from, input)),
             7 => encoder.value("ReturnedMessage", &self.cookie(from, input)),
-            8 => encoder.can_send_blocks(number(input)),
+            8 => encoder.can_send_blocks(BlocksOffer { most: number(input), raw: input.byte() & 1 != 0 }),
             9 => encoder.please_list_ids(&any_id(input)),
             10 => encoder.same_content([&any_id(input), &any_id(input)]),
             11 => encoder.which_parts(&any_id(input), number(input)),
@@ -145,7 +148,7 @@ impl Talk {
             encoder.cookie("PleaseAlwaysReturnThisMessage", "theirs");
         }
         let asked = self.met.entry(from).or_default().requests.pop();
-        let Some((id, mut offset, length)) = asked else { return encoder.finish(0) };
+        let Some(Asked { id, mut offset, length, handle }) = asked else { return encoder.finish(0) };
         let known = WANTED.iter().map(|n| &SAMPLES[*n]);
         let found = known.clone().find_map(|sample| match ContentId::parse(&id) {
             Ok(ContentId::Tree(root)) if root == sample.root => Some(&sample.file),
@@ -166,7 +169,14 @@ impl Talk {
             14 => eof ^= 1,
             _ => encoder.referral(&id, &peers(input)),
         }
-        encoder.content(&id, offset, &data, (kind & 4 == 0).then_some(eof), Padding::Padded);
+        let eof = (kind & 4 == 0).then_some(eof);
+        // As it asked for it, and alone.
+        if let (Some(handle), 0) = (handle, kind & 8) {
+            let mut bytes = Vec::new();
+            RawHeader { handle, places: 0 }.write(offset, &data, eof, &mut bytes);
+            return bytes;
+        }
+        encoder.content(&id, offset, &data, eof, Padding::Padded);
         if kind & 8 != 0 {
             encoder.same_content([&id, &any_id(input)]);
         }

@@ -2,20 +2,22 @@
 
 pub mod forger;
 pub mod odd;
+pub mod raw;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::datagram::{self, Encoder, Padding};
-use cjp2p_wire::message::{Message, TheseParts};
+use cjp2p_wire::message::{BlocksOffer, ContentRequest, Handle, Message, TheseParts};
 use cjp2p_wire::store::{Asker, Library, Read};
 use cjp2p_wire::time::Time;
 use cjp2p_wire::tree::{Geometry, Level};
 
+use self::raw::{RawLie, RawTricks, spoil};
 use super::host::{HostBehaviour, Outbox};
 use super::memory::MemoryBlobs;
 
@@ -72,6 +74,8 @@ pub enum Lie {
     Numbers,
     /// Sends ids with tricks beside its answers.
     Ids,
+    /// Announces raw content, and answers so.
+    Raw(RawLie),
 }
 
 impl Lie {
@@ -111,6 +115,7 @@ impl Lie {
             Numbers,
             Ids,
         ];
+        all.extend(RawLie::all(length).into_iter().map(Raw));
         all.extend((0..geometry.level_count()).map(Level).map(TreeLevel));
         all
     }
@@ -148,6 +153,7 @@ pub struct Liar {
     drips: VecDeque<(SocketAddr, Vec<u8>)>,
     drip_at: Time,
     flooded: usize,
+    raw: RawTricks,
     random: fastrand::Rng,
 }
 
@@ -178,6 +184,7 @@ impl Liar {
             drips: VecDeque::new(),
             drip_at: Time::ZERO,
             flooded: 0,
+            raw: RawTricks::default(),
             random: fastrand::Rng::with_seed(seed),
         }
     }
@@ -234,11 +241,23 @@ impl Liar {
         self.turns.as_ref().is_none_or(|turns| turns.load(Ordering::Relaxed)).then_some(self.lie)
     }
 
-    fn spoil(&mut self, data: &mut [u8]) {
-        if !data.is_empty() {
-            let at = self.random.usize(0..data.len());
-            data[at] ^= 1 << self.random.u8(0..8);
-        }
+    /// One that knows the handles which somebody puts here: those of others, told to them.
+    pub fn knowing(mut self, handles: Arc<Mutex<Vec<Handle>>>) -> Liar {
+        self.raw.stolen = handles;
+        self
+    }
+
+    /// Answers a request for raw content. Returns whether it was one, and this liar does so.
+    fn answer_raw(&mut self, to: SocketAddr, request: &ContentRequest<'_>, out: &mut Outbox) -> bool {
+        let (Some(Lie::Raw(lie)), Some(_)) = (self.lie(), request.handle) else { return false };
+        let Ok(id) = ContentId::parse(&request.id) else { return false };
+        let mut data = Vec::new();
+        let length = request.length.min(1 << 20) as usize;
+        let found = self.read(Asker::Unvalidated, &id, request.offset, length, &mut data);
+        let Read::Found { eof } = found else { return false };
+        let train = self.raw.train(lie, request, &data, eof, &mut self.random);
+        out.extend(train.into_iter().map(|datagram| (to, datagram)));
+        true
     }
 
     fn answer(&mut self, id: &str, offset: u64, length: u64, encoder: &mut Encoder) {
@@ -253,9 +272,11 @@ impl Liar {
         let lie = self.lie();
         let (mut offset, mut eof) = (offset, eof);
         match lie {
-            Some(Lie::Content) if !is_tree => self.spoil(&mut data),
-            Some(Lie::Tree) if is_tree => self.spoil(&mut data),
-            Some(Lie::After(count)) if !is_tree && self.answered > count => self.spoil(&mut data),
+            Some(Lie::Content) if !is_tree => spoil(&mut data, &mut self.random),
+            Some(Lie::Tree) if is_tree => spoil(&mut data, &mut self.random),
+            Some(Lie::After(count)) if !is_tree && self.answered > count => {
+                spoil(&mut data, &mut self.random)
+            }
             Some(Lie::Length(lie) | Lie::LengthThenSilence(lie)) if !is_tree => {
                 eof = Some(lie);
                 data.truncate(lie.saturating_sub(offset) as usize);
@@ -359,12 +380,17 @@ impl Liar {
             return;
         };
         let mut encoder = Encoder::new();
+        self.raw.announces = false;
         for message in &messages {
             if let (Message::PleaseAlwaysReturnThisMessage(value), true) = (message, self.returns_cookies) {
                 encoder.value("AlwaysReturned", value.get());
                 // A source that gave no cookie is not asked which parts it has.
-                if matches!(self.lie, Lie::Promises | Lie::OddParts) {
+                if matches!(self.lie, Lie::Promises | Lie::OddParts | Lie::Raw(_)) {
                     encoder.cookie("PleaseAlwaysReturnThisMessage", "a cookie");
+                }
+                if matches!(self.lie, Lie::Raw(_)) {
+                    self.raw.announces = true;
+                    encoder.can_send_blocks(BlocksOffer { most: 64, raw: true });
                 }
                 self.cookie = Some(value.get().to_owned());
             }
@@ -375,7 +401,8 @@ impl Liar {
         {
             encoder.value("AlwaysReturned", cookie);
         }
-        let before = encoder.len();
+        // Raw content has no cookie beside it: that goes alone.
+        let before = if self.raw.announces { 0 } else { encoder.len() };
         for message in &messages {
             if let Message::PleaseSayWhichParts(request) = message
                 && let Ok(id) = ContentId::parse(&request.id)
@@ -408,7 +435,9 @@ impl Liar {
                         self.flood(from, &request.id, out);
                     }
                     out.extend(self.odd(&request.id).map(|odd| (from, odd)));
-                    self.answer(&request.id, request.offset, request.length, &mut encoder);
+                    if !self.answer_raw(from, request, out) {
+                        self.answer(&request.id, request.offset, request.length, &mut encoder);
+                    }
                 }
                 Message::PleaseListIdsOfTheSameContent(id) => self.hint(id, &mut encoder),
                 _ => {}

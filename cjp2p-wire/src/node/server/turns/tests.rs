@@ -4,7 +4,16 @@ use super::*;
 
 fn request(n: u64) -> Request {
     let id = ContentId::Sha256([1; 32]);
-    Request { offset: n, length: 1000, block: 1000, wire_id: id.to_string(), id, wants_wait: None }
+    Request {
+        offset: n,
+        length: 1000,
+        block: 1000,
+        wire_id: id.to_string(),
+        id,
+        handle: None,
+        tells_length: true,
+        wants_wait: None,
+    }
 }
 
 fn pop(turns: &mut Turns, now: Time) -> Option<(SocketAddr, Request)> {
@@ -24,6 +33,19 @@ fn a_source_with_many_requests_does_not_keep_others_waiting() {
     assert!(turns.push(source(2), request(0)));
     let order: Vec<u16> = (0..5).map(|_| turns.pop(Time::ZERO, |_| 1000).unwrap().0.port()).collect();
     assert_eq!(order, [1, 1, 2, 1, 1]);
+}
+
+#[test]
+fn raw_blocks_that_say_the_length_do_not_go_together_with_others() {
+    let popped = |handle: Option<Handle>| {
+        let mut turns = Turns::new(None, None);
+        assert!(turns.push(source(1), Request { handle, ..request(0) }));
+        assert!(turns.push(source(1), Request { handle, tells_length: false, ..request(1000) }));
+        assert!(turns.push(source(1), Request { handle, tells_length: false, ..request(2000) }));
+        [1, 2].map(|_| turns.pop(Time::ZERO, |_| 10).map(|(_, request)| request.length))
+    };
+    assert_eq!(popped(Handle::parse(b"a")), [Some(1000), Some(2000)]);
+    assert_eq!(popped(None), [Some(3000), None]);
 }
 
 #[test]
