@@ -104,7 +104,7 @@ impl Getter {
         if cli.json {
             stdout::write_behind(waker.clone());
         }
-        let policy = Policy { answers: !cli.no_share, ..Policy::default() };
+        let policy = Policy { answers: !cli.no_share, json_only: cli.framing.no_raw, ..Policy::default() };
         let mut session =
             Session::start(event_loop, policy, Store::default()).map_err(failed("random numbers"))?;
         if peers.lan_delay().is_some() {
@@ -230,7 +230,7 @@ impl Getter {
     fn begin_fetch(
         &mut self,
         number: u64,
-        destination: Box<dyn Destination>,
+        mut destination: Box<dyn Destination>,
         resume: Option<Resume>,
         remembered: Vec<(SocketAddr, bool)>,
     ) {
@@ -246,6 +246,7 @@ impl Getter {
         let fetch = self.session.call(|node, now, _| node.start_fetch(now, spec));
         job.step = Step::Fetching(fetch);
         self.progress.add_there(self.session.node().progress(fetch).unwrap_or_default().done);
+        destination.wake_by(self.waker.clone());
         self.session.store_mut().insert(fetch, &job.id, destination, done);
         self.by_fetch.insert(fetch, number);
         let named: Vec<SocketAddr> = self.peers.of_user().collect();

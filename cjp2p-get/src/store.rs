@@ -327,6 +327,10 @@ impl Sink for Store {
         self.get(job)?.keep_run(length, run, bytes)
     }
 
+    fn is_busy(&self, job: JobId) -> bool {
+        self.destinations.get(&job).is_some_and(|destination| destination.is_busy())
+    }
+
     fn room(&self, job: JobId) -> u64 {
         self.destinations.get(&job).map_or(0, |destination| destination.room())
     }

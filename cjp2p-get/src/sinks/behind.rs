@@ -1,14 +1,19 @@
 //! Writing to a file behind the back of whoever has the bytes: a thread of its own writes while the network goes on.
 //!
-//! Of a fast fetch, writing is a third of the work, and the network is served by one thread. Where the writer cannot keep
-//! up, the caller writes itself, so there is no queue that grows and nobody who waits.
+//! Of a fast fetch, writing is a third of the work and more, and the network is served by one thread. A long file has one writer: two
+//! that write to one file wait for each other in the kernel. Where the writer cannot keep up, it says that it is busy, and wakes the
+//! network when it is no more.
 
 use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
+
+use cjp2p_io::event_loop::Waker;
+use cjp2p_wire::tree::GROUP_LEN;
 
 use super::sparse::Sparse;
 
@@ -16,6 +21,8 @@ use super::sparse::Sparse;
 const ALONE: u64 = 32 << 20;
 /// Bytes that may wait to be written. A process that is killed loses them.
 const WAITING: usize = 1 << 20;
+/// No block is longer: with more than this the next may have no room.
+const BUSY: usize = WAITING - GROUP_LEN as usize;
 
 /// See the [module](self).
 pub(crate) struct WriteBehind {
@@ -23,6 +30,8 @@ pub(crate) struct WriteBehind {
     /// Bytes that were to be written until now.
     given: u64,
     writer: Writer,
+    /// Wakes the network when it is busy no more.
+    waker: Option<Waker>,
     /// What is written, until somebody asks.
     written: Vec<Range<u64>>,
 }
@@ -33,7 +42,10 @@ enum Writer {
     Running {
         queue: Sender<Block>,
         back: Receiver<(Block, io::Result<()>)>,
-        waiting: usize,
+        /// Blocks whose outcome is not known here.
+        blocks: usize,
+        /// Bytes that are not written.
+        waiting: Arc<AtomicUsize>,
         /// Memory of blocks that are written.
         spare: Vec<Vec<u8>>,
     },
@@ -47,7 +59,7 @@ struct Block {
 impl WriteBehind {
     pub(crate) fn new(file: Arc<File>) -> WriteBehind {
         let file = Arc::new(Sparse::new(file));
-        WriteBehind { file, given: 0, writer: Writer::None, written: Vec::new() }
+        WriteBehind { file, given: 0, writer: Writer::None, waker: None, written: Vec::new() }
     }
 
     /// One that has a writer from the next block on.
@@ -64,18 +76,30 @@ impl WriteBehind {
     pub(crate) fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.settle(false)?;
         self.start_in_time(bytes.len() as u64);
-        if let Writer::Running { queue, waiting, spare, .. } = &mut self.writer
-            && *waiting + bytes.len() <= WAITING
-        {
+        if let Writer::Running { queue, blocks, waiting, spare, .. } = &mut self.writer {
             let mut memory = spare.pop().unwrap_or_default();
             memory.clear();
             memory.extend_from_slice(bytes);
-            *waiting += bytes.len();
+            *blocks += 1;
+            waiting.fetch_add(bytes.len(), Ordering::Relaxed);
             return queue.send(Block { offset, bytes: memory }).map_err(|_| ended());
         }
         self.file.write_all_at(bytes, offset)?;
         self.written.push(offset..offset + bytes.len() as u64);
         Ok(())
+    }
+
+    /// Whether so much waits that nothing more should be given.
+    pub(crate) fn is_busy(&self) -> bool {
+        match &self.writer {
+            Writer::Running { waiting, .. } => waiting.load(Ordering::Relaxed) > BUSY,
+            Writer::None => false,
+        }
+    }
+
+    /// Whom to wake when it is busy no more.
+    pub(crate) fn wake_by(&mut self, waker: Waker) {
+        self.waker = Some(waker);
     }
 
     /// Starts the writer where there is enough to write, and a processor for it.
@@ -88,26 +112,35 @@ impl WriteBehind {
         {
             let (queue, blocks) = mpsc::channel::<Block>();
             let (sender, back) = mpsc::channel();
-            let file = self.file.clone();
+            let (file, waker) = (self.file.clone(), self.waker.clone());
+            let waiting = Arc::new(AtomicUsize::new(0));
+            let unwritten = waiting.clone();
             let started = thread::Builder::new().spawn(move || {
                 for block in blocks {
                     let result = file.write_all_at(&block.bytes, block.offset);
+                    let length = block.bytes.len();
                     if sender.send((block, result)).is_err() {
                         return;
+                    }
+                    let before = unwritten.fetch_sub(length, Ordering::Relaxed);
+                    if before > BUSY
+                        && let Some(waker) = &waker
+                    {
+                        waker.wake();
                     }
                 }
             });
             if started.is_ok() {
-                self.writer = Writer::Running { queue, back, waiting: 0, spare: Vec::new() };
+                self.writer = Writer::Running { queue, back, blocks: 0, waiting, spare: Vec::new() };
             }
         }
     }
 
     /// Takes note of what was written meanwhile, or waits until all is.
     fn settle(&mut self, all: bool) -> io::Result<()> {
-        let Writer::Running { back, waiting, spare, .. } = &mut self.writer else { return Ok(()) };
+        let Writer::Running { back, blocks, spare, .. } = &mut self.writer else { return Ok(()) };
         let mut outcome = Ok(());
-        while *waiting > 0 {
+        while *blocks > 0 {
             let next = if all {
                 back.recv().map_err(|_| ended())?
             } else {
@@ -117,7 +150,7 @@ impl WriteBehind {
                 }
             };
             let (block, result) = next;
-            *waiting -= block.bytes.len();
+            *blocks -= 1;
             match result {
                 Ok(()) => self.written.push(block.offset..block.offset + block.bytes.len() as u64),
                 Err(error) => outcome = Err(error),
@@ -174,6 +207,9 @@ mod tests {
         let mut total = 0;
         for n in 0..64_u64 {
             let at = n * 37 % 64;
+            while behind.is_busy() {
+                thread::yield_now();
+            }
             behind.write(at * BLOCK as u64, &vec![at as u8; BLOCK]).unwrap();
             for range in behind.take_written() {
                 let mut found = vec![0; BLOCK];

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use cjp2p_cli::{Exit, ToolError};
+use cjp2p_io::event_loop::Waker;
 use cjp2p_io::{in_memory, names};
 use cjp2p_wire::content_id::Hash;
 use cjp2p_wire::store::{Parts, Read};
@@ -75,6 +76,16 @@ pub(crate) trait Destination: Send {
     /// Of what an interrupted fetch wrote, this piece is verified now.
     fn on_checked(&mut self, checked: &Checked) {
         let _ = checked;
+    }
+
+    /// Whether it takes nothing just now, since what it was given is still being written.
+    fn is_busy(&self) -> bool {
+        false
+    }
+
+    /// Whom to wake when it is busy no more.
+    fn wake_by(&mut self, waker: Waker) {
+        let _ = waker;
     }
 
     /// How much it takes at present, counted along what is wanted.

@@ -8,6 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
 use cjp2p_cli::ToolError;
+use cjp2p_io::event_loop::Waker;
 use cjp2p_io::names;
 use cjp2p_wire::content_id::{ContentId, Hash};
 use cjp2p_wire::download::Resume;
@@ -246,6 +247,14 @@ impl Destination for Partial {
     fn stage(&mut self, offset: u64, bytes: &[u8]) -> io::Result<Vec<Range<u64>>> {
         self.behind.write(offset, bytes)?;
         self.note_written()
+    }
+
+    fn is_busy(&self) -> bool {
+        self.behind.is_busy()
+    }
+
+    fn wake_by(&mut self, waker: Waker) {
+        self.behind.wake_by(waker);
     }
 
     fn settle_staged(&mut self) -> io::Result<Vec<Range<u64>>> {
