@@ -1,6 +1,7 @@
 //! Requests for what downloads want, from each peer as much as its path takes.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::Client;
 use super::downloads::Job;
@@ -27,6 +28,9 @@ const INTRODUCTION: usize = 130;
 const MAX_BLOCKS_FAR: u64 = 16;
 /// No request for a part of content named by a hash is longer, in bytes; with a question for other ids beside it.
 const MAX_REQUEST: usize = 330;
+/// A peer is asked how long requests wait where the shortest round trip, with that wait, is no longer than this. Beside a longer
+/// path it matters less.
+const ASKS_WAIT_WITHIN: Duration = Duration::from_millis(10);
 /// The length of a message that names two ids of the same content, about.
 const HINT_LEN: usize = 190;
 /// A peer that has not introduced itself in this many bytes of answers will not any more.
@@ -120,7 +124,9 @@ impl Client {
         let mut encoder = datagram.take().unwrap_or_else(|| {
             let mut encoder = Encoder::with_capacity(ORDINARY_DATAGRAM);
             shared.write_cookies(now, address, true, &mut encoder);
-            let number = self.paths.get_mut(address).and_then(|path| path.path.ask_wait(now));
+            let path = self.paths.get_mut(address).map(|path| &mut path.path);
+            let near = path.filter(|path| path.rtt.min() <= ASKS_WAIT_WITHIN);
+            let number = near.and_then(|path| path.ask_wait(now));
             if let Some(number) = number {
                 encoder.please_say_wait(number);
             }
