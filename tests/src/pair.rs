@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use cjp2p_wire::content_id::{ContentId, Hash};
 use cjp2p_wire::download::{DownloadEvent, Spec};
-use cjp2p_wire::node::{Event, Node, Output, Transmit};
+use cjp2p_wire::node::{Config, Event, Node, Output, Transmit};
 use cjp2p_wire::store::{Asker, JobId, Library, Read, Sink, Store};
 use cjp2p_wire::time::Time;
 use cjp2p_wire::tree::{Run, Verified};
@@ -67,9 +67,9 @@ struct End<B> {
 }
 
 impl<B: Store> End<B> {
-    fn new(store: B, number: u8, mtu: usize) -> End<B> {
+    fn new(store: B, number: u8, mtu: usize, raw: bool) -> End<B> {
         let address = ([10, 0, 0, number], 24254).into();
-        let node = Node::new(config(number.into()));
+        let node = Node::new(Config { raw, ..config(number.into()) });
         End { node, store, address, mtu, next: Time::ZERO, sent: Vec::new(), is_done: false }
     }
 
@@ -109,11 +109,11 @@ pub struct Pair {
 }
 
 impl Pair {
-    /// The getter has just been told of the server. Routes carry IP packets of `mtu` bytes.
-    pub fn new(content: Vec<u8>, mtu: usize) -> Pair {
+    /// The getter has just been told of the server. Routes carry IP packets of `mtu` bytes. Content is `raw`, or JSON.
+    pub fn new(content: Vec<u8>, mtu: usize, raw: bool) -> Pair {
         let length = content.len() as u64;
-        let mut server = End::new(MemoryBlobs::default(), 1, mtu);
-        let mut getter = End::new(Forgets::default(), 2, mtu);
+        let mut server = End::new(MemoryBlobs::default(), 1, mtu, raw);
+        let mut getter = End::new(Forgets::default(), 2, mtu, raw);
         let now = Time::ZERO;
         let spec = Spec {
             id: server.store.share(content, None),
@@ -183,9 +183,11 @@ mod tests {
 
     #[test]
     fn a_pair_moves_everything_and_does_the_same_each_time() {
-        let run = |mtu| Pair::new(content::bytes(1, 3 << 20), mtu).run();
-        assert_eq!(run(1500), run(1500));
-        let large = run(65_536);
+        let run = |mtu, raw| Pair::new(content::bytes(1, 3 << 20), mtu, raw).run();
+        let [json, raw] = [false, true].map(|raw| run(1500, raw));
+        assert_eq!([json, raw], [false, true].map(|raw| run(1500, raw)));
+        assert!(raw * 4 < json * 3, "{raw} datagrams of raw content, {json} of JSON");
+        let large = run(65_536, false);
         assert!(large < 200, "{large} datagrams of a large block each");
     }
 }

@@ -112,6 +112,6 @@ fn in_large_blocks(bencher: Bencher<'_, '_>) {
 fn by_two_nodes(bencher: Bencher<'_, '_>, mtu: usize) {
     bencher
         .counter(BytesCount::new(LENGTH))
-        .with_inputs(|| Pair::new(content::bytes(1, LENGTH), mtu))
+        .with_inputs(|| Pair::new(content::bytes(1, LENGTH), mtu, true))
         .bench_local_values(|mut pair| pair.run());
 }

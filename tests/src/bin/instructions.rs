@@ -40,6 +40,9 @@ struct Cli {
     /// Do the work of one part, to be counted
     #[arg(long, hide = true)]
     part: Option<Part>,
+    /// Content is raw in that part
+    #[arg(long, hide = true)]
+    raw: bool,
     /// What the routes of that part carry
     #[arg(long, hide = true, default_value_t = ETHERNET)]
     mtu: usize,
@@ -94,23 +97,26 @@ fn table(cli: &Cli) -> Result<(), Error> {
         let cells = of.map(|[datagram, byte]| format!("{datagram:.0} | {}", digits(byte)));
         output.print(&format!("{}\n", row![what, cells.join(" | ")]))
     };
-    let per = |part| -> Result<[[f64; 2]; 2], Error> {
-        Ok([count(part, ETHERNET, cli.size)?, count(part, LOOPBACK, cli.size)?])
+    let per = |part, raw| -> Result<[[f64; 2]; 2], Error> {
+        Ok([count(part, ETHERNET, cli.size, raw)?, count(part, LOOPBACK, cli.size, raw)?])
     };
-    print("encode a `Content`", per(Part::Encode)?)?;
-    print("decode a `Content`, to its bytes", per(Part::Decode)?)?;
-    let (serve, take) = (per(Part::Serve)?, per(Part::Take)?);
-    print("serve: a node that answers", serve)?;
-    print("take: a node that fetches, hashing included", take)?;
-    print("the whole path: both nodes", [0, 1].map(|n| [0, 1].map(|m| serve[n][m] + take[n][m])))?;
-    let [byte, _] = per(Part::Verify)?.map(|[_, byte]| byte);
+    for (raw, how) in [(true, "raw"), (false, "JSON")] {
+        let (serve, take) = (per(Part::Serve, raw)?, per(Part::Take, raw)?);
+        print(&format!("serve, {how}: a node that answers"), serve)?;
+        print(&format!("take, {how}: a node that fetches, hashing included"), take)?;
+        let both = [0, 1].map(|n| [0, 1].map(|m| serve[n][m] + take[n][m]));
+        print(&format!("the whole path, {how}: both nodes"), both)?;
+    }
+    print("encode a `Content`", per(Part::Encode, false)?)?;
+    print("decode a `Content`, to its bytes", per(Part::Decode, false)?)?;
+    let [byte, _] = per(Part::Verify, false)?.map(|[_, byte]| byte);
     let hashing = row!["of that, hashing, a group at a time", "", digits(byte), "", digits(byte)];
     output.print(&format!("{hashing}\n"))?;
     output.finish()
 }
 
 /// The instructions of a part per datagram, and per byte of content.
-fn count(part: Part, mtu: usize, size: u32) -> Result<[f64; 2], Error> {
+fn count(part: Part, mtu: usize, size: u32, raw: bool) -> Result<[f64; 2], Error> {
     let counted = match part {
         Part::Encode => "*encode_one*",
         Part::Decode => "*decode_one*",
@@ -123,6 +129,9 @@ fn count(part: Part, mtu: usize, size: u32) -> Result<[f64; 2], Error> {
     valgrind.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]);
     valgrind.arg(format!("--toggle-collect={counted}")).arg(std::env::current_exe()?);
     valgrind.args(["--part", name.get_name(), "--mtu", &mtu.to_string(), "--size", &size.to_string()]);
+    if raw {
+        valgrind.arg("--raw");
+    }
     let run = valgrind.output().map_err(|error| format!("valgrind, which this needs: {error}"))?;
     let said = String::from_utf8_lossy(&run.stderr);
     if !run.status.success() {
@@ -144,7 +153,9 @@ fn work(part: Part, cli: &Cli) -> Result<Moved, Error> {
     let id = content::blake3_id(&bytes);
     let (name, length) = (id.to_string(), bytes.len() as u64);
     match part {
-        Part::Serve | Part::Take => Ok(Moved { datagrams: Pair::new(bytes, cli.mtu).run(), bytes: length }),
+        Part::Serve | Part::Take => {
+            Ok(Moved { datagrams: Pair::new(bytes, cli.mtu, cli.raw).run(), bytes: length })
+        }
         Part::Verify => verify(bytes),
         Part::Encode | Part::Decode => {
             let fits = content_that_fits(ORDINARY_DATAGRAM, &name, length, 0);
