@@ -36,7 +36,7 @@ pub struct Terms<'a> {
     pub tree_block: u64,
     /// How many blocks may be asked for at once.
     pub blocks: u64,
-    /// How long an extent is, in bytes: a divisor or a multiple of whatever [`Proofs`] verify as a whole.
+    /// How long an extent is, in bytes: a divisor or a multiple of whatever [`Proofs`](super::Proofs) verify as a whole.
     pub extent: u64,
     /// What comes before all else.
     pub first: Option<Range<u64>>,
