@@ -78,14 +78,16 @@ impl Ahead {
         let counted = done.clone();
         let threads = cores();
         let crew = Crew { name: "hasher", threads, most_for_hosts: 0, is_nice: false };
-        let workers = Workers::on_demand(crew, move |job: Job| {
+        let workers = Workers::on_demand(crew, move |Job { file, wanted, to }| {
             let mut count = |length| {
                 counted.fetch_add(length, Ordering::Relaxed);
             };
-            let hashed = in_line(&job.file, job.wanted, &mut count);
-            let hashed = hashed.and_then(|digests| Ok(job.file.check_unchanged().map(|()| digests)?));
+            let hashed = in_line(&file, wanted, &mut count);
+            let hashed = hashed.and_then(|digests| Ok(file.check_unchanged().map(|()| digests)?));
+            // Whoever takes the result may need the descriptor for the next.
+            drop(file);
             // Fails only when all is about to end.
-            let _ = job.to.send(hashed);
+            let _ = to.send(hashed);
         });
         Ahead { workers, files: VecDeque::new(), most: 4 * threads, done }
     }
