@@ -154,9 +154,9 @@ pub(crate) fn rates(what: &str, mark: Mark, length: u64, ours: &[Sample], other:
     Line::ratio(what, mark, rate(ours), rate(other))
 }
 
-/// Processor time per GiB of content, with a mark for ours.
+/// Processor time per GiB of content, with a mark for the ratio.
 pub(crate) fn processor_time(what: &str, mark: Mark, length: u64, ours: &[Sample], other: &[Sample]) -> Line {
     let gibibytes = length as f64 / (1024 * MIB) as f64;
     let time = |samples: &[Sample]| samples.iter().map(|sample| sample.cpu / gibibytes).collect();
-    Line::ours(what, mark, time(ours), time(other))
+    Line::ratio(what, mark, time(ours), time(other))
 }

@@ -13,11 +13,11 @@ const RATE: &str = "MB/s";
 const CPU: &str = "CPU seconds of both ends per GiB";
 
 pub(crate) fn veth(bench: &Bench) -> Result<Vec<Line>, Error> {
-    beside_curl(bench, bench.veth()?, Mark::AtLeast(0.8), Mark::AtMost(3.0))
+    beside_curl(bench, bench.veth()?, Mark::AtLeast(1.1), Mark::AtMost(1.2))
 }
 
 pub(crate) fn loopback(bench: &Bench) -> Result<Vec<Line>, Error> {
-    beside_curl(bench, &bench.loopback, Mark::AtLeast(0.9), Mark::None)
+    beside_curl(bench, &bench.loopback, Mark::AtLeast(1.2), Mark::None)
 }
 
 fn beside_curl(bench: &Bench, net: &Net, rate: Mark, cpu: Mark) -> Result<Vec<Line>, Error> {
@@ -44,7 +44,7 @@ pub(crate) fn aria2(bench: &Bench) -> Result<Vec<Line>, Error> {
 }
 
 pub(crate) fn torrent(bench: &Bench) -> Result<Vec<Line>, Error> {
-    beside_torrent(bench, Settings::Defaults, Mark::AtLeast(2.2))
+    beside_torrent(bench, Settings::Defaults, Mark::AtLeast(3.0))
 }
 
 pub(crate) fn tuned_torrent(bench: &Bench) -> Result<Vec<Line>, Error> {
@@ -78,7 +78,7 @@ pub(crate) fn sha256(bench: &Bench) -> Result<Vec<Line>, Error> {
     let serve = Serve::of_shared(bench, bench.veth()?)?;
     let [sha256, blake3] = bench.in_turn([&mut || serve.get_by_sha256(), &mut || serve.get()])?;
     Ok(vec![
-        rates(RATE, Mark::AtLeast(0.65), bench.size, &sha256, &blake3),
+        rates(RATE, Mark::AtLeast(0.7), bench.size, &sha256, &blake3),
         processor_time(CPU, Mark::None, bench.size, &sha256, &blake3),
     ])
 }
