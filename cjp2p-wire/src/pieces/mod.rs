@@ -10,6 +10,7 @@
 //! ```
 //! use cjp2p_wire::pieces::{NoProofs, Picker, Shape, Space, Terms};
 //! use cjp2p_wire::range_set::RangeSet;
+//! use cjp2p_wire::slices::Slices;
 //! use cjp2p_wire::time::Time;
 //! use sha2::{Digest, Sha256};
 //!
