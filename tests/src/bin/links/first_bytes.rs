@@ -51,7 +51,7 @@ pub(crate) fn head(bench: &Bench) -> Result<Vec<Figure>, Error> {
     if head.iter().any(|byte| *byte != 0) {
         return Err("the bytes are wrong".into());
     }
-    Ok(vec![Figure::new("round trips", Mark::AtMost(6.0), seconds * 1000.0 / RTT as f64)])
+    Ok(vec![Figure::new("round trips", Mark::AtMost(3.0), seconds * 1000.0 / RTT as f64)])
 }
 
 pub(crate) fn range(bench: &Bench) -> Result<Vec<Figure>, Error> {

@@ -16,26 +16,26 @@ const SETTLING: f64 = 5.0;
 const MEASURING: f64 = 15.0;
 
 pub(crate) fn plain(bench: &Bench) -> Result<Vec<Figure>, Error> {
-    rate(bench, link(100, 100, 256 << 10), 32, 54.0, Mark::AtMost(1.0))
+    rate(bench, link(100, 100, 256 << 10), 32, 75.0, Mark::AtMost(1.0))
 }
 
 pub(crate) fn loss_1(bench: &Bench) -> Result<Vec<Figure>, Error> {
     let lossy = Link { loss: 0.01, ..link(100, 100, 256 << 10) };
-    rate(bench, lossy, 32, 50.0, Mark::AtMost(3.0))
+    rate(bench, lossy, 32, 70.0, Mark::AtMost(3.0))
 }
 
 pub(crate) fn loss_5(bench: &Bench) -> Result<Vec<Figure>, Error> {
     let lossy = Link { loss: 0.05, ..link(100, 100, 256 << 10) };
-    rate(bench, lossy, 32, 40.0, Mark::None)
+    rate(bench, lossy, 32, 58.0, Mark::None)
 }
 
 pub(crate) fn short(bench: &Bench) -> Result<Vec<Figure>, Error> {
-    rate(bench, link(20, 20, 64 << 10), 16, 12.0, Mark::AtMost(1.0))
+    rate(bench, link(20, 20, 64 << 10), 16, 17.0, Mark::AtMost(1.0))
 }
 
 pub(crate) fn far(bench: &Bench) -> Result<Vec<Figure>, Error> {
     let lossy = Link { loss: 0.001, ..link(100, 300, 1 << 20) };
-    rate(bench, lossy, 32, 38.0, Mark::AtMost(3.0))
+    rate(bench, lossy, 32, 52.0, Mark::AtMost(3.0))
 }
 
 fn rate(bench: &Bench, link: Link, mebibytes: u64, least: f64, wasted: Mark) -> Result<Vec<Figure>, Error> {
@@ -90,7 +90,7 @@ fn beside_tcp(bench: &Bench, congestion_control: &str) -> Result<Vec<Figure>, Er
     }
     drop(flow);
     let percent = |bytes: u64| megabits(bytes, MEASURING) / rate as f64 * 100.0;
-    let mark = Mark::Between(30.0, 70.0);
+    let mark = Mark::Between(35.0, 65.0);
     Ok(vec![
         Figure::new("cjp2p-get, % of the link", mark, percent(after.udp_in - before.udp_in)),
         Figure::new("TCP, % of the link", mark, percent(after.tcp_in - before.tcp_in)),
