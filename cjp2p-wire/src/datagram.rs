@@ -3,7 +3,9 @@
 mod decode;
 mod encode;
 mod fast_path;
+mod numbers;
 pub mod raw;
 
 pub use decode::{DatagramError, MAX_MESSAGES, decode, decode_into};
 pub use encode::{Encoder, Mark, Padding, content_that_fits};
+pub use numbers::digits_of;

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::ops::Range;
 
+use super::numbers::{digits_of, write_number};
 use crate::message::{BlocksOffer, ContentList, ContentRequest, MAX_NUMBER, TheseParts, Waited};
 
 /// Whether base64 is written with `=` at its end.
@@ -110,7 +111,7 @@ impl Encoder {
     }
 
     fn number(&mut self, n: u64) {
-        serde_json::to_writer(&mut self.bytes, &n).expect("a Vec takes all that is written");
+        write_number(n, &mut self.bytes);
     }
 
     fn addresses(&mut self, peers: &[SocketAddr]) {
@@ -363,7 +364,7 @@ impl Encoder {
 /// No number in it exceeds `largest`.
 pub fn content_that_fits(room: usize, id: &str, largest: u64, beside: usize) -> usize {
     const FRAME: usize = r#"[{"Content":{"id":"","offset":,"base64":"","eof":}}]"#.len();
-    let digits = largest.checked_ilog10().map_or(1, |n| n as usize + 1);
+    let digits = digits_of(largest);
     let base64 = room.saturating_sub(FRAME + 2 * digits + id.len() + beside);
     base64 / 4 * 3
 }

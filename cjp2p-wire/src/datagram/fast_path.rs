@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use super::raw::read_number as number;
+use super::numbers::read_number as number;
 use crate::message::{ContentBlock, MAX_ID_LEN, MAX_RETURNED_LEN, Message, append_base64};
 
 const RETURNED: &[u8] = br#"{"AlwaysReturned":"#;

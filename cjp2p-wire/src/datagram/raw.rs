@@ -7,15 +7,14 @@
 //! Everything before the offset lies at fixed places, so no JSON parser is needed to read what our own nodes write. Datagrams that leave
 //! together are made equally long by spaces before the offset.
 
-use crate::message::{HANDLE_LEN, Handle, MAX_NUMBER, RawBlock};
+use super::numbers::{MAX_DIGITS, digits_of, read_number, write_number};
+use crate::message::{HANDLE_LEN, Handle, MAX_HANDLE_LEN, RawBlock};
 
 const OPEN: &[u8] = br#"[{"BytesFollow":{"as":""#;
 const OFFSET: &[u8] = br#"","offset":"#;
 const LENGTH: &[u8] = br#","length":"#;
 const EOF: &[u8] = br#","eof":"#;
 const CLOSE: &[u8] = b"}}]";
-/// More digits than this are more than [`MAX_NUMBER`].
-const MAX_DIGITS: usize = 16;
 /// The digits of the length of the longest datagram.
 const LENGTH_DIGITS: usize = 5;
 
@@ -26,11 +25,6 @@ pub struct RawHeader {
     pub handle: Handle,
     /// Each offset takes so many places at least, with spaces before it.
     pub places: usize,
-}
-
-/// How many digits a number has.
-pub fn digits_of(number: u64) -> usize {
-    number.checked_ilog10().map_or(1, |n| n as usize + 1)
 }
 
 /// The number of bytes of content whose datagram fills `room` bytes at most, under a handle of ours, with `eof` or without. No offset or
@@ -45,7 +39,7 @@ pub fn raw_that_fits(room: usize, largest: u64, with_eof: bool) -> usize {
 impl RawHeader {
     /// How long a header is at most, in bytes.
     pub const MAX_LEN: usize = OPEN.len()
-        + crate::message::MAX_HANDLE_LEN
+        + MAX_HANDLE_LEN
         + OFFSET.len()
         + MAX_DIGITS
         + LENGTH.len()
@@ -73,24 +67,10 @@ impl RawHeader {
     }
 }
 
-fn write_number(mut number: u64, out: &mut Vec<u8>) {
-    let mut digits = [0; 20];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&digits[at..]);
-}
-
 /// Reads a datagram of raw content as we write it. `None` of any other, which is not to say that it is none.
 pub fn read(bytes: &[u8]) -> Option<RawBlock<'_>> {
     let rest = bytes.strip_prefix(OPEN)?;
-    let end = rest.iter().take(crate::message::MAX_HANDLE_LEN + 1).position(|&byte| byte == b'"')?;
+    let end = rest.iter().take(MAX_HANDLE_LEN + 1).position(|&byte| byte == b'"')?;
     let handle = Handle::parse(&rest[..end])?;
     let rest = rest[end..].strip_prefix(OFFSET)?;
     let spaces = rest.iter().take(MAX_DIGITS).take_while(|&&byte| byte == b' ').count();
@@ -107,29 +87,13 @@ pub fn read(bytes: &[u8]) -> Option<RawBlock<'_>> {
     (data.len() as u64 == length).then_some(RawBlock { handle, offset, length, data, eof })
 }
 
-/// A number as JSON writes it, without sign, fraction or exponent, and the rest.
-pub(super) fn read_number(bytes: &[u8]) -> Option<(u64, &[u8])> {
-    let mut value = 0u64;
-    let mut digits = 0;
-    while let Some(digit @ b'0'..=b'9') = bytes.get(digits)
-        && digits < MAX_DIGITS
-    {
-        value = value * 10 + u64::from(digit - b'0');
-        digits += 1;
-    }
-    let more = bytes.get(digits).is_some_and(u8::is_ascii_digit);
-    let is_number = digits == 1 || (digits > 1 && bytes[0] != b'0' && !more);
-    // If a fraction or an exponent follows, it is not what we write, and the caller sees that.
-    (is_number && value <= MAX_NUMBER).then(|| (value, &bytes[digits..]))
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
     use crate::datagram;
-    use crate::message::Message;
+    use crate::message::{MAX_NUMBER, Message};
 
     /// What a JSON parser makes of it.
     fn slowly(bytes: &[u8]) -> Option<RawBlock<'_>> {

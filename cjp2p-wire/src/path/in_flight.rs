@@ -263,6 +263,11 @@ impl<T: Clone> InFlight<T> {
         self.requests.get(&block.request).is_some_and(|request| request.has_open(block))
     }
 
+    /// A bit for each block of a request that is open, the first block's the lowest.
+    pub fn open_blocks(&self, request: Sequence) -> u64 {
+        self.requests.get(&request).map_or(0, |request| request.open)
+    }
+
     /// Whether this block is live: open, and not lost.
     pub fn is_live(&self, block: RequestedBlock) -> bool {
         let request = self.requests.get(&block.request);

@@ -183,13 +183,12 @@ impl PeerPath {
     /// for and open.
     pub(super) fn exact(&self, asked: RequestedBlock, offset: u64, pieces: &[&[u8]]) -> u32 {
         let Some(flight) = self.path.get(asked.request) else { return 0 };
-        let mut at = offset;
+        let (mut at, open) = (offset, self.path.open_blocks(asked.request));
         let blocks = asked.nth..flight.ask.blocks();
         let mut fits = |nth: u32, piece: &[u8]| {
             let range = at..at + piece.len() as u64;
             at = range.end;
-            flight.ask.block_range(nth) == range
-                && self.path.is_open(RequestedBlock { request: asked.request, nth })
+            flight.ask.block_range(nth) == range && open >> nth & 1 == 1
         };
         blocks.zip(pieces).take_while(|(nth, piece)| fits(*nth, piece)).count() as u32
     }

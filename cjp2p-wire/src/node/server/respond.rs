@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::turns::Request;
 use super::{Context, Server};
 use crate::content_id::ContentId;
-use crate::datagram::raw::{RawHeader, digits_of};
-use crate::datagram::{Encoder, Padding};
+use crate::datagram::raw::RawHeader;
+use crate::datagram::{Encoder, Padding, digits_of};
 use crate::message::{ContentRequest, Handle, MAX_ID_LEN, Waited};
 use crate::node::contacts::Contact;
 use crate::node::lengths::{Framing, MAX_ANSWER, MAX_BLOCKS};
@@ -43,8 +43,7 @@ fn most_together(request: &Request) -> usize {
 }
 
 impl Server {
-    /// Notes a request that is to be answered.
-    /// `wants_wait` as in [`Request`].
+    /// Notes a request that is to be answered; `wants_wait` as in [`Request`].
     pub(super) fn queue_content(
         &mut self,
         shared: &Shared,
@@ -218,8 +217,6 @@ fn raw_datagrams(
     let eof = eof.filter(|_| request.tells_length);
     let room = data.len() + count * RawHeader::MAX_LEN;
     let mut bytes = memory_for(shared, room);
-    bytes.clear();
-    bytes.reserve_exact(room);
     if data.is_empty() {
         header.write(request.offset, data, eof, &mut bytes);
     }
@@ -236,7 +233,7 @@ fn raw_datagrams(
 /// Memory for so many bytes of answers.
 fn memory_for(shared: &mut Shared, room: usize) -> Vec<u8> {
     if room < MIN_SPARE {
-        return Vec::new();
+        return Vec::with_capacity(room);
     }
     let mut memory = shared.outbox.spare();
     memory.clear();
@@ -273,39 +270,27 @@ mod tests {
         let data = vec![7; MAX_TOGETHER_LEN];
         for n in 0..5000 {
             let block = [random.usize(1..2000), 4096, 40_960][random.usize(0..3)];
-            let request = Request {
-                offset: 0,
-                length: 1,
-                block,
-                id: ContentId::Blake3([7; 32]),
-                wire_id: String::new(),
-                handle: None,
-                tells_length: true,
-                wants_wait: None,
-            };
-            let most = most_together(&request);
-            // Ever more, as by chance over hours.
-            let length = random.usize(1..=block * most).min(1 + n * 20);
+            let handle = random.bool().then(|| Handle::parse(b"k3J9x0aQ7_Z").unwrap());
             let id = [ContentId::Blake3([7; 32]), ContentId::Tree([7; 32])][random.usize(0..2)].clone();
             let wire_id = id.to_string();
-            let request = Request {
+            let mut request = Request {
                 offset: random.u64(0..1 << 50),
-                length,
+                length: 1,
                 block,
                 id,
                 wire_id,
-                handle: None,
+                handle,
                 tells_length: true,
                 wants_wait: None,
             };
-            let transmit = server.content_datagrams(
-                &mut shared,
-                Time::ZERO,
-                to,
-                &request,
-                &data[..length],
-                Some((1 << 53) - 1),
-            );
+            // Ever more, as by chance over hours.
+            let length = random.usize(1..=block * most_together(&request)).min(1 + n * 20);
+            request.length = length;
+            let (data, eof) = (&data[..length], Some((1 << 53) - 1));
+            let transmit = match handle {
+                Some(handle) => raw_datagrams(&mut shared, Time::ZERO, to, &request, handle, data, eof),
+                None => server.content_datagrams(&mut shared, Time::ZERO, to, &request, data, eof),
+            };
             let capacity = transmit.bytes.capacity();
             assert!(capacity <= TOGETHER_ROOM, "{capacity} bytes for {length} in blocks of {block}");
             shared.outbox.reuse(transmit.bytes);
