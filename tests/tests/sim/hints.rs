@@ -212,7 +212,7 @@ fn a_false_hint_whose_content_drips_in_does_not_keep_honest_sources_out_for_ever
     add_source(&mut world, job, at(3));
     let outcome = finish(&mut world, job, &bytes, 5000);
     assert_eq!(outcome.liars, [at(2)]);
-    assert!(outcome.seconds < 60.0, "{} s", outcome.seconds);
+    assert!((500.0..700.0).contains(&outcome.seconds), "{} s", outcome.seconds);
 }
 
 #[test]
