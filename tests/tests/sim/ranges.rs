@@ -95,7 +95,7 @@ fn a_range_comes_as_soon_as_the_beginning_of_everything_does() {
     {
         let took = took(vec![range.clone()], range.within(length));
         assert!(
-            took <= everything + Duration::from_millis(5),
+            took <= everything + Duration::from_millis(3),
             "{range:?} took {took:?}, and the beginning of everything {everything:?}"
         );
     }
