@@ -2,12 +2,16 @@
 //!
 //! Loss is detected as in RFC 9002: by later answers, by time, and at last by a probe timeout.
 
+mod request;
+
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
 
+pub use self::request::{Again, Answers, MAX_BLOCKS, RequestedBlock, Sequence};
+
+use self::request::{SentRequest, first_bits};
 use crate::path::congestion::Congestion;
-use crate::path::delivery_rate::Stamp;
 use crate::path::rtt::{Rtt, SHORT_PATH};
 use crate::path::waits::Waits;
 use crate::time::Time;
@@ -31,123 +35,6 @@ pub const FEW: usize = 64;
 pub const CROSSING_VARIES: u32 = 8;
 /// How many requests a path remembers at most, lost ones included.
 pub const MAX_REQUESTS: usize = 16_384;
-/// The most blocks of one request.
-pub const MAX_BLOCKS: u32 = u64::BITS;
-
-/// The number of a block that was asked for on its path; later ones are larger.
-pub type Sequence = u64;
-
-/// One block of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct RequestedBlock {
-    /// The sequence number of the request's first block.
-    pub request: Sequence,
-    /// Which of the request's blocks.
-    pub nth: u32,
-}
-
-impl RequestedBlock {
-    fn sequence(self) -> Sequence {
-        self.request + u64::from(self.nth)
-    }
-
-    fn bit(self) -> u64 {
-        1 << self.nth
-    }
-}
-
-/// What a request will bring.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Answers {
-    /// How many blocks, at most [`MAX_BLOCKS`].
-    pub blocks: u32,
-    /// Bytes of the answer with each of them but the last.
-    pub bytes: u64,
-    /// Bytes of the answer with the last of them.
-    pub last: u64,
-}
-
-impl Answers {
-    /// A single block.
-    pub fn one(bytes: u64) -> Answers {
-        Answers { blocks: 1, bytes, last: bytes }
-    }
-
-    fn total(&self) -> u64 {
-        u64::from(self.blocks - 1) * self.bytes + self.last
-    }
-
-    fn of(&self, nth: u32) -> u64 {
-        if nth + 1 == self.blocks { self.last } else { self.bytes }
-    }
-}
-
-/// Whether some of the same bytes were asked of the same peer before. If so, it is unclear which request an answer is to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Again {
-    /// They were not.
-    No,
-    /// They were, so long ago that the time is forgotten.
-    Yes,
-    /// They were, at this time first.
-    Since(Time),
-}
-
-impl Again {
-    /// What holds for a request that repeats two earlier ones.
-    pub fn or(self, other: Again) -> Again {
-        match (self, other) {
-            (Again::Since(one), Again::Since(other)) => Again::Since(one.min(other)),
-            (Again::Since(time), _) | (_, Again::Since(time)) => Again::Since(time),
-            (Again::Yes, _) | (_, Again::Yes) => Again::Yes,
-            (Again::No, Again::No) => Again::No,
-        }
-    }
-}
-
-#[derive(Clone, Debug)]
-struct SentRequest<T> {
-    what: T,
-    stamp: Stamp,
-    sent_at: Time,
-    answers: Answers,
-    again: Again,
-    // A bit for each block that neither came nor was asked for anew. Invariant: not zero.
-    open: u64,
-    // A bit for each block that is lost. Invariant: only open ones.
-    lost: u64,
-}
-
-impl<T> SentRequest<T> {
-    fn live(&self) -> u64 {
-        self.open & !self.lost
-    }
-
-    fn has_open(&self, block: RequestedBlock) -> bool {
-        block.nth < self.answers.blocks && self.open & block.bit() != 0
-    }
-
-    /// Closes an open block. Returns whether it was live.
-    fn close(&mut self, block: RequestedBlock) -> bool {
-        let was_live = self.live() & block.bit() != 0;
-        self.open &= !block.bit();
-        self.lost &= !block.bit();
-        was_live
-    }
-
-    /// Bytes of the answers to these blocks.
-    fn bytes_of(&self, blocks: u64) -> u64 {
-        let last = blocks >> (self.answers.blocks - 1) & 1;
-        let others = u64::from(blocks.count_ones()) - last;
-        others * self.answers.bytes + last * self.answers.last
-    }
-}
-
-/// A bit for each of the first `count` blocks.
-fn first_bits(count: u64) -> u64 {
-    if count >= u64::from(u64::BITS) { u64::MAX } else { (1 << count) - 1 }
-}
-
 /// One peer's path: its round trip, its congestion controller, and the requests in flight, each with a `T` that says what it
 /// asks for.
 #[derive(Clone, Debug)]
@@ -311,6 +198,9 @@ impl<T: Clone> InFlight<T> {
         is_exact: bool,
         came: Option<u64>,
     ) -> Option<(T, bool)> {
+        if !self.is_open(block) {
+            return None;
+        }
         self.on_bits(now, block.request, block.bit(), is_exact, came)
     }
 
