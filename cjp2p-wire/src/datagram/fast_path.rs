@@ -72,6 +72,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::datagram::testing::{edit, edits};
     use crate::datagram::{self, Encoder, Padding};
     use crate::message::MAX_NUMBER;
 
@@ -120,23 +121,9 @@ mod tests {
                 .prop_map(|(cookie, offset, data, eof)| {
                     ours(cookie.then_some("abcdefghijklmnopqrstuv"), "blake3/00ff", offset, &data, eof.then_some(7), 0)
                 }),
-            edits in proptest::collection::vec((any::<prop::sample::Index>(), 0u8..4, any::<u8>()), 1..4),
+            edits in edits(),
         ) {
-            // Bytes that mean something to JSON are the likeliest to confuse.
-            const SPECIAL: &[u8] = b"\"\\{}[],:0123456789.eE+- \n\t\x00\x1f\x7f\x80\xc3\xa9=/";
-            for (at, kind, byte) in edits {
-                let at = at.index(bytes.len());
-                let special = SPECIAL[usize::from(byte) % SPECIAL.len()];
-                match kind {
-                    0 => bytes[at] = special,
-                    1 => bytes[at] = byte,
-                    2 => bytes.insert(at, special),
-                    _ => drop(bytes.remove(at)),
-                }
-                if bytes.is_empty() {
-                    break;
-                }
-            }
+            edit(&mut bytes, edits);
             agree(&bytes);
         }
     }

@@ -93,6 +93,7 @@ mod tests {
 
     use super::*;
     use crate::datagram;
+    use crate::datagram::testing::{edit, edits};
     use crate::message::{MAX_NUMBER, Message};
 
     /// What a JSON parser makes of it.
@@ -133,23 +134,10 @@ mod tests {
         fn what_somebody_changed_is_read_as_a_json_parser_reads_it_or_left_to_it(
             offset in 0..=MAX_NUMBER,
             data in proptest::collection::vec(proptest::sample::select(&b" []{}\"0,:a\xff"[..]), 0..20),
-            edits in proptest::collection::vec((any::<prop::sample::Index>(), 0u8..4, any::<u8>()), 1..4),
+            edits in edits(),
         ) {
-            const SPECIAL: &[u8] = b"\"\\{}[],:0123456789.eE+- \n\t\x00\x1f\x7f\x80\xc3\xa9=/";
             let mut bytes = written("k3J9x0aQ7_Z", 9, offset, &data, None);
-            for (at, kind, byte) in edits {
-                let at = at.index(bytes.len());
-                let special = SPECIAL[usize::from(byte) % SPECIAL.len()];
-                match kind {
-                    0 => bytes[at] = special,
-                    1 => bytes[at] = byte,
-                    2 => bytes.insert(at, special),
-                    _ => drop(bytes.remove(at)),
-                }
-                if bytes.is_empty() {
-                    break;
-                }
-            }
+            edit(&mut bytes, edits);
             if let Some(quick) = read(&bytes) {
                 prop_assert_eq!(Some(quick), slowly(&bytes));
             }
