@@ -7,6 +7,7 @@ pub mod content_id;
 pub mod datagram;
 pub mod download;
 pub mod fair_queue;
+pub mod folder;
 pub mod message;
 pub mod node;
 pub mod path;
