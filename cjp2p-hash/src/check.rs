@@ -2,15 +2,19 @@
 
 use std::ffi::OsStr;
 use std::io;
+use std::path::Path;
 
 use cjp2p_cli::list::{self, Expected, Line, Lines, Listed};
 use cjp2p_cli::{Exit, ToolError};
 use cjp2p_io::names;
+use cjp2p_io::walk::Rules;
 use cjp2p_wire::content_id::{ContentId, Hash};
+use cjp2p_wire::folder::{Entry, ListRef};
 
 use crate::cli::{Algorithm, Args};
 use crate::digest::digest;
 use crate::files::{self, Trouble, reason};
+use crate::folder::{Listener, hash_folder};
 use crate::hashers::{Digests, Failed, Wanted};
 use crate::output::{Output, complain};
 
@@ -71,6 +75,12 @@ impl From<io::Error> for Stopped {
     }
 }
 
+/// What a line is about.
+enum Named {
+    File(Listed),
+    Folder(Listed),
+}
+
 fn check_lines(
     list: &OsStr,
     shown: &str,
@@ -89,15 +99,21 @@ fn check_lines(
                 );
             }
             Line::Whole(line) => match list::content_of(line, args.null) {
-                Some(line) => list::parse(line, !args.null),
+                Some(line) => list::parse(line, !args.null)
+                    .map(Named::File)
+                    .or_else(|| list::parse_folder(line, !args.null).map(Named::Folder)),
                 None => continue,
             },
             Line::TooLong => None,
         };
         match parsed {
-            Some(listed) => {
+            Some(named) => {
                 counts.understood += 1;
-                check_file(&listed, list, args, output, counts).map_err(Stopped::Output)?;
+                let checked = match named {
+                    Named::File(listed) => check_file(&listed, list, args, output, counts),
+                    Named::Folder(listed) => check_folder(&listed, args, output, counts),
+                };
+                checked.map_err(Stopped::Output)?;
             }
             None => {
                 counts.malformed += 1;
@@ -137,6 +153,61 @@ fn check_file(
             (expected.id(), if missing { CheckResult::Missing } else { CheckResult::Unreadable })
         }
     };
+    tell(name, &id.to_string(), result, args, output, counts)
+}
+
+/// Whether a folder has this id, be it with times or without.
+fn check_folder(
+    listed: &Listed,
+    args: &Args,
+    output: &mut Output,
+    counts: &mut Counts,
+) -> Result<(), ToolError> {
+    let name = files::name_of(&listed.name);
+    let Expected::Blake3(root) = listed.expected else { return Ok(()) };
+    let rules = Rules { hidden: args.hidden, follow: false };
+    let result = match hash_folder(Path::new(name), rules, &mut Complainer { output })? {
+        Ok(Some(lists)) if lists.has(&root) => CheckResult::Right,
+        Ok(Some(_)) => CheckResult::Wrong,
+        Ok(None) => CheckResult::Unreadable,
+        Err(error) if args.ignore_missing && error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => {
+            let missing = error.kind() == io::ErrorKind::NotFound;
+            complain(Trouble::new(name, error));
+            if missing { CheckResult::Missing } else { CheckResult::Unreadable }
+        }
+    };
+    tell(name, &ListRef { length: 0, root }.folder_id(), result, args, output, counts)
+}
+
+/// Hears of what cannot be read while a folder is checked.
+struct Complainer<'a> {
+    output: &'a mut Output,
+}
+
+impl Listener for Complainer<'_> {
+    fn entry(&mut self, _: &Entry) -> Result<(), ToolError> {
+        Ok(())
+    }
+
+    fn trouble(&mut self, trouble: Trouble) {
+        complain(trouble);
+    }
+
+    fn advance(&mut self, length: u64) {
+        self.output.advance(length);
+    }
+}
+
+/// Counts and prints the result of one line.
+fn tell(
+    name: &OsStr,
+    id: &str,
+    result: CheckResult,
+    args: &Args,
+    output: &mut Output,
+    counts: &mut Counts,
+) -> Result<(), ToolError> {
     *match result {
         CheckResult::Right => &mut counts.right,
         CheckResult::Wrong => &mut counts.wrong,
@@ -146,7 +217,7 @@ fn check_file(
         return Ok(());
     }
     match args.json {
-        true => output.check_json(name, &id, result.in_json()),
+        true => output.check_json(name, id, result.in_json()),
         false => output.check_line(name, result.in_words()),
     }
 }

@@ -4,13 +4,14 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use cjp2p_cli::progress::ProgressMode;
-use clap::{Parser, ValueEnum};
+use clap::{ArgGroup, Parser, ValueEnum};
 
 const EXAMPLES: &str = "\
 Examples:
   cjp2p-hash film.mkv                       print the id that cjp2p-get takes
   cjp2p-get \"$(cjp2p-hash film.mkv | cut -d' ' -f1)\"
   cjp2p-hash -r share > LIST                ids of all files in a folder
+  cjp2p-hash --folder share                 the id of the folder too, by which cjp2p-get recreates it
   cjp2p-hash -c --quiet LIST && echo same   check them, also lists of sha256sum and b3sum
   cjp2p-hash -a all --json film.mkv         every spelling, for jq
   find . -size +1G -print0 | cjp2p-hash -0 --files-from -
@@ -24,6 +25,7 @@ The manual has more: docs/cjp2p-hash.md";
 /// Prints the content ids of files, or checks files against lists of ids
 #[derive(Parser, Debug)]
 #[command(name = "cjp2p-hash", version, after_help = EXAMPLES, max_term_width = 100)]
+#[command(group = ArgGroup::new("looks_into_folders").args(["recursive", "folder", "check"]).multiple(true))]
 pub(crate) struct Args {
     /// Files to hash, or lists to check with -c; -, or none, is standard input
     #[arg(value_name = "FILE")]
@@ -41,8 +43,16 @@ pub(crate) struct Args {
     #[arg(short, long, conflicts_with = "check")]
     pub(crate) recursive: bool,
 
-    /// With -r, take dot-files and dot-folders too
-    #[arg(long, requires = "recursive")]
+    /// Print the id of each folder, then those of the files in it
+    #[arg(long, conflicts_with_all = ["algorithm", "check", "files_from", "recursive", "tree"])]
+    pub(crate) folder: bool,
+
+    /// With --folder, make times part of the id
+    #[arg(long, requires = "folder")]
+    pub(crate) times: bool,
+
+    /// With -r or --folder, take dot-files and dot-folders too
+    #[arg(long, requires = "looks_into_folders")]
     pub(crate) hidden: bool,
 
     /// End lines with NUL, in lists too, and escape no names

@@ -5,6 +5,8 @@ mod check;
 mod cli;
 mod digest;
 mod files;
+mod folder;
+mod folders;
 mod hashers;
 mod input;
 mod output;

@@ -11,6 +11,7 @@ use cjp2p_cli::progress::{Progress, around_the_bar};
 use cjp2p_cli::{ToolError, stderr, stdout};
 use cjp2p_io::names;
 use cjp2p_wire::content_id::ContentId;
+use cjp2p_wire::folder::{Entry, Kind, ListRef};
 use serde::Serialize;
 
 use crate::files;
@@ -48,7 +49,7 @@ impl Total {
 }
 
 /// A file's name in JSON.
-#[derive(Serialize)]
+#[derive(Serialize, Default)]
 struct JsonName<'a> {
     path: &'a str,
     /// The bytes of a name that is not UTF-8, in hex; `path` is then only near to it.
@@ -71,8 +72,47 @@ struct JsonFile<'a> {
 struct JsonCheck<'a> {
     #[serde(flatten)]
     name: JsonName<'a>,
-    id: &'a ContentId,
+    id: &'a str,
     result: &'static str,
+}
+
+#[derive(Serialize, Default)]
+struct JsonEntry<'a> {
+    #[serde(flatten)]
+    name: JsonName<'a>,
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    length: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    exec: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target_hex: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    modified_ms: Option<i64>,
+}
+
+#[derive(Serialize)]
+struct JsonFolder<'a> {
+    #[serde(flatten)]
+    name: JsonName<'a>,
+    kind: &'static str,
+    id: String,
+    /// That of the folder's list.
+    ids: [ContentId; 1],
+    files: u64,
+    bytes: u64,
+}
+
+/// The files of a folder.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Totals {
+    pub(crate) files: u64,
+    /// Their length together.
+    pub(crate) bytes: u64,
 }
 
 impl Output {
@@ -98,6 +138,16 @@ impl Output {
 
     /// An id and a name as sha256sum prints them.
     pub(crate) fn id_line(&mut self, id: &str, name: &OsStr) -> Result<(), ToolError> {
+        write(&self.line(id, name))
+    }
+
+    /// Whole lines.
+    pub(crate) fn lines(&mut self, lines: &[u8]) -> Result<(), ToolError> {
+        write(lines)
+    }
+
+    /// The line for an id and a name, with its end.
+    pub(crate) fn line(&self, id: &str, name: &OsStr) -> Vec<u8> {
         let mut line = Vec::with_capacity(id.len() + name.len() + 4);
         if self.null {
             line.extend_from_slice(id.as_bytes());
@@ -112,7 +162,46 @@ impl Output {
             line.extend_from_slice(&escaped);
             line.push(b'\n');
         }
-        write(&line)
+        line
+    }
+
+    /// What is in a folder, as JSON.
+    pub(crate) fn entry_json(&mut self, name: &OsStr, entry: &Entry, times: bool) -> Result<(), ToolError> {
+        let shown = name.to_string_lossy();
+        let mut line = JsonEntry { name: json_name(name, &shown), ..JsonEntry::default() };
+        let target;
+        match &entry.kind {
+            Kind::File { length, root, exec } => {
+                line.kind = "file";
+                line.length = Some(*length);
+                line.id = Some(ContentId::Blake3(*root).to_string());
+                line.exec = *exec;
+            }
+            Kind::Link { target: bytes } => {
+                line.kind = "link";
+                let bytes = OsStr::from_bytes(bytes);
+                target = bytes.to_string_lossy();
+                line.target = Some(&target);
+                line.target_hex = hex_of(bytes);
+            }
+            Kind::Folder { .. } | Kind::Part(_) => line.kind = "folder",
+        }
+        line.modified_ms = entry.mtime.filter(|_| times).map(|mtime| {
+            mtime.seconds().saturating_mul(1000).saturating_add(i64::from(mtime.nanos() / 1_000_000))
+        });
+        json_line(&line)
+    }
+
+    /// A folder and its list, as JSON.
+    pub(crate) fn folder_json(
+        &mut self,
+        name: &OsStr,
+        list: ListRef,
+        totals: Totals,
+    ) -> Result<(), ToolError> {
+        let (shown, Totals { files, bytes }) = (name.to_string_lossy(), totals);
+        let (name, id) = (json_name(name, &shown), list.folder_id());
+        json_line(&JsonFolder { name, kind: "folder", id, ids: [list.id()], files, bytes })
     }
 
     /// What was computed of a file, as JSON.
@@ -154,7 +243,7 @@ impl Output {
     pub(crate) fn check_json(
         &mut self,
         name: &OsStr,
-        id: &ContentId,
+        id: &str,
         result: &'static str,
     ) -> Result<(), ToolError> {
         let shown = name.to_string_lossy();
@@ -163,8 +252,13 @@ impl Output {
 }
 
 fn json_name<'a>(name: &OsStr, shown: &'a str) -> JsonName<'a> {
-    let hex = || name.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-    JsonName { path: shown, path_hex: name.to_str().is_none().then(hex) }
+    JsonName { path: shown, path_hex: hex_of(name) }
+}
+
+/// The bytes of what is not UTF-8.
+fn hex_of(text: &OsStr) -> Option<String> {
+    let hex = || text.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    text.to_str().is_none().then(hex)
 }
 
 fn json_line(value: &impl Serialize) -> Result<(), ToolError> {

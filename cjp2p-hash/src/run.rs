@@ -16,6 +16,7 @@ use crate::check;
 use crate::cli::{Algorithm, Args};
 use crate::digest::digest;
 use crate::files::{self, NameList, Trouble, reason};
+use crate::folders;
 use crate::hashers::{Failed, Wanted};
 use crate::input::Input;
 use crate::output::{Output, Total, complain};
@@ -27,13 +28,18 @@ const TOOL: &str = "cjp2p-hash";
 pub(crate) fn run(mut args: Args) -> Result<Exit, ToolError> {
     logging::start(TOOL, args.verbose, 0);
     let files = if args.check { Vec::new() } else { std::mem::take(&mut args.files) };
-    let known = !args.check && !args.recursive && args.files_from.is_none();
+    let known = !args.check && !args.recursive && !args.folder && args.files_from.is_none();
     let total = if known { Total::Of(files.clone()) } else { Total::Known(None) };
     let progress = Progress::new(TOOL, args.progress, args.status);
     take_the_bar_off_on_interrupt();
     let mut output = Output::new(args.null, progress, total);
-    let exit =
-        if args.check { check::run(&args, &mut output)? } else { hash_all(files, &args, &mut output)? };
+    let exit = if args.check {
+        check::run(&args, &mut output)?
+    } else if args.folder {
+        folders::hash_folders(files, &args, &mut output)?
+    } else {
+        hash_all(files, &args, &mut output)?
+    };
     output.finish();
     Ok(exit)
 }
@@ -167,7 +173,7 @@ impl Work<'_> {
         }
         files::open(name).map_err(|error| match error.kind() {
             io::ErrorKind::IsADirectory => {
-                io::Error::new(error.kind(), "is a folder; -r hashes the files in it")
+                io::Error::new(error.kind(), "is a folder; -r hashes the files in it, --folder all of it")
             }
             _ => error,
         })

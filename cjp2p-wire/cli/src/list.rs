@@ -7,6 +7,7 @@ use std::io::{self, BufRead, Read};
 
 use cjp2p_io::names;
 use cjp2p_wire::content_id::{ContentId, Hash};
+use cjp2p_wire::folder::FOLDER_PREFIX;
 
 /// Longest line in bytes: an id and a path of the greatest length, all of it escaped, and room to spare. So a file that
 /// is no list at all does not fill the memory.
@@ -91,6 +92,18 @@ pub fn parse(line: &[u8], escapes: bool) -> Option<Listed> {
         return None;
     }
     Some(Listed { expected, name })
+}
+
+/// Reads a line about a folder, as [`parse`] does one about a file: `folder/` and 64 hex digits, and the folder's name. What is
+/// expected is then the BLAKE3 hash of the folder's list.
+pub fn parse_folder(line: &[u8], escapes: bool) -> Option<Listed> {
+    let line = line.trim_ascii_start();
+    let (mark, line) = match line.strip_prefix(b"\\") {
+        Some(rest) if escapes => (&b"\\"[..], rest),
+        _ => (&b""[..], line),
+    };
+    let rest = line.strip_prefix(FOLDER_PREFIX.as_bytes())?;
+    parse(&[mark, b"blake3/", rest].concat(), escapes)
 }
 
 /// `ID  NAME`, or `ID *NAME` for a file read as binary, or `ID NAME`.
@@ -282,6 +295,35 @@ mod tests {
         for line in ["", "a", &HEX[1..], &format!("a {HEX}"), &format!("blake3_tree_v2/{HEX}  a")] {
             assert_eq!(id_of(line.as_bytes()), None, "{line}");
         }
+    }
+
+    #[test]
+    fn a_line_about_a_folder_is_none_about_a_file() {
+        for (line, escapes, name) in [
+            (format!("folder/{HEX}  a b"), true, "a b"),
+            (format!("  folder/{} *a", HEX.to_uppercase()), true, "a"),
+            (format!("\\folder/{HEX}  a\\nb"), true, "a\nb"),
+            (format!("folder/{HEX}  a\\nb"), false, "a\\nb"),
+        ] {
+            let listed = parse_folder(line.as_bytes(), escapes).unwrap();
+            assert_eq!(
+                (listed.expected, &*listed.name),
+                (Expected::Blake3(hash()), name.as_bytes()),
+                "{line}"
+            );
+            assert_eq!(parse(line.as_bytes(), escapes), None, "{line}");
+        }
+        for line in [
+            format!("blake3/{HEX}  a"),
+            format!("folder/{}  a", &HEX[1..]),
+            format!("folder/blake3/{HEX}  a"),
+            format!("\\folder/{HEX}  a\\t"),
+            format!("folder/{HEX}  "),
+            "folder/  a".into(),
+        ] {
+            assert_eq!(parse_folder(line.as_bytes(), true), None, "{line}");
+        }
+        assert_eq!(parse_folder(format!("\\folder/{HEX}  a").as_bytes(), false), None);
     }
 
     #[test]

@@ -11,6 +11,9 @@ use crate::content_id::{ContentId, Hash};
 /// Longest target of a link in bytes, what Linux takes in one system call.
 pub const MAX_TARGET_LEN: usize = 4095;
 
+/// What people write before the hex digits of a folder's id.
+pub const FOLDER_PREFIX: &str = "folder/";
+
 /// When a file was last changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Mtime {
@@ -48,6 +51,11 @@ impl ListRef {
     /// The id by which the list is asked for.
     pub fn id(&self) -> ContentId {
         ContentId::Blake3(self.root)
+    }
+
+    /// The id of the folder that the list is of, as people write it: `folder/` and 64 hex digits.
+    pub fn folder_id(&self) -> String {
+        format!("{FOLDER_PREFIX}{}", HEXLOWER.encode(&self.root))
     }
 }
 

@@ -5,6 +5,7 @@ mod content_id;
 mod conversation;
 mod datagram;
 mod fast_path;
+mod folder;
 mod forgery;
 mod geometry;
 mod hash_store;
@@ -34,6 +35,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "conversation", body: conversation::body },
     Target { name: "datagram", body: datagram::body },
     Target { name: "fast-path", body: fast_path::body },
+    Target { name: "folder", body: folder::body },
     Target { name: "forgery", body: forgery::body },
     Target { name: "geometry", body: geometry::body },
     Target { name: "hash-store", body: hash_store::body },

@@ -81,6 +81,7 @@ targets! {
     no_conversation_breaks_a_node_or_its_promises: "conversation",
     every_datagram_is_read_within_limits_and_reads_back: "datagram",
     content_in_the_fast_path_says_what_serde_json_reads: "fast-path",
+    whatever_lists_say_a_folder_comes_of_it_or_nothing: "folder",
     no_forger_has_a_bystander_sent_more_than_an_echo_is_worth: "forgery",
     trees_of_any_length_lie_where_the_format_says: "geometry",
     no_damaged_line_of_the_hash_store_is_believed: "hash-store",

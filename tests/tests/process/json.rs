@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
@@ -143,6 +144,17 @@ fn the_json_of_all_tools_is_what_the_page_says() {
     let list = hash(&["-r", "share"]).stdout;
     fs::write(bench.path("list"), list).expect("a file");
     page.check_all("cjp2p-hash --check --json, a line", &hash(&["--check", "--json", "list"]).stdout);
+
+    fs::create_dir_all(bench.path("tree/\u{e9}")).expect("a folder");
+    fs::write(bench.path("tree").join(OsStr::from_bytes(b"\xfe")), "c").expect("a file");
+    fs::write(bench.path("tree/run"), "#!").expect("a file");
+    fs::set_permissions(bench.path("tree/run"), fs::Permissions::from_mode(0o755)).expect("permissions");
+    symlink(OsStr::from_bytes(b"\xff"), bench.path("tree/link")).expect("a link");
+    let entries = values(&hash(&["--folder", "--times", "--json", "tree"]).stdout);
+    let (folder, entries) = entries.split_last().expect("the folder itself");
+    page.check("cjp2p-hash --folder --json, the folder", folder);
+    assert_eq!(entries.len(), 4);
+    entries.iter().for_each(|entry| page.check("cjp2p-hash --folder --json, an entry", entry));
 
     let dry = bench.run("cjp2p-serve", "serve", &["--dry-run", "--json", "share"]);
     assert_eq!(page.check_events("cjp2p-serve --dry-run --json", &dry.stdout), 2);
