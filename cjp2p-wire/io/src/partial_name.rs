@@ -12,6 +12,9 @@ pub const PART_SUFFIX: &str = ".cjp2p-part";
 /// What the record of a download in progress is called after the name that the download will have.
 pub const RESUME_SUFFIX: &str = ".cjp2p-resume";
 
+/// The folder, within one that is fetched as a whole, where its files are until all is there.
+pub const STAGING_FOLDER: &str = ".cjp2p-partial";
+
 /// What is appended at most: a record is made under a name of its own.
 const LONGEST_SUFFIX: usize = 2 * RESUME_SUFFIX.len();
 /// The longest name that any file system of ours takes, in bytes.
@@ -51,10 +54,12 @@ fn shortened(name: &OsStr, most: usize) -> OsString {
     short
 }
 
-/// Whether a file of this name is a download in progress, or the record of one.
+/// Whether a file of this name is a download in progress, or the record of one, or a folder of this name is for such files.
 pub fn is_partial(file_name: &OsStr) -> bool {
     let name = file_name.as_bytes();
-    name.ends_with(PART_SUFFIX.as_bytes()) || name.ends_with(RESUME_SUFFIX.as_bytes())
+    name == STAGING_FOLDER.as_bytes()
+        || name.ends_with(PART_SUFFIX.as_bytes())
+        || name.ends_with(RESUME_SUFFIX.as_bytes())
 }
 
 #[cfg(test)]
@@ -88,11 +93,13 @@ mod tests {
     }
 
     #[test]
-    fn only_the_suffix_marks_a_partial_download() {
+    fn only_the_suffix_or_the_folder_marks_a_partial_download() {
         assert!(is_partial(OsStr::new("a.iso.cjp2p-part")));
         assert!(is_partial(OsStr::new("a.iso.cjp2p-resume")));
         assert!(is_partial(OsStr::from_bytes(b"\xff.cjp2p-part")));
         assert!(!is_partial(OsStr::new("a.cjp2p-part.iso")));
+        assert!(is_partial(OsStr::new(".cjp2p-partial")));
+        assert!(!is_partial(OsStr::new("cjp2p-partial")));
         assert!(!is_partial(OsStr::new("part")));
     }
 }

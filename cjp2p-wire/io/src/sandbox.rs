@@ -27,6 +27,11 @@ const WRITE: BitFlags<AccessFs> = make_bitflags!(AccessFs::{
     ReadFile | ReadDir | WriteFile | Truncate | MakeReg | MakeDir | RemoveFile | RemoveDir | Refer
 });
 
+/// What may be done below a folder that is recreated as somebody else has it: symbolic links too.
+const RECREATE: BitFlags<AccessFs> = make_bitflags!(AccessFs::{
+    ReadFile | ReadDir | WriteFile | Truncate | MakeReg | MakeDir | MakeSym | RemoveFile | RemoveDir | Refer
+});
+
 /// Those of them that a file by itself can have.
 const OF_FILES: BitFlags<AccessFs> = make_bitflags!(AccessFs::{ReadFile | WriteFile | Truncate});
 
@@ -37,6 +42,7 @@ const OF_FILES: BitFlags<AccessFs> = make_bitflags!(AccessFs::{ReadFile | WriteF
 pub struct Sandbox {
     readable: Vec<PathBuf>,
     writable: Vec<PathBuf>,
+    recreated: Vec<PathBuf>,
     interfaces: bool,
     connects: bool,
     offline: bool,
@@ -61,6 +67,15 @@ impl Sandbox {
     #[must_use]
     pub fn write(mut self, path: impl Into<PathBuf>) -> Sandbox {
         self.writable.push(path.into());
+        self
+    }
+
+    /// Needs to make of this folder what somebody else has: as for [`Sandbox::write`], and symbolic links, modes and times.
+    ///
+    /// Modes and times are no affair of Landlock. Modes can be set of open files only, and times of any file of the user.
+    #[must_use]
+    pub fn recreate(mut self, path: impl Into<PathBuf>) -> Sandbox {
+        self.recreated.push(path.into());
         self
     }
 
@@ -100,6 +115,7 @@ impl Sandbox {
             interfaces: self.interfaces,
             tcp: self.connects,
             offline: self.offline,
+            modes_and_times: !self.recreated.is_empty(),
         });
         Confinement { sandbox: self, files, tcp, calls }
     }
@@ -118,7 +134,8 @@ impl Sandbox {
             })?
             .scope(Scope::from_all(KNOWN))?
             .create()?;
-        for (paths, rights) in [(&self.readable, READ), (&self.writable, WRITE)] {
+        let all = [(&self.readable, READ), (&self.writable, WRITE), (&self.recreated, RECREATE)];
+        for (paths, rights) in all {
             for path in paths {
                 let Ok(opened) = PathFd::new(path) else {
                     log::debug!("sandbox: {}: not there", path.display());
@@ -232,7 +249,8 @@ impl fmt::Display for Confinement {
             Files::Free(_) => write!(f, "files are not confined")?,
             Files::Confined(version) | Files::NoTruncate(version) => {
                 write!(f, "reads {}; ", Paths(&self.sandbox.readable))?;
-                write!(f, "reads and writes {}", Paths(&self.sandbox.writable))?;
+                let written = self.sandbox.writable.iter().chain(&self.sandbox.recreated);
+                write!(f, "reads and writes {}", Paths(&written.cloned().collect::<Vec<_>>()))?;
                 write!(f, " (Landlock {version}")?;
                 if matches!(self.files, Files::NoTruncate(_)) {
                     write!(f, ", which lets files elsewhere be cut")?;

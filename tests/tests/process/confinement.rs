@@ -11,6 +11,7 @@ use std::env;
 use std::fs;
 use std::io::{self, BufRead, BufReader, ErrorKind};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::unix::fs::symlink;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -27,6 +28,7 @@ const TELLS_FOLDER: &str = "CJP2P_TEST_FOLDER";
 const TELLS_PORT: &str = "CJP2P_TEST_PORT";
 const TELLS_INTERFACES: &str = "CJP2P_TEST_INTERFACES";
 const TELLS_TCP: &str = "CJP2P_TEST_TCP";
+const TELLS_RECREATES: &str = "CJP2P_TEST_RECREATES";
 
 /// Two folders to use, and one that is none of the process's business.
 fn folders() -> TempDir {
@@ -56,7 +58,9 @@ fn inside() {
     assert!(Command::new("true").status().is_ok());
 
     let sees_interfaces = env::var(TELLS_INTERFACES).is_ok();
-    let sandbox = Sandbox::new().read(&share).write(&state).read(base.join("missing"));
+    let recreates = env::var(TELLS_RECREATES).is_ok();
+    let sandbox = Sandbox::new().read(&share).read(base.join("missing"));
+    let sandbox = if recreates { sandbox.recreate(&state) } else { sandbox.write(&state) };
     let connects = env::var(TELLS_TCP).is_ok();
     let sandbox = if connects { sandbox.connect_tcp() } else { sandbox };
     let confinement = sandbox.see_interfaces(sees_interfaces).confine();
@@ -74,7 +78,9 @@ fn inside() {
         assert!(is_refused(fs::remove_file(share.join("file"))));
         assert!(is_refused(fs::OpenOptions::new().write(true).open(outside.join("file"))));
         assert!(fs::rename(state.join("file"), outside.join("stolen")).is_err());
-        assert!(is_refused(std::os::unix::fs::symlink("/etc/passwd", state.join("link"))));
+        assert_eq!(is_refused(symlink("/etc/passwd", state.join("link"))), !recreates);
+        assert!(is_refused(symlink("/etc/passwd", outside.join("link"))));
+        assert!(!recreates || is_refused(fs::read(state.join("link"))), "a link gives no right");
     }
     if refused.contains(&"tcp") {
         assert!(is_refused(TcpStream::connect(listener)));
@@ -94,8 +100,10 @@ fn inside() {
         assert!(socket(AddressFamily::Netlink, SockType::Raw, SockFlag::empty(), other).is_err());
         assert!(socket(AddressFamily::Inet, SockType::Raw, SockFlag::empty(), SockProtocol::Udp).is_err());
         let file = fs::File::open(share.join("file")).unwrap();
-        assert!(is_refused(file.set_permissions(file.metadata().unwrap().permissions())));
-        assert!(is_refused(file.set_modified(std::time::SystemTime::now())));
+        let permissions = file.metadata().unwrap().permissions();
+        assert_eq!(is_refused(file.set_permissions(permissions.clone())), !recreates);
+        assert_eq!(is_refused(file.set_modified(std::time::SystemTime::now())), !recreates);
+        assert!(is_refused(fs::set_permissions(outside.join("file"), permissions)), "by its name");
     }
 
     assert_eq!(fs::read(share.join("file")).unwrap(), b"share");
@@ -113,7 +121,9 @@ fn inside() {
 
 #[test]
 fn what_is_said_to_be_refused_is_refused_from_inside_and_the_rest_works() {
-    for (sees_interfaces, connects) in [(false, false), (true, false), (false, true)] {
+    for (sees_interfaces, connects, recreates) in
+        [(false, false, false), (true, false, false), (false, true, false), (false, false, true)]
+    {
         let base = folders();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut inside = Command::new(env::current_exe().unwrap());
@@ -122,6 +132,9 @@ fn what_is_said_to_be_refused_is_refused_from_inside_and_the_rest_works() {
         }
         if connects {
             inside.env(TELLS_TCP, "1");
+        }
+        if recreates {
+            inside.env(TELLS_RECREATES, "1");
         }
         let output = inside
             .args(["confinement::inside", "--exact", "--ignored", "--nocapture"])

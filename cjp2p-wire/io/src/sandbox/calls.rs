@@ -25,6 +25,8 @@ pub(super) struct Needs {
     pub(super) tcp: bool,
     /// No sockets at all, but those that are open.
     pub(super) offline: bool,
+    /// To set the modes of open files, and times.
+    pub(super) modes_and_times: bool,
 }
 
 /// Refuses all calls that are not needed to the calling thread and all that it starts.
@@ -35,6 +37,11 @@ pub(super) fn refuse(needs: Needs) -> Result<(), String> {
 fn refuse_calls(needs: Needs) -> Result<(), seccompiler::Error> {
     let mut rules: Rules = BTreeMap::new();
     rules.extend(refused::always().map(|call| (call, Vec::new())));
+    if needs.modes_and_times {
+        for call in refused::MODES_AND_TIMES {
+            rules.remove(&call);
+        }
+    }
     rules.insert(libc::SYS_clone, vec![rule(&[not_with(0, CLONE_THREAD)?])?]);
     let this = libc::pid_t::try_from(std::process::id()).unwrap_or(-1);
     rules.insert(libc::SYS_tgkill, vec![rule(&[is_not(0, this)?])?]);

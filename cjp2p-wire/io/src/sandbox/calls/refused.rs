@@ -13,6 +13,9 @@ pub(super) fn always() -> impl Iterator<Item = c_long> {
     ALWAYS.iter().chain(OLD).copied().chain(of_x32())
 }
 
+/// Those that set the mode of an open file, and times. One who recreates a folder needs them.
+pub(super) const MODES_AND_TIMES: [c_long; 2] = [libc::SYS_fchmod, libc::SYS_utimensat];
+
 /// On every architecture.
 const ALWAYS: &[c_long] = &[
     // Programs.
