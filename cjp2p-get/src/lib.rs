@@ -3,6 +3,8 @@
 
 mod cli;
 mod exchange;
+#[allow(dead_code, unused_imports, reason = "the command line does not know folders yet")]
+mod folder;
 mod getter;
 mod ids;
 mod job;

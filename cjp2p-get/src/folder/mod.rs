@@ -1,0 +1,3 @@
+//! Folders: fetched by their lists, and written to the disk.
+
+pub(crate) mod local;
