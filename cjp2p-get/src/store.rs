@@ -9,7 +9,7 @@ use cjp2p_cli::ToolError;
 use cjp2p_wire::content_id::{ContentId, Hash};
 use cjp2p_wire::range_set::RangeSet;
 use cjp2p_wire::store::{Asker, JobId, Library, Parts, Read, Sink};
-use cjp2p_wire::tree::{GroupIndex, Run, TreeVerifier, Verified};
+use cjp2p_wire::tree::{GroupIndex, Run, TreeVerifier, Verified, VerifiedBlock};
 
 use crate::running_hash::{Piece, RunningHash};
 use crate::sinks::known_tree::{HASHED_AT_ONCE, HASHED_FOR_ANYBODY, NoTree};
@@ -305,6 +305,10 @@ impl Library for Store {
 impl Sink for Store {
     fn write(&mut self, job: JobId, block: Verified<'_>) -> io::Result<()> {
         self.get(job)?.write(block)
+    }
+
+    fn write_block(&mut self, job: JobId, block: VerifiedBlock) -> io::Result<Vec<u8>> {
+        self.get(job)?.write_block(block)
     }
 
     fn stage(&mut self, job: JobId, offset: u64, bytes: &[u8]) -> io::Result<()> {

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use crate::content_id::{ContentId, Hash};
 use crate::range_set::RangeSet;
-use crate::tree::{Run, Verified};
+use crate::tree::{Run, Verified, VerifiedBlock};
 
 /// The answer to a [`Library::read`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,6 +139,17 @@ pub trait Sink {
     fn write(&mut self, job: JobId, block: Verified<'_>) -> io::Result<()> {
         let _ = (job, block);
         Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// The same with the memory that the block is in, so that it need not be copied to be kept. Returns memory of any length that is
+    /// free.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Sink::write`].
+    fn write_block(&mut self, job: JobId, block: VerifiedBlock) -> io::Result<Vec<u8>> {
+        self.write(job, block.as_verified())?;
+        Ok(block.into_memory())
     }
 
     /// Writes bytes of content that can only be verified as a whole to a place that nothing is read from until then.

@@ -24,6 +24,9 @@ const WAITING: usize = 1 << 20;
 /// No block is longer: with more than this the next may have no room.
 const BUSY: usize = WAITING - GROUP_LEN as usize;
 
+/// Blocks whose memory is kept for others: those that may wait, if they are long.
+const MAX_SPARE: usize = WAITING / GROUP_LEN as usize;
+
 /// See the [module](self).
 pub(crate) struct WriteBehind {
     file: Arc<Sparse>,
@@ -76,17 +79,43 @@ impl WriteBehind {
     pub(crate) fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.settle(false)?;
         self.start_in_time(bytes.len() as u64);
-        if let Writer::Running { queue, blocks, waiting, spare, .. } = &mut self.writer {
+        if let Writer::Running { spare, .. } = &mut self.writer {
             let mut memory = spare.pop().unwrap_or_default();
             memory.clear();
             memory.extend_from_slice(bytes);
-            *blocks += 1;
-            waiting.fetch_add(bytes.len(), Ordering::Relaxed);
-            return queue.send(Block { offset, bytes: memory }).map_err(|_| ended());
+            return self.queue(offset, memory);
         }
+        self.write_now(offset, bytes)
+    }
+
+    /// The same with the memory that the bytes are in. Returns memory that is free.
+    ///
+    /// # Errors
+    ///
+    /// As for [`WriteBehind::write`].
+    pub(crate) fn write_memory(&mut self, offset: u64, memory: Vec<u8>) -> io::Result<Vec<u8>> {
+        self.settle(false)?;
+        self.start_in_time(memory.len() as u64);
+        if let Writer::Running { spare, .. } = &mut self.writer {
+            let free = spare.pop().unwrap_or_default();
+            self.queue(offset, memory)?;
+            return Ok(free);
+        }
+        self.write_now(offset, &memory)?;
+        Ok(memory)
+    }
+
+    fn write_now(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.file.write_all_at(bytes, offset)?;
         self.written.push(offset..offset + bytes.len() as u64);
         Ok(())
+    }
+
+    fn queue(&mut self, offset: u64, bytes: Vec<u8>) -> io::Result<()> {
+        let Writer::Running { queue, blocks, waiting, .. } = &mut self.writer else { return Err(ended()) };
+        *blocks += 1;
+        waiting.fetch_add(bytes.len(), Ordering::Relaxed);
+        queue.send(Block { offset, bytes }).map_err(|_| ended())
     }
 
     /// Whether so much waits that nothing more should be given.
@@ -155,7 +184,9 @@ impl WriteBehind {
                 Ok(()) => self.written.push(block.offset..block.offset + block.bytes.len() as u64),
                 Err(error) => outcome = Err(error),
             }
-            spare.push(block.bytes);
+            if spare.len() < MAX_SPARE {
+                spare.push(block.bytes);
+            }
         }
         outcome
     }
@@ -229,6 +260,33 @@ mod tests {
         }
         assert!(told.contains(0..64 * BLOCK as u64));
         assert_eq!(total, 64 * BLOCK as u64, "nothing is told twice");
+    }
+
+    #[test]
+    fn memory_that_is_given_is_in_the_file_in_the_end_and_other_memory_is_free() {
+        for mut behind in [WriteBehind::grown_up, |file| WriteBehind::new(Arc::new(file))].map(|start| {
+            let file = tempfile::tempfile().unwrap();
+            (file.try_clone().unwrap(), start(file))
+        }) {
+            let mut memory = vec![0; BLOCK];
+            for n in 0..20_u8 {
+                memory.clear();
+                memory.resize(BLOCK, n + 1);
+                while behind.1.is_busy() {
+                    thread::yield_now();
+                }
+                memory = behind.1.write_memory(u64::from(n) * BLOCK as u64, memory).unwrap();
+                // Whatever is done with what came back must not change what is to be written.
+                memory.fill(255);
+            }
+            behind.1.finish().unwrap();
+            for n in 0..20_u8 {
+                let mut found = vec![0; BLOCK];
+                behind.0.read_exact_at(&mut found, u64::from(n) * BLOCK as u64).unwrap();
+                assert!(found.iter().all(|byte| *byte == n + 1));
+            }
+            assert_eq!(behind.1.take_written().len(), 20);
+        }
     }
 
     #[test]

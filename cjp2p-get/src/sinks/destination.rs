@@ -12,7 +12,7 @@ use cjp2p_io::event_loop::Waker;
 use cjp2p_io::{in_memory, names};
 use cjp2p_wire::content_id::Hash;
 use cjp2p_wire::store::{Parts, Read};
-use cjp2p_wire::tree::{GroupIndex, LeafIndex, Run, TreeVerifier, Verified, group_leaves};
+use cjp2p_wire::tree::{GroupIndex, LeafIndex, Run, TreeVerifier, Verified, VerifiedBlock, group_leaves};
 
 use super::known_tree::NoTree;
 use super::reading::read_through;
@@ -31,6 +31,12 @@ pub(crate) trait Destination: Send {
     fn write(&mut self, block: Verified<'_>) -> io::Result<()> {
         let _ = block;
         Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// The same with the memory that it is in. Returns memory that is free.
+    fn write_block(&mut self, block: VerifiedBlock) -> io::Result<Vec<u8>> {
+        self.write(block.as_verified())?;
+        Ok(block.into_memory())
     }
 
     /// Keeps bytes that are not verified yet where nothing is read from until they are. Returns what is there since the last

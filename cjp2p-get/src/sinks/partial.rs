@@ -14,7 +14,9 @@ use cjp2p_wire::content_id::{ContentId, Hash};
 use cjp2p_wire::download::Resume;
 use cjp2p_wire::range_set::RangeSet;
 use cjp2p_wire::store::{PROOF_LEN, Parts, Read};
-use cjp2p_wire::tree::{GROUP_LEN, GroupIndex, LEAF_LEN, RUN_LEVELS, Run, TreeVerifier, Verified};
+use cjp2p_wire::tree::{
+    GROUP_LEN, GroupIndex, LEAF_LEN, RUN_LEVELS, Run, TreeVerifier, Verified, VerifiedBlock,
+};
 
 use super::behind::WriteBehind;
 use super::destination::{Destination, Group, Publication, unwritable};
@@ -163,6 +165,17 @@ impl Partial {
         )
     }
 
+    /// Notes a block that was given to be written; `proves_length`: of what length it shows that the content is.
+    fn note_block(&mut self, proves_length: Option<u64>) -> io::Result<()> {
+        if let (None, Some(length), Some(tree)) = (self.length, proves_length, &mut self.tree) {
+            tree.prove(length);
+            self.length = Some(length);
+            self.check_target(length)?;
+        }
+        self.note_written()?;
+        Ok(())
+    }
+
     /// Notes all that was written lately, and returns it.
     fn note_written(&mut self) -> io::Result<Vec<Range<u64>>> {
         let written = self.behind.take_written();
@@ -235,13 +248,14 @@ impl Content for Partial {
 impl Destination for Partial {
     fn write(&mut self, block: Verified<'_>) -> io::Result<()> {
         self.behind.write(block.offset(), block.bytes())?;
-        if let (None, Some(length), Some(tree)) = (self.length, block.proves_length(), &mut self.tree) {
-            tree.prove(length);
-            self.length = Some(length);
-            self.check_target(length)?;
-        }
-        self.note_written()?;
-        Ok(())
+        self.note_block(block.proves_length())
+    }
+
+    fn write_block(&mut self, block: VerifiedBlock) -> io::Result<Vec<u8>> {
+        let (offset, proves_length) = (block.as_verified().offset(), block.as_verified().proves_length());
+        let spare = self.behind.write_memory(offset, block.into_memory())?;
+        self.note_block(proves_length)?;
+        Ok(spare)
     }
 
     fn stage(&mut self, offset: u64, bytes: &[u8]) -> io::Result<Vec<Range<u64>>> {

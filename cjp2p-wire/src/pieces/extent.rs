@@ -91,6 +91,11 @@ impl Extent {
         self.bytes
     }
 
+    /// Puts other memory in the place of its own.
+    pub(super) fn swap_memory(&mut self, memory: Vec<u8>) -> Vec<u8> {
+        std::mem::replace(&mut self.bytes, memory)
+    }
+
     pub(super) fn is_full(&self) -> bool {
         self.have.total() == self.range.end - self.range.start
     }

@@ -103,6 +103,11 @@ impl Gathering {
         key
     }
 
+    /// Takes the bytes of an extent out of it, until others are put there.
+    pub(super) fn swap_memory(&mut self, key: Key, memory: Vec<u8>) -> Vec<u8> {
+        self.extents.get_mut(&key).map_or_else(Vec::new, |extent| extent.swap_memory(memory))
+    }
+
     /// Ends an extent. Returns which bytes it had.
     pub(super) fn end(&mut self, key: Key) -> Option<Range<u64>> {
         self.askable.remove(&key);

@@ -366,6 +366,18 @@ impl Picker {
         Some((extent.range.clone(), extent.bytes()))
     }
 
+    /// The same, its bytes taken out of it. The extent must then be [ended](Picker::finish), or its bytes
+    /// [put back](Picker::put_back).
+    pub fn take_full(&mut self, key: Key) -> Option<(Range<u64>, Vec<u8>)> {
+        let range = self.full(key)?.0;
+        Some((range, self.gathering.swap_memory(key, Vec::new())))
+    }
+
+    /// Puts into an extent what was taken out of it, or, if it is over, memory that the next one may use.
+    pub fn put_back(&mut self, key: Key, memory: Vec<u8>) {
+        self.gathering.swap_memory(key, memory);
+    }
+
     /// The extents that have all of their bytes and wait.
     pub fn waiting(&self, space: Space) -> impl Iterator<Item = Key> + '_ {
         self.gathering

@@ -20,7 +20,7 @@ pub use format::{ENTRY_LEN, GROUP_LEN, HEADER_LEN, LEAF_LEN, MAX_LENGTH, RUN_ENT
 pub use geometry::{Geometry, Segment, TooLong};
 pub use position::{GroupIndex, LeafIndex, Level, Run};
 pub use reader::{TreeSource, groups_needed, read_tree};
-pub use verify::{TreeError, TreeVerifier, Verified, VerifyError, verify_whole};
+pub use verify::{TreeError, TreeVerifier, Verified, VerifiedBlock, VerifyError, verify_whole};
 
 #[cfg(test)]
 mod tests;

@@ -44,6 +44,28 @@ impl<'a> Verified<'a> {
     }
 }
 
+/// The same with the memory that the bytes are in, for whoever keeps them for longer.
+#[derive(Debug)]
+pub struct VerifiedBlock {
+    root: Hash,
+    offset: u64,
+    bytes: Vec<u8>,
+    reaches_end: bool,
+}
+
+impl VerifiedBlock {
+    /// What was verified.
+    pub fn as_verified(&self) -> Verified<'_> {
+        let VerifiedBlock { root, offset, bytes, reaches_end } = self;
+        Verified { root: *root, offset: *offset, bytes, reaches_end: *reaches_end }
+    }
+
+    /// The memory, with the bytes in it. They are no longer marked as verified.
+    pub fn into_memory(self) -> Vec<u8> {
+        self.bytes
+    }
+}
+
 /// Checks all of a content at once: `None` if its BLAKE3 hash is not `root`.
 pub fn verify_whole<'a>(root: &Hash, bytes: &'a [u8]) -> Option<Verified<'a>> {
     let matches = blake3::hash(bytes).as_bytes() == root;
@@ -266,6 +288,20 @@ impl TreeVerifier {
             return Err(VerifyError::BadLeaves(bad));
         }
         Ok(Verified { root: self.root, offset, bytes, reaches_end: end == length })
+    }
+
+    /// [Checks](TreeVerifier::verify) content whose memory is given away if it is right.
+    ///
+    /// # Errors
+    ///
+    /// The same, and the memory.
+    pub fn verify_block(&self, offset: u64, bytes: Vec<u8>) -> Result<VerifiedBlock, (VerifyError, Vec<u8>)> {
+        match self.verify(offset, &bytes) {
+            Ok(Verified { root, offset, reaches_end, .. }) => {
+                Ok(VerifiedBlock { root, offset, bytes, reaches_end })
+            }
+            Err(error) => Err((error, bytes)),
+        }
     }
 
     /// Checks `leaves`, all of one group, and adds the wrong ones to `bad`. `bytes` begins at `offset`.

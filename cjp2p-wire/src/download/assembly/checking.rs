@@ -139,6 +139,9 @@ impl Assembly {
             self.waits_for_sink = true;
             return Ok(());
         }
+        if matches!(self.check, Check::Tree(_)) {
+            return self.write_content(key, sink, outcome);
+        }
         // Whatever length is claimed, the place where it is staged grows only with what came.
         let is_far = range.start > self.picker.done().total() + 2 * MAX_GATHERED;
         let verified = match &self.check {
@@ -158,13 +161,8 @@ impl Assembly {
         };
         let block = match verified {
             Ok(block) => block,
-            Err(Some(VerifyError::RunUnknown(_))) => {
-                // It is on its way; or of a whole group that is wrong somewhere, it shows where.
-                outcome.lacks_runs = Some(range.start);
-                return Ok(());
-            }
-            Err(_) => {
-                self.blame(key, outcome);
+            Err(why) => {
+                self.on_unverified(key, why.as_ref(), outcome);
                 return Ok(());
             }
         };
@@ -181,10 +179,45 @@ impl Assembly {
             sink.write(self.job, block)?;
         }
         self.is_proven |= proves_length;
+        self.on_right(key, outcome);
+        Ok(())
+    }
+
+    /// Checks an extent that is all here by the tree, and gives its memory to the sink.
+    fn write_content(&mut self, key: Key, sink: &mut dyn Sink, outcome: &mut Outcome) -> io::Result<()> {
+        let Check::Tree(verifier) = &self.check else { return Ok(()) };
+        let Some((range, memory)) = self.picker.take_full(key) else { return Ok(()) };
+        match verifier.verify_block(range.start, memory) {
+            Ok(block) => {
+                let proves_length = block.as_verified().proves_length().is_some();
+                let memory = sink.write_block(self.job, block)?;
+                self.is_proven |= proves_length;
+                self.picker.put_back(key, memory);
+                self.on_right(key, outcome);
+            }
+            Err((why, memory)) => {
+                self.picker.put_back(key, memory);
+                self.on_unverified(key, Some(&why), outcome);
+            }
+        }
+        Ok(())
+    }
+
+    /// An extent was right, and is written.
+    fn on_right(&mut self, key: Key, outcome: &mut Outcome) {
         self.picker.finish(key);
         outcome.verified = true;
-        self.forget_finished_group(range.start);
-        Ok(())
+        self.forget_finished_group(key.1);
+    }
+
+    /// An extent is wrong, or cannot be checked yet.
+    fn on_unverified(&mut self, key: Key, why: Option<&VerifyError>, outcome: &mut Outcome) {
+        if let Some(VerifyError::RunUnknown(_)) = why {
+            // It is on its way; or of a whole group that is wrong somewhere, it shows where.
+            outcome.lacks_runs = Some(key.1);
+        } else {
+            self.blame(key, outcome);
+        }
     }
 
     /// Leaves are not needed once their content is here: they can be computed from it.

@@ -28,7 +28,7 @@ pub(crate) struct Bench {
     pub(crate) runs: usize,
     /// The length of what is fetched and hashed, in bytes.
     pub(crate) size: u64,
-    /// How many files the row `restart` has.
+    /// How many files the rows `restart` and `folder` have.
     pub(crate) files: usize,
     pub(crate) loopback: Net,
     veth: OnceCell<Result<Net, Missing>>,

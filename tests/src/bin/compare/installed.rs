@@ -82,6 +82,7 @@ impl Others {
             ask("b3sum", "--version"),
             ask("openssl", "version"),
             ask("sha256sum", "--version"),
+            ask("rsync", "--version"),
         ]
         .join(", ")
     }

@@ -3,6 +3,7 @@
 //! `cargo build --release --workspace && sudo target/release/compare`
 
 mod bench;
+mod folders;
 mod gets;
 mod hashes;
 mod installed;
@@ -44,7 +45,7 @@ struct Cli {
     /// How many MiB are fetched and hashed
     #[arg(long, value_name = "MIB", default_value_t = 1024, value_parser = clap::value_parser!(u64).range(1..))]
     size: u64,
-    /// How many files the row `restart` has
+    /// How many files the rows `restart` and `folder` have
     #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..))]
     files: u32,
     /// Put the tables into this document too, between its lines `<!-- compare -->` and `<!-- end of compare -->`
@@ -87,9 +88,9 @@ fn of_many(size: u64, _files: u64) -> u64 {
     2 * size + 2 * servers::HUNDRED.together().max(servers::THOUSAND.together())
 }
 
-/// A page and what the system keeps of each file, and as much for what the server remembers.
+/// A page and what the system keeps of each file, twice, and as much for what the server remembers.
 fn small_files(_size: u64, files: u64) -> u64 {
-    files * 16384
+    files * 24576
 }
 
 const ROWS: &[Row] = &[
@@ -110,6 +111,12 @@ const ROWS: &[Row] = &[
     row("hash-sum", "cjp2p-hash -a sha256; sha256sum", once, hashes::sha256sum),
     row("hash-all", "cjp2p-hash -a all; the slower of both hashes alone", once, hashes::all),
     row("restart", "cjp2p-serve started again over unchanged files", small_files, servers::restart),
+    row(
+        "folder",
+        "cjp2p-get folder/... of small files over veth; rsync -a from its daemon",
+        small_files,
+        folders::small,
+    ),
     row("hundred", "100 getters of 16 MiB each over veth; one of all", of_many, servers::hundred),
     row(
         "thousand",

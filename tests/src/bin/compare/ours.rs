@@ -1,5 +1,6 @@
 //! Our own programs: a server, and what fetches from it.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
@@ -22,7 +23,7 @@ pub(crate) struct Serve<'a> {
     pub(crate) server: Server,
     pub(crate) address: SocketAddr,
     /// Kept open, so that it never writes to a closed pipe. It prints too little to fill it.
-    _lines: BufReader<ChildStdout>,
+    lines: RefCell<BufReader<ChildStdout>>,
     /// The files that it shares, by their names: the BLAKE3 id and the SHA-256 id.
     pub(crate) ids: BTreeMap<PathBuf, [String; 2]>,
     /// From its start until it was ready, in seconds.
@@ -82,12 +83,26 @@ impl<'a> Serve<'a> {
                 ids.insert(path.into(), [blake3.to_owned(), sha256.to_owned()]);
             }
         }
-        Ok(Serve { bench, net, server, address, _lines: lines, ids, seconds })
+        Ok(Serve { bench, net, server, address, lines: lines.into(), ids, seconds })
     }
 
     /// Serves the folder that most rows fetch from.
     pub(crate) fn of_shared(bench: &'a Bench, net: &'a Net) -> Result<Serve<'a>, Error> {
         Serve::start(bench, net, &bench.shared()?, &bench.kept_folder("serve")?)
+    }
+
+    /// Waits until the list of the folder is shared too, and gives its id.
+    pub(crate) fn wait_for_folder(&self) -> Result<String, Error> {
+        loop {
+            let mut line = String::new();
+            if self.lines.borrow_mut().read_line(&mut line)? == 0 {
+                return Err("cjp2p-serve ended before it shared its folder".into());
+            }
+            let event: Value = serde_json::from_str(&line)?;
+            if let Some(id) = event["id"].as_str().filter(|id| id.starts_with("folder/")) {
+                return Ok(id.to_owned());
+            }
+        }
     }
 
     /// The ids of the content that most rows fetch.

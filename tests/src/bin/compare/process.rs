@@ -202,10 +202,20 @@ impl Server {
 
     /// Processor time that it has taken so far, in seconds.
     pub(crate) fn cpu(&self) -> Result<f64, Error> {
+        self.ticks(2)
+    }
+
+    /// The same, with that of the processes that it started and that have ended.
+    pub(crate) fn cpu_with_ended(&self) -> Result<f64, Error> {
+        self.ticks(4)
+    }
+
+    /// The sum of so many of the four times that the system counts: its own in user space and in the kernel, then those of its children.
+    fn ticks(&self, count: usize) -> Result<f64, Error> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
         // The program's name, which may hold blanks, ends with a parenthesis.
         let fields = stat.rsplit(')').next().unwrap_or_default();
-        let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<u64>);
+        let ticks = fields.split_whitespace().skip(11).take(count).map(str::parse::<u64>);
         let ticks = ticks.sum::<Result<u64, _>>()?;
         Ok(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
     }
