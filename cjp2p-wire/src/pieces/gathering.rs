@@ -114,8 +114,9 @@ impl Gathering {
         let extent = self.extents.remove(&key)?;
         let range = extent.range.clone();
         self.bytes -= range.end - range.start;
-        if key.0 == Space::Content && self.spare.len() < MAX_SPARE {
-            self.spare.push(extent.into_memory());
+        let memory = extent.into_memory();
+        if key.0 == Space::Content && self.spare.len() < MAX_SPARE && memory.capacity() > 0 {
+            self.spare.push(memory);
         }
         Some(range)
     }
