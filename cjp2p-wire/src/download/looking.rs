@@ -60,6 +60,11 @@ impl Download {
         self.sources.values().any(|source| source.may_answer(now))
     }
 
+    /// Whether a source that the user named has yet to say whether it has the content, and may still do so.
+    pub fn awaits_named(&self, now: Time) -> bool {
+        self.sources.values().any(|source| source.is_named() && source.may_answer(now))
+    }
+
     /// Asks a source that has nothing again after a while: it answers in full now that it knows us. The peers that it named already
     /// come first where one source is enough. Where all are looked for, more names are wanted soon.
     pub fn look_again_later(&mut self, now: Time, address: SocketAddr) {

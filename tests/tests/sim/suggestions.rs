@@ -111,6 +111,46 @@ fn a_victim_gets_three_datagrams_in_all_though_all_contacts_are_forgotten_betwee
     assert!((1..=3).contains(&to_victim), "it was sent {to_victim} datagrams");
 }
 
+/// Answers each request with its peers, and nothing else.
+struct Gossip {
+    peers: Vec<SocketAddr>,
+}
+
+impl HostBehaviour for Gossip {
+    fn handle_datagram(&mut self, _: Time, from: SocketAddr, _: &[u8], out: &mut Outbox) {
+        let mut encoder = Encoder::new();
+        encoder.peers(&self.peers);
+        out.push((from, encoder.finish(0)));
+    }
+}
+
+#[test]
+fn while_a_peer_that_the_user_named_may_answer_its_peers_are_left_alone() {
+    for (is_named, expected) in [(true, 3000..4500), (false, 0..500)] {
+        let mut world = World::new(4);
+        world.add(a(GETTER), Link::default(), Peer::new(1));
+        let gossip = a("198.51.100.1:24254");
+        world.add(gossip, Link::default(), Gossip { peers: vec![a(VICTIM)] });
+        let first = Rc::new(RefCell::new(None));
+        let seen = first.clone();
+        world.watch(move |now, from, to, _| {
+            if from == a(GETTER) && to == a(VICTIM) {
+                seen.borrow_mut().get_or_insert(now);
+            }
+        });
+        let id = content::blake3_id(b"nobody has this");
+        world.with_peer(a(GETTER), |peer, now| {
+            let job = peer.fetch(now, &id, &[gossip]);
+            if is_named {
+                peer.node.rely_on(job, gossip, true);
+            }
+        });
+        world.run_for(Duration::from_secs(9));
+        let at = first.borrow().expect("it is asked in the end").since(Time::ZERO).as_millis();
+        assert!(expected.contains(&at), "named: {is_named}: asked after {at} ms");
+    }
+}
+
 #[test]
 fn few_suggestions_are_followed_at_a_time_and_fewer_in_one_neighbourhood() {
     let asked = Rc::new(RefCell::new(Vec::new()));

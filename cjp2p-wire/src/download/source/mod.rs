@@ -288,6 +288,11 @@ impl Source {
         self.probes.ask_at(at);
     }
 
+    /// The user named it.
+    pub(super) fn is_named(&self) -> bool {
+        self.withdrawn.is_named
+    }
+
     /// It may answer yet that was asked a short while ago, or is to be asked.
     pub(super) fn may_answer(&self, now: Time) -> bool {
         self.probes.may_answer(now, self.standing)

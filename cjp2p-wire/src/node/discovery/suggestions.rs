@@ -247,8 +247,11 @@ impl Suggestions {
         let wants = |job, promise, address| {
             downloads.get(job).is_some_and(|download| match promise {
                 Promise::Content => wanting.get(&job).is_some_and(|wanted| wanted.has(address)),
-                // Known peers are as likely to know another that has it, and likelier to be there.
-                Promise::Peer => download.lacks_sources() && !is_known_asked(job),
+                // Known peers are as likely to know another that has it, and likelier to be there. Whom the user named is likelier
+                // still: while many wait for it, they would take its time and each other's.
+                Promise::Peer => {
+                    download.lacks_sources() && !is_known_asked(job) && !download.awaits_named(now)
+                }
             })
         };
         let found = self.take(now, wants)?;
