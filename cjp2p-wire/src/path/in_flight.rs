@@ -145,6 +145,11 @@ impl<T: Clone> InFlight<T> {
         self.requests.get(&request).map(|request| &request.what)
     }
 
+    /// Whether an answer to this request may be one to an earlier request for some of the same bytes.
+    pub fn again(&self, request: Sequence) -> Again {
+        self.requests.get(&request).map_or(Again::No, |request| request.again)
+    }
+
     /// Whether this block is open: it neither came nor was asked for anew.
     pub fn is_open(&self, block: RequestedBlock) -> bool {
         self.requests.get(&block.request).is_some_and(|request| request.has_open(block))

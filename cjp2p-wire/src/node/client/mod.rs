@@ -19,6 +19,7 @@ mod response;
 mod room;
 mod schedule;
 mod sources;
+mod strays;
 #[cfg(test)]
 mod tests;
 mod width;

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::handles::Handles;
+use super::strays::Strays;
 use super::width::Width;
 use crate::download::{Ask, Space};
 use crate::node::lengths::{Framing, ORDINARY_DATAGRAM};
@@ -40,6 +41,7 @@ pub(super) struct PeerPath {
     answered: Sequence,
     /// The names under which it sends raw content.
     pub(super) handles: Handles,
+    strays: Strays,
     /// How long a datagram crosses the path whole.
     pub(super) width: Width,
     pub(super) was_gone: bool,
@@ -59,6 +61,7 @@ impl PeerPath {
             longest: 0,
             answered: 0,
             handles: Handles::default(),
+            strays: Strays::default(),
             width: Width::new(ORDINARY_DATAGRAM),
             was_gone: false,
             counted: 0,
@@ -81,6 +84,7 @@ impl PeerPath {
     /// longer watched.
     pub(super) fn on_sent(&mut self, now: Time, job: JobId, ask: &Ask, framing: Framing) -> Vec<Ask> {
         let mut again = if ask.again { Again::Yes } else { Again::No };
+        again = again.or(self.strays.among(now, job, ask.space, &ask.range));
         let mut rest = Vec::new();
         let overlapping = self.overlapping(job, ask);
         for &(request, ref earlier) in &overlapping {
@@ -138,6 +142,7 @@ impl PeerPath {
         self.path.withdraw(|flight| flight.job == job);
         self.places.retain(|(other, ..)| *other != job);
         self.handles.forget(job);
+        self.strays.forget(job);
     }
 
     /// Notes that what was asked for came: the bytes `came` of it, up to the end or not, or a refusal. Returns the request for
@@ -153,6 +158,7 @@ impl PeerPath {
         let is_exact = came.as_ref().is_none_or(|came| {
             came.range.start == block.start && (came.range.end == block.end || came.is_end)
         });
+        self.note_stray(now, asked.request, block);
         // A source with a low rate sends less than it was asked for.
         let bytes = came.map(|came| framing.answer_length(came.range.end - came.range.start));
         let answered = self.path.on_answer_of(now, asked, is_exact, bytes)?;
@@ -162,8 +168,20 @@ impl PeerPath {
     /// Notes that the first `count` blocks from `asked` on came together, exactly as they were asked for. Returns the request for them.
     pub(super) fn on_answers(&mut self, now: Time, asked: RequestedBlock, count: u32) -> Option<Flight> {
         let blocks = asked.nth..asked.nth + count;
+        let ask = &self.path.get(asked.request)?.ask;
+        let range = ask.block_range(asked.nth).start..ask.block_range(blocks.end - 1).end;
+        self.note_stray(now, asked.request, range);
         let answered = self.path.on_answers(now, asked.request, blocks.clone())?;
         Some(self.on_answered(asked.request, blocks, answered))
+    }
+
+    /// Notes that these bytes, which came, may come a second time, if they were asked for twice.
+    fn note_stray(&mut self, now: Time, request: Sequence, range: Range<u64>) {
+        let again = self.path.again(request);
+        if let (true, Some(flight)) = (again != Again::No, self.path.get(request)) {
+            let until = now + self.path.rtt.timeout(0);
+            self.strays.note(until, flight.job, flight.ask.space, range, again);
+        }
     }
 
     fn on_answered(

@@ -15,7 +15,7 @@ use super::schema::SUPPORTED_MESSAGES;
 use super::{Context, Server};
 use crate::content_id::ContentId;
 use crate::datagram::{Padding, content_that_fits};
-use crate::message::{ContentRequest, MAX_NUMBER, Message};
+use crate::message::{BlocksOffer, ContentRequest, MAX_NUMBER, Message};
 use crate::node::budget::{self, MAX_RETURNED, MAX_SAME};
 use crate::node::inbound::Inbound;
 use crate::node::lengths::{AMPLIFICATION, MAX_ANSWER, MAX_BLOCKS, ORDINARY_DATAGRAM};
@@ -151,6 +151,11 @@ impl Server {
         if inbound.kinds.asks && knows_cookies {
             let cookie = cx.shared.mint.mint(cx.now, from);
             reply.say(|e| e.cookie("PleaseAlwaysReturnThisMessage", &cookie));
+            if cx.shared.config.answers && request.is_some() && theirs.is_some() {
+                // Its next requests can share datagrams then.
+                let offer = BlocksOffer { most: MAX_BLOCKS, raw: cx.shared.config.raw };
+                reply.add(|e| e.can_send_blocks(offer));
+            }
         }
         name_the_same(cx, messages, 1, &mut reply);
         if let Some(request) = request {
