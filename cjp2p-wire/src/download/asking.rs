@@ -34,7 +34,11 @@ impl Download {
             Standing::Liar | Standing::Waiting => None,
             Standing::Unknown | Standing::Absent => self.next_probe(now, address, path),
             Standing::Serving if self.looks_only => None,
-            Standing::Serving => self.next_part(now, address, path, sink),
+            Standing::Serving => {
+                let ask = self.next_part(now, address, path, sink)?;
+                self.note_asked(now, &ask, path.round_trip);
+                Some(ask)
+            }
         }
     }
 
@@ -121,6 +125,7 @@ impl Download {
             return self.give_back(address, ask, true);
         }
         match source.standing {
+            Standing::Serving if source.is_presumed() => source.on_not_there(now),
             Standing::Serving if source.exchange.have.is_some() => {
                 let below = match ask.space {
                     Space::Content => Some(ask.range.clone()),
@@ -179,6 +184,7 @@ impl Download {
         if ask.probe {
             return;
         }
+        self.quiet_until = Time::ZERO;
         if release {
             self.sources.note_change();
         }

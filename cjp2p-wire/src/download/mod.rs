@@ -8,6 +8,7 @@ mod asking;
 mod assembly;
 mod context;
 mod exchange;
+mod holders;
 mod intake;
 mod interface;
 mod kind;
@@ -73,6 +74,8 @@ pub struct Download {
     in_order: bool,
     /// Nothing is fetched, only looked for.
     looks_only: bool,
+    /// All that is missing is asked for, and until then no source is asked for anything more.
+    quiet_until: Time,
 }
 
 /// Bytes that came.
@@ -107,6 +110,7 @@ impl Download {
             reports: Reports::default(),
             in_order: spec.in_order,
             looks_only: false,
+            quiet_until: Time::ZERO,
         };
         let Download { kind, reports, .. } = &mut download;
         match (kind, spec.resume) {
@@ -126,6 +130,7 @@ impl Download {
 
     /// Another peer that may have the content. `suggested`: by a node we know nothing of, so it is asked sparingly.
     pub fn add_source(&mut self, now: Time, address: SocketAddr, suggested: bool) {
+        self.quiet_until = Time::ZERO;
         self.sources.add(now, address, suggested);
     }
 
@@ -246,6 +251,7 @@ impl Download {
 
     /// This source is not asked any more for what it was to bring: others are.
     fn release(&mut self, address: SocketAddr) {
+        self.quiet_until = Time::ZERO;
         self.sources.note_change();
         for assembly in self.kind.assemblies_mut() {
             assembly.release(address);

@@ -17,6 +17,11 @@ impl Reports {
         self.is_over
     }
 
+    /// Whether there is something to say.
+    pub(super) fn has_any(&self) -> bool {
+        !self.events.is_empty()
+    }
+
     pub(super) fn push(&mut self, event: DownloadEvent) {
         self.events.push_back(event);
     }

@@ -27,6 +27,33 @@ impl Node {
         self.client.start(&mut self.shared, now, spec)
     }
 
+    /// Starts to download content that most likely is `length` bytes long, and that these peers most likely have: they are asked for
+    /// it at once, without the question whether they have any. Such requests share datagrams with others. If either is wrong, their
+    /// answers show that. Where it `is_limited`, no other peer is asked: see [`Node::limit_sources`].
+    pub fn start_fetch_from(
+        &mut self,
+        now: Time,
+        spec: Spec,
+        length: u64,
+        holders: &[SocketAddr],
+        is_limited: bool,
+    ) -> JobId {
+        self.enter(now);
+        let job = self.client.start(&mut self.shared, now, spec);
+        if is_limited {
+            self.client.limit_sources(job);
+        }
+        for &address in holders {
+            self.client.add_holder(&mut self.shared, now, job, address, length);
+        }
+        job
+    }
+
+    /// How many downloads there are, without those of which all that is missing is on its way.
+    pub fn awake_fetches(&self) -> usize {
+        self.client.downloads().awake()
+    }
+
     /// Starts to look for sources of some content, without downloading it: see [`Download::offers`] of the job, which has no
     /// limits of time. Content that is downloaded or looked for already has a job, which is returned.
     pub fn start_search(&mut self, now: Time, id: ContentId) -> JobId {

@@ -324,17 +324,12 @@ impl<T: Clone> InFlight<T> {
         Some(first)
     }
 
-    /// Forgets the requests for which `matches` holds: nobody needs their answers any more.
-    pub fn withdraw(&mut self, matches: impl Fn(&T) -> bool) {
-        let (congestion, live) = (&mut self.congestion, &mut self.live);
-        self.requests.retain(|_, request| {
-            let keep = !matches(&request.what);
-            if !keep {
-                congestion.on_withdrawn(request.bytes_of(request.live()));
-                *live -= request.live().count_ones() as usize;
-            }
-            keep
-        });
+    /// Forgets a request: nobody needs its answers any more.
+    pub fn withdraw(&mut self, request: Sequence) {
+        if let Some(request) = self.requests.remove(&request) {
+            self.congestion.on_withdrawn(request.bytes_of(request.live()));
+            self.live -= request.live().count_ones() as usize;
+        }
     }
 
     /// Finds what is lost by now, and returns it: which blocks of which request.

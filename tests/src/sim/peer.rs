@@ -107,6 +107,34 @@ impl Peer {
         job
     }
 
+    /// Fetches content that is said to be so long from peers that are taken for having it, and if need be from these others.
+    pub fn fetch_from(
+        &mut self,
+        now: Time,
+        id: &ContentId,
+        length: u64,
+        holders: &[SocketAddr],
+        others: &[SocketAddr],
+    ) -> JobId {
+        let spec = Spec {
+            id: id.clone(),
+            ranges: Vec::new(),
+            in_order: false,
+            resume: None,
+            source_timeout: Duration::from_secs(30),
+            stall_timeout: Duration::from_secs(10),
+        };
+        let job = self.node.start_fetch_from(now, spec, length, holders, false);
+        self.store.wanted.insert(job, Vec::new());
+        self.store.share_fetched(id, job);
+        self.settle(now);
+        for &source in others {
+            self.node.add_source(now, job, source, false);
+            self.settle(now);
+        }
+        job
+    }
+
     /// Its destinations take more than before.
     pub fn make_room(&mut self, now: Time) {
         self.node.handle_room(now, &mut self.store);

@@ -19,6 +19,7 @@ mod raw;
 mod reflection;
 mod resume;
 mod search;
+mod short_contents;
 mod sizes;
 mod slow_links;
 mod suggestions;

@@ -26,6 +26,8 @@ const FIRST_DOUBT_PAUSE: Duration = Duration::from_secs(1);
 const MAX_DOUBT_PAUSE: Duration = Duration::from_secs(60);
 /// A leecher that was asked and brought nothing for so long makes way for another.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(3);
+/// A peer that is taken for having the content is not asked which parts it has before this time.
+const PRESUMED_FOR: Duration = Duration::from_secs(1);
 /// A source that brings less before it falls silent answered in vain, in bytes.
 const MUCH: u64 = 4096;
 
@@ -117,6 +119,8 @@ pub(super) struct Source {
     silence: Silence,
     refusals: Refusals,
     withdrawn: Withdrawn,
+    /// It is taken for having the content, though it has neither sent any nor said so.
+    is_presumed: bool,
 }
 
 impl Source {
@@ -132,7 +136,30 @@ impl Source {
             silence: Silence::default(),
             refusals: Refusals { ranges: RangeSet::new(), at: now },
             withdrawn: Withdrawn::default(),
+            is_presumed: false,
         }
+    }
+
+    /// Takes it for having the content, of this length.
+    pub(super) fn presume(&mut self, now: Time, length: u64) {
+        self.on_serving();
+        self.probes.on_asked(now, self.standing);
+        self.claim.length = Some(length);
+        self.is_presumed = true;
+        // What is short is here by then.
+        self.ask_have_at(now + PRESUMED_FOR);
+    }
+
+    /// Whether it is only taken for having the content.
+    pub(super) fn is_presumed(&self) -> bool {
+        self.is_presumed
+    }
+
+    /// It was taken for having the content, and does not.
+    pub(super) fn on_not_there(&mut self, now: Time) {
+        self.is_presumed = false;
+        self.claim.length = None;
+        self.on_absent(now);
     }
 
     /// When there is something to ask it without any datagram coming.
@@ -193,6 +220,7 @@ impl Source {
     /// Notes that it sent bytes of the content or its tree; `validated`: from a validated address.
     pub(super) fn on_sent(&mut self, bytes: u64, validated: bool) {
         self.silence.is_silent = false;
+        self.is_presumed = false;
         self.deliveries.asked_since = None;
         self.deliveries.lately += bytes;
         self.deliveries.has_given = true;

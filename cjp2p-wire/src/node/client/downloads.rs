@@ -1,6 +1,6 @@
 //! What is downloaded: each content once, found by its job and by its ids.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Included, Unbounded};
 
 use crate::content_id::{ContentId, Hash};
@@ -47,8 +47,15 @@ impl Job {
 /// All downloads. The other machines may look at them; only the client changes them.
 #[derive(Debug, Default)]
 pub(crate) struct Downloads {
-    by_job: BTreeMap<JobId, Job>,
-    // Invariant: each id of a job in `by_job`.
+    /// Those that are looked at whenever something happens.
+    by_job: BTreeMap<JobId, Box<Job>>,
+    /// Those of which all that is missing is on its way: there can be hundreds. Each is looked at again when something happens to it, or
+    /// its time has come.
+    // Invariant: none of `by_job`.
+    resting: BTreeMap<JobId, Box<Job>>,
+    // Invariant: the same by their times.
+    rest_until: BTreeSet<(Time, JobId)>,
+    // Invariant: each id of a job in `by_job` or `resting`.
     by_id: BTreeMap<ContentId, JobId>,
     next: u32,
     /// The job that the last block was for.
@@ -58,7 +65,7 @@ pub(crate) struct Downloads {
 impl Downloads {
     /// The download of a job.
     pub(crate) fn get(&self, job: JobId) -> Option<&Download> {
-        self.by_job.get(&job).map(|job| &job.download)
+        self.job(job).map(|job| &job.download)
     }
 
     /// The download of some content.
@@ -73,19 +80,19 @@ impl Downloads {
 
     /// The id by which a job asks.
     pub(crate) fn wire_id(&self, job: JobId) -> Option<&str> {
-        self.by_job.get(&job).map(|job| &*job.wire_id)
+        self.job(job).map(|job| &*job.wire_id)
     }
 
     /// All of them.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (JobId, &Download)> {
-        self.by_job.iter().map(|(&job, state)| (job, &state.download))
+        self.by_job.iter().chain(&self.resting).map(|(&job, state)| (job, &state.download))
     }
 
     /// What an id on the wire is a part of, where it is downloaded.
     pub(crate) fn find(&self, wire_id: &str) -> Option<(JobId, Space)> {
         // Most of what comes is content of the same download as the block before.
         if let Some(last) = self.last_taken
-            && self.by_job.get(&last).is_some_and(|job| job.wire_id == wire_id)
+            && self.job(last).is_some_and(|job| job.wire_id == wire_id)
         {
             return Some((last, Space::Content));
         }
@@ -101,18 +108,25 @@ impl Downloads {
         jobs.find(|(job, _)| **job != but).map(|(&job, _)| job)
     }
 
+    /// How many do not rest.
+    pub(crate) fn awake(&self) -> usize {
+        self.by_job.len()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
-        self.by_job.is_empty()
+        self.by_job.is_empty() && self.resting.is_empty()
     }
 
     /// The most that any of them keeps.
     pub(super) fn kept(&self) -> Kept {
-        self.by_job.values().map(|job| job.download.kept()).fold(Kept::default(), Kept::max)
+        self.iter().map(|(_, download)| download.kept()).fold(Kept::default(), Kept::max)
     }
 
     /// When one of them wants to be called again.
     pub(super) fn next_at(&self) -> Time {
-        self.by_job.values().map(|job| job.download.next_wake()).min().unwrap_or(Time::NEVER)
+        let awake = self.by_job.values().map(|job| job.download.next_wake()).min();
+        let resting = self.rest_until.first().map(|&(at, _)| at);
+        awake.into_iter().chain(resting).min().unwrap_or(Time::NEVER)
     }
 
     /// Starts one. Content that is downloaded already is not downloaded twice: the same job is returned.
@@ -126,35 +140,82 @@ impl Downloads {
         if let ContentId::Blake3(root) = spec.id {
             self.by_id.insert(ContentId::Tree(root), job);
         }
-        self.by_job.insert(job, Job::new(Download::new(now, job, spec, random.u64(..))));
+        self.by_job.insert(job, Box::new(Job::new(Download::new(now, job, spec, random.u64(..)))));
         job
     }
 
     /// Forgets one, and returns it.
     pub(super) fn remove(&mut self, job: JobId) -> Option<Download> {
+        self.wake(job);
         let ended = self.by_job.remove(&job)?;
-        self.by_id.retain(|_, other| *other != job);
+        let id = ended.download.id();
+        self.by_id.remove(id);
+        if let ContentId::Blake3(root) = id {
+            self.by_id.remove(&ContentId::Tree(*root));
+        }
         Some(ended.download)
     }
 
     pub(super) fn job(&self, job: JobId) -> Option<&Job> {
-        self.by_job.get(&job)
+        self.by_job.get(&job).or_else(|| self.resting.get(&job)).map(|job| &**job)
     }
 
     pub(super) fn job_mut(&mut self, job: JobId) -> Option<&mut Job> {
-        self.by_job.get_mut(&job)
+        self.wake(job);
+        self.by_job.get_mut(&job).map(|job| &mut **job)
     }
 
     pub(super) fn get_mut(&mut self, job: JobId) -> Option<&mut Download> {
-        self.by_job.get_mut(&job).map(|job| &mut job.download)
+        self.job_mut(job).map(|job| &mut job.download)
     }
 
+    /// Lets one rest where all that is missing is on its way and it has nothing to tell.
+    pub(super) fn rest(&mut self, now: Time, job: JobId) {
+        let until = self.by_job.get(&job).and_then(|job| job.download.rests_until(now));
+        if let Some(until) = until
+            && let Some(resting) = self.by_job.remove(&job)
+        {
+            self.rest_until.insert((until, job));
+            self.resting.insert(job, resting);
+        }
+    }
+
+    fn wake(&mut self, job: JobId) {
+        if self.resting.is_empty() {
+            return;
+        }
+        if let Some(resting) = self.resting.remove(&job) {
+            if let Some(until) = resting.download.rests_until(Time::ZERO) {
+                self.rest_until.remove(&(until, job));
+            }
+            self.by_job.insert(job, resting);
+        }
+    }
+
+    /// Looks again at those that have rested long enough.
+    pub(super) fn wake_due(&mut self, now: Time) {
+        while let Some(&(at, job)) = self.rest_until.first()
+            && at <= now
+        {
+            self.wake(job);
+            self.rest_until.remove(&(at, job));
+        }
+    }
+
+    /// All of them, those included that rest.
+    pub(super) fn wake_all(&mut self) -> impl Iterator<Item = (JobId, &mut Download)> {
+        self.rest_until.clear();
+        self.by_job.append(&mut self.resting);
+        self.all_mut()
+    }
+
+    /// All that do not rest.
     pub(super) fn all_mut(&mut self) -> impl Iterator<Item = (JobId, &mut Download)> {
         self.by_job.iter_mut().map(|(&job, state)| (job, &mut state.download))
     }
 
     pub(super) fn follow_hints(&mut self) {
-        self.by_job.values_mut().for_each(Job::follow_hint);
+        self.by_job.values_mut().for_each(|job| job.follow_hint());
     }
 
     /// The block that came last was for this job.
@@ -174,7 +235,7 @@ impl Downloads {
         mut ask: impl FnMut(&mut Job) -> Option<Ask>,
     ) -> Option<(JobId, Ask)> {
         let turn = if goes_on { Included(last) } else { Excluded(last) };
-        let mut wanted = |(&id, job): (&JobId, &mut Job)| Some((id, ask(job)?));
+        let mut wanted = |(&id, job): (&JobId, &mut Box<Job>)| Some((id, ask(job)?));
         let found = self.by_job.range_mut((turn, Unbounded)).find_map(&mut wanted);
         found.or_else(|| self.by_job.range_mut(..=last).find_map(&mut wanted))
     }

@@ -23,6 +23,7 @@ const ENOUGH_PAUSE: Duration = Duration::from_secs(1);
 impl Client {
     /// The paths whose time has come. What is lost on them is given up.
     pub(crate) fn take_due(&mut self, now: Time) -> Vec<SocketAddr> {
+        self.downloads.wake_due(now);
         let mut due = Vec::new();
         while let Some(&(at, address)) = self.schedule.due.first()
             && at <= now
@@ -104,6 +105,7 @@ impl Client {
                     break;
                 };
                 self.ask(shared, now, address, job, &ask, &mut datagram);
+                self.downloads.rest(now, job);
                 first = false;
             }
             send_requests(shared, address, &mut datagram);

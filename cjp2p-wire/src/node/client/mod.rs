@@ -187,7 +187,7 @@ impl Client {
 
     /// Nothing more comes from this address.
     pub(super) fn on_silent(&mut self, now: Time, address: SocketAddr) {
-        for (_, download) in self.downloads.all_mut() {
+        for (_, download) in self.downloads.wake_all() {
             download.on_silent(now, address);
         }
     }

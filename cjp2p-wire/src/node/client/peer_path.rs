@@ -139,8 +139,14 @@ impl PeerPath {
 
     /// Forgets what was asked for this download.
     pub(super) fn withdraw(&mut self, job: JobId) {
-        self.path.withdraw(|flight| flight.job == job);
-        self.places.retain(|(other, ..)| *other != job);
+        // All requests that are remembered are there, and few of them are for any one download where there are many.
+        let first = (job, Space::Tree, 0, 0);
+        let last = (job, Space::Content, u64::MAX, Sequence::MAX);
+        let of_job: Vec<_> = self.places.range(first..=last).copied().collect();
+        for place in of_job {
+            self.places.remove(&place);
+            self.path.withdraw(place.3);
+        }
         self.handles.forget(job);
         self.strays.forget(job);
     }

@@ -107,6 +107,7 @@ impl Client {
             offset += pieces[..count].iter().map(|piece| piece.len() as u64).sum::<u64>();
             pieces = &pieces[count..];
         }
+        self.downloads.rest(now, job);
         true
     }
 
@@ -161,6 +162,7 @@ impl Client {
         let data = Slices::new(&data);
         let block = Block { space, offset: block.offset, data, length: block.eof, answers };
         self.take_block(shared, now, inbound.from, Answered { job: job_id, asked }, &block, store);
+        self.downloads.rest(now, job_id);
     }
 
     /// Takes in a block that answers what was asked.
@@ -241,14 +243,14 @@ impl Client {
 
     /// Has all downloads ask a source at once that has not given anything yet.
     pub(crate) fn probe_again(&mut self, now: Time, from: SocketAddr) {
-        for (_, download) in self.downloads.all_mut() {
+        for (_, download) in self.downloads.wake_all() {
             download.probe_again(now, from);
         }
     }
 
     /// A source named others: it is asked again after them.
     pub(crate) fn look_again_later(&mut self, now: Time, from: SocketAddr) {
-        for (_, download) in self.downloads.all_mut() {
+        for (_, download) in self.downloads.wake_all() {
             download.look_again_later(now, from);
         }
     }

@@ -53,7 +53,7 @@ impl Client {
 
     /// Gives up the path to an address. That it was tried stays known.
     pub(super) fn close_path(&mut self, shared: &mut Shared, address: SocketAddr) {
-        for (_, download) in self.downloads.all_mut() {
+        for (_, download) in self.downloads.wake_all() {
             download.forget_source(address);
         }
         if let Some(path) = self.paths.close(address) {

@@ -80,6 +80,36 @@ impl Client {
         }
     }
 
+    /// Adds a source of `job` that is taken for having the content, of this length, where it is validated and takes many requests in a
+    /// datagram. Any other is asked first whether it has it.
+    pub(crate) fn add_holder(
+        &mut self,
+        shared: &mut Shared,
+        now: Time,
+        job: JobId,
+        address: SocketAddr,
+        length: u64,
+    ) {
+        if let Some(download) = self.downloads.get_mut(job) {
+            download.admit(address);
+        }
+        self.open_source(shared, now, job, address, false);
+        self.rely_on(job, address, false);
+        let knows_us = |contact: &Contact| {
+            contact.is_validated()
+                && contact.blocks > 1
+                && !contact.is_shunned()
+                && !contact.is_only_suggested()
+        };
+        let is_there = self.paths.get(address).is_some_and(|path| !path.path.is_gone());
+        if is_there
+            && shared.contacts.get(address).is_some_and(knows_us)
+            && let Some(download) = self.downloads.get_mut(job)
+        {
+            download.presume(now, address, length);
+        }
+    }
+
     /// Adds a source of `job`, where there is room and nothing speaks against it.
     pub(crate) fn open_source_now(
         &mut self,
