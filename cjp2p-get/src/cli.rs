@@ -89,6 +89,9 @@ pub(crate) struct Cli {
     pub(crate) json: bool,
 
     #[command(flatten)]
+    pub(crate) folder: FolderArgs,
+
+    #[command(flatten)]
     pub(crate) peers: PeerArgs,
 
     /// Contact this peer and no other (repeatable)
@@ -118,6 +121,39 @@ pub(crate) struct Cli {
 
     #[command(flatten)]
     pub(crate) log: LogArgs,
+}
+
+/// What is only for folders.
+#[derive(clap::Args, Debug, Default)]
+#[command(next_help_heading = "Folders")]
+pub(crate) struct FolderArgs {
+    /// Print what is in the folder, with sizes and ids; --json prints objects
+    #[arg(long)]
+    pub(crate) list: bool,
+
+    /// Only what matches, in any subfolder: '*.jpg', 'raw/*.dng', 'raw' (repeatable)
+    #[arg(long = "file", value_name = "GLOB")]
+    pub(crate) files: Vec<String>,
+
+    /// Take links that lead out of the folder too
+    #[arg(long, value_name = "WHAT", value_enum, hide_possible_values = true)]
+    pub(crate) links: Option<Links>,
+}
+
+impl FolderArgs {
+    /// The first option that was given.
+    pub(crate) fn first_given(&self) -> Option<&'static str> {
+        let given =
+            [("--list", self.list), ("--file", !self.files.is_empty()), ("--links", self.links.is_some())];
+        given.into_iter().find(|(_, is_given)| *is_given).map(|(option, _)| option)
+    }
+}
+
+/// Which links are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Links {
+    /// All of them.
+    Any,
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 mod from_time_to_time;
 mod outcomes;
+mod pieces;
 mod places;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -9,6 +10,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use self::pieces::Short;
 use cjp2p_cli::args::LockMode;
 use cjp2p_cli::progress::Progress;
 use cjp2p_cli::{Exit, ToolError, list, stdout};
@@ -24,6 +26,8 @@ use nix::sys::signal::Signal;
 
 use crate::cli::{Cli, TOOL};
 use crate::exchange::Exchange;
+use crate::folder::command::Command;
+use crate::folder::{Folder, Holders};
 use crate::ids::{Given, Ids};
 use crate::job::{Job, Limits, Outcome, Step, failure};
 use crate::peers::Peers;
@@ -32,7 +36,7 @@ use crate::ranges::Ranges;
 use crate::report::{Effort, Report};
 use crate::search::Search;
 use crate::sinks::prepare::prepare;
-use crate::sinks::stream::Stream;
+use crate::sinks::stream::{Output, Stream};
 use crate::sinks::{Destination, Outlet};
 use crate::store::Store;
 use crate::tasks::Tasks;
@@ -44,6 +48,14 @@ const NOBODY_ON_THE_LINK: &str = "; nor did anybody on the local network answer:
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How often a lock that another process holds is tried.
 const TRY_LOCK_EVERY: Duration = Duration::from_millis(250);
+
+/// What is fetched.
+pub(crate) enum Fetched {
+    /// Contents.
+    Ids(Ids),
+    /// A folder.
+    Folder(Command),
+}
 
 /// See the [module](self).
 pub(crate) struct Getter {
@@ -82,6 +94,14 @@ pub(crate) struct Getter {
     force: bool,
     lock: LockMode,
     waker: Waker,
+    /// What is fetched in the place of single ids.
+    folder: Option<Folder>,
+    short: Short,
+    holders: Holders,
+    /// Where long files of a tar stream go as they come.
+    tar_output: Option<Output>,
+    /// When the last piece of a folder was whole.
+    news_at: Time,
 }
 
 impl Getter {
@@ -94,14 +114,18 @@ impl Getter {
         cli: Cli,
         places: Places,
         outlet: Option<Outlet>,
-        ids: Ids,
+        what: Fetched,
         (peers, search): (Peers, Search),
         event_loop: EventLoop,
     ) -> Result<Getter, ToolError> {
         let failed =
             |what: &'static str| move |error: io::Error| ToolError::failure(format!("{what}: {error}"));
         let waker = event_loop.waker();
-        if cli.json {
+        let prints = match &what {
+            Fetched::Folder(folder) => folder.is_list(),
+            Fetched::Ids(_) => false,
+        };
+        if cli.json || prints {
             stdout::write_behind(waker.clone());
         }
         let policy = Policy { answers: !cli.no_share, json_only: cli.framing.no_raw, ..Policy::default() };
@@ -110,12 +134,24 @@ impl Getter {
         if peers.lan_delay().is_some() {
             session.join_lan(!cli.no_share).map_err(failed("local network"))?;
         }
+        let (ids, ids_ended, folder, tar_output) = match what {
+            Fetched::Ids(ids) => (ids, false, None, None),
+            Fetched::Folder(command) => {
+                let output = command.output().map_err(failed("descriptors"))?;
+                (Ids::none(), true, Some(command.start(waker.clone())?), output)
+            }
+        };
         Ok(Getter {
+            folder,
+            short: Short::default(),
+            holders: Holders::default(),
+            tar_output,
+            news_at: Time::ZERO,
             search,
             exchange: Exchange::default(),
             session,
             ids,
-            ids_ended: false,
+            ids_ended,
             count: 0,
             jobs: BTreeMap::new(),
             aside: VecDeque::new(),
@@ -149,9 +185,10 @@ impl Getter {
     pub(crate) fn run(&mut self) -> Result<Option<Signal>, ToolError> {
         loop {
             self.start_jobs()?;
+            self.turn_folder()?;
             self.take_events()?;
             self.fail_without_peers()?;
-            if self.jobs.is_empty() && self.ids_ended {
+            if self.jobs.is_empty() && self.ids_ended && self.folder.as_ref().is_none_or(Folder::is_over) {
                 if self.report.exit() == Exit::Done {
                     self.show_progress();
                 }
@@ -181,6 +218,10 @@ impl Getter {
 
     /// Writes down what is needed to resume later, and the peers that we met.
     pub(crate) fn save(&mut self) {
+        if let Some(kept) = self.folder.as_mut().filter(|folder| !folder.is_over()).and_then(Folder::abandon)
+        {
+            log::warn!("{kept}");
+        }
         self.note_sources();
         self.session.store_mut().abandon_all();
         self.peers.save_at_end(&self.session);
@@ -235,7 +276,7 @@ impl Getter {
         remembered: Vec<(SocketAddr, bool)>,
     ) {
         let Some(job) = self.jobs.get_mut(&number) else { return };
-        let is_limited = self.peers.limits(&job.id);
+        let (id, is_limited) = (job.id.clone(), self.peers.limits(&job.id));
         job.remembered = if is_limited { 0 } else { remembered.len() };
         let done = resume.as_ref().map(|resume| resume.done.clone()).unwrap_or_default();
         job.resumed = done.total();
@@ -249,6 +290,12 @@ impl Getter {
         destination.wake_by(self.waker.clone());
         self.session.store_mut().insert(fetch, &job.id, destination, done);
         self.by_fetch.insert(fetch, number);
+        self.add_sources(&id, fetch, remembered);
+    }
+
+    /// Has all known peers asked for what this fetch fetches, and these.
+    fn add_sources(&mut self, id: &ContentId, fetch: JobId, remembered: Vec<(SocketAddr, bool)>) {
+        let is_limited = self.peers.limits(id);
         let named: Vec<SocketAddr> = self.peers.of_user().collect();
         if is_limited {
             self.session.call(|node, now, _| node.limit_sources(now, fetch));
@@ -327,13 +374,20 @@ impl Getter {
 
     fn on_fetch_event(&mut self, number: u64, fetch: JobId, event: DownloadEvent) -> Result<(), ToolError> {
         match event {
-            DownloadEvent::Length(length) => self.session.store_mut().on_length(fetch, length),
+            DownloadEvent::Length(length) => {
+                if !self.refuse_length(number, length)? {
+                    self.session.store_mut().on_length(fetch, length);
+                }
+            }
             DownloadEvent::Staged(length) => {
                 if let Err(error) = self.session.store_mut().on_all_staged(fetch, length) {
                     return self.fail(number, &error);
                 }
                 self.set_step(number, Step::Judging(fetch));
                 self.judge(number);
+            }
+            DownloadEvent::Complete(length) if self.jobs.get(&number).is_some_and(Job::is_short) => {
+                self.on_short(number, fetch, length)?;
             }
             DownloadEvent::Complete(length) => {
                 let Some(job) = self.jobs.get_mut(&number) else { return Ok(()) };
@@ -389,6 +443,10 @@ impl Getter {
         if let Some(fetch) = job.fetch() {
             self.by_fetch.remove(&fetch);
         }
+        if let Some(piece) = &job.piece {
+            self.on_long(piece);
+            return Ok(());
+        }
         let length = job.length.unwrap_or(0);
         let selected = self.ranges.select(length);
         self.finished += selected.iter().map(|range| range.end - range.start).sum::<u64>();
@@ -416,6 +474,9 @@ impl Getter {
             self.by_fetch.remove(&fetch);
             self.end_fetch(fetch);
             self.session.store_mut().abandon(fetch);
+        }
+        if job.piece.is_some() {
+            return self.on_piece_failed(&job, error);
         }
         if error.exit == Exit::NoSource && job.is_bare && !self.told_of_bare_digits {
             self.told_of_bare_digits = true;

@@ -87,6 +87,12 @@ impl Ids {
         Ok(Ids { arguments, accept, allow_empty, input: None, seen: BTreeSet::new() })
     }
 
+    /// None at all.
+    pub(crate) fn none() -> Ids {
+        let accept = Accept { names: false, has_peers: false, whole_only: false };
+        Ids { arguments: VecDeque::new(), accept, allow_empty: true, input: None, seen: BTreeSet::new() }
+    }
+
     /// Whether the first is one that can be verified only as a whole.
     pub(crate) fn first_is_whole(&self) -> bool {
         let Some(Argument::Id(given)) = self.arguments.front() else { return false };

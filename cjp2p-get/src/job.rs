@@ -10,6 +10,7 @@ use cjp2p_wire::store::JobId;
 use cjp2p_wire::time::Time;
 use cjp2p_wire::tree::GroupIndex;
 
+use crate::folder::piece::Piece as FolderPiece;
 use crate::ids::Given;
 use crate::place::Paths;
 use crate::ranges::Ranges;
@@ -40,6 +41,10 @@ pub(crate) struct Job {
     pub(crate) last: Progress,
     /// Of the whole content, once that is known for certain.
     pub(crate) length: Option<u64>,
+    /// What it is of a folder, if it is.
+    pub(crate) piece: Option<FolderPiece>,
+    /// All known peers are asked for it, and not only those that most likely have it.
+    pub(crate) asks_all: bool,
 }
 
 /// How far an id is.
@@ -88,7 +93,20 @@ impl Job {
             resumed: 0,
             last,
             length: None,
+            piece: None,
+            asks_all: true,
         }
+    }
+
+    /// A piece of a folder.
+    pub(crate) fn of_piece(piece: FolderPiece, paths: Option<Paths>, now: Time) -> Job {
+        let given = Given { id: piece.id(), is_bare: false };
+        Job { asks_all: !piece.is_short(), piece: Some(piece), ..Job::new(given, paths, now) }
+    }
+
+    /// Whether it is fetched to memory.
+    pub(crate) fn is_short(&self) -> bool {
+        self.piece.as_ref().is_some_and(FolderPiece::is_short)
     }
 
     /// The fetch, once there is one.

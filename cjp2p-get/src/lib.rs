@@ -3,7 +3,6 @@
 
 mod cli;
 mod exchange;
-#[allow(dead_code, unused_imports, reason = "the command line does not know folders yet")]
 mod folder;
 mod getter;
 mod ids;

@@ -110,6 +110,12 @@ impl Places {
 }
 
 impl Paths {
+    /// Those of a file of which nothing is seen before it is whole, since nobody looks for it where it is.
+    pub(crate) fn of_file(target: PathBuf) -> Paths {
+        let unfinished = target.clone();
+        Paths::new(target, &unfinished, false)
+    }
+
     fn new(target: PathBuf, unfinished: &Path, make_folders: bool) -> Paths {
         let unfinished = partial_name::unfinished(unfinished);
         let with = |suffix: &str| {

@@ -1,11 +1,14 @@
 //! What is told of each id: lines on standard error for what failed, JSON on standard output where asked for.
 
+use std::ffi::OsStr;
 use std::ops::Range;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
 
 use cjp2p_cli::progress::around_the_bar;
 use cjp2p_cli::{Exit, ToolError, logging, stderr, stdout};
+use cjp2p_io::names;
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::download::Progress;
 use data_encoding::HEXLOWER;
@@ -45,6 +48,17 @@ enum Event<'a> {
         #[serde(flatten)]
         path: ShownPath,
     },
+    #[serde(rename = "failed")]
+    EntryFailed {
+        #[serde(flatten)]
+        path: ShownPath,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<&'a ContentId>,
+        exit: u8,
+        error: &'a str,
+    },
+    #[serde(rename = "failed")]
+    FolderFailed { id: &'a str, exit: u8, error: &'a str },
     Failed {
         #[serde(skip_serializing_if = "Option::is_none")]
         id: Option<&'a ContentId>,
@@ -155,6 +169,44 @@ impl Report {
             around_the_bar(|| stderr::tell(line.as_bytes()));
         }
         self.print(&Event::Failed { id, exit: error.exit as u8, error: &error.message })
+    }
+
+    /// An entry of the folder was left out: what is at this path in it, with this id.
+    pub(crate) fn entry_failed(
+        &mut self,
+        path: &[u8],
+        id: Option<&ContentId>,
+        error: &ToolError,
+    ) -> Result<(), ToolError> {
+        self.note(error.exit);
+        let path = Path::new(OsStr::from_bytes(path));
+        if !error.message.is_empty() && logging::tells_of(error.exit) {
+            let line = format!("{TOOL}: {}: {error}\n", names::shown(path));
+            around_the_bar(|| stderr::tell(line.as_bytes()));
+        }
+        self.print(&Event::EntryFailed {
+            path: ShownPath::new(path),
+            id,
+            exit: error.exit as u8,
+            error: &error.message,
+        })
+    }
+
+    /// The folder with this id cannot be had, or not all of it.
+    pub(crate) fn folder_failed(&mut self, name: &str, error: &ToolError) -> Result<(), ToolError> {
+        // What ends it counts, whatever was wrong with an entry before.
+        self.failed = Some((0, error.exit));
+        if !error.message.is_empty() && logging::tells_of(error.exit) {
+            around_the_bar(|| stderr::tell(format!("{TOOL}: {name}: {error}\n").as_bytes()));
+        }
+        self.print(&Event::FolderFailed { id: name, exit: error.exit as u8, error: &error.message })
+    }
+
+    /// Something failed so, and was told.
+    pub(crate) fn note(&mut self, exit: Exit) {
+        if exit != Exit::Done {
+            self.failed.get_or_insert((0, exit));
+        }
     }
 
     fn print(&self, event: &Event<'_>) -> Result<(), ToolError> {

@@ -18,7 +18,8 @@ use cjp2p_io::state_dir::{StateDir, folder_of};
 use cjp2p_wire::peers::peer::Origin;
 
 use crate::cli::{Cli, TOOL};
-use crate::getter::Getter;
+use crate::folder::command::Command;
+use crate::getter::{Fetched, Getter};
 use crate::ids::{Accept, Ids};
 use crate::peers::Peers;
 use crate::place::Places;
@@ -34,22 +35,27 @@ const ANYWHERE: Listen = Listen::Everywhere { port: 0 };
 /// Runs the command.
 pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
     cli.log.start(TOOL);
-    let places = Places::of(&cli)?;
+    let folder = Command::of(&cli)?;
+    let places = if folder.is_some() { Places::Stdout } else { Places::of(&cli)? };
     let has_peers = !cli.peers.peers.is_empty() || !cli.only_peers.is_empty();
     let accept = Accept { names: cli.unverified, has_peers, whole_only: cli.ranges.is_empty() };
-    let ids = Ids::new(&cli.ids, accept, cli.allow_empty)?;
+    let what = match folder {
+        Some(folder) => Fetched::Folder(folder),
+        None => Fetched::Ids(Ids::new(&cli.ids, accept, cli.allow_empty)?),
+    };
     let state = cli.state.open_or_do_without("no peer is remembered")?;
     let Some(_lock) = lock_of_output(&cli, &places, state.as_ref())? else {
         return Ok(Exit::Done);
     };
     let output = match &places {
+        _ if matches!(what, Fetched::Folder(_)) => None,
         Places::Stdout => Some(Output::stdout()?),
         Places::Device(path) => Some(Output::device(path)?),
         Places::File(_) | Places::Folder { .. } => None,
     };
     let outlet = match output {
         // Made now, for nothing can be written beside it later.
-        Some(output) if ids.first_is_whole() => {
+        Some(output) if matches!(&what, Fetched::Ids(ids) if ids.first_is_whole()) => {
             let folder = cli.temp_dir.clone().unwrap_or_else(env::temp_dir);
             Some(Outlet::Whole(Temporary::new(&folder, output)?))
         }
@@ -82,7 +88,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
     let peers = Peers::new(PeerFile::new(state.as_ref()), named, has_lan, is_limited);
     let dht = dht.and_then(|entry| Mainline::start(entry, event_loop.waker()));
     let sources = (peers, Search::new(dht));
-    let mut getter = Getter::start(cli, places, outlet, ids, sources, event_loop)?;
+    let mut getter = Getter::start(cli, places, outlet, what, sources, event_loop)?;
     let ended = getter.run();
     if let Ok(Some(_)) = ended {
         release_signals();

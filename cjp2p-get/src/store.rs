@@ -216,6 +216,17 @@ impl Store {
         self.destinations.get_mut(&job).map(|destination| destination.publish(length))
     }
 
+    /// All of what this job fetched to memory is here and right: takes it, and forgets the job.
+    pub(crate) fn take_bytes(&mut self, job: JobId, root: &Hash, length: u64) -> Option<Vec<u8>> {
+        let bytes = self.destinations.remove(&job)?.take_bytes(length);
+        for id in [ContentId::Blake3(*root), ContentId::Tree(*root)] {
+            if self.by_id.get(&id) == Some(&job) {
+                self.by_id.remove(&id);
+            }
+        }
+        bytes
+    }
+
     /// The last step was done. The content stays shared, as long as not too many are.
     pub(crate) fn on_published(&mut self, job: JobId) {
         if let Some(destination) = self.destinations.get_mut(&job) {

@@ -107,6 +107,10 @@ impl Getter {
         // Where something failed, what is left is not all that was wanted: nothing of it shall look complete.
         let is_whole = self.ids_ended && self.report.exit() == Exit::Done;
         let mut total = is_whole.then_some(self.finished);
+        if let Some(folder) = &self.folder {
+            let (there, all) = folder.counts();
+            (done, total) = (there, all);
+        }
         let mut sources = BTreeSet::new();
         for job in self.jobs.values() {
             let progress = match job.step {

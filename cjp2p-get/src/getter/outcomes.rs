@@ -25,8 +25,11 @@ impl Getter {
         if self.session.store_mut().take_ready() {
             self.session.call(|node, now, store| node.handle_library_ready(now, store));
         }
+        // What comes to memory waits for nothing.
+        let others = self.jobs.iter().filter(|(_, job)| !job.is_short());
         let fetches: Vec<(u64, JobId)> =
-            self.jobs.iter().filter_map(|(&number, job)| Some((number, job.fetch()?))).collect();
+            others.filter_map(|(&number, job)| Some((number, job.fetch()?))).collect();
+        let waits_for_room = !fetches.is_empty();
         self.ask_named();
         for (fetch, address) in self.search.found() {
             self.add_found(fetch, address, Origin::Dht, true);
@@ -36,7 +39,9 @@ impl Getter {
                 self.fail(number, &error)?;
             }
         }
-        self.session.call(|node, now, store| node.handle_room(now, store));
+        if waits_for_room {
+            self.session.call(|node, now, store| node.handle_room(now, store));
+        }
         Ok(())
     }
 

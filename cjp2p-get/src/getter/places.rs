@@ -88,7 +88,7 @@ impl Getter {
 
     fn has_waited(&self, job: &Job) -> bool {
         let now = self.session.now();
-        let (Step::Fetching(id), Some(_)) = (job.step, &job.paths) else { return false };
+        let (Step::Fetching(id), Some(_), None) = (job.step, &job.paths, &job.piece) else { return false };
         let Some(fetch) = self.session.node().fetch(id) else { return false };
         let turn = now.since(job.in_place_since);
         // Once its time is over, this turn is the last.

@@ -162,6 +162,12 @@ pub(crate) trait Destination: Send {
         None
     }
 
+    /// Everything is here and right, in memory: gives it.
+    fn take_bytes(&mut self, length: u64) -> Option<Vec<u8>> {
+        let _ = length;
+        None
+    }
+
     /// Everything is here and right: what is left to do.
     fn publish(&mut self, length: u64) -> Publication;
 

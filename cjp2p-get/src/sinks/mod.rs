@@ -4,6 +4,7 @@ mod behind;
 mod destination;
 mod excerpt;
 pub(crate) mod known_tree;
+pub(crate) mod memory;
 pub(crate) mod partial;
 pub(crate) mod prepare;
 mod publish;

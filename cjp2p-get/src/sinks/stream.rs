@@ -61,15 +61,15 @@ impl Output {
         }
     }
 
-    pub(super) fn try_clone(&self) -> io::Result<Output> {
+    pub(crate) fn try_clone(&self) -> io::Result<Output> {
         Ok(Output { file: self.file.try_clone()?, path: self.path.clone() })
     }
 
-    pub(super) fn write(&self, bytes: &[u8]) -> io::Result<()> {
+    pub(crate) fn write(&self, bytes: &[u8]) -> io::Result<()> {
         stdout::write_to(&self.file, bytes)
     }
 
-    pub(super) fn failure(&self, error: io::Error) -> ToolError {
+    pub(crate) fn failure(&self, error: io::Error) -> ToolError {
         failure(self.path.as_deref(), error)
     }
 }

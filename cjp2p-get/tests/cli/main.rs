@@ -2,6 +2,7 @@
 
 mod failures;
 mod fetch;
+mod folders;
 mod lists;
 mod named;
 mod outputs;

@@ -1,0 +1,155 @@
+//! What the command line asks for where the id is that of a folder.
+
+use std::io::{self, IsTerminal};
+use std::path::Path;
+
+use cjp2p_cli::{Exit, ToolError};
+use cjp2p_io::event_loop::Waker;
+use cjp2p_wire::content_id::{ContentId, Hash};
+
+use super::listing::Listing;
+use super::select::Select;
+use super::tar::Tar;
+use super::{Aim, Folder};
+use crate::cli::Cli;
+use crate::sinks::stream::Output;
+
+/// How the ids of folders begin.
+const PREFIX: &str = "folder/";
+
+/// See the [module](self).
+pub(crate) struct Command {
+    name: String,
+    root: Hash,
+    select: Select,
+    goal: Goal,
+}
+
+enum Goal {
+    List { json: bool },
+    Tar { output: Output, any_links: bool },
+}
+
+impl Command {
+    /// What is asked for, if that is a folder.
+    ///
+    /// # Errors
+    ///
+    /// Where that makes no sense, or its output cannot be opened.
+    pub(crate) fn of(cli: &Cli) -> Result<Option<Command>, ToolError> {
+        let usage = |message: &str| Err(ToolError::usage(message));
+        let Some(name) = cli.ids.iter().find(|id| is_folder(id)) else {
+            return match cli.folder.first_given() {
+                Some(option) => Err(ToolError::usage(format!("{option} is for folders: folder/HEX"))),
+                None => Ok(None),
+            };
+        };
+        if cli.ids.len() > 1 {
+            return usage("a folder is fetched alone: give one id");
+        }
+        if !cli.ranges.is_empty() {
+            return usage("--range is for a single content, and not for a folder");
+        }
+        let (name, root) = parse(name)?;
+        let select = Select::new(&cli.folder.files)?;
+        let goal = Goal::of(cli)?;
+        Ok(Some(Command { name, root, select, goal }))
+    }
+
+    /// Another copy of the output, where long files go as they come.
+    ///
+    /// # Errors
+    ///
+    /// Where the system has no descriptor left.
+    pub(crate) fn output(&self) -> io::Result<Option<Output>> {
+        match &self.goal {
+            Goal::Tar { output, .. } => output.try_clone().map(Some),
+            Goal::List { .. } => Ok(None),
+        }
+    }
+
+    /// Ready to fetch. `waker` is woken when it can go on.
+    ///
+    /// # Errors
+    ///
+    /// Where the system has no thread left.
+    pub(crate) fn start(self, waker: Waker) -> Result<Folder, ToolError> {
+        let Command { name, root, select, goal } = self;
+        let aim: Box<dyn Aim> = match goal {
+            Goal::List { json } => Box::new(Listing::new(select, json, io::stdout().is_terminal())),
+            Goal::Tar { output, any_links } => Box::new(Tar::new(select, any_links, &output, waker)?),
+        };
+        Ok(Folder::new(name, root, aim))
+    }
+
+    /// Whether standard output is for what is told.
+    pub(crate) fn is_list(&self) -> bool {
+        matches!(self.goal, Goal::List { .. })
+    }
+}
+
+impl Goal {
+    fn of(cli: &Cli) -> Result<Goal, ToolError> {
+        let usage = |message: &str| Err(ToolError::usage(message));
+        let options = &cli.folder;
+        let output = cli.output.as_deref();
+        let to_folder = output.filter(|output| *output != Path::new("-"));
+        if cli.into.is_some() {
+            return usage("--into is for contents by their ids; a folder goes to -o DIR");
+        }
+        if options.list {
+            if output.is_some() {
+                return usage("--list prints what is in the folder, and fetches nothing: -o has no meaning");
+            }
+            return Ok(Goal::List { json: cli.json });
+        }
+        if to_folder.is_some() {
+            return usage("-o DIR is not there yet: fetch it as a tar stream, | tar x");
+        }
+        if cli.json {
+            return usage("--json needs -o DIR or --list: standard output is for the tar stream");
+        }
+        if output.is_none() && io::stdout().is_terminal() {
+            let message =
+                "a folder goes to -o DIR, or as a tar stream into a pipe; --list prints what is in it";
+            return usage(message);
+        }
+        Ok(Goal::Tar { output: Output::stdout()?, any_links: options.links.is_some() })
+    }
+}
+
+/// Whether this is meant as the id of a folder.
+pub(crate) fn is_folder(id: &str) -> bool {
+    id.get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX))
+}
+
+/// The id as it is shown, and the hash in it.
+fn parse(text: &str) -> Result<(String, Hash), ToolError> {
+    let hex = &text[PREFIX.len()..];
+    let wrong = || ToolError::usage(format!("{text:?}: a folder's id is folder/ and 64 hex digits"));
+    match ContentId::parse_any_spelling(&format!("blake3/{hex}")) {
+        Ok(ContentId::Blake3(root)) => Ok((format!("{PREFIX}{}", super::listing::hex(&root)), root)),
+        _ => Err(wrong()),
+    }
+}
+
+/// `--file` found nothing.
+pub(super) fn nothing_matches() -> ToolError {
+    ToolError::new(Exit::Failure, "--file: nothing in the folder matches")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_of_folders_are_read_in_either_case_and_nothing_else_is_one() {
+        let hex = "aB".repeat(32);
+        let (name, root) = parse(&format!("FOLDER/{hex}")).unwrap();
+        assert_eq!((name, root), (format!("folder/{}", hex.to_lowercase()), [0xab; 32]));
+        for text in ["folder/", "folder/ab", "folder/../../etc", &format!("folder/{hex}0")] {
+            assert!(is_folder(text) && parse(text).is_err(), "{text}");
+        }
+        assert!(!is_folder("fold") && !is_folder(&hex));
+    }
+}
