@@ -21,6 +21,7 @@ Examples:
   cjp2p-get blake3/... | tar x              use what comes while the rest is on its way
   cjp2p-get blake3/... -o film.mkv          a file; the same command resumes it
   cjp2p-get --peer HOST blake3/... > FILE   from a peer that you know
+  cjp2p-get folder/HEX -o DIR               a folder; the same command brings it up to date
   cjp2p-get --into cjp2p ID ID ID           several at once, into a shared folder
   cjp2p-hash -r . | ssh there cjp2p-get --peer HOST --into mirror -
   cjp2p-get --lock skip -qq -o FILE ID      from cron: never twice at once, and quiet
@@ -35,7 +36,7 @@ The manual has more: docs/cjp2p-get.md";
 #[derive(Parser, Debug)]
 #[command(name = TOOL, version, after_help = EXAMPLES, max_term_width = 100)]
 pub(crate) struct Cli {
-    /// What to fetch: blake3/HEX, the HEX of sha256sum, or a CID; - reads ids from standard input
+    /// What to fetch: blake3/HEX, the HEX of sha256sum, a CID, or folder/HEX; - reads ids from standard input
     #[arg(value_name = "ID", required = true)]
     pub(crate) ids: Vec<String>,
 
@@ -135,6 +136,22 @@ pub(crate) struct FolderArgs {
     #[arg(long = "file", value_name = "GLOB")]
     pub(crate) files: Vec<String>,
 
+    /// Remove what is there and not in the folder
+    #[arg(long, conflicts_with = "files")]
+    pub(crate) delete: bool,
+
+    /// Keep what is replaced or removed below this folder
+    #[arg(long, value_name = "DIR")]
+    pub(crate) backup: Option<PathBuf>,
+
+    /// Print what would be done, and do nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+
+    /// Hash the files that are there, whatever is remembered of them
+    #[arg(long)]
+    pub(crate) checksum: bool,
+
     /// Take links that lead out of the folder too
     #[arg(long, value_name = "WHAT", value_enum, hide_possible_values = true)]
     pub(crate) links: Option<Links>,
@@ -145,7 +162,21 @@ impl FolderArgs {
     pub(crate) fn first_given(&self) -> Option<&'static str> {
         let given =
             [("--list", self.list), ("--file", !self.files.is_empty()), ("--links", self.links.is_some())];
-        given.into_iter().find(|(_, is_given)| *is_given).map(|(option, _)| option)
+        given.into_iter().chain(self.for_disk()).find(|(_, is_given)| *is_given).map(|(option, _)| option)
+    }
+
+    /// The first option that was given and is only for folders on this disk.
+    pub(crate) fn first_for_disk(&self) -> Option<&'static str> {
+        self.for_disk().into_iter().find(|(_, is_given)| *is_given).map(|(option, _)| option)
+    }
+
+    fn for_disk(&self) -> [(&'static str, bool); 4] {
+        [
+            ("--delete", self.delete),
+            ("--backup", self.backup.is_some()),
+            ("--dry-run", self.dry_run),
+            ("--checksum", self.checksum),
+        ]
     }
 }
 

@@ -4,13 +4,14 @@ mod from_time_to_time;
 mod outcomes;
 mod pieces;
 mod places;
+mod short;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use self::pieces::Short;
+use self::short::Short;
 use cjp2p_cli::args::LockMode;
 use cjp2p_cli::progress::Progress;
 use cjp2p_cli::{Exit, ToolError, list, stdout};
@@ -54,7 +55,7 @@ pub(crate) enum Fetched {
     /// Contents.
     Ids(Ids),
     /// A folder.
-    Folder(Command),
+    Folder(Box<Command>),
 }
 
 /// See the [module](self).
@@ -122,7 +123,7 @@ impl Getter {
             |what: &'static str| move |error: io::Error| ToolError::failure(format!("{what}: {error}"));
         let waker = event_loop.waker();
         let prints = match &what {
-            Fetched::Folder(folder) => folder.is_list(),
+            Fetched::Folder(folder) => folder.tells(),
             Fetched::Ids(_) => false,
         };
         if cli.json || prints {

@@ -1,6 +1,7 @@
 //! What is told of each id: lines on standard error for what failed, JSON on standard output where asked for.
 
 use std::ffi::OsStr;
+use std::io::{self, IsTerminal};
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -15,6 +16,7 @@ use data_encoding::HEXLOWER;
 use serde::Serialize;
 
 use crate::cli::TOOL;
+use crate::folder::local::{Counts, Summary};
 
 /// What became of an id.
 #[derive(Serialize)]
@@ -48,6 +50,31 @@ enum Event<'a> {
         #[serde(flatten)]
         path: ShownPath,
     },
+    /// A folder was written.
+    Folder {
+        id: &'a str,
+        #[serde(flatten)]
+        path: ShownPath,
+        exit: u8,
+        /// In the folder, and their bytes.
+        files: u64,
+        bytes: u64,
+        /// Files that were written, and of them those whose content was there under another name.
+        fetched: u64,
+        copied: u64,
+        /// Entries that were right, were replaced, went, and could not be had or were refused.
+        unchanged: u64,
+        replaced: u64,
+        deleted: u64,
+        left_out: u64,
+    },
+    /// What `--dry-run` would do.
+    Would {
+        action: &'a str,
+        #[serde(flatten)]
+        path: ShownPath,
+        length: u64,
+    },
     #[serde(rename = "failed")]
     EntryFailed {
         #[serde(flatten)]
@@ -75,14 +102,14 @@ struct ShownRange {
 
 /// A path in JSON, which knows no bytes.
 #[derive(Serialize)]
-struct ShownPath {
+pub(crate) struct ShownPath {
     path: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     path_hex: Option<String>,
 }
 
 impl ShownPath {
-    fn new(path: &Path) -> ShownPath {
+    pub(crate) fn new(path: &Path) -> ShownPath {
         let path_hex = path.to_str().is_none().then(|| HEXLOWER.encode(path.as_os_str().as_encoded_bytes()));
         ShownPath { path: path.to_string_lossy().into_owned(), path_hex }
     }
@@ -189,6 +216,47 @@ impl Report {
             id,
             exit: error.exit as u8,
             error: &error.message,
+        })
+    }
+
+    /// Without `--dry-run` this would be done at this path.
+    pub(crate) fn would(&self, what: &str, path: &[u8], length: u64) -> Result<(), ToolError> {
+        let path = Path::new(OsStr::from_bytes(path));
+        if self.json {
+            return self.print(&Event::Would { action: what, path: ShownPath::new(path), length });
+        }
+        let (name, is_escaped) = names::escape(path.as_os_str().as_bytes());
+        let mark = if is_escaped { "\\" } else { "" };
+        let mut line = format!("{mark}{what:<7}  ").into_bytes();
+        line.extend_from_slice(&name);
+        line.push(b'\n');
+        stdout::print(&names::lines_for(io::stdout().is_terminal(), &line))
+    }
+
+    /// The folder with this id is at this path, as far as it could be had.
+    pub(crate) fn folder_done(
+        &self,
+        name: &str,
+        path: &Path,
+        counts: &Counts,
+        summary: &Summary,
+    ) -> Result<(), ToolError> {
+        if let Some(kept) = &summary.kept_in {
+            let kept = names::shown(kept);
+            log::warn!("what came of the rest is kept in {kept}; the same command goes on from there");
+        }
+        self.print(&Event::Folder {
+            id: name,
+            path: ShownPath::new(path),
+            exit: summary.exit as u8,
+            files: counts.files,
+            bytes: counts.bytes,
+            fetched: summary.fetched,
+            copied: summary.copied,
+            unchanged: summary.kept,
+            replaced: summary.replaced,
+            deleted: summary.deleted,
+            left_out: summary.refused,
         })
     }
 

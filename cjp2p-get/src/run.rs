@@ -40,10 +40,20 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
     let has_peers = !cli.peers.peers.is_empty() || !cli.only_peers.is_empty();
     let accept = Accept { names: cli.unverified, has_peers, whole_only: cli.ranges.is_empty() };
     let what = match folder {
-        Some(folder) => Fetched::Folder(folder),
+        Some(folder) => Fetched::Folder(Box::new(folder)),
         None => Fetched::Ids(Ids::new(&cli.ids, accept, cli.allow_empty)?),
     };
     let state = cli.state.open_or_do_without("no peer is remembered")?;
+    let temp_dir = cli.temp_dir.clone().unwrap_or_else(env::temp_dir);
+    let what = match what {
+        Fetched::Folder(folder) => {
+            match folder.open(cli.lock.unwrap_or_default(), &temp_dir, state.as_ref())? {
+                Some(folder) => Fetched::Folder(Box::new(folder)),
+                None => return Ok(Exit::Done),
+            }
+        }
+        ids => ids,
+    };
     let Some(_lock) = lock_of_output(&cli, &places, state.as_ref())? else {
         return Ok(Exit::Done);
     };
@@ -56,8 +66,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
     let outlet = match output {
         // Made now, for nothing can be written beside it later.
         Some(output) if matches!(&what, Fetched::Ids(ids) if ids.first_is_whole()) => {
-            let folder = cli.temp_dir.clone().unwrap_or_else(env::temp_dir);
-            Some(Outlet::Whole(Temporary::new(&folder, output)?))
+            Some(Outlet::Whole(Temporary::new(&temp_dir, output)?))
         }
         output => output.map(Outlet::Stream),
     };
@@ -76,7 +85,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
     let start = NetworkStart {
         tool: TOOL,
         sandbox: &cli.sandbox,
-        needs: needs(&places, state.as_ref())?.see_interfaces(has_lan),
+        needs: needs(&places, &what, state.as_ref())?.see_interfaces(has_lan),
         signals: &ending,
         listen: &cli.listen,
         default: ANYWHERE,
@@ -103,7 +112,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
 }
 
 /// The files that are needed from now on: those of the output, and the state.
-fn needs(places: &Places, state: Option<&StateDir>) -> Result<Sandbox, ToolError> {
+fn needs(places: &Places, what: &Fetched, state: Option<&StateDir>) -> Result<Sandbox, ToolError> {
     let sandbox = match places {
         Places::Stdout | Places::Device(_) => Sandbox::new(),
         // Where a link leads is looked at, though never written.
@@ -117,6 +126,10 @@ fn needs(places: &Places, state: Option<&StateDir>) -> Result<Sandbox, ToolError
             }
             Sandbox::new().write(folder).write(unfinished)
         }
+    };
+    let sandbox = match what {
+        Fetched::Folder(folder) => folder.sandbox(sandbox),
+        Fetched::Ids(_) => sandbox,
     };
     Ok(match state {
         Some(state) => sandbox.write(state.path()),

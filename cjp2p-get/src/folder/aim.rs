@@ -12,7 +12,6 @@ pub(crate) enum Without {
     /// All else.
     Rest,
     /// The same, and the aim itself tells what is left out.
-    #[expect(dead_code, reason = "folders on this disk come with the next change")]
     RestToldThere,
     /// Nothing that is of use.
     Nothing,

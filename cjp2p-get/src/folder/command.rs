@@ -1,19 +1,31 @@
 //! What the command line asks for where the id is that of a folder.
 
 use std::io::{self, IsTerminal};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
+use cjp2p_cli::args::LockMode;
 use cjp2p_cli::{Exit, ToolError};
 use cjp2p_io::event_loop::Waker;
+use cjp2p_io::names;
+use cjp2p_io::sandbox::Sandbox;
+use cjp2p_io::state_dir::StateDir;
 use cjp2p_wire::content_id::{ContentId, Hash};
 
 use super::listing::Listing;
+use super::local::{Local, Options};
 use super::select::Select;
+use super::spool::Spool;
 use super::tar::Tar;
+use super::text::hex;
+use super::tree::Tree;
 use super::{Aim, Folder};
 use crate::cli::Cli;
 use crate::sinks::stream::Output;
 
+/// How often a folder that another process writes is tried.
+const TRY_LOCK_EVERY: Duration = Duration::from_millis(250);
 /// How the ids of folders begin.
 const PREFIX: &str = "folder/";
 
@@ -26,8 +38,23 @@ pub(crate) struct Command {
 }
 
 enum Goal {
-    List { json: bool },
-    Tar { output: Output, any_links: bool },
+    List {
+        json: bool,
+    },
+    Tar {
+        output: Output,
+        any_links: bool,
+    },
+    /// A folder on this disk, which is not open yet: see [`Command::open`].
+    Tree {
+        destination: PathBuf,
+        options: Options,
+    },
+    Opened {
+        destination: PathBuf,
+        is_dry: bool,
+        to: Box<(Local, Spool)>,
+    },
 }
 
 impl Command {
@@ -56,6 +83,48 @@ impl Command {
         Ok(Some(Command { name, root, select, goal }))
     }
 
+    /// Opens the folder that is written, before the process is confined. `None` where another process writes it and `lock` says to
+    /// leave it to that.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be opened, or another process writes it.
+    pub(crate) fn open(
+        self,
+        lock: LockMode,
+        temp_dir: &Path,
+        state: Option<&StateDir>,
+    ) -> Result<Option<Command>, ToolError> {
+        let Goal::Tree { destination, options } = self.goal else { return Ok(Some(self)) };
+        let local = loop {
+            if let Some(local) = Local::open(&destination, state, options.clone())? {
+                break local;
+            }
+            match lock {
+                LockMode::Wait => thread::sleep(TRY_LOCK_EVERY),
+                LockMode::Skip => return Ok(None),
+                LockMode::Fail => {
+                    let message =
+                        format!("{}: another process writes this folder", names::shown(&destination));
+                    return Err(ToolError::new(Exit::Busy, message));
+                }
+            }
+        };
+        let spool = Spool::new(temp_dir, self.select.clone())?;
+        Ok(Some(Command {
+            goal: Goal::Opened { destination, is_dry: options.dry_run, to: Box::new((local, spool)) },
+            ..self
+        }))
+    }
+
+    /// Adds to what a process needs once it is confined.
+    pub(crate) fn sandbox(&self, sandbox: Sandbox) -> Sandbox {
+        match &self.goal {
+            Goal::Opened { to, .. } => to.0.sandbox(sandbox),
+            Goal::List { .. } | Goal::Tar { .. } | Goal::Tree { .. } => sandbox,
+        }
+    }
+
     /// Another copy of the output, where long files go as they come.
     ///
     /// # Errors
@@ -64,7 +133,7 @@ impl Command {
     pub(crate) fn output(&self) -> io::Result<Option<Output>> {
         match &self.goal {
             Goal::Tar { output, .. } => output.try_clone().map(Some),
-            Goal::List { .. } => Ok(None),
+            Goal::List { .. } | Goal::Tree { .. } | Goal::Opened { .. } => Ok(None),
         }
     }
 
@@ -78,13 +147,17 @@ impl Command {
         let aim: Box<dyn Aim> = match goal {
             Goal::List { json } => Box::new(Listing::new(select, json, io::stdout().is_terminal())),
             Goal::Tar { output, any_links } => Box::new(Tar::new(select, any_links, &output, waker)?),
+            Goal::Opened { destination, is_dry, to } => {
+                Box::new(Tree::new(name.clone(), destination, is_dry, to, waker))
+            }
+            Goal::Tree { .. } => return Err(ToolError::failure("the folder is not open")),
         };
         Ok(Folder::new(name, root, aim))
     }
 
     /// Whether standard output is for what is told.
-    pub(crate) fn is_list(&self) -> bool {
-        matches!(self.goal, Goal::List { .. })
+    pub(crate) fn tells(&self) -> bool {
+        matches!(self.goal, Goal::List { .. } | Goal::Opened { .. })
     }
 }
 
@@ -97,14 +170,25 @@ impl Goal {
         if cli.into.is_some() {
             return usage("--into is for contents by their ids; a folder goes to -o DIR");
         }
+        if let Some(option) = options.first_for_disk().filter(|_| to_folder.is_none() || options.list) {
+            return Err(ToolError::usage(format!("{option} is for a folder on this disk: -o DIR")));
+        }
         if options.list {
             if output.is_some() {
                 return usage("--list prints what is in the folder, and fetches nothing: -o has no meaning");
             }
             return Ok(Goal::List { json: cli.json });
         }
-        if to_folder.is_some() {
-            return usage("-o DIR is not there yet: fetch it as a tar stream, | tar x");
+        if let Some(destination) = to_folder {
+            let options = Options {
+                delete: options.delete,
+                backup: options.backup.clone(),
+                force: cli.force,
+                dry_run: options.dry_run,
+                checksum: options.checksum,
+                any_links: options.links.is_some(),
+            };
+            return Ok(Goal::Tree { destination: destination.to_owned(), options });
         }
         if cli.json {
             return usage("--json needs -o DIR or --list: standard output is for the tar stream");
@@ -125,17 +209,12 @@ pub(crate) fn is_folder(id: &str) -> bool {
 
 /// The id as it is shown, and the hash in it.
 fn parse(text: &str) -> Result<(String, Hash), ToolError> {
-    let hex = &text[PREFIX.len()..];
+    let digits = &text[PREFIX.len()..];
     let wrong = || ToolError::usage(format!("{text:?}: a folder's id is folder/ and 64 hex digits"));
-    match ContentId::parse_any_spelling(&format!("blake3/{hex}")) {
-        Ok(ContentId::Blake3(root)) => Ok((format!("{PREFIX}{}", super::listing::hex(&root)), root)),
+    match ContentId::parse_any_spelling(&format!("blake3/{digits}")) {
+        Ok(ContentId::Blake3(root)) => Ok((format!("{PREFIX}{}", hex(&root)), root)),
         _ => Err(wrong()),
     }
-}
-
-/// `--file` found nothing.
-pub(super) fn nothing_matches() -> ToolError {
-    ToolError::new(Exit::Failure, "--file: nothing in the folder matches")
 }
 
 #[cfg(test)]

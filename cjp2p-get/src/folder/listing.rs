@@ -1,14 +1,19 @@
 //! `--list`: the entries of a folder, one a line, for people or for programs.
 
+use std::borrow::Cow;
+
 use cjp2p_cli::{ToolError, stdout};
 use cjp2p_io::names;
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::folder::{Entry, Kind};
+use data_encoding::HEXLOWER;
+use serde::Serialize;
 
 use super::aim::{Aim, Without};
 use super::piece::{Piece, Places};
-use super::select::Select;
-use crate::report::Report;
+use super::select::{Select, nothing_matches};
+use super::text::{hex, path};
+use crate::report::{Report, ShownPath};
 
 /// Bytes that are printed at once.
 const AT_ONCE: usize = 64 << 10;
@@ -45,7 +50,7 @@ impl Aim for Listing {
         }
         self.found = true;
         match self.json {
-            true => entry.write(&mut self.text),
+            true => write_object(&entry, &mut self.text),
             false => write_line(&entry, &mut self.text),
         }
         if self.text.len() >= AT_ONCE { self.print() } else { Ok(()) }
@@ -53,7 +58,7 @@ impl Aim for Listing {
 
     fn end(&mut self) -> Result<(), ToolError> {
         self.print()?;
-        if !self.found && !self.select.is_all() { Err(super::command::nothing_matches()) } else { Ok(()) }
+        if !self.found && !self.select.is_all() { Err(nothing_matches()) } else { Ok(()) }
     }
 
     fn turn(&mut self, _: &mut Report) -> Result<(), ToolError> {
@@ -81,6 +86,52 @@ impl Aim for Listing {
     }
 }
 
+/// An entry, in the fields that cjp2p-hash uses too.
+#[derive(Serialize)]
+struct Object<'a> {
+    #[serde(flatten)]
+    path: ShownPath,
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    length: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    exec: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target_hex: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    modified_ms: Option<i64>,
+}
+
+fn write_object(entry: &Entry, out: &mut Vec<u8>) {
+    let path = ShownPath::new(path(entry.path.as_bytes()));
+    let modified_ms = entry
+        .mtime
+        .map(|time| time.seconds().saturating_mul(1000).saturating_add(i64::from(time.nanos() / 1_000_000)));
+    let (length, id, exec, target, target_hex) = (None, None, false, None, None);
+    let none = Object { path, kind: "folder", length, id, exec, target, target_hex, modified_ms };
+    let object = match &entry.kind {
+        Kind::File { length, root, exec } => {
+            let id = Some(ContentId::Blake3(*root).to_string());
+            Object { kind: "file", length: Some(*length), id, exec: *exec, ..none }
+        }
+        Kind::Link { target } => {
+            let target_hex = str::from_utf8(target).is_err().then(|| HEXLOWER.encode(target));
+            Object { kind: "link", target: Some(String::from_utf8_lossy(target)), target_hex, ..none }
+        }
+        Kind::Folder { list } => {
+            Object { id: list.map(|list| format!("folder/{}", hex(&list.root))), ..none }
+        }
+        Kind::Part(_) => return,
+    };
+    if serde_json::to_writer(&mut *out, &object).is_ok() {
+        out.push(b'\n');
+    }
+}
+
 /// The length, the id, and the path, escaped as in other lists; folders end with `/`, and links say where they lead.
 fn write_line(entry: &Entry, out: &mut Vec<u8>) {
     let mut name = entry.path.as_bytes().to_vec();
@@ -103,11 +154,6 @@ fn write_line(entry: &Entry, out: &mut Vec<u8>) {
     out.extend_from_slice(format!("{mark}{length:>14}  {id}  ").as_bytes());
     out.extend_from_slice(&name);
     out.push(b'\n');
-}
-
-/// A hash as digits.
-pub(super) fn hex(hash: &cjp2p_wire::content_id::Hash) -> String {
-    data_encoding::HEXLOWER.encode(hash)
 }
 
 #[cfg(test)]

@@ -8,15 +8,13 @@ pub(crate) mod command;
 mod holders;
 mod listing;
 mod lists;
-#[allow(dead_code, unused_imports, reason = "used with the next change")]
 pub(crate) mod local;
 pub(crate) mod piece;
 mod select;
+mod spool;
 mod tar;
-
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+pub(crate) mod text;
+mod tree;
 
 use cjp2p_cli::ToolError;
 use cjp2p_wire::content_id::Hash;
@@ -125,9 +123,4 @@ impl Folder {
     pub(crate) fn abandon(&mut self) -> Option<String> {
         self.aim.abandon()
     }
-}
-
-/// Names in a folder are bytes.
-pub(crate) fn path(bytes: &[u8]) -> &Path {
-    Path::new(OsStr::from_bytes(bytes))
 }

@@ -35,7 +35,6 @@ pub(crate) enum Keep {
     /// It is given when all of it is here.
     Memory,
     /// It becomes this file.
-    #[expect(dead_code, reason = "folders on this disk come with the next change")]
     File(PathBuf),
     /// It is written to the output as it comes.
     Output,

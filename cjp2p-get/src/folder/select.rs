@@ -1,8 +1,10 @@
 //! `--file`: which entries of a folder are wanted.
 
-use cjp2p_cli::ToolError;
+use cjp2p_cli::{Exit, ToolError};
 use cjp2p_wire::folder::{Entry, FolderPath};
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+
+use super::text::path as path_of;
 
 /// Those that match any of the patterns, and what is in folders that do. Without patterns, all.
 ///
@@ -54,19 +56,18 @@ impl Select {
     }
 
     fn takes_path(&self, path: &FolderPath) -> bool {
-        if path.parts().any(|name| self.names.is_match(os(name))) {
+        if path.parts().any(|name| self.names.is_match(path_of(name))) {
             return true;
         }
         let bytes = path.as_bytes();
         let ends = memchr::memchr_iter(b'/', bytes).chain([bytes.len()]);
-        !self.paths.is_empty() && ends.into_iter().any(|end| self.paths.is_match(os(&bytes[..end])))
+        !self.paths.is_empty() && ends.into_iter().any(|end| self.paths.is_match(path_of(&bytes[..end])))
     }
 }
 
-/// Names here are bytes.
-pub(super) fn os(bytes: &[u8]) -> &std::path::Path {
-    use std::os::unix::ffi::OsStrExt;
-    std::path::Path::new(std::ffi::OsStr::from_bytes(bytes))
+/// Nothing was taken.
+pub(super) fn nothing_matches() -> ToolError {
+    ToolError::new(Exit::Failure, "--file: nothing in the folder matches")
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use cjp2p_wire::time::Time;
 
 use super::Getter;
 use crate::folder::piece::{Keep, Piece, Places, What};
+use crate::folder::text::path as path_of;
 use crate::folder::{Folder, Without};
 use crate::job::{Job, Step};
 use crate::place::Paths;
@@ -206,7 +207,7 @@ impl Getter {
         }
         let shown = match path.is_empty() {
             true => format!("its list {}", job.id),
-            false => cjp2p_io::names::shown(crate::folder::path(&path)),
+            false => cjp2p_io::names::shown(path_of(&path)),
         };
         self.end_folder(&ToolError::new(error.exit, format!("{shown}: {error}")))
     }
@@ -237,17 +238,6 @@ impl Getter {
             false => self.short.count -= 1,
         }
     }
-}
-
-/// How much is fetched of what is short.
-#[derive(Debug, Default)]
-pub(super) struct Short {
-    /// Those that most likely come.
-    count: usize,
-    /// Those for which all known peers are asked.
-    in_vain: usize,
-    bytes: u64,
-    looked_at: Time,
 }
 
 fn unfit(piece: &Piece, length: u64) -> ToolError {

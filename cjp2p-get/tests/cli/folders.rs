@@ -157,6 +157,48 @@ fn a_folder_comes_as_a_tar_stream_with_every_name() {
 }
 
 #[test]
+fn a_folder_is_made_on_the_disk_and_brought_up_to_date_by_the_same_command() {
+    let mut shared = many();
+    let id = shared.id();
+    let (host, bench) = (shared.host(), Bench::new());
+    make(&shared, &bench.path("expected"));
+    let ended = bench.run(&[&host], &[&*id, "-o", "got", "--json"]).done();
+    assert!(snapshot(&bench.path("got")) == snapshot(&bench.path("expected")));
+    let told = &ended.json()[0];
+    assert_eq!(
+        (&told["event"], &told["files"], &told["left_out"]),
+        (&"folder".into(), &706.into(), &0.into())
+    );
+    // What is right is not fetched, and nobody is asked for it but for the lists.
+    fs::write(bench.path("got/long"), "changed").unwrap();
+    fs::remove_file(bench.path("got/d/deep/0003")).unwrap();
+    let ended = bench.run(&[&host], &[&*id, "-o", "got", "--json"]);
+    assert_eq!(ended.code, Some(7), "{}", ended.stderr);
+    assert!(ended.stderr.contains("long: "), "{}", ended.stderr);
+    assert!(ended.json().iter().any(|told| told["event"] == "failed" && told["path"] == "long"));
+    let ended = bench.run(&[&host], &[&*id, "-o", "got", "--dry-run", "--force"]).done();
+    assert_eq!(String::from_utf8(ended.stdout).unwrap(), "replace  long\n");
+    let ended = bench.run(&[&host], &[&*id, "-o", "got", "--force", "--json"]).done();
+    assert_eq!(ended.json()[0]["fetched"], 1);
+    assert!(snapshot(&bench.path("got")) == snapshot(&bench.path("expected")));
+    fs::write(bench.path("got/more"), "mine").unwrap();
+    bench.run(&[&host], &[&*id, "-o", "got", "--delete", "--backup", "trash"]).done();
+    assert!(snapshot(&bench.path("got")) == snapshot(&bench.path("expected")));
+    assert!(snapshot(&bench.path("trash")).into_values().any(|(_, _, bytes)| bytes == b"mine"));
+}
+
+#[test]
+fn of_a_folder_only_what_matches_is_made_with_the_folders_that_it_is_in() {
+    let mut shared = many();
+    let id = shared.id();
+    let (host, bench) = (shared.host(), Bench::new());
+    bench.run(&[&host], &[&*id, "-o", "got", "--file", "d/deep/000?", "--file", "zero"]).done();
+    let names: Vec<Vec<u8>> = snapshot(&bench.path("got")).into_keys().collect();
+    assert_eq!(names.len(), 13, "{names:?}");
+    assert!(names.contains(&b"d/deep/0009".to_vec()) && names.contains(&b"zero".to_vec()));
+}
+
+#[test]
 fn what_is_in_a_folder_is_printed_for_people_and_for_programs() {
     let mut shared = Shared::default().folder(b"a").file(b"a/b\nc", b"hi").link(b"l", b"a");
     let id = shared.id();
@@ -187,6 +229,9 @@ fn command_lines_that_make_no_sense_with_a_folder_are_refused() {
         (&[&*id, "--file", "/etc"], "--file"),
         (&["folder/ab"], "64 hex digits"),
         (&["blake3/ab", "--list"], "--list is for folders"),
+        (&["blake3/ab", "--delete"], "--delete is for folders"),
+        (&[&*id, "--delete"], "-o DIR"),
+        (&[&*id, "--list", "--dry-run"], "-o DIR"),
     ] {
         bench.run::<&str>(&[], arguments).failed(2, told);
     }
@@ -212,8 +257,10 @@ fn hostile_lists_write_nothing_and_the_entry_is_named() {
         (file("a").trim_end().into(), "line 1"),
     ] {
         let (id, host) = with_list(&list);
-        for arguments in [&[&*id][..], &[&*id, "--list"]] {
-            let ended = Bench::new().run(&[&host], arguments).failed(5, told);
+        for arguments in [&[&*id][..], &[&*id, "--list"], &[&*id, "-o", "got"]] {
+            let bench = Bench::new();
+            let ended = bench.run(&[&host], arguments).failed(5, told);
+            assert_eq!(bench.files(), Vec::<String>::new());
             assert!(
                 !ended.stdout.len().is_multiple_of(512) || ended.stdout.is_empty(),
                 "{list}: {:?}",

@@ -12,6 +12,7 @@ use cjp2p_tests::content;
 use cjp2p_tests::lab::scratch::in_memory;
 use cjp2p_tests::real::server::Server;
 use cjp2p_tests::real::tool;
+use cjp2p_wire::folder::{Entry, FolderPath, Kind, Mtime};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -156,8 +157,20 @@ fn the_json_of_all_tools_is_what_the_page_says() {
     assert_eq!(entries.len(), 4);
     entries.iter().for_each(|entry| page.check("cjp2p-hash --folder --json, an entry", entry));
 
+    // The list of a folder with what is shared, and with links.
+    let mtime = Mtime::new(-1, 5_000_000);
+    let entry = |path: &[u8], kind| Entry { path: FolderPath::new(path).expect("a path"), kind, mtime };
+    let mut folder_list = Vec::new();
+    let root = *blake3::hash(&content::bytes(1, 100_000)).as_bytes();
+    entry(b"a", Kind::File { length: 100_000, root, exec: true }).write(&mut folder_list);
+    entry(b"l", Kind::Link { target: b"\xff".to_vec() }).write(&mut folder_list);
+    entry(b"out", Kind::Link { target: b"../x".to_vec() }).write(&mut folder_list);
+    entry(b"\xfe", Kind::Folder { list: None }).write(&mut folder_list);
+    fs::write(bench.path("share/list"), &folder_list).expect("a file");
+    let folder = format!("folder/{}", blake3::hash(&folder_list).to_hex());
+
     let dry = bench.run("cjp2p-serve", "serve", &["--dry-run", "--json", "share"]);
-    assert_eq!(page.check_events("cjp2p-serve --dry-run --json", &dry.stdout), 2);
+    assert_eq!(page.check_events("cjp2p-serve --dry-run --json", &dry.stdout), 3);
     let mut server = Server::start(&bench.path("share"), &bench.path("serve"), &[]);
     let peer = server.address.to_string();
     let [id, _] = server.ids("a");
@@ -172,6 +185,11 @@ fn the_json_of_all_tools_is_what_the_page_says() {
     let locked = File::create(bench.path("locked.cjp2p-part")).expect("a file");
     locked.lock().expect("a lock");
     page.check_events("cjp2p-get --json", &get(&["--json", "--lock", "skip", "-o", "locked", &id]).stdout);
+
+    page.check_all("cjp2p-get --list --json, an entry", &get(&["--list", "--json", &folder]).stdout);
+    let dry = get(&["--dry-run", "--json", "-o", "got", "--links", "any", &folder]);
+    page.check_events("cjp2p-get --dry-run --json", &dry.stdout);
+    assert_eq!(page.check_events("cjp2p-get --json", &get(&["--json", "-o", "got", &folder]).stdout), 2);
 
     let peers = |arguments: &[&str]| bench.run("cjp2p-peers", "peers", arguments).stdout;
     peers(&["add", "127.0.0.1:9"]);

@@ -17,7 +17,6 @@ pub(super) enum Wanted<'a> {
 /// What stands at its name.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum There<'a> {
-    Nothing,
     File(Stamp),
     Link {
         target: &'a [u8],
@@ -64,7 +63,6 @@ pub(super) fn judge(
         _ => false,
     };
     match (wanted, there) {
-        (_, There::Nothing) => Verdict::New,
         (Wanted::Folder, There::Folder { .. }) => Verdict::Right,
         (Wanted::Link { target }, There::Link { target: there }) if target == there => Verdict::Right,
         (Wanted::File { root, length }, There::File(stamp)) => match known {
@@ -154,7 +152,6 @@ mod tests {
             assert_eq!(judge(WANTED, file, Some(&known(OLD)), &options(how)), Verdict::Replace);
         }
         assert_eq!(judge(WANTED, file, Some(&known(ROOT)), &options("c")), Verdict::Hash);
-        assert_eq!(judge(WANTED, There::Nothing, Some(&known(ROOT)), &options("")), Verdict::New);
     }
 
     #[test]

@@ -34,4 +34,4 @@ mod tests;
 pub(crate) use open::Local;
 pub(crate) use options::Options;
 pub(crate) use running::Running;
-pub(crate) use told::{Action, Counts, Need, Summary, Told};
+pub(crate) use told::{Counts, Need, Summary, Told};

@@ -16,7 +16,7 @@ use self::blocks::{Blocks, END, padding};
 use self::writer::Writer;
 use super::aim::{Aim, Without};
 use super::piece::{Keep, Piece, Places, SHORT, What};
-use super::select::Select;
+use super::select::{Select, nothing_matches};
 use crate::report::Report;
 use crate::sinks::stream::Output;
 
@@ -216,7 +216,7 @@ impl Aim for Tar {
 
     fn end(&mut self) -> Result<(), ToolError> {
         self.ended = true;
-        if !self.found && !self.select.is_all() { Err(super::command::nothing_matches()) } else { Ok(()) }
+        if !self.found && !self.select.is_all() { Err(nothing_matches()) } else { Ok(()) }
     }
 
     fn turn(&mut self, report: &mut Report) -> Result<(), ToolError> {
