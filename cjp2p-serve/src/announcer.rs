@@ -2,6 +2,7 @@
 
 use cjp2p_io::mainline::{Mainline, key, meeting_key};
 use cjp2p_wire::content_id::ContentId;
+use cjp2p_wire::folder::ListRef;
 use cjp2p_wire::peers::announcements::{AGAIN_AFTER, Announcements, Key};
 use cjp2p_wire::time::Time;
 
@@ -52,6 +53,11 @@ impl Announcer {
                 Event::Changed { ids, .. } | Event::Withdrawn { ids, .. } if !library.has(ids) => {
                     keys(ids).for_each(|key| self.announcements.withdraw(&key));
                 }
+                Event::Published(published) => {
+                    keys_of(published.list).for_each(|key| self.announcements.share(key));
+                    let replaced = published.replaced.filter(|list| *list != published.list);
+                    replaced.into_iter().flat_map(keys_of).for_each(|key| self.announcements.withdraw(&key));
+                }
                 Event::Changed { .. } | Event::Withdrawn { .. } | Event::Ready { .. } => {}
             }
         }
@@ -80,6 +86,11 @@ impl Announcer {
             log::info!("DHT: earlier announcements are not through yet, one is left out");
         }
     }
+}
+
+/// The list of a folder.
+fn keys_of(list: ListRef) -> impl Iterator<Item = Key> {
+    key(&list.id()).into_iter()
 }
 
 fn keys(ids: &Ids) -> impl Iterator<Item = Key> {

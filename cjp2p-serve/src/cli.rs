@@ -53,6 +53,10 @@ pub(crate) struct Cli {
     #[arg(long)]
     pub(crate) hidden: bool,
 
+    /// Make times part of the ids of folders
+    #[arg(long)]
+    pub(crate) times: bool,
+
     /// List what would be shared, and end
     #[arg(long)]
     pub(crate) dry_run: bool,

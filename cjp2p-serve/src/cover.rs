@@ -71,6 +71,28 @@ impl Cover {
         !is_first || path.ancestors().skip(1).any(|above| self.is_walked(above, path, rules))
     }
 
+    /// The argument whose walk comes to this one, and where below it this one is: itself, and nowhere, if it is not covered.
+    pub fn found_at(&self, number: u32, rules: Rules) -> (u32, PathBuf) {
+        let here = (number, PathBuf::new());
+        let Some((path, _)) = self.places.get(&number).filter(|_| self.is_covered(number, rules)) else {
+            return here;
+        };
+        let first_folder = |at: &Path| {
+            let mut numbers = self.at.get(at)?.iter();
+            numbers.find(|number| self.places.get(number).is_some_and(|(_, is_folder)| *is_folder)).copied()
+        };
+        // The outermost one is covered by no other.
+        let above: Vec<&Path> =
+            path.ancestors().skip(1).filter(|at| self.is_walked(at, path, rules)).collect();
+        match above.last() {
+            Some(at) => match (first_folder(at), path.strip_prefix(at)) {
+                (Some(number), Ok(below)) => (number, below.to_owned()),
+                _ => here,
+            },
+            None => first_folder(path).map_or(here, |number| (number, PathBuf::new())),
+        }
+    }
+
     fn is_walked(&self, above: &Path, path: &Path, rules: Rules) -> bool {
         let is_folder = |number| self.places.get(number).is_some_and(|(_, is_folder)| *is_folder);
         self.at.get(above).is_some_and(|numbers| numbers.iter().any(is_folder))

@@ -1,12 +1,18 @@
 //! What happens to the shared files, as the rest of the program is told.
 
 use std::cell::Cell;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::{Duration, Instant};
 
+use cjp2p_wire::content_id::Hash;
+use cjp2p_wire::folder::ListRef;
+
 use crate::file::{FileNo, FileState, Ids};
+use crate::index::Totals;
+use crate::place::Source;
 
 /// What happened.
 #[derive(Clone, Debug)]
@@ -38,6 +44,8 @@ pub enum Event {
         /// The ids it had.
         ids: Ids,
     },
+    /// The list of a folder can be asked for, and all that is in it.
+    Published(Arc<Published>),
     /// All that was there at the start is shared, except what cannot be read or never rests.
     Ready {
         /// Files shared.
@@ -47,6 +55,25 @@ pub enum Event {
         /// How many files had to be hashed.
         hashed: u64,
     },
+}
+
+/// A folder that was published.
+#[derive(Debug)]
+pub struct Published {
+    /// The argument.
+    pub source: Arc<Source>,
+    /// Its list: of the content, and so of the folder, the hash is the id.
+    pub list: ListRef,
+    /// The SHA-256 hash of that list, by which it can be asked for too.
+    pub sha256: Hash,
+    /// The list that it had before, if it had one. That can still be asked for, for a while.
+    pub replaced: Option<ListRef>,
+    /// The files in it.
+    pub totals: Totals,
+    /// The argument by which the index knows these files, as this one may lie within another.
+    pub known_by: u32,
+    /// Where below that they are.
+    pub below: PathBuf,
 }
 
 /// Wakes the thread that answers requests; called once, however much there is to tell, until that has looked.

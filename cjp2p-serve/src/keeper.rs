@@ -20,7 +20,7 @@ use cjp2p_io::names;
 use cjp2p_io::workers::{Crew, Workers};
 
 use crate::cover::Cover;
-use crate::events::Told;
+use crate::events::{Event, Told};
 use crate::file::{FileNo, Ids};
 use crate::hash_store::HashStore;
 use crate::hasher::{Hashing, Outcome, cores, hash_file};
@@ -28,6 +28,7 @@ use crate::index::Index;
 use crate::mounts::Mounts;
 use crate::open::{Identity, Stamp};
 use crate::place::Source;
+use crate::publish::Publisher;
 use crate::task::Task;
 use crate::tree_store::TreeStore;
 use crate::walk::Rules;
@@ -67,6 +68,8 @@ pub struct Keeper {
     pub hashing: Arc<Hashing>,
     /// Gets the events.
     pub told: Told,
+    /// Publishes the folders.
+    pub publisher: Publisher,
     /// To be told.
     pub tasks: Sender<Task>,
 }
@@ -218,6 +221,7 @@ impl Work {
             self.settle_what_is_gone();
             self.remember();
             self.keeper.told.flush();
+            self.keeper.publisher.set_busy(self.has_to_do());
             let next = match self.next_due() {
                 Some(at) => tasks.recv_timeout(at.saturating_duration_since(Instant::now())),
                 None => tasks.recv().map_err(RecvTimeoutError::from),
@@ -231,6 +235,24 @@ impl Work {
                 return;
             }
         }
+    }
+
+    /// Whether anything is under way that may change what is shared.
+    fn has_to_do(&self) -> bool {
+        !self.at_hashers.is_empty()
+            || !self.waiting.is_empty()
+            || !self.touched.is_empty()
+            || self.rescan_at.is_some_and(|at| at <= Instant::now() + QUIET)
+    }
+
+    /// Tells what happened to a file.
+    fn tell(&self, event: Event) {
+        if let Event::Shared { file, .. } | Event::Changed { file, .. } | Event::Withdrawn { file, .. } =
+            &event
+        {
+            self.keeper.publisher.touched(file.place.source.number);
+        }
+        self.keeper.told.tell(event);
     }
 
     fn next_due(&self) -> Option<Instant> {

@@ -19,6 +19,7 @@ pub mod open;
 mod open_for_server;
 pub mod opener;
 pub mod place;
+pub mod publish;
 pub mod readers;
 mod report;
 mod router;

@@ -8,12 +8,14 @@
 //!
 //! Nothing here waits for a disk: what is not in memory is asked of the readers, and the answer is [`Read::Later`].
 
+mod lists;
 mod trees;
 
 use std::collections::HashSet;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -26,6 +28,7 @@ use crate::file::{FileNo, FileState, Ids};
 use crate::index::{Index, ListEnd};
 use crate::lru::Lru;
 use crate::open::{Identity, Patience};
+use crate::publish::lists::Lists;
 use crate::readers::{Answer, Job, JobKey, Readers, TREE_BLOCK, WINDOW};
 use crate::task::Task;
 
@@ -52,6 +55,7 @@ const TREE_RETRY: Duration = Duration::from_secs(1);
 /// The shared files, for reading.
 pub struct SharedLibrary {
     index: Arc<Mutex<Index>>,
+    lists: Arc<Lists>,
     keeper: Sender<Task>,
     list_end: Option<ListEnd>,
     open: Lru<FileNo, OpenFile>,
@@ -100,15 +104,17 @@ enum Refusal {
 }
 
 impl SharedLibrary {
-    /// A library of the files in `index`, which the keeper at the other end of `keeper` maintains.
+    /// A library of the files in `index` and of the folders in `lists`, which the keeper at the other end of `keeper` maintains.
     pub fn new(
         index: Arc<Mutex<Index>>,
+        lists: Arc<Lists>,
         keeper: Sender<Task>,
         readers: Readers,
         answers: Receiver<(JobKey, Answer)>,
     ) -> SharedLibrary {
         SharedLibrary {
             index,
+            lists,
             keeper,
             list_end: None,
             open: Lru::new(OPEN_FILES),
@@ -161,6 +167,19 @@ impl SharedLibrary {
     pub fn has(&self, ids: &Ids) -> bool {
         let index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
         index.find(&ContentId::Blake3(ids.blake3)).next().is_some()
+    }
+
+    /// The lists of the folders that are published.
+    pub fn published(&self) -> Vec<ContentId> {
+        self.lists.current()
+    }
+
+    /// The ids and the length of the file at `relative` of an argument, where it is shared. See
+    /// [`Published`](crate::events::Published) for the files of a folder.
+    pub fn file_at(&self, source: u32, relative: &Path) -> Option<(Ids, u64)> {
+        let index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+        let (identity, ids) = index.look(index.at(source, relative)?)?;
+        Some((ids?, identity.size))
     }
 
     /// Closes what is open of a file that is shared no more.
@@ -382,19 +401,23 @@ impl Library for SharedLibrary {
                 }
             }
         }
-        Read::Absent
+        self.read_list(asker, id, offset, length, out)
     }
 
     fn parts(&mut self, id: &ContentId, from: u64, _: usize) -> Option<Parts> {
-        let (_, identity, _) = self.find(id)?;
+        let length = match self.find(id) {
+            Some((_, identity, _)) => identity.size,
+            None => self.lists.find(id).map(|found| found.range.end - found.range.start)?,
+        };
         match id {
             ContentId::Tree(_) => None,
-            _ => Some(Parts::whole(identity.size, from)),
+            _ => Some(Parts::whole(length, from)),
         }
     }
 
     fn is_withdrawn(&mut self, id: &ContentId) -> bool {
-        self.index.lock().unwrap_or_else(PoisonError::into_inner).is_withdrawn(id)
+        let is_gone = self.index.lock().unwrap_or_else(PoisonError::into_inner).is_withdrawn(id);
+        is_gone && self.lists.find(id).is_none()
     }
 
     fn list(&mut self, limit: usize) -> Vec<(ContentId, u64)> {
@@ -410,7 +433,8 @@ impl Library for SharedLibrary {
     }
 
     fn blake3_of(&mut self, sha256: &Hash) -> Option<Hash> {
-        self.find(&ContentId::Sha256(*sha256)).map(|(_, _, blake3)| blake3)
+        let of_file = self.find(&ContentId::Sha256(*sha256)).map(|(_, _, blake3)| blake3);
+        of_file.or_else(|| self.lists.blake3_of(sha256))
     }
 }
 

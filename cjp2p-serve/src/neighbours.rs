@@ -17,8 +17,10 @@ use cjp2p_wire::message::MAX_IDS;
 use cjp2p_wire::node::{Event, Query};
 use cjp2p_wire::peers::peer::Origin;
 use cjp2p_wire::peers::table::PeerTable;
-use cjp2p_wire::store::Store;
+use cjp2p_wire::store::{Library, Store};
 use cjp2p_wire::time::Time;
+
+use crate::library::SharedLibrary;
 
 /// How many of the peers in the table are greeted.
 const GREETED: usize = 20;
@@ -100,7 +102,7 @@ impl Neighbours {
     }
 
     /// Does what is due.
-    pub(crate) fn turn(&mut self, session: &mut Session<impl Store>) {
+    pub(crate) fn turn(&mut self, session: &mut Session<SharedLibrary>) {
         let now = session.now();
         // Those whose names have an address now need not wait for the next greeting.
         let mut greeted: Vec<SocketAddr> =
@@ -130,7 +132,10 @@ impl Neighbours {
             for &to in &self.answered {
                 // Each list goes on where the last one ended: others are told of other content, where there is much.
                 session.call(|node, now, library| {
-                    let ids: Vec<_> = library.list(MAX_IDS).into_iter().map(|(id, _)| id).collect();
+                    // A folder stands for all that is in it.
+                    let mut ids = library.published();
+                    ids.truncate(MAX_IDS / 2);
+                    ids.extend(library.list(MAX_IDS - ids.len()).into_iter().map(|(id, _)| id));
                     node.tell_content(now, to, &ids);
                 });
             }

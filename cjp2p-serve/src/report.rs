@@ -14,7 +14,7 @@ use data_encoding::HEXLOWER;
 use serde::Serialize;
 
 use crate::cli::TOOL;
-use crate::events::Event;
+use crate::events::{Event, Published};
 use crate::file::{FileState, Ids};
 
 /// Prints what happens.
@@ -48,6 +48,17 @@ enum Line {
     Shared(JsonFile),
     Changed(JsonFile),
     Withdrawn(JsonFile),
+    Published {
+        /// That of the folder.
+        id: String,
+        /// Those of its list.
+        ids: [ContentId; 2],
+        #[serde(flatten)]
+        path: JsonPath,
+        length: u64,
+        files: u64,
+        bytes: u64,
+    },
     Ready {
         files: u64,
         bytes: u64,
@@ -156,6 +167,11 @@ impl Report {
                 Event::Withdrawn { file, .. } => {
                     log::info!("gone: {}", names::shown(file.place.shown()));
                 }
+                Event::Published(published) => {
+                    let id = format!("{}  ", published.list.folder_id());
+                    // With a slash at its end.
+                    append_path(&mut text, id.as_bytes(), &published.source.named.join(""));
+                }
                 Event::Ready { .. } => {}
             }
         }
@@ -202,6 +218,17 @@ impl Line {
             Event::Shared { file, ids, .. } => Line::Shared(JsonFile::of(file, ids)),
             Event::Changed { file, ids, .. } => Line::Changed(JsonFile::of(file, ids)),
             Event::Withdrawn { file, ids, .. } => Line::Withdrawn(JsonFile::of(file, ids)),
+            Event::Published(published) => {
+                let Published { source, list, sha256, totals, .. } = &**published;
+                Line::Published {
+                    id: list.folder_id(),
+                    ids: [list.id(), ContentId::Sha256(*sha256)],
+                    path: JsonPath::of(&source.named),
+                    length: list.length,
+                    files: totals.files,
+                    bytes: totals.bytes,
+                }
+            }
             &Event::Ready { files, bytes, hashed } => Line::Ready { files, bytes, hashed },
         }
     }

@@ -273,7 +273,7 @@ impl Server {
         stdout::write_behind(event_loop.waker());
         let report = Report::new(cli.json, cli.log.quiet > 0);
         report.listening(address, confinement.map(Confinement::refused).unwrap_or_default())?;
-        let options = Options { rules, names: !cli.no_names, ..Options::default() };
+        let options = Options { rules, names: !cli.no_names, times: cli.times, ..Options::default() };
         let waker = event_loop.waker();
         // Of one that cannot be written the user was told.
         let kept_in = state.filter(|state| state.is_writable()).map(StateDir::path);
@@ -383,7 +383,10 @@ impl Server {
         let library = self.session.store_mut();
         let events = if stdout::is_full() { self.share.collect(library) } else { self.share.poll(library) };
         self.announcer.take_events(&events, self.session.store());
-        if events.iter().any(|event| matches!(event, Event::Shared { .. } | Event::Ready { .. })) {
+        if events
+            .iter()
+            .any(|event| matches!(event, Event::Shared { .. } | Event::Published(_) | Event::Ready { .. }))
+        {
             self.neighbours.have_news(self.session.now());
         }
         for event in &events {

@@ -15,6 +15,8 @@ use crate::keeper::Keeper;
 use crate::library::SharedLibrary;
 use crate::mounts::Mounts;
 use crate::place::Source;
+use crate::publish::lists::Lists;
+use crate::publish::{Publisher, Publishing};
 use crate::readers::Readers;
 use crate::task::Task;
 use crate::tree_store::TreeStore;
@@ -35,11 +37,21 @@ pub struct Options {
     pub names: bool,
     /// How often to look at everything where changes cannot be noticed, and at the arguments themselves in any case.
     pub poll_every: Duration,
+    /// Whether times are part of the lists of folders.
+    pub times: bool,
+    /// How long a folder must be quiet before its list is published.
+    pub settle: Duration,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { rules: Rules::default(), names: true, poll_every: Duration::from_secs(30) }
+        Options {
+            rules: Rules::default(),
+            names: true,
+            poll_every: Duration::from_secs(30),
+            times: false,
+            settle: Duration::from_secs(2),
+        }
     }
 }
 
@@ -66,7 +78,8 @@ pub struct Share {
 }
 
 impl Share {
-    /// Starts to share `sources`. Ids and trees are remembered in `state_folder`, if there is one. With `mounts` it is noticed when
+    /// Starts to share `sources`. Ids and trees are remembered in `state_folder`, if there is one, and the lists of folders are there;
+    /// without it none is published. With `mounts` it is noticed when
     /// something is mounted or unmounted. `wake` is called from other threads whenever there is reason to call [`Share::poll`].
     ///
     /// # Errors
@@ -87,6 +100,18 @@ impl Share {
         let trees = Arc::new(TreeStore::new(state_folder));
         let hashing = Arc::new(Hashing::default());
 
+        let lists = Arc::new(Lists::open(state_folder));
+        let told = Told::new(event_sender, waker.clone());
+        let publisher = Publisher::start(Publishing {
+            sources: sources.clone(),
+            rules: options.rules,
+            times: options.times,
+            settle: options.settle,
+            index: index.clone(),
+            lists: lists.clone(),
+            told: told.clone(),
+        })?;
+
         let keeper = Keeper {
             sources,
             rules: options.rules,
@@ -96,7 +121,8 @@ impl Share {
             hashes: HashStore::new(state_folder),
             trees: trees.clone(),
             hashing: hashing.clone(),
-            told: Told::new(event_sender, waker.clone()),
+            told,
+            publisher,
             tasks: tasks.clone(),
         };
         let (ends, ended) = mpsc::channel::<()>();
@@ -110,7 +136,7 @@ impl Share {
         });
         // Without them nothing can be read.
         let readers = readers.inspect_err(|_| drop(tasks.send(Task::Stop)))?;
-        let library = SharedLibrary::new(index, tasks.clone(), readers, answers);
+        let library = SharedLibrary::new(index, lists, tasks.clone(), readers, answers);
         Ok((Share { events, tasks, hashing, waker, ended }, library))
     }
 

@@ -29,7 +29,7 @@ impl Work {
             Seen::New(no) => (no, self.at_start.is_some() && self.walks == 1),
             Seen::Changed { old, file, ids, new } => {
                 if let Some(ids) = ids {
-                    self.keeper.told.tell(Event::Changed { no: old, file, ids });
+                    self.tell(Event::Changed { no: old, file, ids });
                 }
                 (new, self.take_off_start_list(old) && !self.is_restless(new))
             }
@@ -144,8 +144,9 @@ impl Work {
                 continue;
             };
             self.changes.remove(&key(&file));
-            if let Some(ids) = ids {
-                self.keeper.told.tell(Event::Withdrawn { no, file, ids });
+            match ids {
+                Some(ids) => self.tell(Event::Withdrawn { no, file, ids }),
+                None => self.keeper.publisher.touched(source),
             }
         }
     }
@@ -167,7 +168,7 @@ impl Work {
         let (file, ids) = self.keeper.index().remove(no)?;
         let seen = self.keeper.index().see(file.place.clone(), file.identity, self.walks);
         if let Some(ids) = ids {
-            self.keeper.told.tell(Event::Changed { no, file, ids });
+            self.tell(Event::Changed { no, file, ids });
         }
         match seen {
             Seen::New(new) => Some(new),
@@ -178,7 +179,7 @@ impl Work {
     fn share(&mut self, no: FileNo, ids: Ids) {
         let shared = self.keeper.index().share(no, ids);
         if let Some(file) = shared {
-            self.keeper.told.tell(Event::Shared { no, file, ids });
+            self.tell(Event::Shared { no, file, ids });
         }
     }
 
@@ -200,7 +201,7 @@ impl Work {
             self.remember();
             let totals = self.keeper.index().totals();
             let hashed = self.hashed;
-            self.keeper.told.tell(Event::Ready { files: totals.files, bytes: totals.bytes, hashed });
+            self.tell(Event::Ready { files: totals.files, bytes: totals.bytes, hashed });
         }
     }
 }

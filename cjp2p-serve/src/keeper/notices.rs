@@ -23,6 +23,7 @@ impl Work {
                 if !concerns_us {
                     return;
                 }
+                self.keeper.publisher.touched(source);
                 if finished {
                     self.changes.remove(&(source, relative.as_path().into()));
                 }

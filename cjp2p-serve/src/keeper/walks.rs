@@ -39,6 +39,7 @@ impl Work {
     fn walk_source(&mut self, at: usize, memory: &mut Memory) -> bool {
         // Before looking, so that no change comes in between.
         let known = self.keeper.sources[at].clone();
+        self.keeper.publisher.touched(known.number);
         if let Some(watch) = &self.watch {
             watch.begin_round();
         }
@@ -87,6 +88,7 @@ impl Work {
                 }
                 let now = Arc::new(now);
                 self.keeper.sources[at] = now.clone();
+                self.keeper.publisher.replaced(now.clone());
                 (now, true)
             }
             Err(error) => {

@@ -333,6 +333,22 @@ fn what_is_not_written_in_that_way_is_refused_and_the_path_is_named() {
     assert_eq!(error.what, Flaw::LongList);
 }
 
+#[test]
+fn the_line_that_is_wrong_is_counted() {
+    for (entries, line) in [
+        (vec![file("a", 1), file("a/b", 1)], 2),
+        (vec![file("a/b", 1)], 1),
+        (vec![folder("a", None), file("a/b", 1), file("a/b", 2)], 3),
+    ] {
+        let mut lists = Lists::new();
+        let list = keep(&mut lists, &entries);
+        match walked(list, &lists) {
+            Err(WalkError::List(_, error)) => assert_eq!(error.line, line, "{entries:?}"),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
 /// What is wrong with a folder of these lists, the last of which it is known by.
 fn flaw_of(lists: &Lists, top: ListRef) -> (Flaw, String) {
     match walked(top, lists) {

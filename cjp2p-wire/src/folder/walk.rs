@@ -222,8 +222,10 @@ impl Walk {
             return Err(Wrong::at(&path, Flaw::TooMany));
         }
         let base = reading.base;
-        reading.pass(length);
         self.enter(&path, base).map_err(|what| Wrong::at(&path, what))?;
+        if let Some(reading) = self.lists.last_mut() {
+            reading.pass(length);
+        }
         if let Kind::Folder { list } = entry.kind {
             let len = path.as_bytes().len();
             self.folders.push(OpenFolder { len, has_list: list.is_some() });

@@ -18,7 +18,7 @@ use clap::Parser;
 /// The mark: so much, and so much for each file.
 const BASE: u64 = 48 << 20;
 const PER_FILE: u64 = 100;
-/// From the time when everything is shared.
+/// From the time when everything is shared, and its list published.
 const REST: Duration = Duration::from_secs(1);
 
 /// Measures what memory a cjp2p-serve takes that shares very many small files: after it hashed them all, and after another start,
@@ -71,7 +71,8 @@ fn run(cli: &Cli) -> Result<bool, Error> {
     let mut is_met = true;
     for what in ["after all were hashed", "after another start"] {
         let state = folder.path().join("state");
-        let server = Server::run(command(&programs, &state), "127.0.0.1:0", &share, &[]);
+        let mut server = Server::run(command(&programs, &state), "127.0.0.1:0", &share, &[]);
+        server.wait_for("published");
         std::thread::sleep(REST);
         let (now, peak) = (resident_memory(server.pid()), server.peak_memory());
         println!(

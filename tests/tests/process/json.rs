@@ -174,6 +174,7 @@ fn the_json_of_all_tools_is_what_the_page_says() {
     let mut server = Server::start(&bench.path("share"), &bench.path("serve"), &[]);
     let peer = server.address.to_string();
     let [id, _] = server.ids("a");
+    server.wait_for("published");
 
     let get = |arguments: &[&str]| bench.run("cjp2p-get", "get", &[&["--peer", &*peer], arguments].concat());
     let fetched = get(&["--json", "--progress", "json", "--range", "0-9", "-o", "range", &id]);
