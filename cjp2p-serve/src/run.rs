@@ -71,7 +71,8 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
     if cli.dry_run {
         return dry_run(&sources, rules, &Report::new(cli.json, cli.log.quiet > 0));
     }
-    let state = cli.state.open_or_do_without("no id, tree and peer is remembered")?;
+    let state =
+        cli.state.open_or_do_without("no id, tree and peer is remembered, and no folder published")?;
     let state = state.as_ref();
     let Some(_lock) = lock(state, &sources, cli.lock)? else {
         return Ok(Exit::Done);

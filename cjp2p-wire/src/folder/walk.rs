@@ -37,6 +37,8 @@ pub struct Walk {
     waiting: Vec<(usize, ListRef)>,
     has_times: Option<bool>,
     entries: u64,
+    /// How many there may be.
+    most: u64,
 }
 
 struct OpenFolder {
@@ -88,6 +90,7 @@ impl Walk {
             waiting: Vec::new(),
             has_times: None,
             entries: 0,
+            most: MAX_ENTRIES,
         }
     }
 
@@ -218,7 +221,7 @@ impl Walk {
             return Err(Wrong::at(&path, Flaw::Times));
         }
         self.entries += 1;
-        if self.entries > MAX_ENTRIES {
+        if self.entries > self.most {
             return Err(Wrong::at(&path, Flaw::TooMany));
         }
         let base = reading.base;
@@ -301,3 +304,58 @@ impl fmt::Display for WalkError {
 }
 
 impl std::error::Error for WalkError {}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    /// Folders in each other, each with the same list at several names: few lists, and 40^4 files.
+    fn bomb() -> (ListRef, BTreeMap<ListRef, Vec<u8>>) {
+        let mut lists = BTreeMap::new();
+        let mut inner: Option<ListRef> = None;
+        for _ in 0..4 {
+            let mut text = Vec::new();
+            for number in 0..40 {
+                // Long, so that what is kept would be much.
+                let path = format!("{number:02}-{}", "x".repeat(200));
+                let kind = match inner {
+                    Some(_) => Kind::Folder { list: inner },
+                    None => Kind::File { length: 0, root: [0; 32], exec: false },
+                };
+                let path = FolderPath::new(path.as_bytes()).unwrap();
+                Entry { path, kind, mtime: None }.write(&mut text);
+            }
+            let list = reference_of(&text);
+            inner = Some(list);
+            lists.insert(list, text);
+        }
+        (inner.unwrap(), lists)
+    }
+
+    #[test]
+    fn few_lists_that_stand_for_very_many_entries_are_read_without_keeping_any_and_not_for_ever() {
+        let (list, lists) = bomb();
+        let mut walk = Walk::new(list);
+        walk.most = 100_000;
+        let (mut entries, mut last) = (0, None);
+        let error = loop {
+            match walk.step() {
+                Ok(Step::List(list)) => walk.give(lists[&list].clone()).unwrap(),
+                Ok(Step::Entry(entry)) => {
+                    entries += 1;
+                    last = Some(entry.path);
+                }
+                Ok(Step::End) => panic!("it came to an end"),
+                Err(error) => break error,
+            }
+            assert!(walk.held <= lists.values().map(Vec::len).sum(), "no list twice");
+            assert!(walk.lists.len() <= 4 && walk.folders.len() <= 4 && walk.waiting.len() <= 4);
+        };
+        assert_eq!(entries, walk.most);
+        let WalkError::List(_, ReadError { path, what, .. }) = error else { panic!("{error}") };
+        assert_eq!(what, Flaw::TooMany);
+        assert!(path > last.map(|last| last.to_string()), "the entry that is too many");
+    }
+}
