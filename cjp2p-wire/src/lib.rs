@@ -14,6 +14,7 @@ pub mod path;
 pub mod peers;
 pub mod pieces;
 pub mod range_set;
+pub mod signed;
 pub mod slices;
 pub mod store;
 pub mod time;

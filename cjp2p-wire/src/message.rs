@@ -5,6 +5,7 @@
 
 mod fields;
 mod handle;
+mod latest;
 mod limits;
 mod listing;
 mod parts;
@@ -17,8 +18,11 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 
+use crate::signed::SignedMessage;
+
 pub(crate) use fields::append_base64;
 pub use handle::{HANDLE_LEN, Handle, MAX_HANDLE_LEN};
+pub use latest::{LatestRequest, MAX_WAIT, NothingNewer};
 pub use limits::{
     MAX_DEPTH, MAX_ID_LEN, MAX_IDS, MAX_LISTED, MAX_NUMBER, MAX_PARTS, MAX_PEERS, MAX_RETURNED_LEN,
 };
@@ -69,6 +73,13 @@ pub enum Message<'a> {
     PleaseListContent(Option<Cow<'a, str>>),
     /// A list of shared content, or a part of it.
     ContentList(ContentList<'a>),
+    /// Asks what a name stands for now.
+    GetLatest(LatestRequest),
+    /// Messages under a signature, which nothing has verified yet. Of these only pointers are looked at, the answers to a
+    /// [`Message::GetLatest`].
+    SignedMessage(SignedMessage<'a>),
+    /// The sender knows nothing of a name, or nothing newer.
+    IKnowNothingNewer(NothingNewer),
     /// Asks which messages the receiver understands.
     PleaseListSupportedMessages,
     /// The messages that the sender understands, as a JSON schema.

@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use crate::content_id::{ContentId, Hash};
 use crate::range_set::RangeSet;
+use crate::signed::{PointerId, SignedPointer};
 use crate::tree::{Run, Verified, VerifiedBlock};
 
 /// The answer to a [`Library::read`].
@@ -117,6 +118,13 @@ pub trait Library {
     /// either, with its tree.
     fn blake3_of(&mut self, sha256: &Hash) -> Option<Hash> {
         let _ = sha256;
+        None
+    }
+
+    /// What a name stands for now, as far as it is known here: of our own names, and of those that somebody here asked for. For an
+    /// [`Asker::Unvalidated`] nothing is signed.
+    fn latest(&mut self, asker: Asker, id: &PointerId) -> Option<SignedPointer> {
+        let _ = (asker, id);
         None
     }
 }

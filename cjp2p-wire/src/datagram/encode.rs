@@ -4,7 +4,10 @@ use std::net::SocketAddr;
 use std::ops::Range;
 
 use super::numbers::{digits_of, write_number};
-use crate::message::{BlocksOffer, ContentList, ContentRequest, MAX_NUMBER, TheseParts, Waited};
+use crate::message::{
+    BlocksOffer, ContentList, ContentRequest, LatestRequest, MAX_NUMBER, NothingNewer, TheseParts, Waited,
+};
+use crate::signed::PointerId;
 
 /// Whether base64 is written with `=` at its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -314,6 +317,37 @@ impl Encoder {
             self.raw(",\"busy\":true");
         }
         self.raw("}}");
+    }
+
+    /// Writes a `GetLatest`.
+    pub fn get_latest(&mut self, request: &LatestRequest) {
+        self.open("GetLatest");
+        self.pointer_id(&request.id);
+        for (field, number) in [(",\"after\":", request.after), (",\"wait\":", request.wait)] {
+            if let Some(number) = number {
+                self.raw(field);
+                self.number(number);
+            }
+        }
+        self.raw("}}");
+    }
+
+    /// Writes an `IKnowNothingNewer`.
+    pub fn nothing_newer(&mut self, nothing: &NothingNewer) {
+        self.open("IKnowNothingNewer");
+        self.pointer_id(&nothing.id);
+        if let Some(after) = nothing.after {
+            self.raw(",\"after\":");
+            self.number(after);
+        }
+        self.raw("}}");
+    }
+
+    fn pointer_id(&mut self, id: &PointerId) {
+        self.raw("{\"ed25519\":\"");
+        self.raw(&id.key.to_string());
+        self.raw("\",\"name\":");
+        self.string(id.name.as_str());
     }
 
     /// Writes a `PleaseListContent` for the part of the list that begins at `after`; empty means the list's beginning.

@@ -10,8 +10,10 @@ use serde_json::value::RawValue;
 use super::fields::{AddressList, IdList, IdText, Number, Text, append_base64};
 use super::limits::{MAX_DEPTH, MAX_RETURNED_LEN};
 use super::{
-    BlocksOffer, ContentBlock, ContentRequest, Handle, Message, RawBlock, Referral, Waited, listing, parts,
+    BlocksOffer, ContentBlock, ContentRequest, Handle, Message, RawBlock, Referral, Waited, latest, listing,
+    parts,
 };
+use crate::signed::SignedMessage;
 
 impl<'a> Message<'a> {
     /// Reads one element of a datagram's array; `None` if it is unknown or not well formed.
@@ -98,6 +100,9 @@ impl<'a> Message<'a> {
             "IHaveTheseParts" => Message::IHaveTheseParts(parts::read(text)?),
             "PleaseListContent" => Message::PleaseListContent(listing::read_request(text)),
             "ContentList" => Message::ContentList(listing::read(text)?),
+            "GetLatest" => Message::GetLatest(latest::read_request(text)?),
+            "SignedMessage" => Message::SignedMessage(SignedMessage::read(text)?),
+            "IKnowNothingNewer" => Message::IKnowNothingNewer(latest::read_nothing(text)?),
             "PleaseListSupportedMessages" => Message::PleaseListSupportedMessages,
             "SupportedMessages" => Message::SupportedMessages(value),
             _ => return None,

@@ -16,6 +16,7 @@ use crate::download::{Download, Progress, Spec};
 use crate::message::MAX_IDS;
 use crate::peers::links::Links;
 use crate::range_set::RangeSet;
+use crate::signed::{PointerId, SignedPointer};
 use crate::store::{JobId, Store};
 use crate::time::Time;
 
@@ -259,6 +260,42 @@ impl Node {
     }
 }
 
+/// What names stand for.
+impl Node {
+    /// Asks a peer what these names stand for, the first eight of them. For each verified answer an
+    /// [`Event::Latest`](super::Event::Latest) follows, and an [`Event::Unanswered`](super::Event::Unanswered) where it keeps silent.
+    /// `suggested`: nobody vouches for the address, so it is asked sparingly. `watches`: it is asked again each minute, for what is
+    /// newer, until the node ends.
+    pub fn ask_latest(
+        &mut self,
+        now: Time,
+        address: SocketAddr,
+        ids: &[PointerId],
+        suggested: bool,
+        watches: bool,
+    ) {
+        self.enter(now);
+        self.discovery.names_mut().begin(&mut self.shared, now, address, ids, suggested, watches);
+    }
+
+    /// Says what is known already of a name: only what is newer is news.
+    pub fn know_latest(&mut self, pointer: SignedPointer) {
+        self.discovery.names_mut().know(pointer);
+    }
+
+    /// How many peers may still answer soon what a name stands for.
+    pub fn awaits_latest(&self) -> usize {
+        self.discovery.names().awaited()
+    }
+
+    /// The library may have a newer pointer of this name, or of one below it. Those that wait for it are told.
+    pub fn handle_news_of(&mut self, now: Time, id: &PointerId, store: &mut dyn Store) {
+        self.enter(now);
+        let (server, mut context) = self.server(now, store);
+        server.on_news_of(&mut context, id);
+    }
+}
+
 /// Answers to others, and what is known of them.
 impl Node {
     /// The library has in memory what it had to answer [`Read::Later`](crate::store::Read::Later) for.
@@ -324,6 +361,8 @@ impl Node {
             echoes_answered: server.echoes_answered,
             probed: self.shared.probes.len(),
             queries: discovery.queries,
+            name_queries: discovery.name_queries,
+            watchers: server.watchers,
             list_bytes: discovery.list_bytes,
             neighbours: discovery.neighbours,
             greeted: discovery.greeted,

@@ -43,6 +43,10 @@ pub(super) const COOKIE: u64 = 4;
 pub(super) const REQUEST: u64 = 8;
 /// A referral, beside the peers that are looked at for it.
 pub(super) const REFERRAL: u64 = 16;
+/// A name that is looked up for a validated source: the answer may have to be signed.
+pub(super) const LATEST: u64 = 400;
+/// A signature that is verified.
+pub(super) const VERIFY: u64 = 600;
 /// An answer to the question which parts are here.
 pub(super) const PARTS: u64 = 128;
 
@@ -52,6 +56,8 @@ pub(super) const MAX_COOKIES: usize = 4;
 pub(super) const MAX_RETURNED: usize = 4;
 /// Questions for other ids that are answered to one datagram.
 pub(super) const MAX_SAME: usize = 4;
+/// Names that are looked up for one datagram, and pointers that are looked at in one.
+pub(super) const MAX_LATEST: usize = 8;
 /// Messages of one datagram that tell something of which each one costs: ids, parts.
 pub(super) const MAX_TOLD: usize = 4;
 /// Addresses named in one datagram that are looked at.

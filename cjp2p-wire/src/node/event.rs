@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::download::DownloadEvent;
+use crate::signed::SignedPointer;
 use crate::store::JobId;
 
 /// What to ask a peer.
@@ -61,6 +62,15 @@ pub enum Event {
         round_trip: Duration,
         /// What it answered.
         answer: Answer,
+    },
+    /// What a name stands for, as a peer says that was asked for it. It is verified, and may be older than what came before.
+    Latest {
+        /// The peer that answered.
+        from: SocketAddr,
+        /// Since it was last asked.
+        round_trip: Duration,
+        /// What it answered.
+        pointer: SignedPointer,
     },
     /// All tries of a query to this peer went unanswered.
     Unanswered(SocketAddr),

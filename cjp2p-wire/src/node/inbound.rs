@@ -58,6 +58,7 @@ impl Kinds {
                 | Message::PleaseSayWhichParts(_)
                 | Message::PleaseListContent(_)
                 | Message::PleaseListIdsOfTheSameContent(_)
+                | Message::GetLatest(_)
                 | Message::PleaseListSupportedMessages => kinds.asks = true,
                 Message::MaybeTheyHaveSome(_) | Message::Peers(_) => {
                     (kinds.tells, kinds.names) = (true, true)

@@ -344,6 +344,11 @@ impl Node {
         server.serve_turns(&mut context);
     }
 
+    fn tell_watchers(&mut self, now: Time, store: &mut dyn Store) {
+        let (server, mut context) = self.server(now, store);
+        server.tell_watchers(&mut context);
+    }
+
     /// Takes in a datagram that was sent to everybody on the link: a broadcast or a multicast. It is answered if it comes from
     /// the link itself. One from elsewhere was sent with a forged address, or to have all of us answer at once.
     pub fn handle_group_datagram(
@@ -384,6 +389,7 @@ impl Node {
         self.ask_known(now);
         self.discovery.lan_mut().ask(&mut self.shared, self.client.downloads(), now);
         self.server.answer_echoes(&self.shared, now);
+        self.tell_watchers(now, store);
         self.serve_turns(now, store);
         self.client.look_at_due(&mut self.shared, now, due, store);
     }

@@ -3,13 +3,13 @@
 use super::client::{MAX_ASKED, MAX_ASKERS, MAX_HANDLES, MAX_PUT_OFF, MAX_UNVALIDATED};
 use super::contacts::MAX_CONTACTS;
 use super::discovery::{
-    MAX_ALL_AHEAD_BYTES, MAX_GIVERS, MAX_GREETED, MAX_KNOWN_WAITING, MAX_NEIGHBOURS, MAX_QUERIES,
-    MAX_SUGGESTIONS,
+    MAX_ALL_AHEAD_BYTES, MAX_GIVERS, MAX_GREETED, MAX_KNOWN_WAITING, MAX_NAME_QUERIES, MAX_NEIGHBOURS,
+    MAX_QUERIES, MAX_SUGGESTIONS,
 };
 use super::probes::MAX_PROBED;
 use super::server::{
     MAX_ANSWERED, MAX_CONTENTS, MAX_DEBTORS, MAX_ECHOED, MAX_GETTERS, MAX_PROVIDERS, MAX_WAITING,
-    MAX_WAITING_SOURCES,
+    MAX_WAITING_SOURCES, MAX_WATCHERS,
 };
 use crate::download::Kept;
 
@@ -78,6 +78,10 @@ sizes! {
     probed: MAX_PROBED,
     /// Questions to single peers that are open.
     queries: MAX_QUERIES,
+    /// Peers that are asked what names stand for.
+    name_queries: MAX_NAME_QUERIES,
+    /// Sources that wait to hear what a name stands for next.
+    watchers: MAX_WATCHERS,
     /// About how many bytes hold parts of lists that came before their turn.
     list_bytes: MAX_ALL_AHEAD_BYTES,
     /// The hosts that answered the last question to everybody on the link.

@@ -5,8 +5,9 @@ use std::fmt::Write as _;
 use cjp2p_wire::datagram::{self, Encoder, Padding};
 use cjp2p_wire::message::{
     MAX_DEPTH, MAX_HANDLE_LEN, MAX_ID_LEN, MAX_IDS, MAX_LISTED, MAX_NUMBER, MAX_PARTS, MAX_PEERS,
-    MAX_RETURNED_LEN, Message, RawBlock,
+    MAX_RETURNED_LEN, MAX_WAIT, Message, RawBlock,
 };
+use cjp2p_wire::signed::MAX_PAYLOAD_LEN;
 use serde_json::value::RawValue;
 
 pub(super) fn body(bytes: &[u8]) {
@@ -118,6 +119,16 @@ fn check(message: &Message<'_>, datagram: usize) {
             list.total.into_iter().for_each(number);
         }
         Message::PleaseListContent(after) => after.iter().for_each(|text| id(text)),
+        Message::GetLatest(request) => {
+            assert!(request.id.name.as_str().len() <= MAX_ID_LEN);
+            number(request.after.unwrap_or(0));
+            assert!(request.wait.unwrap_or(0) <= MAX_WAIT);
+        }
+        Message::SignedMessage(signed) => assert!(signed.payload.len() <= MAX_PAYLOAD_LEN),
+        Message::IKnowNothingNewer(nothing) => {
+            assert!(nothing.id.name.as_str().len() <= MAX_ID_LEN);
+            number(nothing.after.unwrap_or(0));
+        }
         Message::PleaseSendPeers | Message::PleaseListSupportedMessages => {}
     }
 }
@@ -178,6 +189,9 @@ fn write(message: &Message<'_>, encoder: &mut Encoder) {
         Message::ContentList(list) => {
             encoder.content_list_part(list);
         }
+        Message::GetLatest(request) => encoder.get_latest(request),
+        Message::SignedMessage(signed) => encoder.value("SignedMessage", &signed.to_json()),
+        Message::IKnowNothingNewer(nothing) => encoder.nothing_newer(nothing),
         Message::PleaseListSupportedMessages => encoder.bare("PleaseListSupportedMessages"),
         Message::SupportedMessages(value) => encoder.value("SupportedMessages", value.get()),
     }

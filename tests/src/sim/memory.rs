@@ -8,6 +8,7 @@ use std::rc::Rc;
 use cjp2p_wire::content_id::{ContentId, Hash};
 use cjp2p_wire::download::{RangeSpec, select};
 use cjp2p_wire::range_set::RangeSet;
+use cjp2p_wire::signed::{PointerId, SignedPointer};
 use cjp2p_wire::store::{Asker, JobId, Library, ListPart, Listed, Parts, Read, Sink};
 use cjp2p_wire::tree::{
     Geometry, GroupIndex, LEAF_LEN, Run, TreeBuilder, TreeSource, TreeVerifier, Verified, group_leaves,
@@ -67,6 +68,8 @@ pub struct MemoryBlobs {
     withdrawn: Vec<ContentId>,
     /// A list to tell part by part, sorted, whatever is shared.
     pub listed: Option<Vec<ContentId>>,
+    /// What names stand for, and are told to stand for.
+    pub names: BTreeMap<PointerId, SignedPointer>,
     /// BLAKE3 hashes by the SHA-256 hash of the same content.
     hints: BTreeMap<Hash, Hash>,
     /// What each id that is fetched is fetched by: it is shared meanwhile.
@@ -216,6 +219,10 @@ impl Library for MemoryBlobs {
 
     fn blake3_of(&mut self, sha256: &Hash) -> Option<Hash> {
         self.hints.get(sha256).copied()
+    }
+
+    fn latest(&mut self, _: Asker, id: &PointerId) -> Option<SignedPointer> {
+        self.names.get(id).cloned()
     }
 }
 

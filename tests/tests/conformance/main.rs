@@ -4,4 +4,5 @@ mod folder_vectors;
 mod foreign_nodes;
 mod fuzz_corpus;
 mod messages;
+mod signed;
 mod tree_vectors;

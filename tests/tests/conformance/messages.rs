@@ -37,9 +37,15 @@ fn every_message_is_read_as_other_nodes_write_it() {
         (r#"{"PleaseListContent":{"after":7}}"#, "PleaseListContent"),
         (r#"{"ContentList":{"results":[],"after":"","next":"x","total":9,"follows":true}}"#, "ContentList"),
         (r#"{"ContentList":{"results":[],"withheld":true}}"#, "ContentList"),
+        (r#"{"GetLatest":{"name":"a/b","ed25519":"0xKEY","more":1}}"#, "GetLatest"),
+        (r#"{"GetLatest":{"ed25519":"KEY","name":"a","after":7,"wait":99999}}"#, "GetLatest"),
+        (r#"{"SignedMessage":{"ed25519":"KEY","payload":"W10=","signature":"SIG=="}}"#, "SignedMessage"),
+        (r#"{"SignedMessage":{"signature":"SIG","payload_json":"[]","ed25519":"KEY"}}"#, "SignedMessage"),
+        (r#"{"IKnowNothingNewer":{"ed25519":"KEY","name":"a"}}"#, "IKnowNothingNewer"),
         (r#"{"PleaseListSupportedMessages":{}}"#, "PleaseListSupportedMessages"),
         (r#"{"SupportedMessages":{"schema":{}}}"#, "SupportedMessages"),
     ] {
+        let text = text.replace("KEY", ID).replace("SIG", &"A".repeat(86));
         assert_eq!(kinds(&format!(" [\n {text} ,{{\"Unheard\":{{}}}}]  \n")), [kind], "{text}");
     }
 }
@@ -73,6 +79,18 @@ fn a_bad_element_costs_nothing_but_itself() {
         r#"{"TheseIdsNameTheSameContent":{"id":"x"}}"#,
         r#"{"IHaveThisContent":{"ids":{}}}"#,
         r#"{"IHaveThisContent":["x"]}"#,
+        r#"{"GetLatest":{"ed25519":"8f43","name":"a"}}"#,
+        &format!(r#"{{"GetLatest":{{"ed25519":"{ID}","name":"../a"}}}}"#),
+        &format!(r#"{{"GetLatest":{{"ed25519":"{ID}"}}}}"#),
+        &format!(r#"{{"GetLatest":{{"ed25519":"{ID}","name":"a","after":-1}}}}"#),
+        &format!(r#"{{"SignedMessage":{{"ed25519":"{ID}","signature":"AAAA","payload_json":"[]"}}}}"#),
+        &format!(r#"{{"SignedMessage":{{"ed25519":"{ID}","signature":"{}"}}}}"#, "A".repeat(86)),
+        &format!(
+            r#"{{"SignedMessage":{{"ed25519":"{ID}","signature":"{}","payload_json":"{}"}}}}"#,
+            "A".repeat(86),
+            "x".repeat(8193)
+        ),
+        &format!(r#"{{"IKnowNothingNewer":{{"ed25519":"{ID}","name":""}}}}"#),
         &deep,
         &long_id,
     ] {

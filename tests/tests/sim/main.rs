@@ -13,6 +13,7 @@ mod liars;
 mod lists;
 mod lossy_links;
 mod many_sources;
+mod names;
 mod nats;
 mod ranges;
 mod raw;

@@ -14,6 +14,7 @@ use cjp2p_wire::download::Spec;
 use cjp2p_wire::node::{Config, Event, Node, Output, Query, Sizes};
 use cjp2p_wire::peers::cookie::CookieMint;
 use cjp2p_wire::peers::links::{Links, Network};
+use cjp2p_wire::signed::PointerId;
 use cjp2p_wire::store::JobId;
 use cjp2p_wire::time::Time;
 
@@ -195,6 +196,9 @@ fn each_kind(n: usize, ids: &[String; 2]) -> Vec<String> {
         format!(
             r#"{{"PleaseListIdsOfTheSameContent":{{"id":"{sha256}"}}}},{{"TheseIdsNameTheSameContent":{{"ids":["{sha256}","{other}"]}}}},{{"PleaseListSupportedMessages":{{}}}},{{"SupportedMessages":{{}}}},{{"PleaseReturnThisMessage":{{"cookie":"{n}"}}}}"#
         ),
+        format!(
+            r#"{{"GetLatest":{{"ed25519":"{sha256}","name":"n{n}","after":1,"wait":300}}}},{{"GetLatest":{{"ed25519":"{sha256}","name":"name","after":1,"wait":300}}}}"#
+        ),
     ]
 }
 
@@ -285,6 +289,7 @@ fn a_node_that_serves_holds_no_more_than_its_limits_whatever_comes() {
             providers: limits.providers,
             greeted: limits.greeted,
             queries: 1,
+            watchers: limits.watchers,
             ..Sizes::default()
         },
     );
@@ -298,6 +303,7 @@ fn a_node_that_fetches_holds_no_more_than_its_limits_whatever_comes() {
     let jobs: Vec<JobId> = ids.map(|id| start(&mut target, id)).into();
     target.node.look_for_neighbours(target.now);
     target.settle();
+    let name = PointerId::parse(&format!("latest/{}/name", "ab".repeat(32))).unwrap();
     for n in 0..9000 {
         // The user names some, and knows others from before.
         if n % 9 == 0 {
@@ -307,6 +313,8 @@ fn a_node_that_fetches_holds_no_more_than_its_limits_whatever_comes() {
         target.node.add_known(target.now, jobs[n % 2], host(300_000 + n));
         target.settle();
         target.node.query(target.now, host(n), Query::List, false);
+        target.settle();
+        target.node.ask_latest(target.now, host(n), std::slice::from_ref(&name), false, true);
         target.settle();
     }
     flood(&mut target);
@@ -330,6 +338,7 @@ fn a_node_that_fetches_holds_no_more_than_its_limits_whatever_comes() {
             put_off: limits.put_off,
             probed: 256,
             queries: limits.queries,
+            name_queries: limits.name_queries,
             list_bytes: 1,
             neighbours: limits.neighbours,
             greeted: limits.greeted,

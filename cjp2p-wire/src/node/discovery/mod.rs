@@ -11,6 +11,7 @@
 mod known;
 mod lan;
 mod list_reader;
+mod names;
 mod query;
 mod suggestions;
 #[cfg(test)]
@@ -23,11 +24,13 @@ pub(super) use self::known::MAX_KNOWN_WAITING;
 pub use self::lan::MAX_NEIGHBOURS;
 pub(super) use self::lan::{MAX_GREETED, is_own_lan_question};
 pub(super) use self::list_reader::MAX_ALL_AHEAD_BYTES;
+pub(super) use self::names::MAX_NAME_QUERIES;
 pub(super) use self::query::MAX_QUERIES;
 pub(super) use self::suggestions::{MAX_GIVERS, MAX_SUGGESTIONS};
 
 use self::known::KnownPeers;
 use self::lan::Lan;
+use self::names::NameQueries;
 use self::query::Queries;
 use self::suggestions::{Promise, Suggestion, Suggestions};
 use super::budget::MAX_NAMED;
@@ -46,6 +49,7 @@ pub(super) struct Discovery {
     known: KnownPeers,
     suggestions: Suggestions,
     queries: Queries,
+    names: NameQueries,
     lan: Lan,
 }
 
@@ -55,6 +59,7 @@ pub(super) struct DiscoverySizes {
     pub(super) givers: usize,
     pub(super) known: usize,
     pub(super) queries: usize,
+    pub(super) name_queries: usize,
     pub(super) list_bytes: usize,
     pub(super) neighbours: usize,
     pub(super) greeted: usize,
@@ -87,6 +92,7 @@ impl Discovery {
             givers: self.suggestions.givers(),
             known: self.known.len(),
             queries,
+            name_queries: self.names.len(),
             list_bytes,
             neighbours,
             greeted,
@@ -95,7 +101,7 @@ impl Discovery {
 
     /// Whether a query to this address is open.
     pub(super) fn queries(&self, address: SocketAddr) -> bool {
-        self.queries.has(address)
+        self.queries.has(address) || self.names.has(address)
     }
 
     /// Whether a peer is still to be asked for what `job` downloads.
@@ -244,23 +250,35 @@ impl Discovery {
     /// Sends the queries that are due.
     pub(super) fn send_queries(&mut self, shared: &mut Shared, now: Time) {
         self.queries.send_due(shared, &self.lan, now);
+        self.names.send_due(shared, now);
     }
 
     /// Takes in what answers a query.
     pub(super) fn take_query_answers(&mut self, shared: &mut Shared, now: Time, inbound: &Inbound<'_>) {
         self.queries.take_answers(shared, &self.lan, now, inbound);
+        self.names.take(shared, now, inbound);
     }
 
     /// A peer gave us its cookie, or shows otherwise that more can be had of it: it is asked again at once.
     pub(super) fn ask_again(&mut self, now: Time, from: SocketAddr) {
         self.queries.ask_again(now, from);
+        self.names.ask_again(now, from);
     }
 
     /// Nothing comes from this address, which is our own.
     pub(super) fn give_up(&mut self, shared: &mut Shared, address: SocketAddr) {
-        if self.queries.give_up(address) {
+        if self.queries.give_up(address) | self.names.give_up(address) {
             shared.outbox.report(Event::Unanswered(address));
         }
+    }
+
+    /// What peers are asked about names.
+    pub(super) fn names(&self) -> &NameQueries {
+        &self.names
+    }
+
+    pub(super) fn names_mut(&mut self) -> &mut NameQueries {
+        &mut self.names
     }
 
     /// What the link is asked, and what was heard there.
@@ -288,7 +306,8 @@ impl Discovery {
 
     /// When something is due.
     pub(super) fn next_at(&self, shared: &Shared) -> Time {
-        let at = self.queries.next_at().min(self.suggestions.next_at()).min(self.known.next_at());
+        let at = self.queries.next_at().min(self.names.next_at());
+        let at = at.min(self.suggestions.next_at()).min(self.known.next_at());
         if shared.links.is_some() { at.min(self.lan.next_at()) } else { at }
     }
 }

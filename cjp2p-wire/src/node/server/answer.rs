@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 
 use super::challenge::{carries_request, is_challenge};
 use super::limits::{MAX_LIST, MAX_PEERS_TOLD};
+use super::names::{names_wanted, tell_first_name};
 use super::referrals::{cost_of_peers, peers_for};
 use super::reply::Reply;
 use super::schema::SUPPORTED_MESSAGES;
@@ -16,7 +17,7 @@ use super::{Context, Server};
 use crate::content_id::ContentId;
 use crate::datagram::{Padding, content_that_fits};
 use crate::message::{BlocksOffer, ContentRequest, MAX_NUMBER, Message};
-use crate::node::budget::{self, MAX_RETURNED, MAX_SAME};
+use crate::node::budget::{self, MAX_LATEST, MAX_RETURNED, MAX_SAME};
 use crate::node::inbound::Inbound;
 use crate::node::lengths::{AMPLIFICATION, MAX_ANSWER, MAX_BLOCKS, ORDINARY_DATAGRAM};
 use crate::store::{Asker, Read};
@@ -31,6 +32,7 @@ fn is_answered_briefly(message: &Message<'_>) -> bool {
         Message::PleaseReturnThisMessage(_)
             | Message::PleaseSendPeers
             | Message::PleaseListIdsOfTheSameContent(_)
+            | Message::GetLatest(_)
             | Message::PleaseListSupportedMessages
     )
 }
@@ -99,8 +101,11 @@ impl Server {
         if !messages.iter().any(is_answered_briefly) {
             return leeches;
         }
-        let cost =
-            cost_of_peers(MAX_PEERS_TOLD) + MAX_SAME as u64 * budget::READ + budget::bytes(ORDINARY_DATAGRAM);
+        let names = names_wanted(messages, MAX_LATEST).count() as u64;
+        let cost = cost_of_peers(MAX_PEERS_TOLD)
+            + MAX_SAME as u64 * budget::READ
+            + names * budget::LATEST
+            + budget::bytes(ORDINARY_DATAGRAM);
         if !cx.shared.budget.may_begin(cx.now, from, cost) {
             return leeches;
         }
@@ -108,6 +113,7 @@ impl Server {
         let wants_cookie = cx.shared.contacts.wants_cookie_from(from);
         let asks = cx.shared.write_cookies_unsent(cx.now, from, wants_cookie, &mut reply.encoder);
         name_the_same(cx, messages, MAX_SAME, &mut reply);
+        self.tell_names(cx, from, messages, &mut reply);
         answer_small(cx, inbound, MAX_PEERS_TOLD, &mut reply);
         if reply.says_something {
             if asks {
@@ -158,6 +164,7 @@ impl Server {
             }
         }
         name_the_same(cx, messages, 1, &mut reply);
+        tell_first_name(cx, messages, &mut reply);
         if let Some(request) = request {
             let whole = self.answer_content_within(cx, request, inbound, knows_cookies, &mut reply);
             if !whole && !knows_cookies {

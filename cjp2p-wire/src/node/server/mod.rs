@@ -12,6 +12,7 @@ mod echo;
 mod given;
 mod limits;
 mod lists;
+mod names;
 mod parts;
 mod providers;
 mod referrals;
@@ -22,6 +23,7 @@ mod schema;
 mod tests;
 pub mod turns;
 mod upload_slots;
+mod watchers;
 
 use std::net::SocketAddr;
 
@@ -32,6 +34,7 @@ pub(super) use self::providers::MAX_PROVIDERS;
 pub(super) use self::turns::debts::MAX_DEBTORS;
 pub(super) use self::turns::{MAX_WAITING, MAX_WAITING_SOURCES};
 pub(super) use self::upload_slots::{MAX_CONTENTS, MAX_GETTERS};
+pub(super) use self::watchers::MAX_WATCHERS;
 
 use self::dialect::Dialects;
 use self::echo::Echoes;
@@ -39,6 +42,7 @@ use self::limits::Wanted;
 use self::providers::ProviderCache;
 use self::turns::Turns;
 use self::upload_slots::UploadSlots;
+use self::watchers::Watchers;
 use super::client::Downloads;
 use super::inbound::{Belief, Inbound};
 use super::shared::{Config, Shared};
@@ -55,6 +59,7 @@ pub(super) struct Server {
     echoes: Echoes,
     dialects: Dialects,
     providers: ProviderCache,
+    watchers: Watchers,
     /// The source that asked for a list, in the datagrams that came together.
     list_wanted: Option<(SocketAddr, Wanted)>,
     /// No answers are made now: they could not leave anyway.
@@ -82,6 +87,7 @@ pub(super) struct ServerSizes {
     pub(super) getters: usize,
     pub(super) echoed: usize,
     pub(super) echoes_answered: usize,
+    pub(super) watchers: usize,
 }
 
 impl Server {
@@ -92,6 +98,7 @@ impl Server {
             echoes: Echoes::default(),
             dialects: Dialects::default(),
             providers: ProviderCache::default(),
+            watchers: Watchers::default(),
             list_wanted: None,
             holds_answers: false,
             read_buffer: Vec::new(),
@@ -128,7 +135,7 @@ impl Server {
 
     /// When the next answer is due.
     pub(super) fn next_at(&self, now: Time) -> Time {
-        let at = self.echoes.next_at();
+        let at = self.echoes.next_at().min(self.watchers.next_at());
         if self.turns.is_empty() || self.holds_answers { at } else { at.min(self.turns.ready_at().max(now)) }
     }
 
@@ -146,6 +153,7 @@ impl Server {
             getters,
             echoed,
             echoes_answered,
+            watchers: self.watchers.len(),
         }
     }
 }

@@ -20,5 +20,8 @@ pub(super) const SUPPORTED_MESSAGES: &str = concat!(
     r#""IHaveTheseParts":{"properties":{"id":{"type":"string"},"offset":{"type":"integer"},"until":{"type":"integer"},"parts":{"items":{"items":{"type":"integer"}}},"eof":{"type":"integer"},"busy":{"type":"boolean"}}},"#,
     r#""PleaseListContent":{"properties":{"after":{"type":"string"}}},"#,
     r#""ContentList":{"properties":{"results":{"type":"array"},"after":{"type":"string"},"next":{"type":"string"},"total":{"type":"integer"},"follows":{"type":"boolean"},"withheld":{"type":"boolean"}}},"#,
+    r#""GetLatest":{"properties":{"ed25519":{"type":"string"},"name":{"type":"string"},"after":{"type":"integer"},"wait":{"type":"integer"}}},"#,
+    r#""SignedMessage":{"properties":{"ed25519":{"type":"string"},"signature":{"type":"string"},"payload_json":{"type":"string"}}},"#,
+    r#""IKnowNothingNewer":{"properties":{"ed25519":{"type":"string"},"name":{"type":"string"},"after":{"type":"integer"}}},"#,
     r#""PleaseListSupportedMessages":{},"SupportedMessages":{}}}}}"#,
 );

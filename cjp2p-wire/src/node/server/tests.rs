@@ -123,3 +123,23 @@ fn a_wait_that_the_owner_wants_is_not_told() {
     script.at(100).receive(peer, &[&cookie, HOW_LONG, &request(NAME)]);
     script.expect_sent(peer, &[r#""Content""#]).expect_nothing();
 }
+
+fn asks_latest(name: &str, after: &str) -> String {
+    format!(r#"{{"GetLatest":{{"ed25519":"{}","name":"{name}"{after}}}}}"#, "ab".repeat(32))
+}
+
+#[test]
+fn a_name_that_nobody_here_knows_has_an_answer_and_may_be_waited_for() {
+    let (mut script, peer) = (alone(), port_of(1, 24254));
+    let cookie = script.cookie("AlwaysReturned", peer);
+    script.at(0).receive(peer, &[&cookie, &asks_latest("a", "")]);
+    script.expect_sent(peer, &["IKnowNothingNewer", "\"name\":\"a\""]).expect_nothing();
+    assert_eq!(script.machine.server.sizes().watchers, 0);
+    script.receive(peer, &[&cookie, &asks_latest("a", r#","after":7,"wait":9"#)]);
+    script.expect_sent(peer, &["\"after\":7"]).expect_nothing();
+    assert_eq!(script.machine.server.sizes().watchers, 1);
+    // An unvalidated source waits for nothing.
+    let padded = asks_latest("a", r#","after":7,"wait":9"#) + &" ".repeat(500);
+    script.receive(port_of(2, 1), &[&padded]);
+    assert_eq!(script.machine.server.sizes().watchers, 1);
+}
