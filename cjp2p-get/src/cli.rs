@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -22,13 +23,14 @@ Examples:
   cjp2p-get blake3/... -o film.mkv          a file; the same command resumes it
   cjp2p-get --peer HOST blake3/... > FILE   from a peer that you know
   cjp2p-get folder/HEX -o DIR               a folder; the same command brings it up to date
-  cjp2p-get --into cjp2p ID ID ID           several at once, into a shared folder
   cjp2p-hash -r . | ssh there cjp2p-get --peer HOST --into mirror -
+  cjp2p-get latest/KEY/photos -o photos     the newest of what has a name; --watch follows it
+  cjp2p-get 'ID#peer=HOST'                  an id and who has it, in one piece
   cjp2p-get --lock skip -qq -o FILE ID      from cron: never twice at once, and quiet
 
 Exit status: 0 done, 1 failed, 2 wrong command line, 3 no peer has it, 4 it came to a stop,
 5 what came does not match the id, 6 another process fetches the same file, 7 the destination cannot
-be written, 8 withdrawn at the source; 129, 130, 143 ended by HUP, INT, TERM, 141 the reader is gone.
+be written, 8 withdrawn at the source, 9 nothing newer (--if-newer); 129, 130, 143 ended by HUP, INT, TERM, 141 the reader is gone.
 
 The manual has more: docs/cjp2p-get.md";
 
@@ -36,7 +38,7 @@ The manual has more: docs/cjp2p-get.md";
 #[derive(Parser, Debug)]
 #[command(name = TOOL, version, after_help = EXAMPLES, max_term_width = 100)]
 pub(crate) struct Cli {
-    /// What to fetch: blake3/HEX, the HEX of sha256sum, a CID, or folder/HEX; - reads ids from standard input
+    /// What to fetch: blake3/HEX, the HEX of sha256sum, a CID, folder/HEX, or latest/KEY/NAME; - reads ids from standard input
     #[arg(value_name = "ID", required = true)]
     pub(crate) ids: Vec<String>,
 
@@ -64,6 +66,26 @@ pub(crate) struct Cli {
     /// With -, standard input may hold no id at all
     #[arg(long, hide = true)]
     pub(crate) allow_empty: bool,
+
+    /// With latest/..., end with 9 where the same command has fetched this version before
+    #[arg(long, hide = true)]
+    pub(crate) if_newer: bool,
+
+    /// With latest/..., stay, and fetch each new version
+    #[arg(long, hide = true, conflicts_with = "if_newer")]
+    pub(crate) watch: bool,
+
+    /// Be the process that finds out, for another one, what the name stands for
+    #[arg(long, hide = true)]
+    pub(crate) resolve_name: bool,
+
+    /// End with the process that started this one
+    #[arg(long, hide = true)]
+    pub(crate) end_with_parent: bool,
+
+    /// A peer that was found to know what is wanted
+    #[arg(long = "known-peer", value_name = "ADDR", hide = true)]
+    pub(crate) known_peers: Vec<SocketAddr>,
 
     /// Answer no requests meanwhile
     #[arg(long)]

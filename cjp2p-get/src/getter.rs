@@ -364,6 +364,7 @@ impl Getter {
                     }
                 }
                 Event::Answer { .. }
+                | Event::Latest { .. }
                 | Event::Unanswered(_)
                 | Event::PathOpened(_)
                 | Event::AskLan(_)

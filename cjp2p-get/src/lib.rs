@@ -7,6 +7,7 @@ mod folder;
 mod getter;
 mod ids;
 mod job;
+mod latest;
 mod links;
 mod peers;
 mod place;

@@ -143,6 +143,11 @@ impl Peers {
         self.known.is_empty() && !self.named.may_find_more() && !self.has_lan
     }
 
+    /// Whether names of peers are still looked up for the first time.
+    pub(crate) fn may_have_more(&self) -> bool {
+        self.named.is_pending()
+    }
+
     /// Takes in a peer that was found so. `suggested`: it is not validated.
     pub(crate) fn add_found(&mut self, address: SocketAddr, origin: Origin, suggested: bool, now: Time) {
         if self.known.len() < MAX_KNOWN {

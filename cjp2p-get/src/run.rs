@@ -16,11 +16,14 @@ use cjp2p_io::sandbox::Sandbox;
 use cjp2p_io::signals;
 use cjp2p_io::state_dir::{StateDir, folder_of};
 use cjp2p_wire::peers::peer::Origin;
+use cjp2p_wire::time::Time;
 
 use crate::cli::{Cli, TOOL};
 use crate::folder::command::Command;
 use crate::getter::{Fetched, Getter};
 use crate::ids::{Accept, Ids};
+use crate::latest::run::Name;
+use crate::latest::{self, peer_hints, resolver, watch};
 use crate::peers::Peers;
 use crate::place::Places;
 use crate::ranges::RangeArg;
@@ -33,8 +36,49 @@ use crate::sinks::temporary::Temporary;
 const ANYWHERE: Listen = Listen::Everywhere { port: 0 };
 
 /// Runs the command.
-pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
+pub(crate) fn run(mut cli: Cli) -> Result<Exit, ToolError> {
     cli.log.start(TOOL);
+    if cli.end_with_parent {
+        end_with_parent()?;
+    }
+    let original = cli.ids.first().cloned().unwrap_or_default();
+    let hints = peer_hints::take(&mut cli.ids)?;
+    // Where only some may be contacted, these are meant as well as any others.
+    if cli.only_peers.is_empty() {
+        cli.peers.peers.extend(hints);
+    }
+    if cli.resolve_name {
+        return resolver::run(&cli);
+    }
+    if !latest::run::is_name(&cli)? {
+        return fetch(cli);
+    }
+    if cli.watch {
+        return watch::run(&cli, &original);
+    }
+    let name = Name::find_out(&mut cli)?;
+    if cli.if_newer && name.is_done() {
+        log::info!("nothing newer");
+        return Ok(Exit::NothingNewer);
+    }
+    cli.force |= name.may_replace();
+    cli.known_peers.extend(name.peers());
+    let exit = fetch(cli)?;
+    if exit == Exit::Done {
+        name.note_done();
+    }
+    Ok(exit)
+}
+
+/// Has this process told to end when the one that started it does.
+fn end_with_parent() -> Result<(), ToolError> {
+    let failed =
+        |error: rustix::io::Errno| ToolError::failure(format!("ending with another process: {error}"));
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM)).map_err(failed)
+}
+
+/// Fetches what the command line names.
+fn fetch(cli: Cli) -> Result<Exit, ToolError> {
     let folder = Command::of(&cli)?;
     let places = if folder.is_some() { Places::Stdout } else { Places::of(&cli)? };
     let has_peers = !cli.peers.peers.is_empty() || !cli.only_peers.is_empty();
@@ -94,7 +138,10 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
     let (event_loop, _) = start.open()?;
     let waker = event_loop.waker();
     let named = named.watch(move || waker.wake());
-    let peers = Peers::new(PeerFile::new(state.as_ref()), named, has_lan, is_limited);
+    let mut peers = Peers::new(PeerFile::new(state.as_ref()), named, has_lan, is_limited);
+    for &address in cli.known_peers.iter().filter(|_| !is_limited) {
+        peers.add_found(address, Origin::Record, false, Time::ZERO);
+    }
     let dht = dht.and_then(|entry| Mainline::start(entry, event_loop.waker()));
     let sources = (peers, Search::new(dht));
     let mut getter = Getter::start(cli, places, outlet, what, sources, event_loop)?;

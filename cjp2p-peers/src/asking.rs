@@ -20,13 +20,13 @@ use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::node::{Answer, Event, Query};
 use cjp2p_wire::peers::announcements::Key;
 use cjp2p_wire::peers::peer::Origin;
+use cjp2p_wire::peers::round::{Next, Round};
 use cjp2p_wire::peers::table::PeerTable;
 use cjp2p_wire::store::{Asker, Library, Read, Sink};
 use cjp2p_wire::time::Time;
 use nix::sys::signal::Signal;
 
 use crate::cli::{NetworkArgs, TOOL};
-use crate::round::{Next, Round};
 
 /// Where to ask from if nothing is said: nobody needs to find this node again.
 pub(crate) const ANYWHERE: Listen = Listen::Everywhere { port: 0 };
@@ -253,6 +253,7 @@ impl Network {
                     }
                     Event::Neighbour(address) => round.add_known(address, Origin::Lan),
                     Event::Download(..)
+                    | Event::Latest { .. }
                     | Event::PathOpened(_)
                     | Event::AskLan(_)
                     | Event::AskNeighbours(_) => {}

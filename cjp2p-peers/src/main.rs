@@ -12,7 +12,6 @@ mod find;
 mod ping;
 mod print;
 mod remove;
-mod round;
 mod run;
 mod set;
 

@@ -1,9 +1,10 @@
 //! Makes known in the Mainline DHT what is shared here.
 
-use cjp2p_io::mainline::{Mainline, key, meeting_key};
+use cjp2p_io::mainline::{Mainline, key, key_of_publisher, meeting_key};
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::folder::ListRef;
 use cjp2p_wire::peers::announcements::{AGAIN_AFTER, Announcements, Key};
+use cjp2p_wire::signed::PublicKey;
 use cjp2p_wire::time::Time;
 
 use crate::events::Event;
@@ -25,6 +26,13 @@ impl Announcer {
     /// Announces by this node of the DHT that content is to be had at `port`.
     pub(crate) fn new(dht: Option<Mainline>, port: u16) -> Announcer {
         Announcer { dht, port, announcements: Announcements::default(), meet_at: Time::ZERO }
+    }
+
+    /// Makes it known who publishes here: whoever looks for a name of this key finds this node.
+    pub(crate) fn publish(&mut self, publisher: &PublicKey) {
+        if self.dht.is_some() {
+            self.announcements.share(key_of_publisher(publisher));
+        }
     }
 
     /// From now on others reach this node at another port.

@@ -9,6 +9,7 @@ use cjp2p_cli::args::{
     StateArgs,
 };
 use cjp2p_cli::{duration, size};
+use cjp2p_wire::signed::{NameError, PointerName};
 use clap::Parser;
 
 /// The tool's name, before each line on standard error.
@@ -20,6 +21,7 @@ Examples:
   cjp2p-serve --dry-run ~/Public            list what would be shared
   cjp2p-serve ~/Public film.mkv             share a folder and a file, and print their ids
   cjp2p-serve --rate 2M --for 6h --lock skip --quiet /srv/share > /dev/null     from cron
+  cjp2p-serve --name photos ~/photos        print latest/KEY/photos too, which stays the same
   pkill -HUP cjp2p-serve                    look at everything again
 On another machine:
   cjp2p-get --peer HOST blake3/... > FILE
@@ -36,6 +38,14 @@ pub(crate) struct Cli {
     /// What to share [default: ./cjp2p, made if missing]
     #[arg(value_name = "DIR|FILE")]
     pub(crate) paths: Vec<PathBuf>,
+
+    /// Give what is shared a name that stays the same whatever changes: latest/KEY/NAME (repeatable)
+    #[arg(long = "name", value_name = "NAME", conflicts_with = "follow", value_parser = parse_name)]
+    pub(crate) names: Vec<PointerName>,
+
+    /// Sign names by the key in FILE, made if missing [env: CJP2P_KEY]
+    #[arg(long, value_name = "FILE", requires = "names", hide = true)]
+    pub(crate) key: Option<PathBuf>,
 
     /// Share by hash ids only, not by plain names
     #[arg(long)]
@@ -115,6 +125,15 @@ pub(crate) struct Cli {
 
     #[command(flatten)]
     pub(crate) log: LogArgs,
+}
+
+fn parse_name(text: &str) -> Result<PointerName, String> {
+    PointerName::to_give(text).map_err(|error| match error {
+        NameError::Character => {
+            "a name has letters, digits, and . _ ~ - / + @ = in it, and nothing else".into()
+        }
+        error => error.to_string(),
+    })
 }
 
 fn parse_rate(text: &str) -> Result<u64, String> {

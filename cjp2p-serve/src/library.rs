@@ -22,11 +22,13 @@ use std::time::{Duration, Instant};
 
 use cjp2p_io::in_memory;
 use cjp2p_wire::content_id::{ContentId, Hash};
+use cjp2p_wire::signed::{PointerId, SignedPointer};
 use cjp2p_wire::store::{Asker, Library, ListPart, Parts, Read, Sink};
 
 use crate::file::{FileNo, FileState, Ids};
 use crate::index::{Index, ListEnd};
 use crate::lru::Lru;
+use crate::names::Names;
 use crate::open::{Identity, Patience};
 use crate::publish::lists::Lists;
 use crate::readers::{Answer, Job, JobKey, Readers, TREE_BLOCK, WINDOW};
@@ -74,6 +76,7 @@ pub struct SharedLibrary {
     warmed: Lru<(FileNo, u64), ()>,
     /// Files seen to have changed, which the keeper has not dealt with yet.
     doubted: HashSet<FileNo>,
+    names: Names,
 }
 
 #[derive(Clone)]
@@ -104,6 +107,11 @@ enum Refusal {
 }
 
 impl SharedLibrary {
+    /// What names stand for.
+    pub fn names_mut(&mut self) -> &mut Names {
+        &mut self.names
+    }
+
     /// A library of the files in `index` and of the folders in `lists`, which the keeper at the other end of `keeper` maintains.
     pub fn new(
         index: Arc<Mutex<Index>>,
@@ -128,6 +136,7 @@ impl SharedLibrary {
             asked: HashSet::new(),
             warmed: Lru::new(OPEN_FILES),
             doubted: HashSet::new(),
+            names: Names::default(),
         }
     }
 
@@ -435,6 +444,15 @@ impl Library for SharedLibrary {
     fn blake3_of(&mut self, sha256: &Hash) -> Option<Hash> {
         let of_file = self.find(&ContentId::Sha256(*sha256)).map(|(_, _, blake3)| blake3);
         of_file.or_else(|| self.lists.blake3_of(sha256))
+    }
+
+    fn latest(&mut self, asker: Asker, id: &PointerId) -> Option<SignedPointer> {
+        let SharedLibrary { names, index, .. } = self;
+        names.latest(asker, id, |source, path| {
+            let index = index.lock().unwrap_or_else(PoisonError::into_inner);
+            let (file, ids) = index.get(index.at(source, path)?)?;
+            Some((ids?, file.identity.size))
+        })
     }
 }
 

@@ -49,6 +49,10 @@ pub(crate) struct Neighbours {
     tables: Receiver<PeerTable>,
     /// The names of the command line and the bootstrap list, as they are looked up.
     named: Lookups,
+    /// Peers that were greeted, and were not yet taken note of elsewhere.
+    met: Vec<SocketAddr>,
+    /// The table was read at least once.
+    has_read: bool,
     unanswered: Vec<SocketAddr>,
     /// Peers that did not answer since the last greeting: it counts once, however often they are asked.
     silent: BTreeSet<SocketAddr>,
@@ -83,6 +87,8 @@ impl Neighbours {
             reader,
             tables,
             named,
+            met: Vec::new(),
+            has_read: false,
             unanswered: Vec::new(),
             silent: BTreeSet::new(),
             greet_at: now,
@@ -115,7 +121,9 @@ impl Neighbours {
             self.answered.clear();
             self.silent.clear();
             greeted = self.to_greet(&table);
+            self.has_read = true;
         }
+        self.met.extend(&greeted);
         for address in greeted {
             // A node that only asks whether a peer is there is not validated by it, and so does not become known.
             session.call(|node, now, _| node.query(now, address, Query::Peers, false));
@@ -146,6 +154,16 @@ impl Neighbours {
         }
     }
 
+    /// The peers that were greeted since this was last called.
+    pub(crate) fn take_met(&mut self) -> Vec<SocketAddr> {
+        std::mem::take(&mut self.met)
+    }
+
+    /// Whether others may be greeted soon: names are still looked up, or the table is read.
+    pub(crate) fn looks(&self) -> bool {
+        !self.has_read || self.named.is_pending()
+    }
+
     /// Takes note of what the node reports.
     pub(crate) fn take_event(&mut self, now: Time, event: &Event) {
         match event {
@@ -160,6 +178,7 @@ impl Neighbours {
                 }
             }
             Event::Download(..)
+            | Event::Latest { .. }
             | Event::PathOpened(_)
             | Event::AskLan(_)
             | Event::AskNeighbours(_)

@@ -10,12 +10,14 @@ use cjp2p_cli::{ToolError, size, stderr, stdout};
 use cjp2p_io::names;
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::node::Counters;
+use cjp2p_wire::signed::{Pointer, PointsTo};
 use data_encoding::HEXLOWER;
 use serde::Serialize;
 
 use crate::cli::TOOL;
 use crate::events::{Event, Published};
 use crate::file::{FileState, Ids};
+use crate::publisher::News;
 
 /// Prints what happens.
 #[derive(Debug)]
@@ -58,6 +60,15 @@ enum Line {
         length: u64,
         files: u64,
         bytes: u64,
+    },
+    Named {
+        /// `latest/KEY/NAME`
+        name: String,
+        /// What it stands for now.
+        id: String,
+        seq: u64,
+        #[serde(flatten)]
+        path: JsonPath,
     },
     Ready {
         files: u64,
@@ -176,6 +187,33 @@ impl Report {
             }
         }
         print(&text)
+    }
+
+    /// A name stands for something new.
+    ///
+    /// # Errors
+    ///
+    /// Standard output cannot be written.
+    pub(crate) fn named(&self, news: &News, path: &Path) -> Result<(), ToolError> {
+        let Pointer { id: name, blake3, sha256, seq, kind, .. } = news.pointer.pointer();
+        let is_folder = *kind == PointsTo::Folder;
+        if self.json {
+            let id = match blake3 {
+                Some(blake3) if is_folder => format!("folder/{}", HEXLOWER.encode(blake3)),
+                Some(blake3) => ContentId::Blake3(*blake3).to_string(),
+                None => ContentId::Sha256(*sha256).to_string(),
+            };
+            let path = JsonPath::of(path);
+            return print_json(&[Line::Named { name: name.to_string(), id, seq: *seq, path }]);
+        }
+        if !news.is_first {
+            log::info!("{name}: has a new version, number {seq}");
+            return Ok(());
+        }
+        let mut line = Vec::new();
+        let path = if is_folder { path.join("") } else { path.to_path_buf() };
+        append_path(&mut line, format!("{name}  ").as_bytes(), &path);
+        print(&line)
     }
 
     /// Everything that was there at the start is shared.

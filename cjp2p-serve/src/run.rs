@@ -21,11 +21,13 @@ use cjp2p_io::lookup::Lookup;
 use cjp2p_io::mainline::{Entry, Mainline};
 use cjp2p_io::names;
 use cjp2p_io::peer_file::PeerFile;
+use cjp2p_io::pointer_file::PointerFiles;
 use cjp2p_io::sandbox::{Confinement, Sandbox};
 use cjp2p_io::session::{Policy, Session};
 use cjp2p_io::signals::ending;
 use cjp2p_io::state_dir::StateDir;
 use cjp2p_wire::peers::address::DEFAULT_PORT;
+use cjp2p_wire::signed::PointsTo;
 use cjp2p_wire::time::Time;
 use data_encoding::HEXLOWER;
 use nix::sys::signal::Signal;
@@ -41,6 +43,7 @@ use crate::open::Patience;
 use crate::open_for_server;
 use crate::opener::Opener;
 use crate::place::Source;
+use crate::publisher::{Prepared, Publisher, Target};
 use crate::report::Report;
 use crate::router::{Helper, Outcome, Router, default_gateway};
 use crate::share::{Options, Share, open_sources};
@@ -74,6 +77,8 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
     let state =
         cli.state.open_or_do_without("no id, tree and peer is remembered, and no folder published")?;
     let state = state.as_ref();
+    // The key is read before this process is confined, and out of its reach afterwards.
+    let prepared = Prepared::of(&cli, &sources, state)?;
     let Some(_lock) = lock(state, &sources, cli.lock)? else {
         return Ok(Exit::Done);
     };
@@ -105,7 +110,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
     }
     // Where it is not needed it ends here.
     drop(opener);
-    let start = Start { event_loop, contacts, sources, rules, mounts, outlives_terminal };
+    let start = Start { event_loop, contacts, prepared, sources, rules, mounts, outlives_terminal };
     let mut server = Server::start(cli, start, state, confinement.as_ref())?;
     let ended = server.run()?;
     server.save()?;
@@ -236,6 +241,7 @@ fn opener_for(sources: &[Arc<Source>], rules: Rules, cli: &Cli) -> Option<Arc<Op
 struct Start {
     event_loop: EventLoop,
     contacts: Contacts,
+    prepared: Option<Prepared>,
     sources: Vec<Arc<Source>>,
     rules: Rules,
     mounts: Option<Mounts>,
@@ -248,6 +254,9 @@ struct Server {
     report: Report,
     neighbours: Neighbours,
     announcer: Announcer,
+    publisher: Publisher,
+    /// What the arguments are called.
+    shown: Vec<PathBuf>,
     router: Option<Router>,
     /// Until everything there at the start is hashed.
     progress: Option<Progress>,
@@ -267,7 +276,7 @@ impl Server {
         state: Option<&StateDir>,
         confinement: Option<&Confinement>,
     ) -> Result<Server, ToolError> {
-        let Start { event_loop, contacts, sources, rules, mounts, outlives_terminal } = start;
+        let Start { event_loop, contacts, prepared, sources, rules, mounts, outlives_terminal } = start;
         let failed =
             |what: &'static str| move |error: io::Error| ToolError::failure(format!("{what}: {error}"));
         let address = event_loop.port().local_address().map_err(failed("socket"))?;
@@ -278,6 +287,8 @@ impl Server {
         let waker = event_loop.waker();
         // Of one that cannot be written the user was told.
         let kept_in = state.filter(|state| state.is_writable()).map(StateDir::path);
+        let shown = sources.iter().map(|source| source.shown.clone()).collect();
+        let publisher = Publisher::new(prepared, PointerFiles::new(state), event_loop.waker());
         let (share, library) =
             Share::start(sources, &options, kept_in, mounts, Arc::new(move || waker.wake()))
                 .map_err(failed("threads"))?;
@@ -302,8 +313,12 @@ impl Server {
         let router = router.and_then(|asked| {
             asked.inspect_err(|error| log::warn!("--map-port: a thread for it: {error}")).ok()
         });
+        let mut announcer = Announcer::new(dht, address.port());
+        publisher.public_key().iter().for_each(|key| announcer.publish(key));
         Ok(Server {
-            announcer: Announcer::new(dht, address.port()),
+            announcer,
+            publisher,
+            shown,
             router,
             share,
             report,
@@ -342,7 +357,9 @@ impl Server {
             self.neighbours.turn(&mut self.session);
             while let Some(event) = self.session.next_event() {
                 self.neighbours.take_event(self.session.now(), &event);
+                self.publisher.take_event(&event);
             }
+            self.publish()?;
             self.announcer.turn(self.session.now());
             self.show_progress();
             if self.session.now() >= self.summary_at {
@@ -356,6 +373,17 @@ impl Server {
             }
             self.close_files();
         }
+    }
+
+    /// Signs what names stand for now, and says so.
+    fn publish(&mut self) -> Result<(), ToolError> {
+        let (met, looks) = (self.neighbours.take_met(), self.neighbours.looks());
+        for news in self.publisher.turn(&mut self.session, &met, looks) {
+            if let Some(path) = self.shown.get(news.source as usize) {
+                self.report.named(&news, path)?;
+            }
+        }
+        Ok(())
     }
 
     /// Closes the files that nobody reads just now.
@@ -376,6 +404,7 @@ impl Server {
             .min(self.summary_at)
             .min(self.neighbours.due())
             .min(self.announcer.due())
+            .min(self.publisher.due())
             .min(bar)
     }
 
@@ -391,6 +420,13 @@ impl Server {
             self.neighbours.have_news(self.session.now());
         }
         for event in &events {
+            if let Event::Shared { file, ids, .. } = event
+                && file.place.source.only.is_some()
+            {
+                let (blake3, sha256, length) = (ids.blake3, ids.sha256, file.identity.size);
+                let target = Target { blake3, sha256, length, kind: PointsTo::File };
+                self.publisher.on_content(file.place.source.number, target);
+            }
             if let Event::Ready { files, bytes, .. } = event {
                 self.show_progress();
                 if let Some(progress) = self.progress.take() {

@@ -26,7 +26,7 @@ pub enum Exit {
     Destination = 7,
     /// The sources had the content and no longer have it: the file changed, or is gone.
     Withdrawn = 8,
-    /// There is nothing newer than what was asked about. Reserved for names.
+    /// What a name stands for is not newer than what was fetched before.
     NothingNewer = 9,
     /// A list was printed and is known to be incomplete.
     Incomplete = 10,

@@ -14,6 +14,7 @@ use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::peers::address;
 use cjp2p_wire::peers::announcements::Key;
 use cjp2p_wire::peers::peer::Origin;
+use cjp2p_wire::signed::PublicKey;
 use futures_lite::{StreamExt, future};
 use mainline::async_dht::AsyncDht;
 use mainline::{DEFAULT_BOOTSTRAP_NODES, Dht, Id};
@@ -26,6 +27,8 @@ use crate::peer_name::PeerName;
 const PREFIX: &[u8] = b"CJP2P content 1\0";
 /// What stands for all nodes, in the place of an id.
 const MEETING: &[u8] = b"CJP2P nodes 1\0";
+/// The same before the 32 bytes of a public key.
+const PUBLISHER: &[u8] = b"CJP2P names 1\0";
 /// Lookups that go on at a time; more wait for their turn.
 const LOOKUPS: usize = 4;
 /// Addresses taken from one lookup.
@@ -45,6 +48,11 @@ pub fn key(id: &ContentId) -> Option<Key> {
 /// The key under which nodes make themselves known, whatever they share: the first 20 bytes of the BLAKE3 hash of a text.
 pub fn meeting_key() -> Key {
     hashed(&[MEETING])
+}
+
+/// The key under which a publisher makes itself known, and whoever else knows what its names stand for.
+pub fn key_of_publisher(publisher: &PublicKey) -> Key {
+    hashed(&[PUBLISHER, publisher.as_bytes()])
 }
 
 fn hashed(parts: &[&[u8]]) -> Key {
@@ -239,6 +247,8 @@ mod tests {
         assert_eq!(shown, "ada7150cbdb5d17fe4e3932b59f6d6e2745f097e");
         let shown: String = meeting_key().iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(shown, "54e6c0f8c5758adb3383c39e81d0380c1e55e466");
+        let publisher = key_of_publisher(&PublicKey::from_bytes([7; 32]));
+        assert!(publisher != key(&blake3).unwrap() && publisher != meeting_key());
     }
 
     #[test]

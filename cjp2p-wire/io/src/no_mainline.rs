@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::peers::announcements::Key;
+use cjp2p_wire::signed::PublicKey;
 
 use super::event_loop::Waker;
 
@@ -14,6 +15,11 @@ pub fn key(_: &ContentId) -> Option<Key> {
 
 /// No key at all.
 pub fn meeting_key() -> Key {
+    Key::default()
+}
+
+/// No publisher has one either.
+pub fn key_of_publisher(_: &PublicKey) -> Key {
     Key::default()
 }
 

@@ -288,6 +288,11 @@ impl Node {
         self.discovery.names().awaited()
     }
 
+    /// Whether this peer may still answer soon.
+    pub fn awaits_latest_of(&self, address: SocketAddr) -> bool {
+        self.discovery.names().awaits(address)
+    }
+
     /// The library may have a newer pointer of this name, or of one below it. Those that wait for it are told.
     pub fn handle_news_of(&mut self, now: Time, id: &PointerId, store: &mut dyn Store) {
         self.enter(now);

@@ -70,7 +70,7 @@ pub enum Event {
         /// Since it was last asked.
         round_trip: Duration,
         /// What it answered.
-        pointer: SignedPointer,
+        pointer: Box<SignedPointer>,
     },
     /// All tries of a query to this peer went unanswered.
     Unanswered(SocketAddr),

@@ -7,4 +7,5 @@ pub mod links;
 pub mod neighbourhoods;
 pub mod peer;
 pub mod places_by_host;
+pub mod round;
 pub mod table;

@@ -56,6 +56,7 @@ pub fn tool(name: &str, state: &Path) -> Command {
         .env("CJP2P_BOOTSTRAP", "")
         .env("CJP2P_NO_LAN", "1")
         .env("CJP2P_STATE_DIR", state)
+        .env("CJP2P_KEY", state.with_extension("key.json"))
         .env_remove("RUST_LOG")
         .stdin(std::process::Stdio::null());
     command

@@ -215,6 +215,9 @@ fn the_json_of_all_tools_is_what_the_page_says() {
         page.check(&format!("cjp2p-serve --json, {}", event["event"].as_str().expect("an event")), event);
     }
 
+    let mut named = Server::start(&bench.path("whole"), &bench.path("serve"), &["--name", "whole"]);
+    page.check("cjp2p-serve --json, named", &named.wait_for("named"));
+
     // Tests of the router see this one.
     page.seen.insert("cjp2p-serve --json, mapped".into());
     page.seen_fields.extend(["external_address", "port"].map(str::to_owned));

@@ -23,7 +23,7 @@ fn key() -> SigningKey {
 }
 
 fn id(name: &str) -> PointerId {
-    PointerId::parse(&format!("latest/{}/{name}", key().public())).unwrap()
+    PointerId::parse(&format!("latest/{}/{name}", key().public())).expect("a name")
 }
 
 fn signed_by(key: &SigningKey, name: &str, seq: u64) -> SignedPointer {
@@ -52,7 +52,7 @@ fn ask(world: &mut World, to: SocketAddr, names: &[&str], watches: bool) {
 /// What the reader was told, by whom, and when.
 fn told(world: &World) -> Vec<(SocketAddr, SignedPointer, Time)> {
     let latest = |(at, event): &(Time, Event)| match event {
-        Event::Latest { from, pointer, .. } => Some((*from, pointer.clone(), *at)),
+        Event::Latest { from, pointer, .. } => Some((*from, (**pointer).clone(), *at)),
         _ => None,
     };
     world.peer(READER).events.iter().filter_map(latest).collect()
@@ -171,13 +171,13 @@ impl HostBehaviour for Liar {
         }
         if asks {
             self.speak(out);
-            self.next = if self.insists { now + Duration::from_millis(1) } else { Time::NEVER };
+            self.next = if self.insists { now + Duration::from_millis(20) } else { Time::NEVER };
         }
     }
 
     fn handle_timeout(&mut self, now: Time, out: &mut Outbox) {
         self.speak(out);
-        self.next = now + Duration::from_millis(1);
+        self.next = now + Duration::from_millis(20);
     }
 
     fn next_timeout(&self) -> Time {
@@ -196,7 +196,7 @@ fn no_lie_about_a_name_is_believed_and_an_honest_peer_is_heard_beside_the_liar()
     let newer = pointer("site", 9);
     let nested = SignedMessage::sign(&key(), format!("[{}]", message(&newer.to_json())));
     let with_more = SignedMessage::sign(&key(), r#"[{"PleaseSendPeers":{}},{"Latest":{}}]"#);
-    let mut by_other = SignedMessage::read(&newer.to_json()).unwrap().into_owned();
+    let mut by_other = SignedMessage::read(&newer.to_json()).expect("it is one").into_owned();
     by_other.key = other.public();
     let giant = SignedMessage::sign(&key(), format!("[{}\"\"]", "\"\",".repeat(20_000)));
     let lies = [
@@ -260,7 +260,7 @@ fn forged_questions_get_no_more_than_twice_their_bytes_and_no_place_to_wait() {
         peer.handle_datagram(Time::ZERO, at(9), text.as_bytes(), &mut out);
         let bytes: usize = out.iter().map(|(_, bytes)| bytes.len()).sum();
         assert!(bytes <= 2 * text.len(), "{bytes} for {}", text.len());
-        let said = String::from_utf8(out.into_iter().flat_map(|(_, bytes)| bytes).collect()).unwrap();
+        let said = String::from_utf8(out.into_iter().flat_map(|(_, bytes)| bytes).collect()).expect("text");
         assert_eq!(said.contains("SignedMessage"), answered, "{said}");
         assert_eq!(peer.node.sizes().watchers, 0);
     }

@@ -76,6 +76,11 @@ impl NameQueries {
         self.open.values().filter(|query| query.is_awaited).count()
     }
 
+    /// Whether the question to this peer may still be answered soon.
+    pub(crate) fn awaits(&self, address: SocketAddr) -> bool {
+        self.open.get(&address).is_some_and(|query| query.is_awaited)
+    }
+
     pub(super) fn next_at(&self) -> Time {
         self.open.values().map(|query| query.next_at).min().unwrap_or(Time::NEVER)
     }
@@ -231,7 +236,7 @@ impl NameQueries {
         let is_news = self.newest.get(&id).is_none_or(|known| pointer.is_newer_than(known));
         self.know(pointer.clone());
         shared.contacts.on_round_trip(from, round_trip);
-        shared.outbox.report(Event::Latest { from, round_trip, pointer });
+        shared.outbox.report(Event::Latest { from, round_trip, pointer: Box::new(pointer) });
         self.take_answer(shared, now, from, &id);
         if let Some(query) = self.open.get_mut(&from).filter(|query| query.watches && is_news) {
             // It is asked for what comes after that, and so hears that this was heard.

@@ -192,6 +192,19 @@ impl Puppet {
     }
 }
 
+impl Puppet {
+    /// What opening this file for reading returns: a descriptor, or an error as a negative number.
+    fn open(&self, path: &Path) -> i64 {
+        let mut bytes = path.as_os_str().as_encoded_bytes().to_vec();
+        bytes.resize(bytes.len() / 8 * 8 + 8, 0);
+        for (n, word) in bytes.as_chunks::<8>().0.iter().enumerate() {
+            let at = (self.memory + n as u64 * 8) as ptrace::AddressType;
+            ptrace::write(self.pid, at, i64::from_le_bytes(*word)).unwrap();
+        }
+        self.call(libc::SYS_openat, [HERE, self.memory, 0, 0, 0, 0]).expect("it still runs")
+    }
+}
+
 impl Drop for Puppet {
     fn drop(&mut self) {
         let _ = nix::sys::signal::kill(self.pid, nix::sys::signal::Signal::SIGKILL);
@@ -288,6 +301,51 @@ fn without_confinement_these_calls_come_to_something_else() {
     let same: Vec<_> = outcomes.iter().filter(|(_, result)| *result == REFUSED).collect();
     let shown: Vec<_> = same.iter().map(|(probe, _)| probe.name).collect();
     assert!(shown.is_empty(), "these would show nothing: {shown:?}");
+}
+
+#[test]
+fn nobody_can_read_the_key_once_it_is_confined() {
+    let base = folders();
+    let (share, state) = (base.path().join("share/file"), base.path().join("state"));
+    let key = base.path().join("outside/key.json");
+    let publisher = |more: &[&str]| {
+        let mut command = serve(&state);
+        command.args(["--name", "n", "--key"]).arg(&key).args(more).arg(&share);
+        command
+    };
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let mut getter = super::tool("cjp2p-get", &state);
+    getter.args(["-v", "--peer", &silent.local_addr().unwrap().to_string(), "-o"]);
+    getter.arg(base.path().join("share/new")).arg(format!("blake3/{}", "ab".repeat(32)));
+    for (mut command, is_confined, begun) in [
+        (publisher(&["--no-sandbox"]), false, "\"named\""),
+        (publisher(&[]), true, "\"named\""),
+        (getter, true, "sandbox: "),
+    ] {
+        let (process, mut said) = start(&mut command);
+        if is_confined && said.wait_for("sandbox: ").contains("files are not confined") {
+            eprintln!("skipped, since this kernel does not confine files");
+            return;
+        }
+        if begun.contains("named") {
+            said.wait_for(begun);
+        } else {
+            silent.recv_from(&mut [0; 2000]).unwrap();
+        }
+        let puppet = match Puppet::stop(process.0.id()) {
+            Ok(puppet) => puppet,
+            Err(error) => return eprintln!("skipped, since this user may not trace: {error}"),
+        };
+        assert!(key.exists() && puppet.open(&share) >= 0, "it can open what it needs");
+        let opened = puppet.open(&key);
+        assert_eq!(opened == -i64::from(libc::EACCES), is_confined, "{opened}");
+        // Nor is it still open from before.
+        let open = fs::read_dir(format!("/proc/{}/fd", process.0.id())).unwrap();
+        let is_key = |entry: std::io::Result<fs::DirEntry>| {
+            fs::read_link(entry.unwrap().path()).is_ok_and(|path| path == key)
+        };
+        assert_eq!(open.filter_map(|entry| is_key(entry).then_some(())).count(), usize::from(opened >= 0));
+    }
 }
 
 #[test]

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use cjp2p_wire::peers::address::referred;
-use cjp2p_wire::peers::neighbourhoods::Neighbourhoods;
-use cjp2p_wire::peers::peer::Origin;
-use cjp2p_wire::time::Time;
+use super::address::referred;
+use super::neighbourhoods::Neighbourhoods;
+use super::peer::Origin;
+use crate::time::Time;
 
 /// The pause between two peers that we know, or that the user named.
 const KNOWN_PAUSE: Duration = Duration::from_millis(15);
@@ -20,7 +20,7 @@ const MAX_ASKED: usize = 8192;
 
 /// See the [module](self).
 #[derive(Debug, Default)]
-pub(crate) struct Round {
+pub struct Round {
     /// The peers that are or were part of the round, and how each came to be.
     /// Invariant: everybody in the two queues is in here.
     origins: BTreeMap<SocketAddr, Origin>,
@@ -36,9 +36,10 @@ pub(crate) struct Round {
 
 /// What a round wants done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Next {
+pub enum Next {
     /// Ask this one.
     Ask {
+        /// Where it is.
         address: SocketAddr,
         /// It is only suggested.
         suggested: bool,
@@ -49,21 +50,21 @@ pub(crate) enum Next {
 
 impl Round {
     /// Adds a peer that we know or that the user named.
-    pub(crate) fn add_known(&mut self, address: SocketAddr, origin: Origin) {
+    pub fn add_known(&mut self, address: SocketAddr, origin: Origin) {
         if self.admit(address, origin) {
             self.known.push_back(address);
         }
     }
 
     /// Adds an address that was only suggested, some time ago.
-    pub(crate) fn add_suggested(&mut self, address: SocketAddr, origin: Origin) {
+    pub fn add_suggested(&mut self, address: SocketAddr, origin: Origin) {
         if self.admit(address, origin) {
             self.suggestions.push_back(address);
         }
     }
 
     /// Adds what `by` suggests just now, as far as it may.
-    pub(crate) fn add_suggestions(&mut self, by: SocketAddr, addresses: &[SocketAddr]) {
+    pub fn add_suggestions(&mut self, by: SocketAddr, addresses: &[SocketAddr]) {
         for address in addresses.iter().filter_map(|address| referred(by, *address)) {
             let taken = self.suggested.entry(by).or_default();
             if *taken >= MAX_SUGGESTED {
@@ -75,27 +76,27 @@ impl Round {
     }
 
     /// Adds all peers on the local network.
-    pub(crate) fn add_lan(&mut self) {
+    pub fn add_lan(&mut self) {
         self.asks_lan = true;
     }
 
     /// Whether everybody on the local network is to be asked.
-    pub(crate) fn asks_lan(&self) -> bool {
+    pub fn asks_lan(&self) -> bool {
         self.asks_lan
     }
 
     /// Whether it has nobody in it.
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.origins.is_empty() && !self.asks_lan
     }
 
     /// How an address came to be part of the round.
-    pub(crate) fn origin(&self, address: SocketAddr) -> Origin {
+    pub fn origin(&self, address: SocketAddr) -> Origin {
         self.origins.get(&address).cloned().unwrap_or(Origin::Incoming)
     }
 
     /// What to do at this time. No address is named twice.
-    pub(crate) fn next(&mut self, now: Time) -> Next {
+    pub fn next(&mut self, now: Time) -> Next {
         if now >= self.next_known_at
             && let Some(address) = self.known.pop_front()
         {
