@@ -93,6 +93,12 @@ impl Work {
     /// Writes down what is ours, before it gets its names: it is known again by its inode and time.
     fn write_record(&mut self) {
         let (tree, record) = (self.tree.clone(), self.place.record.clone());
+        let is_the_same = self.remembered.is_there
+            && self.remembered.strays.is_empty()
+            && tree.entries().all(|node| self.known(node).as_ref() == self.remembered.of(node));
+        if is_the_same {
+            return;
+        }
         let written = record.write(|writer| {
             for folder in std::iter::once(TOP).chain(tree.entries()) {
                 let mut is_named = false;

@@ -1,5 +1,6 @@
 //! Whole runs over real folders, beside a provider that has everything in memory.
 
+mod many;
 mod model;
 mod support;
 
@@ -373,4 +374,42 @@ impl World {
         fs::create_dir_all(self.to()).unwrap();
         self.to()
     }
+}
+
+/// `CJP2P_FOLDING_FOLDER` is an empty folder on a file system where `A` and `a` are one file, such as exFAT, which has neither links
+/// nor modes: `cargo test -p cjp2p-get --lib names_are_one_file`.
+#[test]
+fn where_two_names_are_one_file_the_second_is_refused_and_the_first_is_right() {
+    let Some(folder) = std::env::var_os("CJP2P_FOLDING_FOLDER") else {
+        return eprintln!("skipped: CJP2P_FOLDING_FOLDER names no folder");
+    };
+    let mut world = World::new();
+    world.to = Some(folder.into());
+    let list = things([
+        ("Name", file("1")),
+        ("name", file("2")),
+        ("other", file("3")),
+        ("sub/B", file(vec![7; 5000])),
+        ("sub/b", file(vec![7; 5000])),
+        ("sub/x:y", file("5")),
+    ]);
+    for _ in 0..2 {
+        let ended = world.fetch(&list, plain());
+        assert_eq!(ended.exit(), Exit::Destination);
+        let refused = ended.refused();
+        assert!(refused.contains(&"name".into()) && refused.contains(&"sub/b".into()), "{ended:?}");
+        let found = world.found();
+        for path in ["Name", "other", "sub/B"] {
+            match (found.get(path.as_bytes()), &list[path.as_bytes()]) {
+                (Some(Thing::File(found, _)), Thing::File(wanted, _)) => assert!(found == wanted),
+                other => panic!("{path}: {other:?}"),
+            }
+        }
+        assert!(!found.contains_key(&b"name"[..]) && !found.contains_key(&b"sub/b"[..]));
+    }
+    // What is there in another spelling is not written over.
+    let ended = world.fetch(&things([("OTHER", file("9"))]), plain());
+    assert_eq!(ended.refused(), ["OTHER"]);
+    let ended = world.fetch(&things([("other", file("9"))]), plain());
+    assert_eq!(ended.exit(), Exit::Done, "{ended:?}");
 }

@@ -167,13 +167,15 @@ pub(super) struct World {
     /// What cannot be had.
     pub(super) missing: BTreeSet<Hash>,
     pub(super) mtime: Option<Mtime>,
+    /// Where all goes, if that is elsewhere.
+    pub(super) to: Option<PathBuf>,
 }
 
 impl World {
     pub(super) fn new() -> World {
         let base = tempfile::tempdir().unwrap();
         let state = StateDir::open(Some(&base.path().join("state"))).unwrap();
-        World { base, state, contents: BTreeMap::new(), missing: BTreeSet::new(), mtime: None }
+        World { base, state, contents: BTreeMap::new(), missing: BTreeSet::new(), mtime: None, to: None }
     }
 
     pub(super) fn at(&self, name: &str) -> PathBuf {
@@ -182,7 +184,7 @@ impl World {
 
     /// Where all goes.
     pub(super) fn to(&self) -> PathBuf {
-        self.at("to")
+        self.to.clone().unwrap_or_else(|| self.at("to"))
     }
 
     pub(super) fn found(&self) -> Things {
