@@ -10,7 +10,8 @@ use cjp2p_wire::content_id::Hash;
 use cjp2p_wire::folder::Mtime;
 use data_encoding::HEXLOWER;
 use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, fchmod, fstat, futimens, mkdirat, openat, symlinkat, unlinkat, utimensat,
+    Advice, AtFlags, FileType, Mode, OFlags, fadvise, fchmod, fstat, futimens, mkdirat, openat, symlinkat,
+    unlinkat, utimensat,
 };
 use rustix::io::Errno;
 
@@ -212,7 +213,17 @@ impl Staging {
 
     /// Brings all that was written to the disk.
     pub(super) fn sync(&self) -> io::Result<()> {
-        sync_all(&self.folder)
+        let synced = sync_all(&self.folder);
+        if synced.is_err() {
+            // The kernel says so once, and then takes what it has in memory for written. The next run shall hash what is really on
+            // the disk.
+            for leftover in self.leftovers()? {
+                if let Ok(file) = self.open_file(&leftover.name) {
+                    let _ = fadvise(&file, 0, None, Advice::DontNeed);
+                }
+            }
+        }
+        synced
     }
 
     /// Removes it, unless there is something that a fetch can go on from. Says whether it is gone.
