@@ -21,8 +21,6 @@ use crate::sinks::stream::Stream;
 
 /// Short contents that are fetched at once: as many as one peer has handles for raw content, nearly.
 const SHORT_AT_ONCE: usize = 192;
-/// Of these so many may wait until they can be asked for: each is looked at often until then.
-const WAITING_AT_ONCE: usize = 48;
 /// And those for which nobody is known to have them, beside these.
 const IN_VAIN_AT_ONCE: usize = 1024;
 /// Bytes of the short ones.
@@ -51,8 +49,7 @@ impl Getter {
             self.waker.wake();
         }
         loop {
-            let few_wait = self.session.node().awake_fetches() < WAITING_AT_ONCE + self.short.in_vain;
-            let short = few_wait && self.short.count < SHORT_AT_ONCE && self.short.bytes < SHORT_BYTES;
+            let short = self.short.count < SHORT_AT_ONCE && self.short.bytes < SHORT_BYTES;
             let long = self.jobs.len() - self.short.count - self.short.in_vain < LONG_AT_ONCE;
             let places = Places { short: short && self.short.in_vain < IN_VAIN_AT_ONCE, long };
             let Some(piece) = folder.next_piece(places) else { break };

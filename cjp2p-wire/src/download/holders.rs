@@ -28,6 +28,15 @@ impl Download {
         source.presume(now, length);
         self.sources.note_change();
         self.settle_claims(now);
+        // It waits for its turn.
+        if self.sources.len() == 1 {
+            self.quiet_until = now + ALONE;
+        }
+    }
+
+    /// Whether it is over and has nothing more to report.
+    pub fn has_told_all(&self) -> bool {
+        self.is_over() && !self.reports.has_any()
     }
 
     /// Until when no source has anything to be asked for, if all that is missing is on its way and there is nothing to report.

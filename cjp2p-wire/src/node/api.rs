@@ -47,12 +47,8 @@ impl Node {
         for &address in holders {
             self.client.add_holder(&mut self.shared, now, job, address, length);
         }
+        self.client.rest_fresh(now, job);
         job
-    }
-
-    /// How many downloads there are, without those of which all that is missing is on its way.
-    pub fn awake_fetches(&self) -> usize {
-        self.client.downloads().awake()
     }
 
     /// Starts to look for sources of some content, without downloading it: see [`Download::offers`] of the job, which has no

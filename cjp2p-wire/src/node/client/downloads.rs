@@ -1,6 +1,6 @@
 //! What is downloaded: each content once, found by its job and by its ids.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound::{Excluded, Included, Unbounded};
 
 use crate::content_id::{ContentId, Hash};
@@ -55,6 +55,12 @@ pub(crate) struct Downloads {
     resting: BTreeMap<JobId, Box<Job>>,
     // Invariant: the same by their times.
     rest_until: BTreeSet<(Time, JobId)>,
+    /// Those that rest and are still to be asked for, whenever there is room. Some of them do not rest any more.
+    fresh: VecDeque<JobId>,
+    /// Some came since somebody was asked.
+    fresh_came: bool,
+    /// It is their turn.
+    fresh_turn: bool,
     // Invariant: each id of a job in `by_job` or `resting`.
     by_id: BTreeMap<ContentId, JobId>,
     next: u32,
@@ -108,11 +114,6 @@ impl Downloads {
         jobs.find(|(job, _)| **job != but).map(|(&job, _)| job)
     }
 
-    /// How many do not rest.
-    pub(crate) fn awake(&self) -> usize {
-        self.by_job.len()
-    }
-
     pub(super) fn is_empty(&self) -> bool {
         self.by_job.is_empty() && self.resting.is_empty()
     }
@@ -124,6 +125,9 @@ impl Downloads {
 
     /// When one of them wants to be called again.
     pub(super) fn next_at(&self) -> Time {
+        if self.fresh_came {
+            return Time::ZERO;
+        }
         let awake = self.by_job.values().map(|job| job.download.next_wake()).min();
         let resting = self.rest_until.first().map(|&(at, _)| at);
         awake.into_iter().chain(resting).min().unwrap_or(Time::NEVER)
@@ -180,6 +184,20 @@ impl Downloads {
         }
     }
 
+    /// Lets one rest that has one source and is still to be asked for.
+    pub(super) fn rest_fresh(&mut self, now: Time, job: JobId) {
+        self.rest(now, job);
+        if self.resting.contains_key(&job) {
+            self.fresh.push_back(job);
+            self.fresh_came = true;
+        }
+    }
+
+    /// Whether some came that are to be asked for. Says so once.
+    pub(super) fn take_fresh_came(&mut self) -> bool {
+        std::mem::take(&mut self.fresh_came)
+    }
+
     fn wake(&mut self, job: JobId) {
         if self.resting.is_empty() {
             return;
@@ -189,6 +207,15 @@ impl Downloads {
                 self.rest_until.remove(&(until, job));
             }
             self.by_job.insert(job, resting);
+        }
+    }
+
+    /// Lets one rest that is over, until it is forgotten.
+    pub(super) fn lay_aside(&mut self, job: JobId) {
+        if self.by_job.get(&job).is_some_and(|job| job.download.has_told_all())
+            && let Some(over) = self.by_job.remove(&job)
+        {
+            self.resting.insert(job, over);
         }
     }
 
@@ -205,6 +232,7 @@ impl Downloads {
     /// All of them, those included that rest.
     pub(super) fn wake_all(&mut self) -> impl Iterator<Item = (JobId, &mut Download)> {
         self.rest_until.clear();
+        self.fresh.clear();
         self.by_job.append(&mut self.resting);
         self.all_mut()
     }
@@ -234,9 +262,30 @@ impl Downloads {
         goes_on: bool,
         mut ask: impl FnMut(&mut Job) -> Option<Ask>,
     ) -> Option<(JobId, Ask)> {
+        // So do all that are fresh and all others.
+        self.fresh_turn ^= !goes_on;
+        if self.fresh_turn
+            && let Some(found) = self.ask_fresh(&mut ask)
+        {
+            return Some(found);
+        }
         let turn = if goes_on { Included(last) } else { Excluded(last) };
         let mut wanted = |(&id, job): (&JobId, &mut Box<Job>)| Some((id, ask(job)?));
         let found = self.by_job.range_mut((turn, Unbounded)).find_map(&mut wanted);
-        found.or_else(|| self.by_job.range_mut(..=last).find_map(&mut wanted))
+        let found = found.or_else(|| self.by_job.range_mut(..=last).find_map(&mut wanted));
+        found.or_else(|| self.ask_fresh(&mut ask))
+    }
+
+    fn ask_fresh(&mut self, ask: &mut impl FnMut(&mut Job) -> Option<Ask>) -> Option<(JobId, Ask)> {
+        while let Some(job) = self.fresh.pop_front() {
+            if !self.resting.contains_key(&job) {
+                continue;
+            }
+            // Where it is not asked for now, it is looked at like any other from now on.
+            if let Some(ask) = self.job_mut(job).and_then(&mut *ask) {
+                return Some((job, ask));
+            }
+        }
+        None
     }
 }

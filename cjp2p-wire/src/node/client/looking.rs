@@ -140,7 +140,7 @@ impl Client {
     /// Looks at the paths that wait for something else than a time of their own.
     pub(super) fn look_at_waiting(&mut self, shared: &mut Shared, now: Time, store: &mut dyn Store) {
         self.ask_put_off(shared, now);
-        let mut changed = false;
+        let mut changed = self.downloads.take_fresh_came();
         self.schedule.may_help = false;
         let mut due = Vec::new();
         for (_, download) in self.downloads.all_mut() {

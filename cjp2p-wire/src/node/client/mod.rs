@@ -157,7 +157,10 @@ impl Client {
                 log::info!("{address}: {why}; it is left alone from now on");
                 self.ban(shared, now, *address);
             }
-            DownloadEvent::Complete(_) | DownloadEvent::Failed(_) => self.withdraw(now, job),
+            DownloadEvent::Complete(_) | DownloadEvent::Failed(_) => {
+                self.withdraw(now, job);
+                self.downloads.lay_aside(job);
+            }
             DownloadEvent::Length(_) | DownloadEvent::Staged(_) => {}
         }
         Some(Event::Download(job, event))

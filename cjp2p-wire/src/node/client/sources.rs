@@ -110,6 +110,11 @@ impl Client {
         }
     }
 
+    /// Lets a download rest that only waits for its turn to be asked for.
+    pub(crate) fn rest_fresh(&mut self, now: Time, job: JobId) {
+        self.downloads.rest_fresh(now, job);
+    }
+
     /// Adds a source of `job`, where there is room and nothing speaks against it.
     pub(crate) fn open_source_now(
         &mut self,
