@@ -16,7 +16,6 @@ use data_encoding::HEXLOWER;
 use serde::Serialize;
 
 use crate::cli::TOOL;
-use crate::folder::local::{Counts, Summary};
 
 /// What became of an id.
 #[derive(Serialize)]
@@ -55,18 +54,8 @@ enum Event<'a> {
         id: &'a str,
         #[serde(flatten)]
         path: ShownPath,
-        exit: u8,
-        /// In the folder, and their bytes.
-        files: u64,
-        bytes: u64,
-        /// Files that were written, and of them those whose content was there under another name.
-        fetched: u64,
-        copied: u64,
-        /// Entries that were right, were replaced, went, and could not be had or were refused.
-        unchanged: u64,
-        replaced: u64,
-        deleted: u64,
-        left_out: u64,
+        #[serde(flatten)]
+        written: &'a Written,
     },
     /// What `--dry-run` would do.
     Would {
@@ -92,6 +81,23 @@ enum Event<'a> {
         exit: u8,
         error: &'a str,
     },
+}
+
+/// How much of a folder was written, and how.
+#[derive(Serialize)]
+pub(crate) struct Written {
+    pub(crate) exit: u8,
+    /// In the folder, and their bytes.
+    pub(crate) files: u64,
+    pub(crate) bytes: u64,
+    /// Files that were written, and of them those whose content was there under another name.
+    pub(crate) fetched: u64,
+    pub(crate) copied: u64,
+    /// Entries that were right, were replaced, went, and could not be had or were refused.
+    pub(crate) unchanged: u64,
+    pub(crate) replaced: u64,
+    pub(crate) deleted: u64,
+    pub(crate) left_out: u64,
 }
 
 #[derive(Serialize)]
@@ -234,30 +240,8 @@ impl Report {
     }
 
     /// The folder with this id is at this path, as far as it could be had.
-    pub(crate) fn folder_done(
-        &self,
-        name: &str,
-        path: &Path,
-        counts: &Counts,
-        summary: &Summary,
-    ) -> Result<(), ToolError> {
-        if let Some(kept) = &summary.kept_in {
-            let kept = names::shown(kept);
-            log::warn!("what came of the rest is kept in {kept}; the same command goes on from there");
-        }
-        self.print(&Event::Folder {
-            id: name,
-            path: ShownPath::new(path),
-            exit: summary.exit as u8,
-            files: counts.files,
-            bytes: counts.bytes,
-            fetched: summary.fetched,
-            copied: summary.copied,
-            unchanged: summary.kept,
-            replaced: summary.replaced,
-            deleted: summary.deleted,
-            left_out: summary.refused,
-        })
+    pub(crate) fn folder_done(&self, name: &str, path: &Path, written: &Written) -> Result<(), ToolError> {
+        self.print(&Event::Folder { id: name, path: ShownPath::new(path), written })
     }
 
     /// The folder with this id cannot be had, or not all of it.

@@ -5,13 +5,14 @@ use std::path::PathBuf;
 
 use cjp2p_cli::{Exit, ToolError, stdout};
 use cjp2p_io::event_loop::Waker;
+use cjp2p_io::names;
 use cjp2p_wire::folder::Entry;
 
 use super::aim::{Aim, Without};
-use super::local::{Counts, Local, Need, Running, Told};
+use super::local::{Counts, Local, Need, Running, Summary, Told};
 use super::piece::{Keep, Piece, Places, SHORT, What};
 use super::spool::Spool;
-use crate::report::Report;
+use crate::report::{Report, Written};
 
 /// Long contents that wait while short ones go on.
 const MAX_LONG: usize = 64;
@@ -116,10 +117,13 @@ impl Aim for Tree {
             self.step = Step::Over;
             self.last = counts;
             report.note(summary.exit);
-            if self.is_dry {
-                return Ok(());
+            if let Some(kept) = &summary.kept_in {
+                let kept = names::shown(kept);
+                log::warn!("what came of the rest is kept in {kept}; the same command goes on from there");
             }
-            report.folder_done(&self.name, &self.destination, &counts, &summary)?;
+            if !self.is_dry {
+                report.folder_done(&self.name, &self.destination, &written(&counts, &summary))?;
+            }
         }
         Ok(())
     }
@@ -187,6 +191,20 @@ impl Aim for Tree {
             Step::Running(running) => running.abandon(),
             _ => None,
         }
+    }
+}
+
+fn written(counts: &Counts, summary: &Summary) -> Written {
+    Written {
+        exit: summary.exit as u8,
+        files: counts.files,
+        bytes: counts.bytes,
+        fetched: summary.fetched,
+        copied: summary.copied,
+        unchanged: summary.kept,
+        replaced: summary.replaced,
+        deleted: summary.deleted,
+        left_out: summary.refused,
     }
 }
 
