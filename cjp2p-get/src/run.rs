@@ -23,7 +23,7 @@ use crate::folder::command::Command;
 use crate::getter::{Fetched, Getter};
 use crate::ids::{Accept, Ids};
 use crate::latest::run::Name;
-use crate::latest::{self, peer_hints, resolver, watch};
+use crate::latest::{self, in_folder, peer_hints, resolver, watch};
 use crate::peers::Peers;
 use crate::place::Places;
 use crate::ranges::RangeArg;
@@ -56,7 +56,9 @@ pub(crate) fn run(mut cli: Cli) -> Result<Exit, ToolError> {
     if cli.watch {
         return watch::run(&cli, &original);
     }
-    let name = Name::find_out(&mut cli)?;
+    let mut name = Name::find_out(&mut cli)?;
+    let there = in_folder::find(&cli, name.resolved())?;
+    name.set(&mut cli, there);
     if cli.if_newer && name.is_done() {
         log::info!("nothing newer");
         return Ok(Exit::NothingNewer);

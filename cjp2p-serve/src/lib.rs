@@ -10,6 +10,7 @@ pub mod gone;
 pub mod hash_store;
 pub mod hasher;
 pub mod index;
+mod invitation;
 pub mod keeper;
 pub mod library;
 pub mod lru;

@@ -447,12 +447,10 @@ impl Library for SharedLibrary {
     }
 
     fn latest(&mut self, asker: Asker, id: &PointerId) -> Option<SignedPointer> {
-        let SharedLibrary { names, index, .. } = self;
-        names.latest(asker, id, |source, path| {
-            let index = index.lock().unwrap_or_else(PoisonError::into_inner);
-            let (file, ids) = index.get(index.at(source, path)?)?;
-            Some((ids?, file.identity.size))
-        })
+        let mut names = std::mem::take(&mut self.names);
+        let found = names.latest(asker, id, |source, path| self.file_at(source, path));
+        self.names = names;
+        found
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the library says that names stand for: our own, those that somebody on this machine asked for, and files in our own folders.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use cjp2p_wire::signed::{Pointer, PointerId, PointsTo, SignedPointer, SigningKey};
 use cjp2p_wire::store::Asker;
@@ -14,10 +14,12 @@ const MAX_BELOW: usize = 1024;
 /// Names of others that are answered for.
 const MAX_HEARD: usize = 1024;
 
+/// Where the index has the files of a folder: the number of an argument, and a path below it.
+pub type FilesOf = (u32, PathBuf);
+
 /// A name of ours.
 struct Own {
-    /// The number of the argument that it stands for.
-    source: u32,
+    files: FilesOf,
     pointer: SignedPointer,
 }
 
@@ -38,10 +40,10 @@ impl Default for Names {
 }
 
 impl Names {
-    /// From now on what `source`, an argument's number, is known by, in this version.
-    pub fn publish(&mut self, key: &SigningKey, source: u32, pointer: SignedPointer) {
+    /// From now on a name stands for this; of a folder the index has the files there.
+    pub fn publish(&mut self, key: &SigningKey, files: FilesOf, pointer: SignedPointer) {
         self.key.get_or_insert_with(|| key.clone());
-        self.own.insert(pointer.pointer().id.clone(), Own { source, pointer });
+        self.own.insert(pointer.pointer().id.clone(), Own { files, pointer });
     }
 
     /// Somebody on this machine knows this of a name. Returns whether that is news.
@@ -83,7 +85,8 @@ impl Names {
         if asker == Asker::Unvalidated {
             return None;
         }
-        let (ids, length) = find(own.source, Path::new(id.name.below(&folder.name)?))?;
+        let (source, below) = &own.files;
+        let (ids, length) = find(*source, &below.join(id.name.below(&folder.name)?))?;
         let pointer = Pointer {
             id: id.clone(),
             sha256: ids.sha256,
@@ -122,7 +125,7 @@ mod tests {
     /// Asks for a name; the files are those whose path begins with a letter of a to f, of argument 3.
     fn ask(names: &mut Names, asker: Asker, name: &str) -> Option<(u64, u64)> {
         let find = |source, path: &Path| {
-            let path = path.to_str()?;
+            let path = path.to_str()?.strip_prefix("sub/")?;
             let is_there = source == 3 && path.starts_with(|c| ('a'..='f').contains(&c));
             is_there.then_some((Ids { blake3: [1; 32], sha256: [2; 32] }, path.len() as u64))
         };
@@ -136,8 +139,8 @@ mod tests {
     fn a_file_of_a_named_folder_has_a_pointer_that_is_as_new_as_the_folder() {
         let mut names = Names::default();
         assert_eq!(ask(&mut names, HOST, "site/a.html"), None, "without a key nothing is signed");
-        names.publish(&key(), 3, pointer(&key(), "site", 7, PointsTo::Folder));
-        names.publish(&key(), 4, pointer(&key(), "file", 5, PointsTo::File));
+        names.publish(&key(), (3, "sub".into()), pointer(&key(), "site", 7, PointsTo::Folder));
+        names.publish(&key(), (4, PathBuf::new()), pointer(&key(), "file", 5, PointsTo::File));
         assert_eq!(ask(&mut names, HOST, "site"), Some((7, 0)));
         assert_eq!(ask(&mut names, Asker::Unvalidated, "site/a.html"), None);
         assert_eq!(ask(&mut names, HOST, "site/a.html"), Some((7, 6)));
@@ -145,7 +148,7 @@ mod tests {
         for none in ["site/x", "file/a", "sit/a", "other"] {
             assert_eq!(ask(&mut names, HOST, none), None, "{none}");
         }
-        names.publish(&key(), 3, pointer(&key(), "site", 9, PointsTo::Folder));
+        names.publish(&key(), (3, "sub".into()), pointer(&key(), "site", 9, PointsTo::Folder));
         assert_eq!(ask(&mut names, Asker::Unvalidated, "site/a.html"), None, "that one is too old");
         assert_eq!(ask(&mut names, HOST, "site/a.html"), Some((9, 6)));
     }
@@ -153,7 +156,7 @@ mod tests {
     #[test]
     fn of_others_only_what_was_heard_is_told_and_no_older_one_takes_its_place() {
         let (mut names, other) = (Names::default(), SigningKey::from_seed(&[2; 32]));
-        names.publish(&key(), 3, pointer(&key(), "site", 7, PointsTo::Folder));
+        names.publish(&key(), (3, "sub".into()), pointer(&key(), "site", 7, PointsTo::Folder));
         assert!(names.hear(pointer(&other, "a", 7, PointsTo::File)));
         assert!(!names.hear(pointer(&other, "a", 6, PointsTo::File)));
         assert!(!names.hear(pointer(&key(), "site", 9, PointsTo::Folder)), "that is for us to say");

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
@@ -22,7 +23,9 @@ use cjp2p_wire::signed::{
 use cjp2p_wire::time::Time;
 
 use crate::cli::Cli;
+use crate::events::Event;
 use crate::library::SharedLibrary;
+use crate::names::FilesOf;
 use crate::place::Source;
 
 /// So long peers have to say what they know of our own names. Where the state folder was lost, or the clock was set back, a number
@@ -33,11 +36,11 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// What a name is to stand for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Target {
-    pub(crate) blake3: Hash,
-    pub(crate) sha256: Hash,
-    pub(crate) length: u64,
-    pub(crate) kind: PointsTo,
+struct Target {
+    blake3: Hash,
+    sha256: Hash,
+    length: u64,
+    kind: PointsTo,
 }
 
 impl Target {
@@ -54,6 +57,8 @@ struct Named {
     source: u32,
     /// What it is to stand for, once that is known.
     target: Option<Target>,
+    /// Where the index has its files.
+    files: FilesOf,
     signed: Option<SignedPointer>,
     /// The greatest number that anybody was seen to have.
     greatest: Option<u64>,
@@ -141,7 +146,7 @@ impl Publisher {
             let id = PointerId { key, name };
             let signed = files.get(&id);
             let greatest = signed.as_ref().map(|signed| signed.pointer().seq);
-            Named { id, source, target: None, signed, greatest, told: false }
+            Named { id, source, target: None, files: (source, PathBuf::new()), signed, greatest, told: false }
         });
         let names = named.collect();
         Publisher { key, names, may_sign: false, asked: BTreeSet::new(), keeper: Keeper::start(files, waker) }
@@ -157,10 +162,25 @@ impl Publisher {
         if self.may_sign || self.names.is_empty() { Time::NEVER } else { Time::ZERO + ASK_FOR }
     }
 
-    /// An argument that may have a name is this now.
-    pub(crate) fn on_content(&mut self, source: u32, target: Target) {
+    /// Takes note of what the arguments that have a name are now.
+    pub(crate) fn take_share_event(&mut self, event: &Event) {
+        let (source, target, files) = match event {
+            Event::Shared { file, ids, .. } if file.place.source.only.is_some() => {
+                let (blake3, sha256, length) = (ids.blake3, ids.sha256, file.identity.size);
+                let source = file.place.source.number;
+                let target = Target { blake3, sha256, length, kind: PointsTo::File };
+                (source, target, (source, PathBuf::new()))
+            }
+            Event::Published(published) => {
+                let (list, sha256) = (published.list, published.sha256);
+                let (blake3, length) = (list.root, list.length);
+                let target = Target { blake3, sha256, length, kind: PointsTo::Folder };
+                (published.source.number, target, (published.known_by, published.below.clone()))
+            }
+            _ => return,
+        };
         if let Some(named) = self.names.iter_mut().find(|named| named.source == source) {
-            named.target = Some(target);
+            (named.target, named.files) = (Some(target), files);
         }
     }
 
@@ -232,7 +252,7 @@ impl Publisher {
             named.greatest = named.greatest.max(Some(pointer.pointer().seq));
             named.signed = Some(pointer.clone());
             self.keeper.keep(pointer.clone());
-            session.store_mut().names_mut().publish(key, named.source, pointer.clone());
+            session.store_mut().names_mut().publish(key, named.files.clone(), pointer.clone());
             session.call(|node, now, library| node.handle_news_of(now, &named.id, library));
             let is_first = !std::mem::replace(&mut named.told, true);
             news.push(News { pointer, source: named.source, is_first });

@@ -17,6 +17,7 @@ use serde::Serialize;
 use crate::cli::TOOL;
 use crate::events::{Event, Published};
 use crate::file::{FileState, Ids};
+use crate::invitation::Invitation;
 use crate::publisher::News;
 
 /// Prints what happens.
@@ -24,6 +25,8 @@ use crate::publisher::News;
 pub(crate) struct Report {
     json: bool,
     quiet: bool,
+    /// With which to tell how others get what is shared; `None` where nobody looks.
+    invitation: Option<Invitation>,
     /// What the last summary said.
     told: Counters,
 }
@@ -108,7 +111,18 @@ struct JsonPath {
 impl Report {
     /// Prints JSON, or else for people; to these less if `quiet`.
     pub(crate) fn new(json: bool, quiet: bool) -> Report {
-        Report { json, quiet, told: Counters::default() }
+        Report { json, quiet, invitation: None, told: Counters::default() }
+    }
+
+    /// From now on tells how others get what is shared, as far as it is an argument or has a name.
+    pub(crate) fn invite(&mut self, invitation: Invitation) {
+        self.invitation = Some(invitation).filter(|_| !self.json);
+    }
+
+    fn tell_how_to_fetch(&self, id: &str) {
+        if let Some(command) = self.invitation.as_ref().and_then(|invitation| invitation.to_fetch(id)) {
+            self.say(&format!("to be fetched by {command}"));
+        }
     }
 
     /// A file would be shared.
@@ -143,9 +157,12 @@ impl Report {
     /// # Errors
     ///
     /// Standard output cannot be written.
-    pub(crate) fn mapped(&self, address: Option<IpAddr>, port: u16) -> Result<(), ToolError> {
+    pub(crate) fn mapped(&mut self, address: Option<IpAddr>, port: u16) -> Result<(), ToolError> {
         if self.json {
             return print_json(&[Line::mapped(address, port)]);
+        }
+        if let (Some(invitation), Some(ip)) = (&mut self.invitation, address) {
+            invitation.set(SocketAddr::new(ip, port));
         }
         let address = address.map(|ip| format!(" of {ip}")).unwrap_or_default();
         self.say(&format!("reachable from outside at port {port}{address}"));
@@ -186,7 +203,19 @@ impl Report {
                 Event::Ready { .. } => {}
             }
         }
-        print(&text)
+        print(&text)?;
+        for event in events {
+            match event {
+                Event::Published(published) if published.replaced.is_none() => {
+                    self.tell_how_to_fetch(&published.list.folder_id());
+                }
+                Event::Shared { file, ids, .. } if file.place.source.only.is_some() => {
+                    self.tell_how_to_fetch(&ContentId::Blake3(ids.blake3).to_string());
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// A name stands for something new.
@@ -213,7 +242,9 @@ impl Report {
         let mut line = Vec::new();
         let path = if is_folder { path.join("") } else { path.to_path_buf() };
         append_path(&mut line, format!("{name}  ").as_bytes(), &path);
-        print(&line)
+        print(&line)?;
+        self.tell_how_to_fetch(&name.to_string());
+        Ok(())
     }
 
     /// Everything that was there at the start is shared.

@@ -27,7 +27,6 @@ use cjp2p_io::session::{Policy, Session};
 use cjp2p_io::signals::ending;
 use cjp2p_io::state_dir::StateDir;
 use cjp2p_wire::peers::address::DEFAULT_PORT;
-use cjp2p_wire::signed::PointsTo;
 use cjp2p_wire::time::Time;
 use data_encoding::HEXLOWER;
 use nix::sys::signal::Signal;
@@ -36,6 +35,7 @@ use crate::announcer::Announcer;
 use crate::cli::{Cli, TOOL};
 use crate::cover::Cover;
 use crate::events::Event;
+use crate::invitation::Invitation;
 use crate::library::SharedLibrary;
 use crate::mounts::Mounts;
 use crate::neighbours::Neighbours;
@@ -43,7 +43,7 @@ use crate::open::Patience;
 use crate::open_for_server;
 use crate::opener::Opener;
 use crate::place::Source;
-use crate::publisher::{Prepared, Publisher, Target};
+use crate::publisher::{Prepared, Publisher};
 use crate::report::Report;
 use crate::router::{Helper, Outcome, Router, default_gateway};
 use crate::share::{Options, Share, open_sources};
@@ -281,7 +281,10 @@ impl Server {
             |what: &'static str| move |error: io::Error| ToolError::failure(format!("{what}: {error}"));
         let address = event_loop.port().local_address().map_err(failed("socket"))?;
         stdout::write_behind(event_loop.waker());
-        let report = Report::new(cli.json, cli.log.quiet > 0);
+        let mut report = Report::new(cli.json, cli.log.quiet > 0);
+        if io::stdout().is_terminal() {
+            report.invite(Invitation::new(address));
+        }
         report.listening(address, confinement.map(Confinement::refused).unwrap_or_default())?;
         let options = Options { rules, names: !cli.no_names, times: cli.times, ..Options::default() };
         let waker = event_loop.waker();
@@ -420,13 +423,7 @@ impl Server {
             self.neighbours.have_news(self.session.now());
         }
         for event in &events {
-            if let Event::Shared { file, ids, .. } = event
-                && file.place.source.only.is_some()
-            {
-                let (blake3, sha256, length) = (ids.blake3, ids.sha256, file.identity.size);
-                let target = Target { blake3, sha256, length, kind: PointsTo::File };
-                self.publisher.on_content(file.place.source.number, target);
-            }
+            self.publisher.take_share_event(event);
             if let Event::Ready { files, bytes, .. } = event {
                 self.show_progress();
                 if let Some(progress) = self.progress.take() {

@@ -3,6 +3,7 @@
 //! Peers are asked by a [process of its own](resolver), which is this program once more. It is confined, and says in a line what it
 //! found. What comes of that is as if the user had given the [id](resolved) that the name stands for.
 
+pub(crate) mod in_folder;
 pub(crate) mod known;
 pub(crate) mod peer_hints;
 pub(crate) mod resolved;

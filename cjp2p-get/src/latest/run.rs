@@ -134,6 +134,17 @@ impl Name {
         Ok(Name { resolved, done })
     }
 
+    /// What it stands for.
+    pub(crate) fn resolved(&self) -> &Resolved {
+        &self.resolved
+    }
+
+    /// It stands for this in truth.
+    pub(crate) fn set(&mut self, cli: &mut Cli, resolved: Resolved) {
+        cli.ids[0].clone_from(&resolved.id);
+        self.resolved = resolved;
+    }
+
     /// The peers that know it, and so may have it.
     pub(crate) fn peers(&self) -> &[SocketAddr] {
         &self.resolved.peers

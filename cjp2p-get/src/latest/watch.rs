@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use cjp2p_cli::{Exit, ToolError};
 
+use super::in_folder;
 use super::resolved::Resolved;
 use super::run::{Asking, Done, exit_of, this_program};
 use crate::cli::Cli;
@@ -38,14 +39,21 @@ pub(crate) fn run(cli: &Cli, original: &str) -> Result<Exit, ToolError> {
         .map_err(|error| ToolError::failure(format!("threads: {error}")))?;
     let mut tried_again = None;
     while let Some(resolved) = next(&found, tried_again.take()) {
-        match fetch(original, &resolved, done.is_unchanged())? {
-            Exit::Done => done.note(&resolved.id),
+        let (exit, id) = match in_folder::find(cli, &resolved) {
+            Ok(there) => (fetch(original, &there, done.is_unchanged())?, there.id),
+            Err(error) => {
+                if !error.message.is_empty() {
+                    log::warn!("{error}");
+                }
+                (error.exit, resolved.id.clone())
+            }
+        };
+        match exit {
+            Exit::Done => done.note(&id),
             exit if exit.is_worth_another_try() => tried_again = Some(resolved),
-            exit => log::warn!(
-                "{}: not fetched (exit code {}); waiting for the next version",
-                resolved.id,
-                exit as u8
-            ),
+            exit => {
+                log::warn!("{id}: not fetched (exit code {}); waiting for the next version", exit as u8);
+            }
         }
     }
     Err(reader.join().unwrap_or_else(|_| ToolError::failure("asking for a name: a thread ended")))

@@ -5,7 +5,7 @@
 //! pointer its `seq`.
 //!
 //! Of keys and signatures a value may be wrong. What is right has a type of its own, whose only makers sign or verify:
-//! [`SignedPointer`](pointer::SignedPointer).
+//! [`SignedPointer`].
 
 pub mod envelope;
 pub mod key;
