@@ -161,24 +161,24 @@ impl Work {
         }
         for node in self.tree.entries() {
             let What::File { content, .. } = self.tree.what(node) else { continue };
-            match (self.states[node as usize], self.remembered.of(node)) {
-                (State::Right, _) if self.have[content as usize] == Have::Needed => {
-                    if let Some(stamp) = self.stamps.get(&node) {
-                        sources.entry(content).or_insert_with(|| (self.tree.path(node), *stamp));
-                    }
+            if self.states[node as usize] == State::Right {
+                if let (Have::Needed, Some(stamp)) = (self.have[content as usize], self.stamps.get(&node)) {
+                    sources.entry(content).or_insert_with(|| (self.tree.path(node), *stamp));
                 }
-                // What it held before may be wanted elsewhere.
-                (_, Some(Known::File { stamp, root })) => {
-                    let is_there = self.seen.get(&node).is_some_and(|seen| seen.stamp == *stamp);
-                    if let (true, Some(content)) = (is_there, by_root.get(root)) {
-                        sources.entry(*content).or_insert_with(|| (self.tree.path(node), *stamp));
-                    }
+                continue;
+            }
+            // What it held before may be wanted elsewhere.
+            for known in self.remembered.of(node) {
+                let Known::File { stamp, root } = known else { continue };
+                let is_there = self.seen.get(&node).is_some_and(|seen| seen.stamp == *stamp);
+                if let (true, Some(content)) = (is_there, by_root.get(root)) {
+                    sources.entry(*content).or_insert_with(|| (self.tree.path(node), *stamp));
                 }
-                _ => {}
             }
         }
         let Some(beneath) = &self.place.beneath else { return Vec::new() };
-        for (path, known) in &self.remembered.strays {
+        let strays = self.remembered.strays.iter();
+        for (path, known) in strays.flat_map(|(path, known)| known.iter().map(move |known| (path, known))) {
             let Known::File { stamp, root } = known else { continue };
             let Some(content) = by_root.get(root).filter(|content| !sources.contains_key(content)) else {
                 continue;

@@ -48,68 +48,62 @@ const THEIRS: &str = "is not as the list has it, nor as it was written here: --f
 const FULL_FOLDER: &str =
     "is a folder here, with something in it: --force replaces it, --backup DIR keeps it elsewhere";
 
-/// Decides.
-pub(super) fn judge(
+/// Decides. `known` is what it may be if it is ours.
+pub(super) fn judge<'a>(
     wanted: Wanted<'_>,
     there: There<'_>,
-    known: Option<&Known>,
+    known: impl IntoIterator<Item = &'a Known, IntoIter: Clone>,
     options: &Options,
 ) -> Verdict {
-    let is_ours = match (there, known) {
-        (There::File(stamp), Some(Known::File { stamp: known, .. })) => stamp == *known,
-        (There::Link { target }, Some(Known::Link { target: known })) => {
-            blake3::hash(target).as_bytes() == known
-        }
+    let mut known = known.into_iter();
+    let ours = known.clone().find(|known| match (there, known) {
+        (There::File(stamp), Known::File { stamp: known, .. }) => stamp == *known,
+        (There::Link { target }, Known::Link { target: known }) => blake3::hash(target).as_bytes() == known,
         _ => false,
+    });
+    // It may be what we wrote, with another time.
+    let mut may_be_ours = |stamp: Stamp| {
+        known.any(|known| matches!(known, Known::File { stamp: known, .. } if known.size == stamp.size))
+            && !options.may_replace_theirs()
     };
     match (wanted, there) {
         (Wanted::Folder, There::Folder { .. }) => Verdict::Right,
         (Wanted::Link { target }, There::Link { target: there }) if target == there => Verdict::Right,
-        (Wanted::File { root, length }, There::File(stamp)) => match known {
-            Some(Known::File { root: known, .. }) if is_ours && !options.checksum => {
+        (Wanted::File { root, length }, There::File(stamp)) => match ours {
+            Some(Known::File { root: known, .. }) if !options.checksum => {
                 if known == root {
                     Verdict::Right
                 } else {
                     Verdict::Replace
                 }
             }
-            _ if stamp.size == length => Verdict::Hash,
-            // It may be what we wrote, with another time.
-            Some(Known::File { stamp: known, .. })
-                if known.size == stamp.size && !options.may_replace_theirs() =>
-            {
-                Verdict::Hash
-            }
+            _ if stamp.size == length || may_be_ours(stamp) => Verdict::Hash,
             _ => theirs(options),
         },
         (_, There::Folder { may_go }) => match may_go || options.may_replace_theirs() {
             true => Verdict::Replace,
             false => Verdict::Refuse(FULL_FOLDER),
         },
-        _ if is_ours => Verdict::Replace,
-        (_, There::File(stamp)) => match known {
-            Some(Known::File { stamp: known, .. })
-                if known.size == stamp.size && !options.may_replace_theirs() =>
-            {
-                Verdict::Hash
-            }
-            _ => theirs(options),
-        },
+        _ if ours.is_some() => Verdict::Replace,
+        (_, There::File(stamp)) if may_be_ours(stamp) => Verdict::Hash,
         _ => theirs(options),
     }
 }
 
 /// The same for a file that was hashed. `root` is what it should hold, where the list has a file.
-pub(super) fn judge_hashed(
+pub(super) fn judge_hashed<'a>(
     root: Option<&Hash>,
     found: &Hash,
-    known: Option<&Known>,
+    known: impl IntoIterator<Item = &'a Known>,
     options: &Options,
 ) -> Verdict {
-    match known {
-        _ if Some(found) == root => Verdict::Right,
-        Some(Known::File { root: known, .. }) if known == found => Verdict::Replace,
-        _ => theirs(options),
+    let mut known = known.into_iter();
+    if Some(found) == root {
+        return Verdict::Right;
+    }
+    match known.any(|known| matches!(known, Known::File { root: known, .. } if known == found)) {
+        true => Verdict::Replace,
+        false => theirs(options),
     }
 }
 
@@ -152,6 +146,17 @@ mod tests {
             assert_eq!(judge(WANTED, file, Some(&known(OLD)), &options(how)), Verdict::Replace);
         }
         assert_eq!(judge(WANTED, file, Some(&known(ROOT)), &options("c")), Verdict::Hash);
+    }
+
+    #[test]
+    fn after_an_interruption_it_may_be_the_old_or_the_new() {
+        let new = Known::File { stamp: Stamp { inode: 9, ..STAMP }, root: ROOT };
+        for both in [[known(OLD), new], [new, known(OLD)]] {
+            assert_eq!(judge(WANTED, There::File(STAMP), &both, &options("")), Verdict::Replace);
+            let there = There::File(Stamp { inode: 9, ..STAMP });
+            assert_eq!(judge(WANTED, there, &both, &options("")), Verdict::Right);
+            assert_eq!(judge_hashed(Some(&ROOT), &OLD, &both, &options("")), Verdict::Replace);
+        }
     }
 
     #[test]

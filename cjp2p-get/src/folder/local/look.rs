@@ -233,7 +233,7 @@ impl Looker<'_> {
             _ => There::Other,
         };
         let known = self.remembered.of(node);
-        let mut verdict = judge(wanted, there, known, self.options);
+        let mut verdict = judge(wanted, there, known.clone(), self.options);
         if verdict == Verdict::Hash && !matches!(wanted, Wanted::File { .. }) {
             // This is rare, and what is below a folder has to be judged next.
             let hashed = beneath::hash(&mut open_in(folder, name)?)?;
@@ -365,18 +365,29 @@ impl Looker<'_> {
         if self.options.may_replace_theirs() {
             return Ok(false);
         }
-        Ok(match (self.remembered.strays.get(path), kind(stat)) {
-            (None, _) => false,
-            (Some(Known::File { stamp, root }), FileType::RegularFile) => {
+        let Some(known) = self.remembered.strays.get(path) else { return Ok(false) };
+        match kind(stat) {
+            FileType::RegularFile => {
                 let there = Stamp::of(stat);
-                let hash = || beneath::hash(&mut open_in(folder, name)?);
-                there != *stamp && (there.size != stamp.size || hash()?.is_none_or(|(hash, _)| hash != *root))
+                if known.iter().any(|known| matches!(known, Known::File { stamp, .. } if *stamp == there)) {
+                    return Ok(false);
+                }
+                let hashed = beneath::hash(&mut open_in(folder, name)?)?;
+                let is_that = |known: &Known| match (known, &hashed) {
+                    (Known::File { root, .. }, Some((hash, _))) => root == hash,
+                    _ => false,
+                };
+                Ok(!known.iter().any(is_that))
             }
-            (Some(Known::Link { target }), FileType::Symlink) => {
-                blake3::hash(readlinkat(folder, name, Vec::new())?.as_bytes()).as_bytes() != target
+            FileType::Symlink => {
+                let target = readlinkat(folder, name, Vec::new())?;
+                let found = blake3::hash(target.as_bytes());
+                let is_that =
+                    |known: &Known| matches!(known, Known::Link { target } if found.as_bytes() == target);
+                Ok(!known.iter().any(is_that))
             }
-            _ => true,
-        })
+            _ => Ok(true),
+        }
     }
 }
 

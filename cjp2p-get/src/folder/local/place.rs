@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use cjp2p_cli::ToolError;
+use cjp2p_wire::content_id::Hash;
 use cjp2p_wire::folder::Mtime;
 use rustix::fs::{FileType, Mode, RenameFlags, Stat, mkdirat, renameat, renameat_with};
 use rustix::io::Errno;
@@ -22,6 +23,18 @@ use super::work::{Have, Work};
 
 const NEW_FOLDER: Mode = Mode::from_raw_mode(0o777);
 const CHANGED: &str = "was changed meanwhile";
+/// Things that one name may stand for after interruptions: the newest.
+const MOST_KNOWN: usize = 4;
+
+/// How long a record is to hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Until {
+    /// Until all names are given.
+    Placed,
+    /// Until the next run.
+    Later,
+}
+
 /// Why something is not deleted.
 pub(super) const CHANGED_HERE: &str = "is not in the list, but was changed here since it was written: --force deletes it, --backup DIR \
                                        keeps it elsewhere";
@@ -35,11 +48,18 @@ impl Work {
         if let Some(staging) = &self.staging {
             staging.sync().map_err(|error| self.broken(&error))?;
         }
-        self.write_record();
+        let is_new = !self.is_remembered();
+        if is_new {
+            self.write_record(Until::Placed);
+        }
         self.place_all();
         self.delete_extras();
         self.set_times_of_folders();
-        self.tidy().map_err(|error| self.broken(&error))
+        self.tidy().map_err(|error| self.broken(&error))?;
+        if is_new {
+            self.write_record(Until::Later);
+        }
+        Ok(())
     }
 
     /// Sets modes and times of files that are right but for these.
@@ -90,30 +110,35 @@ impl Work {
         found.is_some_and(|stat| !is_so(&stat, exec, tree.mtime(node)))
     }
 
-    /// Writes down what is ours, before it gets its names: it is known again by its inode and time.
-    fn write_record(&mut self) {
-        let (tree, record) = (self.tree.clone(), self.place.record.clone());
-        let is_the_same = self.remembered.is_there
-            && self.remembered.strays.is_empty()
-            && tree.entries().all(|node| self.known(node).as_ref() == self.remembered.of(node));
-        if is_the_same {
-            return;
-        }
-        let written = record.write(|writer| {
+    /// Whether nothing has to be written down.
+    fn is_remembered(&self) -> bool {
+        let is_known = |node| self.known(node, Until::Later).iter().eq(self.remembered.of(node));
+        self.remembered.is_there && self.remembered.strays.is_empty() && self.tree.entries().all(is_known)
+    }
+
+    /// Writes down what is ours. Before it gets its names it is known by its inode and time, and what it replaces is still known
+    /// too: whichever is there after an interruption, the next run tells it from what others did.
+    fn write_record(&self, until: Until) {
+        let tree = &self.tree;
+        let written = self.place.record.write(|writer| {
             for folder in std::iter::once(TOP).chain(tree.entries()) {
                 let mut is_named = false;
                 for &child in tree.children(folder) {
-                    let Some(known) = self.known(child) else { continue };
-                    if !std::mem::replace(&mut is_named, true) {
-                        writer.folder(&tree.path(folder))?;
+                    for known in self.known(child, until) {
+                        if !std::mem::replace(&mut is_named, true) {
+                            writer.folder(&tree.path(folder))?;
+                        }
+                        writer.entry(tree.name(child), &known)?;
                     }
-                    writer.entry(tree.name(child), &known)?;
                 }
             }
-            for (path, known) in self.strays_that_stay() {
+            for (path, known) in &self.remembered.strays {
                 let at = path.iter().rposition(|byte| *byte == b'/');
-                writer.folder(&path[..at.unwrap_or(0)])?;
-                writer.entry(&path[at.map_or(0, |at| at + 1)..], &known)?;
+                let (folder, name) = (&path[..at.unwrap_or(0)], &path[at.map_or(0, |at| at + 1)..]);
+                if until == Until::Placed || self.is_there(folder, name) {
+                    writer.folder(folder)?;
+                    known.iter().try_for_each(|known| writer.entry(name, known))?;
+                }
             }
             Ok(())
         });
@@ -123,42 +148,34 @@ impl Work {
     }
 
     /// What is to be remembered of a node.
-    fn known(&self, node: u32) -> Option<Known> {
-        let is_right = self.states[node as usize] == State::Right;
-        let was_known = || self.remembered.of(node).copied();
-        match self.tree.what(node) {
-            What::Folder | What::Refused => was_known().filter(|_| !is_right),
+    fn known(&self, node: u32, until: Until) -> Vec<Known> {
+        let state = self.states[node as usize];
+        let new = match self.tree.what(node) {
             // What stays as it is may still be what was written before.
-            _ if self.states[node as usize] == State::Left => was_known(),
+            _ if state == State::Left => None,
+            What::Folder | What::Refused => None,
             What::Link { .. } => {
                 Some(Known::Link { target: *blake3::hash(self.tree.target(node)).as_bytes() })
             }
             What::File { content, .. } => {
-                let stamp = self.stamps.get(&node)?;
-                let is_here = is_right || self.have[content as usize] == Have::Staged;
-                is_here.then(|| Known::File { stamp: *stamp, root: self.tree.content(content).root })
+                let is_here = state == State::Right || self.have[content as usize] == Have::Staged;
+                let stamp = self.stamps.get(&node).filter(|_| is_here);
+                stamp.map(|stamp| Known::File { stamp: *stamp, root: self.tree.content(content).root })
             }
-        }
+        };
+        let is_old_of_use = match state {
+            State::Left => true,
+            State::Right => false,
+            State::New | State::Replace => until == Until::Placed || new.is_none(),
+        };
+        let old = self.remembered.of(node).filter(|known| is_old_of_use && Some(**known) != new);
+        new.into_iter().chain(old.copied()).take(MOST_KNOWN).collect()
     }
 
-    /// What was written before, is not in the list, and stays.
-    fn strays_that_stay(&self) -> Vec<(Vec<u8>, Known)> {
-        let Some(beneath) = &self.place.beneath else { return Vec::new() };
-        let strays = self.remembered.strays.iter().map(|(path, known)| (path.clone(), *known));
-        if self.place.options.delete {
-            // Of what goes nothing need be known, and what stays does so because it was changed.
-            let changed: BTreeSet<_> =
-                self.extras.iter().filter_map(|extra| extra.changed.as_ref()).collect();
-            return strays.filter(|(path, _)| changed.contains(path)).collect();
-        }
-        let stays = |(path, _): &(Vec<u8>, Known)| {
-            let at = path.iter().rposition(|byte| *byte == b'/');
-            let folder = beneath.folder(&path[..at.unwrap_or(0)]);
-            folder.is_ok_and(|folder| {
-                look(folder, &path[at.map_or(0, |at| at + 1)..]).is_ok_and(|found| found.is_some())
-            })
-        };
-        strays.filter(stays).collect()
+    fn is_there(&self, folder: &[u8], name: &[u8]) -> bool {
+        let Some(beneath) = &self.place.beneath else { return false };
+        let found = beneath.folder(folder).and_then(|folder| look(folder, name));
+        found.is_ok_and(|found| found.is_some())
     }
 
     /// Gives names to all that was staged, folder by folder, each after the one it is in.
@@ -374,7 +391,11 @@ impl Work {
         let beneath: Option<Arc<_>> = self.place.beneath.clone();
         let (Some(staging), Some(beneath)) = (&self.staging, beneath) else { return Ok(()) };
         let path = staging.path().to_owned();
-        if !staging.remove(&beneath)? {
+        let failed = (0..)
+            .zip(self.tree.contents())
+            .filter(|(number, _)| self.have.get(*number as usize) == Some(&Have::Failed));
+        let failed: BTreeSet<Hash> = failed.map(|(_, content): (u32, _)| content.root).collect();
+        if !staging.remove(&beneath, |root| failed.contains(root))? {
             self.summary.kept_in = Some(path);
         }
         if let Some(backup) = &self.place.backup {

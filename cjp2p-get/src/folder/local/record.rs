@@ -41,14 +41,17 @@ pub(super) struct Remembered {
     pub(super) is_there: bool,
     /// Of the nodes of the tree, as far as any are known.
     of_nodes: Vec<Option<Known>>,
+    /// What some of them may be beside that.
+    others: BTreeMap<u32, Vec<Known>>,
     /// Of paths that are not in the tree.
-    pub(super) strays: BTreeMap<Vec<u8>, Known>,
+    pub(super) strays: BTreeMap<Vec<u8>, Vec<Known>>,
 }
 
 impl Remembered {
-    /// What is remembered of this node.
-    pub(super) fn of(&self, node: u32) -> Option<&Known> {
-        self.of_nodes.get(node as usize)?.as_ref()
+    /// What this node was, as it was written here. Where a run was interrupted, it may be one of several things.
+    pub(super) fn of(&self, node: u32) -> impl Iterator<Item = &Known> + Clone {
+        let first = self.of_nodes.get(node as usize).and_then(Option::as_ref);
+        first.into_iter().chain(self.others.get(&node).into_iter().flatten())
     }
 }
 
@@ -160,7 +163,10 @@ impl Remembered {
                 if self.of_nodes.is_empty() {
                     self.of_nodes = vec![None; tree.len()];
                 }
-                self.of_nodes[node as usize] = Some(known);
+                match &mut self.of_nodes[node as usize] {
+                    first @ None => *first = Some(known),
+                    Some(_) => self.others.entry(node).or_default().push(known),
+                }
             }
             None => {
                 let mut path = folder.to_vec();
@@ -168,7 +174,7 @@ impl Remembered {
                     path.push(b'/');
                 }
                 path.extend_from_slice(&name);
-                self.strays.insert(path, known);
+                self.strays.entry(path).or_default().push(known);
             }
         }
     }
@@ -252,6 +258,7 @@ mod tests {
                 writer.entry(b"a b\n\\", &FILE)?;
                 writer.folder(b"d/\xff")?;
                 writer.entry(b" ", &LINK)?;
+                writer.entry(b" ", &FILE)?;
                 writer.entry(b"gone", &FILE)
             })
             .unwrap();
@@ -265,12 +272,14 @@ mod tests {
         assert!(!record.load(&tree).unwrap().is_there);
         write(&record);
         let found = record.load(&tree).unwrap();
-        let of = |folder: &[u8], name: &[u8]| found.of(tree.find(folder, name).unwrap());
+        let of = |folder: &[u8], name: &[u8]| -> Vec<Known> {
+            found.of(tree.find(folder, name).unwrap()).copied().collect()
+        };
         assert!(found.is_there);
-        assert_eq!(of(b"", b"a b\n\\"), Some(&FILE));
-        assert_eq!(of(b"d/\xff", b" "), Some(&LINK));
-        assert_eq!(of(b"", b"new"), None);
-        assert_eq!(found.strays, BTreeMap::from([(b"d/\xff/gone".to_vec(), FILE)]));
+        assert_eq!(of(b"", b"a b\n\\"), [FILE]);
+        assert_eq!(of(b"d/\xff", b" "), [LINK, FILE], "it may be either");
+        assert_eq!(of(b"", b"new"), []);
+        assert_eq!(found.strays, BTreeMap::from([(b"d/\xff/gone".to_vec(), vec![FILE])]));
         let other = Record::new(Some(folder.path().join("r")), 5);
         assert!(!other.load(&tree).unwrap().is_there, "it is about another folder");
         assert!(!Record::new(None, 4).load(&tree).unwrap().is_there);

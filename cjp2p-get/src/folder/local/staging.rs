@@ -226,11 +226,11 @@ impl Staging {
         synced
     }
 
-    /// Removes it, unless there is something that a fetch can go on from. Says whether it is gone.
-    pub(super) fn remove(&self, beneath: &Beneath) -> io::Result<bool> {
+    /// Removes it, unless there is something that a fetch can go on from, of contents that `is_wanted`. Says whether it is gone.
+    pub(super) fn remove(&self, beneath: &Beneath, is_wanted: impl Fn(&Hash) -> bool) -> io::Result<bool> {
         let mut is_kept = false;
         for leftover in self.leftovers()? {
-            if leftover.is_partial {
+            if leftover.is_partial && leftover.root.as_ref().is_some_and(&is_wanted) {
                 is_kept = true;
             } else {
                 remove(&self.folder, &leftover.name, Within::All)?;
@@ -346,10 +346,9 @@ mod tests {
         assert_eq!(roots, [true, true, false, false]);
         let part = format!("{hex}{PART_SUFFIX}");
         staging.write(part.as_bytes(), b"", Attributes::default()).unwrap();
-        assert!(!staging.remove(&beneath).unwrap());
+        assert!(!staging.remove(&beneath, |wanted| *wanted == root).unwrap());
         assert_eq!(fs::read_dir(staging.path()).unwrap().count(), 1);
-        fs::remove_file(staging.path().join(part)).unwrap();
-        assert!(staging.remove(&beneath).unwrap() && !Staging::is_in(&beneath));
+        assert!(staging.remove(&beneath, |wanted| *wanted != root).unwrap() && !Staging::is_in(&beneath));
     }
 
     #[test]
