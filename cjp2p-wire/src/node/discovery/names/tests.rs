@@ -1,3 +1,5 @@
+//! Who is asked what a name stands for, and which answer counts.
+
 use super::*;
 use crate::node::testing::{Script, config, port_of};
 use crate::signed::{Pointer, PointsTo, SigningKey};
