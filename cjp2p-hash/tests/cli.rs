@@ -231,7 +231,7 @@ fn a_file_that_cannot_be_read_is_told_and_the_others_are_hashed() {
     fs::write(folder.path().join("a"), "hi").unwrap();
     for (name, told) in [
         ("missing", "missing: No such file or directory"),
-        (".", ".: is a folder; -r hashes the files in it"),
+        (".", ".: is a folder; -r hashes the files in it, --folder all of it"),
         ("esc\u{1b}[2J\n", "esc\\u{1b}[2J\\n: No such file or directory"),
     ] {
         let output = run(folder.path(), &[name, "a"]);
