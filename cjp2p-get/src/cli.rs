@@ -21,11 +21,10 @@ const EXAMPLES: &str = "\
 Examples:
   cjp2p-get blake3/... | tar x              use what comes while the rest is on its way
   cjp2p-get blake3/... -o film.mkv          a file; the same command resumes it
-  cjp2p-get --peer HOST blake3/... > FILE   from a peer that you know
   cjp2p-get folder/HEX -o DIR               a folder; the same command brings it up to date
   cjp2p-hash -r . | ssh there cjp2p-get --peer HOST --into mirror -
   cjp2p-get latest/KEY/photos -o photos     the newest of what has a name; --watch follows it
-  cjp2p-get 'ID#peer=HOST'                  an id and who has it, in one piece
+  cjp2p-get 'ID#peer=HOST' > FILE           from a peer that you know, named beside the id
   cjp2p-get --lock skip -qq -o FILE ID      from cron: never twice at once, and quiet
 
 Exit status: 0 done, 1 failed, 2 wrong command line, 3 no peer has it, 4 it came to a stop,
@@ -38,7 +37,7 @@ The manual has more: docs/cjp2p-get.md";
 #[derive(Parser, Debug)]
 #[command(name = TOOL, version, after_help = EXAMPLES, max_term_width = 100)]
 pub(crate) struct Cli {
-    /// What to fetch: blake3/HEX, the HEX of sha256sum, a CID, folder/HEX, or latest/KEY/NAME; - reads ids from standard input
+    /// blake3/HEX, HEX of sha256sum, CID, folder/HEX, latest/KEY/NAME; - reads standard input
     #[arg(value_name = "ID", required = true)]
     pub(crate) ids: Vec<String>,
 
@@ -148,34 +147,33 @@ pub(crate) struct Cli {
 
 /// What is only for folders.
 #[derive(clap::Args, Debug, Default)]
-#[command(next_help_heading = "Folders")]
 pub(crate) struct FolderArgs {
-    /// Print what is in the folder, with sizes and ids; --json prints objects
+    /// Print what is in a folder, with sizes and ids
     #[arg(long)]
     pub(crate) list: bool,
 
-    /// Only what matches, in any subfolder: '*.jpg', 'raw/*.dng', 'raw' (repeatable)
+    /// Of a folder only what matches: '*.jpg', 'raw/*.dng', 'raw' (repeatable)
     #[arg(long = "file", value_name = "GLOB")]
     pub(crate) files: Vec<String>,
 
-    /// Remove what is there and not in the folder
+    /// Remove what a folder has no more; --dry-run tells, --backup DIR keeps it
     #[arg(long, conflicts_with = "files")]
     pub(crate) delete: bool,
 
     /// Keep what is replaced or removed below this folder
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", hide = true)]
     pub(crate) backup: Option<PathBuf>,
 
     /// Print what would be done, and do nothing
-    #[arg(long)]
+    #[arg(long, hide = true)]
     pub(crate) dry_run: bool,
 
     /// Hash the files that are there, whatever is remembered of them
-    #[arg(long)]
+    #[arg(long, hide = true)]
     pub(crate) checksum: bool,
 
     /// Take links that lead out of the folder too
-    #[arg(long, value_name = "WHAT", value_enum, hide_possible_values = true)]
+    #[arg(long, value_name = "WHAT", value_enum, hide = true)]
     pub(crate) links: Option<Links>,
 }
 
