@@ -22,7 +22,6 @@ Examples:
   cjp2p-get blake3/... | tar x              use what comes while the rest is on its way
   cjp2p-get blake3/... -o film.mkv          a file; the same command resumes it
   cjp2p-get folder/HEX -o DIR               a folder; the same command brings it up to date
-  cjp2p-hash -r . | ssh there cjp2p-get --peer HOST --into mirror -
   cjp2p-get latest/KEY/photos -o photos     the newest of what has a name; --watch follows it
   cjp2p-get 'ID#peer=HOST' > FILE           from a peer that you know, named beside the id
   cjp2p-get --lock skip -qq -o FILE ID      from cron: never twice at once, and quiet
@@ -152,11 +151,11 @@ pub(crate) struct FolderArgs {
     #[arg(long)]
     pub(crate) list: bool,
 
-    /// Of a folder only what matches: '*.jpg', 'raw/*.dng', 'raw' (repeatable)
+    /// Only this of a folder: '*.jpg', 'raw/*.dng', 'raw' (repeatable)
     #[arg(long = "file", value_name = "GLOB")]
     pub(crate) files: Vec<String>,
 
-    /// Remove what a folder has no more; --dry-run tells, --backup DIR keeps it
+    /// Remove what a folder has no more; --dry-run tells what
     #[arg(long, conflicts_with = "files")]
     pub(crate) delete: bool,
 
