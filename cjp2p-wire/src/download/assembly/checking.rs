@@ -139,12 +139,10 @@ impl Assembly {
             self.waits_for_sink = true;
             return Ok(());
         }
-        if matches!(self.check, Check::Tree(_)) {
-            return self.write_content(key, sink, outcome);
-        }
         // Whatever length is claimed, the place where it is staged grows only with what came.
         let is_far = range.start > self.picker.done().total() + 2 * MAX_GATHERED;
         let verified = match &self.check {
+            Check::Tree(_) => return self.write_content(key, sink, outcome),
             Check::AtTheEnd if is_far => {
                 self.picker.forget(key);
                 return Ok(());
@@ -155,9 +153,7 @@ impl Assembly {
                 return Ok(());
             }
             Check::Root(root) => verify_whole(root, bytes).ok_or(None),
-            Check::Tree(verifier) | Check::Hint(verifier) => {
-                verifier.verify(range.start, bytes).map_err(Some)
-            }
+            Check::Hint(verifier) => verifier.verify(range.start, bytes).map_err(Some),
         };
         let block = match verified {
             Ok(block) => block,
