@@ -262,6 +262,7 @@ fn forged_questions_get_no_more_than_twice_their_bytes_and_no_place_to_wait() {
         assert!(bytes <= 2 * text.len(), "{bytes} for {}", text.len());
         let said = String::from_utf8(out.into_iter().flat_map(|(_, bytes)| bytes).collect()).expect("text");
         assert_eq!(said.contains("SignedMessage"), answered, "{said}");
+        assert!(!said.contains("IKnowNothingNewer"), "{said}");
         assert_eq!(peer.node.sizes().watchers, 0);
     }
 }

@@ -96,7 +96,7 @@ pub(super) fn tell_first_name(cx: &mut Context<'_>, messages: &[Message<'_>], re
 enum Said {
     Pointer,
     NothingNewer,
-    /// There was no room for it: it can be asked for again.
+    /// There was no room for it, or it is not known yet: it can be asked for again.
     Nothing,
 }
 
@@ -105,10 +105,8 @@ fn tell(cx: &mut Context<'_>, asker: Asker, request: &LatestRequest, reply: &mut
     match known.filter(|known| request.after.is_none_or(|after| known.pointer().seq > after)) {
         Some(known) if reply.say(|e| e.value("SignedMessage", &known.to_json())) => Said::Pointer,
         Some(_) => Said::Nothing,
-        None if asker == Asker::Unvalidated && request.after.is_none() => {
-            // It may be one that is signed when it is asked for.
-            Said::Nothing
-        }
+        // It may be one that is signed when it is asked for, and whoever watches it would not ask again for a minute.
+        None if asker == Asker::Unvalidated => Said::Nothing,
         None => {
             let nothing = NothingNewer { id: request.id.clone(), after: request.after };
             reply.say(|e| e.nothing_newer(&nothing));
