@@ -43,6 +43,8 @@ const MAX_NAMES: usize = 64;
 struct OpenQuery {
     /// The names that have no answer yet, or are watched. Never more than `MAX_LATEST`.
     wanted: Vec<PointerId>,
+    /// So many of them, the first, have no answer yet: the others are asked for again only because they are watched.
+    unanswered: usize,
     sent_at: Time,
     next_at: Time,
     tries: usize,
@@ -127,6 +129,7 @@ impl NameQueries {
         let is_validated = shared.contacts.entry(now, address).is_validated();
         let query = self.open.entry(address).or_insert(OpenQuery {
             wanted: Vec::new(),
+            unanswered: 0,
             sent_at: now,
             next_at: now,
             tries: 0,
@@ -136,7 +139,8 @@ impl NameQueries {
         });
         for id in ids {
             if query.wanted.len() < MAX_LATEST && !query.wanted.contains(id) {
-                query.wanted.push(id.clone());
+                query.wanted.insert(query.unanswered, id.clone());
+                query.unanswered += 1;
                 (query.next_at, query.tries, query.is_awaited) = (now, 0, true);
             }
         }
@@ -248,8 +252,14 @@ impl NameQueries {
     fn take_answer(&mut self, shared: &mut Shared, now: Time, from: SocketAddr, id: &PointerId) {
         let Some(query) = self.open.get_mut(&from) else { return };
         let Some(at) = query.wanted.iter().position(|wanted| wanted == id) else { return };
+        query.unanswered -= usize::from(at < query.unanswered);
         if query.watches {
-            return rest(query, shared, now);
+            // What has no answer yet stays in front: there may not be room for the answers to all.
+            query.wanted[at..].rotate_left(1);
+            if query.unanswered == 0 {
+                rest(query, shared, now);
+            }
+            return;
         }
         query.wanted.swap_remove(at);
         if query.wanted.is_empty() {
@@ -265,6 +275,7 @@ const PROOF: usize = 70;
 fn rest(query: &mut OpenQuery, shared: &mut Shared, now: Time) {
     query.is_awaited = false;
     query.tries = 0;
+    query.unanswered = 0;
     let jitter = shared.random.u64(0..=2 * WATCH_JITTER.as_millis() as u64);
     query.next_at = now + (WATCH_EVERY - WATCH_JITTER) + Duration::from_millis(jitter);
 }

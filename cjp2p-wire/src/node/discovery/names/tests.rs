@@ -128,6 +128,20 @@ fn one_that_is_watched_is_asked_for_what_is_newer_and_at_once_when_it_told_somet
 }
 
 #[test]
+fn one_that_is_watched_rests_only_when_it_answered_for_each_name() {
+    let peer = port_of(1, 24254);
+    let mut script = asking(peer, &["a/b", "a"], false, true);
+    script.expect_sent(peer, &["\"name\":\"a/b\"", "\"name\":\"a\""]);
+    let nothing =
+        format!(r#"{{"IKnowNothingNewer":{{"ed25519":"{}","name":"a/b","after":0}}}}"#, key().public());
+    script.at(20).receive(peer, &[&nothing]).expect_nothing();
+    assert_eq!(script.machine.awaited(), 1);
+    due(&mut script, 400).expect_sent(peer, &["\"name\":\"a\""]).expect_nothing();
+    script.at(420).receive(peer, &[&said("a", 7)]).expect_sent(peer, &["\"after\":7"]).expect_nothing();
+    assert_eq!((latest(&mut script), script.machine.awaited()), (Some((7, true)), 0));
+}
+
+#[test]
 fn a_peer_that_keeps_silent_is_given_up_and_a_suggested_one_is_hardly_disturbed() {
     for (suggested, tries) in [(false, 4), (true, 2)] {
         let peer = port_of(1, 24254);
