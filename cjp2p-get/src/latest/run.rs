@@ -93,23 +93,7 @@ pub(crate) fn this_program() -> Command {
 
 /// How another process of this program ended.
 pub(crate) fn exit_of(status: ExitStatus) -> Exit {
-    let all = [
-        Exit::Done,
-        Exit::Usage,
-        Exit::NoSource,
-        Exit::Stalled,
-        Exit::Mismatch,
-        Exit::Busy,
-        Exit::Destination,
-        Exit::Withdrawn,
-        Exit::NothingNewer,
-        Exit::Incomplete,
-        Exit::HungUp,
-        Exit::Interrupted,
-        Exit::Terminated,
-        Exit::ClosedOutput,
-    ];
-    all.into_iter().find(|exit| status.code() == Some(*exit as i32)).unwrap_or(Exit::Failure)
+    Exit::ALL.into_iter().find(|exit| status.code() == Some(*exit as i32)).unwrap_or(Exit::Failure)
 }
 
 /// A name that was found out.

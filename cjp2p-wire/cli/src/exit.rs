@@ -41,6 +41,25 @@ pub enum Exit {
 }
 
 impl Exit {
+    /// All of them, by their number.
+    pub const ALL: [Exit; 15] = [
+        Exit::Done,
+        Exit::Failure,
+        Exit::Usage,
+        Exit::NoSource,
+        Exit::Stalled,
+        Exit::Mismatch,
+        Exit::Busy,
+        Exit::Destination,
+        Exit::Withdrawn,
+        Exit::NothingNewer,
+        Exit::Incomplete,
+        Exit::HungUp,
+        Exit::Interrupted,
+        Exit::ClosedOutput,
+        Exit::Terminated,
+    ];
+
     /// How a tool ends that this signal ended, where the signal itself may not.
     pub fn of_signal(signal: Signal) -> Exit {
         match signal {

@@ -375,24 +375,7 @@ fn every_message_that_is_understood_is_in_the_protocol() {
 
 #[test]
 fn every_exit_code_is_documented() {
-    let all = [
-        Exit::Done,
-        Exit::Failure,
-        Exit::Usage,
-        Exit::NoSource,
-        Exit::Stalled,
-        Exit::Mismatch,
-        Exit::Busy,
-        Exit::Destination,
-        Exit::Withdrawn,
-        Exit::NothingNewer,
-        Exit::Incomplete,
-        Exit::HungUp,
-        Exit::Interrupted,
-        Exit::ClosedOutput,
-        Exit::Terminated,
-    ];
-    let codes: Vec<String> = all.iter().map(|exit| (*exit as u8).to_string()).collect();
+    let codes: Vec<String> = Exit::ALL.iter().map(|exit| (*exit as u8).to_string()).collect();
     let text = read("docs/exit-codes.md");
     let rows = text.lines().filter_map(|line| line.strip_prefix("| "));
     let documented: Vec<&str> = rows
