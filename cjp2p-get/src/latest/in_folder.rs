@@ -6,7 +6,7 @@ use std::process::Stdio;
 use cjp2p_cli::{Exit, ToolError};
 use serde::Deserialize;
 
-use super::resolved::{MAX_LINE, Resolved};
+use super::resolved::{MAX_LINE, Resolved, is_verifiable};
 use super::run::{exit_of, this_program};
 use crate::cli::Cli;
 
@@ -60,7 +60,7 @@ pub(crate) fn find(cli: &Cli, resolved: &Resolved) -> Result<Resolved, ToolError
     }
     let exit = exit_of(child.wait().map_err(failed)?);
     match found {
-        Some(Entry { id: Some(id), .. }) => Ok(Resolved { id, ..resolved.clone() }),
+        Some(Entry { id: Some(id), .. }) if is_verifiable(&id) => Ok(Resolved { id, ..resolved.clone() }),
         Some(Entry { kind, .. }) => {
             let message = format!(
                 "{folder}: {path:?} is a {kind} that has no id of its own: use --file with the name of the folder"

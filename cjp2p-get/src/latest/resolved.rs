@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 
 /// A longer line, in bytes, is none.
 pub(crate) const MAX_LINE: u64 = 64 << 10;
+/// What stands before the digits of a folder.
+const FOLDER: &str = "folder/";
 
 /// See the [module](self).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,7 +47,19 @@ impl Resolved {
 }
 
 fn folder(root: &Hash) -> String {
-    format!("folder/{}", HEXLOWER.encode(root))
+    format!("{FOLDER}{}", HEXLOWER.encode(root))
+}
+
+/// Whether a text is an id that can be verified, or a path in a folder that can. Whatever else another process said might be an option,
+/// or mean standard input.
+pub(crate) fn is_verifiable(text: &str) -> bool {
+    match text.strip_prefix(FOLDER) {
+        Some(rest) => {
+            let root = rest.split_once('/').map_or(rest, |(root, _)| root);
+            matches!(ContentId::parse(root), Ok(ContentId::Sha256(_)))
+        }
+        None => matches!(ContentId::parse(text), Ok(ContentId::Blake3(_) | ContentId::Sha256(_))),
+    }
 }
 
 #[cfg(test)]
@@ -87,6 +101,20 @@ mod tests {
             ("foreign/x", None),
         ] {
             assert_eq!(resolve(name), id, "{name}");
+        }
+        for (text, is_one) in [
+            (format!("folder/{}", hex(1)), true),
+            (format!("folder/{}/-o/x", hex(1)), true),
+            (format!("blake3/{}", hex(1)), true),
+            (hex(1), true),
+            ("-".to_owned(), false),
+            ("--force".to_owned(), false),
+            ("-oblake3/x".to_owned(), false),
+            ("name".to_owned(), false),
+            ("folder/ab".to_owned(), false),
+            (format!("latest/{}/x", hex(1)), false),
+        ] {
+            assert_eq!(is_verifiable(&text), is_one, "{text}");
         }
         // Below a file there is nothing, but a folder further up may have such a path.
         assert_eq!(resolve("site/a/index.html/x"), Some(format!("folder/{}/index.html/x", hex(3))));

@@ -16,7 +16,7 @@ use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::signed::PointerId;
 use sha2::{Digest as _, Sha256};
 
-use super::resolved::{MAX_LINE, Resolved};
+use super::resolved::{MAX_LINE, Resolved, is_verifiable};
 use crate::cli::Cli;
 
 /// The option by which this program asks peers for a name, and does nothing else.
@@ -72,7 +72,7 @@ impl Asking {
     pub(crate) fn next(&mut self) -> Option<Resolved> {
         let mut line = Vec::new();
         self.lines.by_ref().take(MAX_LINE).read_until(b'\n', &mut line).ok()?;
-        serde_json::from_slice::<Resolved>(&line).ok().filter(|resolved| !PointerId::is_meant(&resolved.id))
+        serde_json::from_slice::<Resolved>(&line).ok().filter(|resolved| is_verifiable(&resolved.id))
     }
 
     /// How it ended: what there was to say of that, it said.
