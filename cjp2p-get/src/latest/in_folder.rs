@@ -4,9 +4,11 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::Stdio;
 
 use cjp2p_cli::{Exit, ToolError};
+use cjp2p_io::listen::Listen;
 use serde::Deserialize;
 
 use super::resolved::{MAX_LINE, Resolved, is_verifiable};
+use super::resolver::beside;
 use super::run::{exit_of, this_program};
 use crate::cli::Cli;
 
@@ -41,6 +43,9 @@ pub(crate) fn find(cli: &Cli, resolved: &Resolved) -> Result<Resolved, ToolError
         ("--no-share", cli.no_share),
     ] {
         command.args(is_given.then_some(option));
+    }
+    if let Listen::At(address) = beside(cli.listen.listen) {
+        command.arg(format!("--listen={address}"));
     }
     if let Some(state) = &cli.state.state {
         command.arg("--state").arg(state);

@@ -141,12 +141,13 @@ pub(crate) fn run(cli: &Cli) -> Result<Exit, ToolError> {
 }
 
 /// Where this process listens: at the same address as the one that fetches, and another port.
-fn beside(listen: Option<Listen>) -> Listen {
+pub(crate) fn beside(listen: Option<Listen>) -> Listen {
     match listen {
         Some(Listen::At(mut address)) => {
             address.set_port(0);
             Listen::At(address)
         }
+        Some(Listen::Auto(Some(ip))) => Listen::At(SocketAddr::new(ip, 0)),
         _ => Listen::Everywhere { port: 0 },
     }
 }
