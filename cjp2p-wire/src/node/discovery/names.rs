@@ -227,7 +227,8 @@ impl NameQueries {
         if !query.wanted.contains(&id) {
             return;
         }
-        let round_trip = now.since(query.sent_at);
+        // What was not asked for lately is told because it is new.
+        let (round_trip, is_answer) = (now.since(query.sent_at), query.is_awaited);
         let pointer = match self.newest.get(&id) {
             Some(known) if claim.is_same_as(known) => known.clone(),
             // Charged before it is done, and to whoever sent it.
@@ -239,7 +240,9 @@ impl NameQueries {
         };
         let is_news = self.newest.get(&id).is_none_or(|known| pointer.is_newer_than(known));
         self.know(pointer.clone());
-        shared.contacts.on_round_trip(from, round_trip);
+        if is_answer {
+            shared.contacts.on_round_trip(from, round_trip);
+        }
         shared.outbox.report(Event::Latest { from, round_trip, pointer: Box::new(pointer) });
         self.take_answer(shared, now, from, &id);
         if let Some(query) = self.open.get_mut(&from).filter(|query| query.watches && is_news) {
