@@ -81,7 +81,11 @@ impl Getter {
                 let failed = |error: std::io::Error| ToolError::failure(format!("threads: {error}"));
                 let Some(output) = &self.tar_output else { return Ok(()) };
                 let output = output.try_clone().map_err(failed)?;
-                let stream = Stream::start(root, Vec::<RangeSpec>::new(), output, self.waker.clone());
+                // No more than its header says: whatever followed would be read as headers that no list has. More may come before
+                // the length is proven, where somebody keeps the last leaf back.
+                let said: Vec<RangeSpec> =
+                    piece.length.map(|length| RangeSpec::Span(0..length)).into_iter().collect();
+                let stream = Stream::start(root, said, output, self.waker.clone());
                 let stream = stream.map_err(failed)?;
                 self.jobs.insert(number, Job::of_piece(piece, None, now));
                 self.begin_fetch(number, Box::new(stream), None, Vec::new());
