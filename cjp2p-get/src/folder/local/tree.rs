@@ -7,6 +7,7 @@ use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 
 use cjp2p_cli::ToolError;
+use cjp2p_io::names::shown;
 use cjp2p_io::partial_name::is_partial;
 use cjp2p_wire::content_id::Hash;
 use cjp2p_wire::folder::{Entry, Kind, MAX_LIST, Mtime, leads_out, read_list};
@@ -228,10 +229,10 @@ impl TreeBuilder {
             Kind::Part(_) => Some("is no entry of a folder".into()),
             Kind::File { length, root, .. } => {
                 let known = self.tree.content(*self.by_root.get(root)?);
-                let other = self.tree.path(known.first);
-                let other = String::from_utf8_lossy(&other).into_owned();
-                (known.length != *length)
-                    .then(|| format!("cannot have the same id as {other} and another length"))
+                (known.length != *length).then(|| {
+                    let other = shown(OsStr::from_bytes(&self.tree.path(known.first)));
+                    format!("cannot have the same id as {other} and another length")
+                })
             }
             _ => None,
         }
@@ -429,7 +430,7 @@ mod tests {
         let (tree, refused) = built(&[
             folder(".cjp2p-partial"),
             file(".cjp2p-partial/x", 3),
-            file("a", 1),
+            file("a\u{1b}[2J", 1),
             link("out", "../x"),
             link("root", "/etc"),
             entry("w", lying),
@@ -438,6 +439,7 @@ mod tests {
         let named: Vec<&str> =
             refused.iter().filter_map(|text| text.split_once(':')).map(|(name, _)| name).collect();
         assert_eq!(named, [".cjp2p-partial", "out", "root", "w", "x.cjp2p-part"]);
+        assert!(!refused.concat().contains('\u{1b}'), "a terminal obeys what it is shown: {refused:?}");
         assert_eq!(tree.find(b"", b"out").map(|node| tree.what(node)), Some(What::Refused));
         assert_eq!(tree.find(b".cjp2p-partial", b"x"), None);
         assert_eq!(tree.contents().len(), 1);
