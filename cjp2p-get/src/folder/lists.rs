@@ -69,6 +69,7 @@ impl Lists {
         }
         if let Some(list) = self.needed
             && !self.asked.contains_key(&list.root)
+            && !self.ready.contains_key(&list.root)
         {
             return Some(self.ask(list));
         }
@@ -124,6 +125,10 @@ impl Lists {
                     };
                     self.needed = None;
                     self.held -= text.len();
+                    // It came before it was asked for ahead.
+                    if self.planned.front() == Some(&list) {
+                        self.planned.pop_front();
+                    }
                     plan(&mut self.planned, &text);
                     walk.give(text).map_err(wrong)?;
                 }
@@ -142,4 +147,35 @@ fn plan(planned: &mut VecDeque<ListRef>, text: &[u8]) {
     let lists: Vec<ListRef> = lists.collect();
     lists.into_iter().rev().for_each(|list| planned.push_front(list));
     planned.truncate(MAX_PLANNED);
+}
+
+#[cfg(test)]
+mod tests {
+    use cjp2p_wire::folder::FolderPath;
+
+    use super::*;
+
+    #[test]
+    fn a_list_that_is_here_is_not_asked_for_again_before_it_is_read() {
+        let list = |path: &[u8], list: Option<ListRef>| {
+            let mut text = Vec::new();
+            let kind = Kind::Folder { list };
+            Entry { path: FolderPath::new(path).unwrap(), kind, mtime: None }.write(&mut text);
+            text
+        };
+        let below = list(b"a", None);
+        let top = list(b"d", Some(reference_of(&below)));
+        let root = reference_of(&top).root;
+        let mut lists = Lists::new(root);
+        assert_eq!(lists.next_wanted().map(|wanted| wanted.root), Some(root));
+        lists.take(root, top);
+        assert!(matches!(lists.step().unwrap(), Next::Entry(_)));
+        assert_eq!(lists.step().unwrap(), Next::Wait);
+        let wanted = lists.next_wanted().unwrap();
+        lists.take(wanted.root, below);
+        assert_eq!(lists.next_wanted(), None, "as where the reader of a listing is slow");
+        assert!(matches!(lists.step().unwrap(), Next::Entry(_)));
+        assert_eq!(lists.step().unwrap(), Next::End);
+        assert_eq!((lists.next_wanted(), lists.held), (None, 0));
+    }
 }
