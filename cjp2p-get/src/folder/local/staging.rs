@@ -192,6 +192,8 @@ impl Staging {
 
     /// Which of these names cannot be made beside those before them, as they would be the same; and why others cannot be made.
     pub(super) fn twins(&self, names: &[&[u8]]) -> io::Result<Vec<(usize, String)>> {
+        // An interrupted run may have left one.
+        remove(&self.folder, TWINS.as_bytes(), Within::All)?;
         mkdirat(&self.folder, TWINS, Mode::RWXU)?;
         let folder = open_folder(&self.folder, TWINS.as_bytes())?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -354,6 +356,8 @@ mod tests {
     #[test]
     fn names_that_are_the_same_or_cannot_be_are_found_by_trying() {
         let (_base, _, staging) = staging();
+        fs::create_dir(staging.path().join(TWINS)).unwrap();
+        fs::write(staging.path().join(TWINS).join("b"), "left by an interrupted run").unwrap();
         let long = [b'x'; 300];
         let names: [&[u8]; 5] = [b"a", b"b", b"a", &long, b"A"];
         let wrong = staging.twins(&names).unwrap();
