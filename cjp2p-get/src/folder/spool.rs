@@ -10,9 +10,13 @@ use cjp2p_wire::folder::Entry;
 
 use super::select::{Select, nothing_matches};
 
+/// Bytes at the most. A few short lists that refer to each other often can stand for more than a disk holds.
+const MOST: u64 = 4 << 30;
+
 /// See the [module](self).
 pub(crate) struct Spool {
     file: BufWriter<File>,
+    length: u64,
     folder: PathBuf,
     line: Vec<u8>,
     select: Select,
@@ -28,14 +32,14 @@ impl Spool {
     pub(crate) fn new(folder: &Path, select: Select) -> Result<Spool, ToolError> {
         let file = tempfile::tempfile_in(folder).map_err(|error| failure(folder, &error))?;
         let (file, folder) = (BufWriter::with_capacity(64 << 10, file), folder.to_owned());
-        Ok(Spool { file, folder, line: Vec::new(), select, found: false })
+        Ok(Spool { file, length: 0, folder, line: Vec::new(), select, found: false })
     }
 
     /// The next entry.
     ///
     /// # Errors
     ///
-    /// Where the file cannot be written.
+    /// Where the file cannot be written, or would be too long.
     pub(crate) fn push(&mut self, entry: &Entry) -> Result<(), ToolError> {
         if !self.select.takes(entry) {
             return Ok(());
@@ -43,6 +47,11 @@ impl Spool {
         self.found = true;
         self.line.clear();
         entry.write(&mut self.line);
+        self.length += self.line.len() as u64;
+        if self.length > MOST {
+            let message = "the folder's list: is longer than can be held; --file takes some of it";
+            return Err(ToolError::failure(message));
+        }
         self.file.write_all(&self.line).map_err(|error| failure(&self.folder, &error))
     }
 

@@ -16,6 +16,8 @@ use cjp2p_wire::folder::{Entry, Kind, MAX_LIST, Mtime, leads_out, read_list};
 pub(super) const TOP: u32 = 0;
 /// Entries at the most. They are held in memory.
 pub(super) const MAX_ENTRIES: usize = 10_000_000;
+/// Bytes of the paths of folders at the most: of deep ones each has those of all that it is in.
+const MAX_PATHS: usize = 1 << 30;
 
 /// An entry, or a folder that one is in.
 #[derive(Clone, Copy, Debug)]
@@ -171,6 +173,8 @@ pub(super) struct TreeBuilder {
     tree: Tree,
     by_root: HashMap<Hash, u32>,
     any_links: bool,
+    /// Bytes of the paths of folders.
+    paths: usize,
 }
 
 impl TreeBuilder {
@@ -178,7 +182,7 @@ impl TreeBuilder {
     pub(super) fn new(any_links: bool) -> TreeBuilder {
         let mut tree = Tree::default();
         tree.nodes.push(Node { parent: TOP, name_at: 0, name_len: 0, what: What::Folder });
-        TreeBuilder { tree, by_root: HashMap::new(), any_links }
+        TreeBuilder { tree, by_root: HashMap::new(), any_links, paths: 0 }
     }
 
     /// Takes an entry. What is refused is in the tree nevertheless, as something to leave alone.
@@ -212,7 +216,7 @@ impl TreeBuilder {
         }
         if let Kind::Folder { .. } = entry.kind {
             let known = (what == What::Folder).then_some(node);
-            self.tree.folders.insert(entry.path.as_bytes().into(), known);
+            self.note_folder(entry.path.as_bytes(), known)?;
         }
         refusal.map_or(Ok(()), |why| Err(Untaken::Refused(why)))
     }
@@ -255,8 +259,18 @@ impl TreeBuilder {
         let parent = self.folder(parent)?;
         // Where entries come in their order, what stands there is no folder.
         let node = self.push(parent, name, What::Folder)?;
-        self.tree.folders.insert(path.into(), Some(node));
+        self.note_folder(path, Some(node))?;
         Ok(node)
+    }
+
+    /// Notes which node the folder of this path is; `None` where it was refused.
+    fn note_folder(&mut self, path: &[u8], node: Option<u32>) -> Result<(), Untaken> {
+        self.paths += path.len();
+        if self.paths > MAX_PATHS {
+            return Err(Untaken::TooMany);
+        }
+        self.tree.folders.insert(path.into(), node);
+        Ok(())
     }
 
     fn push(&mut self, parent: u32, name: &[u8], what: What) -> Result<u32, Untaken> {
@@ -350,7 +364,8 @@ pub(super) fn read_tree(
                 Err(Untaken::Refused(why)) => refuse(entry.path.as_bytes().to_vec(), why),
                 Err(Untaken::TooMany) => {
                     let most = MAX_ENTRIES;
-                    return Err(failed(format!("has more than {most} entries; --file takes some of them")));
+                    let what = format!("has more entries than can be held, {most} at most");
+                    return Err(failed(format!("{what}; --file takes some of them")));
                 }
             }
         }
