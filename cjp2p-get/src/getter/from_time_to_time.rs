@@ -108,8 +108,7 @@ impl Getter {
         let is_whole = self.ids_ended && self.report.exit() == Exit::Done;
         let mut total = is_whole.then_some(self.finished);
         if let Some(folder) = &self.folder {
-            let (there, all) = folder.counts();
-            (done, total) = (there, all);
+            (done, total) = folder.counts();
         }
         let mut sources = BTreeSet::new();
         for job in self.jobs.values() {
@@ -121,7 +120,10 @@ impl Getter {
                 Step::Preparing | Step::Locked(_) | Step::Aside => Default::default(),
             };
             done += progress.done;
-            total = total.zip(progress.wanted).map(|(total, wanted)| total + wanted);
+            // What is to be done for a folder counts in it already.
+            if self.folder.is_none() {
+                total = total.zip(progress.wanted).map(|(total, wanted)| total + wanted);
+            }
             if let Some(fetch) = job.fetch().and_then(|fetch| self.session.node().fetch(fetch)) {
                 sources.extend(fetch.serving());
             }

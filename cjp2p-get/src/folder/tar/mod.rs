@@ -206,7 +206,8 @@ impl Aim for Tar {
                     self.refused.push((entry.path.as_bytes().to_vec(), Exit::Mismatch, why));
                     return Ok(());
                 }
-                self.total += length;
+                // Of thousands of files the list may say the greatest length.
+                self.total = self.total.saturating_add(*length);
             }
             _ => {}
         }
