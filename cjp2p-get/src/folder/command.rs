@@ -12,6 +12,7 @@ use cjp2p_io::names;
 use cjp2p_io::sandbox::Sandbox;
 use cjp2p_io::state_dir::StateDir;
 use cjp2p_wire::content_id::{ContentId, Hash};
+use cjp2p_wire::folder::FOLDER_PREFIX;
 
 use super::listing::Listing;
 use super::local::{Local, Options};
@@ -26,8 +27,6 @@ use crate::sinks::stream::Output;
 
 /// How often a folder that another process writes is tried.
 const TRY_LOCK_EVERY: Duration = Duration::from_millis(250);
-/// How the ids of folders begin.
-const PREFIX: &str = "folder/";
 
 /// See the [module](self).
 pub(crate) struct Command {
@@ -204,15 +203,15 @@ impl Goal {
 
 /// Whether this is meant as the id of a folder.
 pub(crate) fn is_folder(id: &str) -> bool {
-    id.get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX))
+    id.get(..FOLDER_PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(FOLDER_PREFIX))
 }
 
 /// The id as it is shown, and the hash in it.
 fn parse(text: &str) -> Result<(String, Hash), ToolError> {
-    let digits = &text[PREFIX.len()..];
+    let digits = &text[FOLDER_PREFIX.len()..];
     let wrong = || ToolError::usage(format!("{text:?}: a folder's id is folder/ and 64 hex digits"));
     match ContentId::parse_any_spelling(&format!("blake3/{digits}")) {
-        Ok(ContentId::Blake3(root)) => Ok((format!("{PREFIX}{}", hex(&root)), root)),
+        Ok(ContentId::Blake3(root)) => Ok((format!("{FOLDER_PREFIX}{}", hex(&root)), root)),
         _ => Err(wrong()),
     }
 }

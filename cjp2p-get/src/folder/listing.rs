@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::aim::{Aim, Without};
 use super::piece::{Piece, Places};
 use super::select::{Select, nothing_matches};
-use super::text::{hex, path};
+use super::text::path;
 use crate::report::{Report, ShownPath};
 
 /// Bytes that are printed at once.
@@ -123,7 +123,7 @@ fn write_object(entry: &Entry, out: &mut Vec<u8>) {
             Object { kind: "link", target: Some(String::from_utf8_lossy(target)), target_hex, ..none }
         }
         Kind::Folder { list } => {
-            Object { id: list.map(|list| format!("folder/{}", hex(&list.root))), ..none }
+            Object { id: list.map(|list| list.folder_id()), ..none }
         }
         Kind::Part(_) => return,
     };
@@ -144,7 +144,7 @@ fn write_line(entry: &Entry, out: &mut Vec<u8>) {
         }
         Kind::Folder { list } => {
             name.push(b'/');
-            let id = list.map_or_else(|| "folder".into(), |list| format!("folder/{}", hex(&list.root)));
+            let id = list.map_or_else(|| "folder".into(), |list| list.folder_id());
             ("-".into(), id)
         }
         Kind::Part(_) => return,

@@ -5,7 +5,6 @@ mod blocks;
 mod writer;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
 
 use cjp2p_cli::{Exit, ToolError};
 use cjp2p_io::event_loop::Waker;
@@ -63,7 +62,7 @@ struct Content {
 
 enum State {
     Coming,
-    Here(Arc<Vec<u8>>),
+    Here(Vec<u8>),
     Failed,
 }
 
@@ -254,7 +253,7 @@ impl Aim for Tar {
     fn on_bytes(&mut self, number: u32, bytes: Vec<u8>) {
         let root = self.asked.remove(&number);
         if let Some(content) = root.and_then(|root| self.contents.get_mut(&root)) {
-            content.state = State::Here(Arc::new(bytes));
+            content.state = State::Here(bytes);
         }
     }
 
