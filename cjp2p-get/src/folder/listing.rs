@@ -122,9 +122,7 @@ fn write_object(entry: &Entry, out: &mut Vec<u8>) {
             let target_hex = str::from_utf8(target).is_err().then(|| HEXLOWER.encode(target));
             Object { kind: "link", target: Some(String::from_utf8_lossy(target)), target_hex, ..none }
         }
-        Kind::Folder { list } => {
-            Object { id: list.map(|list| list.folder_id()), ..none }
-        }
+        Kind::Folder { list } => Object { id: list.map(|list| list.folder_id()), ..none },
         Kind::Part(_) => return,
     };
     if serde_json::to_writer(&mut *out, &object).is_ok() {
