@@ -14,6 +14,7 @@ use super::in_parallel::in_parallel;
 use super::judge::{There, Verdict, Wanted, judge, judge_hashed};
 use super::options::Options;
 use super::record::{Known, Remembered};
+use super::removal::{self, Within};
 use super::tree::{TOP, Tree, What};
 
 /// All names, but those of unfinished things of ours.
@@ -223,7 +224,8 @@ impl Looker<'_> {
             FileType::Directory => {
                 let survey = self.survey(folder, name, path)?;
                 found.there += survey.entries;
-                let may_go = survey.entries == 0 || (self.options.delete && survey.changed.is_none());
+                let is_of_no_use = survey.entries == 0 || (self.options.delete && survey.changed.is_none());
+                let may_go = is_of_no_use && !survey.is_in_progress;
                 There::Folder { may_go }
             }
             FileType::Symlink => {
@@ -357,6 +359,7 @@ impl Looker<'_> {
         let opened = openat(folder, name, flags, Mode::empty())?;
         let names: Vec<OsString> = walk::names(&opened, ALL)?;
         survey.entries += names.len() as u64;
+        survey.is_in_progress |= removal::names(&opened, Within::All)?.len() > names.len();
         names.iter().try_for_each(|name| self.survey_into(&opened, name.as_bytes(), path, survey))
     }
 
@@ -396,6 +399,8 @@ impl Looker<'_> {
 struct Survey {
     entries: u64,
     changed: Option<Vec<u8>>,
+    /// Downloads are, which are none of the entries.
+    is_in_progress: bool,
 }
 
 fn wanted_is_folder(wanted: &Wanted<'_>) -> bool {

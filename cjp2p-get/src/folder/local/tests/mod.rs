@@ -160,6 +160,19 @@ fn what_others_changed_or_put_there_is_replaced_only_by_force_or_kept() {
 }
 
 #[test]
+fn a_folder_in_which_a_download_is_in_progress_makes_way_for_nothing() {
+    for options in [plain(), mirror()] {
+        let mut world = World::new();
+        world.fetch(&things([("a", Thing::Folder), ("b", file("1"))]), plain());
+        let partial = world.to().join("a/film.cjp2p-part");
+        fs::write(&partial, "half").unwrap();
+        let ended = world.fetch(&things([("a", file("was a folder")), ("b", file("1"))]), options);
+        assert_eq!((ended.exit(), ended.refused()), (Exit::Destination, vec!["a".into()]));
+        assert_eq!(fs::read(&partial).unwrap(), b"half");
+    }
+}
+
+#[test]
 fn nothing_is_written_through_a_link_that_was_there_or_came_along() {
     let mut world = World::new();
     fs::create_dir_all(world.at("outside/sub")).unwrap();
