@@ -67,18 +67,21 @@ impl Names {
         id: &PointerId,
         find: impl FnOnce(u32, &Path) -> Option<(Ids, u64)>,
     ) -> Option<SignedPointer> {
-        let known = self.own.get(id).map(|own| &own.pointer).or_else(|| self.heard.get(id));
-        if let Some(known) = known {
-            return Some(known.clone());
+        if let Some(own) = self.own.get(id) {
+            return Some(own.pointer.clone());
         }
-        let key = self.key.as_ref()?;
+        let heard = self.heard.get(id);
         let is_above = |(folder, own): &(&PointerId, &Own)| {
             let is_folder = own.pointer.pointer().kind == PointsTo::Folder;
             is_folder && folder.key == id.key && id.name.below(&folder.name).is_some()
         };
-        let (folder, own) = self.own.iter().filter(is_above).max_by_key(|(id, _)| id.name.as_str().len())?;
-        // As new as the folder is: it is a file of that.
+        let above = self.own.iter().filter(is_above).max_by_key(|(id, _)| id.name.as_str().len());
+        let (Some(key), Some((folder, own))) = (&self.key, above) else { return heard.cloned() };
+        // As new as the folder is: it is a file of that. What was heard of it may be what an older folder had.
         let seq = own.pointer.pointer().seq;
+        if let Some(newer) = heard.filter(|heard| heard.pointer().seq > seq) {
+            return Some(newer.clone());
+        }
         if let Some(signed) = self.below.get(id).filter(|signed| signed.pointer().seq == seq) {
             return Some(signed.clone());
         }
@@ -151,6 +154,20 @@ mod tests {
         names.publish(&key(), (3, "sub".into()), pointer(&key(), "site", 9, PointsTo::Folder));
         assert_eq!(ask(&mut names, Asker::Unvalidated, "site/a.html"), None, "that one is too old");
         assert_eq!(ask(&mut names, HOST, "site/a.html"), Some((9, 6)));
+    }
+
+    #[test]
+    fn what_was_heard_of_a_file_of_ours_counts_only_where_it_is_newer() {
+        let mut names = Names::default();
+        assert!(names.hear(pointer(&key(), "site/a.html", 7, PointsTo::File)));
+        assert_eq!(ask(&mut names, Asker::Unvalidated, "site/a.html"), Some((7, 0)));
+        names.publish(&key(), (3, "sub".into()), pointer(&key(), "site", 9, PointsTo::Folder));
+        assert_eq!(ask(&mut names, Asker::Unvalidated, "site/a.html"), None, "that one is too old");
+        assert_eq!(ask(&mut names, HOST, "site/a.html"), Some((9, 6)));
+        assert!(names.hear(pointer(&key(), "site/x", 8, PointsTo::File)));
+        assert_eq!(ask(&mut names, HOST, "site/x"), None, "it is not there any more");
+        assert!(names.hear(pointer(&key(), "site/a.html", 10, PointsTo::File)), "another server has that");
+        assert_eq!(ask(&mut names, Asker::Unvalidated, "site/a.html"), Some((10, 0)));
     }
 
     #[test]
