@@ -55,6 +55,8 @@ struct Named {
     id: PointerId,
     /// The argument's number.
     source: u32,
+    /// Where the argument is, if it is a file. Another one, which it lies in, may be what it is shared by.
+    file: Option<PathBuf>,
     /// What it is to stand for, once that is known.
     target: Option<Target>,
     /// Where the index has its files.
@@ -70,7 +72,8 @@ struct Named {
 #[derive(Debug)]
 pub(crate) struct Prepared {
     key: SigningKey,
-    names: Vec<(PointerName, u32)>,
+    /// With the number of the argument, and where that is, if it is a file.
+    names: Vec<(PointerName, u32, Option<PathBuf>)>,
 }
 
 impl Prepared {
@@ -108,7 +111,9 @@ impl Prepared {
             );
             return Err(ToolError::usage(message));
         }
-        let names = cli.names.iter().cloned().zip(0..).collect();
+        let file = |source: &Source| source.only.is_some().then(|| source.path());
+        let named = cli.names.iter().cloned().zip(sources);
+        let names = named.map(|(name, source)| (name, source.number, file(source))).collect();
         Ok(Some(Prepared { key, names }))
     }
 }
@@ -142,11 +147,12 @@ impl Publisher {
             None => (None, Vec::new()),
         };
         let public = key.as_ref().map(SigningKey::public);
-        let named = names.into_iter().zip(public.into_iter().cycle()).map(|((name, source), key)| {
+        let named = names.into_iter().zip(public.into_iter().cycle()).map(|((name, source, file), key)| {
             let id = PointerId { key, name };
             let signed = files.get(&id);
             let greatest = signed.as_ref().map(|signed| signed.pointer().seq);
-            Named { id, source, target: None, files: (source, PathBuf::new()), signed, greatest, told: false }
+            let files = (source, PathBuf::new());
+            Named { id, source, file, target: None, files, signed, greatest, told: false }
         });
         let names = named.collect();
         Publisher { key, names, may_sign: false, asked: BTreeSet::new(), keeper: Keeper::start(files, waker) }
@@ -164,23 +170,29 @@ impl Publisher {
 
     /// Takes note of what the arguments that have a name are now.
     pub(crate) fn take_share_event(&mut self, event: &Event) {
-        let (source, target, files) = match event {
-            Event::Shared { file, ids, .. } if file.place.source.only.is_some() => {
+        match event {
+            Event::Shared { file, ids, .. } => {
+                let source = &file.place.source;
+                let is_at = |path: &PathBuf| *path == source.root.path().join(&file.place.relative);
+                let is_it = |named: &Named| {
+                    let is_own = source.only.is_some() && named.source == source.number;
+                    is_own || named.file.as_ref().is_some_and(is_at)
+                };
                 let (blake3, sha256, length) = (ids.blake3, ids.sha256, file.identity.size);
-                let source = file.place.source.number;
-                let target = Target { blake3, sha256, length, kind: PointsTo::File };
-                (source, target, (source, PathBuf::new()))
+                for named in self.names.iter_mut().filter(|named| is_it(named)) {
+                    named.target = Some(Target { blake3, sha256, length, kind: PointsTo::File });
+                }
             }
             Event::Published(published) => {
                 let (list, sha256) = (published.list, published.sha256);
                 let (blake3, length) = (list.root, list.length);
-                let target = Target { blake3, sha256, length, kind: PointsTo::Folder };
-                (published.source.number, target, (published.known_by, published.below.clone()))
+                let number = published.source.number;
+                if let Some(named) = self.names.iter_mut().find(|named| named.source == number) {
+                    named.target = Some(Target { blake3, sha256, length, kind: PointsTo::Folder });
+                    named.files = (published.known_by, published.below.clone());
+                }
             }
-            _ => return,
-        };
-        if let Some(named) = self.names.iter_mut().find(|named| named.source == source) {
-            (named.target, named.files) = (Some(target), files);
+            _ => {}
         }
     }
 
@@ -238,10 +250,9 @@ impl Publisher {
                 Some(signed) if is_that => signed,
                 before => {
                     let Some(seq) = next_seq(unix_s(), named.greatest) else {
-                        if named.told || before.is_none() {
-                            log::warn!("{}: there are no greater numbers left", named.id);
-                        }
-                        (named.signed, named.told) = (before, true);
+                        log::warn!("{}: there are no greater numbers left", named.id);
+                        // Until it is to stand for something else.
+                        (named.signed, named.target) = (before, None);
                         continue;
                     };
                     let Target { blake3, sha256, length, kind } = target;

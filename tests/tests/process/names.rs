@@ -165,6 +165,20 @@ fn a_name_that_nobody_knows_and_a_wrong_command_line_have_their_codes() {
 }
 
 #[test]
+fn a_file_that_lies_in_another_argument_has_its_name_too() {
+    let bench = Bench::new("first");
+    let share = bench.path("share");
+    let arguments = ["--name", "site", "--name", "page", share.to_str().unwrap()];
+    let mut server = Server::start(&bench.path("share/page"), &bench.path("more"), &arguments);
+    while server.events.iter().filter(|event| event["event"] == "named").count() < 2 {
+        server.wait_for("named");
+    }
+    let is_page = |name: &str| name.ends_with("/page");
+    let page = server.events.iter().find(|event| event["name"].as_str().is_some_and(is_page));
+    assert_eq!(page.unwrap()["id"], server.ids("page")[0]);
+}
+
+#[test]
 fn a_key_that_lies_in_what_is_shared_is_refused() {
     let bench = Bench::new("first");
     for key in ["share/.key.json", "more/key.json"] {
