@@ -245,12 +245,14 @@ impl Work {
             || self.rescan_at.is_some_and(|at| at <= Instant::now() + QUIET)
     }
 
-    /// Tells what happened to a file.
+    /// Tells what happened.
     fn tell(&self, event: Event) {
-        if let Event::Shared { file, .. } | Event::Changed { file, .. } | Event::Withdrawn { file, .. } =
-            &event
-        {
-            self.keeper.publisher.touched(file.place.source.number);
+        match &event {
+            Event::Shared { file, .. } | Event::Changed { file, .. } | Event::Withdrawn { file, .. } => {
+                self.keeper.publisher.touched(file.place.source.number);
+            }
+            Event::Ready { .. } => self.keeper.publisher.set_ready(),
+            Event::Published(_) => {}
         }
         self.keeper.told.tell(event);
     }

@@ -78,6 +78,8 @@ struct State {
     related: Vec<Vec<usize>>,
     /// Since when the keeper has had something to do.
     busy_since: Option<Instant>,
+    /// Everything that was there at the start is hashed. Until then that takes as long as it takes, and nobody is told.
+    is_ready: bool,
     is_over: bool,
 }
 
@@ -95,6 +97,7 @@ impl Publisher {
             related: related(&sources),
             sources,
             busy_since: Some(Instant::now()),
+            is_ready: false,
             is_over: false,
         };
         let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
@@ -137,6 +140,18 @@ impl Publisher {
         }
     }
 
+    /// Everything that was there at the start is hashed, but for what never rests.
+    pub fn set_ready(&self) {
+        let now = Instant::now();
+        let mut state = self.shared.state();
+        state.is_ready = true;
+        for (since, _) in state.changing.iter_mut().flatten() {
+            *since = now;
+        }
+        drop(state);
+        self.shared.changed.notify_all();
+    }
+
     /// Whether there is anything that may still change what is shared.
     pub fn set_busy(&self, is_busy: bool) {
         let mut state = self.shared.state();
@@ -175,8 +190,11 @@ impl Shared {
             }
             let now = Instant::now();
             let mut untold = None;
+            let is_ready = state.is_ready;
             for (number, changing) in (0..).zip(&mut state.changing) {
-                if let Some((since, is_told @ false)) = changing {
+                if let Some((since, is_told @ false)) = changing
+                    && is_ready
+                {
                     if *since + restless <= now {
                         *is_told = true;
                         return Some(Next::Restless(number));
@@ -324,6 +342,9 @@ impl Work {
     fn take_failure(&mut self, number: usize, stopped: Stopped) {
         self.shared.look_again(number, RETRY);
         let known = &mut self.folders[number];
+        if !self.shared.state().is_ready {
+            known.unsettled_since = None;
+        }
         let since = *known.unsettled_since.get_or_insert_with(Instant::now);
         let shown = |path: &PathBuf| names::shown(path);
         let folder = shown(&self.shared.state().sources[number].shown);
@@ -359,6 +380,7 @@ mod tests {
             related: related(&sources),
             sources,
             busy_since: None,
+            is_ready: true,
             is_over: false,
         };
         let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
