@@ -9,7 +9,7 @@ use cjp2p_cli::{Exit, ToolError};
 use cjp2p_io::names;
 use cjp2p_io::walk::Rules;
 use cjp2p_wire::content_id::{ContentId, Hash};
-use cjp2p_wire::folder::{Entry, ListRef};
+use cjp2p_wire::folder::{Entry, folder_id};
 
 use crate::cli::{Algorithm, Args};
 use crate::digest::digest;
@@ -177,7 +177,7 @@ fn check_folder(
             if missing { CheckResult::Missing } else { CheckResult::Unreadable }
         }
     };
-    tell(name, &ListRef { length: 0, root }.folder_id(), result, args, output, counts)
+    tell(name, &folder_id(&root), result, args, output, counts)
 }
 
 /// Hears of what cannot be read while a folder is checked.

@@ -9,6 +9,7 @@ use cjp2p_cli::progress::around_the_bar;
 use cjp2p_cli::{ToolError, size, stderr, stdout};
 use cjp2p_io::names;
 use cjp2p_wire::content_id::ContentId;
+use cjp2p_wire::folder::folder_id;
 use cjp2p_wire::node::Counters;
 use cjp2p_wire::signed::{Pointer, PointsTo};
 use data_encoding::HEXLOWER;
@@ -228,7 +229,7 @@ impl Report {
         let is_folder = *kind == PointsTo::Folder;
         if self.json {
             let id = match blake3 {
-                Some(blake3) if is_folder => format!("folder/{}", HEXLOWER.encode(blake3)),
+                Some(blake3) if is_folder => folder_id(blake3),
                 Some(blake3) => ContentId::Blake3(*blake3).to_string(),
                 None => ContentId::Sha256(*sha256).to_string(),
             };

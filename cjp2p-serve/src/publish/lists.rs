@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use cjp2p_wire::content_id::{ContentId, Hash};
 use cjp2p_wire::folder::{ListRef, reference_of};
-use cjp2p_wire::tree::{GroupIndex, LeafIndex, Tree, TreeBuilder, TreeSource, group_leaves, read_tree};
+use cjp2p_wire::tree::{GroupIndex, Tree, TreeBuilder, TreeSource, group_leaves, read_tree};
 use sha2::{Digest, Sha256};
 
 use super::free::Free;
@@ -272,7 +272,7 @@ impl TreeSource for Whole<'_> {
     fn leaves(&mut self, group: GroupIndex) -> Result<&[Hash], Infallible> {
         let bytes = self.tree.geometry().group_range(group);
         let bytes = &self.text[bytes.start as usize..bytes.end as usize];
-        self.leaves = group_leaves(LeafIndex(group.first_leaf().0), bytes);
+        self.leaves = group_leaves(group.first_leaf(), bytes);
         Ok(&self.leaves)
     }
 }
@@ -280,6 +280,7 @@ impl TreeSource for Whole<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use cjp2p_wire::tree::LeafIndex;
 
     fn text(number: usize) -> Vec<u8> {
         format!("{number} ").repeat(number * 100).into_bytes()

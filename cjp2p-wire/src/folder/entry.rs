@@ -53,10 +53,15 @@ impl ListRef {
         ContentId::Blake3(self.root)
     }
 
-    /// The id of the folder that the list is of, as people write it: `folder/` and 64 hex digits.
+    /// The id of the folder that the list is of, as people write it.
     pub fn folder_id(&self) -> String {
-        format!("{FOLDER_PREFIX}{}", HEXLOWER.encode(&self.root))
+        folder_id(&self.root)
     }
+}
+
+/// The id of the folder whose list has this BLAKE3 hash, as people write it: `folder/` and 64 hex digits.
+pub fn folder_id(root: &Hash) -> String {
+    format!("{FOLDER_PREFIX}{}", HEXLOWER.encode(root))
 }
 
 /// How a list of this text is referred to.

@@ -19,7 +19,7 @@ mod walk;
 
 pub use build::{BuildError, Builder};
 pub use cut::{MAX_INLINE, MAX_LIST, MAX_PART, MIN_PART};
-pub use entry::{Entry, FOLDER_PREFIX, Kind, ListRef, MAX_TARGET_LEN, Mtime, reference_of};
+pub use entry::{Entry, FOLDER_PREFIX, Kind, ListRef, MAX_TARGET_LEN, Mtime, folder_id, reference_of};
 pub use lines::{Flaw, Lines, ReadError, read_list};
 pub use link::leads_out;
 pub use path::{FolderPath, MAX_PART_LEN, MAX_PATH_LEN, PathError};

@@ -110,7 +110,7 @@ pub(super) fn shown(bytes: &[u8]) -> String {
 
 /// Whether a letter changes how those around it are shown: line separators, and marks of the direction of writing.
 fn is_deceptive(letter: char) -> bool {
-    matches!(letter, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    matches!(letter, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 impl fmt::Debug for FolderPath {
@@ -220,8 +220,8 @@ mod tests {
 
     #[test]
     fn a_printed_path_is_one_line_and_shows_what_is_hidden() {
-        let odd = FolderPath::new("a\nb\\\u{1b}[2J\u{202e}é".as_bytes()).unwrap();
-        assert_eq!(odd.to_string(), "a\\nb\\\\\\u{1b}[2J\\u{202e}é");
+        let odd = FolderPath::new("a\nb\\\u{1b}[2J\u{202e}\u{61c}é".as_bytes()).unwrap();
+        assert_eq!(odd.to_string(), "a\\nb\\\\\\u{1b}[2J\\u{202e}\\u{61c}é");
         assert_eq!(FolderPath::new(b"\xff").unwrap().to_string(), "\u{fffd}");
     }
 }
