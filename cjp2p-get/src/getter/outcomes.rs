@@ -154,10 +154,16 @@ impl Getter {
                 self.set_step(number, Step::Locked(self.session.now() + TRY_LOCK_EVERY));
                 Ok(())
             }
-            Prepared::Busy if self.lock == LockMode::Skip => match self.jobs.remove(&number) {
-                Some(Job { id, paths: Some(paths), .. }) => self.report.skipped(&id, &paths.target),
-                _ => Ok(()),
-            },
+            // A folder has to be told of each piece that does not come.
+            Prepared::Busy
+                if self.lock == LockMode::Skip
+                    && self.jobs.get(&number).is_some_and(|job| job.piece.is_none()) =>
+            {
+                match self.jobs.remove(&number) {
+                    Some(Job { id, paths: Some(paths), .. }) => self.report.skipped(&id, &paths.target),
+                    _ => Ok(()),
+                }
+            }
             Prepared::Busy => {
                 let error = ToolError::new(Exit::Busy, "another process fetches it to the same file");
                 self.fail(number, &error)

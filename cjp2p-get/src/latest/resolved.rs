@@ -2,15 +2,13 @@
 
 use std::net::SocketAddr;
 
-use cjp2p_wire::content_id::{ContentId, Hash};
+use cjp2p_wire::content_id::ContentId;
+use cjp2p_wire::folder::{FOLDER_PREFIX, folder_id};
 use cjp2p_wire::signed::{PointerId, PointsTo, SignedPointer};
-use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 
 /// A longer line, in bytes, is none.
 pub(crate) const MAX_LINE: u64 = 64 << 10;
-/// What stands before the digits of a folder.
-const FOLDER: &str = "folder/";
 
 /// See the [module](self).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,8 +32,8 @@ impl Resolved {
             let (signed, peers) = known(id)?;
             let pointer = signed.pointer();
             let id = match (pointer.kind, pointer.blake3, path.as_str()) {
-                (PointsTo::Folder, Some(root), "") => folder(&root),
-                (PointsTo::Folder, Some(root), path) => format!("{}/{path}", folder(&root)),
+                (PointsTo::Folder, Some(root), "") => folder_id(&root),
+                (PointsTo::Folder, Some(root), path) => format!("{}/{path}", folder_id(&root)),
                 // A file has nothing below it.
                 (PointsTo::File, _, path) if !path.is_empty() => return None,
                 (_, Some(root), _) => ContentId::Blake3(root).to_string(),
@@ -46,14 +44,10 @@ impl Resolved {
     }
 }
 
-fn folder(root: &Hash) -> String {
-    format!("{FOLDER}{}", HEXLOWER.encode(root))
-}
-
 /// Whether a text is an id that can be verified, or a path in a folder that can. Whatever else another process said might be an option,
 /// or mean standard input.
 pub(crate) fn is_verifiable(text: &str) -> bool {
-    match text.strip_prefix(FOLDER) {
+    match text.strip_prefix(FOLDER_PREFIX) {
         Some(rest) => {
             let root = rest.split_once('/').map_or(rest, |(root, _)| root);
             matches!(ContentId::parse(root), Ok(ContentId::Sha256(_)))

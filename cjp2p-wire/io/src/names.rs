@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
+use cjp2p_wire::folder::is_deceptive;
+
 /// The name as it stands in a line of a list, and whether the line has to begin with a backslash to say that it is
 /// escaped. As sha256sum and b3sum do it.
 pub fn escape(name: &[u8]) -> (Cow<'_, [u8]>, bool) {
@@ -41,11 +43,11 @@ pub fn unescape(escaped: &[u8]) -> Option<Vec<u8>> {
     Some(name)
 }
 
-/// The name for a message.
+/// The name for a message: nothing in it moves the cursor, ends the line or turns the direction of writing.
 pub fn shown(name: impl AsRef<OsStr>) -> String {
     let mut shown = String::new();
     for c in String::from_utf8_lossy(name.as_ref().as_bytes()).chars() {
-        if c.is_control() {
+        if c.is_control() || is_deceptive(c) {
             shown.extend(c.escape_default());
         } else {
             shown.push(c);
@@ -95,6 +97,7 @@ mod tests {
     fn a_message_shows_no_control_characters() {
         let name = OsStr::from_bytes(b"a\n\x1b[2J\xff\xc2\x9b");
         assert_eq!(shown(name), "a\\n\\u{1b}[2J\u{fffd}\\u{9b}");
+        assert_eq!(shown("gpj.\u{202e}exe"), "gpj.\\u{202e}exe", "nor what turns the direction of writing");
     }
 
     #[test]

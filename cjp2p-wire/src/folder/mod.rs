@@ -22,7 +22,7 @@ pub use cut::{MAX_INLINE, MAX_LIST, MAX_PART, MIN_PART};
 pub use entry::{Entry, FOLDER_PREFIX, Kind, ListRef, MAX_TARGET_LEN, Mtime, folder_id, reference_of};
 pub use lines::{Flaw, Lines, ReadError, read_list};
 pub use link::leads_out;
-pub use path::{FolderPath, MAX_PART_LEN, MAX_PATH_LEN, PathError};
+pub use path::{FolderPath, MAX_PART_LEN, MAX_PATH_LEN, PathError, is_deceptive};
 pub use walk::{MAX_ENTRIES, MAX_PART_DEPTH, Step, Walk, WalkError};
 
 #[cfg(test)]

@@ -109,7 +109,7 @@ pub(super) fn shown(bytes: &[u8]) -> String {
 }
 
 /// Whether a letter changes how those around it are shown: line separators, and marks of the direction of writing.
-fn is_deceptive(letter: char) -> bool {
+pub fn is_deceptive(letter: char) -> bool {
     matches!(letter, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 

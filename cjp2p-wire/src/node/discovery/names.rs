@@ -13,6 +13,7 @@ use crate::message::{LatestRequest, MAX_WAIT, Message};
 use crate::node::budget::{self, MAX_LATEST};
 use crate::node::event::Event;
 use crate::node::inbound::Inbound;
+use crate::node::lengths::ORDINARY_DATAGRAM;
 use crate::node::shared::Shared;
 use crate::signed::{Claim, PointerId, SignedMessage, SignedPointer};
 use crate::time::Time;
@@ -175,7 +176,7 @@ impl NameQueries {
         // One that was forgotten meanwhile, since nothing came from it.
         let is_validated = shared.contacts.entry(now, address).is_validated();
         let spares = query.sparing && !is_validated;
-        let most = if spares { SPARING_PAD } else { usize::MAX };
+        let most = if spares { SPARING_PAD } else { ORDINARY_DATAGRAM };
         let mut encoder = Encoder::new();
         shared.write_cookies(now, address, true, &mut encoder);
         for id in &query.wanted {
