@@ -6,6 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use super::mirrors::check_small;
 use super::{Bench, Ended, copy_folder, names};
 use crate::content;
 use crate::lab::Error;
@@ -80,6 +81,23 @@ pub const JOBS: &[Job] = &[
         },
         after: |bench, folder, ended| file_is_right_or_absent(folder, ended, &excerpt(bench)),
         again: |bench, folder, _| only_the_file(folder, &excerpt(bench)),
+        ..GET
+    },
+    Job {
+        name: "get -o, a folder",
+        command: |bench, folder| {
+            let mut command = tool("cjp2p-get", &folder.join("state"));
+            command.args(["--quiet", "--peer", &bench.peer, &bench.small_folder, "-o"]);
+            command.arg(folder.join("mirror"));
+            command
+        },
+        after: |bench, folder, ended| {
+            check_small(&bench.content, &folder.join("mirror"), ended.code == Some(0))
+        },
+        again: |bench, folder, _| {
+            check_small(&bench.content, &folder.join("mirror"), true)?;
+            expect_names(folder, &["mirror", "state"])
+        },
         ..GET
     },
     Job {

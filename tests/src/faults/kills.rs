@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 use serde_json::Value;
 
-use super::{Bench, Ended, jobs, names, wait};
+use super::{Bench, Ended, jobs, mirrors, names, wait};
 use crate::content;
 use crate::lab::Error;
 use crate::real::tool;
@@ -81,6 +81,7 @@ pub const VICTIMS: &[Victim] = &[
         promise: "no change that was reported done, nothing of the damaged table",
         run: kill_peers_beside_damage,
     },
+    Victim { name: "get -o --delete, a folder", promise: "nothing that was right", run: mirrors::kill },
     Victim { name: "serve, hashing", promise: "1,024 ids not yet written down", run: kill_serves },
 ];
 

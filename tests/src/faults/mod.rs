@@ -5,6 +5,7 @@ pub mod callers;
 pub mod full;
 pub mod jobs;
 pub mod kills;
+pub mod mirrors;
 pub mod refused;
 pub mod writes;
 
@@ -34,6 +35,8 @@ pub struct Bench {
     pub content: Vec<u8>,
     /// Its ids, BLAKE3 first.
     pub ids: [String; 2],
+    /// The id of a small folder with that content in it.
+    pub small_folder: String,
     /// Where the server is.
     pub peer: String,
     _server: Server,
@@ -52,10 +55,11 @@ impl Bench {
         fs::create_dir(&share)?;
         let content = content::bytes(length as u64, length);
         fs::write(share.join("content"), &content)?;
+        let small_folder = mirrors::share_small(&content, &share)?;
         let arguments: Vec<&str> = rate.iter().flat_map(|rate| ["--rate", rate]).collect();
         let server = Server::start(&share, &folder.path().join("serve-state"), &arguments);
         let (ids, peer) = (server.ids("content"), server.address.to_string());
-        Ok(Bench { folder, content, ids, peer, _server: server })
+        Ok(Bench { folder, content, ids, small_folder, peer, _server: server })
     }
 
     /// An empty folder of its own, which vanishes when dropped.

@@ -13,6 +13,7 @@ use crate::real::strace::{insist, strace, under, worked};
 /// The calls that change files or bring them to the disk, and those that opening and locking them takes.
 const CALLS: &[&str] = &[
     "openat",
+    "openat2",
     "write",
     "pwrite64",
     "writev",
@@ -25,6 +26,7 @@ const CALLS: &[&str] = &[
     "fsync",
     "fdatasync",
     "msync",
+    "syncfs",
     "fchmod",
     "flock",
     "rename",
@@ -32,6 +34,7 @@ const CALLS: &[&str] = &[
     "renameat2",
     "link",
     "linkat",
+    "symlinkat",
     "unlink",
     "unlinkat",
     "mkdir",

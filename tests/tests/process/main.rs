@@ -9,6 +9,7 @@ mod json;
 mod lists;
 mod local_network;
 mod mainline_dht;
+mod mirrors;
 mod names;
 mod nats;
 mod pcp_and_nat_pmp;
