@@ -19,9 +19,10 @@ use cjp2p_wire::peers::peer::Origin;
 use cjp2p_wire::time::Time;
 
 use crate::cli::{Cli, TOOL};
-use crate::folder::command::Command;
+use crate::folder::command::{Command, is_path_in_folder};
 use crate::getter::{Fetched, Getter};
 use crate::ids::{Accept, Ids};
+use crate::latest::resolved::Resolved;
 use crate::latest::run::Name;
 use crate::latest::{self, in_folder, peer_hints, resolver, watch};
 use crate::peers::Peers;
@@ -51,6 +52,12 @@ pub(crate) fn run(mut cli: Cli) -> Result<Exit, ToolError> {
         return resolver::run(&cli);
     }
     if !latest::run::is_name(&cli)? {
+        if let [id] = &cli.ids[..]
+            && is_path_in_folder(id)
+        {
+            let there = in_folder::find(&cli, &Resolved::of_path(id)?)?;
+            cli.ids[0] = there.id;
+        }
         return fetch(cli);
     }
     if cli.watch {

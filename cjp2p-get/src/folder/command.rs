@@ -12,8 +12,9 @@ use cjp2p_io::names;
 use cjp2p_io::sandbox::Sandbox;
 use cjp2p_io::state_dir::StateDir;
 use cjp2p_wire::content_id::{ContentId, Hash};
-use cjp2p_wire::folder::FOLDER_PREFIX;
+use cjp2p_wire::folder::{FOLDER_PREFIX, FolderPath};
 
+use super::known_lists::KnownLists;
 use super::listing::Listing;
 use super::local::{Local, Options};
 use super::select::Select;
@@ -32,6 +33,8 @@ const TRY_LOCK_EVERY: Duration = Duration::from_millis(250);
 pub(crate) struct Command {
     name: String,
     root: Hash,
+    /// A folder in it, of which alone all is wanted.
+    below: Option<FolderPath>,
     select: Select,
     goal: Goal,
 }
@@ -52,6 +55,7 @@ enum Goal {
     Opened {
         destination: PathBuf,
         is_dry: bool,
+        known: KnownLists,
         to: Box<(Local, Spool)>,
     },
 }
@@ -76,10 +80,10 @@ impl Command {
         if !cli.ranges.is_empty() {
             return usage("--range is for a single content, and not for a folder");
         }
-        let (name, root) = parse(name)?;
+        let (name, root, below) = parse(name)?;
         let select = Select::new(&cli.folder.files)?;
         let goal = Goal::of(cli)?;
-        Ok(Some(Command { name, root, select, goal }))
+        Ok(Some(Command { name, root, below, select, goal }))
     }
 
     /// Opens the folder that is written, before the process is confined. `None` where another process writes it and `lock` says to
@@ -110,8 +114,10 @@ impl Command {
             }
         };
         let spool = Spool::new(temp_dir, self.select.clone())?;
+        let is_dry = options.dry_run;
+        let known = local.lists_file().map(|path| KnownLists::open(&path, is_dry)).unwrap_or_default();
         Ok(Some(Command {
-            goal: Goal::Opened { destination, is_dry: options.dry_run, to: Box::new((local, spool)) },
+            goal: Goal::Opened { destination, is_dry, known, to: Box::new((local, spool)) },
             ..self
         }))
     }
@@ -142,16 +148,18 @@ impl Command {
     ///
     /// Where the system has no thread left.
     pub(crate) fn start(self, waker: Waker) -> Result<Folder, ToolError> {
-        let Command { name, root, select, goal } = self;
+        let Command { name, root, below, select, goal } = self;
+        let mut known_lists = KnownLists::default();
         let aim: Box<dyn Aim> = match goal {
             Goal::List { json } => Box::new(Listing::new(select, json, io::stdout().is_terminal())),
             Goal::Tar { output, any_links } => Box::new(Tar::new(select, any_links, &output, waker)?),
-            Goal::Opened { destination, is_dry, to } => {
+            Goal::Opened { destination, is_dry, known, to } => {
+                known_lists = known;
                 Box::new(Tree::new(name.clone(), destination, is_dry, to, waker))
             }
             Goal::Tree { .. } => return Err(ToolError::failure("the folder is not open")),
         };
-        Ok(Folder::new(name, root, aim))
+        Ok(Folder::new(name, root, below, known_lists, aim))
     }
 
     /// Whether standard output is for what is told.
@@ -206,14 +214,34 @@ pub(crate) fn is_folder(id: &str) -> bool {
     id.get(..FOLDER_PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(FOLDER_PREFIX))
 }
 
-/// The id as it is shown, and the hash in it.
-fn parse(text: &str) -> Result<(String, Hash), ToolError> {
-    let digits = &text[FOLDER_PREFIX.len()..];
-    let wrong = || ToolError::usage(format!("{text:?}: a folder's id is folder/ and 64 hex digits"));
-    match ContentId::parse_any_spelling(&format!("blake3/{digits}")) {
-        Ok(ContentId::Blake3(root)) => Ok((format!("{FOLDER_PREFIX}{}", hex(&root)), root)),
-        _ => Err(wrong()),
+/// The id as it is shown, the hash in it, and the path of a folder in that one.
+///
+/// # Errors
+///
+/// Where it is no such id.
+pub(crate) fn parse(text: &str) -> Result<(String, Hash, Option<FolderPath>), ToolError> {
+    let rest = &text[FOLDER_PREFIX.len()..];
+    let (digits, path) = match rest.split_once('/') {
+        Some((digits, path)) => (digits, Some(path.strip_suffix('/').unwrap_or(path))),
+        None => (rest, None),
+    };
+    let Ok(ContentId::Blake3(root)) = ContentId::parse_any_spelling(&format!("blake3/{digits}")) else {
+        return Err(ToolError::usage(format!("{text:?}: a folder's id is folder/ and 64 hex digits")));
+    };
+    let name = format!("{FOLDER_PREFIX}{}", hex(&root));
+    match path.filter(|path| !path.is_empty()) {
+        None => Ok((name, root, None)),
+        Some(path) => {
+            let wrong = |error| ToolError::usage(format!("{text:?}: {error}"));
+            let below = FolderPath::new(path.as_bytes()).map_err(wrong)?;
+            Ok((format!("{name}/{path}"), root, Some(below)))
+        }
     }
+}
+
+/// Whether this is meant as a path in a folder.
+pub(crate) fn is_path_in_folder(id: &str) -> bool {
+    is_folder(id) && id[FOLDER_PREFIX.len()..].split_once('/').is_some_and(|(_, path)| !path.is_empty())
 }
 
 #[cfg(test)]
@@ -223,10 +251,22 @@ mod tests {
     #[test]
     fn ids_of_folders_are_read_in_either_case_and_nothing_else_is_one() {
         let hex = "aB".repeat(32);
-        let (name, root) = parse(&format!("FOLDER/{hex}")).unwrap();
-        assert_eq!((name, root), (format!("folder/{}", hex.to_lowercase()), [0xab; 32]));
-        for text in ["folder/", "folder/ab", "folder/../../etc", &format!("folder/{hex}0")] {
+        let lower = format!("folder/{}", hex.to_lowercase());
+        for (text, shown, below) in [
+            (format!("FOLDER/{hex}"), lower.clone(), None),
+            (format!("folder/{hex}/"), lower.clone(), None),
+            (format!("folder/{hex}/a/ b/"), format!("{lower}/a/ b"), Some("a/ b")),
+        ] {
+            let below = below.map(|path| FolderPath::new(path.as_bytes()).unwrap());
+            assert_eq!(parse(&text).unwrap(), (shown, [0xab; 32], below.clone()));
+            assert_eq!(is_path_in_folder(&text), below.is_some());
+        }
+        let wrong = ["/a/../b", "/a//b", "//a", "0/a"].map(|end| format!("folder/{hex}{end}"));
+        for text in ["folder/", "folder/ab", "folder/../../etc", "folder/ab/c", &format!("folder/{hex}0")] {
             assert!(is_folder(text) && parse(text).is_err(), "{text}");
+        }
+        for text in wrong {
+            assert!(is_folder(&text) && parse(&text).is_err(), "{text}");
         }
         assert!(!is_folder("fold") && !is_folder(&hex));
     }

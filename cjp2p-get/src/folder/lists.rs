@@ -6,6 +6,8 @@ use cjp2p_cli::{Exit, ToolError};
 use cjp2p_wire::content_id::Hash;
 use cjp2p_wire::folder::{Entry, Kind, ListRef, MAX_LIST, Step, Walk, read_list, reference_of};
 
+use super::known_lists::KnownLists;
+
 /// Bytes of lists that are fetched before their turn has come, those included that are on their way.
 const AHEAD: usize = 4 << 20;
 /// Lists of which it is remembered that they will be needed. Of others it is seen when their turn has come.
@@ -14,6 +16,8 @@ const MAX_PLANNED: usize = 16_384;
 /// See the [module](self).
 pub(crate) struct Lists {
     root: Hash,
+    /// Those that need not be fetched.
+    known: KnownLists,
     /// `None` until the first list is here: nobody said how long it is.
     walk: Option<Walk>,
     /// Lists that are here before their turn.
@@ -48,17 +52,23 @@ pub(crate) struct WantedList {
 }
 
 impl Lists {
-    /// Those of the folder with this id.
-    pub(crate) fn new(root: Hash) -> Lists {
-        Lists {
+    /// Those of the folder with this id, some of which are known.
+    pub(crate) fn new(root: Hash, mut known: KnownLists) -> Lists {
+        let first = known.get(&root);
+        let mut lists = Lists {
             root,
+            known,
             walk: None,
             ready: BTreeMap::new(),
             asked: BTreeMap::new(),
             held: 0,
             planned: VecDeque::new(),
             needed: None,
+        };
+        if let Some(text) = first {
+            lists.take(root, text);
         }
+        lists
     }
 
     /// A list to fetch now, if there is any.
@@ -75,7 +85,9 @@ impl Lists {
         }
         while self.held < AHEAD {
             let list = self.planned.pop_front()?;
-            let is_there = self.ready.contains_key(&list.root) || self.asked.contains_key(&list.root);
+            let is_there = self.ready.contains_key(&list.root)
+                || self.asked.contains_key(&list.root)
+                || self.known.has(&list.root);
             if !is_there && list.length > 0 && list.length <= MAX_LIST as u64 {
                 return Some(self.ask(list));
             }
@@ -114,17 +126,26 @@ impl Lists {
             };
             match walk.step().map_err(wrong)? {
                 Step::Entry(entry) => return Ok(Next::Entry(entry)),
-                Step::End => return Ok(Next::End),
+                Step::End => {
+                    self.known.keep();
+                    return Ok(Next::End);
+                }
                 Step::List(list) => {
-                    // That of an empty folder.
-                    let text =
-                        if list.length == 0 { Some(Vec::new()) } else { self.ready.remove(&list.root) };
+                    let text = match self.ready.remove(&list.root) {
+                        // That of an empty folder.
+                        None if list.length == 0 => Some(Vec::new()),
+                        None => self.known.get_referred(&list),
+                        Some(text) => {
+                            self.held -= text.len();
+                            Some(text)
+                        }
+                    };
                     let Some(text) = text else {
                         self.needed = Some(list);
                         return Ok(Next::Wait);
                     };
                     self.needed = None;
-                    self.held -= text.len();
+                    self.known.note(&text);
                     // It came before it was asked for ahead.
                     if self.planned.front() == Some(&list) {
                         self.planned.pop_front();
@@ -166,7 +187,7 @@ mod tests {
         let below = list(b"a", None);
         let top = list(b"d", Some(reference_of(&below)));
         let root = reference_of(&top).root;
-        let mut lists = Lists::new(root);
+        let mut lists = Lists::new(root, KnownLists::default());
         assert_eq!(lists.next_wanted().map(|wanted| wanted.root), Some(root));
         lists.take(root, top);
         assert!(matches!(lists.step().unwrap(), Next::Entry(_)));

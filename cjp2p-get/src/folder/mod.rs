@@ -6,6 +6,7 @@
 mod aim;
 pub(crate) mod command;
 mod holders;
+mod known_lists;
 mod listing;
 mod lists;
 pub(crate) mod local;
@@ -16,11 +17,13 @@ mod tar;
 pub(crate) mod text;
 mod tree;
 
-use cjp2p_cli::ToolError;
+use cjp2p_cli::{Exit, ToolError};
 use cjp2p_wire::content_id::Hash;
+use cjp2p_wire::folder::{Entry, FolderPath, Kind};
 
 pub(crate) use self::aim::{Aim, Without};
 pub(crate) use self::holders::Holders;
+use self::known_lists::KnownLists;
 use self::lists::{Lists, Next};
 use self::piece::{Piece, Places, What};
 use crate::report::Report;
@@ -28,10 +31,33 @@ use crate::report::Report;
 /// Entries that are taken before the network has its turn again.
 const ENTRIES_A_TURN: usize = 2048;
 
+/// A folder in the one that is read.
+struct Below {
+    path: FolderPath,
+    /// It was come across.
+    is_there: bool,
+}
+
+impl Below {
+    /// What an entry is in this folder, if it is in it.
+    fn take(&mut self, entry: Entry) -> Option<Entry> {
+        self.is_there |= entry.path == self.path && matches!(entry.kind, Kind::Folder { .. });
+        let path = entry.path.from_folder(&self.path)?;
+        Some(Entry { path, ..entry })
+    }
+
+    fn check(&self) -> Result<(), ToolError> {
+        let missing = || ToolError::new(Exit::NoSource, format!("there is no folder {} in it", self.path));
+        self.is_there.then_some(()).ok_or_else(missing)
+    }
+}
+
 /// See the [module](self).
 pub(crate) struct Folder {
     /// Its id as the user gave it.
     name: String,
+    /// The folder in it of which all is wanted: the whole of it if there is none.
+    below: Option<Below>,
     lists: Lists,
     aim: Box<dyn Aim>,
     /// All entries were taken.
@@ -39,9 +65,17 @@ pub(crate) struct Folder {
 }
 
 impl Folder {
-    /// Fetches the folder whose list has this hash, and whose id is shown as `name`.
-    pub(crate) fn new(name: String, root: Hash, aim: Box<dyn Aim>) -> Folder {
-        Folder { name, lists: Lists::new(root), aim, ended: false }
+    /// Fetches the folder whose list has this hash, and whose id is shown as `name`; or the one at the path `below` in it.
+    /// Lists that are `known` are not fetched.
+    pub(crate) fn new(
+        name: String,
+        root: Hash,
+        below: Option<FolderPath>,
+        known: KnownLists,
+        aim: Box<dyn Aim>,
+    ) -> Folder {
+        let below = below.map(|path| Below { path, is_there: false });
+        Folder { name, below, lists: Lists::new(root, known), aim, ended: false }
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -58,9 +92,18 @@ impl Folder {
         while !self.ended && left > 0 && self.aim.has_room() {
             left -= 1;
             match self.lists.step()? {
-                Next::Entry(entry) => self.aim.take(entry)?,
+                Next::Entry(entry) => {
+                    let wanted = match &mut self.below {
+                        Some(below) => below.take(entry),
+                        None => Some(entry),
+                    };
+                    if let Some(entry) = wanted {
+                        self.aim.take(entry)?;
+                    }
+                }
                 Next::Wait => break,
                 Next::End => {
+                    self.below.as_ref().map_or(Ok(()), Below::check)?;
                     self.ended = true;
                     self.aim.end()?;
                 }

@@ -1,4 +1,4 @@
-//! A path in a folder that has a name: what lies there, found by another process of this program that prints the list of the folder.
+//! A path in a folder: what lies there, found by another process of this program that prints the list of the folder.
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::Stdio;
@@ -21,11 +21,12 @@ struct Entry {
     id: Option<String>,
 }
 
-/// Puts what lies at a path in a folder in its place, if that is what a name stands for.
+/// Puts what lies at a path in a folder in its place, if that is what is wanted. A folder without a list of its own stays a path in the
+/// other.
 ///
 /// # Errors
 ///
-/// Where the list cannot be had, which was said already; where nothing lies there, or what has no id of its own.
+/// Where the list cannot be had, which was said already; where nothing lies there, or a link.
 pub(crate) fn find(cli: &Cli, resolved: &Resolved) -> Result<Resolved, ToolError> {
     let Some((folder, path)) = split(&resolved.id) else { return Ok(resolved.clone()) };
     let failed = |error: std::io::Error| ToolError::failure(format!("looking into {folder}: {error}"));
@@ -66,11 +67,11 @@ pub(crate) fn find(cli: &Cli, resolved: &Resolved) -> Result<Resolved, ToolError
     let exit = exit_of(child.wait().map_err(failed)?);
     match found {
         Some(Entry { id: Some(id), .. }) if is_verifiable(&id) => Ok(Resolved { id, ..resolved.clone() }),
+        Some(Entry { kind, .. }) if kind == "folder" => {
+            Ok(Resolved { id: format!("{folder}/{path}"), ..resolved.clone() })
+        }
         Some(Entry { kind, .. }) => {
-            let message = format!(
-                "{folder}: {path:?} is a {kind} that has no id of its own: use --file with the name of the folder"
-            );
-            Err(ToolError::usage(message))
+            Err(ToolError::usage(format!("{folder}: {path:?} is a {kind}, which is no content of its own")))
         }
         None if exit == Exit::Done => {
             Err(ToolError::new(Exit::NoSource, format!("{folder}: there is no {path:?} in it")))
@@ -85,7 +86,9 @@ fn split(id: &str) -> Option<(&str, &str)> {
     if !id.starts_with("folder/") || id.as_bytes().get(slash) != Some(&b'/') {
         return None;
     }
-    Some((id.get(..slash)?, id.get(slash + 1..)?))
+    let path = id.get(slash + 1..)?;
+    let path = path.strip_suffix('/').unwrap_or(path);
+    (!path.is_empty()).then_some((id.get(..slash)?, path))
 }
 
 /// A pattern that takes this path and whatever has the same name.
@@ -107,11 +110,13 @@ mod tests {
     #[test]
     fn only_a_path_in_a_folder_is_looked_up() {
         let folder = format!("folder/{}", "ab".repeat(32));
-        for id in [&*folder, &folder[..70], "blake3/ab", "", &folder.replace("folder/", "blake3/")] {
+        let slash = format!("{folder}/");
+        for id in [&*folder, &slash, &folder[..70], "blake3/ab", "", &folder.replace("folder/", "blake3/")] {
             assert_eq!(split(id), None, "{id}");
         }
-        let id = format!("{folder}/a/b c");
-        assert_eq!(split(&id), Some((&*folder, "a/b c")));
+        for end in ["", "/"] {
+            assert_eq!(split(&format!("{folder}/a/b c{end}")), Some((&*folder, "a/b c")));
+        }
     }
 
     #[test]

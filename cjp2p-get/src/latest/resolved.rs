@@ -2,10 +2,13 @@
 
 use std::net::SocketAddr;
 
+use cjp2p_cli::ToolError;
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::folder::{FOLDER_PREFIX, folder_id};
 use cjp2p_wire::signed::{PointerId, PointsTo, SignedPointer};
 use serde::{Deserialize, Serialize};
+
+use crate::folder::command;
 
 /// A longer line, in bytes, is none.
 pub(crate) const MAX_LINE: u64 = 64 << 10;
@@ -22,6 +25,16 @@ pub(crate) struct Resolved {
 }
 
 impl Resolved {
+    /// A path in a folder that the user named by its id.
+    ///
+    /// # Errors
+    ///
+    /// Where it is none.
+    pub(crate) fn of_path(id: &str) -> Result<Resolved, ToolError> {
+        let (name, ..) = command::parse(id)?;
+        Ok(Resolved { id: name, seq: 0, peers: Vec::new() })
+    }
+
     /// What is meant by a name: of its `candidates` the first for which there is a pointer that fits, with the path in it. `known` gives
     /// what is known of a name.
     pub(crate) fn of(

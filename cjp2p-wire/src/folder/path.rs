@@ -83,6 +83,13 @@ impl FolderPath {
         self.0.strip_prefix(&*folder.0).is_some_and(|rest| rest.first() == Some(&b'/'))
     }
 
+    /// The path from the folder at `folder` on; `None` of what is not in it.
+    pub fn from_folder(&self, folder: &FolderPath) -> Option<FolderPath> {
+        // What is after a slash of a path is a path.
+        let rest = self.0.strip_prefix(&*folder.0)?.strip_prefix(b"/")?;
+        Some(FolderPath(rest.into()))
+    }
+
     /// The order in which a folder is at once followed by all that is in it: part by part.
     pub fn cmp_tree(&self, other: &FolderPath) -> Ordering {
         self.parts().cmp(other.parts())

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 use super::{end_of, line_of, tool};
@@ -79,6 +81,22 @@ impl Server {
         });
         let ids = &shared.unwrap_or_else(|| panic!("{name} is not shared"))["ids"];
         [0, 1].map(|n| ids[n].as_str().expect("an id").to_owned())
+    }
+
+    /// Ends it by SIGTERM, and notes what it says until then. Says how it ended.
+    ///
+    /// # Panics
+    ///
+    /// Where it does not end within a minute.
+    pub fn end(&mut self) -> ExitStatus {
+        kill(Pid::from_raw(self.pid() as i32), Signal::SIGTERM).expect("it runs");
+        loop {
+            let line = line_of(&mut self.lines).expect("a line, or the end");
+            if line.is_empty() {
+                return self.wait();
+            }
+            self.events.push(serde_json::from_str(&line).expect("a JSON object"));
+        }
     }
 
     /// Waits for its end, and says how it ended.

@@ -4,6 +4,7 @@ mod confinement;
 mod end_to_end;
 mod environment;
 mod faults;
+mod folders;
 mod help;
 mod json;
 mod lists;

@@ -70,6 +70,11 @@ impl Local {
         Ok(Some(Local { place }))
     }
 
+    /// Where lists of this folder may be kept, beside its record.
+    pub(crate) fn lists_file(&self) -> Option<PathBuf> {
+        self.place.record.beside(".lists")
+    }
+
     /// Adds to what a process needs once it is confined.
     pub(crate) fn sandbox(&self, sandbox: Sandbox) -> Sandbox {
         if self.place.beneath.is_none() {

@@ -70,6 +70,13 @@ impl Record {
         Record { path, top }
     }
 
+    /// The path of a file beside it.
+    pub(super) fn beside(&self, ending: &str) -> Option<PathBuf> {
+        let mut path = self.path.clone()?.into_os_string();
+        path.push(ending);
+        Some(PathBuf::from(path))
+    }
+
     /// Reads it. What is damaged is told, and counts for nothing.
     ///
     /// # Errors
