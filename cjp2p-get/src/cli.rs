@@ -151,6 +151,10 @@ pub(crate) struct FolderArgs {
     #[arg(long)]
     pub(crate) list: bool,
 
+    /// Of a list, only what is at this path, which may be missing: how this program looks into folders for itself
+    #[arg(long, value_name = "PATH", hide = true, requires = "list")]
+    pub(crate) look_up: Option<String>,
+
     /// Only this of a folder: '*.jpg', 'raw/*.dng', 'raw' (repeatable)
     #[arg(long = "file", value_name = "GLOB")]
     pub(crate) files: Vec<String>,

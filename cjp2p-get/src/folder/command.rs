@@ -81,7 +81,10 @@ impl Command {
             return usage("--range is for a single content, and not for a folder");
         }
         let (name, root, below) = parse(name)?;
-        let select = Select::new(&cli.folder.files)?;
+        let select = match &cli.folder.look_up {
+            Some(path) => Select::only(path.clone()),
+            None => Select::new(&cli.folder.files)?,
+        };
         let goal = Goal::of(cli)?;
         Ok(Some(Command { name, root, below, select, goal }))
     }

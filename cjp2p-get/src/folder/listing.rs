@@ -58,7 +58,7 @@ impl Aim for Listing {
 
     fn end(&mut self) -> Result<(), ToolError> {
         self.print()?;
-        if !self.found && !self.select.is_all() { Err(nothing_matches()) } else { Ok(()) }
+        if !self.found && !self.select.may_be_nothing() { Err(nothing_matches()) } else { Ok(()) }
     }
 
     fn turn(&mut self, _: &mut Report) -> Result<(), ToolError> {

@@ -14,6 +14,8 @@ pub(crate) struct Select {
     names: GlobSet,
     paths: GlobSet,
     is_all: bool,
+    /// What is looked up, and may be missing.
+    only: Option<String>,
 }
 
 impl Select {
@@ -42,7 +44,12 @@ impl Select {
         let build = |set: GlobSetBuilder| {
             set.build().map_err(|error| ToolError::usage(format!("--file: {}", error.kind())))
         };
-        Ok(Select { names: build(names)?, paths: build(paths)?, is_all: patterns.is_empty() })
+        Ok(Select { names: build(names)?, paths: build(paths)?, is_all: patterns.is_empty(), only: None })
+    }
+
+    /// What is at this path, if there is anything.
+    pub(crate) fn only(path: String) -> Select {
+        Select { only: Some(path), ..Select::default() }
     }
 
     /// Whether everything is wanted.
@@ -50,9 +57,17 @@ impl Select {
         self.is_all
     }
 
+    /// Whether it is no fault if nothing is taken.
+    pub(super) fn may_be_nothing(&self) -> bool {
+        self.is_all || self.only.is_some()
+    }
+
     /// Whether this entry is wanted.
     pub(crate) fn takes(&self, entry: &Entry) -> bool {
-        self.is_all || self.takes_path(&entry.path)
+        match &self.only {
+            Some(path) => entry.path.as_bytes() == path.as_bytes(),
+            None => self.is_all || self.takes_path(&entry.path),
+        }
     }
 
     fn takes_path(&self, path: &FolderPath) -> bool {

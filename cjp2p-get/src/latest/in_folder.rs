@@ -32,7 +32,9 @@ pub(crate) fn find(cli: &Cli, resolved: &Resolved) -> Result<Resolved, ToolError
     let failed = |error: std::io::Error| ToolError::failure(format!("looking into {folder}: {error}"));
     let mut command = this_program();
     command.args(["--end-with-parent", "--list", "--json", "--progress", "never"]);
-    command.arg(format!("--file={}", escaped(path)));
+    command.arg(format!("--look-up={path}"));
+    // What there is to warn of, this process warns of.
+    command.args(vec!["--quiet"; usize::from(cli.log.quiet).max(1)]);
     command.args(resolved.peers.iter().map(|peer| format!("--known-peer={peer}")));
     command.args(cli.peers.peers.iter().map(|peer| format!("--peer={peer}")));
     command.args(cli.only_peers.iter().map(|peer| format!("--only-peer={peer}")));
@@ -58,7 +60,6 @@ pub(crate) fn find(cli: &Cli, resolved: &Resolved) -> Result<Resolved, ToolError
     if let Some(stdout) = child.stdout.take() {
         let mut lines = BufReader::new(stdout);
         let mut line = Vec::new();
-        // A pattern takes what has the same name elsewhere too.
         while lines.by_ref().take(MAX_LINE).read_until(b'\n', &mut line).map_err(failed)? > 0 {
             found = found.or(serde_json::from_slice::<Entry>(&line).ok().filter(|entry| entry.path == path));
             line.clear();
@@ -91,18 +92,6 @@ fn split(id: &str) -> Option<(&str, &str)> {
     (!path.is_empty()).then_some((id.get(..slash)?, path))
 }
 
-/// A pattern that takes this path and whatever has the same name.
-fn escaped(path: &str) -> String {
-    let mut pattern = String::with_capacity(path.len());
-    for c in path.chars() {
-        if "*?[]{}\\!".contains(c) {
-            pattern.push('\\');
-        }
-        pattern.push(c);
-    }
-    pattern
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,12 +106,5 @@ mod tests {
         for end in ["", "/"] {
             assert_eq!(split(&format!("{folder}/a/b c{end}")), Some((&*folder, "a/b c")));
         }
-    }
-
-    #[test]
-    fn what_means_something_in_a_pattern_means_itself() {
-        assert_eq!(escaped("a/[b]*.c"), "a/\\[b\\]\\*.c");
-        let pattern = globset::Glob::new(&escaped("a{1}?\\[é].x")).unwrap().compile_matcher();
-        assert!(pattern.is_match("a{1}?\\[é].x") && !pattern.is_match("a{1}y\\[é].x"));
     }
 }

@@ -29,6 +29,7 @@ fn step(line: &str, folder: &Path) -> Option<Step> {
     let staging = format!("{folder}/.cjp2p-partial>");
     match name {
         "syncfs" => Some(Step::Sync),
+        "rename" | "renameat" | "renameat2" if arguments.contains(".lists") => None,
         "rename" | "renameat" | "renameat2" if arguments.contains("/folders/") => Some(Step::Record),
         "renameat" | "renameat2" => {
             let (from, to) = arguments.split_once(">, ")?;
