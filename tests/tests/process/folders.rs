@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, FileTimes};
+use std::io::{BufRead, BufReader};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -14,8 +15,10 @@ use std::time::{Duration, SystemTime};
 use cjp2p_tests::content;
 use cjp2p_tests::lab::scratch::in_memory;
 use cjp2p_tests::real::bench::Bench;
-use cjp2p_tests::real::server::Server;
+use cjp2p_tests::real::server::{Server, peak_memory};
 use cjp2p_tests::real::{end_of, tool};
+use cjp2p_wire::folder::{Builder, Entry, FolderPath, Kind, reference_of};
+use data_encoding::HEXLOWER;
 
 /// Entries of the folder with odd names, roughly.
 const ENTRIES: usize = 2000;
@@ -288,4 +291,54 @@ fn a_path_in_a_folder_is_a_file_or_a_folder_by_itself() {
     assert_eq!(none.status.code(), Some(3));
     assert_eq!(String::from_utf8(none.stderr).unwrap().lines().count(), 1);
     assert_eq!(bench.get(&peer, &[&format!("{id}/../up"), "-o", "none"]).status.code(), Some(2));
+}
+
+/// `CJP2P_ENTRIES=10000000 cargo test --release -p cjp2p-tests --test process folders::a_list` is the long form; it takes some gigabytes of
+/// memory for the lists.
+#[test]
+fn a_list_of_any_length_is_printed_within_64_mib() {
+    const IN_A_FOLDER: u64 = 1000;
+    let entries: u64 = std::env::var("CJP2P_ENTRIES").map_or(300_000, |text| text.parse().unwrap());
+    let bench = Bench::new();
+    let put = |text: &[u8]| {
+        let list = reference_of(text);
+        let name = HEXLOWER.encode(&list.root);
+        let folder = bench.path("share").join(&name[..2]);
+        fs::create_dir_all(&folder)?;
+        fs::write(folder.join(name), text).map(|()| list)
+    };
+    let mut builder = Builder::new(put);
+    for n in 0..entries {
+        let folder = n / IN_A_FOLDER;
+        if n % IN_A_FOLDER == 0 {
+            let path = FolderPath::new(format!("{folder:08}").as_bytes()).unwrap();
+            builder.push(&Entry { path, kind: Kind::Folder { list: None }, mtime: None }).unwrap();
+        }
+        let path = FolderPath::new(format!("{folder:08}/{n:010}").as_bytes()).unwrap();
+        let root = *blake3::hash(&n.to_le_bytes()).as_bytes();
+        builder
+            .push(&Entry { path, kind: Kind::File { length: 7, root, exec: false }, mtime: None })
+            .unwrap();
+    }
+    let id = format!("folder/{}", HEXLOWER.encode(&builder.finish().unwrap().root));
+    let server = bench.serve(&[]);
+    let mut get = tool("cjp2p-get", &bench.path("get-state"))
+        .args(["--quiet", "--no-share", "--peer", &server.address.to_string(), &id, "--list"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(get.stdout.take().unwrap());
+    let (mut count, mut most) = (0, 0);
+    let mut line = String::new();
+    while lines.read_line(&mut line).unwrap() > 0 {
+        count += 1;
+        if count % 10_000 == 0 {
+            most = most.max(peak_memory(get.id()));
+        }
+        line.clear();
+    }
+    assert!(end_of(&mut get).success());
+    assert_eq!(count, entries + entries.div_ceil(IN_A_FOLDER));
+    eprintln!("{entries} entries: at most {} KiB resident", most >> 10);
+    assert!(most > 0 && most <= 64 << 20, "{most} bytes resident");
 }
