@@ -3,6 +3,7 @@
 use std::env;
 use std::fs;
 
+use cjp2p_cli::logging::expect_another_version;
 use cjp2p_cli::network::{NetworkStart, release_signals};
 use cjp2p_cli::start::end_by;
 use cjp2p_cli::{Exit, ToolError};
@@ -63,6 +64,7 @@ pub(crate) fn run(mut cli: Cli) -> Result<Exit, ToolError> {
     if cli.watch {
         return watch::run(&cli, &original);
     }
+    expect_another_version();
     let mut name = Name::find_out(&mut cli)?;
     let there = in_folder::find(&cli, name.resolved())?;
     name.set(&mut cli, there);

@@ -12,6 +12,8 @@ use super::{progress, stderr};
 
 /// Nothing is told of failures that are worth another try.
 static IS_SILENT: AtomicBool = AtomicBool::new(false);
+/// What is fetched is the newest of something that changes.
+static MAY_CHANGE: AtomicBool = AtomicBool::new(false);
 
 /// Starts logging. To be called once, first of all.
 ///
@@ -39,7 +41,13 @@ pub fn start(tool: &'static str, verbose: u8, quiet: u8) {
 
 /// Whether a failure that ends so is to be told on standard error.
 pub fn tells_of(exit: Exit) -> bool {
-    !(exit.is_worth_another_try() && IS_SILENT.load(Ordering::Relaxed))
+    let goes_on = exit == Exit::Withdrawn && MAY_CHANGE.load(Ordering::Relaxed);
+    !((exit.is_worth_another_try() || goes_on) && IS_SILENT.load(Ordering::Relaxed))
+}
+
+/// What is fetched is the newest of something that changes: what is withdrawn makes way for another version, and is worth another try.
+pub fn expect_another_version() {
+    MAY_CHANGE.store(true, Ordering::Relaxed);
 }
 
 fn levels(verbose: u8, quiet: bool) -> (LevelFilter, LevelFilter) {
