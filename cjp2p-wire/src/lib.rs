@@ -17,5 +17,6 @@ pub mod range_set;
 pub mod signed;
 pub mod slices;
 pub mod store;
+pub mod stream;
 pub mod time;
 pub mod tree;

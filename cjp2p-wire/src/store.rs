@@ -7,6 +7,7 @@ use std::ops::Range;
 use crate::content_id::{ContentId, Hash};
 use crate::range_set::RangeSet;
 use crate::signed::{PointerId, SignedPointer};
+use crate::stream::{SignedBlock, StreamId};
 use crate::tree::{Run, Verified, VerifiedBlock};
 
 /// The answer to a [`Library::read`].
@@ -127,6 +128,19 @@ pub trait Library {
         let _ = (asker, id);
         None
     }
+
+    /// A block of a stream as it is here now: whole, or as far as it has come. Streams that are published or viewed here are asked for
+    /// block by block as they are sent, the latest mostly.
+    fn stream_block(&mut self, asker: Asker, id: &StreamId, index: u64) -> Option<SignedBlock> {
+        let _ = (asker, id, index);
+        None
+    }
+
+    /// From which byte of a stream on to which others can be answered, gaps aside; `None` of a stream of which nothing is here.
+    fn stream_extent(&mut self, id: &StreamId) -> Option<Range<u64>> {
+        let _ = id;
+        None
+    }
 }
 
 /// The end of the content, so many bytes at the most, is written at the beginning: it proves the length. Nothing else is ever
@@ -205,6 +219,17 @@ pub trait Sink {
     fn room(&self, job: JobId) -> u64 {
         let _ = job;
         0
+    }
+
+    /// Keeps a block of the stream that `job` views, in any order. A block that was kept shorter may come again longer. From then on
+    /// [`Library::stream_block`] gives it.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Sink::write`].
+    fn write_stream(&mut self, job: JobId, block: &SignedBlock) -> io::Result<()> {
+        let _ = (job, block);
+        Err(io::ErrorKind::Unsupported.into())
     }
 }
 

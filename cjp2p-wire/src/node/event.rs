@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::stream_event::StreamEvent;
 use crate::download::DownloadEvent;
 use crate::signed::SignedPointer;
 use crate::store::JobId;
@@ -54,6 +55,8 @@ pub enum ListEnd {
 pub enum Event {
     /// Something about a download.
     Download(JobId, DownloadEvent),
+    /// Something about a stream that is viewed.
+    Stream(JobId, StreamEvent),
     /// The answer to a [`Query`].
     Answer {
         /// The peer that answered.

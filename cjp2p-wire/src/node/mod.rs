@@ -30,6 +30,9 @@ mod probes;
 mod server;
 mod shared;
 mod sizes;
+mod stream_api;
+mod stream_event;
+mod streams;
 #[cfg(test)]
 mod testing;
 
@@ -51,6 +54,7 @@ pub use self::server::{
 };
 pub use self::shared::Config;
 pub use self::sizes::Sizes;
+pub use self::stream_event::{Start, StreamEvent, StreamOptions, StreamProgress};
 
 use self::client::{Client, RawRun};
 use self::contacts::Contact;
@@ -58,6 +62,7 @@ use self::discovery::{Discovery, Giver, is_own_lan_question};
 use self::inbound::{Belief, Inbound, Returned};
 use self::server::{Context, Server};
 use self::shared::Shared;
+use self::streams::Streams;
 use crate::datagram::{self, raw};
 use crate::download::DownloadEvent;
 use crate::message::{Message, RawBlock};
@@ -81,6 +86,7 @@ pub struct Node {
     server: Server,
     client: Client,
     discovery: Discovery,
+    streams: Streams,
     /// The bytes of a block that came.
     decoded: Vec<u8>,
     now: Time,
@@ -95,6 +101,7 @@ impl Node {
             server: Server::new(&config),
             client: Client::default(),
             discovery: Discovery::default(),
+            streams: Streams::default(),
             shared: Shared::new(config),
             decoded: Vec::new(),
             now: Time::ZERO,

@@ -138,14 +138,19 @@ impl Downloads {
         if let Some(job) = self.job_of(&spec.id) {
             return job;
         }
-        let job = JobId(self.next);
-        self.next += 1;
+        let job = self.allot();
         self.by_id.insert(spec.id.clone(), job);
         if let ContentId::Blake3(root) = spec.id {
             self.by_id.insert(ContentId::Tree(root), job);
         }
         self.by_job.insert(job, Box::new(Job::new(Download::new(now, job, spec, random.u64(..)))));
         job
+    }
+
+    /// The number of the next job, whatever it fetches.
+    pub(super) fn allot(&mut self) -> JobId {
+        self.next += 1;
+        JobId(self.next - 1)
     }
 
     /// Forgets one, and returns it.

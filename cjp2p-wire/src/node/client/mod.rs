@@ -115,6 +115,11 @@ impl Client {
         job
     }
 
+    /// The number of the next job, whatever it fetches.
+    pub(super) fn allot_job(&mut self) -> JobId {
+        self.downloads.allot()
+    }
+
     /// Forgets a download, ended or not, and returns it.
     pub(super) fn end(&mut self, now: Time, job: JobId) -> Option<Download> {
         let ended = self.downloads.remove(job)?;
