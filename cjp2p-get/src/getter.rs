@@ -368,6 +368,7 @@ impl Getter {
                 | Event::Unanswered(_)
                 | Event::PathOpened(_)
                 | Event::AskLan(_)
+                | Event::Stream(..)
                 | Event::AskNeighbours(_) => {}
             }
         }

@@ -256,6 +256,7 @@ impl Network {
                     | Event::Latest { .. }
                     | Event::PathOpened(_)
                     | Event::AskLan(_)
+                    | Event::Stream(..)
                     | Event::AskNeighbours(_) => {}
                 }
             }

@@ -12,6 +12,8 @@ use cjp2p_cli::{duration, size};
 use cjp2p_wire::signed::{NameError, PointerName};
 use clap::Parser;
 
+use crate::stream::StreamArgs;
+
 /// The tool's name, before each line on standard error.
 pub(crate) const TOOL: &str = "cjp2p-serve";
 
@@ -43,9 +45,12 @@ pub(crate) struct Cli {
     #[arg(long = "name", value_name = "NAME", conflicts_with = "follow", value_parser = parse_name)]
     pub(crate) names: Vec<PointerName>,
 
-    /// Sign names by the key in FILE, made if missing [env: CJP2P_KEY]
-    #[arg(long, value_name = "FILE", requires = "names", hide = true)]
+    /// Sign names and streams by the key in FILE, made if missing [env: CJP2P_KEY]
+    #[arg(long, value_name = "FILE", hide = true)]
     pub(crate) key: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) streams: StreamArgs,
 
     /// Share by hash ids only, not by plain names
     #[arg(long)]

@@ -28,6 +28,7 @@ mod report;
 mod router;
 mod run;
 pub mod share;
+mod stream;
 pub mod task;
 pub mod tree_store;
 pub mod walk;

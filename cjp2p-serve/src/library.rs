@@ -14,6 +14,7 @@ mod trees;
 use std::collections::HashSet;
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender};
@@ -23,7 +24,8 @@ use std::time::{Duration, Instant};
 use cjp2p_io::in_memory;
 use cjp2p_wire::content_id::{ContentId, Hash};
 use cjp2p_wire::signed::{PointerId, SignedPointer};
-use cjp2p_wire::store::{Asker, Library, ListPart, Parts, Read, Sink};
+use cjp2p_wire::store::{Asker, JobId, Library, ListPart, Parts, Read, Sink};
+use cjp2p_wire::stream::{SignedBlock, StreamId};
 
 use crate::file::{FileNo, FileState, Ids};
 use crate::index::{Index, ListEnd};
@@ -32,6 +34,7 @@ use crate::names::Names;
 use crate::open::{Identity, Patience};
 use crate::publish::lists::Lists;
 use crate::readers::{Answer, Job, JobKey, Readers, TREE_BLOCK, WINDOW};
+use crate::stream::Shelves;
 use crate::task::Task;
 
 /// Files held open.
@@ -77,6 +80,7 @@ pub struct SharedLibrary {
     /// Files seen to have changed, which the keeper has not dealt with yet.
     doubted: HashSet<FileNo>,
     names: Names,
+    streams: Shelves,
 }
 
 #[derive(Clone)]
@@ -107,6 +111,16 @@ enum Refusal {
 }
 
 impl SharedLibrary {
+    /// The streams that are here.
+    pub(crate) fn streams(&self) -> &Shelves {
+        &self.streams
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn streams_mut(&mut self) -> &mut Shelves {
+        &mut self.streams
+    }
+
     /// What names stand for.
     pub fn names_mut(&mut self) -> &mut Names {
         &mut self.names
@@ -137,6 +151,7 @@ impl SharedLibrary {
             warmed: Lru::new(OPEN_FILES),
             doubted: HashSet::new(),
             names: Names::default(),
+            streams: Shelves::default(),
         }
     }
 
@@ -452,10 +467,22 @@ impl Library for SharedLibrary {
         self.names = names;
         found
     }
+
+    fn stream_block(&mut self, asker: Asker, id: &StreamId, index: u64) -> Option<SignedBlock> {
+        self.streams.block(asker, id, index)
+    }
+
+    fn stream_extent(&mut self, id: &StreamId) -> Option<Range<u64>> {
+        self.streams.extent(id)
+    }
 }
 
-/// Nothing is ever fetched into a share.
-impl Sink for SharedLibrary {}
+/// Nothing is ever fetched into a share but streams, to be passed on.
+impl Sink for SharedLibrary {
+    fn write_stream(&mut self, job: JobId, block: &SignedBlock) -> io::Result<()> {
+        self.streams.write(job, block)
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -178,6 +178,7 @@ impl Neighbours {
                 }
             }
             Event::Download(..)
+            | Event::Stream(..)
             | Event::Latest { .. }
             | Event::PathOpened(_)
             | Event::AskLan(_)

@@ -98,24 +98,40 @@ impl Prepared {
         if cli.names.iter().collect::<BTreeSet<_>>().len() < cli.names.len() {
             return Err(ToolError::usage("--name: the same name twice"));
         }
-        let path = cli.key.clone().or_else(keys::default_path);
-        let path =
-            path.ok_or_else(|| ToolError::usage("--name: no home folder for the key: use --key FILE"))?;
-        let key = keys::load_or_make(&path).map_err(|error| ToolError::failure(format!("key: {error}")))?;
-        let readable = sources.iter().map(|source| source.path());
-        let folders: Vec<_> = readable.chain(state.map(|state| state.path().to_path_buf())).collect();
-        if keys::is_below(&path, &folders) {
-            let message = format!(
-                "key: {} lies in what is shared, or in the state folder; move it, and name it by --key",
-                names::shown(&path)
-            );
-            return Err(ToolError::usage(message));
-        }
+        let key = key_of(cli, sources, state, &[], "--name")?;
         let file = |source: &Source| source.only.is_some().then(|| source.path());
         let named = cli.names.iter().cloned().zip(sources);
         let names = named.map(|(name, source)| (name, source.number, file(source))).collect();
         Ok(Some(Prepared { key, names }))
     }
+}
+
+/// The key to sign by, for what `option` asks for. Besides what is shared and the state folder, these folders will be read.
+///
+/// # Errors
+///
+/// It cannot be had, or lies in what is shared or will be read.
+pub(crate) fn key_of(
+    cli: &Cli,
+    sources: &[Arc<Source>],
+    state: Option<&StateDir>,
+    folders: &[PathBuf],
+    option: &str,
+) -> Result<SigningKey, ToolError> {
+    let path = cli.key.clone().or_else(keys::default_path);
+    let path = path
+        .ok_or_else(|| ToolError::usage(format!("{option}: no home folder for the key: use --key FILE")))?;
+    let key = keys::load_or_make(&path).map_err(|error| ToolError::failure(format!("key: {error}")))?;
+    let readable = sources.iter().map(|source| source.path()).chain(folders.iter().cloned());
+    let folders: Vec<_> = readable.chain(state.map(|state| state.path().to_path_buf())).collect();
+    if keys::is_below(&path, &folders) {
+        let message = format!(
+            "key: {} lies in what is shared, or in the state folder; move it, and name it by --key",
+            names::shown(&path)
+        );
+        return Err(ToolError::usage(message));
+    }
+    Ok(key)
 }
 
 /// What was newly signed, to be told.

@@ -12,6 +12,7 @@ use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::folder::folder_id;
 use cjp2p_wire::node::Counters;
 use cjp2p_wire::signed::{Pointer, PointsTo};
+use cjp2p_wire::stream::StreamId;
 use data_encoding::HEXLOWER;
 use serde::Serialize;
 
@@ -78,6 +79,25 @@ enum Line {
         files: u64,
         bytes: u64,
         hashed: u64,
+    },
+    /// A stream begins here, or is relayed.
+    Stream {
+        id: String,
+        relayed: bool,
+    },
+    /// A part of a stream begins: `started`, `resumed`, `replaced`, `truncated` or `rotated`.
+    Part {
+        id: String,
+        offset: u64,
+        why: &'static str,
+    },
+    /// The input of a stream ended.
+    Ended {
+        id: String,
+        length: u64,
+        /// That of all bytes, where there is one part.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        blake3: Option<ContentId>,
     },
     Served {
         requests: u64,
@@ -245,6 +265,53 @@ impl Report {
         append_path(&mut line, format!("{name}  ").as_bytes(), &path);
         print(&line)?;
         self.tell_how_to_fetch(&name.to_string());
+        Ok(())
+    }
+
+    /// A stream is here now: of our own, or of somebody else.
+    ///
+    /// # Errors
+    ///
+    /// Standard output cannot be written.
+    pub(crate) fn stream(&self, id: &StreamId, relayed: bool) -> Result<(), ToolError> {
+        if self.json {
+            return print_json(&[Line::Stream { id: id.to_string(), relayed }]);
+        }
+        print(format!("{id}\n").as_bytes())?;
+        self.tell_how_to_fetch(&id.to_string());
+        Ok(())
+    }
+
+    /// A part of a stream begins at this byte.
+    ///
+    /// # Errors
+    ///
+    /// Standard output cannot be written.
+    pub(crate) fn stream_part(&self, id: &StreamId, offset: u64, why: &'static str) -> Result<(), ToolError> {
+        if self.json {
+            return print_json(&[Line::Part { id: id.to_string(), offset, why }]);
+        }
+        log::info!("{id}: a part begins at byte {offset}: {why}");
+        Ok(())
+    }
+
+    /// The input of a stream ended.
+    ///
+    /// # Errors
+    ///
+    /// Standard output cannot be written.
+    pub(crate) fn stream_ended(
+        &self,
+        id: &StreamId,
+        length: u64,
+        blake3: Option<&blake3::Hash>,
+    ) -> Result<(), ToolError> {
+        let blake3 = blake3.map(|hash| ContentId::Blake3(*hash.as_bytes()));
+        if self.json {
+            return print_json(&[Line::Ended { id: id.to_string(), length, blake3 }]);
+        }
+        let content = blake3.map(|id| format!(", {id}")).unwrap_or_default();
+        self.say(&format!("{id}: ended after {}{content}; it can still be viewed", size::human(length)));
         Ok(())
     }
 

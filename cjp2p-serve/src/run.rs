@@ -47,6 +47,7 @@ use crate::publisher::{Prepared, Publisher};
 use crate::report::Report;
 use crate::router::{Helper, Outcome, Router, default_gateway};
 use crate::share::{Options, Share, open_sources};
+use crate::stream::{self, Streams};
 use crate::walk::{Rules, Step, walk};
 
 /// Where to listen if nothing is said: a peer that is told a host name alone finds it there.
@@ -78,7 +79,11 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
         cli.state.open_or_do_without("no id, tree and peer is remembered, and no folder published")?;
     let state = state.as_ref();
     // The key is read before this process is confined, and out of its reach afterwards.
+    if cli.key.is_some() && cli.names.is_empty() && cli.streams.streams.is_empty() {
+        return Err(ToolError::usage("--key: there is nothing to sign without --name or --stream"));
+    }
     let prepared = Prepared::of(&cli, &sources, state)?;
+    let streams = stream::Prepared::of(&cli, &sources, state)?;
     let Some(_lock) = lock(state, &sources, cli.lock)? else {
         return Ok(Exit::Done);
     };
@@ -96,7 +101,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
     let start = NetworkStart {
         tool: TOOL,
         sandbox: &cli.sandbox,
-        needs: needs(&sources, rules, state).see_interfaces(cli.lan.is_on(listen)),
+        needs: needs(&sources, rules, state, streams.as_ref()).see_interfaces(cli.lan.is_on(listen)),
         signals: &[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP],
         listen: &cli.listen,
         default: CONVENTIONAL,
@@ -110,7 +115,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
     }
     // Where it is not needed it ends here.
     drop(opener);
-    let start = Start { event_loop, contacts, prepared, sources, rules, mounts, outlives_terminal };
+    let start = Start { event_loop, contacts, prepared, streams, sources, rules, mounts, outlives_terminal };
     let mut server = Server::start(cli, start, state, confinement.as_ref())?;
     let ended = server.run()?;
     server.save()?;
@@ -145,7 +150,7 @@ fn helper_with_router(cli: &Cli) -> Option<Helper> {
 }
 
 fn arguments(cli: &Cli) -> Result<Vec<PathBuf>, ToolError> {
-    if !cli.paths.is_empty() {
+    if !cli.paths.is_empty() || cli.streams.is_used() {
         return Ok(cli.paths.clone());
     }
     let folder = PathBuf::from(DEFAULT_FOLDER);
@@ -217,12 +222,18 @@ fn lock(
 }
 
 /// The files that are needed from now on: what is shared, and the state.
-fn needs(sources: &[Arc<Source>], rules: Rules, state: Option<&StateDir>) -> Sandbox {
+fn needs(
+    sources: &[Arc<Source>],
+    rules: Rules,
+    state: Option<&StateDir>,
+    streams: Option<&stream::Prepared>,
+) -> Sandbox {
     let sandbox = state.map_or_else(Sandbox::new, |state| Sandbox::new().write(state.path()));
     if rules.follow {
         // Where a link leads that somebody will make tomorrow, nobody knows.
         return sandbox.read("/");
     }
+    let sandbox = streams.into_iter().flat_map(stream::Prepared::folders).fold(sandbox, Sandbox::read);
     sources.iter().fold(sandbox, |sandbox, source| sandbox.read(source.path()))
 }
 
@@ -242,6 +253,7 @@ struct Start {
     event_loop: EventLoop,
     contacts: Contacts,
     prepared: Option<Prepared>,
+    streams: Option<stream::Prepared>,
     sources: Vec<Arc<Source>>,
     rules: Rules,
     mounts: Option<Mounts>,
@@ -255,6 +267,7 @@ struct Server {
     neighbours: Neighbours,
     announcer: Announcer,
     publisher: Publisher,
+    streams: Streams,
     /// What the arguments are called.
     shown: Vec<PathBuf>,
     router: Option<Router>,
@@ -276,7 +289,7 @@ impl Server {
         state: Option<&StateDir>,
         confinement: Option<&Confinement>,
     ) -> Result<Server, ToolError> {
-        let Start { event_loop, contacts, prepared, sources, rules, mounts, outlives_terminal } = start;
+        let Start { event_loop, contacts, prepared, streams, sources, rules, mounts, outlives_terminal } = start;
         let failed =
             |what: &'static str| move |error: io::Error| ToolError::failure(format!("{what}: {error}"));
         let address = event_loop.port().local_address().map_err(failed("socket"))?;
@@ -303,7 +316,8 @@ impl Server {
             json_only: cli.framing.no_raw,
         };
         let mut session = Session::start(event_loop, policy, library).map_err(failed("random numbers"))?;
-        if cli.lan.is_on(cli.listen.listen.unwrap_or(CONVENTIONAL)) {
+        let has_lan = cli.lan.is_on(cli.listen.listen.unwrap_or(CONVENTIONAL));
+        if has_lan {
             session.join_lan(true).map_err(failed("local network"))?;
         }
         let now = session.now();
@@ -318,9 +332,13 @@ impl Server {
         });
         let mut announcer = Announcer::new(dht, address.port());
         publisher.public_key().iter().for_each(|key| announcer.publish(key));
+        let of_streams = streams.as_ref().map(stream::Prepared::publishers).unwrap_or_default();
+        of_streams.iter().for_each(|key| announcer.publish(key));
+        let streams = Streams::start(streams, &mut session, &report, has_lan)?;
         Ok(Server {
             announcer,
             publisher,
+            streams,
             shown,
             router,
             share,
@@ -361,7 +379,9 @@ impl Server {
             while let Some(event) = self.session.next_event() {
                 self.neighbours.take_event(self.session.now(), &event);
                 self.publisher.take_event(&event);
+                self.streams.take_event(&mut self.session, &event)?;
             }
+            self.streams.turn(&mut self.session, &self.report)?;
             self.publish()?;
             self.announcer.turn(self.session.now());
             self.show_progress();
@@ -381,6 +401,7 @@ impl Server {
     /// Signs what names stand for now, and says so.
     fn publish(&mut self) -> Result<(), ToolError> {
         let (met, looks) = (self.neighbours.take_met(), self.neighbours.looks());
+        self.streams.meet(&mut self.session, &met);
         for news in self.publisher.turn(&mut self.session, &met, looks) {
             if let Some(path) = self.shown.get(news.source as usize) {
                 self.report.named(&news, path)?;
@@ -464,6 +485,7 @@ impl Server {
     fn save(&mut self) -> Result<(), ToolError> {
         release_signals();
         self.progress = None;
+        self.streams.end(&mut self.session, &self.report)?;
         self.neighbours.save_at_end(&self.session);
         self.router = None;
         self.report.served(self.session.node().counters())

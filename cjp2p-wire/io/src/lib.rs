@@ -26,6 +26,7 @@ pub mod sandbox;
 pub mod session;
 pub mod signals;
 pub mod state_dir;
+pub mod stream_files;
 pub mod udp;
 pub mod walk;
 pub mod workers;

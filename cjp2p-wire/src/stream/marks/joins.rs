@@ -40,7 +40,9 @@ impl Joins {
                 (u128::from(after - before) << 32) / u128::from(now - before + 1)
             };
             let least = (1..self.joins.len() - NEWEST).min_by_key(gap);
-            least.into_iter().for_each(|at| drop(self.joins.remove(at)));
+            if let Some(at) = least {
+                self.joins.remove(at);
+            }
         }
     }
 
