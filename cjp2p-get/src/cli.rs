@@ -13,6 +13,7 @@ use cjp2p_io::peer_name::PeerName;
 use clap::Parser;
 
 use crate::ranges::RangeArg;
+use crate::stream::args::StreamArgs;
 
 /// The tool's name, before each line on standard error.
 pub(crate) const TOOL: &str = "cjp2p-get";
@@ -23,6 +24,7 @@ Examples:
   cjp2p-get blake3/... -o film.mkv          a file; the same command resumes it
   cjp2p-get folder/HEX -o DIR               a folder; the same command brings it up to date
   cjp2p-get latest/KEY/photos -o photos     the newest of what has a name; --watch follows it
+  cjp2p-get stream/KEY/cam | mpv -          a live stream
   cjp2p-get 'ID#peer=HOST' > FILE           from a peer that you know, named beside the id
   cjp2p-get --lock skip -qq -o FILE ID      from cron: never twice at once, and quiet
 
@@ -36,7 +38,7 @@ The manual has more: docs/cjp2p-get.md";
 #[derive(Parser, Debug)]
 #[command(name = TOOL, version, after_help = EXAMPLES, max_term_width = 100)]
 pub(crate) struct Cli {
-    /// blake3/HEX, HEX of sha256sum, CID, folder/HEX, latest/KEY/NAME; - reads standard input
+    /// blake3/HEX, HEX of sha256sum, CID, folder/HEX, {latest,stream}/KEY/NAME; - reads standard input
     #[arg(value_name = "ID", required = true)]
     pub(crate) ids: Vec<String>,
 
@@ -93,9 +95,9 @@ pub(crate) struct Cli {
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration::parse)]
     pub(crate) timeout: Duration,
 
-    /// Fail if no new data arrives for TIME
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration::parse)]
-    pub(crate) stall: Duration,
+    /// Fail if no new data arrives for TIME [default: 10s; of streams 30s]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    pub(crate) stall: Option<Duration>,
 
     /// If another process fetches it: wait, skip or fail [default: fail]
     #[arg(long, value_name = "WHAT", value_enum, hide_possible_values = true)]
@@ -111,6 +113,9 @@ pub(crate) struct Cli {
 
     #[command(flatten)]
     pub(crate) folder: FolderArgs,
+
+    #[command(flatten)]
+    pub(crate) stream: StreamArgs,
 
     #[command(flatten)]
     pub(crate) peers: PeerArgs,

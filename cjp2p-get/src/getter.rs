@@ -45,6 +45,8 @@ use crate::tasks::Tasks;
 /// What may be wrong where nobody at all answers.
 const NOBODY_ON_THE_LINK: &str = "; nor did anybody on the local network answer: who shares it there may have to let UDP port 24254 in, \
                                   as by ufw allow 24254/udp";
+/// Without new data for so long a fetch has stalled, if nothing else is said.
+const STALL: Duration = Duration::from_secs(10);
 /// How often progress is shown, and what has no event of its own is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How often a lock that another process holds is tried.
@@ -170,7 +172,7 @@ impl Getter {
             shown_at: Time::ZERO,
             noted_at: Time::ZERO,
             finished: 0,
-            limits: Limits { timeout: cli.timeout, stall: cli.stall },
+            limits: Limits { timeout: cli.timeout, stall: cli.stall.unwrap_or(STALL) },
             ranges: Ranges::new(cli.ranges),
             force: cli.force,
             lock: cli.lock.unwrap_or_default(),

@@ -18,6 +18,7 @@ mod running_hash;
 mod search;
 pub mod sinks;
 mod store;
+mod stream;
 mod tasks;
 mod wanted;
 

@@ -33,9 +33,10 @@ use crate::search::Search;
 use crate::sinks::Outlet;
 use crate::sinks::stream::Output;
 use crate::sinks::temporary::Temporary;
+use crate::stream;
 
 /// Where to listen if nothing is said: nobody needs to find a getter again that is gone when it is done.
-const ANYWHERE: Listen = Listen::Everywhere { port: 0 };
+pub(crate) const ANYWHERE: Listen = Listen::Everywhere { port: 0 };
 
 /// Runs the command.
 pub(crate) fn run(mut cli: Cli) -> Result<Exit, ToolError> {
@@ -48,6 +49,9 @@ pub(crate) fn run(mut cli: Cli) -> Result<Exit, ToolError> {
     // Where only some may be contacted, these are meant as well as any others.
     if cli.only_peers.is_empty() {
         cli.peers.peers.extend(hints);
+    }
+    if stream::is_stream(&cli)? {
+        return stream::run(cli);
     }
     if cli.resolve_name {
         return resolver::run(&cli);
@@ -196,7 +200,7 @@ fn needs(places: &Places, what: &Fetched, state: Option<&StateDir>) -> Result<Sa
 }
 
 /// A file has its own lock. The lock of anything else is that of the ids and ranges. `None`: leave it to the other process.
-fn lock_of_output(
+pub(crate) fn lock_of_output(
     cli: &Cli,
     places: &Places,
     state: Option<&StateDir>,

@@ -52,6 +52,17 @@ enum Output {
     Json,
 }
 
+/// How it is with something that comes while it is made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Live {
+    /// How far behind it is, in milliseconds, where that is known.
+    pub delay_ms: Option<u64>,
+    /// How often something was left out because it was late.
+    pub gaps: u64,
+    /// Bytes of that.
+    pub skipped: u64,
+}
+
 #[derive(Clone, Copy, Debug, Default)]
 struct State {
     /// What was there before, as a resumed download has it.
@@ -59,6 +70,7 @@ struct State {
     done: u64,
     total: Option<u64>,
     sources: usize,
+    live: Option<Live>,
 }
 
 impl Progress {
@@ -88,6 +100,11 @@ impl Progress {
         self.state.there += bytes;
     }
 
+    /// Says how it is with something that comes while it is made. It is shown with the next update.
+    pub fn set_live(&mut self, live: Live) {
+        self.state.live = Some(live);
+    }
+
     /// Says that `done` bytes are done, of `total` where that is known, and from how many peers they come just now (0 where
     /// there is no such thing). Cheap, so it may be called for every block; also to be called when nothing
     /// moves, so that the rate falls.
@@ -96,7 +113,7 @@ impl Progress {
             return;
         }
         let now = self.start.elapsed();
-        self.state = State { there: self.state.there, done, total, sources };
+        self.state = State { done, total, sources, ..self.state };
         // What is found to be there already did not come.
         self.rate.sample(now, done.saturating_sub(self.state.there));
         let (every, at_once) = match self.output {
@@ -165,6 +182,14 @@ impl Drop for Progress {
     }
 }
 
+impl Live {
+    /// `2 gaps of 1.0 MiB in all`; `None` where nothing was left out.
+    fn gaps(self) -> Option<String> {
+        let plural = if self.gaps == 1 { "" } else { "s" };
+        (self.gaps > 0).then(|| format!("{} gap{plural} of {} in all", self.gaps, size::human(self.skipped)))
+    }
+}
+
 impl State {
     fn percent(&self) -> Option<u64> {
         let total = self.total.filter(|&total| total > 0)?;
@@ -203,6 +228,12 @@ impl State {
             1 => parts.push("1 source".into()),
             count => parts.push(format!("{count} sources")),
         }
+        if let Some(live) = self.live {
+            if let Some(delay) = live.delay_ms {
+                parts.push(format!("{} behind", duration::human(Duration::from_millis(delay))));
+            }
+            parts.extend(live.gaps());
+        }
         parts
     }
 
@@ -210,7 +241,8 @@ impl State {
         let moved = self.done - self.there.min(self.done);
         let rate = (moved as f64 / elapsed.as_secs_f64().max(0.001)) as u64;
         let all = size::human(self.done);
-        match moved {
+        let gaps = self.live.and_then(Live::gaps).map(|gaps| format!(", {gaps}")).unwrap_or_default();
+        let summary = match moved {
             0 if self.there > 0 => format!("{all}, all of it there already"),
             _ if moved == self.done => {
                 format!("{all} in {}, {}/s", duration::human(elapsed), size::human(rate))
@@ -219,7 +251,8 @@ impl State {
                 let (moved, rate) = (size::human(moved), size::human(rate));
                 format!("{moved} in {}, {rate}/s; {all} with what was there", duration::human(elapsed))
             }
-        }
+        };
+        summary + &gaps
     }
 
     fn json(&self, rate: u64) -> String {
@@ -230,9 +263,20 @@ impl State {
             total: Option<u64>,
             rate: u64,
             sources: usize,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            delay_ms: Option<u64>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            gaps: Option<u64>,
         }
-        let event =
-            Event { event: "progress", bytes: self.done, total: self.total, rate, sources: self.sources };
+        let event = Event {
+            event: "progress",
+            bytes: self.done,
+            total: self.total,
+            rate,
+            sources: self.sources,
+            delay_ms: self.live.and_then(|live| live.delay_ms),
+            gaps: self.live.map(|live| live.gaps),
+        };
         serde_json::to_string(&event).expect("a struct of numbers is JSON")
     }
 }
@@ -246,7 +290,7 @@ fn write_line(line: &str) {
 mod tests {
     use super::*;
 
-    const HALF: State = State { there: 0, done: 5 << 20, total: Some(10 << 20), sources: 3 };
+    const HALF: State = State { there: 0, done: 5 << 20, total: Some(10 << 20), sources: 3, live: None };
 
     #[test]
     fn a_line_tells_percent_rate_time_left_and_sources() {
@@ -254,6 +298,19 @@ mod tests {
         assert_eq!(HALF.line(0), " 50% 5.0 MiB of 10.0 MiB, 0 B/s, 3 sources");
         let unknown = State { total: None, sources: 1, ..HALF };
         assert_eq!(unknown.line(2048), "5.0 MiB, 2.0 KiB/s, 1 source");
+    }
+
+    #[test]
+    fn what_is_live_tells_how_far_behind_it_is_and_what_is_left_out() {
+        let live = Live { delay_ms: Some(420), gaps: 2, skipped: 3 << 19 };
+        let state = State { total: None, live: Some(live), ..HALF };
+        let gaps = "2 gaps of 1.5 MiB in all";
+        assert_eq!(state.line(2048), format!("5.0 MiB, 2.0 KiB/s, 3 sources, 0.4s behind, {gaps}"));
+        assert!(state.summary(Duration::from_secs(2)).ends_with(gaps));
+        assert!(state.json(7).ends_with(r#""sources":3,"delay_ms":420,"gaps":2}"#));
+        let none = State { live: Some(Live::default()), ..state };
+        assert_eq!(none.line(2048), "5.0 MiB, 2.0 KiB/s, 3 sources");
+        assert!(none.json(7).ends_with(r#""sources":3,"gaps":0}"#));
     }
 
     #[test]
