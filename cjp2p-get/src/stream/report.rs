@@ -17,9 +17,9 @@ pub(super) enum Event<'a> {
     /// A part of the stream ended, and the next begins: nothing is missing between.
     Part { id: &'a StreamText, from: u64, to: u64 },
     /// These bytes came too late, and were left out.
-    Skipped { id: &'a StreamText, from: u64, to: u64 },
+    Late { id: &'a StreamText, from: u64, to: u64 },
     /// It ended, or was to be viewed for no longer.
-    Complete {
+    Viewed {
         id: &'a StreamText,
         #[serde(flatten)]
         path: ShownPath,
@@ -84,7 +84,7 @@ impl Report {
     ///
     /// As for [`Report::print`].
     pub(super) fn complete(&self, path: &Path, totals: Totals, ended: bool, took_ms: u64) -> Result<(), ToolError> {
-        self.print(&Event::Complete { id: &self.id, path: ShownPath::new(path), totals, ended, took_ms })
+        self.print(&Event::Viewed { id: &self.id, path: ShownPath::new(path), totals, ended, took_ms })
     }
 }
 
@@ -100,13 +100,13 @@ mod tests {
         let json = |event: &Event<'_>| serde_json::to_string(event).unwrap().replace(&id.to_string(), "ID");
         let id = &report.id;
         assert_eq!(json(&Event::Started { id, offset: 7 }), r#"{"event":"started","id":"ID","offset":7}"#);
-        let skipped = Event::Skipped { id, from: 7, to: 9 };
-        assert_eq!(json(&skipped), r#"{"event":"skipped","id":"ID","from":7,"to":9}"#);
+        let late = Event::Late { id, from: 7, to: 9 };
+        assert_eq!(json(&late), r#"{"event":"late","id":"ID","from":7,"to":9}"#);
         let totals = Totals { length: 1, resumed: 2, gaps: 3, skipped: 4, delay_ms: Some(5) };
         let path = ShownPath::new(Path::new("a"));
         assert_eq!(
-            json(&Event::Complete { id, path, totals, ended: true, took_ms: 6 }),
-            r#"{"event":"complete","id":"ID","path":"a","length":1,"resumed":2,"gaps":3,"skipped":4,"delay_ms":5,"ended":true,"took_ms":6}"#
+            json(&Event::Viewed { id, path, totals, ended: true, took_ms: 6 }),
+            r#"{"event":"viewed","id":"ID","path":"a","length":1,"resumed":2,"gaps":3,"skipped":4,"delay_ms":5,"ended":true,"took_ms":6}"#
         );
         let failed = Event::Failed { id, exit: 4, error: "x" };
         assert_eq!(json(&failed), r#"{"event":"failed","id":"ID","exit":4,"error":"x"}"#);

@@ -230,6 +230,10 @@ impl Viewer {
                     self.delay.on_point(join.offset, join.time);
                 }
                 self.delay.on_point(*end, *time);
+                let unix_ms = self.session.unix_ms(now);
+                if let Some(late) = &mut self.late {
+                    late.on_statement(now, unix_ms, statement.statement());
+                }
                 self.statement = Some(*statement);
             }
             StreamEvent::Block { .. } => (self.is_heard, self.news_at) = (true, now),
@@ -309,7 +313,7 @@ impl Viewer {
         self.totals.skipped += to - position;
         self.position = Some(to);
         log::info!("{}: {} came too late, from byte {position} on", self.id, size::human(to - position));
-        self.report.print(&Told::Skipped { id: &self.report.id, from: position, to })
+        self.report.print(&Told::Late { id: &self.report.id, from: position, to })
     }
 
     /// Tells the node how far the reader is.

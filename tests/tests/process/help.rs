@@ -55,7 +55,7 @@ fn options_that_help_leaves_out_are_in_the_manual() {
     let manuals = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
     let help = help("cjp2p-get", &["--help"]);
     let manual = fs::read_to_string(manuals.join("cjp2p-get.md")).expect("a manual");
-    for option in ["--allow-empty", "--temp-dir"] {
+    for option in ["--allow-empty", "--temp-dir", "--relay-for", "--keep"] {
         assert!(!help.contains(option) && manual.contains(&format!("`{option}`")), "{option}");
     }
 }

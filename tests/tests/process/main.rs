@@ -21,6 +21,7 @@ mod restarts;
 mod search;
 mod serve_ends;
 mod standard_streams;
+mod streams;
 mod upnp;
 mod waiting;
 mod withdrawn;
