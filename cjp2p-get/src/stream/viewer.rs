@@ -78,6 +78,8 @@ pub(super) struct Viewer {
     /// Some peer has said something of the stream.
     is_heard: bool,
     news_at: Time,
+    /// When something was passed on last.
+    moved_at: Time,
 }
 
 impl Viewer {
@@ -128,6 +130,7 @@ impl Viewer {
             linger_until: None,
             is_heard: false,
             news_at: now,
+            moved_at: now,
             session,
         };
         viewer.add_sources();
@@ -325,6 +328,7 @@ impl Viewer {
         };
         if self.told.is_none_or(|told| done > told) {
             self.told = Some(done);
+            self.moved_at = self.session.now();
             self.delay.on_position(self.session.unix_ms(self.session.now()), done);
             self.session.call(|node, now, _| node.set_stream_position(now, self.job, done));
         }
@@ -399,14 +403,28 @@ impl Viewer {
         }
         if self.outlet.waiting() > 0 {
             // The reader pauses.
-            self.news_at = now;
+            (self.news_at, self.moved_at) = (now, now);
         }
         // An origin that says nothing of the whole may be quiet for as long as it likes.
         if self.statement.is_some() && now.since(self.news_at) >= self.stall {
             let message = format!("its origin was silent for {}", duration::human(self.stall));
             return Err(ToolError::new(Exit::Stalled, message));
         }
-        Ok(())
+        let edge = self.session.node().stream_progress(self.job).map_or(0, |progress| progress.edge);
+        match self.position.filter(|position| *position < edge && now.since(self.moved_at) >= self.stall) {
+            Some(position) => {
+                let time = duration::human(self.stall);
+                let message = format!("no peer gave what comes at byte {position} for {time}");
+                Err(ToolError::new(Exit::Stalled, message))
+            }
+            None => {
+                if self.position.is_none_or(|position| position >= edge) {
+                    // There is nothing to pass on.
+                    self.moved_at = now;
+                }
+                Ok(())
+            }
+        }
     }
 
     fn show_progress(&mut self) {

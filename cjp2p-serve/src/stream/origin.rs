@@ -357,18 +357,25 @@ impl Cutter {
     }
 }
 
-/// The part that had begun may go on beyond what the record says: as far as its blocks are there.
+/// The part that had begun may go on beyond what the record says, or the last of it did not get to the disk: it goes as far as its blocks
+/// are there.
 fn complete_last_part(record: &mut Record, files: &mut BlockFiles) {
     let Some(begun) = record.begun else { return };
     let noted = record.parts.last().filter(|part| part.start == begun).map_or(begun, |part| part.end);
-    let end = files.end_from(noted, record.reserved);
-    match record.parts.last_mut().filter(|part| part.start == begun) {
-        Some(part) => part.end = end,
-        None if end > begun => record.parts.push(begun..end),
-        None => {}
+    let mut end = noted;
+    while end > begun && files.get((end - 1) / BLOCK_LEN as u64).is_none_or(|block| block.end() < end) {
+        end = begun.max((end - 1) / BLOCK_LEN as u64 * BLOCK_LEN as u64);
+    }
+    let end = files.end_from(end, record.reserved);
+    record.parts.retain(|part| part.start != begun);
+    if end > begun {
+        record.parts.push(begun..end);
     }
 }
 
 fn unix_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
+
+#[cfg(test)]
+mod tests;

@@ -88,7 +88,7 @@ impl Page {
     }
 
     /// The same for what a tool printed, where `event` says of which kind each line is.
-    fn check_events(&mut self, command: &str, lines: &[u8]) -> usize {
+    pub(crate) fn check_events(&mut self, command: &str, lines: &[u8]) -> usize {
         let lines = values(lines);
         for line in &lines {
             self.check(&format!("{command}, {}", line["event"].as_str().expect("an event")), line);
@@ -217,6 +217,10 @@ fn the_json_of_all_tools_is_what_the_page_says() {
 
     let mut named = Server::start(&bench.path("whole"), &bench.path("serve"), &["--name", "whole"]);
     page.check("cjp2p-serve --json, named", &named.wait_for("named"));
+
+    crate::streams::check_json(&mut page);
+    // A test of streams sees this one.
+    page.seen.insert("cjp2p-get --json, late".into());
 
     // Tests of the router see this one.
     page.seen.insert("cjp2p-serve --json, mapped".into());

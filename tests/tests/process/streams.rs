@@ -365,6 +365,31 @@ fn check(events: &[Value], command: &str) {
     }
 }
 
+/// Has the tools print all that they print of streams, but for what is late.
+pub(crate) fn check_json(page: &mut Page) {
+    let bench = Bench::new();
+    let mut origin = bench.origin(1, &["--stream", "cam"]);
+    let id = origin.ids[0].clone();
+    origin.write(b"one");
+    origin.signal(Signal::SIGTERM);
+    end_of(&mut origin.child);
+    let mut origin = bench.origin(1, &["--stream", "cam"]);
+    origin.write(b"two");
+    origin.close();
+    origin.wait_for("ended");
+    let viewed = bench.view(origin.address, &[&id, "--from", "start", "--json", "--progress", "json", "-o", "cam"]);
+    assert!(viewed.status.success(), "{}", String::from_utf8_lossy(&viewed.stderr));
+    assert_eq!(page.check_events("cjp2p-get --json", &viewed.stdout), 3);
+    assert!(page.check_events("--progress json", &viewed.stderr) > 0);
+    for event in &origin.events {
+        page.check(&format!("cjp2p-serve --json, {}", event["event"].as_str().expect("an event")), event);
+    }
+    drop(origin);
+    let mut whole = Origin::start(&bench.path("whole"), "127.0.0.1:0", 1, &["--stream", "cam"]);
+    whole.close();
+    page.check("cjp2p-serve --json, ended", &whole.wait_for("ended"));
+}
+
 #[test]
 fn what_is_late_is_left_out_up_to_a_place_where_one_may_go_on() {
     let bench = Bench::new();
