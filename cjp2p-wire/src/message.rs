@@ -10,6 +10,7 @@ mod limits;
 mod listing;
 mod parts;
 mod read;
+mod stream;
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -25,9 +26,11 @@ pub use handle::{HANDLE_LEN, Handle, MAX_HANDLE_LEN};
 pub use latest::{LatestRequest, MAX_WAIT, NothingNewer};
 pub use limits::{
     MAX_DEPTH, MAX_ID_LEN, MAX_IDS, MAX_LISTED, MAX_NUMBER, MAX_PARTS, MAX_PEERS, MAX_RETURNED_LEN,
+    MAX_STREAM_RANGES,
 };
 pub use listing::ContentList;
 pub use parts::{PartsRequest, TheseParts};
+pub use stream::{LastPiece, StreamHolding, StreamRequest};
 
 /// One message of a datagram.
 #[derive(Clone, Debug)]
@@ -76,10 +79,14 @@ pub enum Message<'a> {
     /// Asks what a name stands for now.
     GetLatest(LatestRequest),
     /// Messages under a signature, which nothing has verified yet. Of these only pointers are looked at, the answers to a
-    /// [`Message::GetLatest`].
+    /// [`Message::GetLatest`], and what is said of a stream that is viewed.
     SignedMessage(SignedMessage<'a>),
     /// The sender knows nothing of a name, or nothing newer.
     IKnowNothingNewer(NothingNewer),
+    /// Asks to be sent a stream as it comes, and says what of it came.
+    PleaseKeepSendingStream(StreamRequest),
+    /// What the sender has of a stream, and who else may have it.
+    IHaveThisOfTheStream(StreamHolding),
     /// Asks which messages the receiver understands.
     PleaseListSupportedMessages,
     /// The messages that the sender understands, as a JSON schema.

@@ -5,7 +5,8 @@ use std::ops::Range;
 
 use super::numbers::{digits_of, write_number};
 use crate::message::{
-    BlocksOffer, ContentList, ContentRequest, LatestRequest, MAX_NUMBER, NothingNewer, TheseParts, Waited,
+    BlocksOffer, ContentList, ContentRequest, LatestRequest, MAX_NUMBER, NothingNewer, StreamHolding,
+    StreamRequest, TheseParts, Waited,
 };
 use crate::signed::PointerId;
 
@@ -300,15 +301,8 @@ impl Encoder {
         self.number(have.offset);
         self.raw(",\"until\":");
         self.number(have.until);
-        self.raw(",\"parts\":[");
-        for (i, part) in have.parts.iter().enumerate() {
-            self.raw(if i == 0 { "[" } else { ",[" });
-            self.number(part.start);
-            self.raw(",");
-            self.number(part.end);
-            self.raw("]");
-        }
-        self.raw("]");
+        self.raw(",\"parts\":");
+        self.ranges(&have.parts);
         if let Some(eof) = have.eof {
             self.raw(",\"eof\":");
             self.number(eof);
@@ -348,6 +342,72 @@ impl Encoder {
         self.raw(&id.key.to_string());
         self.raw("\",\"name\":");
         self.string(id.name.as_str());
+    }
+
+    /// Writes a `PleaseKeepSendingStream`.
+    pub fn keep_sending(&mut self, request: &StreamRequest) {
+        self.open("PleaseKeepSendingStream");
+        self.raw("{\"id\":");
+        self.string(&request.id.to_string());
+        self.raw(",\"as\":\"");
+        self.raw(request.handle.as_str());
+        self.raw("\",\"from\":");
+        self.number(request.from);
+        self.raw(",\"until\":");
+        self.number(request.until);
+        if !request.have.is_empty() {
+            self.raw(",\"have\":");
+            self.ranges(&request.have);
+        }
+        if let Some(got) = request.got {
+            self.raw(",\"got\":");
+            self.number(got.offset);
+            self.raw(",\"us\":");
+            self.number(u64::try_from(got.ago.as_micros()).unwrap_or(MAX_NUMBER).min(MAX_NUMBER));
+        }
+        let spare = (request.spare > 0).then_some(request.spare);
+        for (field, number) in
+            [(",\"piece\":", request.piece), (",\"spare\":", spare), (",\"depth\":", request.depth)]
+        {
+            if let Some(number) = number {
+                self.raw(field);
+                self.number(number);
+            }
+        }
+        self.raw(if request.stops { ",\"stops\":true}}" } else { "}}" });
+    }
+
+    /// Writes an `IHaveThisOfTheStream`.
+    pub fn have_of_stream(&mut self, holding: &StreamHolding) {
+        self.open("IHaveThisOfTheStream");
+        self.raw("{\"id\":");
+        self.string(&holding.id.to_string());
+        self.raw(",\"from\":");
+        self.number(holding.from);
+        self.raw(",\"until\":");
+        self.number(holding.until);
+        if let Some(depth) = holding.depth {
+            self.raw(",\"depth\":");
+            self.number(depth);
+        }
+        self.raw(if holding.full { ",\"full\":true" } else { "" });
+        if !holding.peers.is_empty() {
+            self.raw(",\"peers\":");
+            self.addresses(&holding.peers);
+        }
+        self.raw("}}");
+    }
+
+    fn ranges(&mut self, ranges: &[Range<u64>]) {
+        self.raw("[");
+        for (i, range) in ranges.iter().enumerate() {
+            self.raw(if i == 0 { "[" } else { ",[" });
+            self.number(range.start);
+            self.raw(",");
+            self.number(range.end);
+            self.raw("]");
+        }
+        self.raw("]");
     }
 
     /// Writes a `PleaseListContent` for the part of the list that begins at `after`; empty means the list's beginning.

@@ -16,3 +16,5 @@ pub const MAX_RETURNED_LEN: usize = 1024;
 pub const MAX_DEPTH: usize = 16;
 /// A message that names more parts than this is refused: one datagram that no packet cuts holds fewer.
 pub const MAX_PARTS: usize = 512;
+/// A request for a stream that names more ranges than this is refused: so many fit a datagram that no packet cuts.
+pub const MAX_STREAM_RANGES: usize = 40;

@@ -11,7 +11,7 @@ use super::fields::{AddressList, IdList, IdText, Number, Text, append_base64};
 use super::limits::{MAX_DEPTH, MAX_RETURNED_LEN};
 use super::{
     BlocksOffer, ContentBlock, ContentRequest, Handle, Message, RawBlock, Referral, Waited, latest, listing,
-    parts,
+    parts, stream,
 };
 use crate::signed::SignedMessage;
 
@@ -103,6 +103,8 @@ impl<'a> Message<'a> {
             "GetLatest" => Message::GetLatest(latest::read_request(text)?),
             "SignedMessage" => Message::SignedMessage(SignedMessage::read(text)?),
             "IKnowNothingNewer" => Message::IKnowNothingNewer(latest::read_nothing(text)?),
+            "PleaseKeepSendingStream" => Message::PleaseKeepSendingStream(stream::read_request(text)?),
+            "IHaveThisOfTheStream" => Message::IHaveThisOfTheStream(stream::read_holding(text)?),
             "PleaseListSupportedMessages" => Message::PleaseListSupportedMessages,
             "SupportedMessages" => Message::SupportedMessages(value),
             _ => return None,

@@ -10,6 +10,7 @@ use super::event::Query;
 use super::lengths::ORDINARY_DATAGRAM;
 use super::outbox::Counters;
 use super::sizes::Sizes;
+use super::streams::NamedBy;
 use crate::content_id::ContentId;
 use crate::datagram::Encoder;
 use crate::download::{Download, Progress, Spec};
@@ -116,7 +117,10 @@ impl Node {
     /// when its turn comes among others of that kind, and sparingly.
     pub fn add_source(&mut self, now: Time, job: JobId, address: SocketAddr, suggested: bool) {
         self.enter(now);
-        if suggested {
+        if self.streams.views(job) {
+            let named_by = if suggested { NamedBy::Peer } else { NamedBy::Known };
+            self.streams.add_source(&mut self.shared, now, job, address, named_by);
+        } else if suggested {
             self.discovery.add_suggested(job, address);
             self.try_suggested(now);
         } else {
@@ -134,6 +138,9 @@ impl Node {
     /// Adds a peer that the user named as a source of `job`, also where others may not be one.
     pub fn add_named_source(&mut self, now: Time, job: JobId, address: SocketAddr) {
         self.enter(now);
+        if self.streams.views(job) {
+            return self.streams.add_source(&mut self.shared, now, job, address, NamedBy::User);
+        }
         self.client.add_named_source(&mut self.shared, now, job, address);
     }
 
@@ -141,6 +148,9 @@ impl Node {
     /// its turn comes. Those added first are asked first.
     pub fn add_known(&mut self, now: Time, job: JobId, address: SocketAddr) {
         self.enter(now);
+        if self.streams.views(job) {
+            return self.streams.add_source(&mut self.shared, now, job, address, NamedBy::Known);
+        }
         self.discovery.add_known(self.client.downloads(), now, job, address);
         self.ask_known(now);
     }
@@ -310,6 +320,7 @@ impl Node {
     pub fn hold_answers(&mut self, now: Time, hold: bool, store: &mut dyn Store) {
         self.enter(now);
         self.server.hold_answers(hold);
+        self.streams.hold(hold);
         self.serve_turns(now, store);
     }
 
@@ -341,6 +352,7 @@ impl Node {
     /// How much it holds at present.
     pub fn sizes(&self) -> Sizes {
         let (server, client, discovery) = (self.server.sizes(), self.client.sizes(), self.discovery.sizes());
+        let streams = self.streams.sizes();
         Sizes {
             contacts: self.shared.contacts.len(),
             asked: client.asked,
@@ -372,6 +384,11 @@ impl Node {
             claims: client.kept.claims,
             false_hints: client.kept.refuted,
             have_ranges: client.kept.have_ranges,
+            subscribers: streams.subscribers,
+            stream_sources: streams.sources,
+            stream_candidates: streams.candidates,
+            stream_records: streams.records,
+            short_blocks: streams.short,
         }
     }
 }

@@ -38,6 +38,8 @@ pub(super) struct Kinds {
     pub(super) names: bool,
     /// It asks for peers.
     pub(super) asks_for_peers: bool,
+    /// It asks for a stream, or says what its source has of one.
+    pub(super) streams: bool,
     /// It asks for something, be it peers or content.
     pub(super) asks: bool,
 }
@@ -60,6 +62,8 @@ impl Kinds {
                 | Message::PleaseListIdsOfTheSameContent(_)
                 | Message::GetLatest(_)
                 | Message::PleaseListSupportedMessages => kinds.asks = true,
+                Message::PleaseKeepSendingStream(_) => (kinds.asks, kinds.streams) = (true, true),
+                Message::IHaveThisOfTheStream(_) | Message::SignedMessage(_) => kinds.streams = true,
                 Message::MaybeTheyHaveSome(_) | Message::Peers(_) => {
                     (kinds.tells, kinds.names) = (true, true)
                 }

@@ -185,14 +185,17 @@ impl Node {
                 _ => break Some(datagram),
             }
         };
-        self.client.take_raw(
-            &mut self.shared,
-            now,
-            from,
-            &RawRun { handle, offset, eof, waited, pieces: &pieces },
-            store,
-        );
+        self.take_raw_run(now, from, &RawRun { handle, offset, eof, waited, pieces: &pieces }, store);
         rest
+    }
+
+    /// Whoever gave out the handle takes what came under it. Returns whether anybody did.
+    fn take_raw_run(&mut self, now: Time, from: SocketAddr, run: &RawRun<'_>, store: &mut dyn Store) -> bool {
+        if self.streams.has_handle(from, run.handle) {
+            self.streams.take_raw(&mut self.shared, now, from, run, store);
+            return true;
+        }
+        self.client.take_raw(&mut self.shared, now, from, run, store)
     }
 
     fn take_datagram(
@@ -211,7 +214,7 @@ impl Node {
                 for message in &messages {
                     if let Message::BytesFollow(RawBlock { handle, offset, eof, data, .. }) = *message {
                         let run = RawRun { handle, offset, eof, waited, pieces: &[data] };
-                        shows_sender = self.client.take_raw(&mut self.shared, now, from, &run, store);
+                        shows_sender = self.take_raw_run(now, from, &run, store);
                     }
                 }
                 // Alone it comes without a cookie, which does not mean that its sender has none of ours.
@@ -239,13 +242,14 @@ impl Node {
             return;
         }
         self.validate(now, &mut inbound);
-        self.shared.note_source(&mut inbound, || self.discovery.queries(from));
+        self.shared.note_source(&mut inbound, || self.discovery.queries(from) || self.streams.asks(from));
         match inbound.belief {
             Belief::Nothing => {}
             Belief::Queries => {
                 if inbound.is_first_cookie || inbound.kinds.content {
                     self.discovery.ask_again(now, from);
                     self.client.probe_again(now, from);
+                    self.streams.ask_again(now, from);
                 }
             }
             Belief::Everything => {
@@ -255,6 +259,7 @@ impl Node {
                     // What it held back until it knew us can be asked for again at once; or when those were asked that it names.
                     self.discovery.ask_again(now, from);
                     self.client.probe_again(now, from);
+                    self.streams.ask_again(now, from);
                     if names_others {
                         self.client.look_again_later(now, from);
                     }
@@ -264,6 +269,7 @@ impl Node {
         if inbound.belief != Belief::Nothing {
             self.discovery.take_query_answers(&mut self.shared, now, &inbound);
         }
+        self.streams.take(&mut self.shared, now, &inbound, store);
         let (server, mut context) = self.server(now, store);
         for id in server.take(&mut context, &inbound) {
             self.client.on_leecher(&mut self.shared, now, from, &id);
@@ -286,7 +292,9 @@ impl Node {
         for returned in self.shared.read_returned(now, inbound) {
             match returned {
                 // Another may have asked us in its name; then that it answers shows nothing about it.
-                Returned::Plain if self.client.asks(from) || self.discovery.queries(from) => {
+                Returned::Plain
+                    if self.client.asks(from) || self.discovery.queries(from) || self.streams.asks(from) =>
+                {
                     self.shared.contacts.on_returned(now, from, inbound.validation);
                     inbound.answers_ours = true;
                 }
@@ -395,6 +403,7 @@ impl Node {
         self.try_suggested(now);
         self.ask_known(now);
         self.discovery.lan_mut().ask(&mut self.shared, self.client.downloads(), now);
+        self.streams.handle_timeout(&mut self.shared, now, store);
         self.server.answer_echoes(&self.shared, now);
         self.tell_watchers(now, store);
         self.serve_turns(now, store);
@@ -417,6 +426,9 @@ impl Node {
         if let Some(event) = self.shared.outbox.poll_event() {
             return Some(event);
         }
+        if let Some(event) = self.streams.poll_event() {
+            return Some(event);
+        }
         let event = self.client.poll_event(&mut self.shared, self.now)?;
         if let Event::Download(job, DownloadEvent::Complete(_) | DownloadEvent::Failed(_)) = event {
             self.discovery.forget(job);
@@ -426,7 +438,8 @@ impl Node {
 
     fn next_timeout(&self) -> Time {
         let discovery = self.discovery.next_at(&self.shared);
-        discovery.min(self.server.next_at(self.now)).min(self.client.next_at(self.now))
+        let streams = self.streams.next_at(self.now);
+        discovery.min(self.server.next_at(self.now)).min(self.client.next_at(self.now)).min(streams)
     }
 
     /// Begins a call: see the module's contract.

@@ -11,6 +11,7 @@ use super::server::{
     MAX_ANSWERED, MAX_CONTENTS, MAX_DEBTORS, MAX_ECHOED, MAX_GETTERS, MAX_PROVIDERS, MAX_WAITING,
     MAX_WAITING_SOURCES, MAX_WATCHERS,
 };
+use super::streams::{MAX_CANDIDATES, MAX_RECORDS, MAX_SHORT, MAX_SOURCES, MAX_SUBSCRIBERS};
 use crate::download::Kept;
 
 /// Defines `Sizes` with the limit of each field, so that none can be forgotten.
@@ -98,6 +99,16 @@ sizes! {
     false_hints: OF_FETCH.refuted,
     /// Ranges that sources say they have.
     have_ranges: OF_FETCH.have_ranges,
+    /// Sources that are sent a stream or stand by, of the stream with most; so the following.
+    subscribers: MAX_SUBSCRIBERS,
+    /// Peers that are asked for a stream.
+    stream_sources: MAX_SOURCES,
+    /// Peers that may have a stream and wait to be asked.
+    stream_candidates: MAX_CANDIDATES,
+    /// Records of blocks of which some is missing.
+    stream_records: MAX_RECORDS,
+    /// Blocks that may become longer.
+    short_blocks: MAX_SHORT,
 }
 
 impl Sizes {

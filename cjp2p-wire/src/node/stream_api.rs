@@ -29,9 +29,9 @@ impl Node {
     }
 
     /// Says what the origin says now of a stream that is published or viewed here: it is told to whoever views it.
-    pub fn set_stream_statement(&mut self, now: Time, statement: SignedStatement, store: &mut dyn Store) {
+    pub fn set_stream_statement(&mut self, now: Time, statement: &SignedStatement) {
         self.enter(now);
-        self.streams.set_statement(&mut self.shared, now, statement, store);
+        self.streams.set_statement(&mut self.shared, now, statement);
     }
 
     /// How many others are sent this stream now.

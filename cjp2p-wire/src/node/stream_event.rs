@@ -66,6 +66,8 @@ pub struct StreamProgress {
     pub sources: usize,
     /// Peers that we send blocks to.
     pub viewers: usize,
+    /// The oldest byte that any of them still has, as they say; `None` while nobody said anything.
+    pub oldest: Option<u64>,
     /// The stream goes so far, in bytes, as anybody says.
     pub edge: u64,
     /// Bytes of blocks that were verified.

@@ -2,13 +2,12 @@
 
 use std::fmt;
 
-use crate::message::MAX_ID_LEN;
 use crate::signed::PublicKey;
 
 /// What people write before the key.
 const PREFIX: &str = "stream/";
-/// The longest name in bytes: with what stands before it, an id is [`MAX_ID_LEN`] bytes long at the most.
-pub const MAX_STREAM_NAME_LEN: usize = MAX_ID_LEN - PREFIX.len() - 64 - 1;
+/// The longest name in bytes: with what stands before it, an id is 255 bytes long at the most, as any id in a message.
+pub const MAX_STREAM_NAME_LEN: usize = 255 - PREFIX.len() - 64 - 1;
 /// The longest part of a name that is given, between slashes, in bytes: other nodes make file names of them.
 const MAX_GIVEN_PART: usize = 180;
 
@@ -141,6 +140,7 @@ impl fmt::Debug for StreamId {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::MAX_ID_LEN;
     use proptest::prelude::*;
 
     fn key() -> PublicKey {

@@ -6,6 +6,7 @@
 pub mod block;
 pub mod id;
 pub mod marks;
+pub mod record;
 pub mod statement;
 
 pub use block::{BLOCK_LEN, RECORD_LEN, SignedBlock};

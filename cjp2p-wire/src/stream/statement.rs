@@ -57,6 +57,11 @@ impl Statement {
         Some(offset.max(part.start))
     }
 
+    /// The first byte that there is, as far as is told.
+    pub fn start(&self) -> u64 {
+        self.parts.first().map_or(0, |part| part.start)
+    }
+
     /// The last place to join at or before this byte, if any is told.
     pub fn join_before(&self, offset: u64) -> Option<Join> {
         self.joins.iter().rev().find(|join| join.offset <= offset).copied()
@@ -144,6 +149,11 @@ impl<'a> StatementClaim<'a> {
         statement.is_sound().then_some(StatementClaim { id, statement, message })
     }
 
+    /// Whether it would replace `known`, if it is right.
+    pub fn would_be_newer_than(&self, known: &SignedStatement) -> bool {
+        (self.statement.end, self.statement.time) > (known.statement.end, known.statement.time)
+    }
+
     /// Verifies it, which takes a while.
     pub fn verify(self) -> Option<SignedStatement> {
         if !self.message.is_right() {
@@ -214,11 +224,6 @@ impl SignedStatement {
     pub fn is_newer_than(&self, other: &SignedStatement) -> bool {
         let order = |of: &SignedStatement| (of.statement.end, of.statement.time);
         order(self) > order(other)
-    }
-
-    /// Whether these are the very bytes of it.
-    pub fn is_same_as(&self, message: &SignedMessage<'_>) -> bool {
-        self.message.signature == message.signature && self.message.payload == message.payload
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use cjp2p_wire::datagram::{self, Encoder, Padding};
 use cjp2p_wire::message::{
     MAX_DEPTH, MAX_HANDLE_LEN, MAX_ID_LEN, MAX_IDS, MAX_LISTED, MAX_NUMBER, MAX_PARTS, MAX_PEERS,
-    MAX_RETURNED_LEN, MAX_WAIT, Message, RawBlock,
+    MAX_RETURNED_LEN, MAX_STREAM_RANGES, MAX_WAIT, Message, RawBlock, StreamRequest,
 };
 use cjp2p_wire::signed::MAX_PAYLOAD_LEN;
 use serde_json::value::RawValue;
@@ -129,6 +129,26 @@ fn check(message: &Message<'_>, datagram: usize) {
             assert!(nothing.id.name.as_str().len() <= MAX_ID_LEN);
             number(nothing.after.unwrap_or(0));
         }
+        Message::PleaseKeepSendingStream(request) => {
+            id(&request.id.to_string());
+            let StreamRequest { from, until, piece, spare, depth, .. } = *request;
+            [from, until, piece.unwrap_or(0), spare, depth.unwrap_or(0)].into_iter().for_each(number);
+            assert!(from <= until && request.have.len() <= MAX_STREAM_RANGES);
+            let end = request.have.iter().fold(from, |end, range| {
+                assert!(end <= range.start && range.start < range.end, "{range:?} after {end}");
+                range.end
+            });
+            number(end);
+            if let Some(got) = request.got {
+                number(got.offset);
+                number(got.ago.as_micros().try_into().expect("a number of microseconds"));
+            }
+        }
+        Message::IHaveThisOfTheStream(told) => {
+            id(&told.id.to_string());
+            [told.from, told.until, told.depth.unwrap_or(0)].into_iter().for_each(number);
+            assert!(told.from <= told.until && told.peers.len() <= MAX_PEERS);
+        }
         Message::PleaseSendPeers | Message::PleaseListSupportedMessages => {}
     }
 }
@@ -192,6 +212,8 @@ fn write(message: &Message<'_>, encoder: &mut Encoder) {
         Message::GetLatest(request) => encoder.get_latest(request),
         Message::SignedMessage(signed) => encoder.value("SignedMessage", &signed.to_json()),
         Message::IKnowNothingNewer(nothing) => encoder.nothing_newer(nothing),
+        Message::PleaseKeepSendingStream(request) => encoder.keep_sending(request),
+        Message::IHaveThisOfTheStream(told) => encoder.have_of_stream(told),
         Message::PleaseListSupportedMessages => encoder.bare("PleaseListSupportedMessages"),
         Message::SupportedMessages(value) => encoder.value("SupportedMessages", value.get()),
     }

@@ -5,11 +5,14 @@ use std::io;
 use std::ops::Range;
 use std::rc::Rc;
 
+use super::streams::MemoryStreams;
+
 use cjp2p_wire::content_id::{ContentId, Hash};
 use cjp2p_wire::download::{RangeSpec, select};
 use cjp2p_wire::range_set::RangeSet;
 use cjp2p_wire::signed::{PointerId, SignedPointer};
 use cjp2p_wire::store::{Asker, JobId, Library, ListPart, Listed, Parts, Read, Sink};
+use cjp2p_wire::stream::{SignedBlock, StreamId};
 use cjp2p_wire::tree::{
     Geometry, GroupIndex, LEAF_LEN, Run, TreeBuilder, TreeSource, TreeVerifier, Verified, group_leaves,
     read_tree,
@@ -91,6 +94,8 @@ pub struct MemoryBlobs {
     pub busy: bool,
     /// Writes fail from here on.
     pub full: bool,
+    /// Streams.
+    pub streams: MemoryStreams,
 }
 
 impl MemoryBlobs {
@@ -223,6 +228,14 @@ impl Library for MemoryBlobs {
 
     fn latest(&mut self, _: Asker, id: &PointerId) -> Option<SignedPointer> {
         self.names.get(id).cloned()
+    }
+
+    fn stream_block(&mut self, _: Asker, id: &StreamId, index: u64) -> Option<SignedBlock> {
+        self.streams.block(id, index)
+    }
+
+    fn stream_extent(&mut self, id: &StreamId) -> Option<Range<u64>> {
+        self.streams.extent(id)
     }
 }
 
@@ -357,6 +370,11 @@ impl Sink for MemoryBlobs {
             // What a resumed fetch had is not in it.
             let _ = tree.insert_run(run, bytes);
         }
+        Ok(())
+    }
+
+    fn write_stream(&mut self, job: JobId, block: &SignedBlock) -> io::Result<()> {
+        self.streams.write(job, block);
         Ok(())
     }
 

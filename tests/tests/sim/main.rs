@@ -23,6 +23,7 @@ mod search;
 mod short_contents;
 mod sizes;
 mod slow_links;
+mod streams;
 mod suggestions;
 mod swarms;
 mod unvalidated;

@@ -85,7 +85,7 @@ impl Handles {
 }
 
 /// A handle that nobody can guess: 64 bits of a keyed hash of `number`, which must be another each time.
-pub(super) fn mint(secret: &Hash, number: u64) -> Handle {
+pub(crate) fn mint(secret: &Hash, number: u64) -> Handle {
     let mut hasher = blake3::Hasher::new_keyed(secret);
     // Longer than what a cookie is made of, so that it is no hash of the same.
     hasher.update(b"a handle for raw content, and no cookie");

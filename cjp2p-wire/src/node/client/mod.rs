@@ -30,7 +30,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 pub(super) use self::downloads::Downloads;
-pub(super) use self::handles::{MAX_HANDLES, RawRun};
+pub(super) use self::handles::{MAX_HANDLES, RawRun, mint as mint_handle};
 pub(super) use self::places::{MAX_ASKED, MAX_ASKERS, MAX_UNVALIDATED};
 pub(super) use self::put_off::MAX_PUT_OFF;
 

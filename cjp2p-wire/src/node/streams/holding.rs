@@ -1,0 +1,418 @@
+//! One stream that is given: to whom, and what of it each is sent now.
+//!
+//! Those that ask are *served*, as many as seems wise: two, and more only where none of these has room to pass it on and the way out
+//! takes it. All others are told who may have room; some of them *stand by*, and are told how far the stream goes.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::pushing::Push;
+use super::subscriber::{GONE, Subscriber};
+use crate::datagram::Encoder;
+use crate::message::{StreamHolding, StreamRequest};
+use crate::node::shared::Shared;
+use crate::peers::address::{host_of, referred};
+use crate::store::{Asker, Store};
+use crate::stream::{SignedBlock, SignedStatement, StreamId, record};
+use crate::time::Time;
+
+/// Those served or standing by, of one stream.
+pub(crate) const MAX_SUBSCRIBERS: usize = 64;
+/// Of one [host](host_of).
+const MAX_OF_HOST: usize = 16;
+/// Those that stand by, of one stream.
+const MAX_STANDING_BY: usize = 8;
+/// So many are served whatever room others have.
+const BASE: usize = 2;
+/// One that is served is behind if what it lacks was here so long ago, a few round trips aside.
+const BEHIND: Duration = Duration::from_millis(600);
+/// How often it is looked who is.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// One that is behind for so long is given up, where others are served.
+const BEHIND_FOR: Duration = Duration::from_millis(1500);
+/// After that, no more than were left are served for so long.
+const CAUTION: Duration = Duration::from_secs(20);
+/// How often one that stands by is told a new edge, and one that is served what is here.
+const TELL_EDGE: Duration = Duration::from_millis(200);
+const TELL: Duration = Duration::from_secs(1);
+/// Others that one is told of.
+const MAX_NAMED: usize = 4;
+/// The edge is remembered so often, and so long.
+const EDGE_EVERY: Duration = Duration::from_millis(50);
+const EDGES: usize = 200;
+/// No more hops are told: a circle would go on for ever.
+const MAX_DEPTH: u64 = 64;
+/// Blocks kept at hand: the same is sent to several, in several datagrams.
+const AT_HAND: usize = 4;
+
+/// Where a stream comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// It is here.
+    Here,
+    /// This peer, if any: it is viewed here and passed on. With how many hops it is away.
+    Viewed(Option<(SocketAddr, Option<u64>)>),
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(super) struct Holding {
+    pub(super) id: StreamId,
+    pub(super) origin: Origin,
+    pub(super) statement: Option<SignedStatement>,
+    // Where the newest record ends.
+    edge: u64,
+    // What the edge was, and when; the oldest first.
+    edges: VecDeque<(Time, u64)>,
+    // Invariant: at most `MAX_SUBSCRIBERS`.
+    subscribers: BTreeMap<SocketAddr, Subscriber>,
+    // The last that was sent some.
+    turn: Option<SocketAddr>,
+    at_hand: VecDeque<SignedBlock>,
+    // Until then no more than so many are served.
+    caution: Option<(Time, usize)>,
+    // When to look who is behind.
+    look_at: Time,
+}
+
+impl Holding {
+    pub(super) fn new(id: StreamId, origin: Origin) -> Holding {
+        Holding {
+            id,
+            origin,
+            statement: None,
+            edge: 0,
+            edges: VecDeque::new(),
+            subscribers: BTreeMap::new(),
+            turn: None,
+            at_hand: VecDeque::new(),
+            caution: None,
+            look_at: Time::ZERO,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.subscribers.len()
+    }
+
+    /// How many are sent blocks.
+    pub(super) fn served(&self) -> usize {
+        self.subscribers.values().filter(|one| one.is_served).count()
+    }
+
+    /// Whether this one is sent blocks by us.
+    pub(super) fn serves(&self, address: SocketAddr) -> bool {
+        self.subscribers.get(&address).is_some_and(|one| one.is_served)
+    }
+
+    /// How many hops it is to the origin, where it is known.
+    pub(super) fn depth(&self) -> Option<u64> {
+        match self.origin {
+            Origin::Here => Some(0),
+            Origin::Viewed(from) => from?.1.map(|depth| (depth + 1).min(MAX_DEPTH)),
+        }
+    }
+
+    /// How many others may come: here, or to those that are served here.
+    pub(super) fn spare(&self, now: Time) -> u64 {
+        let below: u64 = self.subscribers.values().filter(|one| one.is_served).map(|one| one.spare).sum();
+        let here = if self.has_room(now) { BASE.saturating_sub(self.served()).max(1) as u64 } else { 0 };
+        (here + below).min(64)
+    }
+
+    /// Whether one more may be served.
+    fn has_room(&self, now: Time) -> bool {
+        let served = self.served();
+        if self.caution.is_some_and(|(until, most)| now < until && served >= most) {
+            return false;
+        }
+        let passes_on = |one: &Subscriber| one.is_served && one.spare > 0;
+        let is_behind = |one: &Subscriber| one.is_served && one.behind_since.is_some();
+        served < BASE
+            || (served < MAX_SUBSCRIBERS / 2
+                && !self.subscribers.values().any(|one| passes_on(one) || is_behind(one)))
+    }
+
+    /// The library has a block, or has it longer.
+    pub(super) fn on_block(&mut self, now: Time, block: &SignedBlock) {
+        let end = record::end_of(block);
+        self.at_hand.retain(|other| other.index() != block.index());
+        self.at_hand.push_back(block.clone());
+        if self.at_hand.len() > AT_HAND {
+            self.at_hand.pop_front();
+        }
+        self.edge = self.edge.max(end);
+        if self.edges.back().is_none_or(|(at, _)| now.since(*at) >= EDGE_EVERY) {
+            self.edges.push_back((now, self.edge));
+            if self.edges.len() > EDGES {
+                self.edges.pop_front();
+            }
+        }
+        self.subscribers.values_mut().for_each(|one| one.on_block(block.index(), end));
+    }
+
+    /// Says what the origin says now. Returns whether that is news.
+    pub(super) fn set_statement(&mut self, said: &SignedStatement) -> bool {
+        let is_news = self.statement.as_ref().is_none_or(|known| said.is_newer_than(known));
+        if is_news {
+            self.statement = Some(said.clone());
+        }
+        is_news
+    }
+
+    /// Tells all what the origin says now.
+    pub(super) fn tell_statement(&mut self, shared: &mut Shared, now: Time) {
+        let Some(said) = &self.statement else { return };
+        let json = said.to_json();
+        for &address in self.subscribers.keys() {
+            let mut encoder = Encoder::new();
+            shared.write_cookies_beside_answer(now, address, &mut encoder);
+            encoder.value("SignedMessage", &json);
+            shared.send(address, encoder.finish(0));
+        }
+    }
+
+    /// Takes in a request of a validated source.
+    pub(super) fn take(
+        &mut self,
+        push: &mut Push<'_>,
+        from: SocketAddr,
+        request: &StreamRequest,
+        waited: Duration,
+    ) {
+        let now = push.now;
+        if request.stops {
+            return self.remove(now, from);
+        }
+        let wants = request.from < request.until;
+        let is_new = !self.subscribers.contains_key(&from);
+        if is_new && !self.has_place(from, wants) {
+            return self.tell(push, from, true);
+        }
+        if is_new {
+            let local = from.ip().is_loopback();
+            self.subscribers.insert(from, Subscriber::new(now, request.handle, local));
+        }
+        let is_parent = matches!(self.origin, Origin::Viewed(Some((parent, _))) if parent == from);
+        let may_serve = !is_parent && self.has_room(now);
+        let Some(one) = self.subscribers.get_mut(&from) else { return };
+        one.take(now, request, waited);
+        let mut is_refused = false;
+        match (wants, one.is_served) {
+            (true, false) if may_serve => {
+                one.is_served = true;
+                one.served_since = now;
+            }
+            (true, false) => is_refused = true,
+            (false, true) => one.stop_serving(),
+            _ => {}
+        }
+        let pause = if one.is_served { TELL } else { TELL_EDGE };
+        if one.told.is_none_or(|(at, _)| now.since(at) >= pause) || is_refused {
+            self.tell(push, from, is_refused);
+        }
+        self.send(push, from);
+    }
+
+    /// Whether one more may be remembered.
+    fn has_place(&self, from: SocketAddr, wants: bool) -> bool {
+        let host = host_of(from);
+        let of_host = self.subscribers.keys().filter(|other| host_of(**other) == host).count();
+        let local = from.ip().is_loopback();
+        let standing_by = self.subscribers.len() - self.served();
+        self.subscribers.len() < MAX_SUBSCRIBERS
+            && (local || of_host < MAX_OF_HOST)
+            && (standing_by < MAX_STANDING_BY || wants)
+    }
+
+    /// Tells one what is here, and who else may have it.
+    fn tell(&mut self, push: &mut Push<'_>, to: SocketAddr, full: bool) {
+        let now = push.now;
+        let from = match push.store.stream_extent(&self.id) {
+            Some(extent) => {
+                self.edge = self.edge.max(record::position_of(extent.end));
+                record::position_of(extent.start)
+            }
+            None => 0,
+        };
+        let peers = self.others(push.shared, to);
+        let told = StreamHolding {
+            id: self.id.clone(),
+            from: from.min(self.edge),
+            until: self.edge,
+            depth: self.depth(),
+            full,
+            peers,
+        };
+        let mut encoder = Encoder::new();
+        push.shared.write_cookies_beside_answer(now, to, &mut encoder);
+        // What its origin says comes with the first answer, and is told anew when that changes.
+        let is_first = self.subscribers.get(&to).is_some_and(|one| one.told.is_none());
+        if let Some(said) = self.statement.as_ref().filter(|_| is_first) {
+            encoder.value("SignedMessage", &said.to_json());
+        }
+        encoder.have_of_stream(&told);
+        push.shared.send(to, encoder.finish(0));
+        if let Some(one) = self.subscribers.get_mut(&to) {
+            one.told = Some((now, self.edge));
+        }
+    }
+
+    /// Some that may have room for this one: those with most of it first, and those of other hosts.
+    fn others(&self, shared: &mut Shared, to: SocketAddr) -> Vec<SocketAddr> {
+        let depth = self.subscribers.get(&to).and_then(|one| one.depth);
+        let may = |address: SocketAddr, one: &Subscriber| {
+            address != to && one.is_served && one.spare > 0 && referred(address, to).is_some()
+                // One that is below another shall not be sent to it.
+                && (depth.is_none() || one.depth <= depth || one.depth.is_none())
+        };
+        let mut others: Vec<_> =
+            self.subscribers.iter().filter(|(address, one)| may(**address, one)).collect();
+        others.sort_by_key(|(address, one)| {
+            (host_of(**address) == host_of(to), std::cmp::Reverse(one.spare), shared.random.u32(..))
+        });
+        others.into_iter().map(|(&address, _)| address).take(MAX_NAMED).collect()
+    }
+
+    fn remove(&mut self, now: Time, address: SocketAddr) {
+        let Some(one) = self.subscribers.remove(&address) else { return };
+        if one.behind_since.is_some() {
+            self.be_cautious(now);
+        }
+    }
+
+    /// One more was too many.
+    fn be_cautious(&mut self, now: Time) {
+        self.caution = Some((now + CAUTION, self.served()));
+    }
+
+    /// Sends all what they lack, as far as their paths take it, each in its turn.
+    pub(super) fn send_all(&mut self, push: &mut Push<'_>) {
+        let after = self.turn;
+        let mut all: Vec<SocketAddr> = self.subscribers.keys().copied().collect();
+        let first = all.partition_point(|address| Some(*address) <= after);
+        all.rotate_left(first);
+        for address in all {
+            self.send(push, address);
+        }
+    }
+
+    fn send(&mut self, push: &mut Push<'_>, to: SocketAddr) {
+        let mut left = push.quantum();
+        let mut is_first = true;
+        loop {
+            let Some(one) = self.subscribers.get_mut(&to) else { return };
+            if !one.is_served {
+                return;
+            }
+            let Some(wanted) = one.wanted(self.edge) else { return one.on_idle() };
+            if left == 0 || !push.may_send() || !one.may_send(push.now, is_first) {
+                return;
+            }
+            left -= 1;
+            let index = record::index_at(wanted.start);
+            let Some(block) = find(&mut self.at_hand, push.store, &self.id, to, index) else {
+                one.on_absent(record::range_of(index));
+                continue;
+            };
+            let end = record::end_of(&block);
+            if wanted.start >= end || one.has_all_of(&block) {
+                one.on_absent(wanted.start.max(record::start_of(index))..record::range_of(index).end);
+                continue;
+            }
+            let piece = one.cut(wanted.start..wanted.end.min(end));
+            let eof = (!block.is_whole()).then_some(end);
+            push.piece(to, one.handle, &block, piece.clone(), eof);
+            one.on_sent(push.now, piece, eof);
+            is_first = false;
+            self.turn = Some(to);
+        }
+    }
+
+    /// Does what is due.
+    pub(super) fn handle_timeout(&mut self, push: &mut Push<'_>) {
+        let now = push.now;
+        let gone = |one: &Subscriber| now.since(one.heard_at) >= GONE;
+        let all: Vec<SocketAddr> = self.subscribers.keys().copied().collect();
+        for address in all {
+            let Some(one) = self.subscribers.get_mut(&address) else { continue };
+            if gone(one) {
+                self.remove(now, address);
+                continue;
+            }
+            one.detect_losses(now);
+            let is_news = !one.is_served
+                && one.told.is_some_and(|(at, edge)| edge < self.edge && now.since(at) >= TELL_EDGE);
+            if is_news {
+                self.tell(push, address, false);
+            }
+        }
+        if now >= self.look_at {
+            self.look_at = now + LOOK_EVERY;
+            self.give_up_slow(push);
+        }
+        self.send_all(push);
+    }
+
+    /// Notes who is behind, and gives up the one that came last of those that are for long.
+    fn give_up_slow(&mut self, push: &mut Push<'_>) {
+        let now = push.now;
+        let (edges, end) = (&self.edges, self.edge);
+        for one in self.subscribers.values_mut().filter(|one| one.is_served) {
+            let round_trip = one.round_trip().unwrap_or_default();
+            let long_ago = now - (BEHIND + round_trip * 3);
+            let then = edges.iter().rev().find(|(at, _)| *at <= long_ago).map_or(0, |(_, edge)| *edge);
+            if one.from >= then {
+                one.level_at = end;
+            }
+            // One that never was level reads what is old.
+            let is_behind = one.from < then && one.level_at > 0 && one.until >= then;
+            one.behind_since = if is_behind { one.behind_since.or(Some(now)) } else { None };
+        }
+        let served = self.served();
+        let slow = |one: &Subscriber| {
+            one.is_served && one.behind_since.is_some_and(|since| now.since(since) >= BEHIND_FOR)
+        };
+        let mut all = self.subscribers.iter().filter(|(_, one)| slow(one));
+        let last = all
+            .next()
+            .map(|first| all.fold(first, |a, b| if b.1.served_since > a.1.served_since { b } else { a }));
+        if let Some(address) = last.map(|(&address, _)| address).filter(|_| served > 1) {
+            if let Some(one) = self.subscribers.get_mut(&address) {
+                one.stop_serving();
+            }
+            self.be_cautious(now);
+            self.tell(push, address, true);
+        }
+    }
+
+    /// When something is due.
+    pub(super) fn next_at(&self, now: Time, open_at: Time) -> Time {
+        let of = |one: &Subscriber| {
+            let tell = one.told.filter(|(_, edge)| !one.is_served && *edge < self.edge);
+            one.next_at(now, self.edge, open_at).min(tell.map_or(Time::NEVER, |(at, _)| at + TELL_EDGE))
+        };
+        let look = if self.served() > 0 { self.look_at } else { Time::NEVER };
+        self.subscribers.values().map(of).min().unwrap_or(Time::NEVER).min(look)
+    }
+}
+
+/// A block that is at hand, or else the library's.
+fn find(
+    at_hand: &mut VecDeque<SignedBlock>,
+    store: &mut dyn Store,
+    id: &StreamId,
+    to: SocketAddr,
+    index: u64,
+) -> Option<SignedBlock> {
+    if let Some(block) = at_hand.iter().rev().find(|block| block.index() == index) {
+        return Some(block.clone());
+    }
+    let block = store.stream_block(Asker::Host(host_of(to)), id, index)?;
+    at_hand.push_back(block.clone());
+    if at_hand.len() > AT_HAND {
+        at_hand.pop_front();
+    }
+    Some(block)
+}

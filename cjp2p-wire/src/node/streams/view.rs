@@ -1,0 +1,528 @@
+//! One stream that is viewed: whom it is asked of, and what comes of it.
+//!
+//! One source, the *parent*, is told to send what is wanted. Up to two others stand by, and tell how far the stream goes: if the parent
+//! is silent while one of them has more, that one becomes the parent. Every block is verified before it is kept, counted or passed on.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::assembly::{Assemblies, Came};
+use super::candidates::Candidates;
+use super::source::{NamedBy, Report, SILENT, Source};
+use super::window::{News, Window};
+use crate::message::{Handle, MAX_STREAM_RANGES, StreamHolding};
+use crate::node::budget;
+use crate::node::client::RawRun;
+use crate::node::shared::Shared;
+use crate::node::stream_event::{Start, StreamEvent, StreamOptions, StreamProgress};
+use crate::peers::address::referred;
+use crate::range_set::RangeSet;
+use crate::store::{JobId, Store};
+use crate::stream::{BLOCK_LEN, SignedBlock, SignedStatement, Statement, StreamId, record};
+use crate::time::Time;
+
+/// Peers that are asked at a time, of one view.
+pub(crate) const MAX_SOURCES: usize = 16;
+/// As long as so many answered, no more are asked.
+const ENOUGH: usize = 3;
+/// Where to begin is what the origin says, if anybody passes that on within this time after the first answer.
+const AWAIT_STATEMENT: Duration = Duration::from_millis(500);
+/// A parent that has less than others for so long is left for one of them.
+const LAGGING: Duration = Duration::from_millis(1500);
+/// After a parent was left, the next is not left for lagging for so long.
+const SETTLE: Duration = Duration::from_secs(5);
+/// One that was of no use is left alone for so long, twice as long each time.
+const REST: Duration = Duration::from_secs(2);
+const MAX_REST: Duration = Duration::from_secs(30);
+/// How often one is looked for while there is no parent.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(super) struct View {
+    pub(super) job: JobId,
+    pub(super) id: StreamId,
+    options: StreamOptions,
+    /// `None` until it is known where to begin.
+    window: Option<Window>,
+    pub(super) statement: Option<SignedStatement>,
+    // Invariant: at most `MAX_SOURCES`.
+    sources: BTreeMap<SocketAddr, Source>,
+    parent: Option<(SocketAddr, Time)>,
+    candidates: Candidates,
+    assemblies: Assemblies,
+    events: VecDeque<StreamEvent>,
+    verified: u64,
+    // When the first source answered.
+    answered_at: Option<Time>,
+    settled_at: Time,
+    // It was level with what others said.
+    was_level: bool,
+    look_at: Time,
+    said_no_source: bool,
+    is_over: bool,
+}
+
+impl View {
+    pub(super) fn new(now: Time, job: JobId, id: StreamId, options: StreamOptions) -> View {
+        let mut view = View {
+            job,
+            id,
+            options,
+            window: None,
+            statement: None,
+            sources: BTreeMap::new(),
+            parent: None,
+            candidates: Candidates::default(),
+            assemblies: Assemblies::default(),
+            events: VecDeque::new(),
+            verified: 0,
+            answered_at: None,
+            settled_at: now,
+            was_level: false,
+            look_at: Time::NEVER,
+            said_no_source: false,
+            is_over: false,
+        };
+        if let Start::Offset(offset) = options.from {
+            view.start(offset);
+        }
+        view
+    }
+
+    fn start(&mut self, offset: u64) {
+        if self.window.is_none() {
+            self.window = Some(Window::new(offset, self.options.window));
+            self.events.push_back(StreamEvent::Started { offset });
+            self.advance();
+        }
+    }
+
+    pub(super) fn poll_event(&mut self) -> Option<StreamEvent> {
+        self.events.pop_front()
+    }
+
+    /// Whether blocks are passed on to others.
+    pub(super) fn passes_on(&self) -> bool {
+        self.options.relay && !self.is_over
+    }
+
+    /// Whom blocks come from, and how many hops that is away from the origin.
+    pub(super) fn parent(&self) -> Option<(SocketAddr, Option<u64>)> {
+        let (address, _) = self.parent?;
+        let told = self.sources.get(&address).and_then(|source| source.told);
+        Some((address, told.and_then(|told| told.depth)))
+    }
+
+    pub(super) fn progress(&self, viewers: usize) -> StreamProgress {
+        let told = || self.sources.values().filter_map(|source| source.told.filter(|told| told.until > 0));
+        let oldest = told().map(|told| record::bytes_before(told.from)).min();
+        let edge = told().map(|told| record::bytes_before(told.until)).max().unwrap_or(0);
+        let said = self.statement.as_ref().map_or(0, |said| said.statement().end);
+        StreamProgress {
+            parent: self.parent.map(|(address, _)| address),
+            sources: self.sources.len(),
+            oldest,
+            viewers,
+            edge: edge.max(said).max(self.window.as_ref().map_or(0, |it| record::bytes_before(it.edge()))),
+            verified: self.verified,
+            depth: self.parent().and_then(|(_, depth)| depth.map(|depth| depth + 1)),
+        }
+    }
+
+    /// How much it holds: sources, candidates, incomplete records, short blocks.
+    pub(super) fn sizes(&self) -> [usize; 4] {
+        let short = self.window.as_ref().map_or(0, Window::short_len);
+        [self.sources.len(), self.candidates.len(), self.assemblies.len(), short]
+    }
+
+    pub(super) fn set_position(&mut self, now: Time, offset: u64) {
+        let Some(window) = &mut self.window else { return };
+        let before = window.wanted();
+        window.set_position(offset);
+        self.advance();
+        let Some(window) = &self.window else { return };
+        // Credit that the parent needs, or else with the next report.
+        let is_short = before.end < window.edge() + (self.options.window / 2).min(1 << 20);
+        if let (true, Some((parent, _))) = (is_short && window.wanted().end > before.end, self.parent)
+            && let Some(source) = self.sources.get_mut(&parent)
+        {
+            source.tell_at(now);
+        }
+    }
+
+    fn advance(&mut self) {
+        let Some(window) = &mut self.window else { return };
+        window.advance(self.statement.as_ref().map(SignedStatement::statement));
+        self.assemblies.forget_before(window.frontier());
+    }
+
+    /// Asks one, when its turn comes or at once.
+    pub(super) fn add(&mut self, now: Time, address: SocketAddr, named_by: NamedBy) {
+        if let Some(source) = self.sources.get_mut(&address) {
+            source.named_by = source.named_by.min(named_by);
+            return;
+        }
+        self.said_no_source = false;
+        self.candidates.add(now, address, named_by);
+        self.look_at = self.look_at.min(now);
+    }
+
+    /// The source gave us its cookie: with it, the question will be answered in full.
+    pub(super) fn ask_again(&mut self, now: Time, address: SocketAddr) {
+        if let Some(source) = self.sources.get_mut(&address) {
+            source.tell_at(now);
+        }
+    }
+
+    pub(super) fn has(&self, address: SocketAddr) -> bool {
+        self.sources.contains_key(&address)
+    }
+
+    pub(super) fn has_handle(&self, address: SocketAddr, handle: Handle) -> bool {
+        self.sources.get(&address).is_some_and(|source| source.handle == handle)
+    }
+
+    /// Takes in what the origin says, verified. Returns whether it is news.
+    pub(super) fn take_statement(&mut self, said: &SignedStatement) -> bool {
+        if self.statement.as_ref().is_some_and(|known| !said.is_newer_than(known)) {
+            return false;
+        }
+        self.statement = Some(said.clone());
+        self.events.push_back(StreamEvent::Statement(Box::new(said.clone())));
+        self.advance();
+        self.decide_start(None);
+        true
+    }
+
+    /// Finds out where to begin: by what the origin says; if nobody passes that on, by what a source has.
+    fn decide_start(&mut self, told: Option<(u64, u64)>) {
+        if self.window.is_some() {
+            return;
+        }
+        let newest_block = |bytes: u64| bytes.saturating_sub(1) / BLOCK_LEN as u64 * BLOCK_LEN as u64;
+        let said = self.statement.as_ref().map(SignedStatement::statement);
+        let offset = match (self.options.from, said) {
+            (Start::Offset(offset), _) => offset,
+            (Start::Edge, Some(said)) => {
+                said.joins.last().map_or_else(|| newest_block(said.end), |join| join.offset)
+            }
+            // What the origin has, the source may have no longer.
+            (Start::Oldest, said) => match told {
+                Some((from, _)) => record::bytes_before(from).max(said.map_or(0, Statement::start)),
+                None => return,
+            },
+            (Start::Before(time), Some(said)) => {
+                let then = said.time.saturating_sub(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+                let join = said.joins.iter().rev().find(|join| join.time <= then).or(said.joins.first());
+                join.map_or_else(|| newest_block(said.end), |join| join.offset)
+            }
+            (_, None) => match told {
+                Some((_, until)) => newest_block(record::bytes_before(until)),
+                None => return,
+            },
+        };
+        self.start(offset);
+    }
+
+    /// Takes in what a validated source says that it has.
+    pub(super) fn take_told(&mut self, now: Time, from: SocketAddr, told: &StreamHolding) {
+        let edge = self.window.as_ref().map_or(0, Window::edge);
+        let Some(source) = self.sources.get_mut(&from) else { return };
+        source.on_told(now, told, edge);
+        self.answered_at = self.answered_at.or(Some(now));
+        for &peer in told.peers.iter().take(8) {
+            if let Some(peer) = referred(from, peer).filter(|peer| !self.sources.contains_key(peer)) {
+                self.candidates.add(now, peer, NamedBy::Peer);
+            }
+        }
+        if self.statement.is_some() && (!told.full || told.until > 0) {
+            self.decide_start(Some((told.from, told.until)));
+        }
+        self.look_at = self.look_at.min(now);
+    }
+
+    /// Takes in raw content under a handle of this source. Returns the blocks that were verified and kept.
+    pub(super) fn take_raw(
+        &mut self,
+        shared: &mut Shared,
+        now: Time,
+        from: SocketAddr,
+        run: &RawRun<'_>,
+        store: &mut dyn Store,
+    ) -> Vec<SignedBlock> {
+        let mut kept = Vec::new();
+        let mut offset = run.offset;
+        for &data in run.pieces {
+            let came = Came { from, offset, data, eof: run.eof };
+            offset += data.len() as u64;
+            kept.extend(self.take_piece(shared, now, run.waited, came, store));
+        }
+        kept
+    }
+
+    fn take_piece(
+        &mut self,
+        shared: &mut Shared,
+        now: Time,
+        waited: Duration,
+        came: Came<'_>,
+        store: &mut dyn Store,
+    ) -> Option<SignedBlock> {
+        let source = self.sources.get_mut(&came.from).filter(|_| !self.is_over)?;
+        source.on_piece(now, waited, came.offset, came.data.len() as u64);
+        let window = self.window.as_mut()?;
+        let index = record::index_at(came.offset);
+        if !window.wants(index, came.eof.unwrap_or(record::range_of(index).end)) {
+            return None;
+        }
+        let known = window.short(index).filter(|_| !source.is_suspect);
+        let complete = self.assemblies.take(index, came, known)?;
+        shared.budget.count(budget::VERIFY);
+        let Some(block) = SignedBlock::verify(&self.id, index, &complete.data, complete.signature) else {
+            self.on_wrong(shared, now, came.from, complete.is_mixed);
+            return None;
+        };
+        match window.take(&block) {
+            News::Old => return None,
+            News::Contradiction => {
+                self.events.push_back(StreamEvent::Contradiction { index });
+                return None;
+            }
+            News::New => {}
+        }
+        if let Err(error) = store.write_stream(self.job, &block) {
+            self.events.push_back(StreamEvent::Failed(error.to_string()));
+            self.is_over = true;
+            return None;
+        }
+        self.verified += block.data().len() as u64;
+        if block.is_whole() {
+            self.assemblies.forget(index);
+        }
+        let edge = window.edge();
+        self.sources.values_mut().for_each(|source| source.on_edge(edge));
+        self.was_level |= self.sources.values().all(|source| source.ahead.is_none());
+        self.advance();
+        self.events.push_back(StreamEvent::Block { index });
+        Some(block)
+    }
+
+    /// A source sent what the stream's key did not sign. Where some of it was of a shorter block, that may be why: once.
+    fn on_wrong(&mut self, shared: &mut Shared, now: Time, from: SocketAddr, is_mixed: bool) {
+        let Some(source) = self.sources.get_mut(&from) else { return };
+        if is_mixed && !source.is_suspect {
+            source.is_suspect = true;
+            source.tell_at(now);
+            return;
+        }
+        log::info!("{from}: what it sends of {:?} is not signed by its key; it is left alone", self.id);
+        if let Some(contact) = shared.contacts.get_mut(from).filter(|it| it.cookies.returns_always) {
+            contact.banned = true;
+        }
+        self.events.push_back(StreamEvent::Misbehaved(from));
+        self.drop_source(now, from, now + Duration::from_secs(600));
+    }
+
+    fn drop_source(&mut self, now: Time, address: SocketAddr, until: Time) {
+        self.sources.remove(&address);
+        self.assemblies.forget_source(address);
+        self.candidates.rest(now, address, until);
+        self.parent = self.parent.filter(|(parent, _)| *parent != address);
+        self.look_at = self.look_at.min(now);
+    }
+
+    /// Does what is due. `own`: how many others may come to us.
+    pub(super) fn handle_timeout(
+        &mut self,
+        shared: &mut Shared,
+        now: Time,
+        own: u64,
+        serves: impl Fn(SocketAddr) -> bool,
+        mint: &mut dyn FnMut(&mut Shared) -> Handle,
+    ) {
+        if self.is_over {
+            return;
+        }
+        if self.window.is_none() && self.answered_at.is_some_and(|at| now.since(at) >= AWAIT_STATEMENT) {
+            let told = self.sources.values().filter_map(|source| source.told);
+            let most = told.filter(|told| told.until > 0).max_by_key(|told| told.until);
+            self.decide_start(most.map(|told| (told.from, told.until)));
+        }
+        self.leave_parent(now);
+        self.choose_parent(now, &serves);
+        self.open_sources(shared, now, mint);
+        self.report_due(shared, now, own);
+        self.look_at = match (self.is_complete(), self.parent) {
+            (true, _) => Time::NEVER,
+            (_, Some(_)) => now + LOOK_AGAIN / 5,
+            (_, None) => now + LOOK_AGAIN,
+        };
+        if self.lacks_sources(now) {
+            self.look_at = self.look_at.min(self.candidates.next_at().max(now + Duration::from_millis(1)));
+        }
+    }
+
+    /// Whether the stream has ended and all that is wanted of it is here.
+    fn is_complete(&self) -> bool {
+        self.window.as_ref().is_some_and(Window::is_complete)
+    }
+
+    /// Leaves a parent that refuses, is silent, or has less than others.
+    fn leave_parent(&mut self, now: Time) {
+        let Some((address, since)) = self.parent else { return };
+        let Some(source) = self.sources.get(&address) else {
+            self.parent = None;
+            return;
+        };
+        let refuses = source.told.is_none_or(|told| told.full);
+        let silent = now.since(source.heard_at.max(since));
+        let idle = now.since(source.data_at.max(since));
+        let ahead = |long: Duration| {
+            self.sources.iter().any(|(other, source)| {
+                *other != address && source.ahead.is_some_and(|(at, _)| now.since(at) >= long)
+            })
+        };
+        let patience = source.patience();
+        let is_late = idle > patience && ahead(patience);
+        let lags = self.was_level
+            && now.since(self.settled_at) > SETTLE
+            && ahead(LAGGING + source.round_trip.unwrap_or_default() * 2);
+        if refuses || silent > SILENT || is_late || lags {
+            log::debug!("{address}: refuses {refuses}, silent {silent:?}, late {is_late}, lags {lags}");
+            self.parent = None;
+            self.settled_at = now;
+            self.was_level = false;
+            if let Some(source) = self.sources.get_mut(&address) {
+                source.failures += 1;
+                source.rests_until =
+                    now + (REST * 2u32.saturating_pow(source.failures.min(8) - 1)).min(MAX_REST);
+                // Nothing more shall come from it.
+                source.tell_at(now);
+                if silent > SILENT {
+                    source.told = None;
+                }
+            }
+        }
+    }
+
+    fn choose_parent(&mut self, now: Time, serves: &impl Fn(SocketAddr) -> bool) {
+        let Some(window) = self.window.as_ref().filter(|window| !window.is_complete()) else { return };
+        if self.parent.is_some() {
+            return;
+        }
+        let start = window.wanted().start;
+        // One that sent what was not right, though it may have been an old part of it, is the last that is asked.
+        let fit = self.sources.iter().filter_map(|(&address, source)| {
+            let told = source.told.filter(|told| !told.full || source.rests_until <= now)?;
+            let may = source.rests_until <= now && told.from <= start && !serves(address);
+            may.then_some((
+                source.is_suspect,
+                told.until <= start,
+                told.depth.unwrap_or(u64::MAX),
+                source.round_trip,
+                address,
+            ))
+        });
+        if let Some((.., address)) = fit.min() {
+            self.parent = Some((address, now));
+            self.said_no_source = false;
+            if let Some(source) = self.sources.get_mut(&address) {
+                if let Some(told) = &mut source.told {
+                    told.full = false;
+                }
+                source.tell_at(now);
+            }
+        }
+    }
+
+    /// Asks others while few answered.
+    fn open_sources(&mut self, shared: &mut Shared, now: Time, mint: &mut dyn FnMut(&mut Shared) -> Handle) {
+        let spent: Vec<SocketAddr> = self
+            .sources
+            .iter()
+            .filter(|(_, it)| it.told.is_none() && it.is_spent(now))
+            .map(|(&a, _)| a)
+            .collect();
+        for address in spent {
+            self.drop_source(now, address, now + MAX_REST);
+        }
+        while self.lacks_sources(now) {
+            if self.sources.len() >= MAX_SOURCES {
+                let may_go = |source: &Source| source.named_by != NamedBy::User && !source.is_asked();
+                let least = self.sources.iter().filter(|(address, source)| {
+                    may_go(source) && self.parent.is_none_or(|(parent, _)| parent != **address)
+                });
+                let Some((&least, _)) = least.max_by_key(|(_, source)| source.rests_until) else { break };
+                self.drop_source(now, least, now + MAX_REST);
+            }
+            let Some((address, named_by)) = self.candidates.next(now) else { break };
+            let is_shunned = shared.contacts.get(address).is_some_and(|contact| contact.is_shunned());
+            if self.sources.contains_key(&address) || is_shunned || shared.is_own(address) {
+                continue;
+            }
+            let handle = mint(shared);
+            self.sources.insert(address, Source::new(now, handle, named_by));
+        }
+        let is_hopeless = self.parent.is_none()
+            && self.candidates.len() == 0
+            && self
+                .sources
+                .values()
+                .all(|source| !source.is_asked() && source.told.is_none_or(|told| told.full));
+        if is_hopeless && !self.said_no_source && !self.is_complete() {
+            self.said_no_source = true;
+            self.events.push_back(StreamEvent::NoSource);
+        }
+    }
+
+    /// Whether more should be asked.
+    fn lacks_sources(&self, now: Time) -> bool {
+        let is_of_use = |source: &Source| {
+            let is_fit = source.told.is_some_and(|told| !told.full && told.until > 0);
+            source.rests_until <= now && (is_fit || source.is_asked())
+        };
+        !self.is_complete() && self.sources.values().filter(|source| is_of_use(source)).count() < ENOUGH
+    }
+
+    /// Tells those whose time has come what is wanted.
+    pub(super) fn report_due(&mut self, shared: &mut Shared, now: Time, own: u64) {
+        let due: Vec<SocketAddr> =
+            self.sources.iter().filter(|(_, it)| it.next_at() <= now).map(|(&address, _)| address).collect();
+        if due.is_empty() {
+            return;
+        }
+        let depth = self.parent().and_then(|(_, depth)| depth.map(|depth| depth + 1));
+        let wanted = self.window.as_ref().map_or(0..0, Window::wanted);
+        for address in due {
+            let Some(source) = self.sources.get_mut(&address) else { continue };
+            let is_parent = self.parent.is_some_and(|(parent, _)| parent == address);
+            let mut here = RangeSet::new();
+            if let (true, Some(window)) = (is_parent, &self.window) {
+                // More than one report holds.
+                let known = window.have(!source.is_suspect).take(2 * MAX_STREAM_RANGES);
+                here = known.chain(self.assemblies.of(address)).collect();
+            }
+            let report =
+                Report { id: &self.id, wanted: wanted.clone(), here: &here, spare: own, depth, is_parent };
+            source.report(shared, now, address, &report);
+        }
+    }
+
+    /// It is viewed no longer.
+    pub(super) fn stop(&self, shared: &mut Shared, now: Time) {
+        for (&address, source) in &self.sources {
+            source.stop(shared, now, address, &self.id);
+        }
+    }
+
+    /// When something is due.
+    pub(super) fn next_at(&self) -> Time {
+        if self.is_over {
+            return Time::NEVER;
+        }
+        let sources = self.sources.values().map(Source::next_at).min().unwrap_or(Time::NEVER);
+        sources.min(self.look_at)
+    }
+}

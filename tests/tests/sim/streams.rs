@@ -1,0 +1,247 @@
+//! Live streams over the simulated network: from an origin to viewers, with loss, through relays, and beside liars.
+
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::time::Duration;
+
+use cjp2p_tests::sim::{Link, Origin, Peer, World};
+use cjp2p_wire::node::{Event, Start, StreamEvent, StreamOptions};
+use cjp2p_wire::store::JobId;
+use cjp2p_wire::stream::{BLOCK_LEN, Join};
+use cjp2p_wire::time::Time;
+
+const ORIGIN: SocketAddr = at(1);
+const MS: Duration = Duration::from_millis(1);
+
+const fn at(n: u16) -> SocketAddr {
+    SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::new(10, 0, (n >> 8) as u8, n as u8), 24254))
+}
+
+/// A world with an origin that has signed nothing yet.
+struct Stage {
+    world: World,
+    origin: Origin,
+    /// When each byte count was there.
+    produced: Vec<(Time, usize)>,
+    random: fastrand::Rng,
+}
+
+impl Stage {
+    fn new(link: Link) -> Stage {
+        let (mut world, origin) = (World::new(7), Origin::new());
+        let mut peer = Peer::new(1);
+        peer.node.publish_stream(Time::ZERO, &origin.id);
+        peer.settle(Time::ZERO);
+        world.add(ORIGIN, link, peer);
+        Stage { world, origin, produced: Vec::new(), random: fastrand::Rng::with_seed(3) }
+    }
+
+    /// Adds one that views it from these peers.
+    fn view(&mut self, n: u16, link: Link, from: Start, relay: bool, sources: &[SocketAddr]) -> JobId {
+        self.world.add(at(n), link, Peer::new(n.into()));
+        let id = self.origin.id.clone();
+        self.world.with_peer(at(n), |peer, now| {
+            let job = peer.node.view_stream(now, &id, StreamOptions { from, window: 4 << 20, relay });
+            peer.store.streams.viewed.insert(job, id.clone());
+            peer.settle(now);
+            for &source in sources {
+                peer.node.add_named_source(now, job, source);
+                peer.settle(now);
+            }
+            job
+        })
+    }
+
+    /// Signs more bytes.
+    fn produce(&mut self, length: usize, flush: bool) {
+        let bytes: Vec<u8> = (0..length).map(|_| self.random.u8(..)).collect();
+        let origin = &mut self.origin;
+        self.world.with_peer(ORIGIN, |peer, now| origin.append(peer, now, &bytes, flush));
+        self.produced.push((self.world.now(), self.origin.bytes.len()));
+    }
+
+    fn say(&mut self, ended: bool) {
+        let origin = &mut self.origin;
+        self.world.with_peer(ORIGIN, |peer, now| origin.say(peer, now, ended));
+    }
+
+    /// So many blocks, one each `pause`, and what the origin says each second. Readers follow what comes.
+    fn run(&mut self, blocks: usize, pause: Duration) {
+        let mut said = Time::ZERO;
+        for _ in 0..blocks {
+            self.produce(BLOCK_LEN, true);
+            if self.world.now().since(said) > MS * 1000 {
+                said = self.world.now();
+                self.say(false);
+            }
+            self.world.run_for(pause);
+        }
+    }
+
+    fn events(&self, n: u16) -> impl Iterator<Item = (Time, &StreamEvent)> {
+        self.world.peer(at(n)).events.iter().filter_map(|(time, event)| match event {
+            Event::Stream(_, event) => Some((*time, event)),
+            _ => None,
+        })
+    }
+
+    fn started(&self, n: u16) -> Option<u64> {
+        self.events(n).find_map(|(_, event)| match event {
+            StreamEvent::Started { offset } => Some(*offset),
+            _ => None,
+        })
+    }
+
+    /// How long after a block was signed all up to it could be read by this viewer: of each block from its first on.
+    fn delays(&self, n: u16) -> Vec<Duration> {
+        let start = self.started(n).expect("it started") / BLOCK_LEN as u64;
+        let mut came = std::collections::BTreeMap::new();
+        for (time, event) in self.events(n) {
+            if let StreamEvent::Block { index } = event {
+                came.insert(*index, time);
+            }
+        }
+        let last = self.origin.bytes.len() as u64 / BLOCK_LEN as u64;
+        let mut readable = Time::ZERO;
+        let mut delays = Vec::new();
+        for index in start..last {
+            let Some(time) = came.get(&index) else { break };
+            readable = readable.max(*time);
+            let end = (index as usize + 1) * BLOCK_LEN;
+            let (made, _) = self.produced.iter().find(|(_, bytes)| *bytes >= end).expect("it was made");
+            delays.push(readable.since(*made));
+        }
+        delays
+    }
+
+    fn read(&self, n: u16) -> Vec<u8> {
+        self.world.peer(at(n)).store.streams.read(&self.origin.id, self.started(n).unwrap_or(0))
+    }
+
+    /// Whether this viewer has everything from its first byte on.
+    fn has_all(&self, n: u16) -> bool {
+        self.started(n).is_some_and(|start| self.read(n) == self.origin.bytes[start as usize..])
+    }
+}
+
+fn percentile(delays: &[Duration], percent: usize) -> Duration {
+    let mut all = delays.to_vec();
+    all.sort_unstable();
+    all[(all.len() - 1) * percent / 100]
+}
+
+fn link(delay_ms: u64, loss: f64) -> Link {
+    Link { delay: MS * delay_ms as u32, loss, ..Link::default() }
+}
+
+#[test]
+fn a_viewer_has_each_block_half_a_round_trip_after_it_was_signed() {
+    let mut stage = Stage::new(link(25, 0.0));
+    stage.view(2, link(25, 0.0), Start::Edge, false, &[ORIGIN]);
+    stage.say(false);
+    stage.run(200, MS * 20);
+    stage.say(true);
+    stage.world.run_for(MS * 500);
+    let delays = stage.delays(2);
+    assert!(delays.len() >= 180, "{} blocks came", delays.len());
+    let late = &delays[20..];
+    assert!(percentile(late, 100) <= MS * 52, "{:?}", percentile(late, 100));
+    assert!(stage.has_all(2));
+    let ended = stage.events(2).any(|(_, event)| match event {
+        StreamEvent::Statement(said) => said.statement().ended,
+        _ => false,
+    });
+    assert!(ended, "its end is told");
+    let (out, content) = (stage.world.traffic(ORIGIN).bytes_out, stage.origin.bytes.len() as u64);
+    assert!(out < content * 112 / 100, "{out} bytes left for {content}");
+    assert!(stage.world.traffic(at(2)).bytes_out < content / 10);
+}
+
+#[test]
+fn loss_delays_a_block_by_little_more_than_a_round_trip() {
+    for loss in [0.01, 0.05] {
+        // 100 ms there and back.
+        let mut stage = Stage::new(link(25, 0.0));
+        stage.view(2, link(25, loss / 2.0), Start::Edge, false, &[ORIGIN]);
+        stage.run(600, MS * 8);
+        stage.say(true);
+        stage.world.run_for(MS * 3000);
+        let delays = stage.delays(2);
+        assert!(stage.has_all(2), "{loss}: {} blocks of 600", delays.len());
+        let late = &delays[60..];
+        let figures = [50, 99, 100].map(|percent| percentile(late, percent));
+        assert!(
+            figures[0] <= MS * 160 && figures[1] <= MS * 420 && figures[2] <= MS * 800,
+            "{loss}: {figures:?}"
+        );
+    }
+}
+
+#[test]
+fn a_backlog_comes_as_fast_as_the_path_takes_it_and_no_further_than_the_window() {
+    let mut stage = Stage::new(Link::rated(20, 25, 256 << 10));
+    stage.produce(8 << 20, true);
+    stage.say(false);
+    let job = stage.view(2, link(25, 0.0), Start::Oldest, false, &[ORIGIN]);
+    stage.world.run_for(MS * 4000);
+    assert_eq!((stage.started(2), stage.read(2).len()), (Some(0), 4 << 20), "no more than the window");
+    stage.world.with_peer(at(2), |peer, now| peer.node.set_stream_position(now, job, 4 << 20));
+    stage.world.run_for(MS * 4000);
+    assert!(stage.has_all(2), "{}", stage.read(2).len());
+    // 8 MiB take 3.4 s at 20 Mbit/s.
+    assert!(stage.world.traffic(ORIGIN).bytes_out < (8 << 20) * 115 / 100);
+}
+
+#[test]
+fn a_line_comes_at_once_and_costs_little_more_than_itself() {
+    let mut stage = Stage::new(link(10, 0.0));
+    stage.view(2, link(10, 0.0), Start::Edge, false, &[ORIGIN]);
+    stage.say(false);
+    stage.world.run_for(MS * 1000);
+    let before = stage.world.traffic(ORIGIN).bytes_out;
+    for _ in 0..100 {
+        stage.produce(90, true);
+        stage.world.run_for(MS * 22);
+        assert!(stage.has_all(2), "of {} bytes {} came", stage.origin.bytes.len(), stage.read(2).len());
+        stage.world.run_for(MS * 100);
+    }
+    let out = stage.world.traffic(ORIGIN).bytes_out - before;
+    assert!(out < 100 * 1000, "{out}");
+}
+
+#[test]
+fn lines_come_over_a_lossy_path_too() {
+    let mut stage = Stage::new(link(10, 0.0));
+    stage.view(2, link(10, 0.1), Start::Edge, false, &[ORIGIN]);
+    stage.say(false);
+    stage.world.run_for(MS * 2000);
+    for _ in 0..300 {
+        stage.produce(90, true);
+        stage.world.run_for(MS * 50);
+    }
+    stage.world.run_for(MS * 3000);
+    assert!(stage.has_all(2), "of {} bytes {} came", stage.origin.bytes.len(), stage.read(2).len());
+}
+
+#[test]
+fn a_late_viewer_begins_where_the_origin_says_that_one_may_join() {
+    let mut stage = Stage::new(link(10, 0.0));
+    for second in 0..20u64 {
+        let offset = stage.origin.bytes.len() as u64;
+        stage.origin.statement.joins.push(Join { offset, time: second * 1000 });
+        stage.produce(10_000, true);
+        stage.world.run_for(MS * 1000);
+    }
+    stage.say(false);
+    for (n, from, expected) in [
+        (2, Start::Edge, 190_000),
+        (3, Start::Before(Duration::from_secs(5)), 150_000),
+        (4, Start::Before(Duration::from_secs(500)), 40_000),
+        (5, Start::Oldest, 0),
+        (6, Start::Offset(77_777), 77_777),
+    ] {
+        stage.view(n, link(10, 0.0), from, false, &[ORIGIN]);
+        stage.world.run_for(MS * 2000);
+        assert_eq!(stage.started(n), Some(expected), "{from:?}");
+        assert!(stage.has_all(n), "{from:?}");
+    }
+}
