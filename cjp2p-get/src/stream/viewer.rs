@@ -32,6 +32,8 @@ const QUEUE_IN_TIME: u64 = 64 << 10;
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// At the end others have this time to get the last of it.
 const LINGER: Duration = Duration::from_secs(1);
+/// What nobody has given for so long is passed over, if all have only what comes after it.
+const GONE_AFTER: Duration = Duration::from_secs(3);
 /// Without news for so long a stream has stalled, if nothing else is said: its origin speaks each 5 s.
 const STALL: Duration = Duration::from_secs(30);
 
@@ -170,6 +172,7 @@ impl Viewer {
             self.take_events()?;
             self.ask_others();
             self.skip_what_is_late()?;
+            self.skip_what_is_gone()?;
             self.feed()?;
             self.tell_position();
             self.outlet.check()?;
@@ -317,6 +320,20 @@ impl Viewer {
         self.position = Some(to);
         log::info!("{}: {} came too late, from byte {position} on", self.id, size::human(to - position));
         self.report.print(&Told::Late { id: &self.report.id, from: position, to })
+    }
+
+    /// Goes on with the oldest that anybody has, where nobody gives what comes before that.
+    fn skip_what_is_gone(&mut self) -> Result<(), ToolError> {
+        let oldest = self.session.node().stream_progress(self.job).and_then(|progress| progress.oldest);
+        let (Some(position), Some(oldest)) = (self.position, oldest) else { return Ok(()) };
+        let is_stuck = self.session.now().since(self.moved_at) >= GONE_AFTER && self.outlet.waiting() == 0;
+        if position >= oldest || !is_stuck {
+            return Ok(());
+        }
+        self.position = Some(oldest);
+        let gone = size::human(oldest - position);
+        log::warn!("{}: {gone} are kept by nobody any more, from byte {position} on", self.id);
+        self.report.print(&Told::Part { id: &self.report.id, from: position, to: oldest })
     }
 
     /// Tells the node how far the reader is.

@@ -277,7 +277,7 @@ impl Own {
                 }
             }
             News::Statement(statement) => {
-                session.call(|node, now, library| node.set_stream_statement(now, statement, library));
+                session.call(|node, now, _| node.set_stream_statement(now, &statement));
             }
             News::Part(offset, why) => report.stream_part(id, offset, why)?,
             News::Ended { length, blake3 } => report.stream_ended(id, length, blake3.as_ref())?,

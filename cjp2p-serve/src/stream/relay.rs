@@ -46,7 +46,7 @@ impl Relay {
         let job = session.call(|node, now, _| node.view_stream(now, &id, options));
         session.store_mut().streams_mut().set_job(job, id.clone());
         if let Some(statement) = statement.clone() {
-            session.call(|node, now, library| node.set_stream_statement(now, statement, library));
+            session.call(|node, now, _| node.set_stream_statement(now, &statement));
         }
         let since = session.now();
         Relay { id, job, statement_path, statement, position: there, since, end: 0, has_ended: false }
