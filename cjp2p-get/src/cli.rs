@@ -9,6 +9,7 @@ use cjp2p_cli::args::{
     StateArgs,
 };
 use cjp2p_cli::duration;
+use cjp2p_io::listen::Listen;
 use cjp2p_io::peer_name::PeerName;
 use clap::Parser;
 
@@ -17,6 +18,9 @@ use crate::stream::args::StreamArgs;
 
 /// The tool's name, before each line on standard error.
 pub(crate) const TOOL: &str = "cjp2p-get";
+
+/// Where to listen if nothing is said: nobody needs to find a getter again that is gone when it is done.
+pub(crate) const ANYWHERE: Listen = Listen::Everywhere { port: 0 };
 
 const EXAMPLES: &str = "\
 Examples:

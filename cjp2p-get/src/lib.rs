@@ -9,6 +9,7 @@ mod ids;
 mod job;
 mod latest;
 mod links;
+mod output_lock;
 mod peers;
 mod place;
 pub mod ranges;

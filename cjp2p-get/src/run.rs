@@ -7,8 +7,6 @@ use cjp2p_cli::logging::expect_another_version;
 use cjp2p_cli::network::{NetworkStart, release_signals};
 use cjp2p_cli::start::end_by;
 use cjp2p_cli::{Exit, ToolError};
-use cjp2p_io::file_lock::FileLock;
-use cjp2p_io::listen::Listen;
 use cjp2p_io::lookup::Lookup;
 use cjp2p_io::mainline::Mainline;
 use cjp2p_io::names;
@@ -19,24 +17,21 @@ use cjp2p_io::state_dir::{StateDir, folder_of};
 use cjp2p_wire::peers::peer::Origin;
 use cjp2p_wire::time::Time;
 
-use crate::cli::{Cli, TOOL};
+use crate::cli::{ANYWHERE, Cli, TOOL};
 use crate::folder::command::{Command, is_path_in_folder};
 use crate::getter::{Fetched, Getter};
 use crate::ids::{Accept, Ids};
 use crate::latest::resolved::Resolved;
 use crate::latest::run::Name;
 use crate::latest::{self, in_folder, peer_hints, resolver, watch};
+use crate::output_lock::lock_of_output;
 use crate::peers::Peers;
 use crate::place::Places;
-use crate::ranges::RangeArg;
 use crate::search::Search;
 use crate::sinks::Outlet;
 use crate::sinks::stream::Output;
 use crate::sinks::temporary::Temporary;
 use crate::stream;
-
-/// Where to listen if nothing is said: nobody needs to find a getter again that is gone when it is done.
-pub(crate) const ANYWHERE: Listen = Listen::Everywhere { port: 0 };
 
 /// Runs the command.
 pub(crate) fn run(mut cli: Cli) -> Result<Exit, ToolError> {
@@ -197,19 +192,4 @@ fn needs(places: &Places, what: &Fetched, state: Option<&StateDir>) -> Result<Sa
         Some(state) => sandbox.write(state.path()),
         None => sandbox,
     })
-}
-
-/// A file has its own lock. The lock of anything else is that of the ids and ranges. `None`: leave it to the other process.
-pub(crate) fn lock_of_output(
-    cli: &Cli,
-    places: &Places,
-    state: Option<&StateDir>,
-) -> Result<Option<Option<FileLock>>, ToolError> {
-    let (Some(mode), Places::Stdout | Places::Device(_)) = (cli.lock, places) else {
-        return Ok(Some(None));
-    };
-    let ranges = cli.ranges.iter().map(RangeArg::text);
-    let job: Vec<&str> = cli.ids.iter().map(String::as_str).chain(ranges).collect();
-    let name = blake3::hash(job.join("\n").as_bytes()).to_hex();
-    Ok(mode.acquire_in(state, &format!("get-{}.lock", &name[..16]))?.map(Some))
 }

@@ -289,7 +289,8 @@ impl Server {
         state: Option<&StateDir>,
         confinement: Option<&Confinement>,
     ) -> Result<Server, ToolError> {
-        let Start { event_loop, contacts, prepared, streams, sources, rules, mounts, outlives_terminal } = start;
+        let Start { event_loop, contacts, prepared, streams, sources, rules, mounts, outlives_terminal } =
+            start;
         let failed =
             |what: &'static str| move |error: io::Error| ToolError::failure(format!("{what}: {error}"));
         let address = event_loop.port().local_address().map_err(failed("socket"))?;

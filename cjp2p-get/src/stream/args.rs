@@ -55,9 +55,9 @@ fn parse_start(text: &str) -> Result<Start, String> {
         "start" => Ok(Start::Oldest),
         _ => match text.strip_prefix("live-") {
             Some(time) => duration::parse(time).map(Start::Before),
-            None => size::parse(text)
-                .map(Start::Offset)
-                .map_err(|_| format!("{text:?} is none of edge, start, a time as in live-30s, or a byte as in 4M")),
+            None => size::parse(text).map(Start::Offset).map_err(|_| {
+                format!("{text:?} is none of edge, start, a time as in live-30s, or a byte as in 4M")
+            }),
         },
     }
 }

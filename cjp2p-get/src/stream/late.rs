@@ -45,7 +45,12 @@ impl Late {
         let apart = self.apart.map_or(ago(statement.time), |apart| apart.min(ago(statement.time)));
         self.apart = Some(apart);
         let since_start = now.since(Time::ZERO);
-        for (offset, time) in statement.joins.iter().map(|join| (join.offset, join.time)).chain([(statement.end, statement.time)]) {
+        for (offset, time) in statement
+            .joins
+            .iter()
+            .map(|join| (join.offset, join.time))
+            .chain([(statement.end, statement.time)])
+        {
             let age = Duration::from_millis(u64::try_from(ago(time) - apart).unwrap_or(0));
             self.insert(offset, Time::ZERO + since_start.saturating_sub(age));
         }
@@ -56,7 +61,9 @@ impl Late {
         if self.edges.range(edge..).next().is_some_and(|(_, other)| *other <= at) {
             return;
         }
-        while let Some((&before, _)) = self.edges.range(..=edge).next_back().filter(|(_, other)| **other >= at) {
+        while let Some((&before, _)) =
+            self.edges.range(..=edge).next_back().filter(|(_, other)| **other >= at)
+        {
             self.edges.remove(&before);
         }
         self.edges.insert(edge, at);
@@ -67,7 +74,8 @@ impl Late {
 
     /// When the byte at this position becomes too late; never, as far as is known, where nobody has it.
     pub(super) fn due(&mut self, position: u64) -> Time {
-        while self.edges.len() > 1 && self.edges.first_key_value().is_some_and(|(edge, _)| *edge <= position) {
+        while self.edges.len() > 1 && self.edges.first_key_value().is_some_and(|(edge, _)| *edge <= position)
+        {
             self.edges.pop_first();
         }
         self.edges.range(position + 1..).next().map_or(Time::NEVER, |(_, at)| *at + self.most)

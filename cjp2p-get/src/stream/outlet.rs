@@ -92,8 +92,9 @@ impl Outlet {
         let (pieces, waiting) = mpsc::channel();
         let state = Arc::new(Mutex::new(State::default()));
         let theirs = state.clone();
-        let thread =
-            thread::Builder::new().name("output".into()).spawn(move || write(target, &waiting, &theirs, &waker))?;
+        let thread = thread::Builder::new()
+            .name("output".into())
+            .spawn(move || write(target, &waiting, &theirs, &waker))?;
         Ok(Outlet { pieces: Some(pieces), state, thread: Some(thread), handed: 0 })
     }
 

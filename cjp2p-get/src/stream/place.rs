@@ -116,7 +116,8 @@ impl StreamFile {
             return Ok(());
         }
         let pieces = self.pieces.iter().map(|piece| (piece.start, piece.end)).collect();
-        let text = serde_json::to_vec(&Record { stream: self.id.to_string(), pieces }).map_err(io::Error::other)?;
+        let text =
+            serde_json::to_vec(&Record { stream: self.id.to_string(), pieces }).map_err(io::Error::other)?;
         replace_lightly(&self.paths.record, &text)
     }
 
@@ -162,7 +163,9 @@ impl Drop for StreamFile {
 
 fn sync_data(file: &File) -> io::Result<()> {
     match file.sync_data() {
-        Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => Ok(()),
+        Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {
+            Ok(())
+        }
         result => result,
     }
 }

@@ -83,7 +83,13 @@ impl Report {
     /// # Errors
     ///
     /// As for [`Report::print`].
-    pub(super) fn complete(&self, path: &Path, totals: Totals, ended: bool, took_ms: u64) -> Result<(), ToolError> {
+    pub(super) fn complete(
+        &self,
+        path: &Path,
+        totals: Totals,
+        ended: bool,
+        took_ms: u64,
+    ) -> Result<(), ToolError> {
         self.print(&Event::Viewed { id: &self.id, path: ShownPath::new(path), totals, ended, took_ms })
     }
 }

@@ -19,10 +19,10 @@ use super::outlet::Target;
 use super::place::StreamFile;
 use super::store::ViewStore;
 use super::viewer::{Parts, Viewer};
-use crate::cli::{Cli, TOOL};
+use crate::cli::{ANYWHERE, Cli, TOOL};
+use crate::output_lock::lock_of_output;
 use crate::peers::Peers;
 use crate::place::{Paths, Places};
-use crate::run::{ANYWHERE, lock_of_output};
 use crate::sinks::stream::Output;
 
 /// Whether the command line asks for a stream.

@@ -69,9 +69,11 @@ impl Sink for ViewStore {
             run.end = index + 1;
         }
         // What came late may close the gap before.
-        while let Some(before) = run.start.checked_sub(1).filter(|before| {
-            index <= *before && self.blocks.peek(*before).is_some_and(SignedBlock::is_whole)
-        }) {
+        while let Some(before) = run
+            .start
+            .checked_sub(1)
+            .filter(|before| index <= *before && self.blocks.peek(*before).is_some_and(SignedBlock::is_whole))
+        {
             run.start = before;
         }
         Ok(())

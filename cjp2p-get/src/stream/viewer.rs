@@ -386,8 +386,7 @@ impl Viewer {
             self.totals.length = file.length();
             file.publish(self.force).map_err(|error| {
                 let kept = cjp2p_io::names::shown(file.partial()).to_string();
-                let message =
-                    format!("{}: {error}; it is in {kept}", cjp2p_io::names::shown(file.target()));
+                let message = format!("{}: {error}; it is in {kept}", cjp2p_io::names::shown(file.target()));
                 ToolError::new(Exit::Destination, message)
             })?;
             let took = self.session.now().since(Time::ZERO).as_millis() as u64;
@@ -408,7 +407,8 @@ impl Viewer {
         }
         if !self.is_heard {
             if self.peers.is_nobody() && self.dht.is_none() {
-                let message = "nobody to ask: the peer table is empty, and no peer that was named has an address";
+                let message =
+                    "nobody to ask: the peer table is empty, and no peer that was named has an address";
                 return Err(ToolError::new(Exit::NoSource, message));
             }
             if now.since(self.news_at) >= self.timeout {
@@ -451,18 +451,16 @@ impl Viewer {
         }
         self.shown_at = now;
         let sources = self.session.node().stream_progress(self.job).map_or(0, |progress| progress.sources);
-        let live = Live {
-            delay_ms: self.delay.newest(),
-            gaps: self.totals.gaps,
-            skipped: self.totals.skipped,
-        };
+        let live =
+            Live { delay_ms: self.delay.newest(), gaps: self.totals.gaps, skipped: self.totals.skipped };
         self.progress.set_live(live);
         self.progress.update(self.totals.resumed + self.outlet.written(), None, sources);
     }
 
     /// Writes down what is needed to resume, and the peers that we met. Tells how it ended.
     pub(super) fn save(&mut self, ended: &Result<Option<Signal>, ToolError>) {
-        if self.linger_until.is_none() && !matches!(ended, Ok(None))
+        if self.linger_until.is_none()
+            && !matches!(ended, Ok(None))
             && let Some(kept) = self.outlet.abandon(self.is_file)
         {
             log::warn!("what came is kept in {}", cjp2p_io::names::shown(kept));

@@ -84,7 +84,8 @@ impl StreamSpec {
         match StreamId::to_give(PublicKey::from_bytes([0; 32]), name) {
             Ok(_) => Ok(StreamSpec { name: name.into(), file }),
             Err(StreamIdError::Character) => {
-                Err("the name of a stream has letters, digits, and . _ ~ - / + @ in it, and nothing else".into())
+                Err("the name of a stream has letters, digits, and . _ ~ - / + @ in it, and nothing else"
+                    .into())
             }
             Err(error) => Err(error.to_string()),
         }
@@ -122,7 +123,8 @@ mod tests {
 
     #[test]
     fn a_stream_has_a_name_and_perhaps_a_file() {
-        let spec = |name: &str, file: Option<&str>| StreamSpec { name: name.into(), file: file.map(PathBuf::from) };
+        let spec =
+            |name: &str, file: Option<&str>| StreamSpec { name: name.into(), file: file.map(PathBuf::from) };
         assert_eq!(StreamSpec::parse("cam"), Ok(spec("cam", None)));
         assert_eq!(StreamSpec::parse("cam=-"), Ok(spec("cam", None)));
         assert_eq!(StreamSpec::parse("a/log=/var/log/a=b.log"), Ok(spec("a/log", Some("/var/log/a=b.log"))));

@@ -54,7 +54,9 @@ impl Input {
     pub(super) fn standard() -> io::Result<Input> {
         drop(stdin::open()?);
         if io::stdin().is_terminal() {
-            return Err(io::Error::other("standard input is a terminal: a stream comes through a pipe, or from a file"));
+            return Err(io::Error::other(
+                "standard input is a terminal: a stream comes through a pipe, or from a file",
+            ));
         }
         Ok(Input::Pipe(File::from(io::stdin().as_fd().try_clone_to_owned()?)))
     }
@@ -97,7 +99,12 @@ impl Input {
     /// # Errors
     ///
     /// What the system says.
-    pub(super) fn read(&mut self, buffer: &mut [u8], wait: Duration, stop: BorrowedFd<'_>) -> io::Result<Got> {
+    pub(super) fn read(
+        &mut self,
+        buffer: &mut [u8],
+        wait: Duration,
+        stop: BorrowedFd<'_>,
+    ) -> io::Result<Got> {
         match self {
             Input::Pipe(pipe) => read_pipe(pipe, buffer, wait, stop),
             Input::File(follower) => follower.read(buffer, wait, stop),
@@ -164,7 +171,9 @@ impl Follower {
 
     fn resume(&mut self, source: Source, length: u64, last: &[u8]) -> bool {
         let here = self.source();
-        let (Some(at), Ok(found)) = (source.at.checked_add(length), self.file.metadata()) else { return false };
+        let (Some(at), Ok(found)) = (source.at.checked_add(length), self.file.metadata()) else {
+            return false;
+        };
         if (here.device, here.inode) != (source.device, source.inode) || found.len() < at {
             return false;
         }
@@ -232,8 +241,9 @@ impl Follower {
     /// The file that has taken the name of the one that is open, if any. While that is moved away nothing may have it.
     fn successor(&self) -> io::Result<Option<File>> {
         let found = self.file.metadata()?;
-        let is_another =
-            |other: &fs::Metadata| other.is_file() && (other.dev(), other.ino()) != (found.dev(), found.ino());
+        let is_another = |other: &fs::Metadata| {
+            other.is_file() && (other.dev(), other.ino()) != (found.dev(), found.ino())
+        };
         if !fs::symlink_metadata(&self.path).is_ok_and(|other| is_another(&other)) {
             return Ok(None);
         }
@@ -249,8 +259,9 @@ impl Follower {
             inotify::add_watch(&inotify, &self.path, OF_FILE)?;
             Ok(inotify)
         };
-        self.inotify =
-            watch().inspect_err(|error| log::info!("a file that grows is looked at instead of watched: {error}")).ok();
+        self.inotify = watch()
+            .inspect_err(|error| log::info!("a file that grows is looked at instead of watched: {error}"))
+            .ok();
     }
 
     fn drain(&self) {
@@ -261,7 +272,6 @@ impl Follower {
         while reader.next().is_ok() {}
     }
 }
-
 
 #[cfg(test)]
 mod tests {

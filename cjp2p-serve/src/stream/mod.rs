@@ -3,13 +3,13 @@
 //! Each that begins here has [a thread](origin) that reads, cuts and signs. What is signed goes to the node, and by
 //! [a thread of the disk](cjp2p_io::stream_files::StreamStore) to the state folder.
 
-mod args;
+pub(crate) mod args;
 mod input;
 mod origin;
 mod pace;
 mod relay;
 mod reserve;
-mod shelves;
+pub(crate) mod shelves;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -25,14 +25,12 @@ use cjp2p_wire::node::Event;
 use cjp2p_wire::signed::{PublicKey, SigningKey};
 use cjp2p_wire::stream::StreamId;
 
-pub(crate) use args::StreamArgs;
-pub(crate) use shelves::Shelves;
-
 use crate::cli::Cli;
 use crate::library::SharedLibrary;
 use crate::place::Source;
 use crate::publisher::key_of;
 use crate::report::Report;
+use args::StreamArgs;
 use input::Input;
 use origin::{News, Origin, Plan};
 use relay::Relay;
@@ -113,7 +111,8 @@ impl Prepared {
 }
 
 fn open(state: &StateDir, id: &StreamId) -> Result<StreamFolder, ToolError> {
-    let folder = StreamFolder::open(state, id).map_err(|error| ToolError::failure(format!("{id}: {error}")))?;
+    let folder =
+        StreamFolder::open(state, id).map_err(|error| ToolError::failure(format!("{id}: {error}")))?;
     folder.ok_or_else(|| ToolError::new(Exit::Busy, format!("{id}: another process shares or relays it")))
 }
 
@@ -149,7 +148,8 @@ impl Streams {
         let mut streams = Streams::default();
         for ((folder, record, input), key) in origins.into_iter().zip(key.into_iter().cycle()) {
             let id = folder.id().clone();
-            let store = StreamStore::on_disk(folder.blocks(), args.keep(), session.waker()).map_err(failed)?;
+            let store =
+                StreamStore::on_disk(folder.blocks(), args.keep(), session.waker()).map_err(failed)?;
             let plan = Plan {
                 key,
                 id: id.clone(),
@@ -168,7 +168,8 @@ impl Streams {
         }
         for folder in relays {
             let id = folder.id().clone();
-            let store = StreamStore::on_disk(folder.blocks(), args.keep(), session.waker()).map_err(failed)?;
+            let store =
+                StreamStore::on_disk(folder.blocks(), args.keep(), session.waker()).map_err(failed)?;
             session.store_mut().streams_mut().insert(id.clone(), store);
             let relay = Relay::start(id.clone(), folder.statement_path(), session);
             if has_lan {

@@ -37,9 +37,14 @@ pub(super) struct Relay {
 
 impl Relay {
     /// Begins to view it, and goes on after what is on disk. The files of the statement and of the blocks are those of the stream's folder.
-    pub(super) fn start(id: StreamId, statement_path: PathBuf, session: &mut Session<SharedLibrary>) -> Relay {
+    pub(super) fn start(
+        id: StreamId,
+        statement_path: PathBuf,
+        session: &mut Session<SharedLibrary>,
+    ) -> Relay {
         let known = std::fs::read_to_string(&statement_path).ok();
-        let statement = known.and_then(|text| SignedStatement::read(text.trim_end())).filter(|known| *known.id() == id);
+        let statement =
+            known.and_then(|text| SignedStatement::read(text.trim_end())).filter(|known| *known.id() == id);
         let there = session.store().streams().extent(&id).map(|extent| extent.end);
         let from = there.map_or(Start::Edge, Start::Offset);
         let options = StreamOptions { from, window: WINDOW, relay: true };
@@ -59,7 +64,9 @@ impl Relay {
             StreamEvent::Block { index } => self.end = self.end.max(index + 1),
             StreamEvent::Statement(statement) => {
                 // Where it cannot be written it is only not known after a restart.
-                if let Err(error) = replace_lightly(&self.statement_path, (statement.to_json() + "\n").as_bytes()) {
+                if let Err(error) =
+                    replace_lightly(&self.statement_path, (statement.to_json() + "\n").as_bytes())
+                {
                     log::debug!("{}: {error}", self.id);
                 }
                 self.statement = Some((**statement).clone());

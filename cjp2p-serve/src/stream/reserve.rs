@@ -65,7 +65,8 @@ impl Reserve {
             self.note(record);
         }
         while end > self.durable {
-            let result = self.written.recv().unwrap_or_else(|_| Err(io::Error::other("the thread for it ended")));
+            let result =
+                self.written.recv().unwrap_or_else(|_| Err(io::Error::other("the thread for it ended")));
             self.durable = self.durable.max(result?);
         }
         for result in self.written.try_iter() {

@@ -209,7 +209,8 @@ fn a_viewer_that_was_killed_goes_on_in_its_file() {
     let bytes = content::bytes(8, 2_000_000);
     origin.write(&bytes[..1_000_000]);
     let arguments = [&*id, "--from", "start", "-o", "cam.ts", "--json"];
-    let mut viewer = bench.viewer(origin.address, &arguments).stdout(Stdio::null()).spawn().expect("it starts");
+    let mut viewer =
+        bench.viewer(origin.address, &arguments).stdout(Stdio::null()).spawn().expect("it starts");
     // Until it has brought some of it to the disk.
     let record = bench.path("cam.ts.cjp2p-resume");
     while !record.exists() {
@@ -261,7 +262,7 @@ fn an_origin_that_was_killed_goes_on_in_a_new_part_and_its_viewer_with_it() {
     origin.close();
     let mut rest = Vec::new();
     stdout.read_to_end(&mut rest).expect("a pipe");
-    assert_eq!(rest, []);
+    assert!(rest.is_empty(), "{rest:?}");
     assert!(end_of(&mut viewer).success());
     assert_eq!(starts[0], 0);
     // Beyond all that may have been signed.
@@ -377,7 +378,8 @@ pub(crate) fn check_json(page: &mut Page) {
     origin.write(b"two");
     origin.close();
     origin.wait_for("ended");
-    let viewed = bench.view(origin.address, &[&id, "--from", "start", "--json", "--progress", "json", "-o", "cam"]);
+    let viewed =
+        bench.view(origin.address, &[&id, "--from", "start", "--json", "--progress", "json", "-o", "cam"]);
     assert!(viewed.status.success(), "{}", String::from_utf8_lossy(&viewed.stderr));
     assert_eq!(page.check_events("cjp2p-get --json", &viewed.stdout), 3);
     assert!(page.check_events("--progress json", &viewed.stderr) > 0);
@@ -426,7 +428,8 @@ fn what_is_late_is_left_out_up_to_a_place_where_one_may_go_on() {
     assert!(end_of(&mut viewer).success());
     check(&all, "cjp2p-get --json");
     let late: Vec<&Value> = all.iter().filter(|event| event["event"] == "late").collect();
-    let skipped: u64 = late.iter().map(|late| late["to"].as_u64().unwrap_or(0) - late["from"].as_u64().unwrap_or(0)).sum();
+    let skipped: u64 =
+        late.iter().map(|late| late["to"].as_u64().unwrap_or(0) - late["from"].as_u64().unwrap_or(0)).sum();
     let viewed = &all[all.len() - 1];
     assert!(!late.is_empty() && viewed["gaps"] == late.len() && viewed["skipped"] == skipped, "{all:?}");
     let mut said = String::new();
@@ -463,7 +466,10 @@ fn what_makes_no_sense_is_refused() {
     refused(run("cjp2p-get", &[&id, &id, "-o", "dir"]), "a stream is viewed alone");
     refused(run("cjp2p-get", &[&id, "--range", "0-9", "-o", "f"]), "--range is not for streams");
     refused(run("cjp2p-get", &[&id, "--json"]), "--json needs -o");
-    refused(run("cjp2p-get", &["0".repeat(64).as_str(), "--from", "start", "-o", "f"]), "--from is for streams");
+    refused(
+        run("cjp2p-get", &["0".repeat(64).as_str(), "--from", "start", "-o", "f"]),
+        "--from is for streams",
+    );
     let missing = run("cjp2p-serve", &["--stream", "log=none"]);
     assert_eq!(missing.0.code(), Some(1), "{}", missing.1);
     let folder = bench.path("busy");

@@ -39,7 +39,8 @@ struct Running {
 impl Running {
     /// One whose state is in this folder.
     fn start(folder: &Path, flush: Duration) -> Running {
-        let event_loop = EventLoop::new(UdpPort::bind(&["127.0.0.1:0".parse().unwrap()]).unwrap(), None).unwrap();
+        let event_loop =
+            EventLoop::new(UdpPort::bind(&["127.0.0.1:0".parse().unwrap()]).unwrap(), None).unwrap();
         let (reader, writer) = io::pipe().unwrap();
         let files = BlockFiles::new(folder.into(), id());
         let record_path = folder.join("record.json");

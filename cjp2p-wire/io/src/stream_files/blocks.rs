@@ -112,7 +112,9 @@ impl BlockFiles {
     pub fn end_from(&mut self, offset: u64, until: u64) -> u64 {
         let mut end = offset;
         while end < until {
-            let Some(block) = self.get(end / BLOCK_LEN as u64).filter(|block| block.end() > end) else { break };
+            let Some(block) = self.get(end / BLOCK_LEN as u64).filter(|block| block.end() > end) else {
+                break;
+            };
             end = block.end();
             if !block.is_whole() {
                 break;

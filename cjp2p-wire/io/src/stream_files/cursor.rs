@@ -57,7 +57,11 @@ mod tests {
         assert_eq!(next(4106, here, None), Next::Missing);
         let parts = vec![0..4102, 12288..20000];
         let mut statement = Statement { end: 20000, time: 1, parts, ..Statement::default() };
-        assert_eq!(next(4101, here, Some(&statement)), Next::Bytes(block(1, 10), 5..10), "the origin may have lost it");
+        assert_eq!(
+            next(4101, here, Some(&statement)),
+            Next::Bytes(block(1, 10), 5..10),
+            "the origin may have lost it"
+        );
         assert_eq!(next(4106, here, Some(&statement)), Next::Gap(4106..12288));
         assert_eq!(next(12288, here, Some(&statement)), Next::Missing);
         assert_eq!(next(20000, here, Some(&statement)), Next::Missing);

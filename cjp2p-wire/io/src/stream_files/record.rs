@@ -75,12 +75,14 @@ impl Record {
         match fs::symlink_metadata(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Record::default()),
             Err(error) => return Err(about(path, error)),
-            Ok(found) if !found.is_file() || found.len() > MAX_LEN => return Err(wrong("is no record of a stream")),
+            Ok(found) if !found.is_file() || found.len() > MAX_LEN => {
+                return Err(wrong("is no record of a stream"));
+            }
             Ok(_) => {}
         }
         let text = fs::read_to_string(path).map_err(|error| about(path, error))?;
-        let fields: Fields =
-            serde_json::from_str(&text).map_err(|error| wrong(&format!("is no record of a stream: {error}")))?;
+        let fields: Fields = serde_json::from_str(&text)
+            .map_err(|error| wrong(&format!("is no record of a stream: {error}")))?;
         if fields.id != id.to_string() {
             return Err(wrong("is the record of another stream"));
         }
@@ -116,7 +118,10 @@ impl Record {
             begun: self.begun,
             ended: self.ended,
             time: self.time,
-            joins: self.joins[newest(self.joins.len())..].iter().map(|join| (join.offset, join.time)).collect(),
+            joins: self.joins[newest(self.joins.len())..]
+                .iter()
+                .map(|join| (join.offset, join.time))
+                .collect(),
             source: self.source,
         };
         let mut text = serde_json::to_vec(&fields).map_err(io::Error::other)?;
@@ -150,9 +155,13 @@ mod tests {
         let other = StreamId::new(PublicKey::from_bytes([8; 32]), "a\"b").unwrap();
         assert!(Record::read(&path, &other).unwrap_err().to_string().contains("another stream"));
         let good = fs::read_to_string(&path).unwrap();
-        for (from, to) in
-            [("1048576", "4000"), ("[0,10]", "[10,10]"), ("[0,10]", "[0,4096]"), ("\"ended\"", "\"end\""), ("1048576", "99999999999999999")]
-        {
+        for (from, to) in [
+            ("1048576", "4000"),
+            ("[0,10]", "[10,10]"),
+            ("[0,10]", "[0,4096]"),
+            ("\"ended\"", "\"end\""),
+            ("1048576", "99999999999999999"),
+        ] {
             fs::write(&path, good.replace(from, to)).unwrap();
             assert!(Record::read(&path, &id).is_err(), "{from} {to}");
         }
@@ -166,7 +175,9 @@ mod tests {
         let path = folder.path().join("record.json");
         let id = StreamId::new(PublicKey::from_bytes([7; 32]), "a").unwrap();
         let parts: Vec<_> = (0..1000u64).map(|n| n * 4096..n * 4096 + 1).collect();
-        Record { reserved: 4096 * 1000, parts: parts.clone(), ..Record::default() }.write(&path, &id).unwrap();
+        Record { reserved: 4096 * 1000, parts: parts.clone(), ..Record::default() }
+            .write(&path, &id)
+            .unwrap();
         assert_eq!(Record::read(&path, &id).unwrap().parts, parts[1000 - MAX_KEPT..]);
     }
 }

@@ -179,6 +179,10 @@ impl Disk {
             return;
         }
         self.is_full = false;
+        if self.end == 0 {
+            self.shared.first.store(block.index(), Ordering::Relaxed);
+        }
+        self.shared.first.fetch_min(block.index(), Ordering::Relaxed);
         self.end = self.end.max(block.index() + 1);
         self.shared.unwritten.fetch_add(block.data().len(), Ordering::Relaxed);
         // Fails only where there is no thread any more.
@@ -205,7 +209,9 @@ impl Disk {
 
     fn extent(&self) -> Option<Range<u64>> {
         let start = self.shared.first.load(Ordering::Relaxed) * BLOCK_LEN as u64;
-        (self.ended_at > start).then_some(start..self.ended_at)
+        // How long the last block is, that in memory says.
+        let end = self.ended_at.max(self.end.saturating_sub(1) * BLOCK_LEN as u64 + 1);
+        (self.end > 0 && end > start).then_some(start..end)
     }
 }
 
@@ -306,5 +312,12 @@ mod tests {
         assert_eq!((store.get(3), store.get(4)), (Some(block(3, 4096)), Some(block(4, 20))));
         assert!(store.put(block(5, 30)));
         assert_eq!(store.extent(), Some(3 * 4096..5 * 4096 + 30));
+        assert!(store.put(block(2, 4096)));
+        assert_eq!(store.extent(), Some(2 * 4096..5 * 4096 + 30));
+        for index in 6..6 + LIVE_BYTES as u64 / 4096 {
+            store.put(block(index, 4096));
+        }
+        assert_eq!(store.peek(2), None);
+        assert_eq!(store.extent().map(|extent| extent.start), Some(2 * 4096), "that is on disk only");
     }
 }

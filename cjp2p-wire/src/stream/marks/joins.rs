@@ -1,7 +1,7 @@
 //! The few places to join that an origin tells: the newest, and further back at growing distances, so that one may also begin with
 //! what was half a minute or half an hour ago.
 
-use crate::stream::Join;
+use crate::stream::statement::Join;
 
 /// So many are told: they fit in a statement with any name.
 const TOLD: usize = 12;
@@ -74,7 +74,8 @@ mod tests {
                 assert!(now - found.time <= 12 * back, "{back} ms back is {}", now - found.time);
             }
         }
-        let newest: Vec<u64> = joins.as_slice().iter().rev().take(NEWEST).map(|join| join.time / 2000).collect();
+        let newest: Vec<u64> =
+            joins.as_slice().iter().rev().take(NEWEST).map(|join| join.time / 2000).collect();
         assert_eq!(newest, [43_199, 43_198, 43_197, 43_196]);
         joins.forget_before(43_198_000);
         assert_eq!(joins.as_slice().len(), 2);

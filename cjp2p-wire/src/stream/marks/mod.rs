@@ -44,7 +44,10 @@ enum State {
     Undecided(Detector),
     Ts(Box<Ts>),
     Lines(Lines),
-    Every { every: Duration, next: Time },
+    Every {
+        every: Duration,
+        next: Time,
+    },
 }
 
 impl Marks {

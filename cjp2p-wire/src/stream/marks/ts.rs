@@ -142,9 +142,10 @@ impl Ts {
     fn take_pat(&mut self, payload: &[u8]) {
         let Some(section) = section(payload, 0x00) else { return };
         let programs = section.get(8..section.len().saturating_sub(4)).unwrap_or_default().as_chunks::<4>().0;
-        let pmt_pid = programs.iter().find(|program| program[..2] != [0, 0]).map(|program| {
-            u16::from(program[2] & 0x1f) << 8 | u16::from(program[3])
-        });
+        let pmt_pid = programs
+            .iter()
+            .find(|program| program[..2] != [0, 0])
+            .map(|program| u16::from(program[2] & 0x1f) << 8 | u16::from(program[3]));
         let Some(pmt_pid) = pmt_pid else { return };
         if pmt_pid != self.pmt_pid {
             (self.pmt_pid, self.stream) = (pmt_pid, None);
@@ -156,18 +157,23 @@ impl Ts {
     fn take_pmt(&mut self, payload: &[u8]) {
         let Some(section) = section(payload, 0x02) else { return };
         let Some(&[high, low]) = section.get(10..12) else { return };
-        let mut rest = section.get(12 + usize::from(high & 0x0f) * 256 + usize::from(low)..).unwrap_or_default();
+        let mut rest =
+            section.get(12 + usize::from(high & 0x0f) * 256 + usize::from(low)..).unwrap_or_default();
         let mut sound = None;
         let mut pictures = None;
         // A checksum of four bytes is at the end; shorter is no entry.
-        while let Some(&[kind, pid_high, pid_low, info_high, info_low]) = rest.get(..5).filter(|_| rest.len() > 4 + 4) {
+        while let Some(&[kind, pid_high, pid_low, info_high, info_low]) =
+            rest.get(..5).filter(|_| rest.len() > 4 + 4)
+        {
             let pid = u16::from(pid_high & 0x1f) << 8 | u16::from(pid_low);
             match Codec::of(kind) {
                 Some(Codec::Sound) => _ = sound.get_or_insert(Elementary { pid, codec: Codec::Sound }),
                 Some(codec) => _ = pictures.get_or_insert(Elementary { pid, codec }),
                 None => {}
             }
-            rest = rest.get(5 + usize::from(info_high & 0x0f) * 256 + usize::from(info_low)..).unwrap_or_default();
+            rest = rest
+                .get(5 + usize::from(info_high & 0x0f) * 256 + usize::from(info_low)..)
+                .unwrap_or_default();
         }
         self.stream = pictures.or(sound);
         self.has_pmt = true;
@@ -271,7 +277,14 @@ mod tests {
     fn a_point_is_marked_at_the_tables_before_it() {
         let noise = b"not a packet".to_vec();
         let at = |packets: usize| (noise.len() + packets * PACKET_LEN) as u64;
-        for (kind, flags, unit) in [(0x1b, 0x40, 1), (0x1b, 0, 5), (0x1b, 0, 0x67), (0x24, 0, 0x26), (0x02, 0, 0xb3), (0x42, 0x40, 0)] {
+        for (kind, flags, unit) in [
+            (0x1b, 0x40, 1),
+            (0x1b, 0, 5),
+            (0x1b, 0, 0x67),
+            (0x24, 0, 0x26),
+            (0x02, 0, 0xb3),
+            (0x42, 0x40, 0),
+        ] {
             let none = pictures(0, 0x02);
             let stream = [
                 noise.clone(),
@@ -294,7 +307,11 @@ mod tests {
             ]
             .concat();
             for step in [1, 7, 188, 1000, stream.len()] {
-                assert_eq!(marks_of(&stream, step), [at(2), at(13)], "{kind} {step}: the PMT comes after the PAT");
+                assert_eq!(
+                    marks_of(&stream, step),
+                    [at(2), at(13)],
+                    "{kind} {step}: the PMT comes after the PAT"
+                );
             }
         }
     }
