@@ -52,7 +52,7 @@ impl Input {
     ///
     /// It is closed, or a terminal.
     pub(super) fn standard() -> io::Result<Input> {
-        drop(stdin::open()?);
+        stdin::open()?;
         if io::stdin().is_terminal() {
             return Err(io::Error::other(
                 "standard input is a terminal: a stream comes through a pipe, or from a file",
