@@ -385,6 +385,7 @@ impl Node {
             false_hints: client.kept.refuted,
             have_ranges: client.kept.have_ranges,
             subscribers: streams.subscribers,
+            plain_viewers: streams.plain,
             stream_sources: streams.sources,
             stream_candidates: streams.candidates,
             stream_records: streams.records,

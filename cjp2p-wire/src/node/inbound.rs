@@ -13,6 +13,7 @@ use super::lengths::MAX_BLOCKS;
 use super::shared::Shared;
 use crate::message::Message;
 use crate::peers::cookie::Validation;
+use crate::stream::StreamId;
 use crate::time::Time;
 
 /// A foreign cookie longer than this, in bytes of JSON, is not stored.
@@ -56,8 +57,11 @@ impl Kinds {
                 Message::PleaseReturnThisMessage(_) => kinds.wants_returned = true,
                 Message::ICanSendContentInBlocks(_) => kinds.blocks = true,
                 Message::PleaseSendPeers => (kinds.asks, kinds.asks_for_peers) = (true, true),
-                Message::PleaseSendContent(_)
-                | Message::PleaseSayWhichParts(_)
+                Message::PleaseSendContent(request) => {
+                    kinds.asks = true;
+                    kinds.streams |= StreamId::is_meant(&request.id);
+                }
+                Message::PleaseSayWhichParts(_)
                 | Message::PleaseListContent(_)
                 | Message::PleaseListIdsOfTheSameContent(_)
                 | Message::GetLatest(_)

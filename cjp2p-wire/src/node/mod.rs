@@ -301,7 +301,9 @@ impl Node {
                 Returned::Plain => {}
                 Returned::Challenge(text, request) => {
                     let (shared, request) = (&mut self.shared, &text[request..]);
-                    self.server.take_echo(shared, now, inbound, &text, request);
+                    if let Some((id, offset)) = self.server.take_echo(shared, now, inbound, &text, request) {
+                        self.streams.note_echo(id, offset);
+                    }
                 }
                 Returned::Other(cookie) => {
                     self.discovery.lan_mut().take_answer(&mut self.shared, now, from, &cookie);

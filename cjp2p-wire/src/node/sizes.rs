@@ -11,7 +11,7 @@ use super::server::{
     MAX_ANSWERED, MAX_CONTENTS, MAX_DEBTORS, MAX_ECHOED, MAX_GETTERS, MAX_PROVIDERS, MAX_WAITING,
     MAX_WAITING_SOURCES, MAX_WATCHERS,
 };
-use super::streams::{MAX_CANDIDATES, MAX_RECORDS, MAX_SHORT, MAX_SOURCES, MAX_SUBSCRIBERS};
+use super::streams::{MAX_CANDIDATES, MAX_PLAIN, MAX_RECORDS, MAX_SHORT, MAX_SOURCES, MAX_SUBSCRIBERS};
 use crate::download::Kept;
 
 /// Defines `Sizes` with the limit of each field, so that none can be forgotten.
@@ -101,6 +101,8 @@ sizes! {
     have_ranges: OF_FETCH.have_ranges,
     /// Sources that are sent a stream or stand by, of the stream with most; so the following.
     subscribers: MAX_SUBSCRIBERS,
+    /// Viewers of other programs.
+    plain_viewers: MAX_PLAIN,
     /// Peers that are asked for a stream.
     stream_sources: MAX_SOURCES,
     /// Peers that may have a stream and wait to be asked.

@@ -5,4 +5,5 @@ mod foreign_nodes;
 mod fuzz_corpus;
 mod messages;
 mod signed;
+mod streams;
 mod tree_vectors;

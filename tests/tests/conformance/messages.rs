@@ -42,6 +42,15 @@ fn every_message_is_read_as_other_nodes_write_it() {
         (r#"{"SignedMessage":{"ed25519":"KEY","payload":"W10=","signature":"SIG=="}}"#, "SignedMessage"),
         (r#"{"SignedMessage":{"signature":"SIG","payload_json":"[]","ed25519":"KEY"}}"#, "SignedMessage"),
         (r#"{"IKnowNothingNewer":{"ed25519":"KEY","name":"a"}}"#, "IKnowNothingNewer"),
+        (
+            r#"{"PleaseKeepSendingStream":{"until":9,"from":1,"as":"q","id":"stream/KEY/a","more":1}}"#,
+            "PleaseKeepSendingStream",
+        ),
+        (
+            r#"{"PleaseKeepSendingStream":{"id":"stream/KEY/a","as":"q","from":1,"until":9,"have":[[1,2],[2,20]],"got":7,"us":5,"stops":true}}"#,
+            "PleaseKeepSendingStream",
+        ),
+        (r#"{"IHaveThisOfTheStream":{"until":9,"from":1,"id":"stream/KEY/a/b"}}"#, "IHaveThisOfTheStream"),
         (r#"{"PleaseListSupportedMessages":{}}"#, "PleaseListSupportedMessages"),
         (r#"{"SupportedMessages":{"schema":{}}}"#, "SupportedMessages"),
     ] {
@@ -91,6 +100,23 @@ fn a_bad_element_costs_nothing_but_itself() {
             "x".repeat(8193)
         ),
         &format!(r#"{{"IKnowNothingNewer":{{"ed25519":"{ID}","name":""}}}}"#),
+        r#"{"PleaseKeepSendingStream":{"id":"x","as":"q","from":1,"until":9}}"#,
+        &format!(
+            r#"{{"PleaseKeepSendingStream":{{"id":"stream/{}/a","as":"q","from":1,"until":9}}}}"#,
+            ID.to_uppercase()
+        ),
+        &format!(r#"{{"PleaseKeepSendingStream":{{"id":"stream/{ID}/a","as":"q","from":9,"until":1}}}}"#),
+        &format!(r#"{{"PleaseKeepSendingStream":{{"id":"stream/{ID}/a","as":"","from":1,"until":9}}}}"#),
+        &format!(r#"{{"PleaseKeepSendingStream":{{"id":"stream/{ID}/a","from":1,"until":9}}}}"#),
+        &format!(
+            r#"{{"PleaseKeepSendingStream":{{"id":"stream/{ID}/a","as":"q","from":1,"until":9,"have":[[5,6],[2,3]]}}}}"#
+        ),
+        &format!(
+            r#"{{"PleaseKeepSendingStream":{{"id":"stream/{ID}/a","as":"q","from":1,"until":9,"have":[{}]}}}}"#,
+            (1..42).map(|n| format!("[{},{}]", 2 * n, 2 * n + 1)).collect::<Vec<_>>().join(",")
+        ),
+        &format!(r#"{{"IHaveThisOfTheStream":{{"id":"stream/{ID}/a","from":9,"until":1}}}}"#),
+        &format!(r#"{{"IHaveThisOfTheStream":{{"id":"stream/{ID}/.a","from":1,"until":9}}}}"#),
         &deep,
         &long_id,
     ] {

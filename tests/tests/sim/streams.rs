@@ -126,7 +126,7 @@ impl Stage {
 fn percentile(delays: &[Duration], percent: usize) -> Duration {
     let mut all = delays.to_vec();
     all.sort_unstable();
-    all[(all.len() - 1) * percent / 100]
+    all.get(all.len().saturating_sub(1) * percent / 100).copied().unwrap_or_default()
 }
 
 fn link(delay_ms: u64, loss: f64) -> Link {
@@ -244,4 +244,162 @@ fn a_late_viewer_begins_where_the_origin_says_that_one_may_join() {
         assert_eq!(stage.started(n), Some(expected), "{from:?}");
         assert!(stage.has_all(n), "{from:?}");
     }
+}
+
+/// Viewers that pass the stream on, each from the one before.
+fn chain(stage: &mut Stage, length: u16, link: Link) {
+    for n in 2..2 + length {
+        stage.view(n, link, Start::Edge, true, &[at(n - 1)]);
+        stage.world.run_for(MS * 400);
+    }
+}
+
+#[test]
+fn through_three_relays_each_hop_adds_its_way_and_little_more() {
+    let mut stage = Stage::new(link(25, 0.0));
+    stage.say(false);
+    stage.run(10, MS * 20);
+    chain(&mut stage, 4, link(25, 0.0));
+    stage.run(200, MS * 20);
+    stage.world.run_for(MS * 1000);
+    assert!(stage.has_all(5));
+    let delays = stage.delays(5);
+    let late = &delays[delays.len() - 150..];
+    assert!(percentile(late, 50) <= MS * 210 && percentile(late, 99) <= MS * 230, "{late:?}");
+    // What is said of the whole comes through too, as it was signed.
+    assert!(stage.events(5).any(|(_, event)| matches!(event, StreamEvent::Statement(_))));
+    let progress = |n| stage.world.peer(at(n)).node.stream_progress(JobId(0)).expect("it views");
+    assert_eq!([2, 3, 4, 5].map(|n| progress(n).depth), [1, 2, 3, 4].map(Some));
+    assert_eq!([2, 3, 4, 5].map(|n| progress(n).viewers), [1, 1, 1, 0]);
+}
+
+#[test]
+fn a_parent_that_vanishes_is_replaced_within_a_second_and_nothing_is_missing() {
+    let mut stage = Stage::new(link(10, 0.0));
+    stage.say(false);
+    stage.run(10, MS * 20);
+    for n in [2, 3] {
+        stage.view(n, link(10, 0.0), Start::Edge, true, &[ORIGIN]);
+    }
+    stage.run(50, MS * 20);
+    stage.view(4, link(10, 0.0), Start::Edge, true, &[at(2), at(3)]);
+    stage.run(100, MS * 20);
+    let parent = stage.world.peer(at(4)).node.stream_progress(JobId(0)).and_then(|it| it.parent);
+    let parent = parent.expect("it has one");
+    stage.world.set_up(parent, false);
+    stage.run(200, MS * 20);
+    stage.world.run_for(MS * 500);
+    assert!(stage.has_all(4), "{} of {}", stage.read(4).len(), stage.origin.bytes.len());
+    let delays = stage.delays(4);
+    assert!(percentile(&delays[20..], 100) <= MS * 1000, "{:?}", percentile(&delays[20..], 100));
+}
+
+/// A peer that has what was signed until now, says that it is the origin, and will never have more.
+fn add_frozen(stage: &mut Stage, n: u16) {
+    let mut peer = Peer::new(n.into());
+    let blocks = stage.world.peer(ORIGIN).store.streams.blocks.clone();
+    peer.store.streams.blocks = blocks;
+    peer.node.publish_stream(Time::ZERO, &stage.origin.id);
+    peer.settle(Time::ZERO);
+    stage.world.add(at(n), link(1, 0.0), peer);
+}
+
+#[test]
+fn a_relay_that_freezes_the_stream_is_left_for_one_that_has_more() {
+    let mut stage = Stage::new(link(10, 0.0));
+    stage.say(false);
+    stage.run(50, MS * 20);
+    add_frozen(&mut stage, 9);
+    stage.view(2, link(10, 0.0), Start::Offset(0), true, &[at(9), ORIGIN]);
+    stage.run(200, MS * 20);
+    stage.world.run_for(MS * 500);
+    assert!(stage.has_all(2), "{} of {}", stage.read(2).len(), stage.origin.bytes.len());
+    let delays = stage.delays(2);
+    assert!(percentile(&delays[60..], 100) <= MS * 1000, "{:?}", percentile(&delays[60..], 100));
+}
+
+#[test]
+fn one_that_sends_what_was_not_signed_is_found_and_left_alone() {
+    let mut stage = Stage::new(link(10, 0.0));
+    stage.say(false);
+    stage.run(50, MS * 20);
+    add_frozen(&mut stage, 9);
+    stage.world.with_peer(at(9), |peer, _| peer.store.streams.lies = true);
+    stage.view(2, link(10, 0.0), Start::Offset(0), true, &[at(9), ORIGIN]);
+    stage.run(100, MS * 20);
+    stage.world.run_for(MS * 500);
+    assert!(stage.has_all(2));
+    let liars: Vec<_> = stage
+        .events(2)
+        .filter_map(|(_, event)| match event {
+            StreamEvent::Misbehaved(address) => Some(*address),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(liars, [at(9)]);
+}
+
+/// So many viewers of a stream of 2 Mbit/s, who can send 5 Mbit/s each and know nobody but the origin.
+fn swarm(viewers: u16, join_pause: Duration, seconds: u64) -> Stage {
+    let mut stage = Stage::new(Link::rated(10, 10, 256 << 10));
+    stage.say(false);
+    let each = Duration::from_micros(16_384);
+    let mut joined = 0;
+    let (mut now, end) = (Duration::ZERO, Duration::from_secs(seconds));
+    let mut said = Duration::ZERO;
+    while now < end {
+        while joined < viewers && join_pause * joined.into() <= now {
+            stage.view(2 + joined, Link::rated(5, 10, 128 << 10), Start::Edge, true, &[ORIGIN]);
+            joined += 1;
+        }
+        stage.produce(BLOCK_LEN, true);
+        if now - said > MS * 1000 {
+            said = now;
+            stage.say(false);
+        }
+        stage.world.run_for(each);
+        now += each;
+    }
+    stage
+}
+
+#[test]
+fn a_hundred_viewers_cost_the_origin_little_more_than_two() {
+    let mut stage = swarm(100, MS * 100, 25);
+    let before = (stage.world.traffic(ORIGIN).bytes_out, stage.origin.bytes.len() as u64);
+    for _ in 0..600 {
+        stage.produce(BLOCK_LEN, true);
+        stage.world.run_for(Duration::from_micros(16_384));
+    }
+    let out = stage.world.traffic(ORIGIN).bytes_out - before.0;
+    let content = stage.origin.bytes.len() as u64 - before.1;
+    stage.say(true);
+    stage.world.run_for(MS * 5000);
+    let copies = out as f64 / content as f64;
+    let mut worst: Vec<Duration> = Vec::new();
+    let mut all = Vec::new();
+    let mut missing = Vec::new();
+    for n in 2..102 {
+        if !stage.has_all(n) {
+            missing.push((n, stage.started(n), stage.delays(n).len()));
+            continue;
+        }
+        let delays = stage.delays(n);
+        let late = &delays[delays.len() - 500..];
+        worst.push(percentile(late, 99));
+        all.extend_from_slice(late);
+    }
+    let depths: Vec<_> = (2..102)
+        .map(|n| stage.world.peer(at(n)).node.stream_progress(JobId(0)).and_then(|it| it.depth).unwrap_or(0))
+        .collect();
+    let figures = format!(
+        "{copies:.2} copies, median {:?}, 99 % of viewers {:?}, deepest {:?}, missing {missing:?}",
+        percentile(&all, 50),
+        percentile(&worst, 99),
+        depths.iter().max()
+    );
+    assert!(missing.is_empty(), "{figures}");
+    assert!(copies <= 2.5, "{figures}");
+    assert!(percentile(&worst, 99) <= MS * 3000, "{figures}");
+    println!("{figures}");
 }

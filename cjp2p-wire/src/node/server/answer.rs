@@ -21,6 +21,7 @@ use crate::node::budget::{self, MAX_LATEST, MAX_RETURNED, MAX_SAME};
 use crate::node::inbound::Inbound;
 use crate::node::lengths::{AMPLIFICATION, MAX_ANSWER, MAX_BLOCKS, ORDINARY_DATAGRAM};
 use crate::store::{Asker, Read};
+use crate::stream::StreamId;
 
 /// Content shorter than this is not worth sending to a source that has to ask again anyway.
 const MIN_TASTE: usize = 30;
@@ -84,6 +85,8 @@ impl Server {
             }
             match message {
                 Message::PleaseSayWhichParts(request) => leeches.extend(self.tell_parts(cx, from, request)),
+                // That is for the streams to answer.
+                Message::PleaseSendContent(request) if StreamId::is_meant(&request.id) => {}
                 Message::PleaseSendContent(request) if self.serves_now(cx, from, request) => {
                     // Once for all requests of the datagram.
                     self.queue_content(cx.shared, from, request, wants_wait.take());
@@ -154,7 +157,11 @@ impl Server {
             Message::PleaseSendContent(request) if cx.shared.config.answers => Some(request),
             _ => None,
         });
-        if inbound.kinds.asks && knows_cookies {
+        let is_ours = messages.iter().any(|message| matches!(message, Message::PleaseKeepSendingStream(_)));
+        // A viewer of another program does not ask again when it is asked for our cookie: the request must come back with that.
+        let wants_stream =
+            !is_ours && request.is_some_and(|request| StreamId::on_wire(&request.id).is_some());
+        if inbound.kinds.asks && knows_cookies && !wants_stream {
             let cookie = cx.shared.mint.mint(cx.now, from);
             reply.say(|e| e.cookie("PleaseAlwaysReturnThisMessage", &cookie));
             if cx.shared.config.answers && request.is_some() && theirs.is_some() {
@@ -165,7 +172,9 @@ impl Server {
         }
         name_the_same(cx, messages, 1, &mut reply);
         tell_first_name(cx, messages, &mut reply);
-        if let Some(request) = request {
+        if let Some(request) = request.filter(|_| wants_stream) {
+            self.challenge(cx, from, request, &mut reply);
+        } else if let Some(request) = request {
             let whole = self.answer_content_within(cx, request, inbound, knows_cookies, &mut reply);
             if !whole && !knows_cookies {
                 self.challenge(cx, from, request, &mut reply);

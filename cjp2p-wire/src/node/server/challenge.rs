@@ -15,6 +15,7 @@ use crate::message::{ContentRequest, MAX_ID_LEN, MAX_NUMBER, Message};
 use crate::node::inbound::{Inbound, cookie_text};
 use crate::node::shared::Shared;
 use crate::peers::cookie::COOKIE_LEN;
+use crate::stream::StreamId;
 use crate::time::Time;
 
 /// Today's nodes that know of permanent cookies begin with a request for this many bytes from the start, without a word about cookies.
@@ -112,7 +113,8 @@ impl Server {
         });
     }
 
-    /// Takes in a challenge that came back: its whole `text`, and the `request` in it.
+    /// Takes in a challenge that came back: its whole `text`, and the `request` in it. Returns for which block of a stream it asks, if it
+    /// does and our cookie is beside it.
     pub(crate) fn take_echo(
         &mut self,
         shared: &mut Shared,
@@ -120,16 +122,18 @@ impl Server {
         inbound: &Inbound<'_>,
         text: &str,
         request: &str,
-    ) {
+    ) -> Option<(StreamId, u64)> {
         let from = inbound.from;
-        let Some(carried) = Carried::read(request).filter(|carried| carried.is_fresh(now)) else { return };
+        let carried = Carried::read(request).filter(|carried| carried.is_fresh(now))?;
         let secret = &shared.config.secret;
         if inbound.kinds.speaks_of_cookies() {
             self.dialects.note(now, from, Dialect::Cookies, secret);
-            return;
+            // A viewer asks for a block once, and returns our cookie when it is asked to.
+            let stream = StreamId::on_wire(&carried.request.id).filter(|_| inbound.is_validated());
+            return stream.map(|id| (id, carried.request.offset));
         }
         if shared.contacts.get(from).is_some_and(|contact| contact.returned_always_lately(now)) {
-            return;
+            return None;
         }
         shared.contacts.on_echo(from);
         if carried.asks || self.dialects.of(now, from, secret) == Some(Dialect::Echoes) {
@@ -139,6 +143,7 @@ impl Server {
             self.echoes.add(now, from, text, &carried.request, inbound.length, secret);
             self.answer_echoes(shared, now);
         }
+        None
     }
 
     /// Has the requests answered that rode in echoes and may be now.

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::plain::PlainViewers;
 use super::pushing::Push;
 use super::subscriber::{GONE, Subscriber};
 use crate::datagram::Encoder;
@@ -14,7 +15,7 @@ use crate::message::{StreamHolding, StreamRequest};
 use crate::node::shared::Shared;
 use crate::peers::address::{host_of, referred};
 use crate::store::{Asker, Store};
-use crate::stream::{SignedBlock, SignedStatement, StreamId, record};
+use crate::stream::{BLOCK_LEN, SignedBlock, SignedStatement, StreamId, record};
 use crate::time::Time;
 
 /// Those served or standing by, of one stream.
@@ -67,6 +68,7 @@ pub(super) struct Holding {
     edges: VecDeque<(Time, u64)>,
     // Invariant: at most `MAX_SUBSCRIBERS`.
     subscribers: BTreeMap<SocketAddr, Subscriber>,
+    plain: PlainViewers,
     // The last that was sent some.
     turn: Option<SocketAddr>,
     at_hand: VecDeque<SignedBlock>,
@@ -85,6 +87,7 @@ impl Holding {
             edge: 0,
             edges: VecDeque::new(),
             subscribers: BTreeMap::new(),
+            plain: PlainViewers::default(),
             turn: None,
             at_hand: VecDeque::new(),
             caution: None,
@@ -96,7 +99,12 @@ impl Holding {
         self.subscribers.len()
     }
 
-    /// How many are sent blocks.
+    /// How many viewers of other programs there are.
+    pub(super) fn plain(&self) -> usize {
+        self.plain.len()
+    }
+
+    /// How many of our own viewers are sent blocks.
     pub(super) fn served(&self) -> usize {
         self.subscribers.values().filter(|one| one.is_served).count()
     }
@@ -287,6 +295,54 @@ impl Holding {
         self.caution = Some((now + CAUTION, self.served()));
     }
 
+    /// A viewer of another program, validated or let in once, asks for a block.
+    pub(super) fn take_plain(&mut self, push: &mut Push<'_>, from: SocketAddr, index: u64) {
+        self.plain.ask(push.now, from, index);
+        self.send_plain(push);
+    }
+
+    /// Sends viewers of other programs what they wait for, as far as it is here.
+    fn send_plain(&mut self, push: &mut Push<'_>) {
+        for (to, first, count) in self.plain.waiting() {
+            let next = first * BLOCK_LEN as u64;
+            let said = self.statement.as_ref().map(SignedStatement::statement);
+            let skipped = said.and_then(|said| said.next(next)).map_or(first, |next| next / BLOCK_LEN as u64);
+            // Nothing will ever come where a part has ended; they show zeros there.
+            let is_gap =
+                skipped > first && find(&mut self.at_hand, push.store, &self.id, to, first).is_none();
+            let first = if is_gap { skipped } else { first };
+            if is_gap {
+                self.plain.skip(to, first);
+            }
+            self.send_plain_blocks(push, to, first, count, 0);
+        }
+    }
+
+    /// Sends up to `count` blocks in one datagram. One that is short is sent only where it is the last of all: others take what comes
+    /// later for what comes after it.
+    fn send_plain_blocks(&mut self, push: &mut Push<'_>, to: SocketAddr, first: u64, count: u64, tries: u32) {
+        if !push.may_send() {
+            return;
+        }
+        let said = self.statement.as_ref().map(SignedStatement::statement);
+        let end = said.filter(|said| said.ended).map(|said| said.end);
+        let mut encoder = Encoder::new();
+        let mut sent = 0;
+        while sent < count {
+            let Some(block) = find(&mut self.at_hand, push.store, &self.id, to, first + sent) else { break };
+            if !block.is_whole() && end != Some(block.end()) {
+                break;
+            }
+            encoder.value("SignedMessage", &block.to_json(&self.id));
+            sent += 1;
+        }
+        if sent > 0 {
+            push.shared.write_cookies_beside_answer(push.now, to, &mut encoder);
+            push.datagram(to, encoder.finish(0), sent as usize * BLOCK_LEN);
+            self.plain.on_sent(push.now, to, first + sent, tries + 1);
+        }
+    }
+
     /// Sends all what they lack, as far as their paths take it, each in its turn.
     pub(super) fn send_all(&mut self, push: &mut Push<'_>) {
         let after = self.turn;
@@ -296,6 +352,7 @@ impl Holding {
         for address in all {
             self.send(push, address);
         }
+        self.send_plain(push);
     }
 
     fn send(&mut self, push: &mut Push<'_>, to: SocketAddr) {
@@ -352,6 +409,9 @@ impl Holding {
             self.look_at = now + LOOK_EVERY;
             self.give_up_slow(push);
         }
+        for (to, first, count, tries) in self.plain.take_overdue(now) {
+            self.send_plain_blocks(push, to, first, count, tries);
+        }
         self.send_all(push);
     }
 
@@ -394,7 +454,7 @@ impl Holding {
             one.next_at(now, self.edge, open_at).min(tell.map_or(Time::NEVER, |(at, _)| at + TELL_EDGE))
         };
         let look = if self.served() > 0 { self.look_at } else { Time::NEVER };
-        self.subscribers.values().map(of).min().unwrap_or(Time::NEVER).min(look)
+        self.subscribers.values().map(of).min().unwrap_or(Time::NEVER).min(look).min(self.plain.next_at())
     }
 }
 

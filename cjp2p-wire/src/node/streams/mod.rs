@@ -6,6 +6,7 @@
 mod assembly;
 mod candidates;
 mod holding;
+mod plain;
 mod pushing;
 mod source;
 mod subscriber;
@@ -14,10 +15,12 @@ mod window;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 pub(super) use self::assembly::MAX_RECORDS;
 pub(super) use self::candidates::MAX_CANDIDATES;
 pub(super) use self::holding::MAX_SUBSCRIBERS;
+pub(super) use self::plain::MAX_PLAIN;
 pub(super) use self::source::NamedBy;
 pub(super) use self::view::MAX_SOURCES;
 pub(super) use self::window::MAX_SHORT;
@@ -35,13 +38,15 @@ use crate::datagram::Encoder;
 use crate::message::{Handle, Message, StreamHolding, StreamRequest};
 use crate::store::{Asker, JobId, Store};
 use crate::stream::statement::StatementClaim;
-use crate::stream::{SignedStatement, StreamId};
+use crate::stream::{BLOCK_LEN, SignedStatement, StreamId};
 use crate::time::Time;
 
 /// Requests for streams that are looked at in one datagram.
 const MAX_REQUESTS: usize = 4;
 /// For whom a new block is read: for all.
 const OWNER: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+/// The pause from one request that came in an echo to the next.
+const ECHO_PAUSE: Duration = Duration::from_millis(125);
 /// Handles of streams are counted from here, so that none is one of a download.
 const FIRST_HANDLE: u64 = 1 << 63;
 
@@ -52,12 +57,17 @@ pub(super) struct Streams {
     views: BTreeMap<JobId, View>,
     gate: Gate,
     handles_made: u64,
+    /// A request that came in an echo just now.
+    echoed: Option<(StreamId, u64)>,
+    /// When the next one counts.
+    echoes_from: Time,
 }
 
 /// How much the streams hold, of the one with most; see [`Sizes`](super::Sizes).
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct StreamSizes {
     pub(super) subscribers: usize,
+    pub(super) plain: usize,
     pub(super) sources: usize,
     pub(super) candidates: usize,
     pub(super) records: usize,
@@ -188,15 +198,38 @@ impl Streams {
         inbound: &Inbound<'_>,
         store: &mut dyn Store,
     ) {
+        if let Some((id, index)) = self.echoed.take()
+            && now >= self.echoes_from
+        {
+            self.echoes_from = now + ECHO_PAUSE;
+            self.take_plain(shared, now, inbound.from, &id, index, store);
+        }
         if !inbound.is_validated() || !inbound.kinds.streams {
             return;
         }
         let mut left = MAX_REQUESTS;
+        let is_ours = inbound.messages.iter().any(|it| matches!(it, Message::PleaseKeepSendingStream(_)));
         for message in inbound.messages {
             match message {
                 Message::PleaseKeepSendingStream(request) if left > 0 && shared.config.answers => {
                     left -= 1;
                     self.take_request(shared, now, inbound, request, store);
+                }
+                // Beside a request of ours it is for those who do not know that.
+                Message::PleaseSendContent(request) if left > 0 && shared.config.answers && !is_ours => {
+                    if let Some(id) = StreamId::on_wire(&request.id)
+                        && shared.budget.may_do(now, inbound.from, budget::REQUEST + 4 * budget::READ)
+                    {
+                        left -= 1;
+                        self.take_plain(
+                            shared,
+                            now,
+                            inbound.from,
+                            &id,
+                            request.offset / BLOCK_LEN as u64,
+                            store,
+                        );
+                    }
                 }
                 Message::IHaveThisOfTheStream(told) if left > 0 => {
                     left -= 1;
@@ -258,6 +291,26 @@ impl Streams {
         }
         let push = &mut Push { now, shared, store, gate: &mut self.gate };
         holding.take(push, from, request, inbound.waited);
+    }
+
+    /// A challenge came back with a request for a stream in it, from a source that returns our cookie. It may have been sent to have
+    /// us answer to another, so it counts once, and few do in a second.
+    pub(super) fn note_echo(&mut self, id: StreamId, offset: u64) {
+        self.echoed = Some((id, offset / BLOCK_LEN as u64));
+    }
+
+    fn take_plain(
+        &mut self,
+        shared: &mut Shared,
+        now: Time,
+        from: SocketAddr,
+        id: &StreamId,
+        index: u64,
+        store: &mut dyn Store,
+    ) {
+        if let Some(holding) = self.holdings.get_mut(id) {
+            holding.take_plain(&mut Push { now, shared, store, gate: &mut self.gate }, from, index);
+        }
     }
 
     /// Whether this handle is one of ours for this source.
@@ -326,6 +379,7 @@ impl Streams {
         let mut sizes = StreamSizes::default();
         for holding in self.holdings.values() {
             sizes.subscribers = sizes.subscribers.max(holding.len());
+            sizes.plain = sizes.plain.max(holding.plain());
         }
         for view in self.views.values() {
             let [sources, candidates, records, short] = view.sizes();

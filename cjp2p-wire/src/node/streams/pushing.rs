@@ -62,11 +62,16 @@ impl Push<'_> {
         record::write(block, positions.clone(), &mut data);
         let mut bytes = Vec::with_capacity(RawHeader::MAX_LEN + data.len());
         RawHeader { handle, places: 0 }.write(positions.start, &data, eof, &mut bytes);
+        self.datagram(to, bytes, data.len());
+    }
+
+    /// Sends a datagram with so many bytes of a stream.
+    pub(super) fn datagram(&mut self, to: SocketAddr, bytes: Vec<u8>, content: usize) {
         if let Some(rate) = self.shared.config.upload_rate {
             let time = Duration::from_secs_f64(bytes.len() as f64 / rate.max(1) as f64);
             self.gate.used_until = self.gate.used_until.max(self.now) + time;
         }
-        self.shared.outbox.on_served(data.len());
+        self.shared.outbox.on_served(content);
         self.shared.send(to, bytes);
     }
 }
