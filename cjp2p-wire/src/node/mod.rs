@@ -316,6 +316,7 @@ impl Node {
         let contact = self.shared.contacts.get(from);
         if contact.is_some_and(Contact::is_validated) {
             self.shared.probes.forget(from);
+            self.streams.ask_again(now, from);
         }
         if was_only_suggested && !contact.is_some_and(Contact::is_only_suggested) {
             self.client.probe_again(now, from);

@@ -1,5 +1,6 @@
 //! Live streams over the simulated network: from an origin to viewers, with loss, through relays, and beside liars.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ struct Stage {
     origin: Origin,
     /// When each byte count was there.
     produced: Vec<(Time, usize)>,
+    /// How far each viewer has read.
+    readers: BTreeMap<u16, (JobId, u64)>,
     random: fastrand::Rng,
 }
 
@@ -32,14 +35,20 @@ impl Stage {
         peer.node.publish_stream(Time::ZERO, &origin.id);
         peer.settle(Time::ZERO);
         world.add(ORIGIN, link, peer);
-        Stage { world, origin, produced: Vec::new(), random: fastrand::Rng::with_seed(3) }
+        Stage {
+            world,
+            origin,
+            produced: Vec::new(),
+            readers: BTreeMap::new(),
+            random: fastrand::Rng::with_seed(3),
+        }
     }
 
     /// Adds one that views it from these peers.
     fn view(&mut self, n: u16, link: Link, from: Start, relay: bool, sources: &[SocketAddr]) -> JobId {
         self.world.add(at(n), link, Peer::new(n.into()));
         let id = self.origin.id.clone();
-        self.world.with_peer(at(n), |peer, now| {
+        let job = self.world.with_peer(at(n), |peer, now| {
             let job = peer.node.view_stream(now, &id, StreamOptions { from, window: 4 << 20, relay });
             peer.store.streams.viewed.insert(job, id.clone());
             peer.settle(now);
@@ -48,7 +57,31 @@ impl Stage {
                 peer.settle(now);
             }
             job
-        })
+        });
+        self.readers.insert(n, (job, 0));
+        job
+    }
+
+    /// All viewers read what is here.
+    fn read_on(&mut self) {
+        let id = self.origin.id.clone();
+        let started: BTreeMap<u16, Option<u64>> =
+            self.readers.keys().map(|&n| (n, self.started(n))).collect();
+        for (n, (job, position)) in &mut self.readers {
+            *position = (*position).max(started[n].unwrap_or(0));
+            self.world.with_peer(at(*n), |peer, now| {
+                let blocks = peer.store.streams.blocks.get(&id);
+                let end = |position: u64| Some(blocks?.get(&(position / BLOCK_LEN as u64))?.end());
+                let before = *position;
+                while let Some(end) = end(*position).filter(|end| end > position) {
+                    *position = end;
+                }
+                if *position > before {
+                    peer.node.set_stream_position(now, *job, *position);
+                    peer.settle(now);
+                }
+            });
+        }
     }
 
     /// Signs more bytes.
@@ -70,6 +103,7 @@ impl Stage {
         for _ in 0..blocks {
             self.produce(BLOCK_LEN, true);
             if self.world.now().since(said) > MS * 1000 {
+                self.read_on();
                 said = self.world.now();
                 self.say(false);
             }
@@ -94,7 +128,7 @@ impl Stage {
     /// How long after a block was signed all up to it could be read by this viewer: of each block from its first on.
     fn delays(&self, n: u16) -> Vec<Duration> {
         let start = self.started(n).expect("it started") / BLOCK_LEN as u64;
-        let mut came = std::collections::BTreeMap::new();
+        let mut came = BTreeMap::new();
         for (time, event) in self.events(n) {
             if let StreamEvent::Block { index } = event {
                 came.insert(*index, time);
@@ -181,10 +215,10 @@ fn a_backlog_comes_as_fast_as_the_path_takes_it_and_no_further_than_the_window()
     let mut stage = Stage::new(Link::rated(20, 25, 256 << 10));
     stage.produce(8 << 20, true);
     stage.say(false);
-    let job = stage.view(2, link(25, 0.0), Start::Oldest, false, &[ORIGIN]);
+    stage.view(2, link(25, 0.0), Start::Oldest, false, &[ORIGIN]);
     stage.world.run_for(MS * 4000);
     assert_eq!((stage.started(2), stage.read(2).len()), (Some(0), 4 << 20), "no more than the window");
-    stage.world.with_peer(at(2), |peer, now| peer.node.set_stream_position(now, job, 4 << 20));
+    stage.read_on();
     stage.world.run_for(MS * 4000);
     assert!(stage.has_all(2), "{}", stage.read(2).len());
     // 8 MiB take 3.4 s at 20 Mbit/s.
@@ -356,6 +390,7 @@ fn swarm(viewers: u16, join_pause: Duration, seconds: u64) -> Stage {
         if now - said > MS * 1000 {
             said = now;
             stage.say(false);
+            stage.read_on();
         }
         stage.world.run_for(each);
         now += each;
@@ -367,7 +402,10 @@ fn swarm(viewers: u16, join_pause: Duration, seconds: u64) -> Stage {
 fn a_hundred_viewers_cost_the_origin_little_more_than_two() {
     let mut stage = swarm(100, MS * 100, 25);
     let before = (stage.world.traffic(ORIGIN).bytes_out, stage.origin.bytes.len() as u64);
-    for _ in 0..600 {
+    for n in 0..600 {
+        if n % 60 == 0 {
+            stage.read_on();
+        }
         stage.produce(BLOCK_LEN, true);
         stage.world.run_for(Duration::from_micros(16_384));
     }

@@ -35,7 +35,7 @@ const BEHIND_FOR: Duration = Duration::from_millis(1500);
 /// After that, no more than were left are served for so long.
 const CAUTION: Duration = Duration::from_secs(20);
 /// How often one that stands by is told a new edge, and one that is served what is here.
-const TELL_EDGE: Duration = Duration::from_millis(200);
+const TELL_EDGE: Duration = Duration::from_millis(300);
 const TELL: Duration = Duration::from_secs(1);
 /// Others that one is told of.
 const MAX_NAMED: usize = 4;
@@ -245,6 +245,7 @@ impl Holding {
             None => 0,
         };
         let peers = self.others(push.shared, to);
+        let full = full || !(self.serves(to) || self.has_room(now));
         let told = StreamHolding {
             id: self.id.clone(),
             from: from.min(self.edge),
@@ -442,6 +443,7 @@ impl Holding {
             if let Some(one) = self.subscribers.get_mut(&address) {
                 one.stop_serving();
             }
+            log::debug!("{now:?} depth {:?}: gives up {address}, which is behind", self.depth());
             self.be_cautious(now);
             self.tell(push, address, true);
         }

@@ -187,11 +187,17 @@ impl Source {
             depth: report.depth,
             stops: false,
         };
+        if spares && !shared.probes.may_send(now, to) {
+            return;
+        }
         let mut encoder = Encoder::new();
         shared.write_cookies(now, to, true, &mut encoder);
+        let mark = encoder.mark();
         encoder.keep_sending(&request);
-        if spares && (encoder.len() > SPARING || !shared.probes.may_send(now, to)) {
-            return;
+        if spares && encoder.len() > SPARING {
+            // First it is to show that it is there; then it is asked for more.
+            encoder.rewind(mark);
+            encoder.cookie("PleaseReturnThisMessage", &shared.mint.mint(now, to));
         }
         // It may not know us, and answers then with no more than twice as much.
         let pad = if is_validated || spares { 0 } else { 400 };

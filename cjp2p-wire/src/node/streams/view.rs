@@ -28,6 +28,8 @@ pub(crate) const MAX_SOURCES: usize = 16;
 const ENOUGH: usize = 3;
 /// Where to begin is what the origin says, if anybody passes that on within this time after the first answer.
 const AWAIT_STATEMENT: Duration = Duration::from_millis(500);
+/// One hop further away from the origin a parent may be silent for so long more.
+const PATIENCE_OF_HOP: Duration = Duration::from_millis(80);
 /// A parent that has less than others for so long is left for one of them.
 const LAGGING: Duration = Duration::from_millis(1500);
 /// After a parent was left, the next is not left for lagging for so long.
@@ -352,6 +354,7 @@ impl View {
         }
         self.leave_parent(now);
         self.choose_parent(now, &serves);
+        self.drop_spare(shared, now);
         self.open_sources(shared, now, mint);
         self.report_due(shared, now, own);
         self.look_at = match (self.is_complete(), self.parent) {
@@ -369,7 +372,7 @@ impl View {
         self.window.as_ref().is_some_and(Window::is_complete)
     }
 
-    /// Leaves a parent that refuses, is silent, or has less than others.
+    /// Leaves a parent that refuses or is silent; and one that has less than another, for that one.
     fn leave_parent(&mut self, now: Time) {
         let Some((address, since)) = self.parent else { return };
         let Some(source) = self.sources.get(&address) else {
@@ -379,31 +382,78 @@ impl View {
         let refuses = source.told.is_none_or(|told| told.full);
         let silent = now.since(source.heard_at.max(since));
         let idle = now.since(source.data_at.max(since));
-        let ahead = |long: Duration| {
-            self.sources.iter().any(|(other, source)| {
-                *other != address && source.ahead.is_some_and(|(at, _)| now.since(at) >= long)
-            })
+        // Whoever is nearer to the origin notices first, and mends it for all below.
+        let depth = source.told.and_then(|told| told.depth).unwrap_or(0).min(16);
+        let patience = source.patience() + PATIENCE_OF_HOP * depth as u32;
+        let ahead = |long: Duration, or_full: bool| {
+            let fit = self.sources.iter().filter(|(other, source)| {
+                let is_open = source.told.is_some_and(|told| or_full || !told.full);
+                let is_ahead = source.ahead.is_some_and(|(at, _)| now.since(at) >= long);
+                **other != address && is_open && is_ahead && source.rests_until <= now
+            });
+            fit.min_by_key(|(_, source)| source.told.and_then(|told| told.depth)).map(|(&other, _)| other)
         };
-        let patience = source.patience();
-        let is_late = idle > patience && ahead(patience);
-        let lags = self.was_level
-            && now.since(self.settled_at) > SETTLE
-            && ahead(LAGGING + source.round_trip.unwrap_or_default() * 2);
-        if refuses || silent > SILENT || is_late || lags {
-            log::debug!("{address}: refuses {refuses}, silent {silent:?}, late {is_late}, lags {lags}");
-            self.parent = None;
-            self.settled_at = now;
-            self.was_level = false;
+        let is_late = idle > patience && ahead(patience, idle > SILENT / 2).is_some();
+        if refuses || silent > SILENT || is_late {
+            log::debug!(
+                "{now:?} {address}: refuses {refuses}, silent {silent:?}, idle {idle:?}, late {is_late}"
+            );
+            self.set_parent(now, None);
             if let Some(source) = self.sources.get_mut(&address) {
                 source.failures += 1;
                 source.rests_until =
                     now + (REST * 2u32.saturating_pow(source.failures.min(8) - 1)).min(MAX_REST);
-                // Nothing more shall come from it.
-                source.tell_at(now);
                 if silent > SILENT {
                     source.told = None;
                 }
             }
+            return;
+        }
+        let lagging = LAGGING + source.round_trip.unwrap_or_default() * 2;
+        let is_settled = self.was_level && now.since(self.settled_at) > SETTLE;
+        if let Some(other) = ahead(lagging, false).filter(|_| is_settled) {
+            log::debug!("{now:?} {address}: lags, left for {other}");
+            self.set_parent(now, Some(other));
+        }
+    }
+
+    /// From now on what is wanted is to come from this one.
+    fn set_parent(&mut self, now: Time, parent: Option<SocketAddr>) {
+        let before = std::mem::replace(&mut self.parent, parent.map(|address| (address, now)));
+        (self.settled_at, self.was_level) = (now, false);
+        // Who was it until now shall send no more.
+        for address in before.map(|(address, _)| address).into_iter().chain(parent) {
+            if let Some(source) = self.sources.get_mut(&address) {
+                source.tell_at(now);
+                if let Some(told) = source.told.as_mut().filter(|_| parent == Some(address)) {
+                    told.full = false;
+                }
+            }
+        }
+    }
+
+    /// Where all is well, those are kept that may take the parent's place, and no more.
+    fn drop_spare(&mut self, shared: &mut Shared, now: Time) {
+        let Some((parent, since)) = self.parent.filter(|(_, since)| now.since(*since) > SETTLE / 2) else {
+            return;
+        };
+        if self.sources.get(&parent).is_none_or(|source| source.data_at < since) {
+            return;
+        }
+        while self.sources.len() > ENOUGH {
+            let others = self.sources.iter().filter(|(address, source)| {
+                **address != parent && source.told.is_some() && source.named_by != NamedBy::User
+            });
+            let worst = others.max_by_key(|(_, source)| {
+                let told = source.told.map(|told| (told.full, told.depth));
+                (source.rests_until > now, told, source.round_trip)
+            });
+            let Some(address) = worst.map(|(&address, _)| address) else { return };
+            if let Some(source) = self.sources.get(&address) {
+                source.stop(shared, now, address, &self.id);
+            }
+            self.sources.remove(&address);
+            self.assemblies.forget_source(address);
         }
     }
 
@@ -426,14 +476,8 @@ impl View {
             ))
         });
         if let Some((.., address)) = fit.min() {
-            self.parent = Some((address, now));
             self.said_no_source = false;
-            if let Some(source) = self.sources.get_mut(&address) {
-                if let Some(told) = &mut source.told {
-                    told.full = false;
-                }
-                source.tell_at(now);
-            }
+            self.set_parent(now, Some(address));
         }
     }
 
