@@ -100,7 +100,8 @@ impl Origin {
         self.statement.time = now.as_nanos() / 1_000_000;
         self.statement.end = self.bytes.len() as u64;
         self.statement.ended = ended;
-        self.statement.parts = if self.bytes.is_empty() { Vec::new() } else { vec![0..self.statement.end] };
+        self.statement.parts =
+            if self.bytes.is_empty() { Vec::new() } else { std::iter::once(0..self.statement.end).collect() };
         let said = SignedStatement::sign(&self.key, &self.id, self.statement.clone()).expect("in order");
         peer.node.set_stream_statement(now, &said);
         peer.settle(now);
