@@ -24,7 +24,7 @@ Examples:
   cjp2p-serve ~/Public film.mkv             share a folder and a file, and print their ids
   cjp2p-serve --rate 2M --for 6h --lock skip --quiet /srv/share > /dev/null     from cron
   cjp2p-serve --name photos ~/photos        print latest/KEY/photos too, which stays the same
-  pkill -HUP cjp2p-serve                    look at everything again
+  ffmpeg ... -f mpegts - | cjp2p-serve --stream cam     share what comes while it comes
 On another machine:
   cjp2p-get --peer HOST blake3/... > FILE
 
@@ -41,7 +41,7 @@ pub(crate) struct Cli {
     #[arg(value_name = "DIR|FILE")]
     pub(crate) paths: Vec<PathBuf>,
 
-    /// Give what is shared a name that stays the same whatever changes: latest/KEY/NAME (repeatable)
+    /// Give what is shared a lasting name, latest/KEY/NAME (repeatable)
     #[arg(long = "name", value_name = "NAME", conflicts_with = "follow", value_parser = parse_name)]
     pub(crate) names: Vec<PointerName>,
 

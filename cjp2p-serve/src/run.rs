@@ -9,7 +9,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cjp2p_cli::args::LockMode;
 use cjp2p_cli::network::{NetworkStart, release_signals};
 use cjp2p_cli::progress::Progress;
 use cjp2p_cli::start::end_by;
@@ -84,7 +83,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
     }
     let prepared = Prepared::of(&cli, &sources, state)?;
     let streams = stream::Prepared::of(&cli, &sources, state)?;
-    let Some(_lock) = lock(state, &sources, cli.lock)? else {
+    let Some(_lock) = lock(state, &sources, &cli)? else {
         return Ok(Exit::Done);
     };
     // Before it is confined: no process can be started afterwards, as the one that looks up names, which may need whatever it likes.
@@ -194,11 +193,11 @@ fn dry_run(sources: &[Arc<Source>], rules: Rules, report: &Report) -> Result<Exi
     result
 }
 
-/// The lock of this job: the same folders and files shared with the same state folder. `None`: leave it to the other.
+/// The lock of this job: the same folders, files and streams shared with the same state folder. `None`: leave it to the other.
 fn lock(
     state: Option<&StateDir>,
     sources: &[Arc<Source>],
-    mode: Option<LockMode>,
+    cli: &Cli,
 ) -> Result<Option<Option<FileLock>>, ToolError> {
     let mut paths: Vec<PathBuf> = sources.iter().map(|source| source.path()).collect();
     paths.sort();
@@ -208,9 +207,13 @@ fn lock(
         hasher.update(path.as_os_str().as_bytes());
         hasher.update(b"\0");
     }
+    for stream in cli.streams.names() {
+        hasher.update(stream.as_bytes());
+        hasher.update(b"\0");
+    }
     let name = HEXLOWER.encode(&hasher.finalize().as_bytes()[..8]);
     let name = format!("serve-{name}.lock");
-    if let Some(mode) = mode {
+    if let Some(mode) = cli.lock {
         return Ok(mode.acquire_in(state, &name)?.map(Some));
     }
     // Held all the same, so that a later one with --lock sees it.

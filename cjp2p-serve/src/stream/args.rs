@@ -17,7 +17,7 @@ const FLUSH: Duration = Duration::from_millis(2);
 /// What is only for streams.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub(crate) struct StreamArgs {
-    /// Share what comes from standard input, or is appended to FILE: stream/KEY/NAME (repeatable)
+    /// Share standard input, or FILE as it grows, as stream/KEY/NAME (repeatable)
     #[arg(long = "stream", value_name = "NAME[=FILE]", value_parser = StreamSpec::parse)]
     pub(crate) streams: Vec<StreamSpec>,
 
@@ -26,7 +26,7 @@ pub(crate) struct StreamArgs {
     pub(crate) relays: Vec<StreamId>,
 
     /// Keep so much of each stream: 2h, 10G or all
-    #[arg(long, value_name = "SIZE|TIME", value_parser = parse_keep)]
+    #[arg(long, value_name = "SIZE|TIME", value_parser = parse_keep, hide = true)]
     pub(crate) keep: Option<Keep>,
 
     /// Where one may join: ts, lines, or a time as in 1s; what suits the input if nothing is said
@@ -42,6 +42,12 @@ impl StreamArgs {
     /// Whether there is any stream.
     pub(crate) fn is_used(&self) -> bool {
         !self.streams.is_empty() || !self.relays.is_empty()
+    }
+
+    /// What the streams are called.
+    pub(crate) fn names(&self) -> impl Iterator<Item = String> + '_ {
+        let own = self.streams.iter().map(|spec| spec.name.clone());
+        own.chain(self.relays.iter().map(StreamId::to_string))
     }
 
     /// The first option that needs a stream, and was given without one.

@@ -335,8 +335,8 @@ impl Cutter {
             self.give();
         }
         let length = self.end_of_all();
+        self.say(ended);
         if ended {
-            self.say(true);
             let blake3 = self.hasher.as_ref().filter(|_| self.part_start == 0).map(blake3::Hasher::finalize);
             self.tell(News::Ended { length, blake3 });
         }

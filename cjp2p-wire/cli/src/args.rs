@@ -118,7 +118,7 @@ impl LanArgs {
 #[derive(Args, Clone, Copy, Debug, Default)]
 pub struct FramingArgs {
     /// Neither send nor ask for raw content: JSON only
-    #[arg(long, env = "CJP2P_NO_RAW", hide_env = true, value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "CJP2P_NO_RAW", hide_env = true, hide = true, value_parser = FalseyValueParser::new())]
     pub no_raw: bool,
 }
 

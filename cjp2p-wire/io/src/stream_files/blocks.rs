@@ -176,7 +176,8 @@ impl BlockFiles {
         if !self.open.contains_key(&number) {
             let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
             let mut options = OpenOptions::new();
-            options.read(true).write(make).create(make).mode(0o600).custom_flags(flags);
+            // Whoever reads it first may write it later.
+            options.read(true).write(true).create(make).mode(0o600).custom_flags(flags);
             let file = options.open(self.path(number)).map_err(in_the_place)?;
             if !file.metadata()?.is_file() {
                 return Err(not_regular("something else"));
@@ -273,11 +274,15 @@ mod tests {
         for index in indexes {
             blocks.put(&block(index, BLOCK_LEN)).unwrap();
         }
+        let mut again = files(&folder);
+        assert_eq!(again.get(5), Some(block(5, BLOCK_LEN)));
+        again.put(&block(6, BLOCK_LEN)).unwrap();
+        assert_eq!(blocks.get(6), Some(block(6, BLOCK_LEN)), "one that was read first is written too");
         for mut blocks in [files(&folder), blocks] {
             for index in indexes {
                 assert_eq!(blocks.get(index), Some(block(index, BLOCK_LEN)));
             }
-            for missing in [1, 6, 1025, 9_000_000_001] {
+            for missing in [1, 7, 1025, 9_000_000_001] {
                 assert_eq!(blocks.get(missing), None);
             }
             assert_eq!(blocks.extent(), Some((0, 9_000_000_001)));
