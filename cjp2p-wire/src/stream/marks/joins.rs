@@ -8,7 +8,7 @@ const TOLD: usize = 12;
 /// The newest of them that always stay.
 const NEWEST: usize = 4;
 
-/// See the [module](self).
+/// The few places to join that an origin tells: the newest, and others further back at growing distances.
 #[derive(Clone, Debug, Default)]
 pub struct Joins {
     // Invariant: in ascending order, of offsets and of times; TOLD at the most.
