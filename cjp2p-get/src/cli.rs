@@ -14,7 +14,7 @@ use cjp2p_io::peer_name::PeerName;
 use clap::Parser;
 
 use crate::ranges::RangeArg;
-use crate::stream::args::StreamArgs;
+use crate::stream_args::StreamArgs;
 
 /// The tool's name, before each line on standard error.
 pub(crate) const TOOL: &str = "cjp2p-get";

@@ -20,6 +20,7 @@ mod search;
 pub mod sinks;
 mod store;
 mod stream;
+mod stream_args;
 mod tasks;
 mod wanted;
 

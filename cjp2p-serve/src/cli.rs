@@ -12,7 +12,7 @@ use cjp2p_cli::{duration, size};
 use cjp2p_wire::signed::{NameError, PointerName};
 use clap::Parser;
 
-use crate::stream::args::StreamArgs;
+use crate::stream_args::StreamArgs;
 
 /// The tool's name, before each line on standard error.
 pub(crate) const TOOL: &str = "cjp2p-serve";

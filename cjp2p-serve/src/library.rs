@@ -34,7 +34,7 @@ use crate::names::Names;
 use crate::open::{Identity, Patience};
 use crate::publish::lists::Lists;
 use crate::readers::{Answer, Job, JobKey, Readers, TREE_BLOCK, WINDOW};
-use crate::stream::shelves::Shelves;
+use crate::shelves::Shelves;
 use crate::task::Task;
 
 /// Files held open.

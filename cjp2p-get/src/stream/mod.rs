@@ -3,7 +3,6 @@
 //! What comes is kept in memory for others; [the cursor](cjp2p_io::stream_files::cursor) says what comes next, a thread
 //! [writes it](outlet), and the node is told how far that is: what it asks for follows from that.
 
-pub(crate) mod args;
 mod delay;
 mod late;
 mod outlet;

@@ -3,13 +3,11 @@
 //! Each that begins here has [a thread](origin) that reads, cuts and signs. What is signed goes to the node, and by
 //! [a thread of the disk](cjp2p_io::stream_files::StreamStore) to the state folder.
 
-pub(crate) mod args;
 mod input;
 mod origin;
 mod pace;
 mod relay;
 mod reserve;
-pub(crate) mod shelves;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -30,7 +28,7 @@ use crate::library::SharedLibrary;
 use crate::place::Source;
 use crate::publisher::key_of;
 use crate::report::Report;
-use args::StreamArgs;
+use crate::stream_args::StreamArgs;
 use input::Input;
 use origin::{News, Origin, Plan};
 use relay::Relay;

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use super::mirrors::check_small;
+use super::trees::check_small;
 use super::{Bench, Ended, copy_folder, names};
 use crate::content;
 use crate::lab::Error;

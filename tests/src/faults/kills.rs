@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 use serde_json::Value;
 
+use super::tally::Tally;
 use super::{Bench, Ended, jobs, mirrors, names, wait};
 use crate::content;
 use crate::lab::Error;
@@ -20,19 +21,6 @@ const MAY_BE_LOST: u64 = 2 << 20;
 const LEAF: usize = 4096;
 /// Files that a server hashes.
 const FILES: usize = 60;
-
-/// What became of a writer that was killed.
-#[derive(Debug, Default)]
-pub struct Tally {
-    /// How often.
-    pub kills: usize,
-    /// How often it came to its end in between.
-    pub completed: usize,
-    /// The most that a kill cost, in the writer's own terms.
-    pub most_lost: u64,
-    /// What went wrong.
-    pub wrong: Vec<String>,
-}
 
 /// A writer to be killed.
 pub struct Victim {

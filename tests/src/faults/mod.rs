@@ -7,6 +7,8 @@ pub mod jobs;
 pub mod kills;
 pub mod mirrors;
 pub mod refused;
+pub mod tally;
+mod trees;
 pub mod writes;
 
 use std::fs::{self, File};
@@ -55,7 +57,7 @@ impl Bench {
         fs::create_dir(&share)?;
         let content = content::bytes(length as u64, length);
         fs::write(share.join("content"), &content)?;
-        let small_folder = mirrors::share_small(&content, &share)?;
+        let small_folder = trees::share_small(&content, &share)?;
         let arguments: Vec<&str> = rate.iter().flat_map(|rate| ["--rate", rate]).collect();
         let server = Server::start(&share, &folder.path().join("serve-state"), &arguments);
         let (ids, peer) = (server.ids("content"), server.address.to_string());

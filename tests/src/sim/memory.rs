@@ -5,7 +5,7 @@ use std::io;
 use std::ops::Range;
 use std::rc::Rc;
 
-use super::streams::MemoryStreams;
+use super::memory_streams::MemoryStreams;
 
 use cjp2p_wire::content_id::{ContentId, Hash};
 use cjp2p_wire::download::{RangeSpec, select};

@@ -9,6 +9,7 @@ pub mod hostile;
 pub mod liars;
 pub mod link;
 pub mod memory;
+pub mod memory_streams;
 pub mod nat;
 pub mod peer;
 pub mod search;

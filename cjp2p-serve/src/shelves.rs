@@ -17,17 +17,17 @@ pub(crate) struct Shelves {
 
 impl Shelves {
     /// From now on this stream is here.
-    pub(super) fn insert(&mut self, id: StreamId, store: StreamStore) {
+    pub(crate) fn insert(&mut self, id: StreamId, store: StreamStore) {
         self.stores.insert(id, store);
     }
 
     /// What this job views is kept as this stream.
-    pub(super) fn set_job(&mut self, job: JobId, id: StreamId) {
+    pub(crate) fn set_job(&mut self, job: JobId, id: StreamId) {
         self.jobs.insert(job, id);
     }
 
     /// The blocks of this stream.
-    pub(super) fn store_mut(&mut self, id: &StreamId) -> Option<&mut StreamStore> {
+    pub(crate) fn store_mut(&mut self, id: &StreamId) -> Option<&mut StreamStore> {
         self.stores.get_mut(id)
     }
 
@@ -54,7 +54,7 @@ impl Shelves {
     }
 
     /// Waits until all is written.
-    pub(super) fn finish(&mut self) {
+    pub(crate) fn finish(&mut self) {
         self.stores.values_mut().for_each(StreamStore::finish);
     }
 }

@@ -58,15 +58,15 @@ impl StreamArgs {
         of_origins.chain(of_all).find(|(_, is_given)| *is_given).map(|(option, _)| option)
     }
 
-    pub(super) fn keep(&self) -> Keep {
+    pub(crate) fn keep(&self) -> Keep {
         self.keep.unwrap_or(KEEP)
     }
 
-    pub(super) fn marks(&self) -> MarkKind {
+    pub(crate) fn marks(&self) -> MarkKind {
         self.marks.unwrap_or_default()
     }
 
-    pub(super) fn flush(&self) -> Duration {
+    pub(crate) fn flush(&self) -> Duration {
         self.flush.unwrap_or(FLUSH)
     }
 }

@@ -40,11 +40,11 @@ impl StreamArgs {
         given.into_iter().find(|(_, is_given)| *is_given).map(|(option, _)| option)
     }
 
-    pub(super) fn from(&self) -> Start {
+    pub(crate) fn from(&self) -> Start {
         self.from.unwrap_or(Start::Edge)
     }
 
-    pub(super) fn keep(&self) -> u64 {
+    pub(crate) fn keep(&self) -> u64 {
         self.keep.unwrap_or(KEEP)
     }
 }
