@@ -98,6 +98,14 @@ impl Running {
         }
     }
 
+    /// Waits until a part has begun: for its first blocks there is a reserve on the disk then.
+    fn wait_for_part(&mut self) {
+        while self.parts.is_empty() {
+            let news = self.origin.news.recv_timeout(LIMIT).unwrap();
+            self.take(news);
+        }
+    }
+
     fn end(&mut self) {
         for news in self.origin.end() {
             self.take(news);
@@ -183,6 +191,8 @@ fn whenever_it_is_killed_nothing_is_signed_twice_and_what_is_there_is_told() {
     let mut signed: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
     for round in 0..12u64 {
         let mut origin = Running::start(folder.path(), Duration::from_millis(1));
+        // Before that it signs nothing, and what it signs after it was killed would not be.
+        origin.wait_for_part();
         let bytes = some_bytes(round, 1 + some_number(3 * round, 600_000));
         let killed_after = some_number(3 * round + 1, bytes.len() + 1);
         origin.write(&bytes[..killed_after]);
@@ -195,7 +205,7 @@ fn whenever_it_is_killed_nothing_is_signed_twice_and_what_is_there_is_told() {
         origin.wait_for(bytes.len());
         origin.end();
         for (index, data) in origin.blocks {
-            assert_eq!(signed.insert(index, data), None, "round {round}: block {index} is signed again");
+            assert!(signed.insert(index, data).is_none(), "round {round}: block {index} is signed again");
         }
         folder = left;
     }
