@@ -1,12 +1,12 @@
 //! The blocks of a stream as a node reads and writes them: the newest in memory, and all that is kept on disk, which a thread of its own
 //! reads and writes. The network never waits for it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -19,12 +19,14 @@ use crate::event_loop::Waker;
 
 /// Bytes of the newest blocks in memory where there is a disk.
 const LIVE_BYTES: usize = 16 << 20;
-/// Bytes of those in memory that were read from the disk.
-const OLD_BYTES: usize = 16 << 20;
+/// Blocks in memory that were read from the disk.
+const OLD_BLOCKS: usize = 8192;
 /// Blocks that are read at once: whoever asks for one goes on with those after it.
-const READ_AHEAD: u64 = 32;
-/// Blocks that are asked of the thread at the most.
-const MAX_ASKED: usize = 256;
+const READ_AHEAD: u64 = 8;
+/// Blocks that are asked of the thread at the most: the windows of several viewers.
+const MAX_ASKED: usize = 1 << 16;
+/// Blocks that were read and wait to be taken; then the thread waits too.
+const MAX_READ: usize = 256;
 /// With so many bytes waiting to be written, what comes is kept in memory only.
 const MAX_UNWRITTEN: usize = 64 << 20;
 /// How often old files are looked for.
@@ -40,7 +42,7 @@ pub struct StreamStore {
 /// What is on disk.
 #[derive(Debug)]
 struct Disk {
-    old: Shelf,
+    old: Old,
     jobs: Sender<Job>,
     read: Receiver<(u64, Option<SignedBlock>)>,
     asked: BTreeSet<u64>,
@@ -51,6 +53,28 @@ struct Disk {
     /// Where the stream ended when this was opened.
     ended_at: u64,
     is_full: bool,
+}
+
+/// Blocks that were read. Where there are too many, those go that were read first, wherever in the stream they are.
+#[derive(Debug, Default)]
+struct Old {
+    blocks: BTreeMap<u64, SignedBlock>,
+    // Invariant: the keys of `blocks`.
+    order: VecDeque<u64>,
+}
+
+impl Old {
+    fn put(&mut self, block: SignedBlock) {
+        let index = block.index();
+        if self.blocks.insert(index, block).is_none() {
+            self.order.push_back(index);
+        }
+        if self.order.len() > OLD_BLOCKS
+            && let Some(first) = self.order.pop_front()
+        {
+            self.blocks.remove(&first);
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -84,11 +108,11 @@ impl StreamStore {
         let ended_at = last.map_or(end * BLOCK_LEN as u64, |last| last.end());
         let shared = Arc::new(Shared { first: AtomicU64::new(first), unwritten: AtomicUsize::new(0) });
         let (jobs, waiting) = mpsc::channel();
-        let (results, read) = mpsc::channel();
+        let (results, read) = mpsc::sync_channel(MAX_READ);
         let worker = Worker { files, keep, shared: shared.clone(), results, waker, failed: false };
         let thread = thread::Builder::new().name("stream".into()).spawn(move || worker.run(&waiting))?;
         let disk = Disk {
-            old: Shelf::new(OLD_BYTES),
+            old: Old::default(),
             jobs,
             read,
             asked: BTreeSet::new(),
@@ -121,7 +145,7 @@ impl StreamStore {
 
     /// A block, if it is in memory.
     pub fn peek(&self, index: u64) -> Option<&SignedBlock> {
-        self.live.get(index).or_else(|| self.disk.as_ref()?.old.get(index))
+        self.live.get(index).or_else(|| self.disk.as_ref()?.old.blocks.get(&index))
     }
 
     /// The first block in memory with this number or a greater one, of the newest.
@@ -161,7 +185,8 @@ impl StreamStore {
     /// Waits until all is written.
     pub fn finish(&mut self) {
         let Some(disk) = self.disk.take() else { return };
-        drop(disk.jobs);
+        // It may wait for room for what it has read.
+        drop((disk.jobs, disk.read));
         if let Some(thread) = disk.thread {
             // It has no way to panic.
             let _ = thread.join();
@@ -190,16 +215,14 @@ impl Disk {
     }
 
     fn get(&mut self, index: u64) -> Option<SignedBlock> {
-        let found = self.old.get(index).cloned();
-        // Half of what is read ahead is left.
-        let is_short = self.old.get(index + READ_AHEAD / 2).is_none();
-        if found.is_none() || is_short {
+        let found = self.old.blocks.get(&index).cloned();
+        if found.is_none() {
             let first = self.shared.first.load(Ordering::Relaxed);
             for next in (index..self.end.min(index + READ_AHEAD)).filter(|next| *next >= first) {
                 if self.asked.len() >= MAX_ASKED {
                     break;
                 }
-                if self.old.get(next).is_none() && self.asked.insert(next) {
+                if !self.old.blocks.contains_key(&next) && self.asked.insert(next) {
                     let _ = self.jobs.send(Job::Read(next));
                 }
             }
@@ -231,7 +254,7 @@ struct Worker {
     files: BlockFiles,
     keep: Keep,
     shared: Arc<Shared>,
-    results: Sender<(u64, Option<SignedBlock>)>,
+    results: SyncSender<(u64, Option<SignedBlock>)>,
     waker: Waker,
     failed: bool,
 }
@@ -243,11 +266,13 @@ impl Worker {
             let job = jobs.recv_timeout(trim_at.saturating_duration_since(Instant::now()));
             match job {
                 Ok(Job::Read(index)) => {
-                    if self.results.send((index, self.files.get(index))).is_err() {
-                        // Nobody reads any more; what is to be written still is.
-                        continue;
-                    }
+                    let read = self.files.get(index);
+                    // Before it may have to wait for room.
                     self.waker.wake();
+                    // Where nobody reads any more, what is to be written still is.
+                    if self.results.send((index, read)).is_ok() {
+                        self.waker.wake();
+                    }
                 }
                 Ok(Job::Write(block)) => self.write(&block),
                 Err(RecvTimeoutError::Timeout) => {}
@@ -298,7 +323,7 @@ mod tests {
         assert_eq!(store.get(3), Some(block(3, 4096)));
         assert_eq!(store.extent(), Some(3 * 4096..4 * 4096 + 20));
         store.finish();
-        let mut store = StreamStore::on_disk(files, Keep::All, waker).unwrap();
+        let mut store = StreamStore::on_disk(files, Keep::All, waker.clone()).unwrap();
         assert_eq!(store.extent(), Some(3 * 4096..4 * 4096 + 20));
         assert_eq!((store.get(2), store.get(5)), (None, None));
         assert_eq!(store.get(3), None, "it is not in memory yet");
@@ -319,5 +344,16 @@ mod tests {
         }
         assert_eq!(store.peek(2), None);
         assert_eq!(store.extent().map(|extent| extent.start), Some(2 * 4096), "that is on disk only");
+        store.finish();
+        // More at a time than the thread may have read, and none is forgotten.
+        let files = BlockFiles::new(folder.path().into(), id.clone());
+        let mut store = StreamStore::on_disk(files, Keep::All, waker).unwrap();
+        let count = 3 * MAX_READ as u64;
+        assert!((2..2 + count).all(|index| store.get(index).is_none()));
+        let mut read = BTreeSet::new();
+        while (2..2 + count).any(|index| !read.contains(&index)) && Instant::now() < end {
+            read.extend(store.take_read());
+        }
+        assert!((2..2 + count).all(|index| store.get(index).is_some()));
     }
 }
