@@ -69,7 +69,7 @@ pub(crate) struct Cli {
     pub(crate) hidden: bool,
 
     /// Make times part of the ids of folders
-    #[arg(long)]
+    #[arg(long, hide = true)]
     pub(crate) times: bool,
 
     /// List what would be shared, and end

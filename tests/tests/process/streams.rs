@@ -372,6 +372,12 @@ pub(crate) fn check_json(page: &mut Page) {
     let mut origin = bench.origin(1, &["--stream", "cam"]);
     let id = origin.ids[0].clone();
     origin.write(b"one");
+    // What is still in its pipe at a signal it does not read.
+    let mut viewer = bench.viewer(origin.address, &[&id, "--from", "start"]);
+    let mut viewer = viewer.stdout(Stdio::piped()).spawn().expect("cjp2p-get starts");
+    viewer.stdout.take().expect("a pipe").read_exact(&mut [0; 3]).expect("three bytes");
+    viewer.kill().expect("it runs");
+    viewer.wait().expect("it ends");
     origin.signal(Signal::SIGTERM);
     end_of(&mut origin.child);
     let mut origin = bench.origin(1, &["--stream", "cam"]);
