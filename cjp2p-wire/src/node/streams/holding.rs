@@ -28,12 +28,17 @@ const MAX_STANDING_BY: usize = 8;
 const BASE: usize = 2;
 /// One that is served is behind if what it lacks was here so long ago, a few round trips aside.
 const BEHIND: Duration = Duration::from_millis(600);
+/// What came within this time is new.
+const NEW: Duration = Duration::from_millis(500);
 /// How often it is looked who is.
-const LOOK_EVERY: Duration = Duration::from_millis(200);
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// One that says nothing for so long is not behind but gone, or cut off.
+const HEARD: Duration = Duration::from_millis(500);
 /// One that is behind for so long is given up, where others are served.
 const BEHIND_FOR: Duration = Duration::from_millis(1500);
-/// After that, no more than were left are served for so long.
+/// After that, no more than were left are served for so long, twice as long each time.
 const CAUTION: Duration = Duration::from_secs(20);
+const MAX_CAUTION: Duration = Duration::from_secs(300);
 /// How often one that stands by is told a new edge, and one that is served what is here.
 const TELL_EDGE: Duration = Duration::from_millis(300);
 const TELL: Duration = Duration::from_secs(1);
@@ -73,7 +78,7 @@ pub(super) struct Holding {
     turn: Option<SocketAddr>,
     at_hand: VecDeque<SignedBlock>,
     // Until then no more than so many are served.
-    caution: Option<(Time, usize)>,
+    caution: Option<(Time, usize, Duration)>,
     // When to look who is behind.
     look_at: Time,
 }
@@ -132,7 +137,7 @@ impl Holding {
     /// Whether one more may be served.
     fn has_room(&self, now: Time) -> bool {
         let served = self.served();
-        if self.caution.is_some_and(|(until, most)| now < until && served >= most) {
+        if self.caution.is_some_and(|(until, most, _)| now < until && served >= most) {
             return false;
         }
         let passes_on = |one: &Subscriber| one.is_served && one.spare > 0;
@@ -293,7 +298,8 @@ impl Holding {
 
     /// One more was too many.
     fn be_cautious(&mut self, now: Time) {
-        self.caution = Some((now + CAUTION, self.served()));
+        let pause = self.caution.map_or(CAUTION, |(_, _, pause)| (pause * 2).min(MAX_CAUTION));
+        self.caution = Some((now + pause, self.served(), pause));
     }
 
     /// A viewer of another program, validated or let in once, asks for a block.
@@ -358,16 +364,24 @@ impl Holding {
 
     fn send(&mut self, push: &mut Push<'_>, to: SocketAddr) {
         let mut left = push.quantum();
-        let mut is_first = true;
+        let recent = self.edge_before(push.now - NEW);
         loop {
             let Some(one) = self.subscribers.get_mut(&to) else { return };
             if !one.is_served {
                 return;
             }
-            let Some(wanted) = one.wanted(self.edge) else { return one.on_idle() };
-            if left == 0 || !push.may_send() || !one.may_send(push.now, is_first) {
+            let Some(wanted) = one.wanted(self.edge) else { return };
+            if left == 0 || !push.may_send() {
                 return;
             }
+            if !one.may_send(push.now) {
+                return one.on_full();
+            }
+            // What is old waits while others lack what is new: it would queue before that.
+            if wanted.start < recent && self.others_lack_after(recent, to) {
+                return;
+            }
+            let Some(one) = self.subscribers.get_mut(&to) else { return };
             left -= 1;
             let index = record::index_at(wanted.start);
             let Some(block) = find(&mut self.at_hand, push.store, &self.id, to, index) else {
@@ -383,9 +397,19 @@ impl Holding {
             let eof = (!block.is_whole()).then_some(end);
             push.piece(to, one.handle, &block, piece.clone(), eof);
             one.on_sent(push.now, piece, eof);
-            is_first = false;
             self.turn = Some(to);
         }
+    }
+
+    /// Where the newest record ended at this time; 0 where that is forgotten.
+    fn edge_before(&self, time: Time) -> u64 {
+        self.edges.iter().rev().find(|(at, _)| *at <= time).map_or(0, |(_, edge)| *edge)
+    }
+
+    /// Whether another one that is served waits for some of what came after this.
+    fn others_lack_after(&self, recent: u64, address: SocketAddr) -> bool {
+        let lacks = |one: &Subscriber| one.wanted(self.edge).is_some_and(|wanted| wanted.start >= recent);
+        self.subscribers.iter().any(|(other, one)| *other != address && one.is_served && lacks(one))
     }
 
     /// Does what is due.
@@ -416,7 +440,7 @@ impl Holding {
         self.send_all(push);
     }
 
-    /// Notes who is behind, and gives up the one that came last of those that are for long.
+    /// Notes who is behind, and gives up the one that came last if any is for long: we cannot send to so many.
     fn give_up_slow(&mut self, push: &mut Push<'_>) {
         let now = push.now;
         let (edges, end) = (&self.edges, self.edge);
@@ -428,18 +452,20 @@ impl Holding {
                 one.level_at = end;
             }
             // One that never was level reads what is old.
-            let is_behind = one.from < then && one.level_at > 0 && one.until >= then;
+            // Where all has left, it is not for us to mend.
+            let lacks = one.wanted(end).is_some_and(|wanted| wanted.start < then);
+            let is_there = now.since(one.heard_at) < HEARD;
+            let is_behind = lacks && is_there && one.level_at > 0 && one.until >= then;
             one.behind_since = if is_behind { one.behind_since.or(Some(now)) } else { None };
         }
         let served = self.served();
         let slow = |one: &Subscriber| {
             one.is_served && one.behind_since.is_some_and(|since| now.since(since) >= BEHIND_FOR)
         };
-        let mut all = self.subscribers.iter().filter(|(_, one)| slow(one));
-        let last = all
-            .next()
-            .map(|first| all.fold(first, |a, b| if b.1.served_since > a.1.served_since { b } else { a }));
-        if let Some(address) = last.map(|(&address, _)| address).filter(|_| served > 1) {
+        let all = self.subscribers.iter().filter(|(_, one)| one.is_served);
+        let last = all.max_by_key(|(_, one)| one.served_since).map(|(&address, _)| address);
+        let last = last.filter(|_| served > 1 && self.subscribers.values().any(slow));
+        if let Some(address) = last {
             if let Some(one) = self.subscribers.get_mut(&address) {
                 one.stop_serving();
             }
@@ -449,14 +475,24 @@ impl Holding {
         }
     }
 
+    /// When one is to be looked at. One that must wait for others is with them.
+    fn due_at(&self, now: Time, address: SocketAddr, one: &Subscriber, open_at: Time) -> Time {
+        let recent = self.edge_before(now - NEW);
+        let waits = one.is_served && one.wanted(self.edge).is_some_and(|wanted| wanted.start < recent);
+        if waits && self.others_lack_after(recent, address) {
+            return one.check_at();
+        }
+        one.next_at(now, self.edge, open_at)
+    }
+
     /// When something is due.
     pub(super) fn next_at(&self, now: Time, open_at: Time) -> Time {
-        let of = |one: &Subscriber| {
+        let of = |(&address, one): (&SocketAddr, &Subscriber)| {
             let tell = one.told.filter(|(_, edge)| !one.is_served && *edge < self.edge);
-            one.next_at(now, self.edge, open_at).min(tell.map_or(Time::NEVER, |(at, _)| at + TELL_EDGE))
+            self.due_at(now, address, one, open_at).min(tell.map_or(Time::NEVER, |(at, _)| at + TELL_EDGE))
         };
         let look = if self.served() > 0 { self.look_at } else { Time::NEVER };
-        self.subscribers.values().map(of).min().unwrap_or(Time::NEVER).min(look).min(self.plain.next_at())
+        self.subscribers.iter().map(of).min().unwrap_or(Time::NEVER).min(look).min(self.plain.next_at())
     }
 }
 

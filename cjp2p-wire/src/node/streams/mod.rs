@@ -8,6 +8,7 @@ mod candidates;
 mod holding;
 mod plain;
 mod pushing;
+mod send_window;
 mod source;
 mod subscriber;
 mod view;

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::time::Duration;
 
+use super::send_window::{SendWindow, Shown};
 use crate::message::{Handle, LastPiece, StreamRequest};
 use crate::path::in_flight::{Again, Answers, InFlight, RequestedBlock, Sequence};
 use crate::range_set::RangeSet;
@@ -39,6 +40,11 @@ pub(super) struct Subscriber {
     pub(super) until: u64,
     piece: u64,
     flight: InFlight<Piece>,
+    window: SendWindow,
+    // Bytes that were lost since the last report.
+    lost_bytes: u64,
+    // The window kept something back since the last report.
+    was_full: bool,
     // Invariant: what is in flight and neither came nor was lost, in the order in which it was sent.
     sent: VecDeque<(Sequence, Piece)>,
     /// What it said that it has.
@@ -74,6 +80,9 @@ impl Subscriber {
             until: 0,
             piece: PIECE.end,
             flight,
+            window: SendWindow::new(),
+            lost_bytes: 0,
+            was_full: false,
             sent: VecDeque::new(),
             have: RangeSet::new(),
             lost: RangeSet::new(),
@@ -100,18 +109,24 @@ impl Subscriber {
         self.depth = request.depth;
         self.heard_at = now;
         self.have = request.have.iter().cloned().collect();
-        self.settle(now, request.got, waited);
+        let came = self.settle(now, request.got, waited);
         self.absent.remove(0..self.from);
         self.lost.remove(0..self.from);
         self.detect_losses(now);
         self.cover();
+        if came > 0 && self.flight.rtt.is_known() {
+            let times = self.flight.rtt.times(now, false);
+            let (lost, was_full) = (std::mem::take(&mut self.lost_bytes), std::mem::take(&mut self.was_full));
+            let shown = Shown { came, lost, round_trip: times.latest, shortest: times.min, was_full };
+            self.window.on_report(now, shown);
+        }
     }
 
-    /// Settles what came. Only the piece that came last measures the path: when the others came is not said.
-    fn settle(&mut self, now: Time, got: Option<LastPiece>, waited: Duration) {
+    /// Settles what came, and returns how many bytes that is. Only the piece that came last measures the path: when the others came is not said.
+    fn settle(&mut self, now: Time, got: Option<LastPiece>, waited: Duration) -> u64 {
         let ago = got.map_or(Duration::ZERO, |got| got.ago);
         self.flight.set_waited_here(waited + ago);
-        let mut last = None;
+        let (mut last, mut came) = (None, 0);
         let (have, from, flight) = (&self.have, self.from, &mut self.flight);
         self.sent.retain(|(sequence, piece)| {
             if flight.get(*sequence).is_none() {
@@ -127,6 +142,7 @@ impl Subscriber {
             if data.end > from && !have.contains(data.start.max(from)..data.end) {
                 return true;
             }
+            came += piece.range.end - piece.range.start + AROUND;
             if got.is_some_and(|got| got.offset == piece.range.start) {
                 last = Some(*sequence);
             } else {
@@ -138,6 +154,7 @@ impl Subscriber {
             flight.on_answer(now, RequestedBlock { request, nth: 0 }, true);
         }
         self.flight.set_waited_here(Duration::ZERO);
+        came
     }
 
     /// Has what is lost by now sent again.
@@ -149,7 +166,11 @@ impl Subscriber {
         let flight = &self.flight;
         self.sent.retain(|(sequence, _)| flight.is_live(RequestedBlock { request: *sequence, nth: 0 }));
         for (piece, _) in lost {
+            self.lost_bytes += piece.range.end - piece.range.start + AROUND;
             self.lost.insert(piece.range);
+        }
+        if self.flight.pto_count() >= 2 {
+            self.window.restart();
         }
         self.cover();
     }
@@ -193,8 +214,15 @@ impl Subscriber {
     }
 
     /// Whether one more datagram may leave.
-    pub(super) fn may_send(&self, now: Time, is_first: bool) -> bool {
-        self.is_served && self.flight.allowance(now, is_first) > 0
+    pub(super) fn may_send(&self, now: Time) -> bool {
+        if !self.is_served {
+            return false;
+        }
+        // While it says nothing, a few datagrams probe whether it is back.
+        if self.flight.pto_count() > 0 {
+            return self.flight.allowance(now, true) > 0;
+        }
+        self.flight.congestion.in_flight() < self.window.bytes()
     }
 
     /// Notes that this left.
@@ -207,26 +235,27 @@ impl Subscriber {
         self.covered.insert(range);
     }
 
-    /// There is nothing more to send.
-    pub(super) fn on_idle(&mut self) {
-        self.flight.congestion.on_nothing_to_ask();
+    /// The window keeps something back.
+    pub(super) fn on_full(&mut self) {
+        self.was_full = true;
     }
 
     /// When something is due: a loss shows, or more may leave of what is there, from `open_at` on.
     pub(super) fn next_at(&self, now: Time, edge: u64, open_at: Time) -> Time {
-        let gone = self.heard_at + GONE;
+        let check = self.check_at();
         if !self.is_served {
-            return gone;
+            return check;
         }
-        let check = self.flight.next_check_at().min(gone);
         if self.wanted(edge).is_none() {
             return check;
         }
-        if self.may_send(now, true) {
-            return check.min(open_at.max(now));
-        }
-        let paced = self.flight.congestion.next_send_at();
-        if paced > now && self.flight.pto_count() == 0 { check.min(paced) } else { check }
+        if self.may_send(now) { check.min(open_at.max(now)) } else { check }
+    }
+
+    /// When it may be gone, or a loss shows.
+    pub(super) fn check_at(&self) -> Time {
+        let gone = self.heard_at + GONE;
+        if self.is_served { self.flight.next_check_at().min(gone) } else { gone }
     }
 
     /// Whether all of this short block came, as it is now.

@@ -194,7 +194,11 @@ impl View {
         self.statement = Some(said.clone());
         self.events.push_back(StreamEvent::Statement(Box::new(said.clone())));
         self.advance();
-        self.decide_start(None);
+        // In a first answer what the source has comes after this.
+        let told = self.sources.values().filter_map(|source| source.told).max_by_key(|told| told.until);
+        if let Some(told) = told {
+            self.decide_start(Some((told.from, told.until)));
+        }
         true
     }
 
@@ -208,7 +212,8 @@ impl View {
         let offset = match (self.options.from, said) {
             (Start::Offset(offset), _) => offset,
             (Start::Edge, Some(said)) => {
-                said.joins.last().map_or_else(|| newest_block(said.end), |join| join.offset)
+                let end = told.map_or(said.end, |(_, until)| said.end.max(record::bytes_before(until)));
+                said.joins.last().map_or_else(|| newest_block(end), |join| join.offset)
             }
             // What the origin has, the source may have no longer.
             (Start::Oldest, said) => match told {
@@ -419,6 +424,7 @@ impl View {
 
     /// From now on what is wanted is to come from this one.
     fn set_parent(&mut self, now: Time, parent: Option<SocketAddr>) {
+        log::debug!("{now:?} {:?}: from now on from {parent:?}", self.job);
         let before = std::mem::replace(&mut self.parent, parent.map(|address| (address, now)));
         (self.settled_at, self.was_level) = (now, false);
         // Who was it until now shall send no more.
@@ -466,7 +472,8 @@ impl View {
         // One that sent what was not right, though it may have been an old part of it, is the last that is asked.
         let fit = self.sources.iter().filter_map(|(&address, source)| {
             let told = source.told.filter(|told| !told.full || source.rests_until <= now)?;
-            let may = source.rests_until <= now && told.from <= start && !serves(address);
+            let is_there = now.since(source.heard_at) < if told.full { 2 * SILENT } else { SILENT };
+            let may = source.rests_until <= now && is_there && told.from <= start && !serves(address);
             may.then_some((
                 source.is_suspect,
                 told.until <= start,
