@@ -429,7 +429,7 @@ fn assert_swarm(viewers: u16, most: Duration) {
     let (median, worst) = (percentile(&delays.concat(), 50), percentile(&worst, 99));
     let figures = format!("{copies:.2} copies, median {median:?}, 99 % of viewers {worst:?}");
     assert!(copies <= 2.5 && median <= MS * 1000 && worst <= most, "{figures}");
-    println!("{viewers} viewers: {figures}");
+    eprintln!("{viewers} viewers: {figures}");
 }
 
 #[test]
