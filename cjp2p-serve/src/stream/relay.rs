@@ -69,6 +69,8 @@ impl Relay {
                 {
                     log::debug!("{}: {error}", self.id);
                 }
+                // One that ended may go on.
+                self.has_ended &= statement.statement().ended;
                 self.statement = Some((**statement).clone());
             }
             StreamEvent::Contradiction { index } => {
