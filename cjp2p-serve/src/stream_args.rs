@@ -17,7 +17,7 @@ const FLUSH: Duration = Duration::from_millis(2);
 /// What is only for streams.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub(crate) struct StreamArgs {
-    /// Share standard input, or FILE as it grows, as stream/KEY/NAME (repeatable)
+    /// Share standard input or a growing FILE: stream/KEY/NAME (repeatable)
     #[arg(long = "stream", value_name = "NAME[=FILE]", value_parser = StreamSpec::parse)]
     pub(crate) streams: Vec<StreamSpec>,
 

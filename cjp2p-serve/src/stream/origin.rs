@@ -29,6 +29,8 @@ const SAY_EVERY: Duration = Duration::from_secs(5);
 const SAY_NO_SOONER: Duration = Duration::from_millis(100);
 /// Bytes read at once.
 const READ_LEN: usize = 64 << 10;
+/// When it is to stop, so many reads take what is there: more than a pipe holds.
+const READS_AT_THE_END: usize = 32;
 /// News on the way before the thread waits: so many blocks.
 const MAX_NEWS: usize = 4096;
 
@@ -197,7 +199,7 @@ impl Cutter {
                 Got::Pause => {}
                 Got::NewPart(why) => self.begin_part(why)?,
                 Got::End => return self.end(true),
-                Got::Stop => return self.end(false),
+                Got::Stop => return self.stop(),
             }
             let now = Instant::now();
             if self.has_ungiven() && self.pace.should_give(now, BLOCK_LEN - self.block.len(), self.flush) {
@@ -209,6 +211,20 @@ impl Cutter {
             }
             self.waker.wake();
         }
+    }
+
+    /// Takes what has come into the pipe already, and ends.
+    fn stop(mut self) -> io::Result<()> {
+        let never = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+        let mut buffer = vec![0; READ_LEN];
+        for _ in 0..READS_AT_THE_END {
+            match self.input.read(&mut buffer, Duration::ZERO, never.as_fd())? {
+                Got::Bytes(read) => self.take(&buffer[..read])?,
+                Got::End => return self.end(true),
+                Got::Pause | Got::NewPart(_) | Got::Stop => break,
+            }
+        }
+        self.end(false)
     }
 
     /// How long to wait for what comes.
