@@ -4,8 +4,11 @@
 //! data. Toward others a block is that text in a `SignedMessage`. Between our own nodes it is a *record*: the signature, then the data.
 //! Record n is at n × [`RECORD_LEN`], so the stream has a signed form, which can be cut at any byte.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
+
+use serde::Deserialize;
 
 use super::id::StreamId;
 use crate::signed::{Signature, SignedMessage, SigningKey};
@@ -96,6 +99,54 @@ impl fmt::Debug for SignedBlock {
     }
 }
 
+/// A block as a signed message says it: well formed, and nothing shows that it was signed by who it says.
+#[derive(Clone, Debug)]
+pub struct BlockClaim {
+    /// Of which stream it is.
+    pub id: StreamId,
+    /// Which block it is.
+    pub index: u64,
+    data: Vec<u8>,
+    signature: Signature,
+}
+
+#[derive(Deserialize)]
+struct Element<'a> {
+    #[serde(borrow, rename = "Content")]
+    content: Fields<'a>,
+}
+
+#[derive(Deserialize)]
+struct Fields<'a> {
+    #[serde(borrow)]
+    id: Cow<'a, str>,
+    offset: u64,
+    #[serde(borrow)]
+    base64: Cow<'a, str>,
+}
+
+impl BlockClaim {
+    /// Reads what a signed message says; `None` where it is no block, or not by the key of its stream.
+    pub fn read(message: &SignedMessage<'_>) -> Option<BlockClaim> {
+        let [Element { content }] = serde_json::from_str::<[Element<'_>; 1]>(&message.payload).ok()?;
+        let id = StreamId::on_wire(&content.id).filter(|id| *id.key() == message.key)?;
+        let data = base64_simd::STANDARD.decode_to_vec(content.base64.as_bytes()).ok()?;
+        let index = content.offset / BLOCK_LEN as u64;
+        let is_block = content.offset % BLOCK_LEN as u64 == 0 && is_fit(index, &data);
+        is_block.then_some(BlockClaim { id, index, data, signature: message.signature })
+    }
+
+    /// Where the block ends, in bytes of the stream.
+    pub fn end(&self) -> u64 {
+        self.index * BLOCK_LEN as u64 + self.data.len() as u64
+    }
+
+    /// Verifies it, which takes a while. One that was signed in another spelling is refused: nobody could pass it on.
+    pub fn verify(self) -> Option<SignedBlock> {
+        SignedBlock::verify(&self.id, self.index, &self.data, self.signature)
+    }
+}
+
 fn is_fit(index: u64, data: &[u8]) -> bool {
     index <= MAX_INDEX && (1..=BLOCK_LEN).contains(&data.len())
 }
@@ -164,7 +215,9 @@ mod tests {
             assert_eq!(HEXLOWER.encode(block.signature().as_bytes()), signature, "{name} {index}");
             assert_eq!(SignedBlock::verify(&id(name), index, data, *block.signature()), Some(block.clone()));
             let json = block.to_json(&id(name));
-            assert!(SignedMessage::read(&json).unwrap().is_right());
+            let message = SignedMessage::read(&json).unwrap();
+            assert!(message.is_right());
+            assert_eq!(BlockClaim::read(&message).unwrap().verify(), Some(block));
         }
         let text = payload(&id("cam"), 2, &all);
         let hash = HEXLOWER.encode(&Sha256::digest(&text));

@@ -9,6 +9,6 @@ pub mod marks;
 pub mod record;
 pub mod statement;
 
-pub use block::{BLOCK_LEN, RECORD_LEN, SignedBlock};
+pub use block::{BLOCK_LEN, BlockClaim, RECORD_LEN, SignedBlock};
 pub use id::{StreamId, StreamIdError};
 pub use statement::{Join, MAX_JOINS, MAX_PARTS, SignedStatement, Statement};

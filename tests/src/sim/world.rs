@@ -195,6 +195,21 @@ impl World {
         result
     }
 
+    /// Does something with the host of this kind at `address`.
+    ///
+    /// # Panics
+    ///
+    /// Where there is none.
+    pub fn with_host<C: HostBehaviour, R>(
+        &mut self,
+        address: SocketAddr,
+        act: impl FnOnce(&mut C) -> R,
+    ) -> R {
+        let host = self.hosts.get_mut(&address).expect("the host exists");
+        let host: &mut dyn std::any::Any = &mut *host.host;
+        act(host.downcast_mut().expect("a host of this kind"))
+    }
+
     /// Adds a host that has its link in common with `gateway`.
     pub fn add_behind(&mut self, gateway: SocketAddr, address: SocketAddr, host: impl HostBehaviour) {
         self.behind.insert(address, gateway);

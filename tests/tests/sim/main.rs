@@ -24,6 +24,7 @@ mod short_contents;
 mod sizes;
 mod slow_links;
 mod streams;
+mod streams_of_others;
 mod suggestions;
 mod swarms;
 mod unvalidated;

@@ -7,6 +7,7 @@ mod assembly;
 mod candidates;
 mod holding;
 mod plain;
+mod polls;
 mod pushing;
 mod send_window;
 mod source;
@@ -39,7 +40,7 @@ use crate::datagram::Encoder;
 use crate::message::{Handle, Message, StreamHolding, StreamRequest};
 use crate::store::{Asker, JobId, Store};
 use crate::stream::statement::StatementClaim;
-use crate::stream::{BLOCK_LEN, SignedStatement, StreamId};
+use crate::stream::{BLOCK_LEN, BlockClaim, SignedStatement, StreamId};
 use crate::time::Time;
 
 /// Requests for streams that are looked at in one datagram.
@@ -243,6 +244,8 @@ impl Streams {
                     shared.budget.count(budget::bytes(signed.payload.len()));
                     if let Some(claim) = StatementClaim::read(signed) {
                         self.take_statement(shared, now, inbound.from, claim);
+                    } else if let Some(claim) = BlockClaim::read(signed) {
+                        self.take_plain_block(shared, now, inbound.from, claim, store);
                     }
                 }
                 _ => {}
@@ -267,6 +270,24 @@ impl Streams {
         match claim.verify() {
             Some(said) => self.set_statement(shared, now, &said),
             None => log::debug!("{from}: a wrong signature of what is said of a stream"),
+        }
+    }
+
+    /// A source gives a block as other programs do.
+    fn take_plain_block(
+        &mut self,
+        shared: &mut Shared,
+        now: Time,
+        from: SocketAddr,
+        claim: BlockClaim,
+        store: &mut dyn Store,
+    ) {
+        let of = |view: &&mut View| view.id == claim.id && view.has(from);
+        let Some(view) = self.views.values_mut().find(of) else { return };
+        let Some(block) = view.take_plain(shared, now, from, claim, store) else { return };
+        if let Some(holding) = self.holdings.get_mut(&view.id).filter(|_| view.passes_on()) {
+            holding.on_block(now, &block);
+            holding.send_all(&mut Push { now, shared, store, gate: &mut self.gate });
         }
     }
 

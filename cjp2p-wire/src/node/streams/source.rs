@@ -5,10 +5,10 @@ use std::ops::Range;
 use std::time::Duration;
 
 use crate::datagram::Encoder;
-use crate::message::{Handle, LastPiece, MAX_STREAM_RANGES, StreamHolding, StreamRequest};
+use crate::message::{ContentRequest, Handle, LastPiece, MAX_STREAM_RANGES, StreamHolding, StreamRequest};
 use crate::node::shared::Shared;
 use crate::range_set::RangeSet;
-use crate::stream::StreamId;
+use crate::stream::{BLOCK_LEN, StreamId, record};
 use crate::time::Time;
 
 /// When a question is asked again that is not answered; after the last the source is given up, unless the user named it.
@@ -100,6 +100,9 @@ pub(super) struct Source {
     pub(super) failures: u32,
     /// Whether what it sent was not right, once.
     pub(super) is_suspect: bool,
+    /// It is another program, that gives blocks one by one; and how many of these were wrong.
+    pub(super) is_plain: bool,
+    pub(super) wrong: u32,
 }
 
 impl Source {
@@ -122,6 +125,8 @@ impl Source {
             rests_until: Time::ZERO,
             failures: 0,
             is_suspect: false,
+            is_plain: false,
+            wrong: 0,
         }
     }
 
@@ -138,7 +143,7 @@ impl Source {
     /// Whether it has nothing to say.
     pub(super) fn is_spent(&self, now: Time) -> bool {
         let is_over = self.tries >= TRIES.len() && now >= self.next_at;
-        self.named_by != NamedBy::User && is_over
+        self.named_by != NamedBy::User && !self.is_plain && is_over
     }
 
     /// Whether it may still answer for the first time.
@@ -198,6 +203,15 @@ impl Source {
             // First it is to show that it is there; then it is asked for more.
             encoder.rewind(mark);
             encoder.cookie("PleaseReturnThisMessage", &shared.mint.mint(now, to));
+        }
+        let mark = encoder.mark();
+        if self.told.is_none() && !self.is_plain {
+            // Other programs know nothing of that, and give a block.
+            let offset = record::index_at(start) * BLOCK_LEN as u64;
+            encoder.request(&ContentRequest::plain(report.id.to_string(), offset, BLOCK_LEN as u64));
+        }
+        if spares && encoder.len() > SPARING {
+            encoder.rewind(mark);
         }
         // It may not know us, and answers then with no more than twice as much.
         let pad = if is_validated || spares { 0 } else { 400 };

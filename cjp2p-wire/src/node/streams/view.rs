@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use super::assembly::{Assemblies, Came};
 use super::candidates::Candidates;
+use super::polls::Polls;
 use super::source::{NamedBy, Report, SILENT, Source};
 use super::window::{News, Window};
-use crate::message::{Handle, MAX_STREAM_RANGES, StreamHolding};
+use crate::datagram::Encoder;
+use crate::message::{ContentRequest, Handle, MAX_STREAM_RANGES, StreamHolding};
 use crate::node::budget;
 use crate::node::client::RawRun;
 use crate::node::shared::Shared;
@@ -19,7 +21,7 @@ use crate::node::stream_event::{Start, StreamEvent, StreamOptions, StreamProgres
 use crate::peers::address::referred;
 use crate::range_set::RangeSet;
 use crate::store::{JobId, Store};
-use crate::stream::{BLOCK_LEN, SignedBlock, SignedStatement, Statement, StreamId, record};
+use crate::stream::{BLOCK_LEN, BlockClaim, SignedBlock, SignedStatement, Statement, StreamId, record};
 use crate::time::Time;
 
 /// Peers that are asked at a time, of one view.
@@ -37,6 +39,9 @@ const SETTLE: Duration = Duration::from_secs(5);
 /// One that was of no use is left alone for so long, twice as long each time.
 const REST: Duration = Duration::from_secs(2);
 const MAX_REST: Duration = Duration::from_secs(30);
+/// One that gave so many blocks that are wrong is left alone for so long.
+const MAX_WRONG: u32 = 8;
+const WRONG_REST: Duration = Duration::from_secs(60);
 /// How often one is looked for while there is no parent.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
@@ -54,6 +59,7 @@ pub(super) struct View {
     parent: Option<(SocketAddr, Time)>,
     candidates: Candidates,
     assemblies: Assemblies,
+    polls: Polls,
     events: VecDeque<StreamEvent>,
     verified: u64,
     // When the first source answered.
@@ -78,6 +84,7 @@ impl View {
             parent: None,
             candidates: Candidates::default(),
             assemblies: Assemblies::default(),
+            polls: Polls::default(),
             events: VecDeque::new(),
             verified: 0,
             answered_at: None,
@@ -143,6 +150,7 @@ impl View {
         let Some(window) = &mut self.window else { return };
         let before = window.wanted();
         window.set_position(offset);
+        self.polls.wake(now);
         self.advance();
         let Some(window) = &self.window else { return };
         // Credit that the parent needs, or else with the next report.
@@ -291,7 +299,45 @@ impl View {
             self.on_wrong(shared, now, came.from, complete.is_mixed);
             return None;
         };
-        match window.take(&block) {
+        self.keep(&block, store)
+    }
+
+    /// Takes in a block that a source gives which is another program.
+    pub(super) fn take_plain(
+        &mut self,
+        shared: &mut Shared,
+        now: Time,
+        from: SocketAddr,
+        claim: BlockClaim,
+        store: &mut dyn Store,
+    ) -> Option<SignedBlock> {
+        let source = self.sources.get_mut(&from).filter(|source| source.told.is_none() && !self.is_over)?;
+        let (index, end) = (claim.index, record::position_of(claim.end()));
+        if self.window.as_ref().is_some_and(|window| !window.wants(index, end)) {
+            return None;
+        }
+        shared.budget.count(budget::VERIFY);
+        let Some(block) = claim.verify() else {
+            // It may pass on what it has kept wrongly: that is no malice.
+            source.wrong += 1;
+            if source.wrong >= MAX_WRONG {
+                self.drop_source(now, from, now + WRONG_REST);
+            }
+            return None;
+        };
+        source.is_plain = true;
+        (source.heard_at, source.data_at) = (now, now);
+        self.answered_at = self.answered_at.or(Some(now));
+        self.polls.on_block(now, index);
+        self.look_at = self.look_at.min(now);
+        self.keep(&block, store)
+    }
+
+    /// Keeps a block that was verified. Returns it if it is news.
+    fn keep(&mut self, block: &SignedBlock, store: &mut dyn Store) -> Option<SignedBlock> {
+        let index = block.index();
+        let window = self.window.as_mut()?;
+        match window.take(block) {
             News::Old => return None,
             News::Contradiction => {
                 self.events.push_back(StreamEvent::Contradiction { index });
@@ -299,7 +345,7 @@ impl View {
             }
             News::New => {}
         }
-        if let Err(error) = store.write_stream(self.job, &block) {
+        if let Err(error) = store.write_stream(self.job, block) {
             self.events.push_back(StreamEvent::Failed(error.to_string()));
             self.is_over = true;
             return None;
@@ -313,7 +359,7 @@ impl View {
         self.was_level |= self.sources.values().all(|source| source.ahead.is_none());
         self.advance();
         self.events.push_back(StreamEvent::Block { index });
-        Some(block)
+        Some(block.clone())
     }
 
     /// A source sent what the stream's key did not sign. Where some of it was of a shorter block, that may be why: once.
@@ -362,6 +408,7 @@ impl View {
         self.drop_spare(shared, now);
         self.open_sources(shared, now, mint);
         self.report_due(shared, now, own);
+        self.poll(shared, now);
         self.look_at = match (self.is_complete(), self.parent) {
             (true, _) => Time::NEVER,
             (_, Some(_)) => now + LOOK_AGAIN / 5,
@@ -369,6 +416,48 @@ impl View {
         };
         if self.lacks_sources(now) {
             self.look_at = self.look_at.min(self.candidates.next_at().max(now + Duration::from_millis(1)));
+        }
+    }
+
+    /// Other programs that give it.
+    fn plain(&self) -> Vec<SocketAddr> {
+        self.sources.iter().filter(|(_, source)| source.is_plain).map(|(&address, _)| address).collect()
+    }
+
+    /// Whether blocks are asked for one by one: nobody sends them as they come.
+    fn polls(&self) -> bool {
+        let is_plain = |source: &Source| source.is_plain;
+        self.parent.is_none() && !self.is_complete() && self.sources.values().any(is_plain)
+    }
+
+    /// Asks other programs for blocks, those that were asked for in vain of another each time.
+    fn poll(&mut self, shared: &mut Shared, now: Time) {
+        if !self.polls() || self.polls.next_at() > now {
+            return;
+        }
+        let due = match &self.window {
+            Some(window) => self.polls.due(now, window),
+            None => {
+                // First it is seen whether anybody says where to begin.
+                let from = self.answered_at.unwrap_or(now) + AWAIT_STATEMENT;
+                if now < from {
+                    return self.polls.wait_until(from);
+                }
+                match (self.options.from, self.polls.search(now)) {
+                    (Start::Oldest, _) => return self.start(0),
+                    (_, Ok(points)) => points.into_iter().map(|index| (index, 0)).collect(),
+                    (_, Err(newest)) => return self.start(newest * BLOCK_LEN as u64),
+                }
+            }
+        };
+        let plain = self.plain();
+        let id = self.id.to_string();
+        for (index, tries) in due {
+            let to = plain[tries as usize % plain.len()];
+            let mut encoder = Encoder::new();
+            shared.write_cookies(now, to, true, &mut encoder);
+            encoder.request(&ContentRequest::plain(&*id, index * BLOCK_LEN as u64, BLOCK_LEN as u64));
+            shared.send(to, encoder.finish(0));
         }
     }
 
@@ -521,7 +610,7 @@ impl View {
             && self
                 .sources
                 .values()
-                .all(|source| !source.is_asked() && source.told.is_none_or(|told| told.full));
+                .all(|it| !it.is_asked() && !it.is_plain && it.told.is_none_or(|told| told.full));
         if is_hopeless && !self.said_no_source && !self.is_complete() {
             self.said_no_source = true;
             self.events.push_back(StreamEvent::NoSource);
@@ -532,7 +621,7 @@ impl View {
     fn lacks_sources(&self, now: Time) -> bool {
         let is_of_use = |source: &Source| {
             let is_fit = source.told.is_some_and(|told| !told.full && told.until > 0);
-            source.rests_until <= now && (is_fit || source.is_asked())
+            source.rests_until <= now && (is_fit || source.is_plain || source.is_asked())
         };
         !self.is_complete() && self.sources.values().filter(|source| is_of_use(source)).count() < ENOUGH
     }
@@ -574,6 +663,7 @@ impl View {
             return Time::NEVER;
         }
         let sources = self.sources.values().map(Source::next_at).min().unwrap_or(Time::NEVER);
-        sources.min(self.look_at)
+        let polls = if self.polls() { self.polls.next_at() } else { Time::NEVER };
+        sources.min(self.look_at).min(polls)
     }
 }
