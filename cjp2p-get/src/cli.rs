@@ -31,9 +31,9 @@ Examples:
   cjp2p-get stream/KEY/cam | mpv -          a live stream
   cjp2p-get 'ID#peer=HOST' > FILE           from a peer that you know, named beside the id
 
-Exit status: 0 done, 1 failed, 2 wrong command line, 3 no peer has it, 4 it came to a stop, 5 it does
-not match the id, 6 another process fetches it, 7 the destination cannot be written, 8 withdrawn,
-9 nothing newer; 129, 130, 143 ended by HUP, INT, TERM, 141 the reader is gone.
+Exit status: 0 done, 1 failed, 2 wrong command line, 3 no peer has it, 4 it came to a stop, 5 what
+came does not match the id, 6 another process fetches it, 7 the destination cannot be written,
+8 withdrawn, 9 nothing newer; 129, 130, 143 ended by HUP, INT, TERM, 141 the reader is gone.
 
 The manual has more: docs/cjp2p-get.md";
 
@@ -41,7 +41,7 @@ The manual has more: docs/cjp2p-get.md";
 #[derive(Parser, Debug)]
 #[command(name = TOOL, version, after_help = EXAMPLES, max_term_width = 100)]
 pub(crate) struct Cli {
-    /// blake3/HEX, HEX of sha256sum, CID, folder/HEX, latest/..., stream/...; - reads standard input
+    /// blake3/HEX, HEX of sha256sum, CID, folder/..., latest/..., stream/...; - is stdin
     #[arg(value_name = "ID", required = true)]
     pub(crate) ids: Vec<String>,
 

@@ -19,9 +19,11 @@ pub(super) struct Delay {
 impl Delay {
     /// All before this byte was passed on by now.
     pub(super) fn on_position(&mut self, now: u64, position: u64) {
+        let has_begun = self.passed.len() > 1;
         match self.passed.back_mut() {
             Some((_, at)) if *at == position => return,
-            Some((time, at)) if *time == now => *at = position,
+            // The first one stays: it says where it began.
+            Some((time, at)) if *time == now && has_begun => *at = position,
             _ => self.passed.push_back((now, position)),
         }
         if self.passed.len() > MOST {
@@ -62,6 +64,16 @@ impl Delay {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_delay_is_known_where_everything_came_within_a_millisecond() {
+        let mut delay = Delay::default();
+        delay.on_position(1000, 0);
+        delay.on_position(1000, 50);
+        delay.on_position(1000, 100);
+        delay.on_point(100, 900);
+        assert_eq!(delay.newest(), Some(100));
+    }
 
     #[test]
     fn a_delay_is_known_whichever_comes_first_the_byte_or_what_is_said_of_it() {
