@@ -199,7 +199,7 @@ mod tests {
                             .for_each(|point| polls.on_block(now, point));
                     }
                 }
-                now = now + Duration::from_secs(1);
+                now += Duration::from_secs(1);
             };
             assert_eq!(found, newest);
             assert!(asked <= 100, "{asked} for {newest}");
@@ -215,7 +215,7 @@ mod tests {
         assert_eq!(first, [0, 1, 2, 3]);
         let mut asked = 0;
         for _ in 0..60_000 {
-            now = now + Duration::from_millis(1);
+            now += Duration::from_millis(1);
             if polls.next_at() <= now {
                 asked += polls.due(now, &window).len();
             }
