@@ -230,7 +230,9 @@ fn of_another(backlog: u64, from: Start, loss: f64) -> (u64, Vec<Duration>) {
     for (time, event) in &world.peer(ONE).events {
         match event {
             Event::Stream(_, StreamEvent::Started { offset }) => start = Some(offset / BLOCK_LEN as u64),
-            Event::Stream(_, StreamEvent::Block { index }) => drop(came.insert(*index, *time)),
+            Event::Stream(_, StreamEvent::Block { index }) => {
+                came.insert(*index, *time);
+            }
             _ => {}
         }
     }
