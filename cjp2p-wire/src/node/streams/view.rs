@@ -3,6 +3,9 @@
 //! One source, the *parent*, is told to send what is wanted. Up to two others stand by, and tell how far the stream goes: if the parent
 //! is silent while one of them has more, that one becomes the parent. Every block is verified before it is kept, counted or passed on.
 
+mod parents;
+mod polling;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -10,10 +13,9 @@ use std::time::Duration;
 use super::assembly::{Assemblies, Came};
 use super::candidates::Candidates;
 use super::polls::Polls;
-use super::source::{NamedBy, Report, SILENT, Source};
+use super::source::{NamedBy, Report, Source};
 use super::window::{News, Window};
-use crate::datagram::Encoder;
-use crate::message::{ContentRequest, Handle, MAX_STREAM_RANGES, StreamHolding};
+use crate::message::{Handle, MAX_STREAM_RANGES, StreamHolding};
 use crate::node::budget;
 use crate::node::client::RawRun;
 use crate::node::shared::Shared;
@@ -30,12 +32,6 @@ pub(crate) const MAX_SOURCES: usize = 16;
 const ENOUGH: usize = 3;
 /// Where to begin is what the origin says, if anybody passes that on within this time after the first answer.
 const AWAIT_STATEMENT: Duration = Duration::from_millis(500);
-/// One hop further away from the origin a parent may be silent for so long more.
-const PATIENCE_OF_HOP: Duration = Duration::from_millis(80);
-/// A parent that has less than others for so long is left for one of them.
-const LAGGING: Duration = Duration::from_millis(1500);
-/// After a parent was left, the next is not left for lagging for so long.
-const SETTLE: Duration = Duration::from_secs(5);
 /// One that was of no use is left alone for so long, twice as long each time.
 const REST: Duration = Duration::from_secs(2);
 const MAX_REST: Duration = Duration::from_secs(30);
@@ -419,162 +415,9 @@ impl View {
         }
     }
 
-    /// Other programs that give it.
-    fn plain(&self) -> Vec<SocketAddr> {
-        self.sources.iter().filter(|(_, source)| source.is_plain).map(|(&address, _)| address).collect()
-    }
-
-    /// Whether blocks are asked for one by one: nobody sends them as they come.
-    fn polls(&self) -> bool {
-        let is_plain = |source: &Source| source.is_plain;
-        self.parent.is_none() && !self.is_complete() && self.sources.values().any(is_plain)
-    }
-
-    /// Asks other programs for blocks, those that were asked for in vain of another each time.
-    fn poll(&mut self, shared: &mut Shared, now: Time) {
-        if !self.polls() || self.polls.next_at() > now {
-            return;
-        }
-        let due = match &self.window {
-            Some(window) => self.polls.due(now, window),
-            None => {
-                // First it is seen whether anybody says where to begin.
-                let from = self.answered_at.unwrap_or(now) + AWAIT_STATEMENT;
-                if now < from {
-                    return self.polls.wait_until(from);
-                }
-                match (self.options.from, self.polls.search(now)) {
-                    (Start::Oldest, _) => return self.start(0),
-                    (_, Ok(points)) => points.into_iter().map(|index| (index, 0)).collect(),
-                    (_, Err(newest)) => return self.start(newest * BLOCK_LEN as u64),
-                }
-            }
-        };
-        let plain = self.plain();
-        let id = self.id.to_string();
-        for (index, tries) in due {
-            let to = plain[tries as usize % plain.len()];
-            let mut encoder = Encoder::new();
-            shared.write_cookies(now, to, true, &mut encoder);
-            encoder.request(&ContentRequest::plain(&*id, index * BLOCK_LEN as u64, BLOCK_LEN as u64));
-            shared.send(to, encoder.finish(0));
-        }
-    }
-
     /// Whether the stream has ended and all that is wanted of it is here.
     fn is_complete(&self) -> bool {
         self.window.as_ref().is_some_and(Window::is_complete)
-    }
-
-    /// Leaves a parent that refuses or is silent; and one that has less than another, for that one.
-    fn leave_parent(&mut self, now: Time) {
-        let Some((address, since)) = self.parent else { return };
-        let Some(source) = self.sources.get(&address) else {
-            self.parent = None;
-            return;
-        };
-        let refuses = source.told.is_none_or(|told| told.full);
-        let silent = now.since(source.heard_at.max(since));
-        let idle = now.since(source.data_at.max(since));
-        // Whoever is nearer to the origin notices first, and mends it for all below.
-        let depth = source.told.and_then(|told| told.depth).unwrap_or(0).min(16);
-        let patience = source.patience() + PATIENCE_OF_HOP * depth as u32;
-        let ahead = |long: Duration, or_full: bool| {
-            let fit = self.sources.iter().filter(|(other, source)| {
-                let is_open = source.told.is_some_and(|told| or_full || !told.full);
-                let is_ahead = source.ahead.is_some_and(|(at, _)| now.since(at) >= long);
-                **other != address && is_open && is_ahead && source.rests_until <= now
-            });
-            fit.min_by_key(|(_, source)| source.told.and_then(|told| told.depth)).map(|(&other, _)| other)
-        };
-        let is_late = idle > patience && ahead(patience, idle > SILENT / 2).is_some();
-        if refuses || silent > SILENT || is_late {
-            log::debug!(
-                "{now:?} {address}: refuses {refuses}, silent {silent:?}, idle {idle:?}, late {is_late}"
-            );
-            self.set_parent(now, None);
-            if let Some(source) = self.sources.get_mut(&address) {
-                source.failures += 1;
-                source.rests_until =
-                    now + (REST * 2u32.saturating_pow(source.failures.min(8) - 1)).min(MAX_REST);
-                if silent > SILENT {
-                    source.told = None;
-                }
-            }
-            return;
-        }
-        let lagging = LAGGING + source.round_trip.unwrap_or_default() * 2;
-        let is_settled = self.was_level && now.since(self.settled_at) > SETTLE;
-        if let Some(other) = ahead(lagging, false).filter(|_| is_settled) {
-            log::debug!("{now:?} {address}: lags, left for {other}");
-            self.set_parent(now, Some(other));
-        }
-    }
-
-    /// From now on what is wanted is to come from this one.
-    fn set_parent(&mut self, now: Time, parent: Option<SocketAddr>) {
-        log::debug!("{now:?} {:?}: from now on from {parent:?}", self.job);
-        let before = std::mem::replace(&mut self.parent, parent.map(|address| (address, now)));
-        (self.settled_at, self.was_level) = (now, false);
-        // Who was it until now shall send no more.
-        for address in before.map(|(address, _)| address).into_iter().chain(parent) {
-            if let Some(source) = self.sources.get_mut(&address) {
-                source.tell_at(now);
-                if let Some(told) = source.told.as_mut().filter(|_| parent == Some(address)) {
-                    told.full = false;
-                }
-            }
-        }
-    }
-
-    /// Where all is well, those are kept that may take the parent's place, and no more.
-    fn drop_spare(&mut self, shared: &mut Shared, now: Time) {
-        let Some((parent, since)) = self.parent.filter(|(_, since)| now.since(*since) > SETTLE / 2) else {
-            return;
-        };
-        if self.sources.get(&parent).is_none_or(|source| source.data_at < since) {
-            return;
-        }
-        while self.sources.len() > ENOUGH {
-            let others = self.sources.iter().filter(|(address, source)| {
-                **address != parent && source.told.is_some() && source.named_by != NamedBy::User
-            });
-            let worst = others.max_by_key(|(_, source)| {
-                let told = source.told.map(|told| (told.full, told.depth));
-                (source.rests_until > now, told, source.round_trip)
-            });
-            let Some(address) = worst.map(|(&address, _)| address) else { return };
-            if let Some(source) = self.sources.get(&address) {
-                source.stop(shared, now, address, &self.id);
-            }
-            self.sources.remove(&address);
-            self.assemblies.forget_source(address);
-        }
-    }
-
-    fn choose_parent(&mut self, now: Time, serves: &impl Fn(SocketAddr) -> bool) {
-        let Some(window) = self.window.as_ref().filter(|window| !window.is_complete()) else { return };
-        if self.parent.is_some() {
-            return;
-        }
-        let start = window.wanted().start;
-        // One that sent what was not right, though it may have been an old part of it, is the last that is asked.
-        let fit = self.sources.iter().filter_map(|(&address, source)| {
-            let told = source.told.filter(|told| !told.full || source.rests_until <= now)?;
-            let is_there = now.since(source.heard_at) < if told.full { 2 * SILENT } else { SILENT };
-            let may = source.rests_until <= now && is_there && told.from <= start && !serves(address);
-            may.then_some((
-                source.is_suspect,
-                told.until <= start,
-                told.depth.unwrap_or(u64::MAX),
-                source.round_trip,
-                address,
-            ))
-        });
-        if let Some((.., address)) = fit.min() {
-            self.said_no_source = false;
-            self.set_parent(now, Some(address));
-        }
     }
 
     /// Asks others while few answered.
