@@ -13,6 +13,7 @@ mod output_lock;
 mod peers;
 mod place;
 pub mod ranges;
+mod reach;
 mod report;
 mod run;
 mod running_hash;

@@ -7,7 +7,6 @@ use cjp2p_cli::logging::expect_another_version;
 use cjp2p_cli::network::{NetworkStart, release_signals};
 use cjp2p_cli::start::end_by;
 use cjp2p_cli::{Exit, ToolError};
-use cjp2p_io::lookup::Lookup;
 use cjp2p_io::mainline::Mainline;
 use cjp2p_io::names;
 use cjp2p_io::peer_file::PeerFile;
@@ -27,6 +26,7 @@ use crate::latest::{self, in_folder, peer_hints, resolver, watch};
 use crate::output_lock::lock_of_output;
 use crate::peers::Peers;
 use crate::place::Places;
+use crate::reach::Reach;
 use crate::search::Search;
 use crate::sinks::Outlet;
 use crate::sinks::stream::Output;
@@ -124,17 +124,7 @@ fn fetch(cli: Cli) -> Result<Exit, ToolError> {
         }
         output => output.map(Outlet::Stream),
     };
-    // Before it is confined: a process of its own looks up names, as that may need whatever it likes.
-    let is_limited = !cli.only_peers.is_empty();
-    let named = match is_limited {
-        true => {
-            Lookup::start(cli.only_peers.iter().map(|name| (name.clone(), Origin::CommandLine)).collect())
-        }
-        false => cli.peers.look_up(),
-    };
-    let listen = cli.listen.listen.unwrap_or(ANYWHERE);
-    let dht = if is_limited { None } else { cli.dht.entry(listen, &cli.peers) };
-    let has_lan = !is_limited && cli.lan.is_on(listen);
+    let Reach { is_limited, named, dht, has_lan } = Reach::of(&cli);
     let ending = signals::ending();
     let start = NetworkStart {
         tool: TOOL,

@@ -3,7 +3,6 @@
 use cjp2p_cli::network::{NetworkStart, release_signals};
 use cjp2p_cli::start::end_by;
 use cjp2p_cli::{Exit, ToolError, stdout};
-use cjp2p_io::lookup::Lookup;
 use cjp2p_io::mainline::{Mainline, key_of_publisher};
 use cjp2p_io::peer_file::PeerFile;
 use cjp2p_io::sandbox::Sandbox;
@@ -23,6 +22,7 @@ use crate::cli::{ANYWHERE, Cli, TOOL};
 use crate::output_lock::lock_of_output;
 use crate::peers::Peers;
 use crate::place::{Paths, Places};
+use crate::reach::Reach;
 use crate::sinks::stream::Output;
 
 /// Whether the command line asks for a stream.
@@ -81,17 +81,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
         Some(state) => sandbox.write(state.path()),
         None => sandbox,
     };
-    // Before it is confined: a process of its own looks up names, as that may need whatever it likes.
-    let is_limited = !cli.only_peers.is_empty();
-    let named = match is_limited {
-        true => {
-            Lookup::start(cli.only_peers.iter().map(|name| (name.clone(), Origin::CommandLine)).collect())
-        }
-        false => cli.peers.look_up(),
-    };
-    let listen = cli.listen.listen.unwrap_or(ANYWHERE);
-    let dht = if is_limited { None } else { cli.dht.entry(listen, &cli.peers) };
-    let has_lan = !is_limited && cli.lan.is_on(listen);
+    let Reach { is_limited, named, dht, has_lan } = Reach::of(&cli);
     let ending = signals::ending();
     let start = NetworkStart {
         tool: TOOL,

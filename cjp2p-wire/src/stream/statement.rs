@@ -62,16 +62,6 @@ impl Statement {
         self.parts.first().map_or(0, |part| part.start)
     }
 
-    /// The last place to join at or before this byte, if any is told.
-    pub fn join_before(&self, offset: u64) -> Option<Join> {
-        self.joins.iter().rev().find(|join| join.offset <= offset).copied()
-    }
-
-    /// The first place to join at or after this byte, if any is told.
-    pub fn join_after(&self, offset: u64) -> Option<Join> {
-        self.joins.iter().find(|join| join.offset >= offset).copied()
-    }
-
     /// Whether everything is in order and within bounds.
     fn is_sound(&self) -> bool {
         let starts = self.parts.iter().skip(1).map(|part| part.start);
