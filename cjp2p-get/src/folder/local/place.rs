@@ -52,7 +52,7 @@ impl Work {
         if is_new {
             self.write_record(Until::Placed);
         }
-        self.place_all();
+        self.place_all().map_err(|error| self.broken(&error))?;
         self.delete_extras();
         self.set_times_of_folders();
         self.tidy().map_err(|error| self.broken(&error))?;
@@ -178,8 +178,8 @@ impl Work {
         found.is_ok_and(|found| found.is_some())
     }
 
-    /// Gives names to all that was staged, folder by folder, each after the one it is in.
-    fn place_all(&mut self) {
+    /// Gives names to all that was staged, folder by folder, each after the one it is in. Ends where the top cannot be opened.
+    fn place_all(&mut self) -> io::Result<()> {
         let tree = self.tree.clone();
         for folder in std::iter::once(TOP).chain(tree.entries()) {
             let children = tree.children(folder);
@@ -199,23 +199,25 @@ impl Work {
                         }
                     }
                 }
+                Err(error) if folder == TOP => return Err(error),
                 Err(error) => self.fail(folder, &error),
             }
-            self.leave_below(&tree, folder);
+            for &node in children.iter().chain([&folder]) {
+                if tree.what(node) == What::Folder && self.states[node as usize] == State::Left {
+                    self.leave_below(&tree, node);
+                }
+            }
         }
+        Ok(())
     }
 
     /// What is in a folder that was refused just now is not tried.
     fn leave_below(&mut self, tree: &Tree, folder: u32) {
-        for &child in tree.children(folder) {
-            if tree.what(child) == What::Folder && self.states[child as usize] == State::Left {
-                let mut folders = vec![child];
-                while let Some(folder) = folders.pop() {
-                    for &below in tree.children(folder) {
-                        self.states[below as usize] = State::Left;
-                        folders.extend((tree.what(below) == What::Folder).then_some(below));
-                    }
-                }
+        let mut folders = vec![folder];
+        while let Some(folder) = folders.pop() {
+            for &below in tree.children(folder) {
+                self.states[below as usize] = State::Left;
+                folders.extend((tree.what(below) == What::Folder).then_some(below));
             }
         }
     }

@@ -207,6 +207,18 @@ fn nothing_is_written_through_a_link_that_was_there_or_came_along() {
 }
 
 #[test]
+fn of_a_folder_that_is_gone_when_things_get_their_names_only_the_folder_is_refused() {
+    let mut world = World::new();
+    make(&world.to_made(), &things([("a", Thing::Folder)]));
+    world.meanwhile = Some(|to| fs::rename(to.join("a"), to.join("elsewhere")).unwrap());
+    let list = things([("a/b/c/x", file("1")), ("a/y", file("2")), ("z", file("3"))]);
+    let ended = world.fetch(&list, plain());
+    assert_eq!((ended.exit(), ended.refused()), (Exit::Destination, vec!["a".into()]));
+    assert_eq!(fs::read(world.to().join("z")).unwrap(), b"3");
+    assert_eq!(world.fetch(&list, plain()).exit(), Exit::Done);
+}
+
+#[test]
 fn deleting_stops_where_nothing_is_known_or_much_would_go_and_nothing_is_done_then() {
     let mut world = World::new();
     make(&world.to_made(), &things([("mine", file("1")), ("a", file("1"))]));

@@ -169,13 +169,23 @@ pub(super) struct World {
     pub(super) mtime: Option<Mtime>,
     /// Where all goes, if that is elsewhere.
     pub(super) to: Option<PathBuf>,
+    /// Is done to the place where all goes when the first content is asked for.
+    pub(super) meanwhile: Option<fn(&Path)>,
 }
 
 impl World {
     pub(super) fn new() -> World {
         let base = tempfile::tempdir().unwrap();
         let state = StateDir::open(Some(&base.path().join("state"))).unwrap();
-        World { base, state, contents: BTreeMap::new(), missing: BTreeSet::new(), mtime: None, to: None }
+        World {
+            base,
+            state,
+            contents: BTreeMap::new(),
+            missing: BTreeSet::new(),
+            mtime: None,
+            to: None,
+            meanwhile: None,
+        }
     }
 
     pub(super) fn at(&self, name: &str) -> PathBuf {
@@ -228,6 +238,9 @@ impl World {
                 && let Some(need) = running.next_need()
             {
                 asked.push(need.root);
+                if let Some(meanwhile) = self.meanwhile.take() {
+                    meanwhile(&self.to());
+                }
                 let bytes = self.contents.get(&need.root).filter(|_| !self.missing.contains(&need.root));
                 match bytes {
                     None => running.failed(need.number, "no peer has it".into()),
