@@ -18,6 +18,7 @@ use nix::sys::signal::Signal;
 use nix::sys::time::TimeSpec;
 
 use super::lan::Lan;
+use super::readiness::Readiness;
 use super::signals::Signals;
 use super::udp::{BATCH, Sent, UdpPort};
 
@@ -47,6 +48,8 @@ pub struct Wake {
     pub woken: bool,
     /// A signal came.
     pub signal: Option<Signal>,
+    /// Something that is [watched](EventLoop::watch) can be read or written.
+    pub ready: bool,
 }
 
 /// See the [module](self).
@@ -64,6 +67,8 @@ pub struct EventLoop {
     node_timeout: Time,
     /// `None` where nobody on the local network is asked or heard.
     lan: Option<Lan>,
+    /// What ends the wait beside datagrams.
+    watched: Option<Readiness>,
     /// When there was last nothing to read. What is read now came after that.
     empty_at: Time,
 }
@@ -86,6 +91,7 @@ impl EventLoop {
             holds: false,
             node_timeout: Time::ZERO,
             lan: None,
+            watched: None,
             empty_at: Time::ZERO,
         })
     }
@@ -122,6 +128,11 @@ impl EventLoop {
         self.lan = Lan::open(&self.port, hears)?;
         self.look_at_lan(node, events);
         Ok(())
+    }
+
+    /// From now on the wait ends also when something in this set is ready; [`Wake::ready`] says so. The sockets of TCP are in one.
+    pub fn watch(&mut self, set: &Readiness) {
+        self.watched = Some(set.clone());
     }
 
     /// Something with which other threads end the loop's wait.
@@ -283,22 +294,25 @@ impl EventLoop {
         });
         let interest =
             if self.backlog.is_empty() { PollFlags::POLLIN } else { PollFlags::POLLIN | PollFlags::POLLOUT };
+        let others = [
+            self.signals.as_ref().map(AsFd::as_fd),
+            self.lan.as_ref().map(AsFd::as_fd),
+            self.watched.as_ref().map(AsFd::as_fd),
+        ];
         let mut descriptors = vec![
             PollFd::new(self.port.as_fd(), interest),
             PollFd::new(self.wakes.as_fd(), PollFlags::POLLIN),
         ];
-        let signals = self.signals.as_ref().map(AsFd::as_fd);
-        let lan = self.lan.as_ref().map(AsFd::as_fd);
-        descriptors.extend(signals.into_iter().chain(lan).map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
+        descriptors.extend(others.iter().flatten().map(|fd| PollFd::new(*fd, PollFlags::POLLIN)));
         match ppoll(&mut descriptors, timeout.map(TimeSpec::from_duration), None) {
             Ok(0) | Err(Errno::EINTR) => return Ok((Wake::default(), false)),
             Ok(_) => {}
             Err(errno) => return Err(errno.into()),
         }
-        let is_ready =
-            |nth: usize| descriptors.get(nth).is_some_and(|descriptor| descriptor.any() != Some(false));
-        let (is_woken, is_signalled) = (is_ready(1), self.signals.is_some() && is_ready(2));
-        let is_lan_ready = self.lan.is_some() && is_ready(descriptors.len() - 1);
+        let mut readies = descriptors.iter().skip(1).map(|descriptor| descriptor.any() != Some(false));
+        let is_woken = readies.next() == Some(true);
+        let [is_signalled, is_lan_ready, ready] =
+            others.map(|other| other.is_some() && readies.next() == Some(true));
         let woken = is_woken
             && match self.wakes.read() {
                 Ok(count) => count > 0,
@@ -309,6 +323,6 @@ impl EventLoop {
             Some(signals) if is_signalled => signals.next()?,
             _ => None,
         };
-        Ok((Wake { woken, signal }, is_lan_ready))
+        Ok((Wake { woken, signal, ready }, is_lan_ready))
     }
 }

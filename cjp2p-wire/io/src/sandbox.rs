@@ -45,6 +45,7 @@ pub struct Sandbox {
     recreated: Vec<PathBuf>,
     interfaces: bool,
     connects: bool,
+    accepts: bool,
     offline: bool,
 }
 
@@ -86,10 +87,17 @@ impl Sandbox {
         self
     }
 
-    /// Needs to open TCP connections to others, wherever they are. None can come in.
+    /// Needs to open TCP connections to others, wherever they are.
     #[must_use]
     pub fn connect_tcp(mut self) -> Sandbox {
         self.connects = true;
+        self
+    }
+
+    /// Needs to take the connections that come in at sockets that listen already. None can be made to listen later.
+    #[must_use]
+    pub fn accept_tcp(mut self) -> Sandbox {
+        self.accepts = true;
         self
     }
 
@@ -114,6 +122,7 @@ impl Sandbox {
         let calls = calls::refuse(calls::Needs {
             interfaces: self.interfaces,
             tcp: self.connects,
+            accepts: self.accepts,
             offline: self.offline,
             modes_and_times: !self.recreated.is_empty(),
         });
@@ -218,8 +227,8 @@ pub struct Confinement {
 }
 
 impl Confinement {
-    /// What is refused from now on, in one word each: `files` outside of what was named, `tcp` connections (where none is needed),
-    /// `programs`.
+    /// What is refused from now on, in one word each: `files` outside of what was named, `tcp` connections to others (where none
+    /// is needed), `programs`.
     pub fn refused(&self) -> Vec<&'static str> {
         let files = (!matches!(self.files, Files::Free(_))).then_some("files");
         // The filter refuses any TCP socket.
@@ -258,7 +267,12 @@ impl fmt::Display for Confinement {
                 write!(f, ")")?;
             }
         }
-        let tcp = if self.sandbox.connects { "no TCP that comes in" } else { "no TCP" };
+        let tcp = match (self.sandbox.connects, self.sandbox.accepts) {
+            (false, false) => "no TCP",
+            (true, false) => "no TCP that comes in",
+            (false, true) => "no TCP but what comes in",
+            (true, true) => "no other port for TCP that comes in",
+        };
         match (&self.calls, self.tcp) {
             (Ok(()), true) => {
                 write!(f, "; {tcp} (Landlock, seccomp); no programs (Landlock, seccomp); no new privileges")

@@ -115,6 +115,7 @@ use cjp2p_wire::time::Time;
 
 use super::event_loop::{EventLoop, Wake, Waker};
 use super::random;
+use super::readiness::Readiness;
 use super::udp::UdpPort;
 
 /// What the node does for others. By default nothing.
@@ -168,6 +169,11 @@ impl<S: Store> Session<S> {
     /// Where the system has no descriptor left.
     pub fn join_lan(&mut self, hears: bool) -> io::Result<()> {
         self.event_loop.join_lan(&mut self.node, hears, &mut self.events)
+    }
+
+    /// From now on [`Session::turn`] ends also when something in this set is ready.
+    pub fn watch(&mut self, set: &Readiness) {
+        self.event_loop.watch(set);
     }
 
     /// Waits until something happens or `until`, and lets the node act on it.

@@ -28,6 +28,7 @@ const TELLS_FOLDER: &str = "CJP2P_TEST_FOLDER";
 const TELLS_PORT: &str = "CJP2P_TEST_PORT";
 const TELLS_INTERFACES: &str = "CJP2P_TEST_INTERFACES";
 const TELLS_TCP: &str = "CJP2P_TEST_TCP";
+const TELLS_ACCEPTS: &str = "CJP2P_TEST_ACCEPTS";
 const TELLS_RECREATES: &str = "CJP2P_TEST_RECREATES";
 
 /// Two folders to use, and one that is none of the process's business.
@@ -63,6 +64,10 @@ fn inside() {
     let sandbox = if recreates { sandbox.recreate(&state) } else { sandbox.write(&state) };
     let connects = env::var(TELLS_TCP).is_ok();
     let sandbox = if connects { sandbox.connect_tcp() } else { sandbox };
+    let accepts = env::var(TELLS_ACCEPTS).is_ok();
+    let sandbox = if accepts { sandbox.accept_tcp() } else { sandbox };
+    let listens = TcpListener::bind("127.0.0.1:0").unwrap();
+    let _caller = TcpStream::connect(listens.local_addr().unwrap()).unwrap();
     let confinement = sandbox.see_interfaces(sees_interfaces).confine();
     let refused = confinement.refused();
     println!("refused: {refused:?}; {confinement}");
@@ -89,6 +94,9 @@ fn inside() {
     if connects {
         assert!(TcpStream::connect(listener).is_ok() && !refused.contains(&"tcp"));
         assert!(confinement.missing().is_some() || is_refused(TcpListener::bind("127.0.0.1:0")));
+    }
+    if accepts || confinement.missing().is_none() {
+        assert_eq!(is_refused(listens.accept()), !accepts);
     }
     if refused.contains(&"programs") {
         assert!(is_refused(Command::new("true").status()));
@@ -121,21 +129,13 @@ fn inside() {
 
 #[test]
 fn what_is_said_to_be_refused_is_refused_from_inside_and_the_rest_works() {
-    for (sees_interfaces, connects, recreates) in
-        [(false, false, false), (true, false, false), (false, true, false), (false, false, true)]
-    {
+    let needs = [TELLS_INTERFACES, TELLS_TCP, TELLS_ACCEPTS, TELLS_RECREATES];
+    for need in needs.map(Some).into_iter().chain([None]) {
+        let connects = need == Some(TELLS_TCP);
         let base = folders();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut inside = Command::new(env::current_exe().unwrap());
-        if sees_interfaces {
-            inside.env(TELLS_INTERFACES, "1");
-        }
-        if connects {
-            inside.env(TELLS_TCP, "1");
-        }
-        if recreates {
-            inside.env(TELLS_RECREATES, "1");
-        }
+        inside.envs(need.map(|need| (need, "1")));
         let output = inside
             .args(["confinement::inside", "--exact", "--ignored", "--nocapture"])
             .env(TELLS_FOLDER, base.path())

@@ -23,6 +23,8 @@ pub(super) struct Needs {
     pub(super) interfaces: bool,
     /// To open TCP connections.
     pub(super) tcp: bool,
+    /// To take connections that come in.
+    pub(super) accepts: bool,
     /// No sockets at all, but those that are open.
     pub(super) offline: bool,
     /// To set the modes of open files, and times.
@@ -37,10 +39,10 @@ pub(super) fn refuse(needs: Needs) -> Result<(), String> {
 fn refuse_calls(needs: Needs) -> Result<(), seccompiler::Error> {
     let mut rules: Rules = BTreeMap::new();
     rules.extend(refused::always().map(|call| (call, Vec::new())));
-    if needs.modes_and_times {
-        for call in refused::MODES_AND_TIMES {
-            rules.remove(&call);
-        }
+    let modes_and_times = refused::MODES_AND_TIMES.into_iter().filter(|_| needs.modes_and_times);
+    let taking_connections = refused::TAKING_CONNECTIONS.into_iter().filter(|_| needs.accepts);
+    for call in modes_and_times.chain(taking_connections) {
+        rules.remove(&call);
     }
     rules.insert(libc::SYS_clone, vec![rule(&[not_with(0, CLONE_THREAD)?])?]);
     let this = libc::pid_t::try_from(std::process::id()).unwrap_or(-1);

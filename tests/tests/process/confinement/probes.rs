@@ -121,6 +121,7 @@ fn probes(other: u64, memory: u64) -> Vec<Probe> {
         rare("socket-vsock", libc::SYS_socket, [libc::AF_VSOCK as u64, DATAGRAM, 0]),
         rare("socket-alg", libc::SYS_socket, [libc::AF_ALG as u64, libc::SOCK_SEQPACKET as u64, 0]),
         probe("listen", libc::SYS_listen, [u64::MAX, 1]),
+        probe("accept4", libc::SYS_accept4, [u64::MAX, 0, 0, 0]),
         probe("fchmod", libc::SYS_fchmod, [u64::MAX, 0o600]),
         probe("fchown", libc::SYS_fchown, [u64::MAX, 0, 0]),
         probe("utimensat", libc::SYS_utimensat, [HERE, memory, 0, 0]),

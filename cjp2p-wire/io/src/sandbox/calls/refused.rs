@@ -16,6 +16,9 @@ pub(super) fn always() -> impl Iterator<Item = c_long> {
 /// Those that set the mode of an open file, and times. One who recreates a folder needs them.
 pub(super) const MODES_AND_TIMES: [c_long; 2] = [libc::SYS_fchmod, libc::SYS_utimensat];
 
+/// Those that take a connection that comes in. One who listened before needs them; to listen anew is refused to all.
+pub(super) const TAKING_CONNECTIONS: [c_long; 2] = [libc::SYS_accept, libc::SYS_accept4];
+
 /// On every architecture.
 const ALWAYS: &[c_long] = &[
     // Programs.
