@@ -365,10 +365,14 @@ impl Encoder {
             self.raw(",\"us\":");
             self.number(u64::try_from(got.ago.as_micros()).unwrap_or(MAX_NUMBER).min(MAX_NUMBER));
         }
+        let at = request.got.and_then(|got| got.at);
         let spare = (request.spare > 0).then_some(request.spare);
-        for (field, number) in
-            [(",\"piece\":", request.piece), (",\"spare\":", spare), (",\"depth\":", request.depth)]
-        {
+        for (field, number) in [
+            (",\"at\":", at),
+            (",\"piece\":", request.piece),
+            (",\"spare\":", spare),
+            (",\"depth\":", request.depth),
+        ] {
             if let Some(number) = number {
                 self.raw(field);
                 self.number(number);

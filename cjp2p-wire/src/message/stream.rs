@@ -44,6 +44,8 @@ pub struct LastPiece {
     pub offset: u64,
     /// Since then.
     pub ago: Duration,
+    /// When it came, by a clock of the sender's that begins anywhere and runs evenly. In microseconds.
+    pub at: Option<u64>,
 }
 
 /// The payload of [`Message::IHaveThisOfTheStream`](super::Message::IHaveThisOfTheStream).
@@ -77,6 +79,8 @@ struct RequestFields<'a> {
     got: Option<Number>,
     #[serde(default)]
     us: Option<Number>,
+    #[serde(default)]
+    at: Option<Number>,
     #[serde(default)]
     piece: Option<Number>,
     #[serde(default)]
@@ -123,7 +127,11 @@ pub(super) fn read_request(text: &str) -> Option<StreamRequest> {
         from,
         until,
         have,
-        got: fields.got.map(|offset| LastPiece { offset: offset.0, ago: ago(fields.us) }),
+        got: fields.got.map(|offset| LastPiece {
+            offset: offset.0,
+            ago: ago(fields.us),
+            at: fields.at.map(|at| at.0),
+        }),
         piece: fields.piece.map(|piece| piece.0),
         spare: fields.spare.0,
         depth: fields.depth.map(|depth| depth.0),

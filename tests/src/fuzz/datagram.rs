@@ -142,6 +142,7 @@ fn check(message: &Message<'_>, datagram: usize) {
             if let Some(got) = request.got {
                 number(got.offset);
                 number(got.ago.as_micros().try_into().expect("a number of microseconds"));
+                got.at.into_iter().for_each(number);
             }
         }
         Message::IHaveThisOfTheStream(told) => {

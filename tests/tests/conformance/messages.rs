@@ -47,7 +47,7 @@ fn every_message_is_read_as_other_nodes_write_it() {
             "PleaseKeepSendingStream",
         ),
         (
-            r#"{"PleaseKeepSendingStream":{"id":"stream/KEY/a","as":"q","from":1,"until":9,"have":[[1,2],[2,20]],"got":7,"us":5,"stops":true}}"#,
+            r#"{"PleaseKeepSendingStream":{"id":"stream/KEY/a","as":"q","from":1,"until":9,"have":[[1,2],[2,20]],"got":7,"us":5,"at":99,"stops":true}}"#,
             "PleaseKeepSendingStream",
         ),
         (r#"{"IHaveThisOfTheStream":{"until":9,"from":1,"id":"stream/KEY/a/b"}}"#, "IHaveThisOfTheStream"),

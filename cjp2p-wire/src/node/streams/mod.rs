@@ -9,6 +9,7 @@ mod holding;
 mod plain;
 mod polls;
 mod pushing;
+mod queueing;
 mod send_window;
 mod source;
 mod subscriber;

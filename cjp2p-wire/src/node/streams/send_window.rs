@@ -2,7 +2,7 @@
 //!
 //! Most of the time a stream sends less than the path takes, and nothing of its rate can be learned. What counts is that nothing
 //! queues: others are sent the same over the same link, and reports come back over theirs. So the window follows the delay: it grows
-//! while the round trip is near its shortest, and shrinks when a queue builds up. Loss alone shows no queue.
+//! while nothing waits long on its way, and shrinks when a queue builds up. Loss alone shows no queue.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ const FIRST: u64 = 46 << 10;
 const LEAST: u64 = 12 << 10;
 /// The greatest.
 const MOST: u64 = 32 << 20;
-/// A round trip that is longer by so much than the shortest has a queue in it.
+/// So long a datagram waits where there is a queue.
 const QUEUE: Duration = Duration::from_millis(50);
 /// Where something is lost, so much is a queue.
 const QUEUE_WITH_LOSS: Duration = Duration::from_millis(25);
@@ -33,9 +33,10 @@ pub(super) struct Shown {
     pub(super) came: u64,
     /// Bytes that were lost.
     pub(super) lost: u64,
-    /// The round trip, as measured now, and the shortest of late.
+    /// The round trip, as measured now.
     pub(super) round_trip: Duration,
-    pub(super) shortest: Duration,
+    /// How long a datagram waits on its way, as measured now.
+    pub(super) queue: Duration,
     /// More would have been sent if the window had let it.
     pub(super) was_full: bool,
 }
@@ -66,7 +67,7 @@ impl SendWindow {
     pub(super) fn on_report(&mut self, now: Time, shown: Shown) {
         self.came += shown.came;
         self.lost += shown.lost;
-        let queue = shown.round_trip.saturating_sub(shown.shortest);
+        let queue = shown.queue;
         if shown.was_full && queue <= QUEUE_WITH_LOSS {
             let more = if self.searches { shown.came } else { shown.came * STEP / self.bytes.max(1) };
             self.bytes = (self.bytes + more).min(MOST);
@@ -112,7 +113,7 @@ mod tests {
             let round_trip = length + queue;
             let each = window.bytes() / 4;
             let lost = (each as f64 * loss) as u64;
-            let shown = Shown { came: each - lost, lost, round_trip, shortest: length, was_full: true };
+            let shown = Shown { came: each - lost, lost, round_trip, queue, was_full: true };
             window.on_report(now, shown);
             now += round_trip / 4;
         }
@@ -137,7 +138,7 @@ mod tests {
         let mut window = SendWindow::new();
         for n in 0..1000 {
             let shown =
-                Shown { came: 4000, lost: 0, round_trip: MS * 20, shortest: MS * 20, was_full: false };
+                Shown { came: 4000, lost: 0, round_trip: MS * 20, queue: Duration::ZERO, was_full: false };
             window.on_report(Time::from_millis(20 * n), shown);
         }
         assert_eq!(window.bytes(), FIRST);

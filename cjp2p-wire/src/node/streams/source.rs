@@ -179,7 +179,11 @@ impl Source {
         let Range { start, end } = report.wanted;
         let is_parent = report.is_parent;
         let have = report.here.within(start..end).take(if is_parent { MAX_STREAM_RANGES } else { 0 });
-        let got = self.got.map(|(offset, at)| LastPiece { offset, ago: now.since(at) });
+        let got = self.got.map(|(offset, at)| LastPiece {
+            offset,
+            ago: now.since(at),
+            at: Some(at.as_nanos() / 1000),
+        });
         let request = StreamRequest {
             id: report.id.clone(),
             handle: self.handle,

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::time::Duration;
 
+use super::queueing::Queueing;
 use super::send_window::{SendWindow, Shown};
 use crate::message::{Handle, LastPiece, StreamRequest};
 use crate::path::in_flight::{Again, Answers, InFlight, RequestedBlock, Sequence};
@@ -29,6 +30,8 @@ struct Piece {
     range: Range<u64>,
     /// Where the record ended then, if its block was short.
     eof: Option<u64>,
+    /// When it left, unless the same had left before.
+    sent_at: Option<Time>,
 }
 
 /// See the [module](self).
@@ -41,6 +44,7 @@ pub(super) struct Subscriber {
     piece: u64,
     flight: InFlight<Piece>,
     window: SendWindow,
+    queueing: Queueing,
     // Bytes that were lost since the last report.
     lost_bytes: u64,
     // The window kept something back since the last report.
@@ -81,6 +85,7 @@ impl Subscriber {
             piece: PIECE.end,
             flight,
             window: SendWindow::new(),
+            queueing: Queueing::default(),
             lost_bytes: 0,
             was_full: false,
             sent: VecDeque::new(),
@@ -109,6 +114,7 @@ impl Subscriber {
         self.depth = request.depth;
         self.heard_at = now;
         self.have = request.have.iter().cloned().collect();
+        let measured = request.got.and_then(|got| self.measure_queue(now, got));
         let came = self.settle(now, request.got, waited);
         self.absent.remove(0..self.from);
         self.lost.remove(0..self.from);
@@ -117,9 +123,17 @@ impl Subscriber {
         if came > 0 && self.flight.rtt.is_known() {
             let times = self.flight.rtt.times(now, false);
             let (lost, was_full) = (std::mem::take(&mut self.lost_bytes), std::mem::take(&mut self.was_full));
-            let shown = Shown { came, lost, round_trip: times.latest, shortest: times.min, was_full };
+            // What says no times may wait on the way back just as well.
+            let queue = measured.unwrap_or(times.latest.saturating_sub(times.min));
+            let shown = Shown { came, lost, round_trip: times.latest, queue, was_full };
             self.window.on_report(now, shown);
         }
+    }
+
+    /// How long the piece that came last waited on its way.
+    fn measure_queue(&mut self, now: Time, got: LastPiece) -> Option<Duration> {
+        let (_, piece) = self.sent.iter().rev().find(|(_, piece)| piece.range.start == got.offset)?;
+        Some(self.queueing.measure(now, piece.sent_at?, got.at?))
     }
 
     /// Settles what came, and returns how many bytes that is. Only the piece that came last measures the path: when the others came is not said.
@@ -229,7 +243,8 @@ impl Subscriber {
     pub(super) fn on_sent(&mut self, now: Time, range: Range<u64>, eof: Option<u64>) {
         let again = if self.lost.overlaps(range.clone()) { Again::Yes } else { Again::No };
         let answers = Answers::one(range.end - range.start + AROUND);
-        let piece = Piece { range: range.clone(), eof };
+        let sent_at = (again == Again::No).then_some(now);
+        let piece = Piece { range: range.clone(), eof, sent_at };
         let sequence = self.flight.on_sent(now, piece.clone(), answers, again);
         self.sent.push_back((sequence, piece));
         self.covered.insert(range);
