@@ -328,6 +328,33 @@ fn a_parent_that_vanishes_is_replaced_within_a_second_and_nothing_is_missing() {
     assert!(percentile(&delays[20..], 100) <= MS * 1000, "{:?}", percentile(&delays[20..], 100));
 }
 
+#[test]
+fn one_that_catches_up_keeps_those_that_it_sends_to() {
+    // The origin can send a little more than twice as much as the stream has.
+    let mut stage = Stage::new(Link::rated(10, 10, 256 << 10));
+    stage.say(false);
+    stage.run(10, MS * 8);
+    for (n, source) in [(2, ORIGIN), (3, ORIGIN), (4, at(2)), (5, at(2))] {
+        stage.view(n, link(10, 0.0), Start::Edge, true, &[source]);
+        stage.run(50, MS * 8);
+    }
+    stage.world.set_up(at(2), false);
+    stage.run(220, MS * 8);
+    stage.world.set_up(at(2), true);
+    let behind = |stage: &Stage| stage.world.peer(at(2)).node.stream_progress(JobId(0)).map(|it| it.verified);
+    let before = behind(&stage);
+    for _ in 0..40 {
+        stage.run(12, MS * 8);
+        for n in [4, 5] {
+            let progress = stage.world.peer(at(n)).node.stream_progress(JobId(0)).expect("it views");
+            assert_eq!(progress.parent, Some(at(2)), "{n} at {:?}", stage.world.now());
+        }
+    }
+    assert!(behind(&stage) > before);
+    stage.world.run_for(MS * 8000);
+    assert!((2..6).all(|n| stage.has_all(n)));
+}
+
 /// A peer that has what was signed until now, says that it is the origin, and will never have more.
 fn add_frozen(stage: &mut Stage, n: u16) {
     let mut peer = Peer::new(n.into());

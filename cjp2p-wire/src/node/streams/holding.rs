@@ -81,8 +81,6 @@ pub(super) struct Holding {
     caution: Option<(Time, usize, Duration)>,
     // When to look who is behind.
     look_at: Time,
-    // When a block last came here that is older than others.
-    filled_at: Time,
 }
 
 impl Holding {
@@ -99,7 +97,6 @@ impl Holding {
             at_hand: VecDeque::new(),
             caution: None,
             look_at: Time::ZERO,
-            filled_at: Time::ZERO,
         }
     }
 
@@ -157,9 +154,6 @@ impl Holding {
         self.at_hand.push_back(block.clone());
         if self.at_hand.len() > AT_HAND {
             self.at_hand.pop_front();
-        }
-        if end < self.edge {
-            self.filled_at = now;
         }
         self.edge = self.edge.max(end);
         if self.edges.back().is_none_or(|(at, _)| now.since(*at) >= EDGE_EVERY) {
@@ -461,9 +455,7 @@ impl Holding {
             // Where all has left, it is not for us to mend.
             let lacks = one.wanted(end).is_some_and(|wanted| wanted.start < then);
             let is_there = now.since(one.heard_at) < HEARD;
-            // Nor is it behind where what it lacks came here only now.
-            let catches_up = self.filled_at > long_ago && self.filled_at != Time::ZERO;
-            let is_behind = lacks && is_there && one.level_at > 0 && one.until >= then && !catches_up;
+            let is_behind = lacks && is_there && one.level_at > 0 && one.until >= then;
             one.behind_since = if is_behind { one.behind_since.or(Some(now)) } else { None };
         }
         let served = self.served();

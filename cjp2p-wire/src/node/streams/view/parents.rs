@@ -12,8 +12,6 @@ use crate::time::Time;
 const PATIENCE_OF_HOP: Duration = Duration::from_millis(80);
 /// A parent that has less than others for so long is left for one of them.
 const LAGGING: Duration = Duration::from_millis(1500);
-/// The same, of one hop further away.
-const LAG_OF_HOP: Duration = Duration::from_millis(250);
 /// After a parent was left, the next is not left for lagging for so long.
 const SETTLE: Duration = Duration::from_secs(5);
 
@@ -55,7 +53,7 @@ impl View {
             }
             return;
         }
-        let lagging = LAGGING + source.round_trip.unwrap_or_default() * 2 + LAG_OF_HOP * depth as u32;
+        let lagging = LAGGING + source.round_trip.unwrap_or_default() * 2;
         let is_settled = self.was_level && now.since(self.settled_at) > SETTLE;
         if let Some(other) = ahead(lagging, false).filter(|_| is_settled) {
             log::debug!("{now:?} {address}: lags, left for {other}");
