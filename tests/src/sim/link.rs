@@ -12,6 +12,8 @@ const HEADERS: usize = 28;
 pub struct Link {
     /// Bytes per second; `None`: as fast as can be.
     pub rate: Option<u64>,
+    /// The same outward, where that differs.
+    pub up: Option<u64>,
     /// One way.
     pub delay: Duration,
     /// Up to so much is added to the delay of each datagram, at random: this reorders.
@@ -32,6 +34,7 @@ impl Default for Link {
     fn default() -> Link {
         Link {
             rate: None,
+            up: None,
             delay: Duration::from_millis(5),
             jitter: Duration::ZERO,
             loss: 0.0,
@@ -52,6 +55,11 @@ impl Link {
             queue,
             ..Link::default()
         }
+    }
+
+    /// The outward direction.
+    pub(super) fn outward(&self) -> Link {
+        Link { rate: self.up.or(self.rate), ..*self }
     }
 
     /// The packets that a datagram of `length` bytes is sent in, and their bytes in all.

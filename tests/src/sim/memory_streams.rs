@@ -1,7 +1,9 @@
 //! Blocks of streams in memory: what peers of the simulation give and write.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::rc::Rc;
 
 use cjp2p_wire::store::JobId;
 use cjp2p_wire::stream::{BLOCK_LEN, SignedBlock, StreamId};
@@ -15,6 +17,8 @@ pub struct MemoryStreams {
     pub viewed: BTreeMap<JobId, StreamId>,
     /// Gives what was tampered with.
     pub lies: bool,
+    /// What the origin signed, to keep each block once for all peers.
+    pub shared: Option<Rc<RefCell<BTreeMap<u64, SignedBlock>>>>,
 }
 
 impl MemoryStreams {
@@ -39,7 +43,9 @@ impl MemoryStreams {
     pub fn write(&mut self, job: JobId, block: &SignedBlock) {
         let id = self.viewed[&job].clone();
         let blocks = self.blocks.entry(id).or_default();
-        let before = blocks.insert(block.index(), block.clone());
+        let same = self.shared.as_ref().and_then(|all| all.borrow().get(&block.index()).cloned());
+        let kept = same.filter(|same| same == block).unwrap_or_else(|| block.clone());
+        let before = blocks.insert(block.index(), kept);
         assert!(before.is_none_or(|before| block.data().starts_with(before.data())), "a block changed");
     }
 

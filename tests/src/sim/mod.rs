@@ -13,6 +13,7 @@ pub mod memory_streams;
 pub mod nat;
 pub mod peer;
 pub mod search;
+pub mod stream_swarm;
 pub mod streams;
 pub mod swarm;
 pub mod tcp;

@@ -259,7 +259,7 @@ impl World {
             if !host.is_up {
                 continue;
             }
-            let Some(left) = host.up.send(self.now, bytes.len(), &host.link) else { continue };
+            let Some(left) = host.up.send(self.now, bytes.len(), &host.link.outward()) else { continue };
             host.queueing.push(left.since(self.now));
             if host.link.loses(bytes.len(), &mut self.random) {
                 continue;

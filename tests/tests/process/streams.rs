@@ -361,6 +361,74 @@ fn a_relay_has_what_its_origin_has_no_more() {
     assert_same(&late.stdout, &bytes, "from the relay alone");
 }
 
+#[test]
+fn a_relay_that_was_killed_is_done_without_and_goes_on_where_it_was() {
+    let bench = Bench::new();
+    let mut origin = bench.origin(1, &["--stream", "cam"]);
+    let (id, bytes) = (origin.ids[0].clone(), content::bytes(11, 900_000));
+    let peer = origin.address.to_string();
+    let start_relay =
+        |listen: &str| Origin::start(&bench.path("relay"), listen, 1, &["--relay", &id, "--peer", &peer]);
+    let mut relay = start_relay("127.0.0.1:0");
+    let address = relay.address.to_string();
+    let mut viewer = bench.viewer(relay.address, &["--only-peer", &peer, &id, "--from", "start"]);
+    let mut viewer = viewer.stdout(Stdio::piped()).spawn().expect("cjp2p-get starts");
+    let mut stdout = viewer.stdout.take().expect("a pipe");
+    let mut seen = vec![0; bytes.len()];
+    let mut done = 0;
+    for (n, part) in bytes.chunks(300_000).enumerate() {
+        origin.write(part);
+        stdout.read_exact(&mut seen[done..done + part.len()]).expect("a pipe");
+        done += part.len();
+        match n {
+            0 => relay.kill(),
+            1 => relay = start_relay(&address),
+            _ => {}
+        }
+    }
+    assert_same(&seen, &bytes, "whoever sends it");
+    origin.close();
+    origin.wait_for("ended");
+    assert!(end_of(&mut viewer).success());
+    // The relay has all of it: what it had before, and what came while it was away.
+    let relayed = bench.view(relay.address, &[&id, "--from", "4096"]);
+    assert!(relayed.status.success(), "{}", String::from_utf8_lossy(&relayed.stderr));
+    origin.kill();
+    let late = bench.view(relay.address, &[&id, "--from", "4096"]);
+    assert!(late.status.success(), "{}", String::from_utf8_lossy(&late.stderr));
+    assert_same(&late.stdout, &bytes[4096..], "from the relay alone");
+}
+
+#[test]
+fn an_origin_that_contradicts_itself_ends_a_viewer_with_5() {
+    let bench = Bench::new();
+    let key = bench.path("key");
+    let key = key.to_str().expect("a path");
+    let mut one = bench.origin(1, &["--stream", "cam", "--key", key]);
+    // The same key in two places, which nobody should do.
+    let mut other = Origin::start(&bench.path("other"), "127.0.0.1:0", 1, &["--stream", "cam", "--key", key]);
+    assert_eq!(one.ids, other.ids);
+    let peer = other.address.to_string();
+    let arguments = ["--only-peer", &peer, &one.ids[0], "--from", "0"];
+    let mut viewer = bench.viewer(one.address, &arguments);
+    let mut viewer = viewer.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("cjp2p-get starts");
+    let mut stdout = viewer.stdout.take().expect("a pipe");
+    let bytes = content::bytes(12, 5000);
+    one.write(&bytes);
+    let mut seen = vec![0; bytes.len()];
+    stdout.read_exact(&mut seen).expect("a pipe");
+    assert_same(&seen, &bytes, "the first");
+    other.write(&content::bytes(13, 50_000));
+    one.kill();
+    assert_eq!(end_of(&mut viewer).code(), Some(5));
+    let mut said = String::new();
+    viewer.stderr.take().expect("a pipe").read_to_string(&mut said).expect("text");
+    assert!(said.contains("signed two contents of block"), "{said}");
+    let mut rest = Vec::new();
+    stdout.read_to_end(&mut rest).expect("a pipe");
+    assert!(rest.is_empty(), "{} bytes of the other were printed", rest.len());
+}
+
 /// The events, held against the page.
 fn check(events: &[Value], command: &str) {
     let mut page = Page::read();
@@ -450,6 +518,52 @@ fn what_is_late_is_left_out_up_to_a_place_where_one_may_go_on() {
     let numbers: Vec<u64> = found.lines().map(|line| line[..9].parse().expect("a number")).collect();
     assert!(found.lines().all(|line| line.len() == 99) && numbers.is_sorted_by(|a, b| a < b), "{numbers:?}");
     assert!(numbers.ends_with(&[count - 2, count - 1]), "{numbers:?}");
+}
+
+#[test]
+fn a_decoder_goes_on_after_what_was_late() {
+    let ffmpeg = || {
+        let mut command = Command::new("ffmpeg");
+        command.args(["-nostdin", "-hide_banner", "-loglevel", "error"]);
+        command
+    };
+    if ffmpeg().arg("-version").stdout(Stdio::null()).status().is_err() {
+        eprintln!("skipped: there is no ffmpeg here");
+        return;
+    }
+    let bench = Bench::new();
+    let mut origin = bench.origin(1, &["--stream", "cam"]);
+    let id = origin.ids[0].clone();
+    let mut camera = ffmpeg();
+    camera.args(["-re", "-f", "lavfi", "-i", "testsrc2=size=320x240:rate=25", "-t", "9"]);
+    camera.args(["-c:v", "mpeg2video", "-b:v", "1M", "-g", "12", "-f", "mpegts", "-"]);
+    let mut camera = camera.stdout(origin.stdin.take().expect("its input")).spawn().expect("ffmpeg starts");
+    let mut viewer = bench.viewer(origin.address, &[&id, "--from", "start", "--max-delay", "300ms"]);
+    let mut viewer = viewer.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("cjp2p-get starts");
+    // A line for each frame that was decoded.
+    let decoder = ffmpeg()
+        .args(["-i", "pipe:0", "-f", "framecrc", "-"])
+        .stdin(viewer.stdout.take().expect("a pipe"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("ffmpeg starts");
+    thread::sleep(Duration::from_secs(3));
+    let pid = Pid::from_raw(viewer.id().cast_signed());
+    kill(pid, Signal::SIGSTOP).expect("it runs");
+    thread::sleep(Duration::from_millis(1200));
+    kill(pid, Signal::SIGCONT).expect("it runs");
+    let decoded = decoder.wait_with_output().expect("ffmpeg ends");
+    assert!(end_of(&mut camera).success() && end_of(&mut viewer).success());
+    let mut said = String::new();
+    viewer.stderr.take().expect("a pipe").read_to_string(&mut said).expect("text");
+    assert!(said.contains("came too late and were left out"), "{said}");
+    let frames =
+        String::from_utf8_lossy(&decoded.stdout).lines().filter(|line| line.starts_with('0')).count();
+    let errors = String::from_utf8_lossy(&decoded.stderr).into_owned();
+    eprintln!("{frames} frames, {} lines of errors", errors.lines().count());
+    // 225 were made; 30 are not there for a second and a bit, and 12 at the most from a place to join back to that.
+    assert!((100..225).contains(&frames) && errors.lines().count() <= 6, "{frames} frames; {errors}");
 }
 
 #[test]
