@@ -53,7 +53,7 @@ fn main() {
         measure("nothing", &well);
         if (100..=1000).contains(&viewers) {
             measure("half of them leave at once", &Scene { leave: 50, ..well });
-            measure("half of them can send only 100 kbit/s", &Scene { mute: 50, ..well });
+            measure("half of them can send only 200 kbit/s", &Scene { mute: 50, ..well });
             measure("a tenth of them lie", &Scene { liars: 10, ..well });
         }
     }
@@ -68,7 +68,7 @@ fn measure(wrong: &str, scene: &Scene) {
             wrong,
             format!("{:.2}", outcome.copies),
             format!("{} ms", outcome.median.as_millis()),
-            format!("{} ms", outcome.most.as_millis()),
+            outcome.most.map_or("never".into(), |most| format!("{} ms", most.as_millis())),
             format!("{:.3} %", outcome.late * 100.0),
             outcome.lacking
         ]

@@ -339,7 +339,7 @@ fn one_that_catches_up_keeps_those_that_it_sends_to() {
         stage.run(50, MS * 8);
     }
     stage.world.set_up(at(2), false);
-    stage.run(220, MS * 8);
+    stage.run(80, MS * 8);
     stage.world.set_up(at(2), true);
     let behind = |stage: &Stage| stage.world.peer(at(2)).node.stream_progress(JobId(0)).map(|it| it.verified);
     let before = behind(&stage);

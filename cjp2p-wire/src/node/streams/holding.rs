@@ -34,12 +34,14 @@ const NEW: Duration = Duration::from_millis(500);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// One that says nothing for so long is not behind but gone, or cut off.
 const HEARD: Duration = Duration::from_millis(500);
+/// One that is sent blocks and says nothing for so long is sent no more, and nobody is sent to it.
+const CUT_OFF: Duration = Duration::from_millis(1500);
 /// One that is behind for so long is given up, where others are served.
 const BEHIND_FOR: Duration = Duration::from_millis(1500);
 /// After that, no more than were left are served for so long, twice as long each time.
 const CAUTION: Duration = Duration::from_secs(20);
 const MAX_CAUTION: Duration = Duration::from_secs(300);
-/// How often one that stands by is told a new edge, and one that is served what is here.
+/// How often one is told a new edge that stands by or that nothing came to for so long, and any other that is served what is here.
 const TELL_EDGE: Duration = Duration::from_millis(300);
 const TELL: Duration = Duration::from_secs(1);
 /// Others that one is told of.
@@ -129,7 +131,8 @@ impl Holding {
 
     /// How many others may come: here, or to those that are served here.
     pub(super) fn spare(&self, now: Time) -> u64 {
-        let below: u64 = self.subscribers.values().filter(|one| one.is_served).map(|one| one.spare).sum();
+        let below: u64 =
+            self.subscribers.values().filter(|one| passes_on(now, one)).map(|one| one.spare).sum();
         let here = if self.has_room(now) { BASE.saturating_sub(self.served()).max(1) as u64 } else { 0 };
         (here + below).min(64)
     }
@@ -140,11 +143,10 @@ impl Holding {
         if self.caution.is_some_and(|(until, most, _)| now < until && served >= most) {
             return false;
         }
-        let passes_on = |one: &Subscriber| one.is_served && one.spare > 0;
         let is_behind = |one: &Subscriber| one.is_served && one.behind_since.is_some();
         served < BASE
             || (served < MAX_SUBSCRIBERS / 2
-                && !self.subscribers.values().any(|one| passes_on(one) || is_behind(one)))
+                && !self.subscribers.values().any(|one| passes_on(now, one) || is_behind(one)))
     }
 
     /// The library has a block, or has it longer.
@@ -221,7 +223,8 @@ impl Holding {
             (false, true) => one.stop_serving(),
             _ => {}
         }
-        let pause = if one.is_served { TELL } else { TELL_EDGE };
+        let is_sent = one.is_served && request.got.is_some_and(|got| got.ago < TELL_EDGE);
+        let pause = if is_sent { TELL } else { TELL_EDGE };
         if one.told.is_none_or(|(at, _)| now.since(at) >= pause) || is_refused {
             self.tell(push, from, is_refused);
         }
@@ -249,7 +252,7 @@ impl Holding {
             }
             None => 0,
         };
-        let peers = self.others(push.shared, to);
+        let peers = self.others(push.shared, now, to);
         let full = full || !(self.serves(to) || self.has_room(now));
         let told = StreamHolding {
             id: self.id.clone(),
@@ -274,10 +277,10 @@ impl Holding {
     }
 
     /// Some that may have room for this one: those with most of it first, and those of other hosts.
-    fn others(&self, shared: &mut Shared, to: SocketAddr) -> Vec<SocketAddr> {
+    fn others(&self, shared: &mut Shared, now: Time, to: SocketAddr) -> Vec<SocketAddr> {
         let depth = self.subscribers.get(&to).and_then(|one| one.depth);
         let may = |address: SocketAddr, one: &Subscriber| {
-            address != to && one.is_served && one.spare > 0 && referred(address, to).is_some()
+            address != to && passes_on(now, one) && referred(address, to).is_some()
                 // One that is below another shall not be sent to it.
                 && (depth.is_none() || one.depth <= depth || one.depth.is_none())
         };
@@ -423,6 +426,9 @@ impl Holding {
                 self.remove(now, address);
                 continue;
             }
+            if one.is_served && now.since(one.heard_at.max(one.served_since)) >= CUT_OFF {
+                one.stop_serving();
+            }
             one.detect_losses(now);
             let is_news = !one.is_served
                 && one.told.is_some_and(|(at, edge)| edge < self.edge && now.since(at) >= TELL_EDGE);
@@ -464,7 +470,9 @@ impl Holding {
         };
         let all = self.subscribers.iter().filter(|(_, one)| one.is_served);
         let last = all.max_by_key(|(_, one)| one.served_since).map(|(&address, _)| address);
-        let last = last.filter(|_| served > 1 && self.subscribers.values().any(slow));
+        // Who cannot send to anybody relays nothing; but from an origin one takes what comes.
+        let least = if self.origin == Origin::Here { 2 } else { 1 };
+        let last = last.filter(|_| served >= least && self.subscribers.values().any(slow));
         if let Some(address) = last {
             if let Some(one) = self.subscribers.get_mut(&address) {
                 one.stop_serving();
@@ -494,6 +502,11 @@ impl Holding {
         let look = if self.served() > 0 { self.look_at } else { Time::NEVER };
         self.subscribers.iter().map(of).min().unwrap_or(Time::NEVER).min(look).min(self.plain.next_at())
     }
+}
+
+/// Whether one that is served is there, and has room for others.
+fn passes_on(now: Time, one: &Subscriber) -> bool {
+    one.is_served && one.spare > 0 && now.since(one.heard_at) < CUT_OFF
 }
 
 /// A block that is at hand, or else the library's.

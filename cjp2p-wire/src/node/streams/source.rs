@@ -30,6 +30,9 @@ const REPORT_AFTER: u32 = 8;
 const REPORT_GAP: Duration = Duration::from_millis(4);
 /// One that is silent for so long is gone, though it is told what is wanted.
 pub(super) const SILENT: Duration = Duration::from_millis(2500);
+/// A parent of whom nothing came for longer than usual is asked so often whether it is there, and is gone if it says nothing so often.
+const PROBE: Duration = Duration::from_millis(250);
+const PROBES: u32 = 3;
 /// Content of a datagram that three of make a record: no packet of 1,500 bytes is cut, over IPv4. IPv6 takes a little less.
 const PIECE_V4: u64 = 1387;
 const PIECE_V6: u64 = 1376;
@@ -90,6 +93,8 @@ pub(super) struct Source {
     got: Option<(u64, Time)>,
     /// Datagrams that came since it was told.
     unreported: u32,
+    /// How often it was told since it was heard.
+    unanswered: u32,
     // Where the datagram begins that comes next, if none is lost.
     expected: u64,
     /// It said so long ago that it has more than was here then, and that is still not here: up to there.
@@ -120,6 +125,7 @@ impl Source {
             round_trip: None,
             got: None,
             unreported: 0,
+            unanswered: 0,
             expected: 0,
             ahead: None,
             rests_until: Time::ZERO,
@@ -149,6 +155,22 @@ impl Source {
     /// Whether it may still answer for the first time.
     pub(super) fn is_asked(&self) -> bool {
         self.told.is_none() && self.tries < TRIES.len()
+    }
+
+    /// Whether an answer is to be expected: others need not be asked meanwhile.
+    pub(super) fn is_asked_lately(&self) -> bool {
+        self.told.is_none() && self.tries <= 1
+    }
+
+    /// Nothing came from it for longer than usual: it is asked whether it is there.
+    pub(super) fn probe(&mut self, now: Time) {
+        self.next_at = self.next_at.min((self.sent_at + PROBE).max(now));
+    }
+
+    /// Whether it does not answer, though it was asked again and again.
+    pub(super) fn is_dumb(&self, now: Time) -> bool {
+        self.unanswered >= PROBES
+            && now.since(self.sent_at) >= PROBE.max(self.round_trip.unwrap_or_default() * 2)
     }
 
     /// How long to wait for what should have come from it.
@@ -221,6 +243,7 @@ impl Source {
         let pad = if is_validated || spares { 0 } else { 400 };
         self.sent_at = now;
         self.unreported = 0;
+        self.unanswered += 1;
         shared.send(to, encoder.finish(pad));
     }
 
@@ -254,7 +277,7 @@ impl Source {
             self.next_at = self.next_at.max(now + RENEW / 4);
         }
         self.heard_at = now;
-        self.tries = 0;
+        (self.tries, self.unanswered) = (0, 0);
         let StreamHolding { from, until, depth, full, .. } = *told;
         self.told = Some(Told { from, until, depth, full });
         if until > edge && self.ahead.is_none() {
@@ -280,7 +303,7 @@ impl Source {
         (self.data_at, self.heard_at) = (now, now);
         self.got = Some((offset, at));
         self.unreported += 1;
-        self.tries = 0;
+        (self.tries, self.unanswered) = (0, 0);
         let is_gap = self.expected != 0 && offset > self.expected;
         self.expected = offset + length;
         let pause = match self.unreported {

@@ -464,7 +464,7 @@ impl View {
     fn lacks_sources(&self, now: Time) -> bool {
         let is_of_use = |source: &Source| {
             let is_fit = source.told.is_some_and(|told| !told.full && told.until > 0);
-            source.rests_until <= now && (is_fit || source.is_plain || source.is_asked())
+            source.rests_until <= now && (is_fit || source.is_plain || source.is_asked_lately())
         };
         !self.is_complete() && self.sources.values().filter(|source| is_of_use(source)).count() < ENOUGH
     }

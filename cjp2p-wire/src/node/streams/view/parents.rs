@@ -38,7 +38,10 @@ impl View {
             fit.min_by_key(|(_, source)| source.told.and_then(|told| told.depth)).map(|(&other, _)| other)
         };
         let is_late = idle > patience && ahead(patience, idle > SILENT / 2).is_some();
-        if refuses || silent > SILENT || is_late {
+        let is_settled = self.was_level && now.since(self.settled_at) > SETTLE;
+        let lags = ahead(LAGGING + source.round_trip.unwrap_or_default() * 2, false);
+        let is_gone = silent > SILENT || (idle > patience && silent > patience && source.is_dumb(now));
+        if refuses || is_gone || is_late {
             log::debug!(
                 "{now:?} {address}: refuses {refuses}, silent {silent:?}, idle {idle:?}, late {is_late}"
             );
@@ -47,15 +50,20 @@ impl View {
                 source.failures += 1;
                 source.rests_until =
                     now + (REST * 2u32.saturating_pow(source.failures.min(8) - 1)).min(MAX_REST);
-                if silent > SILENT {
+                if is_gone {
                     source.told = None;
                 }
             }
             return;
         }
-        let lagging = LAGGING + source.round_trip.unwrap_or_default() * 2;
-        let is_settled = self.was_level && now.since(self.settled_at) > SETTLE;
-        if let Some(other) = ahead(lagging, false).filter(|_| is_settled) {
+        // Where it said something after that, it is there and has nothing new.
+        if idle > patience
+            && silent == idle
+            && let Some(source) = self.sources.get_mut(&address)
+        {
+            source.probe(now);
+        }
+        if let Some(other) = lags.filter(|_| is_settled) {
             log::debug!("{now:?} {address}: lags, left for {other}");
             self.set_parent(now, Some(other));
         }
