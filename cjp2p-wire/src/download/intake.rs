@@ -9,7 +9,7 @@ use super::context::Context;
 use super::kind::Kind;
 use super::source::Standing;
 use super::sources::Fault;
-use super::{Block, Download, Failure, Space};
+use super::{Block, Download, Failure, RangeSpec, Space};
 use crate::content_id::Hash;
 use crate::range_set::RangeSet;
 use crate::store::Sink;
@@ -314,6 +314,20 @@ impl Download {
             let (sources, reports) = (&mut self.sources, &mut self.reports);
             staged.follow_hint(address, &mut Context { now, sources, reports, sink });
         }
+    }
+
+    /// From now on these bytes are wanted, those first that come first, and no others. Only of content with a tree; any other is wanted
+    /// whole. Returns whether it is still fetched: what is wanted of a download that is over needs another one.
+    pub fn want(&mut self, now: Time, ranges: Vec<RangeSpec>) -> bool {
+        let Kind::Proven(proven) = &mut self.kind else { return !self.reports.is_over() };
+        if self.reports.is_over() {
+            return false;
+        }
+        proven.want(ranges, &mut self.reports);
+        self.limits.count_from(now);
+        self.quiet_until = Time::ZERO;
+        self.sources.note_change();
+        true
     }
 
     /// What [`Resume::unchecked`](super::Resume::unchecked) has of `range` is verified now: what is in `right` is right, the

@@ -13,7 +13,7 @@ use super::sizes::Sizes;
 use super::streams::NamedBy;
 use crate::content_id::ContentId;
 use crate::datagram::Encoder;
-use crate::download::{Download, Progress, Spec};
+use crate::download::{Download, Progress, RangeSpec, Spec};
 use crate::message::MAX_IDS;
 use crate::peers::links::Links;
 use crate::range_set::RangeSet;
@@ -101,6 +101,16 @@ impl Node {
         if self.client.on_checked(now, job, range, right) {
             self.client.ask_everybody(&mut self.shared, now, store);
         }
+    }
+
+    /// From now on these bytes of what `job` downloads are wanted, those first that come first: a reader went elsewhere, or another one
+    /// came. What was asked for and is not wanted any more is given up. Only of content with a tree. Returns whether it goes on;
+    /// what is wanted of a download that is over needs another one, which can [resume](crate::download::Resume).
+    pub fn want(&mut self, now: Time, job: JobId, ranges: Vec<RangeSpec>, store: &mut dyn Store) -> bool {
+        self.enter(now);
+        let goes_on = self.client.want(now, job, ranges);
+        self.client.ask_everybody(&mut self.shared, now, store);
+        goes_on
     }
 
     /// The destination of some download takes more now.

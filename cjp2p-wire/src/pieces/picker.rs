@@ -38,6 +38,25 @@ pub struct Picker {
 }
 
 impl Picker {
+    /// From now on these ranges are wanted, in order and without overlaps. Unless it `keeps_begun`, what is being gathered and is in
+    /// none of them is given up, though it may be on its way.
+    pub fn set_goal(&mut self, goal: Vec<Range<u64>>, keeps_begun: bool) {
+        self.goal = Goal::new(goal, &self.done);
+        self.used_up.clear();
+        if keeps_begun {
+            return;
+        }
+        let is_wanted = |of: &Range<u64>| {
+            self.goal.left().iter().any(|range| range.start < of.end && of.start < range.end)
+        };
+        let content =
+            self.gathering.content().filter(|extent| !extent.is_full() && !is_wanted(&extent.range));
+        let unwanted: Vec<Key> = content.map(|extent| (Space::Content, extent.range.start)).collect();
+        for key in unwanted {
+            self.forget(key);
+        }
+    }
+
     /// Content of which `done` is here, in whole units; `goal` is what is wanted of it, in order and without overlaps.
     pub fn new(shape: Shape, goal: Vec<Range<u64>>, done: RangeSet) -> Picker {
         Picker {

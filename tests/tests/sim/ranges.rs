@@ -206,6 +206,82 @@ fn a_slow_reader_of_ranges_out_of_order_holds_the_fetch_and_does_not_fail_it() {
     finish(&mut world, job, &bytes, &ranges);
 }
 
+/// Has the getter want something else of what it fetches.
+fn want(world: &mut World, job: JobId, ranges: Vec<RangeSpec>) -> bool {
+    world.with_peer(GETTER, |peer, now| peer.node.want(now, job, ranges, &mut peer.store))
+}
+
+#[test]
+fn a_reader_that_goes_elsewhere_is_there_after_two_round_trips_and_what_lies_between_is_not_fetched() {
+    let bytes = content::bytes(56, 200 << 20);
+    let all = || vec![RangeSpec::Span(0..u64::MAX)];
+    let link = Link { delay: Duration::from_millis(50), ..Link::rated(40, 50, 512 << 10) };
+    let (mut world, job) = start(57, link, &bytes, all());
+    world.run_for(Duration::from_secs(2));
+    let read = fetched(&world, job).done.first_gap(0..u64::MAX).map_or(0, |gap| gap.start);
+    assert!(read > 4 << 20, "{read}");
+    for (nth, to) in [150_000_000, 60_000_000, 199_000_000].into_iter().enumerate() {
+        assert!(want(&mut world, job, vec![RangeSpec::Span(to..u64::MAX)]));
+        let before = world.now();
+        assert!(world.run_until(Duration::from_secs(5), |world| has(world, job, to..to + 65_536)));
+        let took = world.now().since(before);
+        // The way there and back, the proofs above, and what was on its way.
+        assert!(took <= Duration::from_millis(250), "seek {nth} took {took:?}");
+    }
+    let done = fetched(&world, job).done.total();
+    assert!(done < 40 << 20, "{done}");
+    assert!(!has(&world, job, 100_000_000..100_000_001));
+    // What is here already is all that is wanted: it is over.
+    assert!(want(&mut world, job, vec![RangeSpec::Span(0..1000), RangeSpec::Last(1)]));
+    assert!(world.run_until(Duration::from_secs(1), |world| world.peer(GETTER).is_over(job)));
+    assert!(!want(&mut world, job, all()), "it is over");
+}
+
+#[test]
+fn wanting_what_is_past_the_end_fails_and_what_is_wanted_before_the_length_is_known_counts() {
+    let bytes = content::bytes(58, 3_000_000);
+    let (mut world, job) = start(59, Link::default(), &bytes, vec![RangeSpec::Span(0..u64::MAX)]);
+    let last = vec![RangeSpec::Span(2_000_000..2_000_100)];
+    assert!(want(&mut world, job, last.clone()));
+    finish(&mut world, job, &bytes, &last);
+    assert!(!has(&world, job, 1_000_000..1_000_001));
+    let (mut world, job) =
+        start(59, Link::rated(10, 20, 256 << 10), &bytes, vec![RangeSpec::Span(0..u64::MAX)]);
+    world.run_for(Duration::from_millis(500));
+    want(&mut world, job, vec![RangeSpec::Span(3_000_000..u64::MAX)]);
+    let failure = world.peer(GETTER).failure(job);
+    assert_eq!(failure.as_deref(), Some("PastTheEnd { nth: 0, length: 3000000 }"));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn however_often_a_reader_changes_its_mind_what_it_wants_last_comes(
+        seeks in prop::collection::vec((0u64..3_000_000, 1u64..400_000, 0u64..120), 1..12),
+        loss in 0.0..0.05,
+    ) {
+        let bytes = content::bytes(60, 3_000_000);
+        let link = Link { loss, ..Link::rated(50, 20, 256 << 10) };
+        let (mut world, job) = start(61, link, &bytes, vec![RangeSpec::Span(0..u64::MAX)]);
+        let mut last = Vec::new();
+        for (from, length, pause) in seeks {
+            world.run_for(Duration::from_millis(pause));
+            let ranges = vec![RangeSpec::Span(from..from + length)];
+            // What was wanted before may be here already, and all of it over.
+            if !want(&mut world, job, ranges.clone()) {
+                break;
+            }
+            last = ranges;
+        }
+        let over = world.run_until(Duration::from_secs(60), |world| world.peer(GETTER).is_over(job));
+        prop_assert!(over);
+        prop_assert_eq!(world.peer(GETTER).failure(job), None);
+        let done = &fetched(&world, job).done;
+        prop_assert!(last.iter().all(|range| done.contains(range.within(3_000_000))));
+    }
+}
+
 fn range(length: u64) -> impl Strategy<Value = RangeSpec> {
     prop_oneof![
         (0..length, 1..200_000u64).prop_map(|(start, len)| RangeSpec::Span(start..start + len)),

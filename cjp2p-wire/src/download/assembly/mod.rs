@@ -164,6 +164,11 @@ impl Assembly {
         self.picker.length()
     }
 
+    /// From now on these ranges are wanted. What proves the length is fetched nevertheless.
+    pub(super) fn set_goal(&mut self, goal: Vec<Range<u64>>) {
+        self.picker.set_goal(goal, !self.is_proven);
+    }
+
     /// Whether the length is proven.
     pub(super) fn is_proven(&self) -> bool {
         self.is_proven

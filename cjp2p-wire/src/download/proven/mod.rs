@@ -67,6 +67,20 @@ impl Proven {
         self.check_complete(reports);
     }
 
+    /// From now on these ranges are wanted, in order.
+    pub(super) fn want(&mut self, ranges: Vec<RangeSpec>, reports: &mut Reports) {
+        for assembly in &mut self.assemblies {
+            assembly.set_goal(select(&ranges, assembly.length()));
+        }
+        self.ranges = ranges;
+        if let Some(length) = self.length().filter(|_| self.is_reported) {
+            self.fail_past_the_end(length, reports);
+        }
+        if !reports.is_over() {
+            self.check_complete(reports);
+        }
+    }
+
     pub(super) fn root(&self) -> Option<Hash> {
         self.root
     }
@@ -98,6 +112,10 @@ impl Proven {
     fn report_length(&mut self, length: u64, reports: &mut Reports) {
         self.is_reported = true;
         reports.push(DownloadEvent::Length(length));
+        self.fail_past_the_end(length, reports);
+    }
+
+    fn fail_past_the_end(&self, length: u64, reports: &mut Reports) {
         if let Some(nth) = self.ranges.iter().position(|range| range.is_past_the_end(length)) {
             reports.fail(Failure::PastTheEnd { nth, length });
         }

@@ -39,7 +39,7 @@ use self::schedule::Schedule;
 use super::event::Event;
 use super::shared::Shared;
 use crate::content_id::ContentId;
-use crate::download::{Download, DownloadEvent, Kept, Spec};
+use crate::download::{Download, DownloadEvent, Kept, RangeSpec, Spec};
 use crate::range_set::RangeSet;
 use crate::store::{JobId, Store};
 use crate::time::Time;
@@ -145,6 +145,11 @@ impl Client {
     /// What an interrupted download wrote of `range` is verified now; returns whether more may be asked for than before.
     pub(super) fn on_checked(&mut self, now: Time, job: JobId, range: Range<u64>, right: &RangeSet) -> bool {
         self.downloads.get_mut(job).is_some_and(|download| download.on_checked(now, range, right))
+    }
+
+    /// Changes what is wanted of a download; returns whether it goes on.
+    pub(super) fn want(&mut self, now: Time, job: JobId, ranges: Vec<RangeSpec>) -> bool {
+        self.downloads.get_mut(job).is_some_and(|download| download.want(now, ranges))
     }
 
     /// Destinations may take more than before.
