@@ -16,7 +16,11 @@ use cjp2p_cli::args::LockMode;
 use cjp2p_cli::progress::Progress;
 use cjp2p_cli::{Exit, ToolError, list, stdout};
 use cjp2p_io::event_loop::{EventLoop, Waker};
+use cjp2p_io::exchange::Exchange;
+use cjp2p_io::peers::Peers;
+use cjp2p_io::search::{Search, Sought};
 use cjp2p_io::session::{Policy, Session};
+use cjp2p_io::tasks::Tasks;
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::download::{Download, DownloadEvent, Failure, Resume};
 use cjp2p_wire::node::{Answer, Event};
@@ -26,21 +30,17 @@ use cjp2p_wire::time::Time;
 use nix::sys::signal::Signal;
 
 use crate::cli::{Cli, TOOL};
-use crate::exchange::Exchange;
 use crate::folder::command::Command;
 use crate::folder::{Folder, Holders};
 use crate::ids::{Given, Ids};
 use crate::job::{Job, Limits, Outcome, Step, failure};
-use crate::peers::Peers;
 use crate::place::Places;
 use crate::ranges::Ranges;
 use crate::report::{Effort, Report};
-use crate::search::Search;
 use crate::sinks::prepare::prepare;
 use crate::sinks::stream::{Output, Stream};
 use crate::sinks::{Destination, Outlet};
 use crate::store::Store;
-use crate::tasks::Tasks;
 
 /// What may be wrong where nobody at all answers.
 const NOBODY_ON_THE_LINK: &str = "; nor did anybody on the local network answer: who shares it there may have to let UDP port 24254 in, \
@@ -212,7 +212,14 @@ impl Getter {
             self.retry_locks();
             self.tell_of_bare_digits_in_time();
             let waits = !self.peers.is_nobody();
-            self.search.turn(self.session.now(), self.session.node(), self.jobs.values(), waits);
+            let sought = self.jobs.values().filter_map(|job| match job.step {
+                Step::Fetching(fetch) => {
+                    let waits = waits || job.remembered > 0;
+                    Some(Sought { fetch, id: &job.id, started: job.started, waits })
+                }
+                _ => None,
+            });
+            self.search.turn(self.session.now(), self.session.node(), sought);
             self.show_progress_sometimes();
             self.note_sources_sometimes();
             self.peers.save_sometimes(&self.session);

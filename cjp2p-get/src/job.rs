@@ -14,9 +14,9 @@ use crate::folder::piece::Piece as FolderPiece;
 use crate::ids::Given;
 use crate::place::Paths;
 use crate::ranges::Ranges;
-use crate::running_hash::Piece;
 use crate::sinks::prepare::Prepared;
-use crate::sinks::recheck::Checked;
+use cjp2p_io::partial::recheck::Checked;
+use cjp2p_io::partial::running_hash::Piece;
 
 /// So long an id that waited for a place is asked for, though its time is over.
 const LAST_TURN: Duration = Duration::from_secs(2);

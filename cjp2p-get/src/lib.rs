@@ -2,7 +2,6 @@
 //! anybody may have damaged can be tested from outside.
 
 mod cli;
-mod exchange;
 mod folder;
 mod getter;
 mod ids;
@@ -10,20 +9,15 @@ mod job;
 mod latest;
 mod links;
 mod output_lock;
-mod peers;
 mod place;
 pub mod ranges;
 mod reach;
 mod report;
 mod run;
-mod running_hash;
-mod search;
-pub mod sinks;
+mod sinks;
 mod store;
 mod stream;
 mod stream_args;
-mod tasks;
-mod wanted;
 
 /// The tool.
 pub fn main() -> std::process::ExitCode {

@@ -24,14 +24,14 @@ use crate::latest::resolved::Resolved;
 use crate::latest::run::Name;
 use crate::latest::{self, in_folder, peer_hints, resolver, watch};
 use crate::output_lock::lock_of_output;
-use crate::peers::Peers;
 use crate::place::Places;
 use crate::reach::Reach;
-use crate::search::Search;
 use crate::sinks::Outlet;
 use crate::sinks::stream::Output;
 use crate::sinks::temporary::Temporary;
 use crate::stream;
+use cjp2p_io::peers::Peers;
+use cjp2p_io::search::Search;
 
 /// Runs the command.
 pub(crate) fn run(mut cli: Cli) -> Result<Exit, ToolError> {

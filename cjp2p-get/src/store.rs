@@ -11,11 +11,12 @@ use cjp2p_wire::range_set::RangeSet;
 use cjp2p_wire::store::{Asker, JobId, Library, Parts, Read, Sink};
 use cjp2p_wire::tree::{GroupIndex, Run, TreeVerifier, Verified, VerifiedBlock};
 
-use crate::running_hash::{Piece, RunningHash};
-use crate::sinks::known_tree::{HASHED_AT_ONCE, HASHED_FOR_ANYBODY, NoTree};
-use crate::sinks::recheck::Checked;
-use crate::sinks::{Destination, Group, Publication, WINDOW};
-use crate::wanted::{Part, Wanted};
+use crate::sinks::{Destination, Publication};
+use cjp2p_io::partial::group::{Group, WINDOW};
+use cjp2p_io::partial::known_tree::{HASHED_AT_ONCE, HASHED_FOR_ANYBODY, NoTree};
+use cjp2p_io::partial::recheck::Checked;
+use cjp2p_io::partial::running_hash::{Piece, RunningHash};
+use cjp2p_io::partial::wanted::{Part, Wanted};
 
 /// Finished contents that stay shared. Each is an open file, of which a process has only so many.
 const MAX_FINISHED: usize = 128;

@@ -9,10 +9,10 @@ use cjp2p_wire::node::Query;
 use cjp2p_wire::time::Time;
 
 use super::{Getter, LOOK_EVERY};
-use crate::exchange::ASKED_EACH;
 use crate::job::{Job, Step};
-use crate::peers::unix_ms;
-use crate::sinks::sources::MAX_SOURCES;
+use cjp2p_io::exchange::ASKED_EACH;
+use cjp2p_io::partial::sources::MAX_SOURCES;
+use cjp2p_io::peers::unix_ms;
 
 /// How often each download notes its sources.
 const NOTE_EVERY: Duration = Duration::from_millis(500);

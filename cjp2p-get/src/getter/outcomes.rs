@@ -8,8 +8,8 @@ use cjp2p_wire::store::JobId;
 use super::{Getter, TRY_LOCK_EVERY};
 use crate::job::{Job, Outcome, Step};
 use crate::sinks::prepare::{Prepared, Ready};
-use crate::sinks::recheck::{Checked, Recheck};
-use crate::wanted::Part;
+use cjp2p_io::partial::recheck::{Checked, Recheck};
+use cjp2p_io::partial::wanted::Part;
 
 impl Getter {
     /// Another thread has something to tell.

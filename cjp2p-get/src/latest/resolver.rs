@@ -33,7 +33,7 @@ use nix::sys::signal::Signal;
 use super::known::Known;
 use super::resolved::Resolved;
 use crate::cli::{Cli, TOOL};
-use crate::peers::Peers;
+use cjp2p_io::peers::Peers;
 
 /// Others may know something newer than the first that answers: they have this time,
 const SETTLE: Duration = Duration::from_millis(300);

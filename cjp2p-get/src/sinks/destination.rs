@@ -5,24 +5,20 @@ use std::io;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::Path;
-use std::sync::Arc;
 
 use cjp2p_cli::{Exit, ToolError};
 use cjp2p_io::event_loop::Waker;
-use cjp2p_io::{in_memory, names};
+use cjp2p_io::names;
+use cjp2p_io::partial::group::Group;
 use cjp2p_wire::content_id::Hash;
 use cjp2p_wire::store::{Parts, Read};
-use cjp2p_wire::tree::{GroupIndex, LeafIndex, Run, TreeVerifier, Verified, VerifiedBlock, group_leaves};
+use cjp2p_wire::tree::{GroupIndex, Run, TreeVerifier, Verified, VerifiedBlock};
 
-use super::known_tree::NoTree;
-use super::reading::read_through;
-use super::recheck::Checked;
+use cjp2p_io::partial::known_tree::NoTree;
+use cjp2p_io::partial::recheck::Checked;
 
 /// The last step, which may take long and is done on another thread.
 pub(crate) type Publication = Box<dyn FnOnce() -> Result<(), ToolError> + Send>;
-
-/// Bytes of content that are brought into memory at a time, and as many after them.
-pub(crate) const WINDOW: u64 = 128 << 10;
 
 /// Where one content goes. Each kind takes verified blocks, or stages what can be verified only as a whole; it
 /// refuses the other.
@@ -181,42 +177,6 @@ pub(crate) trait Destination: Send {
 
     /// What to tell where writing fails.
     fn failure(&self, error: io::Error) -> ToolError;
-}
-
-/// A group of content, in a file.
-#[derive(Debug)]
-pub(crate) struct Group {
-    pub(crate) file: Arc<File>,
-    pub(crate) range: Range<u64>,
-}
-
-impl Group {
-    /// A window of a file that holds content of this length.
-    pub(super) fn of_window(file: &Arc<File>, window: u64, length: u64) -> Group {
-        let start = window.saturating_mul(WINDOW).min(length);
-        // What begins in the window may end after it.
-        let end = start.saturating_add(2 * WINDOW).min(length);
-        Group { file: file.clone(), range: start..end }
-    }
-
-    /// Reads it, for the kernel to keep it in memory. Errors do not matter here: the next one to read it meets them too. Returns
-    /// whether it can be known later if it is still there.
-    pub(crate) fn warm(&self) -> bool {
-        let _ = read_through(&self.file, self.range.clone(), |_| ());
-        in_memory::can_tell(&self.file, self.range.start)
-    }
-
-    /// The values of its leaves.
-    pub(crate) fn hash(&self) -> Option<Vec<Hash>> {
-        let mut leaves = Vec::new();
-        let mut at = self.range.start;
-        read_through(&self.file, self.range.clone(), |bytes| {
-            leaves.extend(group_leaves(LeafIndex::holding(at), bytes));
-            at += bytes.len() as u64;
-        })
-        .ok()?;
-        Some(leaves)
-    }
 }
 
 /// Why nothing can be written at `path`.

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use cjp2p_wire::range_set::RangeSet;
 
-use super::sparse;
+use cjp2p_io::partial::sparse;
 
 /// Bytes that are compared at once.
 const PIECE: u64 = 256 << 10;

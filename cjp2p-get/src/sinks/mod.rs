@@ -1,24 +1,15 @@
 //! The destinations of content: what becomes of bytes from when they are verified, or staged, to the end.
 
-mod behind;
 mod destination;
 mod excerpt;
-pub(crate) mod known_tree;
 pub(crate) mod memory;
 pub(crate) mod partial;
 pub(crate) mod prepare;
 mod publish;
-mod reading;
-pub mod recheck;
-pub mod record;
-pub mod resume;
-pub mod sources;
-mod sparse;
 pub(crate) mod stream;
 pub(crate) mod temporary;
 
-pub(crate) use destination::{Destination, Group, Publication, WINDOW};
-pub(crate) use reading::read_through;
+pub(crate) use destination::{Destination, Publication};
 use stream::Output;
 use temporary::Temporary;
 

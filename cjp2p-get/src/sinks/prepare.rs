@@ -16,11 +16,11 @@ use rustix::fs::OFlags;
 use super::destination::{Destination, unwritable};
 use super::partial::Partial;
 use super::publish::SOMETHING_ELSE;
-use super::reading::judge;
-use super::recheck::Recheck;
-use super::resume;
 use crate::place::Paths;
 use crate::ranges::Ranges;
+use cjp2p_io::partial::reading::judge;
+use cjp2p_io::partial::recheck::Recheck;
+use cjp2p_io::partial::resume;
 
 /// How often a partial is opened anew whose name others take away just then.
 const TRIES: usize = 100;

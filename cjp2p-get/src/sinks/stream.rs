@@ -23,8 +23,8 @@ use cjp2p_wire::store::{Parts, Read};
 use cjp2p_wire::tree::{GroupIndex, Run, Verified};
 
 use super::destination::{Destination, Publication};
-use super::known_tree::{Content, KnownTree, NoTree};
 use crate::links::{Leads, follow, open_own};
+use cjp2p_io::partial::known_tree::{Content, KnownTree, NoTree};
 
 /// Bytes beyond what the reader has taken that are asked for.
 const WINDOW: u64 = 8 << 20;

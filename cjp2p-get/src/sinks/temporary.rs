@@ -11,10 +11,11 @@ use cjp2p_cli::{Exit, ToolError};
 use cjp2p_io::names;
 use cjp2p_wire::store::Read;
 
-use super::destination::{Destination, Group, Publication};
-use super::reading::{BUFFER, read_exact_at};
-use super::sparse::Sparse;
+use super::destination::{Destination, Publication};
 use super::stream::Output;
+use cjp2p_io::partial::group::Group;
+use cjp2p_io::partial::reading::{BUFFER, read_exact_at};
+use cjp2p_io::partial::sparse::Sparse;
 
 /// See the [module](self).
 pub(crate) struct Temporary {

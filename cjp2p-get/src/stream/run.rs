@@ -20,10 +20,10 @@ use super::store::ViewStore;
 use super::viewer::{Parts, Viewer};
 use crate::cli::{ANYWHERE, Cli, TOOL};
 use crate::output_lock::lock_of_output;
-use crate::peers::Peers;
 use crate::place::{Paths, Places};
 use crate::reach::Reach;
 use crate::sinks::stream::Output;
+use cjp2p_io::peers::Peers;
 
 /// Whether the command line asks for a stream.
 ///

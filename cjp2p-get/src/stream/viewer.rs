@@ -21,7 +21,7 @@ use super::outlet::{Outlet, Target};
 use super::report::{Event as Told, Report, Totals};
 use super::store::ViewStore;
 use crate::cli::{Cli, TOOL};
-use crate::peers::Peers;
+use cjp2p_io::peers::Peers;
 
 /// Bytes after the position that may be here or on their way.
 const WINDOW: u64 = 8 << 20;

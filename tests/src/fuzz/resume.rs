@@ -4,8 +4,8 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::sync::Arc;
 
-use cjp2p_get::sinks::sources::{MAX_SOURCES, Sources};
-use cjp2p_get::sinks::{record, record::Record, resume};
+use cjp2p_io::partial::sources::{MAX_SOURCES, Sources};
+use cjp2p_io::partial::{record, record::Record, resume};
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::range_set::RangeSet;
 use cjp2p_wire::tree::{LEAF_LEN, Level, RUN_ENTRIES, Run};

@@ -1,10 +1,12 @@
 //! A partial that is interrupted and resumed, and whose disk fails.
 
 use std::fs::OpenOptions;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
-use cjp2p_wire::tree::{Tree, TreeBuilder, group_leaves};
+use cjp2p_io::partial::known_tree::Content;
+use cjp2p_io::partial::record::Record;
+use cjp2p_wire::tree::{GROUP_LEN, Tree, TreeBuilder, group_leaves};
 
 use super::super::prepare::{Prepared, Ready, prepare};
 use super::*;
@@ -44,7 +46,7 @@ fn what_an_interrupted_fetch_wrote_is_nobodys_before_it_is_verified_and_stays_in
     let mut record = Record::new(paths.record.clone());
     record.begin(&id, length, std::iter::once((top, run)), &there, &Sources::default()).unwrap();
 
-    let recorded = || super::super::record::read(&paths.record, &id).unwrap().unwrap().done;
+    let recorded = || cjp2p_io::partial::record::read(&paths.record, &id).unwrap().unwrap().done;
     let Ready { mut partial, resume, recheck } = go_on(&id, &paths);
     let resume = resume.unwrap();
     assert_eq!(resume.done, std::iter::once(3 * GROUP_LEN..length).collect(), "only the end is read");
@@ -57,7 +59,7 @@ fn what_an_interrupted_fetch_wrote_is_nobodys_before_it_is_verified_and_stays_in
     assert_eq!(recorded(), there, "it is lost to nobody who did not wait for it");
 
     let Ready { mut partial, recheck, .. } = go_on(&id, &paths);
-    partial.file.write_all_at(&[!bytes[5000]], 5000).unwrap();
+    partial.kept.file().write_all_at(&[!bytes[5000]], 5000).unwrap();
     let mut next = recheck;
     while let Some(recheck) = next {
         let checked = recheck.step();
@@ -73,7 +75,7 @@ fn what_an_interrupted_fetch_wrote_is_nobodys_before_it_is_verified_and_stays_in
     assert_eq!(partial.read(2 * GROUP_LEN, 4096, true, &mut out), Read::Found { eof: Some(length) });
     assert_eq!(out, bytes[2 * GROUP_LEN as usize..][..4096]);
     assert_eq!(recorded(), std::iter::once(2 * GROUP_LEN..length).collect());
-    assert!(partial.resumed == partial.done && partial.unchecked.is_empty());
+    assert!(partial.kept.resumed() == partial.kept.done() && partial.kept.unchecked().is_empty());
 }
 
 #[test]
@@ -87,10 +89,10 @@ fn what_was_written_before_the_disk_failed_is_in_the_record() {
     partial.stage(0, &vec![1; block]).unwrap();
     partial.stage(block as u64, &vec![2; block]).unwrap();
     let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
-    partial.behind = WriteBehind::grown_up(full);
-    partial.behind.write(2 * block as u64, &[3; 100]).unwrap();
+    partial.kept.write_to(full);
+    partial.stage(2 * block as u64, &[3; 100]).unwrap();
     assert_eq!(partial.save().unwrap_err().kind(), io::ErrorKind::StorageFull);
-    let found = super::super::record::read(&paths.record, &id).unwrap().unwrap();
+    let found = cjp2p_io::partial::record::read(&paths.record, &id).unwrap().unwrap();
     assert_eq!(found.done, std::iter::once(0..2 * block as u64).collect());
 }
 
@@ -101,18 +103,18 @@ fn before_the_last_step_all_is_written_and_in_the_record() {
     let (id, length) = (ContentId::Sha256([7; 32]), 200_000);
     let Ready { mut partial, .. } = go_on(&id, &paths);
     // From the first block on there is a thread that writes, and nobody asks what it has written.
-    partial.behind = WriteBehind::grown_up(partial.file.try_clone().unwrap());
+    partial.kept.write_to(partial.staged().unwrap());
     partial.on_length(length);
     partial.stage(0, &[1; 100_000]).unwrap();
     partial.stage(100_000, &[2; 100_000]).unwrap();
     let last_step = partial.publish(length);
-    let recorded = super::super::record::read(&paths.record, &id).unwrap().unwrap();
+    let recorded = cjp2p_io::partial::record::read(&paths.record, &id).unwrap().unwrap();
     assert_eq!(recorded.done, std::iter::once(0..length).collect());
     assert_eq!(fs::read(&paths.partial).unwrap(), [[1; 100_000], [2; 100_000]].concat());
     // The last step fails, and a later fetch has it all.
     fs::write(&paths.target, "appeared").unwrap();
     assert!(last_step().unwrap_err().message.contains("appeared meanwhile"));
-    assert_eq!(super::super::record::read(&paths.record, &id).unwrap(), Some(recorded));
+    assert_eq!(cjp2p_io::partial::record::read(&paths.record, &id).unwrap(), Some(recorded));
 }
 
 #[test]
@@ -121,7 +123,7 @@ fn what_could_not_be_written_is_told_by_the_last_step_and_nothing_gets_its_name(
     let paths = paths_in(folder.path());
     let (id, length) = (ContentId::Sha256([7; 32]), 200_000);
     let Ready { mut partial, .. } = go_on(&id, &paths);
-    partial.behind = WriteBehind::grown_up(OpenOptions::new().write(true).open("/dev/full").unwrap());
+    partial.kept.write_to(OpenOptions::new().write(true).open("/dev/full").unwrap());
     partial.on_length(length);
     partial.stage(0, &[1; 200_000]).unwrap();
     let error = partial.publish(length)().unwrap_err();
@@ -183,9 +185,9 @@ fn what_is_written_is_shared_with_its_tree_until_somebody_changes_the_file() {
     partial.keep_run(length, Run::of_leaves(GroupIndex(0)), &leaves_of(&bytes, GroupIndex(0))).unwrap();
     write(&mut partial, &bytes, &tree, &verifier);
     assert_eq!(fs::read(&paths.partial).unwrap(), bytes);
-    assert!(partial.has(0..length) && !partial.has(0..length + 1));
-    assert_eq!(partial.bytes(5..10).as_deref(), Some(&bytes[5..10]));
-    let known = partial.tree.as_ref().and_then(KnownTree::proven).unwrap();
+    assert!(partial.kept.has(0..length) && !partial.kept.has(0..length + 1));
+    assert_eq!(partial.kept.bytes(5..10).as_deref(), Some(&bytes[5..10]));
+    let known = partial.kept.tree().unwrap();
     assert!(!known.has_run(Run::of_leaves(GroupIndex(0))), "it can be computed");
     assert_eq!(partial.window(0).unwrap().range, 0..(256 << 10));
 
@@ -222,7 +224,7 @@ fn bytes_that_cannot_be_read_any_more_are_absent_and_not_waited_for() {
     let (bytes, tree, verifier) = content(2 * GROUP_LEN - 100);
     let mut partial = partial(&ContentId::Blake3(*tree.root()), &paths, &[], false);
     write(&mut partial, &bytes, &tree, &verifier);
-    partial.file.set_len(50).unwrap();
+    partial.kept.file().set_len(50).unwrap();
     assert_eq!(partial.read(0, 100, true, &mut Vec::new()), Read::Absent);
     assert_eq!(partial.read(0, 100, false, &mut Vec::new()), Read::Absent);
 }
@@ -250,7 +252,7 @@ fn a_partial_is_kept_for_what_else_an_interrupted_fetch_had() {
     let id = ContentId::Blake3([7; 32]);
     let length = 1 << 20;
     assert!(partial(&id, &paths, &[], false).excerpt(length).is_none());
-    let mut partial = partial(&id, &paths, &["20000-20009"], false);
+    let partial = partial(&id, &paths, &["20000-20009"], false);
     for (resumed, keeps) in [
         (0..0, false),
         (16384..20480, false),
@@ -259,8 +261,8 @@ fn a_partial_is_kept_for_what_else_an_interrupted_fetch_had() {
         (length - PROOF_LEN..length, false),
         (length - PROOF_LEN - 1..length, true),
     ] {
-        partial.resumed = std::iter::once(resumed.clone()).filter(|range| !range.is_empty()).collect();
-        let excerpt = partial.excerpt(length).unwrap();
+        let there = std::iter::once(resumed.clone()).filter(|range| !range.is_empty()).collect();
+        let excerpt = partial.excerpt_beside(&there, length).unwrap();
         assert_eq!(excerpt.ranges, std::iter::once(20000..20010).collect());
         assert_eq!(excerpt.keeps_partial, keeps, "{resumed:?}");
     }
@@ -289,8 +291,8 @@ fn there_is_a_record_of_what_is_long_and_has_an_id_and_it_grows_without_being_ma
     assert_eq!(fs::metadata(&paths.record).unwrap().ino(), before);
     partial.restage().unwrap();
     assert!(!paths.record.exists());
-    assert_eq!((fs::metadata(&paths.partial).unwrap().len(), partial.length), (0, None));
-    partial.behind = WriteBehind::grown_up(partial.file.try_clone().unwrap());
+    assert_eq!((fs::metadata(&paths.partial).unwrap().len(), partial.kept.length()), (0, None));
+    partial.kept.write_to(partial.staged().unwrap());
     let mut written = partial.stage(0, &[2; 4096]).unwrap();
     written.extend(partial.settle_staged().unwrap());
     assert!(written.iter().eq([&(0..4096)]), "{written:?}");
@@ -327,8 +329,8 @@ fn the_record_has_runs_that_are_right_and_those_who_send() {
     let leaves = leaves_of(&bytes, GroupIndex(1));
     partial.keep_run(length, Run::of_leaves(GroupIndex(1)), &leaves).unwrap();
     partial.keep_run(length, Run::of_leaves(GroupIndex(0)), &leaves).unwrap();
-    partial.record.flush().unwrap();
-    let found = super::super::record::read(&paths.record, &id).unwrap().unwrap();
+    partial.save().unwrap();
+    let found = cjp2p_io::partial::record::read(&paths.record, &id).unwrap().unwrap();
     assert_eq!(found.runs, [top_of(&tree), (Run::of_leaves(GroupIndex(1)), leaves)]);
     assert_eq!(&found.sources, partial.sources());
 

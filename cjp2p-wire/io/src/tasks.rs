@@ -2,8 +2,8 @@
 
 use std::sync::mpsc::{self, Receiver};
 
-use cjp2p_io::event_loop::Waker;
-use cjp2p_io::workers::{Crew, Workers};
+use crate::event_loop::Waker;
+use crate::workers::{Crew, Workers};
 
 /// Several threads, because most of this work is waiting for the disk. A short fetch needs one or two.
 const CREW: Crew = Crew { name: "tasks", threads: 4, most_for_hosts: 0, is_nice: false };
@@ -11,14 +11,14 @@ const CREW: Crew = Crew { name: "tasks", threads: 4, most_for_hosts: 0, is_nice:
 type Work<T> = Box<dyn FnOnce() -> T + Send>;
 
 /// Does pieces of work, each with an outcome.
-pub(crate) struct Tasks<T> {
+pub struct Tasks<T> {
     workers: Workers<Work<T>>,
     outcomes: Receiver<T>,
 }
 
 impl<T: Send + 'static> Tasks<T> {
     /// No thread yet. `waker` is woken for each outcome.
-    pub(crate) fn new(waker: Waker) -> Tasks<T> {
+    pub fn new(waker: Waker) -> Tasks<T> {
         let (done, outcomes) = mpsc::channel();
         let workers = Workers::on_demand(CREW, move |work: Work<T>| {
             // Fails only at the end.
@@ -29,12 +29,12 @@ impl<T: Send + 'static> Tasks<T> {
     }
 
     /// Has `work` done when a thread is free; at once where the system has none left.
-    pub(crate) fn run(&mut self, work: impl FnOnce() -> T + Send + 'static) {
+    pub fn run(&mut self, work: impl FnOnce() -> T + Send + 'static) {
         self.workers.send(Box::new(work));
     }
 
     /// An outcome that is there.
-    pub(crate) fn outcome(&self) -> Option<T> {
+    pub fn outcome(&self) -> Option<T> {
         self.outcomes.try_recv().ok()
     }
 }

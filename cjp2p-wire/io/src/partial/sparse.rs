@@ -7,13 +7,13 @@ use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use cjp2p_io::holes;
+use crate::holes;
 use rustix::fs::{FallocateFlags, SeekFrom, fallocate, seek};
 use rustix::io::Errno;
 
 /// A file that several threads write to, all by this. See the [module](self).
 #[derive(Debug)]
-pub(crate) struct Sparse {
+pub struct Sparse {
     file: Arc<File>,
     /// Where the file ends. Held by whoever moves the end, so that nobody cuts off what another writes.
     end: Mutex<u64>,
@@ -24,7 +24,8 @@ pub(crate) struct Sparse {
 }
 
 impl Sparse {
-    pub(crate) fn new(file: Arc<File>) -> Sparse {
+    /// By this all must be written from now on.
+    pub fn new(file: Arc<File>) -> Sparse {
         let end = file.metadata().map_or(0, |found| found.len());
         let tells = holes::are_told(&file);
         Sparse { file, end: Mutex::new(end), has_none: AtomicBool::new(false), tells }
@@ -35,7 +36,7 @@ impl Sparse {
     /// # Errors
     ///
     /// They could not be written.
-    pub(crate) fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+    pub fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let range = offset..offset.saturating_add(bytes.len() as u64);
         if is_zero(bytes) && !self.has_none.load(Ordering::Relaxed) && self.leave_out(range.clone()).is_ok() {
             return Ok(());
@@ -55,7 +56,7 @@ impl Sparse {
     /// # Errors
     ///
     /// It cannot be.
-    pub(crate) fn empty(&self) -> io::Result<()> {
+    pub fn empty(&self) -> io::Result<()> {
         let mut end = self.end();
         self.file.set_len(0)?;
         *end = 0;
@@ -104,7 +105,7 @@ fn is_zero(bytes: &[u8]) -> bool {
 }
 
 /// Where of `range` there are bytes in a file, and not only holes.
-pub(super) fn data(file: &File, range: Range<u64>) -> impl Iterator<Item = Range<u64>> {
+pub fn data(file: &File, range: Range<u64>) -> impl Iterator<Item = Range<u64>> {
     let (mut at, are_told) = (range.start, holes::are_told(file));
     std::iter::from_fn(move || {
         if at >= range.end {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use cjp2p_io::mainline::{Mainline, key};
+use crate::mainline::{Mainline, key};
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::download::Download;
 use cjp2p_wire::node::Node;
@@ -12,15 +12,26 @@ use cjp2p_wire::peers::announcements::Key;
 use cjp2p_wire::store::JobId;
 use cjp2p_wire::time::Time;
 
-use crate::job::{Job, Step};
-
 /// Known peers have this time to offer it before others are asked.
 const AFTER: Duration = Duration::from_secs(2);
 /// While still nobody has it, it is looked up again after this time.
 const AGAIN_AFTER: Duration = Duration::from_secs(60);
 
+/// What is fetched, and may lack sources.
+#[derive(Clone, Copy, Debug)]
+pub struct Sought<'a> {
+    /// The fetch.
+    pub fetch: JobId,
+    /// What it fetches.
+    pub id: &'a ContentId,
+    /// When it began.
+    pub started: Time,
+    /// Whether anybody known may offer it yet.
+    pub waits: bool,
+}
+
 /// See the [module](self).
-pub(crate) struct Search {
+pub struct Search {
     /// `None` where the DHT is not to be used.
     dht: Option<Mainline>,
     /// What was looked up, for which fetch, and when.
@@ -29,30 +40,23 @@ pub(crate) struct Search {
 
 impl Search {
     /// Looks by this node of the DHT.
-    pub(crate) fn new(dht: Option<Mainline>) -> Search {
+    pub fn new(dht: Option<Mainline>) -> Search {
         Search { dht, asked: BTreeMap::new() }
     }
 
     /// Whether it could find anybody at all.
-    pub(crate) fn is_on(&self) -> bool {
+    pub fn is_on(&self) -> bool {
         self.dht.is_some()
     }
 
-    /// Looks for those of `jobs` to which nobody has offered anything. `waits` is whether anybody known may yet.
-    pub(crate) fn turn<'a>(
-        &mut self,
-        now: Time,
-        node: &Node,
-        jobs: impl Iterator<Item = &'a Job>,
-        waits: bool,
-    ) {
+    /// Looks for those of `fetches` to which nobody has offered anything.
+    pub fn turn<'a>(&mut self, now: Time, node: &Node, fetches: impl Iterator<Item = Sought<'a>>) {
         if !self.is_on() {
             return;
         }
-        for job in jobs {
-            let Step::Fetching(fetch) = job.step else { continue };
+        for Sought { fetch, id, started, waits } in fetches {
             if node.fetch(fetch).is_some_and(Download::lacks_sources) {
-                self.look(now, fetch, &job.id, job.started, waits || job.remembered > 0);
+                self.look(now, fetch, id, started, waits);
             }
         }
     }
@@ -72,12 +76,12 @@ impl Search {
     }
 
     /// The fetch has ended.
-    pub(crate) fn forget(&mut self, fetch: JobId) {
+    pub fn forget(&mut self, fetch: JobId) {
         self.asked.retain(|_, (other, _)| *other != fetch);
     }
 
     /// The providers that were found since, and for which fetch.
-    pub(crate) fn found(&self) -> Vec<(JobId, SocketAddr)> {
+    pub fn found(&self) -> Vec<(JobId, SocketAddr)> {
         let Some(dht) = &self.dht else { return Vec::new() };
         dht.found().filter_map(|found| Some((self.asked.get(&found.key)?.0, found.address))).collect()
     }

@@ -5,17 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use cjp2p_io::learned::{Admit, Learned};
-use cjp2p_io::lookup::Lookups;
-use cjp2p_io::peer_file::PeerFile;
-use cjp2p_io::peer_saver::PeerSaver;
-use cjp2p_io::session::Session;
+use crate::learned::{Admit, Learned};
+use crate::lookup::Lookups;
+use crate::peer_file::PeerFile;
+use crate::peer_saver::PeerSaver;
+use crate::session::Session;
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::peers::peer::Origin;
 use cjp2p_wire::store::Store;
 use cjp2p_wire::time::Time;
 
-use crate::sinks::sources::Sources;
+use crate::partial::sources::Sources;
 
 /// Peers of the table that are asked.
 const FROM_TABLE: usize = 64;
@@ -33,15 +33,15 @@ const HEAD_START: Duration = Duration::from_millis(500);
 
 /// A peer to ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Peer {
+pub struct Peer {
     origin: Origin,
     /// It is only suggested, so it is asked sparingly.
-    pub(crate) suggested: bool,
+    pub suggested: bool,
     since: Time,
 }
 
 /// See the [module](self).
-pub(crate) struct Peers {
+pub struct Peers {
     table: PeerSaver,
     named: Lookups,
     /// Only the peers that the user named are to be asked.
@@ -58,7 +58,7 @@ pub(crate) struct Peers {
 
 impl Peers {
     /// Those that were named, as their names are looked up, and those of the table unless the named ones alone may be asked.
-    pub(crate) fn new(file: PeerFile, named: Lookups, has_lan: bool, is_limited: bool) -> Peers {
+    pub fn new(file: PeerFile, named: Lookups, has_lan: bool, is_limited: bool) -> Peers {
         let mut peers = Peers {
             table: PeerSaver::new(file),
             named,
@@ -77,7 +77,7 @@ impl Peers {
     }
 
     /// Takes in the addresses of named peers that were found since. Gives them, and whether the user named each.
-    pub(crate) fn take_named(&mut self, now: Time) -> Vec<(SocketAddr, bool)> {
+    pub fn take_named(&mut self, now: Time) -> Vec<(SocketAddr, bool)> {
         let news = self.named.news();
         for (address, origin) in &news {
             self.nearest.retain(|other| other != address);
@@ -88,12 +88,12 @@ impl Peers {
     }
 
     /// Whether the user named anybody, whether or not that name has an address.
-    pub(crate) fn has_named(&self) -> bool {
+    pub fn has_named(&self) -> bool {
         self.named.has_named()
     }
 
     /// The peers that the user named.
-    pub(crate) fn of_user(&self) -> impl Iterator<Item = SocketAddr> {
+    pub fn of_user(&self) -> impl Iterator<Item = SocketAddr> {
         self.named
             .addresses()
             .filter(|(_, origin)| **origin == Origin::CommandLine)
@@ -102,7 +102,7 @@ impl Peers {
 
     /// Whether nobody but those may be asked for this content. Of a plain name nobody can tell whether what comes is right, so
     /// what a neighbour has under the same name is not taken for it.
-    pub(crate) fn limits(&self, id: &ContentId) -> bool {
+    pub fn limits(&self, id: &ContentId) -> bool {
         self.is_limited || matches!(id, ContentId::Name(_))
     }
 
@@ -124,32 +124,32 @@ impl Peers {
     }
 
     /// The validated ones of the table, nearest first: to be asked one after another.
-    pub(crate) fn nearest(&self) -> &[SocketAddr] {
+    pub fn nearest(&self) -> &[SocketAddr] {
         &self.nearest
     }
 
     /// All others.
-    pub(crate) fn others(&self) -> impl Iterator<Item = (SocketAddr, &Peer)> {
+    pub fn others(&self) -> impl Iterator<Item = (SocketAddr, &Peer)> {
         self.iter().filter(|(address, _)| !self.nearest.contains(address))
     }
 
     /// Everybody known so far.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (SocketAddr, &Peer)> {
+    pub fn iter(&self) -> impl Iterator<Item = (SocketAddr, &Peer)> {
         self.known.iter().map(|(&address, peer)| (address, peer))
     }
 
     /// Whether nobody is known, no name may have an address yet, and nobody may be found on the local network.
-    pub(crate) fn is_nobody(&self) -> bool {
+    pub fn is_nobody(&self) -> bool {
         self.known.is_empty() && !self.named.may_find_more() && !self.has_lan
     }
 
     /// Whether names of peers are still looked up for the first time.
-    pub(crate) fn may_have_more(&self) -> bool {
+    pub fn may_have_more(&self) -> bool {
         self.named.is_pending()
     }
 
     /// Takes in a peer that was found so. `suggested`: it is not validated.
-    pub(crate) fn add_found(&mut self, address: SocketAddr, origin: Origin, suggested: bool, now: Time) {
+    pub fn add_found(&mut self, address: SocketAddr, origin: Origin, suggested: bool, now: Time) {
         if self.known.len() < MAX_KNOWN {
             let peer = Peer { origin, suggested, since: now };
             self.known.entry(address).or_insert(peer);
@@ -158,7 +158,7 @@ impl Peers {
 
     /// Takes in those that an interrupted download had its content from. Gives them, and whether to ask each sparingly, because it
     /// may be somebody else by now; without those that are asked anyway.
-    pub(crate) fn add_remembered(&mut self, sources: &Sources) -> Vec<(SocketAddr, bool)> {
+    pub fn add_remembered(&mut self, sources: &Sources) -> Vec<(SocketAddr, bool)> {
         let now = unix_ms();
         let others = sources.iter().filter(|(address, _)| !self.known.contains_key(address));
         let others: Vec<_> =
@@ -168,19 +168,19 @@ impl Peers {
     }
 
     /// After which time everybody on the local network is asked for what nobody has sent until then.
-    pub(crate) fn lan_delay(&self) -> Option<Duration> {
+    pub fn lan_delay(&self) -> Option<Duration> {
         self.has_lan.then_some(if self.has_named() { HEAD_START } else { Duration::ZERO })
     }
 
     /// Writes the peers that we met into the table, from time to time.
-    pub(crate) fn save_sometimes(&mut self, session: &Session<impl Store>) {
+    pub fn save_sometimes(&mut self, session: &Session<impl Store>) {
         if session.now().since(self.saved_at) >= SAVE_EVERY {
             self.save(session, &[]);
         }
     }
 
     /// Writes the peers that we met into the table, and those that did not answer in all this time.
-    pub(crate) fn save_at_end(&mut self, session: &Session<impl Store>) {
+    pub fn save_at_end(&mut self, session: &Session<impl Store>) {
         let heard: Vec<SocketAddr> = session.node().acquaintances().map(|peer| peer.address).collect();
         let now = session.now();
         let silent: Vec<SocketAddr> = self
@@ -209,7 +209,7 @@ impl Peers {
 }
 
 /// The time of day, in milliseconds since 1970.
-pub(crate) fn unix_ms() -> u64 {
+pub fn unix_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

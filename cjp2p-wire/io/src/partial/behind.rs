@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 
-use cjp2p_io::event_loop::Waker;
+use crate::event_loop::Waker;
 use cjp2p_wire::tree::GROUP_LEN;
 
 use super::sparse::Sparse;
@@ -28,13 +28,15 @@ const BUSY: usize = WAITING - GROUP_LEN as usize;
 const MAX_SPARE: usize = WAITING / GROUP_LEN as usize;
 
 /// See the [module](self).
-pub(crate) struct WriteBehind {
+pub struct WriteBehind {
     file: Arc<Sparse>,
     /// Bytes that were to be written until now.
     given: u64,
     writer: Writer,
     /// Wakes the network when it is busy no more.
     waker: Option<Waker>,
+    /// And whenever a block is written.
+    wakes_each: bool,
     /// What is written, until somebody asks.
     written: Vec<Range<u64>>,
 }
@@ -60,14 +62,21 @@ struct Block {
 }
 
 impl WriteBehind {
-    pub(crate) fn new(file: Arc<File>) -> WriteBehind {
+    /// To this file.
+    pub fn new(file: Arc<File>) -> WriteBehind {
         let file = Arc::new(Sparse::new(file));
-        WriteBehind { file, given: 0, writer: Writer::None, waker: None, written: Vec::new() }
+        WriteBehind {
+            file,
+            given: 0,
+            writer: Writer::None,
+            waker: None,
+            wakes_each: false,
+            written: Vec::new(),
+        }
     }
 
     /// One that has a writer from the next block on.
-    #[cfg(test)]
-    pub(super) fn grown_up(file: File) -> WriteBehind {
+    pub fn grown_up(file: File) -> WriteBehind {
         WriteBehind { given: ALONE - 1, ..WriteBehind::new(Arc::new(file)) }
     }
 
@@ -76,7 +85,7 @@ impl WriteBehind {
     /// # Errors
     ///
     /// They could not be written, or others before them.
-    pub(crate) fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+    pub fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.settle(false)?;
         self.start_in_time(bytes.len() as u64);
         if let Writer::Running { spare, .. } = &mut self.writer {
@@ -93,7 +102,7 @@ impl WriteBehind {
     /// # Errors
     ///
     /// As for [`WriteBehind::write`].
-    pub(crate) fn write_memory(&mut self, offset: u64, memory: Vec<u8>) -> io::Result<Vec<u8>> {
+    pub fn write_memory(&mut self, offset: u64, memory: Vec<u8>) -> io::Result<Vec<u8>> {
         self.settle(false)?;
         self.start_in_time(memory.len() as u64);
         if let Writer::Running { spare, .. } = &mut self.writer {
@@ -119,7 +128,7 @@ impl WriteBehind {
     }
 
     /// Whether so much waits that nothing more should be given.
-    pub(crate) fn is_busy(&self) -> bool {
+    pub fn is_busy(&self) -> bool {
         match &self.writer {
             Writer::Running { waiting, .. } => waiting.load(Ordering::Relaxed) > BUSY,
             Writer::None => false,
@@ -127,8 +136,13 @@ impl WriteBehind {
     }
 
     /// Whom to wake when it is busy no more.
-    pub(crate) fn wake_by(&mut self, waker: Waker) {
+    pub fn wake_by(&mut self, waker: Waker) {
         self.waker = Some(waker);
+    }
+
+    /// Wakes also whenever a block is written: somebody waits for it.
+    pub fn wake_for_each(&mut self) {
+        self.wakes_each = true;
     }
 
     /// Starts the writer where there is enough to write, and a processor for it.
@@ -141,7 +155,7 @@ impl WriteBehind {
         {
             let (queue, blocks) = mpsc::channel::<Block>();
             let (sender, back) = mpsc::channel();
-            let (file, waker) = (self.file.clone(), self.waker.clone());
+            let (file, waker, wakes_each) = (self.file.clone(), self.waker.clone(), self.wakes_each);
             let waiting = Arc::new(AtomicUsize::new(0));
             let unwritten = waiting.clone();
             let started = thread::Builder::new().spawn(move || {
@@ -152,7 +166,7 @@ impl WriteBehind {
                         return;
                     }
                     let before = unwritten.fetch_sub(length, Ordering::Relaxed);
-                    if before > BUSY
+                    if (before > BUSY || wakes_each)
                         && let Some(waker) = &waker
                     {
                         waker.wake();
@@ -191,12 +205,21 @@ impl WriteBehind {
         outcome
     }
 
+    /// Takes note of what was written meanwhile, without waiting.
+    ///
+    /// # Errors
+    ///
+    /// Some could not be.
+    pub fn look(&mut self) -> io::Result<()> {
+        self.settle(false)
+    }
+
     /// Waits until all that was given is written.
     ///
     /// # Errors
     ///
     /// Some could not be.
-    pub(crate) fn finish(&mut self) -> io::Result<()> {
+    pub fn finish(&mut self) -> io::Result<()> {
         self.settle(true)
     }
 
@@ -205,12 +228,12 @@ impl WriteBehind {
     /// # Errors
     ///
     /// It cannot be.
-    pub(crate) fn empty(&self) -> io::Result<()> {
+    pub fn empty(&self) -> io::Result<()> {
         self.file.empty()
     }
 
     /// What was written since this was asked last.
-    pub(crate) fn take_written(&mut self) -> Vec<Range<u64>> {
+    pub fn take_written(&mut self) -> Vec<Range<u64>> {
         std::mem::take(&mut self.written)
     }
 }

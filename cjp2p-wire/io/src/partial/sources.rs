@@ -49,12 +49,12 @@ impl Sources {
     }
 
     /// What they are called in a record.
-    pub(super) fn spelled(&self) -> BTreeMap<String, u64> {
+    pub fn spelled(&self) -> BTreeMap<String, u64> {
         self.iter().map(|(address, seen)| (address.to_string(), seen)).collect()
     }
 
     /// Those of `spelled` that are addresses of peers.
-    pub(super) fn read(spelled: &BTreeMap<String, u64>) -> Sources {
+    pub fn read(spelled: &BTreeMap<String, u64>) -> Sources {
         let mut sources = Sources::default();
         let mut read: Vec<(u64, SocketAddr)> = (spelled.iter())
             .filter_map(|(text, &seen)| Some((seen, address::parse(text).ok()?)))

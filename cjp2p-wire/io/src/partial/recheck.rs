@@ -36,12 +36,12 @@ pub struct Checked {
 
 impl Recheck {
     /// To verify `ranges`, of whole leaves, by what is known of the tree.
-    pub(super) fn new(file: &Arc<File>, tree: TreeVerifier, ranges: &RangeSet) -> Recheck {
+    pub fn new(file: &Arc<File>, tree: TreeVerifier, ranges: &RangeSet) -> Recheck {
         Recheck { file: Arc::downgrade(file), tree, left: ranges.clone(), wanted: RangeSet::new() }
     }
 
     /// Begins with what has some of `wanted`.
-    pub(super) fn prefer(&mut self, wanted: RangeSet) {
+    pub fn prefer(&mut self, wanted: RangeSet) {
         self.wanted = wanted;
     }
 
@@ -64,7 +64,7 @@ impl Recheck {
 }
 
 /// Reads this range of a file, of whole leaves, and adds what of it is right to `right`.
-pub(super) fn verify(file: &File, tree: &TreeVerifier, range: Range<u64>, right: &mut RangeSet) {
+pub fn verify(file: &File, tree: &TreeVerifier, range: Range<u64>, right: &mut RangeSet) {
     let mut buffer = vec![0; GROUP_LEN.min(range.end - range.start) as usize];
     let mut start = range.start;
     while start < range.end {

@@ -17,13 +17,13 @@ const MAX_CLAIMS: usize = 32;
 /// Groups whose leaves are remembered after they were computed: a peer asks for them in several pieces.
 const CACHED_GROUPS: usize = 16;
 /// Groups of so many bytes at the most are hashed at once, for those who returned our cookie.
-pub(crate) const HASHED_AT_ONCE: u64 = 64 << 10;
+pub const HASHED_AT_ONCE: u64 = 64 << 10;
 /// And for anybody.
-pub(crate) const HASHED_FOR_ANYBODY: u64 = LEAF_LEN;
+pub const HASHED_FOR_ANYBODY: u64 = LEAF_LEN;
 
 /// See the [module](self).
 #[derive(Debug)]
-pub(crate) struct KnownTree {
+pub struct KnownTree {
     root: Hash,
     // Invariant: once the length is proven, only that one.
     by_length: BTreeMap<u64, TreeVerifier>,
@@ -35,7 +35,7 @@ pub(crate) struct KnownTree {
 
 /// Why bytes of a tree are not given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NoTree {
+pub enum NoTree {
     /// They are not known.
     Unknown,
     /// The leaves of this group have to be computed first.
@@ -43,7 +43,7 @@ pub(crate) enum NoTree {
 }
 
 /// What a [`KnownTree`] may read of the content.
-pub(crate) trait Content {
+pub trait Content {
     /// Whether all bytes of this range are here and right.
     fn has(&self, range: Range<u64>) -> bool;
     /// These bytes, if they can be had without waiting for a disk.
@@ -52,19 +52,19 @@ pub(crate) trait Content {
 
 impl KnownTree {
     /// Nothing but the root.
-    pub(crate) fn new(root: Hash) -> KnownTree {
+    pub fn new(root: Hash) -> KnownTree {
         KnownTree { root, by_length: BTreeMap::new(), proven: false, cache: VecDeque::new() }
     }
 
     /// What an interrupted fetch had.
-    pub(crate) fn resumed(tree: TreeVerifier) -> KnownTree {
+    pub fn resumed(tree: TreeVerifier) -> KnownTree {
         let mut known = KnownTree::new(*tree.root());
         known.by_length.insert(tree.geometry().length(), tree);
         known
     }
 
     /// Keeps a run of the tree over content of this length. Returns whether it belongs to the proven tree.
-    pub(crate) fn keep(&mut self, length: u64, run: Run, bytes: &[u8]) -> bool {
+    pub fn keep(&mut self, length: u64, run: Run, bytes: &[u8]) -> bool {
         if self.proven && !self.by_length.contains_key(&length) {
             return false;
         }
@@ -79,7 +79,7 @@ impl KnownTree {
     }
 
     /// The content is `length` bytes long.
-    pub(crate) fn prove(&mut self, length: u64) {
+    pub fn prove(&mut self, length: u64) {
         let tree = self.by_length.remove(&length);
         self.by_length.clear();
         if let Ok(geometry) = Geometry::new(length) {
@@ -89,12 +89,12 @@ impl KnownTree {
     }
 
     /// The tree, once its length is proven.
-    pub(crate) fn proven(&self) -> Option<&TreeVerifier> {
+    pub fn proven(&self) -> Option<&TreeVerifier> {
         self.by_length.values().next().filter(|_| self.proven)
     }
 
     /// The leaves of a group that is complete can be computed from it.
-    pub(crate) fn forget_leaves(&mut self, group: GroupIndex) {
+    pub fn forget_leaves(&mut self, group: GroupIndex) {
         for tree in self.by_length.values_mut() {
             if tree.geometry().top_run_level() > Level::LEAVES {
                 tree.forget_run(Run::of_leaves(group));
@@ -103,20 +103,20 @@ impl KnownTree {
     }
 
     /// Takes up the leaves of a group that were computed from the content; `None` where that failed.
-    pub(crate) fn take_leaves(&mut self, group: GroupIndex, leaves: Option<Vec<Hash>>) {
+    pub fn take_leaves(&mut self, group: GroupIndex, leaves: Option<Vec<Hash>>) {
         self.cache.retain(|(cached, _)| *cached != group);
         self.cache.truncate(CACHED_GROUPS - 1);
         self.cache.push_front((group, leaves.unwrap_or_default()));
     }
 
     /// The bytes of content of which the leaves of a group are to be computed.
-    pub(crate) fn group_range(&self, group: GroupIndex) -> Option<Range<u64>> {
+    pub fn group_range(&self, group: GroupIndex) -> Option<Range<u64>> {
         self.proven().map(|tree| tree.geometry().group_range(group))
     }
 
     /// Appends the bytes `range` of the tree file to `out`, and returns how long that is. Groups of `at_once` bytes at the most are
     /// hashed for it where their leaves are not known.
-    pub(crate) fn read(
+    pub fn read(
         &mut self,
         range: Range<u64>,
         content: &dyn Content,

@@ -9,7 +9,7 @@ use cjp2p_wire::content_id::Hash;
 use cjp2p_wire::range_set::RangeSet;
 use sha2::{Digest, Sha256};
 
-use crate::sinks::read_through;
+use super::reading::read_through;
 
 /// Less than this is hashed only when nothing more comes, in bytes: each piece has two threads wake each other.
 const LEAST: u64 = 1 << 20;
@@ -18,7 +18,7 @@ const LEAST: u64 = 1 << 20;
 const MOST: u64 = 64 << 20;
 
 /// See the [module](self). It touches no file: what it gives out is to be hashed elsewhere, and handed in again.
-pub(crate) struct RunningHash {
+pub struct RunningHash {
     expected: Hash,
     least: u64,
     most: u64,
@@ -34,14 +34,14 @@ pub(crate) struct RunningHash {
 }
 
 /// Bytes of a file that are the next to be hashed.
-pub(crate) struct Piece {
+pub struct Piece {
     hasher: Sha256,
     range: Range<u64>,
 }
 
 impl RunningHash {
     /// Of a file that has the bytes `staged` already and is to have this hash in the end.
-    pub(crate) fn new(expected: Hash, staged: RangeSet) -> RunningHash {
+    pub fn new(expected: Hash, staged: RangeSet) -> RunningHash {
         RunningHash {
             expected,
             least: LEAST,
@@ -55,7 +55,7 @@ impl RunningHash {
     }
 
     /// The bytes `range` were written to the file. Where some of them were hashed before, that was in vain.
-    pub(crate) fn on_staged(&mut self, range: Range<u64>) {
+    pub fn on_staged(&mut self, range: Range<u64>) {
         if range.start < self.taken {
             self.begin_again();
         }
@@ -63,14 +63,14 @@ impl RunningHash {
     }
 
     /// The file was emptied.
-    pub(crate) fn on_restaged(&mut self) {
+    pub fn on_restaged(&mut self) {
         self.staged = RangeSet::new();
         self.length = None;
         self.begin_again();
     }
 
     /// Everything is staged, and it is this long.
-    pub(crate) fn on_end(&mut self, length: u64) {
+    pub fn on_end(&mut self, length: u64) {
         if length < self.taken {
             self.begin_again();
         }
@@ -86,7 +86,7 @@ impl RunningHash {
     }
 
     /// What to hash next, if enough is there. There is never more than one piece out.
-    pub(crate) fn next_piece(&mut self) -> Option<Piece> {
+    pub fn next_piece(&mut self) -> Option<Piece> {
         let (end, least) = match self.length {
             Some(length) => (length, 1),
             None => (self.staged.iter().next().filter(|first| first.start == 0)?.end, self.least),
@@ -105,14 +105,14 @@ impl RunningHash {
     /// # Errors
     ///
     /// Where it could not be hashed and still mattered.
-    pub(crate) fn on_hashed(&mut self, piece: io::Result<Piece>) -> io::Result<()> {
+    pub fn on_hashed(&mut self, piece: io::Result<Piece>) -> io::Result<()> {
         let is_void = std::mem::take(&mut self.is_void);
         self.hasher = Some(if is_void { Sha256::new() } else { piece?.hasher });
         Ok(())
     }
 
     /// Once everything is staged and hashed, whether it is what was wanted; told once.
-    pub(crate) fn verdict(&mut self) -> Option<bool> {
+    pub fn verdict(&mut self) -> Option<bool> {
         let hasher = self.hasher.as_ref().filter(|_| self.length == Some(self.taken))?;
         self.length = None;
         Some(hasher.clone().finalize()[..] == self.expected[..])
@@ -125,7 +125,7 @@ impl Piece {
     /// # Errors
     ///
     /// Where the file cannot be read, or ends before.
-    pub(crate) fn hash(mut self, file: &File) -> io::Result<Piece> {
+    pub fn hash(mut self, file: &File) -> io::Result<Piece> {
         read_through(file, self.range.clone(), |bytes| self.hasher.update(bytes))?;
         Ok(self)
     }

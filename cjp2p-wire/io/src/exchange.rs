@@ -11,19 +11,19 @@ const AFTER: Duration = Duration::from_secs(2);
 /// The same peer is asked again after this time: until then it hardly met anybody new.
 const AGAIN_AFTER: Duration = Duration::from_secs(60);
 /// So many of those who send most are asked for each fetch.
-pub(crate) const ASKED_EACH: usize = 4;
+pub const ASKED_EACH: usize = 4;
 /// Peers of which it is remembered when they were asked; of more, a few are asked a little earlier.
 const MAX_REMEMBERED: usize = 1024;
 
 /// See the [module](self).
 #[derive(Debug, Default)]
-pub(crate) struct Exchange {
+pub struct Exchange {
     asked: BTreeMap<SocketAddr, Time>,
 }
 
 impl Exchange {
     /// Who of the senders of a fetch that began at `started` is to be asked now.
-    pub(crate) fn due(&mut self, now: Time, started: Time, senders: &[SocketAddr]) -> Vec<SocketAddr> {
+    pub fn due(&mut self, now: Time, started: Time, senders: &[SocketAddr]) -> Vec<SocketAddr> {
         if now.since(started) < AFTER {
             return Vec::new();
         }

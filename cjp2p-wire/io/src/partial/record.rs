@@ -13,8 +13,8 @@ use std::ops::Range;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use cjp2p_io::partial_name::RESUME_SUFFIX;
-use cjp2p_io::state_dir::{about, in_the_place};
+use crate::partial_name::RESUME_SUFFIX;
+use crate::state_dir::{about, in_the_place};
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::range_set::RangeSet;
 use cjp2p_wire::tree::{ENTRY_LEN, Level, RUN_ENTRIES, Run};

@@ -14,7 +14,7 @@ const AT_ONCE: usize = 2;
 
 /// What is to be done before somebody can be answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Part {
+pub enum Part {
     /// Hash the leaves of this group.
     Leaves(GroupIndex),
     /// Read this window of the content, for the kernel to keep it in memory.
@@ -22,7 +22,7 @@ pub(crate) enum Part {
 }
 
 /// See the [module](self).
-pub(crate) struct Wanted {
+pub struct Wanted {
     queue: FairQueue<(JobId, Part)>,
     // Invariant: those in the queue, and those that are worked on: at most `MAX_WANTED` and `AT_ONCE`.
     known: BTreeSet<(JobId, Part)>,
@@ -38,7 +38,7 @@ impl Default for Wanted {
 
 impl Wanted {
     /// Somebody at `host` wants this part of what `job` fetched.
-    pub(crate) fn want(&mut self, host: IpAddr, job: JobId, part: Part) {
+    pub fn want(&mut self, host: IpAddr, job: JobId, part: Part) {
         let wanted = (job, part);
         if !self.known.insert(wanted) {
             self.queue.share(host, |other| *other == wanted);
@@ -48,7 +48,7 @@ impl Wanted {
     }
 
     /// The next one, if it may be worked on now.
-    pub(crate) fn next(&mut self) -> Option<(JobId, Part)> {
+    pub fn next(&mut self) -> Option<(JobId, Part)> {
         if self.running == AT_ONCE {
             return None;
         }
@@ -58,7 +58,7 @@ impl Wanted {
     }
 
     /// One is done.
-    pub(crate) fn on_done(&mut self, job: JobId, part: Part) {
+    pub fn on_done(&mut self, job: JobId, part: Part) {
         if self.known.remove(&(job, part)) {
             self.running = self.running.saturating_sub(1);
             self.ready = true;
@@ -66,7 +66,7 @@ impl Wanted {
     }
 
     /// Whether any was done since this was last asked.
-    pub(crate) fn take_ready(&mut self) -> bool {
+    pub fn take_ready(&mut self) -> bool {
         std::mem::take(&mut self.ready)
     }
 }
