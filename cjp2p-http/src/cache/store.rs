@@ -1,0 +1,166 @@
+//! The cache as what a node reads from and writes to.
+
+use std::fs::File;
+use std::io;
+
+use cjp2p_io::partial::group::{Group, WINDOW};
+use cjp2p_io::partial::known_tree::{HASHED_AT_ONCE, HASHED_FOR_ANYBODY, NoTree};
+use cjp2p_io::partial::running_hash::Piece;
+use cjp2p_io::partial::wanted::Part;
+use cjp2p_wire::content_id::{ContentId, Hash};
+use cjp2p_wire::store::{Asker, JobId, Library, Parts, Read, Sink};
+use cjp2p_wire::tree::{GroupIndex, Run, Verified, VerifiedBlock};
+
+use super::{Cache, Entry, MAX_WARMED, Slot};
+
+/// What others want is noted by the number of the entry, in the place of that of a job.
+fn number(slot: Slot) -> JobId {
+    JobId(slot.0 as u32)
+}
+
+impl Cache {
+    fn of_job(&mut self, job: JobId) -> io::Result<&mut Entry> {
+        let slot = self.by_job.get(&job).copied().ok_or(io::ErrorKind::NotFound)?;
+        self.grown.insert(slot);
+        self.entries.get_mut(&slot).ok_or(io::ErrorKind::NotFound.into())
+    }
+
+    fn numbered(&mut self, job: JobId) -> Option<&mut Entry> {
+        self.entries.get_mut(&Slot(u64::from(job.0)))
+    }
+
+    /// The next part that others want, if it may be worked on now; without a group where that cannot be any more.
+    pub(crate) fn next_wanted(&mut self) -> Option<(JobId, Part, Option<Group>)> {
+        let (job, part) = self.wanted.next()?;
+        let group = self.numbered(job).and_then(|entry| match part {
+            Part::Leaves(group) => entry.kept.group(group),
+            Part::Window(window) => entry.kept.window(window),
+        });
+        Some((job, part, group))
+    }
+
+    /// This window is in memory now, as far as it can be.
+    pub(crate) fn on_warmed(&mut self, job: JobId, window: u64) {
+        self.wanted.on_done(job, Part::Window(window));
+        if self.warmed.len() >= MAX_WARMED {
+            self.warmed.remove(0);
+        }
+        self.warmed.push((job, window));
+    }
+
+    /// These are its leaves, where they could be computed.
+    pub(crate) fn on_leaves(&mut self, job: JobId, group: GroupIndex, leaves: Option<Vec<Hash>>) {
+        self.wanted.on_done(job, Part::Leaves(group));
+        if let Some(entry) = self.numbered(job) {
+            entry.kept.take_leaves(group, leaves);
+        }
+    }
+
+    /// Whether reads that were put off may be tried again since this was last asked.
+    pub(crate) fn take_ready(&mut self) -> bool {
+        self.wanted.take_ready()
+    }
+
+    /// What can be hashed now of what is staged, each with the file that it is in.
+    pub(crate) fn pieces(&mut self) -> Vec<(Slot, io::Result<File>, Piece)> {
+        let entries = self.entries.iter_mut();
+        let pieces = entries.filter_map(|(&slot, entry)| {
+            let piece = entry.hash.as_mut()?.next_piece()?;
+            Some((slot, entry.kept.file().try_clone(), piece))
+        });
+        pieces.collect()
+    }
+}
+
+impl Library for Cache {
+    fn read(&mut self, asker: Asker, id: &ContentId, offset: u64, length: usize, out: &mut Vec<u8>) -> Read {
+        let host = match asker {
+            Asker::Host(host) => Some(host),
+            Asker::Unvalidated => None,
+        };
+        let Some(&slot) = self.by_id.get(id) else { return Read::Absent };
+        let job = number(slot);
+        let ContentId::Tree(_) = id else {
+            let window = offset / WINDOW;
+            let warmed = self.warmed.iter().position(|warmed| *warmed == (job, window));
+            let may_wait = host.is_some() && warmed.map(|at| self.warmed.remove(at)).is_some();
+            let Some(entry) = self.entries.get_mut(&slot) else { return Read::Absent };
+            let read = entry.kept.read(offset, length, may_wait, out);
+            if let (Read::Later, Some(host)) = (read, host) {
+                self.wanted.want(host, job, Part::Window(window));
+            }
+            return read;
+        };
+        let Some(entry) = self.entries.get_mut(&slot) else { return Read::Absent };
+        let at_once = if host.is_some() { HASHED_AT_ONCE } else { HASHED_FOR_ANYBODY };
+        match (entry.kept.read_tree(offset, length, at_once, out), host) {
+            (Ok(eof), _) => Read::Found { eof: Some(eof) },
+            (Err(NoTree::Unknown), _) => Read::Absent,
+            (Err(NoTree::Needs(_)), None) => Read::Later,
+            (Err(NoTree::Needs(group)), Some(host)) => {
+                self.wanted.want(host, job, Part::Leaves(group));
+                Read::Later
+            }
+        }
+    }
+
+    fn parts(&mut self, id: &ContentId, from: u64, most: usize) -> Option<Parts> {
+        let entry = self.by_id.get(id).and_then(|slot| self.entries.get(slot))?;
+        match id {
+            ContentId::Tree(_) => None,
+            _ => entry.kept.parts(from, most),
+        }
+    }
+
+    /// What somebody fetches is nobody else's business.
+    fn list(&mut self, _: usize) -> Vec<(ContentId, u64)> {
+        Vec::new()
+    }
+}
+
+impl Sink for Cache {
+    fn write(&mut self, job: JobId, block: Verified<'_>) -> io::Result<()> {
+        self.of_job(job)?.kept.write(block).map(drop)
+    }
+
+    fn write_block(&mut self, job: JobId, block: VerifiedBlock) -> io::Result<Vec<u8>> {
+        self.of_job(job)?.kept.write_block(block).map(|(_, spare)| spare)
+    }
+
+    fn stage(&mut self, job: JobId, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let entry = self.of_job(job)?;
+        let staged = entry.kept.stage(offset, bytes)?;
+        if let Some(hash) = &mut entry.hash {
+            staged.into_iter().for_each(|range| hash.on_staged(range));
+        }
+        Ok(())
+    }
+
+    fn restage(&mut self, job: JobId) -> io::Result<()> {
+        let entry = self.of_job(job)?;
+        entry.kept.restage()?;
+        if let Some(hash) = &mut entry.hash {
+            hash.on_restaged();
+        }
+        Ok(())
+    }
+
+    fn keep_run(&mut self, job: JobId, length: u64, run: Run, bytes: &[u8]) -> io::Result<()> {
+        self.of_job(job)?.kept.keep_run(length, run, bytes);
+        Ok(())
+    }
+
+    fn is_busy(&self, job: JobId) -> bool {
+        let entry = self.by_job.get(&job).and_then(|slot| self.entries.get(slot));
+        entry.is_some_and(|entry| entry.kept.is_busy())
+    }
+
+    fn room(&self, job: JobId) -> u64 {
+        let entry = self.by_job.get(&job).and_then(|slot| self.entries.get(slot));
+        entry.map_or(0, |entry| match entry.kind() {
+            super::Kind::AsItComes => entry.room,
+            // It is of use only when all of it is here.
+            super::Kind::AsAWhole => u64::MAX,
+        })
+    }
+}
