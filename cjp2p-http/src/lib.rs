@@ -4,6 +4,7 @@
 mod cache;
 mod cli;
 mod fetch;
+pub mod folder;
 mod gateway;
 pub mod guard;
 pub mod http;

@@ -28,8 +28,8 @@ pub enum Target {
     Folder {
         /// The id of the folder: `folder/HEX`, or what a name stands for.
         root: Root,
-        /// The path below it: its parts. Empty for the folder itself.
-        path: Vec<String>,
+        /// The path below it: its parts, which need not be UTF-8. Empty for the folder itself.
+        path: Vec<Vec<u8>>,
         /// The path ends with a slash: a folder is meant.
         is_folder: bool,
     },
@@ -70,16 +70,16 @@ const MAX_PARTS: usize = 256;
 pub fn route(host: &Host, path: &str) -> Result<Target, Nowhere> {
     let mut parts = Vec::new();
     for part in path.strip_prefix('/').ok_or(nowhere("a path begins with a slash"))?.split('/') {
-        let decoded = percent_decode_str(part).decode_utf8().map_err(|_| nowhere("the path is not UTF-8"))?;
-        if decoded.contains(['/', '\0']) {
+        let decoded: Vec<u8> = percent_decode_str(part).collect();
+        if decoded.iter().any(|byte| matches!(byte, b'/' | 0)) {
             return Err(nowhere("a name in the path has a slash in it"));
         }
         if parts.len() == MAX_PARTS {
             return Err(nowhere("the path is too deep"));
         }
-        parts.push(decoded.into_owned());
+        parts.push(decoded);
     }
-    let is_folder = parts.last().is_some_and(String::is_empty);
+    let is_folder = parts.last().is_some_and(Vec::is_empty);
     if is_folder {
         parts.pop();
     }
@@ -87,7 +87,8 @@ pub fn route(host: &Host, path: &str) -> Result<Target, Nowhere> {
         // A site is what is under a key: /NAME/path.
         return Ok(Target::Folder { root: Root::Latest(*key), path: parts, is_folder });
     }
-    let words: Vec<&str> = parts.iter().map(String::as_str).collect();
+    let words: Vec<_> = parts.iter().map(|part| String::from_utf8_lossy(part)).collect();
+    let words: Vec<&str> = words.iter().map(|word| &**word).collect();
     match &words[..] {
         [] => Ok(Target::Status),
         ["status.json"] => Ok(Target::StatusJson),
@@ -178,7 +179,7 @@ mod tests {
 
     #[test]
     fn folders_and_names_have_paths_below() {
-        let path = |parts: &[&str]| parts.iter().map(|part| (*part).to_owned()).collect::<Vec<_>>();
+        let path = |parts: &[&str]| parts.iter().map(|part| part.as_bytes().to_vec()).collect::<Vec<_>>();
         let folder = |parts, is_folder| {
             Ok(Target::Folder { root: Root::Folder(hash()), path: path(parts), is_folder })
         };

@@ -16,6 +16,7 @@ use cjp2p_io::mainline::Mainline;
 use cjp2p_io::names;
 use cjp2p_io::peer_file::PeerFile;
 use cjp2p_io::peers::Peers;
+use cjp2p_io::pointer_file::PointerFiles;
 use cjp2p_io::sandbox::Sandbox;
 use cjp2p_io::search::Search;
 use cjp2p_io::{signals, tcp};
@@ -83,8 +84,14 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
     };
     let cache = Cache::new(Folder::new(folder, is_nameless), cli.cache);
     let guard = Guard::new(cli.hosts, cli.origins, None);
-    let mut gateway =
-        Gateway::start(event_loop, listener, cache, guard, (peers, Search::new(dht)), settings)?;
+    let mut gateway = Gateway::start(
+        event_loop,
+        listener,
+        cache,
+        guard,
+        (peers, Search::new(dht), PointerFiles::new(state.as_ref())),
+        settings,
+    )?;
     stdout::print(format!("http://{at}/\n").as_bytes())?;
     let ended = gateway.run();
     if ended.is_ok() {

@@ -32,7 +32,9 @@ impl Getter {
         let waits_for_room = !fetches.is_empty();
         self.ask_named();
         for (fetch, address) in self.search.found() {
-            self.add_found(fetch, address, Origin::Dht, true);
+            if let Some(fetch) = fetch {
+                self.add_found(fetch, address, Origin::Dht, true);
+            }
         }
         for (number, fetch) in fetches {
             if let Some(error) = self.session.store_mut().problem(fetch) {

@@ -4,7 +4,6 @@
 //! found. What comes of that is as if the user had given the [id](resolved) that the name stands for.
 
 pub(crate) mod in_folder;
-pub(crate) mod known;
 pub(crate) mod peer_hints;
 pub(crate) mod resolved;
 pub(crate) mod resolver;

@@ -13,6 +13,7 @@ use cjp2p_cli::network::NetworkStart;
 use cjp2p_cli::start::end_by;
 use cjp2p_cli::{Exit, ToolError, stdout};
 use cjp2p_io::event_loop::Waker;
+use cjp2p_io::known_names::Known;
 use cjp2p_io::listen::Listen;
 use cjp2p_io::lookup::Lookup;
 use cjp2p_io::mainline::{Mainline, key_of_publisher};
@@ -30,7 +31,6 @@ use cjp2p_wire::store::{Asker, Library, Read, Sink};
 use cjp2p_wire::time::Time;
 use nix::sys::signal::Signal;
 
-use super::known::Known;
 use super::resolved::Resolved;
 use crate::cli::{Cli, TOOL};
 use cjp2p_io::peers::Peers;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use cjp2p_io::partial::kept::Kept;
@@ -38,11 +38,6 @@ impl Folder {
     /// This folder, which is there.
     pub(crate) fn new(path: PathBuf, is_nameless: bool) -> Folder {
         Folder { path, is_nameless }
-    }
-
-    /// Where it is.
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
     }
 
     fn paths(&self, id: &ContentId) -> (PathBuf, PathBuf) {

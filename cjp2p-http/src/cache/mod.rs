@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cjp2p_io::partial::wanted::Wanted;
 use cjp2p_wire::content_id::ContentId;
+use cjp2p_wire::signed::{PointerId, SignedPointer};
 use cjp2p_wire::store::JobId;
 
 pub(crate) use entry::{Entry, Kind};
@@ -25,6 +26,8 @@ pub(crate) struct Slot(u64);
 pub(crate) const MAX_UNREAD: usize = 128;
 /// Windows of content of which it is remembered that they were brought into memory.
 const MAX_WARMED: usize = 64;
+/// Names that peers are told of.
+const MAX_LATEST: usize = 1024;
 
 /// See the [module](self).
 pub(crate) struct Cache {
@@ -44,6 +47,9 @@ pub(crate) struct Cache {
     /// Windows that were brought into memory just now, the latest last.
     // Invariant: at most `MAX_WARMED`.
     warmed: Vec<(JobId, u64)>,
+    /// What names stand for, for peers that ask.
+    // Invariant: at most `MAX_LATEST`.
+    latest: BTreeMap<PointerId, SignedPointer>,
     /// Entries of which more is here than when this was last asked.
     grown: BTreeSet<Slot>,
 }
@@ -64,6 +70,7 @@ impl Cache {
             next: 0,
             wanted: Wanted::default(),
             warmed: Vec::new(),
+            latest: BTreeMap::new(),
             grown: BTreeSet::new(),
         }
     }
@@ -215,6 +222,14 @@ impl Cache {
             }
         }
         std::mem::take(&mut self.grown)
+    }
+
+    /// A name stands for this, as somebody was asked for here.
+    pub(crate) fn know_latest(&mut self, pointer: SignedPointer) {
+        let id = pointer.pointer().id.clone();
+        if self.latest.len() < MAX_LATEST || self.latest.contains_key(&id) {
+            self.latest.insert(id, pointer);
+        }
     }
 
     /// Something else of this entry changed: its readers are to look.

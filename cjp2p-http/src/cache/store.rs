@@ -8,6 +8,7 @@ use cjp2p_io::partial::known_tree::{HASHED_AT_ONCE, HASHED_FOR_ANYBODY, NoTree};
 use cjp2p_io::partial::running_hash::Piece;
 use cjp2p_io::partial::wanted::Part;
 use cjp2p_wire::content_id::{ContentId, Hash};
+use cjp2p_wire::signed::{PointerId, SignedPointer};
 use cjp2p_wire::store::{Asker, JobId, Library, Parts, Read, Sink};
 use cjp2p_wire::tree::{GroupIndex, Run, Verified, VerifiedBlock};
 
@@ -110,6 +111,10 @@ impl Library for Cache {
             ContentId::Tree(_) => None,
             _ => entry.kept.parts(from, most),
         }
+    }
+
+    fn latest(&mut self, _: Asker, id: &PointerId) -> Option<SignedPointer> {
+        self.latest.get(id).cloned()
     }
 
     /// What somebody fetches is nobody else's business.

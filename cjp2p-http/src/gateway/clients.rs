@@ -1,7 +1,7 @@
 //! Connections: who comes, what they send, and when they go.
 
 use std::io::{ErrorKind, Read};
-use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use cjp2p_io::readiness::{Interest, Ready};
@@ -9,13 +9,9 @@ use cjp2p_io::tcp;
 use cjp2p_wire::time::Time;
 use rustix::net::sockopt;
 
-use super::reading::Reading;
+use super::client::{Client, Token};
 use super::{Gateway, LISTENER};
-use crate::http::{Connection, End};
-
-/// Names a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Token(pub(super) u64);
+use crate::http::End;
 
 /// Bytes that are read at once.
 const READ_AT_ONCE: usize = 16 << 10;
@@ -23,26 +19,6 @@ const READ_AT_ONCE: usize = 16 << 10;
 const TAKEN_AT_ONCE: usize = 64;
 /// Where the system has no room for one more, so long nobody is taken.
 const PAUSE: Duration = Duration::from_millis(200);
-
-/// A client.
-pub(super) struct Client {
-    pub(super) stream: TcpStream,
-    /// The address of this machine that it came to.
-    pub(super) to: IpAddr,
-    pub(super) from: SocketAddr,
-    pub(super) connection: Connection,
-    interest: Interest,
-    /// What it reads, if anything.
-    pub(super) reading: Option<Box<Reading>>,
-    /// Its socket took no more.
-    pub(super) is_full: bool,
-    /// A thread brings what is to be sent into memory.
-    pub(super) is_warming: bool,
-    /// What is to be sent was brought into memory just now: it is sent though it may not be there.
-    pub(super) is_warm: bool,
-    is_shut: bool,
-    since: Time,
-}
 
 impl Gateway {
     /// Takes those who come.
@@ -76,19 +52,7 @@ impl Gateway {
         }
         self.next_client += 1;
         let now = self.session.now();
-        let client = Client {
-            stream,
-            to: to.ip(),
-            from,
-            connection: Connection::new(now),
-            interest: Interest::READ,
-            reading: None,
-            is_full: false,
-            is_warming: false,
-            is_warm: false,
-            is_shut: false,
-            since: now,
-        };
+        let client = Client::new(now, stream, to.ip(), from);
         self.clients.insert(token, client);
     }
 

@@ -4,12 +4,13 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
+use cjp2p_wire::folder::MAX_LIST;
 use cjp2p_wire::time::Time;
 
 use super::Gateway;
-use super::clients::Token;
-use super::reading::{Reading, first_content};
-use super::work::Outcome;
+use super::client::Token;
+use super::outcome::Outcome;
+use super::reading::{Purpose, Reading, first_content};
 use crate::cache::files::has_name;
 use crate::cache::{Excess, MAX_UNREAD, Slot};
 
@@ -65,7 +66,7 @@ impl Gateway {
         };
         self.left.insert(slot, self.session.now());
         for token in waiting {
-            let is_waiting = |client: &super::clients::Client| {
+            let is_waiting = |client: &super::client::Client| {
                 client.reading.as_ref().is_some_and(|reading| reading.slot.is_none() && reading.id == *id)
             };
             if self.clients.get(&token).is_some_and(is_waiting) {
@@ -127,6 +128,16 @@ impl Gateway {
         }
         let Some(entry) = reading.slot.and_then(|slot| self.session.store().get(slot)) else { return };
         let Some(length) = entry.length() else { return };
+        if let Purpose::List(_) = reading.purpose {
+            if length > MAX_LIST as u64 {
+                return self.fail_reader(token, 502, "this is no folder: its list is too long");
+            }
+            if entry.available(0..length) == length {
+                let text = read_first(entry.file(), length);
+                self.take_list(token, text);
+            }
+            return;
+        }
         let sniffed = reading.sniffed(length);
         if entry.available(0..sniffed) < sniffed {
             return;

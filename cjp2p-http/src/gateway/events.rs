@@ -15,7 +15,7 @@ use cjp2p_wire::store::JobId;
 use cjp2p_wire::time::Time;
 
 use super::Gateway;
-use super::clients::Token;
+use super::client::Token;
 use crate::cache::{Kind, Slot};
 
 /// How often each fetch notes its sources.
@@ -31,13 +31,14 @@ impl Gateway {
                     }
                 }
                 Event::Answer { from, answer: Answer::Peers(peers), .. } => self.on_peers(from, &peers),
+                Event::Latest { from, pointer, .. } => self.on_latest(from, &pointer),
                 Event::Neighbour(address) => {
+                    self.ask_for_names(address, Origin::Lan, false);
                     for (_, job) in self.jobs() {
                         self.add_found(job, address, Origin::Lan, false);
                     }
                 }
                 Event::Answer { .. }
-                | Event::Latest { .. }
                 | Event::Unanswered(_)
                 | Event::PathOpened(_)
                 | Event::AskLan(_)
@@ -145,6 +146,7 @@ impl Gateway {
 
     /// A source of some content named these peers: they may have it too.
     fn on_peers(&mut self, by: SocketAddr, peers: &[SocketAddr]) {
+        self.add_names_suggestions(by, peers);
         for (_, job) in self.jobs() {
             let serves = |node: &cjp2p_wire::node::Node| {
                 node.fetch(job).is_some_and(|fetch| fetch.serving().any(|from| from == by))

@@ -9,7 +9,7 @@ use cjp2p_wire::store::JobId;
 use cjp2p_wire::time::Time;
 
 use super::Gateway;
-use super::work::Outcome;
+use super::outcome::Outcome;
 use crate::cache::{Kind, Slot};
 use crate::fetch::plan::{Plan, Reader};
 use crate::fetch::read_ahead::LEAST;

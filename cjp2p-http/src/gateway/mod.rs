@@ -1,9 +1,16 @@
 //! The loop: clients by HTTP on one side, peers on the other, and the cache between them.
 
+mod client;
 mod clients;
 mod contents;
 mod events;
 mod fetching;
+mod finding;
+mod folders;
+mod names;
+mod naming;
+mod outcome;
+mod policy;
 mod reading;
 mod requests;
 mod sending;
@@ -18,6 +25,7 @@ use cjp2p_cli::ToolError;
 use cjp2p_io::event_loop::{EventLoop, Waker};
 use cjp2p_io::exchange::Exchange;
 use cjp2p_io::peers::Peers;
+use cjp2p_io::pointer_file::PointerFiles;
 use cjp2p_io::readiness::{Interest, Readiness, Ready};
 use cjp2p_io::search::Search;
 use cjp2p_io::session::{Policy, Session};
@@ -28,8 +36,9 @@ use nix::sys::signal::Signal;
 
 use crate::cache::{Cache, Slot};
 use crate::guard::Guard;
-use clients::{Client, Token};
-use work::Outcome;
+use client::{Client, Token};
+use names::Names;
+use outcome::Outcome;
 
 /// How often what has no event of its own is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -75,6 +84,7 @@ pub(crate) struct Gateway {
     begun: BTreeMap<Slot, Time>,
     peers: Peers,
     search: Search,
+    names: Names,
     exchange: Exchange,
     tasks: Tasks<Outcome>,
     /// Threads that hash for long, and those for what peers ask for.
@@ -97,7 +107,7 @@ impl Gateway {
         listener: TcpListener,
         cache: Cache,
         guard: Guard,
-        (peers, search): (Peers, Search),
+        (peers, search, names): (Peers, Search, PointerFiles),
         settings: Settings,
     ) -> Result<Gateway, ToolError> {
         let failed =
@@ -126,6 +136,7 @@ impl Gateway {
             begun: BTreeMap::new(),
             peers,
             search,
+            names: Names::new(names),
             exchange: Exchange::default(),
             tasks: Tasks::new(waker.clone()),
             hashing: Tasks::new(waker.clone()),
@@ -170,6 +181,7 @@ impl Gateway {
                     }
                 }
             }
+            self.look_at_names();
             self.look_sometimes();
         }
     }

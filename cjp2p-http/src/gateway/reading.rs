@@ -2,10 +2,11 @@
 
 use std::ops::Range;
 
-use cjp2p_wire::content_id::ContentId;
+use cjp2p_wire::content_id::{ContentId, Hash};
 use cjp2p_wire::download::RangeSpec;
 use cjp2p_wire::time::Time;
 
+use super::finding::Finding;
 use crate::cache::Slot;
 use crate::fetch::read_ahead::ReadAhead;
 use crate::http::content::{self, Described};
@@ -13,13 +14,17 @@ use crate::http::ranges::{Selected, Spec, select};
 use crate::http::{Answer, Body, Piece, Request};
 use crate::media;
 
-/// Scripts do not run, and nothing else than what is meant is loaded.
-const POLICY: &str = "sandbox allow-same-origin; default-src 'none'; img-src 'self' data:; media-src 'self'; style-src 'unsafe-inline'";
-/// What never changes need not be asked for again for a year.
-const IMMUTABLE: &str = "public, max-age=31536000, immutable";
+/// What the content is read for.
+pub(super) enum Purpose {
+    /// To be sent.
+    Answer,
+    /// A list of a folder, to find something in it.
+    List(Box<Finding>),
+}
 
 /// See the [module](self).
 pub(super) struct Reading {
+    pub(super) purpose: Purpose,
     pub(super) id: ContentId,
     /// Its entry in the cache, once it is open.
     pub(super) slot: Option<Slot>,
@@ -31,7 +36,6 @@ pub(super) struct Reading {
     pub(super) ahead: ReadAhead,
     /// Bytes that may be sent before it is planned anew what to fetch.
     pub(super) until_planned: u64,
-    pub(super) since: Time,
 }
 
 impl Reading {
@@ -44,6 +48,7 @@ impl Reading {
         fields: Vec<(&'static str, String)>,
     ) -> Reading {
         Reading {
+            purpose: Purpose::Answer,
             id,
             slot: None,
             request,
@@ -52,13 +57,19 @@ impl Reading {
             is_answered: false,
             ahead: ReadAhead::new(now),
             until_planned: 0,
-            since: now,
         }
+    }
+
+    /// A list that is needed to find something.
+    pub(super) fn of_list(now: Time, list: Hash, finding: Box<Finding>) -> Reading {
+        let id = ContentId::Blake3(list);
+        let reading = Reading::new(now, id, Request::default(), None, Vec::new());
+        Reading { purpose: Purpose::List(finding), ..reading }
     }
 
     /// Whether the first bytes have to tell what it is.
     fn sniffs(&self) -> bool {
-        self.type_of_name().is_none()
+        matches!(self.purpose, Purpose::Answer) && self.type_of_name().is_none()
     }
 
     fn type_of_name(&self) -> Option<String> {
@@ -120,8 +131,6 @@ impl Reading {
         let boundary = format!("cjp2p-{}", &digits[digits.len().saturating_sub(40)..]);
         let described = Described { tag: &tag, content_type: &content_type, length, boundary: &boundary };
         let mut fields = self.fields.clone();
-        fields.push(("Cache-Control", IMMUTABLE.into()));
-        fields.push(("Content-Security-Policy", POLICY.into()));
         if let Some(disposition) = media::disposition(self.name.as_deref(), self.is_download()) {
             fields.push(("Content-Disposition", disposition));
         }

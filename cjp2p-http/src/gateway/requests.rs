@@ -3,12 +3,14 @@
 use cjp2p_wire::content_id::ContentId;
 
 use super::Gateway;
-use super::clients::Token;
+use super::client::Token;
+use super::finding::Asked;
+use super::policy::{IMMUTABLE, POLICY};
 use super::reading::{Reading, tag_of};
-use crate::guard::Caller;
+use crate::guard::{Caller, Host};
 use crate::http::request::Bad;
 use crate::http::{Answer, Head, Method, Request, content};
-use crate::routes::{Target, route};
+use crate::routes::{Root, Target, route};
 
 /// What can be done with anything here.
 const ALLOWED: &str = "GET, HEAD, OPTIONS";
@@ -43,6 +45,14 @@ impl Gateway {
         }
         match route(&host, &request.path) {
             Ok(Target::Content { id, name }) => self.begin_content(token, request, &caller, id, name),
+            Ok(Target::Folder { root, path, is_folder }) => {
+                let asked =
+                    Asked { request, fields: allowed(&caller), path, is_folder, is_site: host != Host::Here };
+                match root {
+                    Root::Folder(root) => self.begin_folder(token, asked, root),
+                    Root::Latest(key) => self.begin_name(token, asked, key),
+                }
+            }
             Ok(Target::Status) => self.answer_line(token, 200, "cjp2p-http"),
             Ok(_) => self.answer_line(token, 501, "this is not served yet"),
             Err(nowhere) => self.answer_line(token, nowhere.status, nowhere.why),
@@ -63,7 +73,10 @@ impl Gateway {
             }
             return self.answer(token, answer);
         }
-        let reading = Reading::new(self.session.now(), id, request, name, allowed(caller));
+        let mut fields = allowed(caller);
+        fields.push(("Cache-Control", IMMUTABLE.into()));
+        fields.push(("Content-Security-Policy", POLICY.into()));
+        let reading = Reading::new(self.session.now(), id, request, name, fields);
         self.read(token, reading);
     }
 

@@ -11,8 +11,8 @@ use rustix::fs::sendfile;
 use rustix::io::Errno;
 
 use super::Gateway;
-use super::clients::Token;
-use super::work::Outcome;
+use super::client::Token;
+use super::outcome::Outcome;
 use crate::http::ToSend;
 
 /// Bytes that one client is sent before others have their turn.

@@ -5,30 +5,11 @@ use std::io;
 use cjp2p_io::partial::recheck::Checked;
 use cjp2p_io::partial::running_hash::Piece;
 use cjp2p_io::partial::wanted::Part;
-use cjp2p_wire::content_id::{ContentId, Hash};
 use cjp2p_wire::peers::peer::Origin;
-use cjp2p_wire::store::JobId;
-use cjp2p_wire::tree::GroupIndex;
 
 use super::Gateway;
-use super::clients::Token;
-use crate::cache::{Entry, Slot};
-
-/// What a thread brought to an end.
-pub(super) enum Outcome {
-    /// An entry is open, or cannot be.
-    Opened(ContentId, io::Result<Box<Entry>>),
-    /// A piece of what another process left is verified.
-    Checked(Slot, Checked),
-    /// A piece of what is staged is hashed.
-    Hashed(Slot, io::Result<Piece>),
-    /// The leaves of a group, for peers; the entry is named by a number in the place of a job's.
-    Leaves(JobId, GroupIndex, Option<Vec<Hash>>),
-    /// This window of it is in memory, for peers.
-    Warmed(JobId, u64),
-    /// What comes next for this client is in memory.
-    WarmedFor(Token),
-}
+use super::outcome::Outcome;
+use crate::cache::Slot;
 
 impl Gateway {
     /// Takes what threads have done, and what others woke the loop for.
@@ -44,6 +25,7 @@ impl Gateway {
             self.session.call(|node, now, cache| node.handle_library_ready(now, cache));
         }
         for (address, of_user) in self.peers.take_named(self.session.now()) {
+            self.ask_for_names(address, Origin::CommandLine, false);
             for (_, job) in self.jobs() {
                 self.session.call(|node, now, _| match of_user {
                     true => node.add_named_source(now, job, address),
@@ -52,7 +34,10 @@ impl Gateway {
             }
         }
         for (job, address) in self.search.found() {
-            self.add_found(job, address, Origin::Dht, true);
+            match job {
+                Some(job) => self.add_found(job, address, Origin::Dht, true),
+                None => self.ask_for_names(address, Origin::Dht, true),
+            }
         }
         self.session.call(|node, now, cache| node.handle_room(now, cache));
     }

@@ -9,6 +9,7 @@ pub mod in_memory;
 pub mod in_order;
 mod kernel_neighbours;
 pub mod keys;
+pub mod known_names;
 mod lan;
 pub mod learned;
 pub mod listen;

@@ -106,6 +106,11 @@ impl Peers {
         self.is_limited || matches!(id, ContentId::Name(_))
     }
 
+    /// Whether only the peers that the user named are to be asked.
+    pub fn is_limited(&self) -> bool {
+        self.is_limited
+    }
+
     fn read_table(&mut self) {
         let (table, warning) = self.table.file().load();
         if let Some(warning) = warning {

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::mainline::{Mainline, key};
+use crate::mainline::{Mainline, key, key_of_publisher};
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::download::Download;
 use cjp2p_wire::node::Node;
 use cjp2p_wire::peers::announcements::Key;
+use cjp2p_wire::signed::PublicKey;
 use cjp2p_wire::store::JobId;
 use cjp2p_wire::time::Time;
 
@@ -80,9 +81,18 @@ impl Search {
         self.asked.retain(|_, (other, _)| *other != fetch);
     }
 
-    /// The providers that were found since, and for which fetch.
-    pub fn found(&self) -> Vec<(JobId, SocketAddr)> {
+    /// Looks for those who have what this key publishes; see [`Search::found`].
+    pub fn look_for_publisher(&self, publisher: &PublicKey) {
+        if let Some(dht) = &self.dht {
+            dht.look_up(key_of_publisher(publisher));
+        }
+    }
+
+    /// The providers that were found since, and for which fetch; without one, for what somebody publishes.
+    pub fn found(&self) -> Vec<(Option<JobId>, SocketAddr)> {
         let Some(dht) = &self.dht else { return Vec::new() };
-        dht.found().filter_map(|found| Some((self.asked.get(&found.key)?.0, found.address))).collect()
+        dht.found()
+            .map(|found| (self.asked.get(&found.key).map(|(fetch, _)| *fetch), found.address))
+            .collect()
     }
 }

@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-use cjp2p_io::pointer_file::PointerFiles;
+use crate::pointer_file::PointerFiles;
 use cjp2p_wire::signed::{PointerId, SignedPointer};
 
 /// Peers that are named to the process that fetches.
 const MAX_PEERS: usize = 16;
 
 /// See the [module](self).
-pub(crate) struct Known {
+pub struct Known {
     files: PointerFiles,
     newest: BTreeMap<PointerId, SignedPointer>,
     /// The peers that gave the newest of a name.
@@ -23,18 +23,18 @@ pub(crate) struct Known {
 
 impl Known {
     /// What is remembered of these names.
-    pub(crate) fn of<'a>(files: PointerFiles, ids: impl Iterator<Item = &'a PointerId>) -> Known {
+    pub fn of<'a>(files: PointerFiles, ids: impl Iterator<Item = &'a PointerId>) -> Known {
         let newest = ids.filter_map(|id| Some((id.clone(), files.get(id)?))).collect();
         Known { files, newest, givers: BTreeMap::new(), heard: BTreeSet::new(), warned: BTreeSet::new() }
     }
 
     /// All that is remembered.
-    pub(crate) fn pointers(&self) -> impl Iterator<Item = &SignedPointer> {
+    pub fn pointers(&self) -> impl Iterator<Item = &SignedPointer> {
         self.newest.values()
     }
 
     /// A peer says this. Returns whether it is news.
-    pub(crate) fn hear(&mut self, from: SocketAddr, pointer: SignedPointer) -> bool {
+    pub fn hear(&mut self, from: SocketAddr, pointer: SignedPointer) -> bool {
         let id = pointer.pointer().id.clone();
         self.heard.insert(id.clone());
         match self.newest.get(&id) {
@@ -73,19 +73,19 @@ impl Known {
     }
 
     /// Whether any peer knows anything of this name.
-    pub(crate) fn is_heard(&self, id: &PointerId) -> bool {
+    pub fn is_heard(&self, id: &PointerId) -> bool {
         self.heard.contains(id)
     }
 
     /// The newest of a name of which some peer knows anything, and who gave it.
-    pub(crate) fn get(&self, id: &PointerId) -> Option<(SignedPointer, Vec<SocketAddr>)> {
+    pub fn get(&self, id: &PointerId) -> Option<(SignedPointer, Vec<SocketAddr>)> {
         let pointer = self.newest.get(id).filter(|_| self.is_heard(id))?;
         let givers = self.givers.get(id).into_iter().flatten().copied().collect();
         Some((pointer.clone(), givers))
     }
 
     /// Whether something is remembered, though nobody knows it now.
-    pub(crate) fn is_remembered(&self, id: &PointerId) -> bool {
+    pub fn is_remembered(&self, id: &PointerId) -> bool {
         self.newest.contains_key(id)
     }
 }
@@ -93,7 +93,7 @@ impl Known {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use cjp2p_io::state_dir::StateDir;
+    use crate::state_dir::StateDir;
     use cjp2p_wire::signed::{Pointer, PointsTo, SigningKey};
 
     fn pointer(seq: u64) -> SignedPointer {
