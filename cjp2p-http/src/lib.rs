@@ -12,6 +12,7 @@ pub mod media;
 pub mod routes;
 mod run;
 pub mod site;
+pub mod status;
 
 /// The tool.
 pub fn main() -> std::process::ExitCode {

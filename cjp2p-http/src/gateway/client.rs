@@ -29,6 +29,8 @@ pub(super) struct Client {
     pub(super) is_warming: bool,
     /// What is to be sent was brought into memory just now: it is sent though it may not be there.
     pub(super) is_warm: bool,
+    /// It is told what goes on.
+    pub(super) is_watching: bool,
     /// It was told that nothing more comes.
     pub(super) is_shut: bool,
     /// When something last came from it.
@@ -48,6 +50,7 @@ impl Client {
             is_full: false,
             is_warming: false,
             is_warm: false,
+            is_watching: false,
             is_shut: false,
             since: now,
         }

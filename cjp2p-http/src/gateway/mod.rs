@@ -14,9 +14,10 @@ mod policy;
 mod reading;
 mod requests;
 mod sending;
+mod watching;
 mod work;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::net::TcpListener;
 use std::time::{Duration, SystemTime};
@@ -94,6 +95,14 @@ pub(crate) struct Gateway {
     date: (Time, String),
     looked_at: Time,
     noted_at: Time,
+    /// Requests that came, and bytes that were sent.
+    requests: u64,
+    bytes_sent: u64,
+    /// What each entry's job had received when that was last measured, and how fast.
+    received: BTreeMap<Slot, (u64, u64)>,
+    /// The last rates of all together.
+    rates: VecDeque<u64>,
+    measured_at: Time,
 }
 
 impl Gateway {
@@ -145,6 +154,11 @@ impl Gateway {
             date: (Time::ZERO, String::new()),
             looked_at: Time::ZERO,
             noted_at: Time::ZERO,
+            requests: 0,
+            bytes_sent: 0,
+            received: BTreeMap::new(),
+            rates: VecDeque::new(),
+            measured_at: Time::ZERO,
         })
     }
 
@@ -205,6 +219,7 @@ impl Gateway {
         self.look_at_clients(now);
         self.look_at_entries(now);
         self.look_for_sources(now);
+        self.look_at_rates(now);
         self.peers.save_sometimes(&self.session);
     }
 

@@ -23,6 +23,7 @@ impl Gateway {
             Err(Bad { status, why }) => return self.answer_line(token, status, why),
         };
         log::debug!("{}: {:?} {}", client.from, request.method, request.path);
+        self.requests += 1;
         let (host, caller) = match self.guard.admit(&request, client.to) {
             Ok(admitted) => admitted,
             Err(refusal) => return self.answer_line(token, refusal.status, refusal.why),
@@ -53,8 +54,15 @@ impl Gateway {
                     Root::Latest(key) => self.begin_name(token, asked, key),
                 }
             }
-            Ok(Target::Status) => self.answer_line(token, 200, "cjp2p-http"),
-            Ok(_) => self.answer_line(token, 501, "this is not served yet"),
+            Ok(target @ (Target::Status | Target::StatusJson | Target::Events | Target::Metrics)) => {
+                if caller != Caller::Own {
+                    return self.answer_line(token, 403, "this is not told to other web sites");
+                }
+                let fields = allowed(&caller);
+                let asked = Asked { request, fields, path: Vec::new(), is_folder: false, is_site: false };
+                self.answer_about(token, &asked, &target);
+            }
+            Ok(Target::Stream(_)) => self.answer_line(token, 501, "streams are not served yet"),
             Err(nowhere) => self.answer_line(token, nowhere.status, nowhere.why),
         }
     }

@@ -67,6 +67,7 @@ impl Gateway {
             match sent {
                 Sent::Bytes(count) => {
                     client.connection.on_sent(now, count);
+                    self.bytes_sent += count;
                     left = left.saturating_sub(count);
                     if let Some(reading) = client.reading.as_mut().filter(|_| is_content) {
                         reading.ahead.on_taken(now, count);
@@ -97,9 +98,12 @@ impl Gateway {
                 break;
             }
         }
-        let is_over = self.clients.get(&token).is_some_and(|client| !client.connection.is_sending());
-        if is_over {
-            self.turn_reading(token);
+        let is_all_sent = self.clients.get(&token).is_some_and(|client| {
+            client.reading.as_ref().is_some_and(|reading| reading.is_answered)
+                && !client.connection.is_sending()
+        });
+        if is_all_sent {
+            self.detach(token);
         } else if let Some(slot) = slot.filter(|_| !is_planned) {
             self.plan(slot);
         }
