@@ -282,7 +282,7 @@ mod tests {
         let list = ListRef { length: 9, root: [1; 32] };
         let mut text = Vec::new();
         entry("a", Kind::Folder { list: Some(list) }).write(&mut text);
-        let mut find = Find::new([1; 32], vec![b"a"; 200].join(&b'/'));
+        let mut find = Find::new([1; 32], vec!["a"; 200].join("/").into_bytes());
         let mut taken = 0;
         while let Next::List(_) = find.next() {
             if find.take(&text).is_err() {

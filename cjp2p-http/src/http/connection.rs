@@ -195,6 +195,11 @@ impl Connection {
         self.input.drain(..taken);
     }
 
+    /// Whether a body is wanted, and all of it was not here when that was last looked at.
+    pub fn is_receiving(&self) -> bool {
+        self.state == State::Asked && self.receives
+    }
+
     /// What came of the body that is wanted, and was not taken before. Empty where nothing did.
     pub fn take_body(&mut self) -> Vec<u8> {
         let body = self.incoming.take();

@@ -9,6 +9,7 @@ mod folder;
 mod forgery;
 mod geometry;
 mod hash_store;
+mod http;
 pub mod input;
 mod list;
 pub mod mutate;
@@ -39,6 +40,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "forgery", body: forgery::body },
     Target { name: "geometry", body: geometry::body },
     Target { name: "hash-store", body: hash_store::body },
+    Target { name: "http", body: http::body },
     Target { name: "list", body: list::body },
     Target { name: "peer-table", body: peer_table::body },
     Target { name: "ranges", body: ranges::body },

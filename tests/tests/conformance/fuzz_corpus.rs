@@ -85,6 +85,7 @@ targets! {
     no_forger_has_a_bystander_sent_more_than_an_echo_is_worth: "forgery",
     trees_of_any_length_lie_where_the_format_says: "geometry",
     no_damaged_line_of_the_hash_store_is_believed: "hash-store",
+    requests_are_read_and_answered_the_same_however_they_are_cut: "http",
     no_line_of_a_list_is_lost_or_misread: "list",
     a_damaged_peer_table_keeps_to_its_limits: "peer-table",
     ranges_select_what_a_list_of_bytes_does: "ranges",

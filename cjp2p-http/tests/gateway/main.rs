@@ -1,0 +1,6 @@
+//! The gateway as its clients see it: the real program, a peer on loopback, and plain sockets.
+
+mod cache;
+mod folders;
+mod requests;
+mod support;
