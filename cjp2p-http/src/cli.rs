@@ -58,6 +58,14 @@ pub(crate) struct Cli {
     #[arg(long = "allow-origin", value_name = "URL")]
     pub(crate) origins: Vec<String>,
 
+    /// Take files that programs send, with the token, as new files in DIR
+    #[arg(long, value_name = "DIR")]
+    pub(crate) share: Option<PathBuf>,
+
+    /// Take no longer file
+    #[arg(long, value_name = "SIZE", default_value = "10G", value_parser = size::parse, hide = true)]
+    pub(crate) max_upload: u64,
+
     /// Answer 404 if no peer has sent any of it after TIME
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration::parse)]
     pub(crate) timeout: Duration,

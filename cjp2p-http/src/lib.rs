@@ -13,6 +13,8 @@ pub mod routes;
 mod run;
 pub mod site;
 pub mod status;
+pub mod token;
+pub mod upload;
 
 /// The tool.
 pub fn main() -> std::process::ExitCode {

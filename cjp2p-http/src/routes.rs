@@ -114,6 +114,12 @@ pub fn route(host: &Host, path: &str) -> Result<Target, Nowhere> {
     }
 }
 
+/// The last part of a path, if that is all of it: the name of a file that is sent.
+pub fn last_part(path: &str) -> Option<String> {
+    let part = path.strip_prefix('/').filter(|part| !part.is_empty() && !part.contains('/'))?;
+    percent_decode_str(part).decode_utf8().ok().map(|name| name.into_owned())
+}
+
 const HASH: &str = "a hash is 64 hex digits";
 
 fn hash_id(kind: &str, digits: &str) -> Result<ContentId, Nowhere> {

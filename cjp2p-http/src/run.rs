@@ -3,6 +3,7 @@
 use std::env;
 use std::fs::DirBuilder;
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 
@@ -19,14 +20,16 @@ use cjp2p_io::peers::Peers;
 use cjp2p_io::pointer_file::PointerFiles;
 use cjp2p_io::sandbox::Sandbox;
 use cjp2p_io::search::Search;
+use cjp2p_io::state_dir::StateDir;
 use cjp2p_io::{signals, tcp};
 use cjp2p_wire::peers::peer::Origin;
 
 use crate::cache::Cache;
 use crate::cache::files::Folder;
 use crate::cli::{ANYWHERE, Cli, TOOL};
-use crate::gateway::{Gateway, Settings};
+use crate::gateway::{Gateway, Settings, Share};
 use crate::guard::{self, Guard};
+use crate::token;
 
 /// Runs the command.
 pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
@@ -56,15 +59,16 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
             "{at}: whoever can reach this machine can have it fetch and read anything that peers share"
         );
     }
+    let share = share(&cli, at, state.as_ref())?;
     let sandbox = Sandbox::new().write(&folder).see_interfaces(has_lan).accept_tcp();
     let ending = signals::ending();
     let start = NetworkStart {
         tool: TOOL,
         sandbox: &cli.sandbox,
-        needs: match &state {
-            Some(state) => sandbox.write(state.path()),
-            None => sandbox,
-        },
+        needs: [state.as_ref().map(StateDir::path), share.as_ref().map(|(share, _)| &*share.folder)]
+            .into_iter()
+            .flatten()
+            .fold(sandbox, Sandbox::write),
         signals: &ending,
         listen: &ListenArgs { listen: cli.udp },
         default: ANYWHERE,
@@ -83,15 +87,10 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
         json_only: cli.framing.no_raw,
     };
     let cache = Cache::new(Folder::new(folder, is_nameless), cli.cache);
-    let guard = Guard::new(cli.hosts, cli.origins, None);
-    let mut gateway = Gateway::start(
-        event_loop,
-        listener,
-        cache,
-        guard,
-        (peers, Search::new(dht), PointerFiles::new(state.as_ref())),
-        settings,
-    )?;
+    let (share, token) = share.unzip();
+    let guard = Guard::new(cli.hosts, cli.origins, token);
+    let found = (peers, Search::new(dht), PointerFiles::new(state.as_ref()));
+    let mut gateway = Gateway::start(event_loop, listener, cache, guard, found, settings, share)?;
     stdout::print(format!("http://{at}/\n").as_bytes())?;
     let ended = gateway.run();
     if ended.is_ok() {
@@ -103,6 +102,23 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
     end_by(signal);
     // The process that started this one had that signal ignored.
     Ok(Exit::of_signal(signal))
+}
+
+/// Where files go that clients send, and the token that they need.
+fn share(cli: &Cli, at: SocketAddr, state: Option<&StateDir>) -> Result<Option<(Share, String)>, ToolError> {
+    let Some(folder) = &cli.share else { return Ok(None) };
+    if guard::is_open(at) {
+        log::warn!("--share: at {at} nothing is taken: others could send files too");
+        return Ok(None);
+    }
+    let folder = folder.canonicalize().map_err(|error| {
+        ToolError::new(Exit::Destination, format!("--share {}: {error}", names::shown(folder)))
+    })?;
+    let state = state.ok_or_else(|| ToolError::failure("--share: there is no state folder for the token"))?;
+    let path = state.file("http-token");
+    let token = token::open(&path).map_err(|error| ToolError::failure(format!("--share: token: {error}")))?;
+    log::info!("the token is in {}", names::shown(&path));
+    Ok(Some((Share { folder, most: cli.max_upload }, token)))
 }
 
 /// The folder of the cache, made where it is missing, for this user only.

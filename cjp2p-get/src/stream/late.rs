@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use cjp2p_wire::stream::{Join, Statement};
+use cjp2p_wire::stream::Statement;
 use cjp2p_wire::time::Time;
 
 /// Two samples of where the edge was are so far apart at the least.
@@ -82,23 +82,10 @@ impl Late {
     }
 }
 
-/// Where to go on after a position that is late: at the newest place to join of which something is here; where the origin tells none at
-/// all, where what is here begins that reaches the edge.
-pub(super) fn go_on_at(
-    position: u64,
-    joins: &[Join],
-    is_here: impl Fn(u64) -> bool,
-    last_run: Option<u64>,
-) -> Option<u64> {
-    if joins.is_empty() {
-        return last_run.filter(|start| *start > position);
-    }
-    let after = joins.iter().rev().map(|join| join.offset).take_while(|offset| *offset > position);
-    after.into_iter().find(|offset| is_here(*offset))
-}
-
 #[cfg(test)]
 mod tests {
+    use cjp2p_wire::stream::Join;
+
     use super::*;
 
     fn at(ms: u64) -> Time {
@@ -136,15 +123,5 @@ mod tests {
         assert_eq!(late.due(899), at(2020 + 300));
         assert_eq!(late.due(900), at(2220 + 300));
         assert_eq!(late.due(1000), Time::NEVER);
-    }
-
-    #[test]
-    fn one_goes_on_at_the_newest_place_of_which_there_is_something() {
-        let joins = [10, 20, 30, 40].map(|offset| Join { offset, time: 0 });
-        assert_eq!(go_on_at(15, &joins, |offset| offset < 40, Some(35)), Some(30));
-        assert_eq!(go_on_at(30, &joins, |offset| offset < 40, Some(35)), None);
-        assert_eq!(go_on_at(15, &joins, |_| false, Some(35)), None);
-        assert_eq!(go_on_at(15, &[], |_| false, Some(35)), Some(35));
-        assert_eq!(go_on_at(35, &[], |_| true, Some(35)), None);
     }
 }

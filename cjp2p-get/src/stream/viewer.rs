@@ -7,7 +7,7 @@ use cjp2p_cli::progress::{Live, Progress};
 use cjp2p_cli::{Exit, ToolError, duration, size};
 use cjp2p_io::mainline::Mainline;
 use cjp2p_io::session::Session;
-use cjp2p_io::stream_files::cursor::{Next, next};
+use cjp2p_io::stream_files::cursor::{Next, go_on_at, next};
 use cjp2p_wire::node::{Answer, Event, Start, StreamEvent, StreamOptions};
 use cjp2p_wire::peers::peer::Origin;
 use cjp2p_wire::store::JobId;
@@ -16,7 +16,7 @@ use cjp2p_wire::time::Time;
 use nix::sys::signal::Signal;
 
 use super::delay::Delay;
-use super::late::{Late, go_on_at};
+use super::late::Late;
 use super::outlet::{Outlet, Target};
 use super::report::{Event as Told, Report, Totals};
 use super::store::ViewStore;
@@ -281,7 +281,7 @@ impl Viewer {
         let statement = self.statement.as_ref().map(SignedStatement::statement);
         let Some(mut position) = self.position.filter(|_| self.linger_until.is_none()) else { return Ok(()) };
         while self.outlet.waiting() < most {
-            let store = self.session.store();
+            let store = self.session.store().blocks();
             match next(position, |index| store.peek(index).cloned(), statement) {
                 Next::Bytes(block, range) => {
                     position += (range.end - range.start) as u64;
@@ -309,7 +309,7 @@ impl Viewer {
         if self.session.now() < late.due(position) {
             return Ok(());
         }
-        let store = self.session.store();
+        let store = self.session.store().blocks();
         let statement = self.statement.as_ref().map(SignedStatement::statement);
         let joins = statement.map(|statement| &statement.joins[..]).unwrap_or_default();
         let Some(to) = go_on_at(position, joins, |offset| store.has(offset), store.last_run()) else {

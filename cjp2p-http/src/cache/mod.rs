@@ -11,9 +11,11 @@ mod store;
 use std::collections::{BTreeMap, BTreeSet};
 
 use cjp2p_io::partial::wanted::Wanted;
+use cjp2p_io::stream_files::Viewed;
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::signed::{PointerId, SignedPointer};
 use cjp2p_wire::store::JobId;
+use cjp2p_wire::stream::StreamId;
 
 pub(crate) use entry::{Entry, Kind};
 use files::{Folder, OnDisk};
@@ -50,6 +52,10 @@ pub(crate) struct Cache {
     /// What names stand for, for peers that ask.
     // Invariant: at most `MAX_LATEST`.
     latest: BTreeMap<PointerId, SignedPointer>,
+    /// Streams that are viewed.
+    streams: BTreeMap<StreamId, Viewed>,
+    // Invariant: the ids of streams by the jobs that view them.
+    viewing: BTreeMap<JobId, StreamId>,
     /// Entries of which more is here than when this was last asked.
     grown: BTreeSet<Slot>,
 }
@@ -71,6 +77,8 @@ impl Cache {
             wanted: Wanted::default(),
             warmed: Vec::new(),
             latest: BTreeMap::new(),
+            streams: BTreeMap::new(),
+            viewing: BTreeMap::new(),
             grown: BTreeSet::new(),
         }
     }
@@ -230,6 +238,24 @@ impl Cache {
         if self.latest.len() < MAX_LATEST || self.latest.contains_key(&id) {
             self.latest.insert(id, pointer);
         }
+    }
+
+    /// From now on `job` views this stream, of which so many bytes are kept in memory.
+    pub(crate) fn begin_stream(&mut self, job: JobId, id: StreamId, bytes: usize) {
+        self.viewing.insert(job, id.clone());
+        self.streams.insert(id, Viewed::new(bytes));
+    }
+
+    /// It is viewed no more.
+    pub(crate) fn end_stream(&mut self, job: JobId) {
+        if let Some(id) = self.viewing.remove(&job) {
+            self.streams.remove(&id);
+        }
+    }
+
+    /// What is here of a stream that is viewed.
+    pub(crate) fn stream(&self, id: &StreamId) -> Option<&Viewed> {
+        self.streams.get(id)
     }
 
     /// Something else of this entry changed: its readers are to look.

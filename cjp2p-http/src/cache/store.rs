@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 
 use cjp2p_io::partial::group::{Group, WINDOW};
 use cjp2p_io::partial::known_tree::{HASHED_AT_ONCE, HASHED_FOR_ANYBODY, NoTree};
@@ -10,6 +11,7 @@ use cjp2p_io::partial::wanted::Part;
 use cjp2p_wire::content_id::{ContentId, Hash};
 use cjp2p_wire::signed::{PointerId, SignedPointer};
 use cjp2p_wire::store::{Asker, JobId, Library, Parts, Read, Sink};
+use cjp2p_wire::stream::{SignedBlock, StreamId};
 use cjp2p_wire::tree::{GroupIndex, Run, Verified, VerifiedBlock};
 
 use super::{Cache, Entry, MAX_WARMED, Slot};
@@ -117,6 +119,14 @@ impl Library for Cache {
         self.latest.get(id).cloned()
     }
 
+    fn stream_block(&mut self, _: Asker, id: &StreamId, index: u64) -> Option<SignedBlock> {
+        self.streams.get_mut(id)?.get(index)
+    }
+
+    fn stream_extent(&mut self, id: &StreamId) -> Option<Range<u64>> {
+        self.streams.get_mut(id)?.extent()
+    }
+
     /// What somebody fetches is nobody else's business.
     fn list(&mut self, _: usize) -> Vec<(ContentId, u64)> {
         Vec::new()
@@ -147,6 +157,12 @@ impl Sink for Cache {
         if let Some(hash) = &mut entry.hash {
             hash.on_restaged();
         }
+        Ok(())
+    }
+
+    fn write_stream(&mut self, job: JobId, block: &SignedBlock) -> io::Result<()> {
+        let id = self.viewing.get(&job).ok_or(io::ErrorKind::NotFound)?;
+        self.streams.get_mut(id).ok_or(io::ErrorKind::NotFound)?.put(block);
         Ok(())
     }
 

@@ -3,10 +3,12 @@
 use std::net::{IpAddr, SocketAddr, TcpStream};
 
 use cjp2p_io::readiness::Interest;
+use cjp2p_wire::store::JobId;
 use cjp2p_wire::time::Time;
 
 use super::reading::Reading;
 use crate::http::Connection;
+use crate::upload::Upload;
 
 /// Names a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,6 +31,10 @@ pub(super) struct Client {
     pub(super) is_warming: bool,
     /// What is to be sent was brought into memory just now: it is sent though it may not be there.
     pub(super) is_warm: bool,
+    /// A file that it sends.
+    pub(super) upload: Option<Upload>,
+    /// The view of the stream that it is sent.
+    pub(super) viewing: Option<JobId>,
     /// It is told what goes on.
     pub(super) is_watching: bool,
     /// It was told that nothing more comes.
@@ -50,6 +56,8 @@ impl Client {
             is_full: false,
             is_warming: false,
             is_warm: false,
+            upload: None,
+            viewing: None,
             is_watching: false,
             is_shut: false,
             since: now,

@@ -96,6 +96,7 @@ impl Gateway {
             if let Some(request) = client.connection.take_request() {
                 self.on_request(token, request);
             }
+            self.turn_upload(token);
             self.turn_reading(token);
             self.send(token);
             match self.clients.get(&token) {
@@ -127,6 +128,7 @@ impl Gateway {
     /// Ends a connection.
     pub(super) fn drop_client(&mut self, token: Token, end: End) {
         self.detach(token);
+        self.end_viewing(token);
         let Some(client) = self.clients.remove(&token) else { return };
         if end == End::Reset {
             // Closed so, the other side is told that it broke off.

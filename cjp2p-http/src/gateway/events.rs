@@ -31,9 +31,13 @@ impl Gateway {
                     }
                 }
                 Event::Answer { from, answer: Answer::Peers(peers), .. } => self.on_peers(from, &peers),
+                Event::Stream(job, event) => self.on_stream(job, event),
                 Event::Latest { from, pointer, .. } => self.on_latest(from, &pointer),
                 Event::Neighbour(address) => {
                     self.ask_for_names(address, Origin::Lan, false);
+                    for job in self.views.keys().copied().collect::<Vec<_>>() {
+                        self.add_found(job, address, Origin::Lan, false);
+                    }
                     for (_, job) in self.jobs() {
                         self.add_found(job, address, Origin::Lan, false);
                     }
@@ -42,7 +46,6 @@ impl Gateway {
                 | Event::Unanswered(_)
                 | Event::PathOpened(_)
                 | Event::AskLan(_)
-                | Event::Stream(..)
                 | Event::AskNeighbours(_) => {}
             }
         }
@@ -147,6 +150,11 @@ impl Gateway {
     /// A source of some content named these peers: they may have it too.
     fn on_peers(&mut self, by: SocketAddr, peers: &[SocketAddr]) {
         self.add_names_suggestions(by, peers);
+        if !self.peers.is_limited() {
+            for job in self.views.keys().copied().collect::<Vec<_>>() {
+                self.session.call(|node, now, _| node.add_suggestions(now, job, by, peers));
+            }
+        }
         for (_, job) in self.jobs() {
             let serves = |node: &cjp2p_wire::node::Node| {
                 node.fetch(job).is_some_and(|fetch| fetch.serving().any(|from| from == by))

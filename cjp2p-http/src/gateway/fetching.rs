@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 
 use cjp2p_io::search::Sought;
-use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::download::{RangeSpec, Spec};
 use cjp2p_wire::store::JobId;
 use cjp2p_wire::time::Time;
@@ -91,7 +90,7 @@ impl Gateway {
         let (id, resume) = (entry.id().clone(), entry.resume());
         let remembered = self.peers.add_remembered(entry.kept().sources());
         let spec = Spec {
-            id: id.clone(),
+            id,
             ranges,
             in_order: true,
             resume,
@@ -102,7 +101,7 @@ impl Gateway {
         let now = self.session.now();
         self.session.store_mut().begin(slot, job);
         self.begun.insert(slot, now);
-        self.add_sources(&id, job, remembered);
+        self.add_sources(job, remembered);
         self.session.call(|node, now, cache| node.handle_room(now, cache));
     }
 
@@ -116,8 +115,8 @@ impl Gateway {
     }
 
     /// Has all known peers asked for what this job fetches, and these.
-    fn add_sources(&mut self, id: &ContentId, job: JobId, remembered: Vec<(SocketAddr, bool)>) {
-        let is_limited = self.peers.limits(id);
+    pub(super) fn add_sources(&mut self, job: JobId, remembered: Vec<(SocketAddr, bool)>) {
+        let is_limited = self.peers.is_limited();
         let named: Vec<SocketAddr> = self.peers.of_user().collect();
         if is_limited {
             self.session.call(|node, now, _| node.limit_sources(now, job));

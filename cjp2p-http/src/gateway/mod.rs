@@ -14,12 +14,16 @@ mod policy;
 mod reading;
 mod requests;
 mod sending;
+mod streaming;
+mod uploading;
+mod view;
 mod watching;
 mod work;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use cjp2p_cli::ToolError;
@@ -32,6 +36,7 @@ use cjp2p_io::search::Search;
 use cjp2p_io::session::{Policy, Session};
 use cjp2p_io::tasks::Tasks;
 use cjp2p_wire::content_id::ContentId;
+use cjp2p_wire::store::JobId;
 use cjp2p_wire::time::Time;
 use nix::sys::signal::Signal;
 
@@ -40,6 +45,7 @@ use crate::guard::Guard;
 use client::{Client, Token};
 use names::Names;
 use outcome::Outcome;
+use view::View;
 
 /// How often what has no event of its own is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -61,8 +67,19 @@ pub(crate) struct Settings {
     pub(crate) json_only: bool,
 }
 
+/// Where files go that clients send.
+#[derive(Clone, Debug)]
+pub(crate) struct Share {
+    /// A folder that others share.
+    pub(crate) folder: PathBuf,
+    /// Bytes of one file.
+    pub(crate) most: u64,
+}
+
 /// See the [module](self).
 pub(crate) struct Gateway {
+    /// `None` where nothing is taken.
+    share: Option<Share>,
     session: Session<Cache>,
     waker: Waker,
     listener: TcpListener,
@@ -86,6 +103,9 @@ pub(crate) struct Gateway {
     peers: Peers,
     search: Search,
     names: Names,
+    /// Streams that are viewed for somebody.
+    // Invariant: at most `MAX_VIEWS`.
+    views: BTreeMap<JobId, View>,
     exchange: Exchange,
     tasks: Tasks<Outcome>,
     /// Threads that hash for long, and those for what peers ask for.
@@ -118,6 +138,7 @@ impl Gateway {
         guard: Guard,
         (peers, search, names): (Peers, Search, PointerFiles),
         settings: Settings,
+        share: Option<Share>,
     ) -> Result<Gateway, ToolError> {
         let failed =
             |what: &'static str| move |error: io::Error| ToolError::failure(format!("{what}: {error}"));
@@ -131,6 +152,7 @@ impl Gateway {
         set.add(&listener, LISTENER, Interest::READ).map_err(failed("sockets"))?;
         session.watch(&set);
         Ok(Gateway {
+            share,
             session,
             listener,
             set,
@@ -146,6 +168,7 @@ impl Gateway {
             peers,
             search,
             names: Names::new(names),
+            views: BTreeMap::new(),
             exchange: Exchange::default(),
             tasks: Tasks::new(waker.clone()),
             hashing: Tasks::new(waker.clone()),
@@ -180,6 +203,7 @@ impl Gateway {
             }
             if wake.woken {
                 self.take_outcomes();
+                self.look_at_uploads();
             }
             self.take_events();
             for slot in self.session.store_mut().take_grown() {
@@ -196,6 +220,7 @@ impl Gateway {
                 }
             }
             self.look_at_names();
+            self.look_at_views();
             self.look_sometimes();
         }
     }

@@ -10,6 +10,7 @@ use cjp2p_wire::tree::GroupIndex;
 
 use super::client::Token;
 use crate::cache::{Entry, Slot};
+use crate::upload::{Refused, Uploaded};
 
 /// What a thread brought to an end.
 pub(super) enum Outcome {
@@ -23,6 +24,8 @@ pub(super) enum Outcome {
     Leaves(JobId, GroupIndex, Option<Vec<Hash>>),
     /// This window of it is in memory, for peers.
     Warmed(JobId, u64),
+    /// A file that this client sent is there, or cannot be.
+    Uploaded(Token, Result<Uploaded, Refused>),
     /// What comes next for this client is in memory.
     WarmedFor(Token),
 }

@@ -32,11 +32,11 @@ impl Gateway {
             Method::Get | Method::Head => {}
             Method::Options => return self.answer(token, options(&caller)),
             Method::Put | Method::Post => {
-                let (status, why) = match self.guard.admit_change(&request) {
-                    Ok(()) => (501, "nothing is taken here"),
-                    Err(refusal) => (refusal.status, refusal.why),
+                return match self.guard.admit_change(&request) {
+                    Ok(()) if host == Host::Here => self.begin_upload(token, &request),
+                    Ok(()) => self.answer_line(token, 403, "files are sent to this machine by its own name"),
+                    Err(refusal) => self.answer_line(token, refusal.status, refusal.why),
                 };
-                return self.answer_line(token, status, why);
             }
             Method::Other => {
                 let mut answer = Answer::of_line(405, "nothing can be done so");
@@ -62,7 +62,7 @@ impl Gateway {
                 let asked = Asked { request, fields, path: Vec::new(), is_folder: false, is_site: false };
                 self.answer_about(token, &asked, &target);
             }
-            Ok(Target::Stream(_)) => self.answer_line(token, 501, "streams are not served yet"),
+            Ok(Target::Stream(text)) => self.begin_stream(token, &request, allowed(&caller), &text),
             Err(nowhere) => self.answer_line(token, nowhere.status, nowhere.why),
         }
     }

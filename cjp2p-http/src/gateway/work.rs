@@ -26,7 +26,8 @@ impl Gateway {
         }
         for (address, of_user) in self.peers.take_named(self.session.now()) {
             self.ask_for_names(address, Origin::CommandLine, false);
-            for (_, job) in self.jobs() {
+            let jobs = self.jobs().into_iter().map(|(_, job)| job);
+            for job in jobs.chain(self.views.keys().copied()).collect::<Vec<_>>() {
                 self.session.call(|node, now, _| match of_user {
                     true => node.add_named_source(now, job, address),
                     false => node.add_source(now, job, address, false),
@@ -36,7 +37,12 @@ impl Gateway {
         for (job, address) in self.search.found() {
             match job {
                 Some(job) => self.add_found(job, address, Origin::Dht, true),
-                None => self.ask_for_names(address, Origin::Dht, true),
+                None => {
+                    self.ask_for_names(address, Origin::Dht, true);
+                    for job in self.views.keys().copied().collect::<Vec<_>>() {
+                        self.add_found(job, address, Origin::Dht, true);
+                    }
+                }
             }
         }
         self.session.call(|node, now, cache| node.handle_room(now, cache));
@@ -49,6 +55,7 @@ impl Gateway {
             Outcome::Hashed(slot, piece) => self.on_hashed(slot, piece),
             Outcome::Leaves(entry, group, leaves) => self.session.store_mut().on_leaves(entry, group, leaves),
             Outcome::Warmed(entry, window) => self.session.store_mut().on_warmed(entry, window),
+            Outcome::Uploaded(token, result) => self.on_uploaded(token, result),
             Outcome::WarmedFor(token) => {
                 if let Some(client) = self.clients.get_mut(&token) {
                     client.is_warming = false;

@@ -4,3 +4,4 @@ mod cache;
 mod folders;
 mod requests;
 mod support;
+mod uploads;

@@ -1,6 +1,6 @@
 //! Work that would keep the network waiting, done by [`Workers`], and what comes of it.
 
-use std::sync::mpsc::{self, Receiver};
+use std::sync::mpsc::{self, Receiver, Sender};
 
 use crate::event_loop::Waker;
 use crate::workers::{Crew, Workers};
@@ -14,23 +14,36 @@ type Work<T> = Box<dyn FnOnce() -> T + Send>;
 pub struct Tasks<T> {
     workers: Workers<Work<T>>,
     outcomes: Receiver<T>,
+    done: Sender<T>,
+    waker: Waker,
 }
 
 impl<T: Send + 'static> Tasks<T> {
     /// No thread yet. `waker` is woken for each outcome.
     pub fn new(waker: Waker) -> Tasks<T> {
         let (done, outcomes) = mpsc::channel();
+        let (sender, woken) = (done.clone(), waker.clone());
         let workers = Workers::on_demand(CREW, move |work: Work<T>| {
             // Fails only at the end.
-            let _ = done.send(work());
-            waker.wake();
+            let _ = sender.send(work());
+            woken.wake();
         });
-        Tasks { workers, outcomes }
+        Tasks { workers, outcomes, done, waker }
     }
 
     /// Has `work` done when a thread is free; at once where the system has none left.
     pub fn run(&mut self, work: impl FnOnce() -> T + Send + 'static) {
         self.workers.send(Box::new(work));
+    }
+
+    /// Something by which a thread of its own tells an outcome.
+    pub fn teller(&self) -> impl Fn(T) + Send + 'static {
+        let (done, waker) = (self.done.clone(), self.waker.clone());
+        move |outcome| {
+            // Fails only at the end.
+            let _ = done.send(outcome);
+            waker.wake();
+        }
     }
 
     /// An outcome that is there.

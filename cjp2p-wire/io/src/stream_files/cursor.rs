@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use cjp2p_wire::stream::{BLOCK_LEN, SignedBlock, Statement};
+use cjp2p_wire::stream::{BLOCK_LEN, Join, SignedBlock, Statement};
 
 /// What comes next at a position.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +40,21 @@ pub fn next(
     }
 }
 
+/// Where to go on after a position that is late: at the newest place to join of which something is here; where the origin tells none at
+/// all, where what is here begins that reaches the edge.
+pub fn go_on_at(
+    position: u64,
+    joins: &[Join],
+    is_here: impl Fn(u64) -> bool,
+    last_run: Option<u64>,
+) -> Option<u64> {
+    if joins.is_empty() {
+        return last_run.filter(|start| *start > position);
+    }
+    let after = joins.iter().rev().map(|join| join.offset).take_while(|offset| *offset > position);
+    after.into_iter().find(|offset| is_here(*offset))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -68,5 +83,15 @@ mod tests {
         statement.ended = true;
         assert_eq!(next(20000, here, Some(&statement)), Next::End);
         assert_eq!(next(19999, here, Some(&statement)), Next::Missing);
+    }
+
+    #[test]
+    fn one_goes_on_at_the_newest_place_of_which_there_is_something() {
+        let joins = [10, 20, 30, 40].map(|offset| Join { offset, time: 0 });
+        assert_eq!(go_on_at(15, &joins, |offset| offset < 40, Some(35)), Some(30));
+        assert_eq!(go_on_at(30, &joins, |offset| offset < 40, Some(35)), None);
+        assert_eq!(go_on_at(15, &joins, |_| false, Some(35)), None);
+        assert_eq!(go_on_at(15, &[], |_| false, Some(35)), Some(35));
+        assert_eq!(go_on_at(35, &[], |_| true, Some(35)), None);
     }
 }

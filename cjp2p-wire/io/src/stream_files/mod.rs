@@ -11,6 +11,7 @@ pub mod keep;
 pub mod record;
 pub mod shelf;
 pub mod store;
+pub mod viewed;
 
 use std::fs::DirBuilder;
 use std::io;
@@ -24,6 +25,7 @@ pub use keep::Keep;
 pub use record::{Record, Source};
 pub use shelf::Shelf;
 pub use store::{Floor, StreamStore};
+pub use viewed::Viewed;
 
 use crate::file_lock::FileLock;
 use crate::state_dir::{StateDir, about, sync_folder};
