@@ -169,7 +169,7 @@ impl Store {
 
     /// The next part that others want, if it may be worked on now; without a group where that cannot be any more.
     pub(crate) fn next_wanted(&mut self) -> Option<(JobId, Part, Option<Group>)> {
-        let (job, part) = self.wanted.next()?;
+        let (job, part) = self.wanted.next_part()?;
         let group = self.destinations.get_mut(&job).and_then(|destination| match part {
             Part::Leaves(group) => destination.group(group),
             Part::Window(window) => destination.window(window),

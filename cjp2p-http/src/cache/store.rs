@@ -34,7 +34,7 @@ impl Cache {
 
     /// The next part that others want, if it may be worked on now; without a group where that cannot be any more.
     pub(crate) fn next_wanted(&mut self) -> Option<(JobId, Part, Option<Group>)> {
-        let (job, part) = self.wanted.next()?;
+        let (job, part) = self.wanted.next_part()?;
         let group = self.numbered(job).and_then(|entry| match part {
             Part::Leaves(group) => entry.kept.group(group),
             Part::Window(window) => entry.kept.window(window),

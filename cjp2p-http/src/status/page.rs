@@ -45,9 +45,9 @@ fn live(status: &Status) -> String {
     let mut text = format!("<h2>{}/s from peers</h2>\n", size(status.rate));
     curve(&mut text, &status.rates);
     // Writing to memory cannot fail.
-    let _ = write!(
+    let _ = writeln!(
         text,
-        "<p>{} of {} in the cache, {} contents · {} connections, {} requests, {} sent · {} shared with peers</p>\n",
+        "<p>{} of {} in the cache, {} contents · {} connections, {} requests, {} sent · {} shared with peers</p>",
         size(status.cache.bytes),
         size(status.cache.most),
         status.cache.contents,

@@ -11,7 +11,7 @@ use crate::support::{Gateway, room, sharing, until};
 fn what_was_fetched_is_there_for_the_next_process_though_nobody_has_it_any_more() {
     for length in [5000, 3_000_000] {
         let bytes = content::bytes(3, length);
-        let peer = sharing(&[bytes.clone()]);
+        let peer = sharing(std::slice::from_ref(&bytes));
         let paths = [format!("/{}", content::blake3_id(&bytes)), format!("/{}", content::sha256_id(&bytes))];
         let gateway = Gateway::start(&peer, &[]);
         for path in &paths {
@@ -30,7 +30,7 @@ fn what_was_fetched_is_there_for_the_next_process_though_nobody_has_it_any_more(
 #[test]
 fn what_is_wrong_in_the_cache_is_fetched_again_and_never_sent() {
     let bytes = content::bytes(4, 5_000_000);
-    let peer = sharing(&[bytes.clone()]);
+    let peer = sharing(std::slice::from_ref(&bytes));
     let path = format!("/{}", content::blake3_id(&bytes));
     let gateway = Gateway::start(&peer, &[]);
     assert!(gateway.get(&path, "").body == bytes);
@@ -81,7 +81,7 @@ fn the_cache_is_held_to_its_bound_and_what_was_read_last_stays() {
 #[test]
 fn a_cache_of_nothing_keeps_nothing() {
     let bytes = content::bytes(5, 2_000_000);
-    let peer = sharing(&[bytes.clone()]);
+    let peer = sharing(std::slice::from_ref(&bytes));
     let gateway = Gateway::start(&peer, &["--cache", "0"]);
     let path = format!("/{}", content::blake3_id(&bytes));
     assert!(gateway.get(&path, "").body == bytes);

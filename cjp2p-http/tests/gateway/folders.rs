@@ -28,14 +28,14 @@ fn shared(files: &BTreeMap<&str, &[u8]>, links: &[(&str, &str)]) -> (Host, Strin
     });
     let entries = kinds.into_iter();
     let entry = |(path, kind): (String, Kind)| Entry {
-        path: FolderPath::new(path.as_bytes()).unwrap(),
+        path: FolderPath::new(path.as_bytes()).expect("a path"),
         kind,
         mtime: None,
     };
     let mut entries: Vec<Entry> = entries.map(entry).collect();
     entries.sort_by(|one, other| one.path.cmp_tree(&other.path));
-    entries.iter().for_each(|entry| builder.push(entry).unwrap());
-    let folder = builder.finish().unwrap().folder_id();
+    entries.iter().for_each(|entry| builder.push(entry).expect("in order"));
+    let folder = builder.finish().expect("a folder").folder_id();
     (sharing(&contents), folder)
 }
 

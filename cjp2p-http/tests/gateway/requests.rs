@@ -75,7 +75,7 @@ fn requests_that_come_together_or_bit_by_bit_are_answered_in_order() {
 #[test]
 fn a_source_that_goes_before_the_end_breaks_the_answer_off() {
     let bytes = content::bytes(1, 40 << 20);
-    let peer = sharing(&[bytes.clone()]);
+    let peer = sharing(std::slice::from_ref(&bytes));
     let gateway = Gateway::start(&peer, &["--stall", "2s"]);
     let mut client = gateway.connect();
     client.send(&format!("GET /{} HTTP/1.1\r\nHost: localhost\r\n\r\n", content::blake3_id(&bytes)));
@@ -94,7 +94,7 @@ fn a_source_that_goes_before_the_end_breaks_the_answer_off() {
 #[test]
 fn a_client_that_stops_reading_holds_nobody_up_and_what_it_does_not_read_is_not_fetched() {
     let bytes = content::bytes(2, 200 << 20);
-    let peer = sharing(&[bytes.clone()]);
+    let peer = sharing(std::slice::from_ref(&bytes));
     let gateway = Gateway::start(&peer, &[]);
     let id = content::blake3_id(&bytes);
     let mut stops = gateway.connect();

@@ -32,8 +32,8 @@ fn help_fits_two_screens_and_lists_no_option_that_the_manual_lacks() {
     let manuals = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
     let commands = ["add", "remove", "set", "ping", "discover", "find", "content"];
     let of_peers = commands.map(|command| ("cjp2p-peers", vec![command, "--help"]));
-    let of_tools =
-        ["cjp2p-hash", "cjp2p-serve", "cjp2p-get", "cjp2p-peers"].map(|name| (name, vec!["--help"]));
+    let of_tools = ["cjp2p-hash", "cjp2p-serve", "cjp2p-get", "cjp2p-http", "cjp2p-peers"]
+        .map(|name| (name, vec!["--help"]));
     let mut listed = 0;
     for (name, arguments) in of_tools.into_iter().chain(of_peers) {
         let help = help(name, &arguments);

@@ -5,6 +5,7 @@ mod end_to_end;
 mod environment;
 mod faults;
 mod folders;
+mod gateway;
 mod help;
 mod json;
 mod lists;

@@ -116,6 +116,10 @@ impl KnownTree {
 
     /// Appends the bytes `range` of the tree file to `out`, and returns how long that is. Groups of `at_once` bytes at the most are
     /// hashed for it where their leaves are not known.
+    ///
+    /// # Errors
+    ///
+    /// They are not known, or something has to be computed first.
     pub fn read(
         &mut self,
         range: Range<u64>,

@@ -48,7 +48,7 @@ impl Wanted {
     }
 
     /// The next one, if it may be worked on now.
-    pub fn next(&mut self) -> Option<(JobId, Part)> {
+    pub fn next_part(&mut self) -> Option<(JobId, Part)> {
         if self.running == AT_ONCE {
             return None;
         }
@@ -87,17 +87,17 @@ mod tests {
         }
         assert_eq!(wanted.known.len(), MAX_WANTED);
         assert_eq!(
-            [wanted.next(), wanted.next()],
+            [wanted.next_part(), wanted.next_part()],
             [Some((JobId(1), Part::Leaves(GroupIndex(0)))), Some((JobId(1), Part::Leaves(GroupIndex(1))))]
         );
-        assert_eq!(wanted.next(), None);
+        assert_eq!(wanted.next_part(), None);
         wanted.want(host(1), JobId(1), Part::Leaves(GroupIndex(0)));
         assert!(!wanted.take_ready());
         wanted.on_done(JobId(1), Part::Leaves(GroupIndex(0)));
         assert!(wanted.take_ready() && !wanted.take_ready());
         wanted.want(host(2), JobId(2), Part::Window(0));
         assert_eq!(
-            wanted.next(),
+            wanted.next_part(),
             Some((JobId(2), Part::Window(0))),
             "another host does not wait for all those"
         );
