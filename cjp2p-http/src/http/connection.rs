@@ -53,6 +53,8 @@ pub struct Connection {
     is_head: bool,
     is_modern: bool,
     keeps_alive: bool,
+    /// The client sends no more.
+    has_ended: bool,
     expects_continue: bool,
     incoming: Incoming,
     /// The body is wanted.
@@ -75,6 +77,7 @@ impl Connection {
             is_head: false,
             is_modern: true,
             keeps_alive: true,
+            has_ended: false,
             expects_continue: false,
             incoming: Incoming::None,
             receives: false,
@@ -88,6 +91,8 @@ impl Connection {
     /// Whether to read from the client: what it sends is of use now.
     pub fn wants_bytes(&self) -> bool {
         match self.state {
+            // Else that there is nothing more to read would be told again and again.
+            _ if self.has_ended => false,
             State::Reading | State::Lingering => true,
             State::Asked => !self.receives || self.incoming.has_room(),
             // To see that it has gone; requests that come early are few.
@@ -130,12 +135,13 @@ impl Connection {
 
     /// The client sends no more. One that waits for an answer is taken to be gone.
     pub fn on_end(&mut self) {
+        self.has_ended = true;
         match self.state {
             State::Reading | State::Lingering => self.end(End::Close),
             State::Asked => self.end(End::Reset),
             State::Sending if self.streams => self.end(End::Reset),
-            State::Sending => self.keeps_alive = false,
-            State::Over(_) => {}
+            // Requests that came before are answered.
+            State::Sending | State::Over(_) => {}
         }
     }
 
@@ -323,11 +329,14 @@ impl Connection {
             return;
         }
         self.since = now;
-        if self.keeps_alive {
+        if self.keeps_alive && !(self.has_ended && self.input.is_empty()) {
             self.state = State::Reading;
             self.incoming = Incoming::None;
             if !self.input.is_empty() {
                 self.read_head(now);
+            }
+            if self.has_ended && self.state == State::Reading {
+                self.end(End::Close);
             }
         } else if self.incoming.is_over() {
             self.end(End::Close);

@@ -149,6 +149,18 @@ impl Client {
         }
     }
 
+    /// Reads one answer, slowly, and looks at something meanwhile.
+    pub(crate) fn answer_while(&mut self, mut look: impl FnMut()) -> Answer {
+        let begun = Instant::now();
+        while self.rest.len() < 140 << 20 && self.more() {
+            // About 20 MiB in a second.
+            std::thread::sleep(Duration::from_millis(2));
+            look();
+            assert!(begun.elapsed() < LIMIT, "{} bytes came", self.rest.len());
+        }
+        self.answer(false)
+    }
+
     /// Reads one answer.
     pub(crate) fn answer(&mut self, is_head: bool) -> Answer {
         let end = loop {

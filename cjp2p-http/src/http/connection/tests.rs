@@ -222,6 +222,17 @@ fn a_client_that_goes_is_not_answered_and_one_that_only_ends_its_requests_is() {
     half.take_request();
     half.answer(at(0), DATE, content(0..2));
     half.on_end();
+    assert!(!half.wants_bytes(), "there is nothing more to read");
     assert!(sent(&mut half).ends_with("\r\n\r\n.."));
     assert_eq!(half.is_over(), Some(End::Close));
+    // Several requests, and no more.
+    let mut several = asked(&"GET / HTTP/1.1\r\nHost: h\r\n\r\n".repeat(2));
+    several.take_request();
+    several.answer(at(0), DATE, content(0..2));
+    several.on_end();
+    assert!(sent(&mut several).ends_with("\r\n\r\n.."));
+    assert!(several.take_request().is_some());
+    several.answer(at(0), DATE, content(0..3));
+    assert!(sent(&mut several).ends_with("\r\n\r\n..."));
+    assert_eq!(several.is_over(), Some(End::Close));
 }

@@ -15,6 +15,8 @@ use cjp2p_wire::range_set::RangeSet;
 use cjp2p_wire::store::{PROOF_LEN, Parts, Read};
 use cjp2p_wire::tree::{GROUP_LEN, GroupIndex, RUN_LEVELS, Run, TreeVerifier, Verified, VerifiedBlock};
 
+use rustix::fs::{FallocateFlags, fallocate};
+
 use super::behind::WriteBehind;
 use super::group::Group;
 use super::known_tree::{Content, KnownTree, NoTree};
@@ -415,6 +417,34 @@ impl Kept {
         self.record.flush().and(settled.map(drop))
     }
 
+    /// Gives up what is here of these ranges, as far as it is whole groups, and gives its room back to the disk; but for the end, which
+    /// proves the length. Only of content with a tree. Whoever fetches it has to begin anew. Returns how many bytes that is.
+    ///
+    /// # Errors
+    ///
+    /// The file system cannot do that, or the record cannot be written.
+    pub fn forget(&mut self, ranges: &RangeSet) -> io::Result<u64> {
+        let (Some(length), Some(_)) = (self.length, self.tree()) else { return Ok(0) };
+        let end = length.saturating_sub(PROOF_LEN) / GROUP_LEN * GROUP_LEN;
+        let mut forgotten = 0;
+        for range in ranges.within(0..end) {
+            let whole = range.start.next_multiple_of(GROUP_LEN)..range.end / GROUP_LEN * GROUP_LEN;
+            let parts: Vec<Range<u64>> = self.done.within(whole).collect();
+            for part in parts {
+                let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+                fallocate(&self.file, flags, part.start, part.end - part.start)?;
+                self.done.remove(part.clone());
+                self.resumed.remove(part.clone());
+                forgotten += part.end - part.start;
+            }
+        }
+        if forgotten > 0 {
+            self.complete = false;
+            self.begin_record()?;
+        }
+        Ok(forgotten)
+    }
+
     /// Everything is here and right, and the content is this long.
     pub fn on_complete(&mut self, length: u64) {
         self.complete = true;
@@ -504,3 +534,43 @@ impl Kept {
 }
 
 const _: () = assert!(RUN_LEVELS == 7, "what is forgotten of the tree are the leaves of one group");
+
+#[cfg(test)]
+#[allow(clippy::single_range_in_vec_init, reason = "sets of one range")]
+mod tests {
+    use cjp2p_wire::tree::TreeBuilder;
+
+    use super::*;
+
+    #[test]
+    fn what_is_given_up_takes_no_room_and_the_end_stays() {
+        let length = 8 * GROUP_LEN + 100_000;
+        let bytes: Vec<u8> = (0..length).map(|n| (n ^ (n >> 9)) as u8 | 1).collect();
+        let mut builder = TreeBuilder::new();
+        builder.update(&bytes);
+        let root = *builder.finish().root();
+        let folder = tempfile::tempdir().unwrap();
+        let file = Arc::new(tempfile::tempfile_in(folder.path()).unwrap());
+        std::os::unix::fs::FileExt::write_all_at(&*file, &bytes, 0).unwrap();
+        let record = folder.path().join("record");
+        let id = ContentId::Blake3(root);
+        let mut kept = Kept::new(&id, file.clone(), Some(record.clone()), Sources::default());
+        kept.take_up_whole(length);
+        let before = file.metadata().unwrap().blocks();
+        let behind: RangeSet = [5..3 * GROUP_LEN + 5, 7 * GROUP_LEN - 1..length].into_iter().collect();
+        assert_eq!(kept.forget(&behind).unwrap(), 3 * GROUP_LEN);
+        assert_eq!(kept.forget(&behind).unwrap(), 0);
+        let gone: RangeSet = [GROUP_LEN..3 * GROUP_LEN, 7 * GROUP_LEN..8 * GROUP_LEN].into_iter().collect();
+        let mut left: RangeSet = [0..length].into_iter().collect();
+        gone.iter().for_each(|range| _ = left.remove(range));
+        assert!(kept.done() == &left && !kept.is_complete());
+        let found = super::super::record::read(&record, &id).unwrap().unwrap();
+        assert_eq!((found.length, found.done), (length, left));
+        assert_eq!(kept.read(GROUP_LEN, 10, true, &mut Vec::new()), Read::Absent);
+        let after = file.metadata().unwrap().blocks();
+        // Not every file system has holes.
+        assert!(
+            after < before || after == before && fallocate(&file, FallocateFlags::PUNCH_HOLE, 0, 1).is_err()
+        );
+    }
+}
