@@ -1,0 +1,6 @@
+//! BitTorrent v1: its values, and the machines that speak with its peers.
+//!
+//! Everything here is deterministic, as in `cjp2p-wire`: no clock, no socket, no file, no thread. Time and randomness are
+//! arguments.
+
+pub mod info_hash;
