@@ -3,4 +3,8 @@
 //! Everything here is deterministic, as in `cjp2p-wire`: no clock, no socket, no file, no thread. Time and randomness are
 //! arguments.
 
+pub mod bencode;
 pub mod info_hash;
+pub mod layout;
+pub mod magnet;
+pub mod metainfo;
