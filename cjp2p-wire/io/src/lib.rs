@@ -1,5 +1,6 @@
 //! The only part that touches the world: sockets, files, signals, the clock.
 
+pub mod beneath;
 pub mod deep_path;
 pub mod event_loop;
 pub mod exchange;
@@ -35,6 +36,7 @@ pub mod state_dir;
 pub mod stream_files;
 pub mod tasks;
 pub mod tcp;
+pub mod torrent;
 pub mod udp;
 pub mod walk;
 pub mod workers;

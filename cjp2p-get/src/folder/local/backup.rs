@@ -10,9 +10,9 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::beneath::{Beneath, kind, look, open_in};
 use super::copying::copy;
 use super::removal::{Within, names, open_folder};
+use cjp2p_io::beneath::{Beneath, kind, look, open_in};
 
 /// Things of one name that are kept at the most.
 const MOST: usize = 10_000;

@@ -8,7 +8,6 @@ use std::sync::atomic::Ordering;
 use cjp2p_wire::content_id::Hash;
 use rustix::fs::renameat;
 
-use super::beneath::{Stamp, hash};
 use super::in_parallel::in_parallel;
 use super::look::State;
 use super::record::Known;
@@ -16,6 +15,7 @@ use super::removal::{Within, remove};
 use super::staging::{Leftover, Staging};
 use super::tree::{TOP, What};
 use super::work::{Have, Work};
+use cjp2p_io::beneath::{Stamp, hash, look};
 
 /// Files that are read or copied side by side.
 const AT_ONCE: usize = 4;
@@ -69,7 +69,7 @@ impl Work {
             let opened = beneath.folder(&tree.path(folder))?;
             for &child in children {
                 let is_new = self.states[child as usize] == State::New;
-                if is_new && super::beneath::look(&opened, tree.name(child))?.is_some() {
+                if is_new && look(&opened, tree.name(child))?.is_some() {
                     self.refuse(child, "is there already, in another spelling");
                 }
             }

@@ -2,9 +2,9 @@
 
 use cjp2p_wire::content_id::Hash;
 
-use super::beneath::Stamp;
 use super::options::Options;
 use super::record::Known;
+use cjp2p_io::beneath::Stamp;
 
 /// What the list has of an entry.
 #[derive(Clone, Copy, Debug)]

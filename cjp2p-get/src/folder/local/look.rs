@@ -9,13 +9,13 @@ use std::os::unix::ffi::OsStrExt;
 use cjp2p_io::walk::{self, Rules};
 use rustix::fs::{FileType, Mode, OFlags, Stat, openat, readlinkat};
 
-use super::beneath::{self, Beneath, Stamp, kind, look, open_in};
 use super::in_parallel::in_parallel;
 use super::judge::{There, Verdict, Wanted, judge, judge_hashed};
 use super::options::Options;
 use super::record::{Known, Remembered};
 use super::removal::{self, Within};
 use super::tree::{TOP, Tree, What};
+use cjp2p_io::beneath::{self, Beneath, Stamp, kind, look, open_in};
 
 /// All names, but those of unfinished things of ours.
 const ALL: Rules = Rules { hidden: true, follow: false };

@@ -6,10 +6,9 @@
 //! the end of that which the thread of the network holds.
 //!
 //! What is written is hostile until it is proven otherwise. Every name is resolved beneath the folder and through no link
-//! ([`beneath`]), and whatever was there before is replaced only where the list says so and nobody's changes are lost.
+//! ([`cjp2p_io::beneath`]), and whatever was there before is replaced only where the list says so and nobody's changes are lost.
 
 mod backup;
-mod beneath;
 mod copying;
 mod engine;
 mod fill;

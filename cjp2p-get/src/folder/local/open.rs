@@ -12,11 +12,11 @@ use cjp2p_io::sandbox::Sandbox;
 use cjp2p_io::state_dir::{StateDir, knows_no_locks};
 
 use super::backup::Backup;
-use super::beneath::Beneath;
 use super::options::Options;
 use super::record::Record;
 use super::running::Running;
 use super::work::Place;
+use cjp2p_io::beneath::Beneath;
 
 /// The folder, in the state folder, with a record for each folder that was written.
 const RECORDS: &str = "folders";

@@ -12,7 +12,6 @@ use rustix::fs::{FileType, Mode, RenameFlags, Stat, mkdirat, renameat, renameat_
 use rustix::io::Errno;
 
 use super::backup::rename_to_free;
-use super::beneath::{Stamp, kind, look, open_in};
 use super::look::{Seen, State, is_still};
 use super::record::Known;
 use super::removal::{Within, remove};
@@ -20,6 +19,7 @@ use super::staging::{set_time_of, sync_all};
 use super::told::Told;
 use super::tree::{TOP, Tree, What};
 use super::work::{Have, Work};
+use cjp2p_io::beneath::{Stamp, kind, look, open_in};
 
 const NEW_FOLDER: Mode = Mode::from_raw_mode(0o777);
 const CHANGED: &str = "was changed meanwhile";

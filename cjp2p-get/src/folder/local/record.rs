@@ -14,8 +14,8 @@ use cjp2p_io::state_dir::{about, folder_of, open_to_read, open_to_write, sync_fi
 use cjp2p_wire::content_id::Hash;
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 
-use super::beneath::Stamp;
 use super::tree::Tree;
+use cjp2p_io::beneath::Stamp;
 
 const HEADING: &str = "# cjp2p folder 1";
 /// No line is longer: two paths whose every byte is escaped, and some numbers.

@@ -16,9 +16,9 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::backup::modified;
-use super::beneath::{Beneath, Stamp, kind, look};
 use super::copying;
 use super::removal::{Within, names, open_folder, remove};
+use cjp2p_io::beneath::{Beneath, Stamp, kind, look, open_in};
 
 /// What a file may be as long as nothing is taken from it.
 const ALL: Mode = Mode::from_raw_mode(0o777);
@@ -137,7 +137,7 @@ impl Staging {
 
     /// Opens a file that is here.
     pub(super) fn open_file(&self, name: &[u8]) -> io::Result<File> {
-        let file = super::beneath::open_in(&self.folder, name)?;
+        let file = open_in(&self.folder, name)?;
         match kind(&fstat(&file)?) {
             FileType::RegularFile => Ok(file),
             _ => Err(io::ErrorKind::NotFound.into()),

@@ -11,7 +11,6 @@ use cjp2p_io::names::shown;
 use cjp2p_io::partial_name::STAGING_FOLDER;
 
 use super::backup::Backup;
-use super::beneath::{Beneath, Stamp};
 use super::look::{Extra, Seen, State};
 use super::options::Options;
 use super::record::{Record, Remembered};
@@ -19,6 +18,7 @@ use super::shared::Shared;
 use super::staging::{Attributes, Staging};
 use super::told::{Summary, Told};
 use super::tree::{Tree, What};
+use cjp2p_io::beneath::{Beneath, Stamp};
 
 /// How far a content is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

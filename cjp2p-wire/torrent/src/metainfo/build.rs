@@ -3,8 +3,9 @@
 use bendy::encoding::{Encoder, Error, SortedDictEncoder};
 use cjp2p_wire::folder::FolderPath;
 
-use super::info::{Info, MAX_PIECE_LENGTH};
+use super::info::Info;
 use super::read::MetainfoError;
+use crate::pieces::MAX_PIECE;
 
 /// Pieces that are aimed at: metainfo of some 40 KB, and pieces that are worth a request to a peer.
 const AIM_PIECES: u64 = 2000;
@@ -33,7 +34,7 @@ pub struct Spec {
     pub files: Vec<(FolderPath, u64, bool)>,
     /// Whether it is a folder.
     pub is_folder: bool,
-    /// Bytes of each piece but the last, 1 to [`MAX_PIECE_LENGTH`].
+    /// Bytes of each piece but the last, 1 to [`MAX_PIECE`].
     pub piece_length: u32,
     /// Whether peers come from its trackers only.
     pub is_private: bool,
@@ -46,7 +47,7 @@ impl Spec {
     ///
     /// Where [`Info::parse`] would refuse it.
     pub fn info(&self, pieces: &[u8]) -> Result<Info, MetainfoError> {
-        if !(1..=MAX_PIECE_LENGTH).contains(&self.piece_length) {
+        if !(1..=MAX_PIECE).contains(&self.piece_length) {
             return Err(MetainfoError::Field("piece length"));
         }
         let raw = self.encode(pieces).map_err(|_| MetainfoError::Field("info"))?;

@@ -6,7 +6,7 @@ mod read;
 mod write;
 
 pub use build::{Spec, auto_piece_length};
-pub use info::{Info, MAX_INFO, MAX_PIECE_LENGTH};
+pub use info::{Info, MAX_INFO};
 pub use read::{MAX_METAINFO, MetainfoError};
 
 use std::sync::Arc;

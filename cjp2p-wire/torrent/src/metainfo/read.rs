@@ -7,11 +7,12 @@ use bendy::decoding::{ListDecoder, Object};
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::folder::{FolderPath, PathError};
 
-use super::info::{HASH_LEN, Info, MAX_INFO, MAX_PIECE_LENGTH};
+use super::info::{HASH_LEN, Info, MAX_INFO};
 use super::{CJP2P_KEY, MAX_TRACKERS, MAX_WEB_SEEDS, Metainfo, is_url};
 use crate::bencode::{self, BencodeError, each_item, each_pair};
 use crate::info_hash::InfoHash;
 use crate::layout::{Layout, LayoutError, MAX_FILES, Role};
+use crate::pieces::{MAX_PIECE, Pieces};
 
 /// Longest metainfo in bytes: the longest `info`, and room for trackers.
 pub const MAX_METAINFO: usize = MAX_INFO + (1 << 20);
@@ -111,7 +112,7 @@ impl Info {
         bencode::dictionary(raw, |key, value| fields.take(key, value))?;
         let name = fields.utf8_name.or(fields.name).ok_or(MetainfoError::Missing("name"))?;
         let name = single(name).map_err(MetainfoError::Path)?;
-        let Some(pieces) = fields.pieces else {
+        let Some(hashes) = fields.pieces else {
             return Err(if fields.is_v2 { MetainfoError::OnlyV2 } else { MetainfoError::Missing("pieces") });
         };
         let piece_length = fields.piece_length.ok_or(MetainfoError::Missing("piece length"))?;
@@ -123,18 +124,19 @@ impl Info {
         }
         .map_err(MetainfoError::Layout)?;
         let wanted = layout.len().div_ceil(u64::from(piece_length));
-        if pieces.len() % HASH_LEN != 0 || (pieces.len() / HASH_LEN) as u64 != wanted {
-            return Err(MetainfoError::Pieces { wanted, bytes: pieces.len() });
-        }
-        let start = pieces.as_ptr() as usize - raw.as_ptr() as usize;
+        let is_fine = hashes.len() % HASH_LEN == 0 && (hashes.len() / HASH_LEN) as u64 == wanted;
+        let Some(pieces) = Pieces::new(layout.len(), piece_length).filter(|_| is_fine) else {
+            return Err(MetainfoError::Pieces { wanted, bytes: hashes.len() });
+        };
+        let start = hashes.as_ptr() as usize - raw.as_ptr() as usize;
         Ok(Self {
             hash: InfoHash::of(raw),
             name,
-            piece_length,
-            layout,
+            pieces,
+            layout: Arc::new(layout),
             is_private: fields.is_private,
             raw: raw.into(),
-            pieces: start..start + pieces.len(),
+            hashes: start..start + hashes.len(),
         })
     }
 }
@@ -146,7 +148,7 @@ impl<'a> Fields<'a> {
             b"name.utf-8" => self.utf8_name = bencode::bytes(value),
             b"piece length" => {
                 let length = bencode::number(value).and_then(|number| u32::try_from(number).ok());
-                let length = length.filter(|length| (1..=MAX_PIECE_LENGTH).contains(length));
+                let length = length.filter(|length| (1..=MAX_PIECE).contains(length));
                 self.piece_length = Some(length.ok_or(MetainfoError::Field("piece length"))?);
             }
             b"pieces" => self.pieces = Some(bencode::bytes(value).ok_or(MetainfoError::Field("pieces"))?),

@@ -1,4 +1,4 @@
-//! The folder that is written to, and what is beneath it, opened so that no link and no `..` ever leads elsewhere.
+//! A folder and what is beneath it, opened so that no link and no `..` ever leads elsewhere.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -21,16 +21,21 @@ const BUFFER: u64 = 256 << 10;
 
 /// What tells one state of a file from any other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Stamp {
-    pub(super) size: u64,
-    pub(super) seconds: i64,
-    pub(super) nanos: u32,
-    pub(super) inode: u64,
+pub struct Stamp {
+    /// In bytes.
+    pub size: u64,
+    /// When it was last written, since 1970,
+    pub seconds: i64,
+    /// and nanoseconds.
+    pub nanos: u32,
+    /// Which file of its file system it is.
+    pub inode: u64,
 }
 
 impl Stamp {
+    /// That of a file that was looked at.
     #[allow(clippy::unnecessary_cast, reason = "the widths differ between architectures")]
-    pub(super) fn of(stat: &Stat) -> Stamp {
+    pub fn of(stat: &Stat) -> Stamp {
         Stamp {
             size: u64::try_from(stat.st_size).unwrap_or(0),
             seconds: stat.st_mtime as i64,
@@ -41,39 +46,51 @@ impl Stamp {
 }
 
 /// What kind of thing this is.
-pub(super) fn kind(stat: &Stat) -> FileType {
+pub fn kind(stat: &Stat) -> FileType {
     FileType::from_raw_mode(stat.st_mode as _)
 }
 
 /// See the [module](self).
 #[derive(Debug)]
-pub(super) struct Beneath {
+pub struct Beneath {
     top: OwnedFd,
 }
 
 impl Beneath {
     /// All that is below this folder.
-    pub(super) fn new(top: OwnedFd) -> Beneath {
+    pub fn new(top: OwnedFd) -> Beneath {
         Beneath { top }
     }
 
     /// The folder itself.
-    pub(super) fn top(&self) -> BorrowedFd<'_> {
+    pub fn top(&self) -> BorrowedFd<'_> {
         self.top.as_fd()
     }
 
     /// A folder, to name things in it. The empty path is that of the top.
-    pub(super) fn folder(&self, path: &[u8]) -> Result<OwnedFd, Errno> {
+    ///
+    /// # Errors
+    ///
+    /// Whatever opening reports.
+    pub fn folder(&self, path: &[u8]) -> Result<OwnedFd, Errno> {
         self.open(path, OFlags::PATH | OFlags::DIRECTORY)
     }
 
     /// A folder whose names can be read.
-    pub(super) fn listed(&self, path: &[u8]) -> Result<OwnedFd, Errno> {
+    ///
+    /// # Errors
+    ///
+    /// Whatever opening reports.
+    pub fn listed(&self, path: &[u8]) -> Result<OwnedFd, Errno> {
         self.open(path, OFlags::RDONLY | OFlags::DIRECTORY)
     }
 
     /// A file, to read it. It may be of any kind.
-    pub(super) fn file(&self, path: &[u8]) -> Result<File, Errno> {
+    ///
+    /// # Errors
+    ///
+    /// Whatever opening reports.
+    pub fn file(&self, path: &[u8]) -> Result<File, Errno> {
         self.open(path, READ).map(File::from)
     }
 
@@ -102,13 +119,21 @@ impl Beneath {
     }
 
     /// The hash of a regular file, and which state of it that is. `None` where it is none, or was changed meanwhile.
-    pub(super) fn hash(&self, path: &[u8]) -> io::Result<Option<(Hash, Stamp)>> {
+    ///
+    /// # Errors
+    ///
+    /// It cannot be opened or read.
+    pub fn hash(&self, path: &[u8]) -> io::Result<Option<(Hash, Stamp)>> {
         hash(&mut self.file(path)?)
     }
 }
 
 /// What `name` in `folder` is. It is neither followed nor opened. `None` where there is nothing.
-pub(super) fn look(folder: impl AsFd, name: &[u8]) -> Result<Option<Stat>, Errno> {
+///
+/// # Errors
+///
+/// The folder cannot be searched.
+pub fn look(folder: impl AsFd, name: &[u8]) -> Result<Option<Stat>, Errno> {
     match statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
         Err(Errno::NOENT) => Ok(None),
         found => found.map(Some),
@@ -116,12 +141,20 @@ pub(super) fn look(folder: impl AsFd, name: &[u8]) -> Result<Option<Stat>, Errno
 }
 
 /// A file in `folder`, to read it.
-pub(super) fn open_in(folder: impl AsFd, name: &[u8]) -> Result<File, Errno> {
+///
+/// # Errors
+///
+/// Whatever opening reports.
+pub fn open_in(folder: impl AsFd, name: &[u8]) -> Result<File, Errno> {
     openat(folder, name, READ, Mode::empty()).map(File::from)
 }
 
 /// The hash of an open file, from where it stands to its end. `None` where it is no regular file, or was changed meanwhile.
-pub(super) fn hash(file: &mut File) -> io::Result<Option<(Hash, Stamp)>> {
+///
+/// # Errors
+///
+/// It cannot be read.
+pub fn hash(file: &mut File) -> io::Result<Option<(Hash, Stamp)>> {
     let before = fstat(&*file)?;
     if kind(&before) != FileType::RegularFile {
         return Ok(None);
