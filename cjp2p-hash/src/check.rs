@@ -20,12 +20,12 @@ use crate::output::{Output, complain};
 
 /// What became of the lines of one list.
 #[derive(Default)]
-struct Counts {
+pub(crate) struct Counts {
     understood: u64,
     malformed: u64,
-    right: u64,
-    wrong: u64,
-    unreadable: u64,
+    pub(crate) right: u64,
+    pub(crate) wrong: u64,
+    pub(crate) unreadable: u64,
 }
 
 /// Checks the files of all lists in `args`.
@@ -200,7 +200,7 @@ impl Listener for Complainer<'_> {
 }
 
 /// Counts and prints the result of one line.
-fn tell(
+pub(crate) fn tell(
     name: &OsStr,
     id: &str,
     result: CheckResult,
@@ -223,7 +223,7 @@ fn tell(
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum CheckResult {
+pub(crate) enum CheckResult {
     Right,
     Wrong,
     Missing,
@@ -275,7 +275,7 @@ fn matching(expected: Expected, digests: &Digests) -> Option<ContentId> {
 }
 
 impl Counts {
-    fn complain(&self) {
+    pub(crate) fn complain(&self) {
         let warn = |count: u64, one: &str, many: &str| {
             if count > 0 {
                 complain(format_args!("WARNING: {count} {}", if count == 1 { one } else { many }));

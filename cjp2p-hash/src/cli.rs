@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use cjp2p_cli::progress::ProgressMode;
 use clap::{ArgGroup, Parser, ValueEnum};
 
+use crate::torrent::TorrentArgs;
+
 const EXAMPLES: &str = "\
 Examples:
   cjp2p-hash film.mkv                       print the id that cjp2p-get takes
@@ -25,7 +27,7 @@ The manual has more: docs/cjp2p-hash.md";
 /// Prints the content ids of files, or checks files against lists of ids
 #[derive(Parser, Debug)]
 #[command(name = "cjp2p-hash", version, after_help = EXAMPLES, max_term_width = 100)]
-#[command(group = ArgGroup::new("looks_into_folders").args(["recursive", "folder", "check"]).multiple(true))]
+#[command(group = ArgGroup::new("looks_into_folders").args(["recursive", "folder", "check", "write_torrent"]).multiple(true))]
 pub(crate) struct Args {
     /// Files to hash, or lists to check with -c; -, or none, is standard input
     #[arg(value_name = "FILE")]
@@ -51,7 +53,7 @@ pub(crate) struct Args {
     #[arg(long, requires = "folder")]
     pub(crate) times: bool,
 
-    /// With -r or --folder, take dot-files and dot-folders too
+    /// With -r, --folder or --write-torrent, take dot-files and dot-folders too
     #[arg(long, requires = "looks_into_folders")]
     pub(crate) hidden: bool,
 
@@ -90,6 +92,9 @@ pub(crate) struct Args {
     /// Name the lines that cannot be understood
     #[arg(short, long, requires = "check", help_heading = "Checking")]
     pub(crate) warn: bool,
+
+    #[command(flatten)]
+    pub(crate) torrents: TorrentArgs,
 
     /// Show progress: auto, always, never or json [default: auto]
     #[arg(long, value_name = "WHEN", value_enum, default_value_t)]

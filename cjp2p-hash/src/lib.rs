@@ -13,6 +13,7 @@ mod output;
 mod run;
 mod spread;
 mod stream;
+mod torrent;
 mod tree_file;
 
 /// The tool.

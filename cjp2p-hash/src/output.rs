@@ -121,6 +121,16 @@ impl Output {
         Output { null, progress, start: Instant::now(), done: 0, total }
     }
 
+    /// So many bytes will be hashed.
+    pub(crate) fn expect(&mut self, total: u64) {
+        self.total = Total::Known(Some(total));
+    }
+
+    /// Prints a value as a line of JSON.
+    pub(crate) fn json(&mut self, value: &impl Serialize) -> Result<(), ToolError> {
+        json_line(value)
+    }
+
     /// Counts bytes that were hashed.
     pub(crate) fn advance(&mut self, length: u64) {
         self.done += length;

@@ -3,6 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, IsTerminal};
+use std::path::Path;
 use std::process;
 
 use cjp2p_cli::progress::{Progress, clear_at_once};
@@ -20,6 +21,7 @@ use crate::folders;
 use crate::hashers::{Failed, Wanted};
 use crate::input::Input;
 use crate::output::{Output, Total, complain};
+use crate::torrent;
 use crate::tree_file::TreeDir;
 
 const TOOL: &str = "cjp2p-hash";
@@ -28,12 +30,25 @@ const TOOL: &str = "cjp2p-hash";
 pub(crate) fn run(mut args: Args) -> Result<Exit, ToolError> {
     logging::start(TOOL, args.verbose, 0);
     let files = if args.check { Vec::new() } else { std::mem::take(&mut args.files) };
-    let known = !args.check && !args.recursive && !args.folder && args.files_from.is_none();
+    let known = !args.torrents.magnet
+        && args.torrents.write_torrent.is_none()
+        && !args.check
+        && !args.recursive
+        && !args.folder
+        && args.files_from.is_none();
     let total = if known { Total::Of(files.clone()) } else { Total::Known(None) };
     let progress = Progress::new(TOOL, args.progress, args.status);
     take_the_bar_off_on_interrupt();
     let mut output = Output::new(args.null, progress, total);
-    let exit = if args.check {
+    let exit = if let Some(target) = args.torrents.write_torrent.clone() {
+        torrent::make::write(Path::new(one(&files, "to make a torrent of")?), &target, &args, &mut output)?
+    } else if args.torrents.magnet {
+        torrent::print_magnets(files, args.json, &mut output)?
+    } else if let Some(metainfo) = args.torrents.torrent.clone() {
+        let folder =
+            if args.files.is_empty() { OsStr::new(".") } else { one(&args.files, "that has the torrent")? };
+        torrent::check::run(&metainfo, folder, &args, &mut output)?
+    } else if args.check {
         check::run(&args, &mut output)?
     } else if args.folder {
         folders::hash_folders(files, &args, &mut output)?
@@ -42,6 +57,14 @@ pub(crate) fn run(mut args: Args) -> Result<Exit, ToolError> {
     };
     output.finish();
     Ok(exit)
+}
+
+/// The only one of these.
+fn one<'a>(files: &'a [OsString], what: &str) -> Result<&'a OsStr, ToolError> {
+    match files {
+        [file] if file != "-" => Ok(file),
+        _ => Err(ToolError::usage(format!("name one file or folder {what}"))),
+    }
 }
 
 /// Without a terminal there is no bar, and the signal ends the tool by itself.

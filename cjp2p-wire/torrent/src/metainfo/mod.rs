@@ -44,7 +44,8 @@ impl Metainfo {
 }
 
 /// Whether a text can be a URL here: not empty or too long, one line of visible ASCII.
-pub(crate) fn is_url(text: &str) -> bool {
+#[must_use]
+pub fn is_url(text: &str) -> bool {
     !text.is_empty() && text.len() <= MAX_URL && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
