@@ -1,5 +1,10 @@
-//! Torrents on this system: their files as one space of bytes, and hashing the pieces of it.
+//! Torrents on this system: their files as one space of bytes, hashing the pieces of it, and the store that a swarm writes to.
 
+mod disk;
+pub mod files;
 pub mod hash;
 pub mod look;
+pub mod place;
 pub mod space;
+pub mod staging;
+pub mod store;
