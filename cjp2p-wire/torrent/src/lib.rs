@@ -14,3 +14,4 @@ pub mod pieces;
 pub mod public;
 pub mod store;
 pub mod swarm;
+pub mod wire;
