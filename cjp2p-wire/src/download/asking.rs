@@ -6,7 +6,7 @@ use super::assembly::extent_len;
 use super::kind::Kind;
 use super::source::{Source, Standing};
 use super::{Ask, Download, PathTerms, Space};
-use crate::pieces::{HaveMap, Terms, Wanted};
+use crate::pieces::{HaveMap, Parts, Terms, Wanted};
 use crate::store::Sink;
 use crate::time::Time;
 use crate::tree::LEAF_LEN;
@@ -85,7 +85,7 @@ impl Download {
             blocks: path.blocks,
             aligned: source.is_aligned,
             refused: (!tries_refused).then_some(source.refused()),
-            has: source.exchange.have.as_ref().and_then(HaveMap::limit),
+            has: source.exchange.have.as_ref().and_then(HaveMap::limit).map(|has| has as &dyn Parts),
             rarest_first: !self.in_order
                 && self.leechers.any()
                 && self.kind.assemblies().iter().all(is_counted),

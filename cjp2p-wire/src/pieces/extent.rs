@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Duration;
 
+use super::parts::Parts;
 use crate::range_set::RangeSet;
 use crate::slices::Slices;
 use crate::time::Time;
@@ -22,6 +23,7 @@ pub enum Space {
 #[derive(Clone, Debug)]
 pub(super) struct Extent {
     pub(super) range: Range<u64>,
+    /// What came, or nothing where that is kept elsewhere.
     bytes: Vec<u8>,
     // Invariant: `have` and `need` are disjoint and within `range`; what is in neither is in flight.
     have: RangeSet,
@@ -66,8 +68,13 @@ impl Extent {
         } else {
             memory.resize(length, 0);
         }
+        Extent { bytes: memory, ..Extent::elsewhere(range) }
+    }
+
+    /// The same, whose bytes are kept elsewhere.
+    pub(super) fn elsewhere(range: Range<u64>) -> Extent {
         Extent {
-            bytes: memory,
+            bytes: Vec::new(),
             have: RangeSet::new(),
             need: RangeSet::from_iter([range.clone()]),
             range,
@@ -171,12 +178,12 @@ impl Extent {
     }
 
     /// Whether a source that has this much could send some of what is to be asked for.
-    pub(super) fn needs_some_of(&self, has: &RangeSet) -> bool {
+    pub(super) fn needs_some_of(&self, has: &dyn Parts) -> bool {
         self.need.iter().any(|range| has.overlaps(range))
     }
 
     /// Whether a source that has this much could send some of what is not here.
-    pub(super) fn lacks_some_of(&self, has: &RangeSet) -> bool {
+    pub(super) fn lacks_some_of(&self, has: &dyn Parts) -> bool {
         self.have.gaps(self.range.clone()).any(|range| has.overlaps(range))
     }
 
@@ -186,11 +193,11 @@ impl Extent {
         &mut self,
         most: u64,
         aligned: Option<u64>,
-        has: Option<&RangeSet>,
+        has: Option<&dyn Parts>,
     ) -> Option<Range<u64>> {
         let first = match has {
             None => self.need.iter().next()?,
-            Some(has) => self.need.iter().find_map(|range| has.within(range).next())?,
+            Some(has) => self.need.iter().find_map(|range| has.next(range))?,
         };
         let ask = match aligned {
             None => first.start..first.end.min(first.start + most),
@@ -232,8 +239,17 @@ impl Extent {
             let at = (gap.start - self.range.start) as usize;
             data.copy_to(from.clone(), &mut self.bytes[at..at + from.len()]);
         }
-        let new = self.have.insert(start..end);
-        self.need.remove(start..end);
+        self.note(source, start..end)
+    }
+
+    /// The bytes of this range came from `source`, and are kept elsewhere; returns how many of them were new.
+    pub(super) fn note(&mut self, source: SocketAddr, range: Range<u64>) -> u64 {
+        let range = range.start.max(self.range.start)..range.end.min(self.range.end);
+        if range.is_empty() || (self.sole && self.owner != Some(source)) {
+            return 0;
+        }
+        let new = self.have.insert(range.clone());
+        self.need.remove(range);
         if new > 0 && self.contributors.len() < ENOUGH_CONTRIBUTORS && !self.contributors.contains(&source) {
             self.contributors.push(source);
         }

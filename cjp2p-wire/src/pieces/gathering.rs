@@ -36,6 +36,10 @@ pub(super) struct Gathering {
     last: Key,
     /// Memory of extents that are done.
     spare: Vec<Vec<u8>>,
+    /// While extents have so many bytes, nothing more is begun.
+    most: u64,
+    /// The bytes are kept elsewhere.
+    is_elsewhere: bool,
 }
 
 impl Gathering {
@@ -46,7 +50,14 @@ impl Gathering {
             bytes: 0,
             last: (Space::Tree, 0),
             spare: Vec::new(),
+            most: MAX_GATHERED,
+            is_elsewhere: false,
         }
+    }
+
+    /// The same, of extents whose bytes are kept elsewhere: at most `most` of them are begun, and one extent more.
+    pub(super) fn elsewhere(most: u64) -> Gathering {
+        Gathering { most, is_elsewhere: true, ..Gathering::new() }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -55,7 +66,7 @@ impl Gathering {
 
     /// Whether so much is being gathered that nothing more is begun.
     pub(super) fn is_contended(&self) -> bool {
-        self.bytes >= MAX_GATHERED
+        self.bytes >= self.most
     }
 
     pub(super) fn has(&self, key: Key) -> bool {
@@ -97,8 +108,11 @@ impl Gathering {
     pub(super) fn begin(&mut self, space: Space, range: Range<u64>) -> Key {
         let key = (space, range.start);
         self.bytes += range.end - range.start;
-        let memory = self.spare.pop().unwrap_or_default();
-        self.extents.insert(key, Extent::new(range, memory));
+        let extent = match self.is_elsewhere {
+            true => Extent::elsewhere(range),
+            false => Extent::new(range, self.spare.pop().unwrap_or_default()),
+        };
+        self.extents.insert(key, extent);
         self.askable.insert(key);
         key
     }
@@ -153,6 +167,16 @@ impl Gathering {
     ) -> Option<Filled> {
         let filled = self.change(key, |extent| {
             let new = extent.fill(source, offset, data);
+            Filled { new, is_full: extent.is_full() }
+        })?;
+        self.last = key;
+        Some(filled)
+    }
+
+    /// As [`fill`](Gathering::fill), for bytes that are kept elsewhere.
+    pub(super) fn note(&mut self, key: Key, source: SocketAddr, range: Range<u64>) -> Option<Filled> {
+        let filled = self.change(key, |extent| {
+            let new = extent.note(source, range);
             Filled { new, is_full: extent.is_full() }
         })?;
         self.last = key;

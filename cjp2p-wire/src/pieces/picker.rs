@@ -71,6 +71,12 @@ impl Picker {
         }
     }
 
+    /// The same, of which no bytes are held: they are kept elsewhere and [noted](Picker::note). Extents have `most_begun` bytes
+    /// together, and one extent more.
+    pub fn elsewhere(shape: Shape, goal: Vec<Range<u64>>, done: RangeSet, most_begun: u64) -> Picker {
+        Picker { gathering: Gathering::elsewhere(most_begun), ..Picker::new(shape, goal, done) }
+    }
+
     /// Bytes of the content.
     pub fn length(&self) -> u64 {
         self.shape.length
@@ -156,6 +162,12 @@ impl Picker {
     /// When [`Picker::rarity`] was last counted, if it was.
     pub fn rarity_counted_at(&self) -> Option<Time> {
         self.rarity.as_ref().map(Rarity::counted_at)
+    }
+
+    /// Which parts are rare, where each piece is counted by itself. At first none is.
+    pub fn exact_rarity(&mut self, random: &mut fastrand::Rng) -> &mut Rarity {
+        let Shape { length, unit, .. } = self.shape;
+        self.rarity.get_or_insert_with(|| Rarity::of_pieces(length, unit, random))
     }
 
     /// Which parts are rare. At first none is.
@@ -251,7 +263,12 @@ impl Picker {
         proofs: &impl Proofs,
     ) -> Option<(Space, Range<u64>)> {
         let mut rarity = self.rarity.take()?;
-        let next = rarity.next(terms.source, &within, |piece| self.next_gap(piece, terms).is_some());
+        let next = rarity.next(
+            terms.source,
+            &within,
+            |piece| self.next_gap(piece, terms).is_some(),
+            |piece| self.taken.contains(piece),
+        );
         self.rarity = Some(rarity);
         self.first_within(next?, terms, proofs)
     }
@@ -261,11 +278,18 @@ impl Picker {
         let Shape { length, unit, .. } = self.shape;
         match terms.has {
             // Of what a source has only whole units can be verified. The rest must not cut others.
-            Some(has) => has.within(within).find_map(|range| {
-                let start = range.start.next_multiple_of(unit);
-                let end = if range.end < length { range.end / unit * unit } else { length };
-                self.taken.first_gap(start..end.max(start))
-            }),
+            Some(has) => {
+                let mut from = within.start;
+                loop {
+                    let range = has.next(from..within.end)?;
+                    let start = range.start.next_multiple_of(unit);
+                    let end = if range.end < length { range.end / unit * unit } else { length };
+                    if let Some(gap) = self.taken.first_gap(start..end.max(start)) {
+                        return Some(gap);
+                    }
+                    from = range.end;
+                }
+            }
             None => {
                 let mut from = within.start;
                 loop {
@@ -360,6 +384,15 @@ impl Picker {
     pub fn release(&mut self, source: SocketAddr) {
         self.gathering.release(source);
     }
+
+    /// `source` is none any more, and nothing is kept of it.
+    pub fn leave(&mut self, source: SocketAddr) {
+        self.release(source);
+        self.used_up.remove(&source);
+        if let Some(rarity) = &mut self.rarity {
+            rarity.leave(source);
+        }
+    }
 }
 
 /// Taking in.
@@ -377,6 +410,11 @@ impl Picker {
     /// Takes in bytes that came from `source` for this extent. `None` where it is not being gathered.
     pub fn fill(&mut self, key: Key, source: SocketAddr, offset: u64, data: Slices<'_>) -> Option<Filled> {
         self.gathering.fill(key, source, offset, data)
+    }
+
+    /// As [`fill`](Picker::fill), for bytes that are kept elsewhere.
+    pub fn note(&mut self, key: Key, source: SocketAddr, range: Range<u64>) -> Option<Filled> {
+        self.gathering.note(key, source, range)
     }
 
     /// Where an extent lies and its bytes, once all of them are here.
@@ -426,6 +464,14 @@ impl Picker {
             && key.0 == Space::Content
         {
             self.taken.remove(range);
+            self.reopen();
+        }
+    }
+
+    /// Something is missing again that was taken.
+    fn reopen(&mut self) {
+        if let Some(rarity) = &mut self.rarity {
+            rarity.reopen();
         }
     }
 
@@ -458,8 +504,8 @@ impl Picker {
             }
         }
         if is_wrong {
-            // There is something to ask for again.
             self.used_up.clear();
+            self.reopen();
         }
         self.goal.pass(&self.done);
         is_wrong

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::extent::Space;
+use super::parts::Parts;
 use crate::range_set::RangeSet;
 
 /// An answer may come so much later than its path says.
@@ -47,7 +48,7 @@ pub struct Terms<'a> {
     /// What it did not have lately.
     pub refused: Option<&'a RangeSet>,
     /// What it says that it has, where it does not have everything.
-    pub has: Option<&'a RangeSet>,
+    pub has: Option<&'a dyn Parts>,
     /// Rare parts come first.
     pub rarest_first: bool,
     /// The round trip of its path.

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use sha2::{Digest, Sha256};
 
-use super::{NoProofs, Picker, Shape, Space, Terms};
+use super::{NoProofs, Parts, Picker, Shape, Space, Terms};
 use crate::range_set::RangeSet;
 use crate::slices::Slices;
 use crate::time::Time;
@@ -36,6 +36,7 @@ fn a_torrent_comes_from_peers_that_have_some_of_it_and_the_sender_of_a_wrong_pie
     while !picker.is_complete() {
         let before = asked;
         for (address, has) in peers {
+            let has = has.map(|has| has as &dyn Parts);
             let terms = Terms { has, ..Terms::new(address, BLOCK, PIECE) };
             let wanted = match blamed.contains(&address) {
                 true => None,
