@@ -489,6 +489,11 @@ impl Picker {
         }
     }
 
+    /// Whether any of this range is here and still being verified.
+    pub fn is_unchecked(&self, range: &Range<u64>) -> bool {
+        self.unchecked.overlaps(range.clone())
+    }
+
     /// What is unchecked of `range` is verified now: what is in `right` is right. Returns whether something was wrong.
     pub fn on_checked(&mut self, range: &Range<u64>, right: &RangeSet) -> bool {
         let parts: Vec<Range<u64>> = self.unchecked.within(range.clone()).collect();

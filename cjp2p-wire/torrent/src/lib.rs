@@ -4,6 +4,7 @@
 //! arguments.
 
 pub mod bencode;
+pub mod connection;
 pub mod info_hash;
 pub mod layout;
 pub mod magnet;

@@ -103,6 +103,12 @@ impl PieceSet {
         was_there
     }
 
+    /// Whether any piece is in both. The other one is of as many pieces.
+    #[must_use]
+    pub fn intersects(&self, other: &PieceSet) -> bool {
+        self.bits.iter().zip(&other.bits).any(|(a, b)| a & b != 0)
+    }
+
     /// The first run of pieces within `within` that are in it.
     #[must_use]
     pub fn next_run(&self, within: Range<u32>) -> Option<Range<u32>> {

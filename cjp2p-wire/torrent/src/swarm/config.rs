@@ -37,7 +37,7 @@ pub struct Config {
     pub max_per_host: usize,
     /// Connections that are being made.
     pub max_connecting: usize,
-    /// How many peers are sent to at a time, and one more by chance.
+    /// How many peers are sent blocks at a time, and one more by chance; 0 for none at all.
     pub upload_slots: usize,
     /// Bytes per second that all peers are sent.
     pub upload_rate: Option<NonZeroU64>,

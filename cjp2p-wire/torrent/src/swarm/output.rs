@@ -33,6 +33,8 @@ pub enum Event {
     PieceDone(u32),
     /// A piece was wrong. It is fetched again.
     PieceWrong(u32),
+    /// A piece that was here cannot be read any more, and is not given to anybody.
+    PieceLost(u32),
     /// Everything that is wanted is here.
     Complete,
     /// A host is not talked with any more.
