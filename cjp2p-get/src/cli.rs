@@ -15,6 +15,7 @@ use clap::Parser;
 
 use crate::ranges::RangeArg;
 use crate::stream_args::StreamArgs;
+use crate::torrent::args::TorrentArgs;
 
 /// The tool's name, before each line on standard error.
 pub(crate) const TOOL: &str = "cjp2p-get";
@@ -119,6 +120,9 @@ pub(crate) struct Cli {
 
     #[command(flatten)]
     pub(crate) stream: StreamArgs,
+
+    #[command(flatten)]
+    pub(crate) torrent: TorrentArgs,
 
     #[command(flatten)]
     pub(crate) peers: PeerArgs,

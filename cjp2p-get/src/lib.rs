@@ -18,6 +18,7 @@ mod sinks;
 mod store;
 mod stream;
 mod stream_args;
+mod torrent;
 
 /// The tool.
 pub fn main() -> std::process::ExitCode {

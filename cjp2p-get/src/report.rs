@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::io::{self, IsTerminal};
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cjp2p_cli::progress::around_the_bar;
@@ -57,6 +57,16 @@ enum Event<'a> {
         #[serde(flatten)]
         written: &'a Written,
     },
+    /// A torrent was written.
+    #[serde(rename = "complete")]
+    Torrent {
+        /// `urn:btih:` and the info hash.
+        id: String,
+        #[serde(flatten)]
+        path: ShownPath,
+        #[serde(flatten)]
+        done: TorrentNumbers,
+    },
     /// What `--dry-run` would do.
     Would {
         action: &'a str,
@@ -98,6 +108,30 @@ pub(crate) struct Written {
     pub(crate) replaced: u64,
     pub(crate) deleted: u64,
     pub(crate) left_out: u64,
+}
+
+/// What it took to fetch a torrent.
+pub(crate) struct TorrentDone {
+    /// The info hash, in digits.
+    pub(crate) hash: String,
+    /// The file or folder that was written.
+    pub(crate) path: PathBuf,
+    pub(crate) numbers: TorrentNumbers,
+}
+
+/// The same in numbers; bytes where nothing else is said.
+#[derive(Serialize)]
+pub(crate) struct TorrentNumbers {
+    /// Of the files that were wanted.
+    pub(crate) length: u64,
+    /// How many files.
+    pub(crate) files: u64,
+    pub(crate) took_ms: u64,
+    pub(crate) received: u64,
+    pub(crate) sent: u64,
+    pub(crate) wasted: u64,
+    pub(crate) resumed: u64,
+    pub(crate) already: bool,
 }
 
 #[derive(Serialize)]
@@ -242,6 +276,16 @@ impl Report {
     /// The folder with this id is at this path, as far as it could be had.
     pub(crate) fn folder_done(&self, name: &str, path: &Path, written: &Written) -> Result<(), ToolError> {
         self.print(&Event::Folder { id: name, path: ShownPath::new(path), written })
+    }
+
+    /// A torrent is where it belongs.
+    pub(crate) fn torrent_done(&self, done: TorrentDone) -> Result<(), ToolError> {
+        let TorrentDone { hash, path, numbers } = done;
+        self.print(&Event::Torrent {
+            id: format!("urn:btih:{hash}"),
+            path: ShownPath::new(&path),
+            done: numbers,
+        })
     }
 
     /// The folder with this id cannot be had, or not all of it.

@@ -32,12 +32,16 @@ use crate::sinks::temporary::Temporary;
 use crate::stream;
 use cjp2p_io::peers::Peers;
 use cjp2p_io::search::Search;
+use crate::torrent;
 
 /// Runs the command.
 pub(crate) fn run(mut cli: Cli) -> Result<Exit, ToolError> {
     cli.log.start(TOOL);
     if cli.end_with_parent {
         end_with_parent()?;
+    }
+    if torrent::is_torrent(&cli)? {
+        return torrent::run(cli);
     }
     let original = cli.ids.first().cloned().unwrap_or_default();
     let hints = peer_hints::take(&mut cli.ids)?;

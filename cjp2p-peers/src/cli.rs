@@ -163,7 +163,7 @@ impl NetworkArgs {
         if self.only.is_empty() {
             return self.peers.look_up();
         }
-        let named = self.only.iter().chain(&self.peers.peers);
+        let named = self.only.iter().chain(&self.peers.peers).filter(|name| !name.is_torrent());
         Lookup::start(named.map(|name| (name.clone(), Origin::CommandLine)).collect())
     }
 }

@@ -11,7 +11,7 @@ mod listing;
 mod lists;
 pub(crate) mod local;
 pub(crate) mod piece;
-mod select;
+pub(crate) mod select;
 mod spool;
 mod tar;
 pub(crate) mod text;

@@ -39,7 +39,8 @@ impl Given {
         let file = File::open(argument).map_err(failed)?;
         file.take(MAX_METAINFO as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
         let metainfo = Metainfo::parse(&bytes);
-        let metainfo = metainfo.map_err(|error| ToolError::failure(format!("{}: {error}", shown(argument))))?;
+        let metainfo =
+            metainfo.map_err(|error| ToolError::failure(format!("{}: {error}", shown(argument))))?;
         Ok(Given::Metainfo(Box::new(metainfo)))
     }
 

@@ -36,7 +36,8 @@ pub(crate) fn print(layout: &Layout, wanted: &[bool], json: bool) -> Result<(), 
     for (index, file) in layout.files().iter().enumerate().filter(|(index, _)| wanted[*index]) {
         let name = layout.path_below_top(index).as_bytes();
         if json {
-            let (path, exec) = (ShownPath::new(path(name)), file.role() == Role::File { is_executable: true });
+            let (path, exec) =
+                (ShownPath::new(path(name)), file.role() == Role::File { is_executable: true });
             let object = Object { index: index + 1, path, length: file.len(), exec };
             serde_json::to_writer(&mut text, &object).map_err(|error| ToolError::output(error.into()))?;
         } else {

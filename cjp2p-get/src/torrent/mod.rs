@@ -1,6 +1,14 @@
 //! Torrents: what is named, what of it is wanted, and fetching it.
 
+pub(crate) mod args;
+mod fetcher;
 mod given;
+mod job;
 mod listing;
+mod nothing;
 mod outlet;
+mod run;
 mod selection;
+mod sources;
+
+pub(crate) use run::{is_torrent, run};

@@ -84,7 +84,8 @@ impl Shared {
                 let written = files.read(start, part, true).map_err(|error| {
                     ToolError::new(cjp2p_cli::Exit::Destination, format!("temporary file: {error}"))
                 });
-                let written = written.and_then(|()| output.write(part).map_err(|error| output.failure(error)));
+                let written =
+                    written.and_then(|()| output.write(part).map_err(|error| output.failure(error)));
                 let mut state = self.state();
                 if let Err(error) = written {
                     (state.error, state.has_failed) = (Some(error), true);

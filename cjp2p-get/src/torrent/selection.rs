@@ -28,13 +28,19 @@ impl Chooser {
     ///
     /// One of them makes no sense.
     pub(crate) fn new(files: &[String], priorities: &[String]) -> Result<Chooser, ToolError> {
-        let (numbers, globs): (Vec<_>, Vec<_>) =
-            files.iter().cloned().partition(|text| !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit()));
+        let (numbers, globs): (Vec<_>, Vec<_>) = files
+            .iter()
+            .cloned()
+            .partition(|text| !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit()));
         let numbers = numbers.iter().map(|text| text.parse().map_err(|_| no_file(text)));
         let numbers = numbers.collect::<Result<_, _>>()?;
         let globs = if globs.is_empty() { None } else { Some(Select::new(&globs)?) };
         let priorities = priorities.iter().map(|text| {
-            let wrong = || ToolError::usage(format!("--priority {text:?}: write GLOB:NUMBER, with a number from 0 to 255"));
+            let wrong = || {
+                ToolError::usage(format!(
+                    "--priority {text:?}: write GLOB:NUMBER, with a number from 0 to 255"
+                ))
+            };
             let (glob, number) = text.rsplit_once(':').ok_or_else(wrong)?;
             let number = number.parse().map_err(|_| wrong())?;
             Ok((Select::new(&[glob.to_owned()])?, number))
@@ -52,26 +58,38 @@ impl Chooser {
         let is_all = self.numbers.is_empty() && self.globs.is_none();
         let mut wanted: Vec<bool> = Vec::with_capacity(files.len());
         for (index, file) in files.iter().enumerate() {
-            let selected = magnet.is_none_or(|magnet| u32::try_from(index).is_ok_and(|index| magnet.wants(index)));
+            let selected =
+                magnet.is_none_or(|magnet| u32::try_from(index).is_ok_and(|index| magnet.wants(index)));
             let matches = || self.globs.as_ref().is_some_and(|globs| globs.takes(&entry(layout, index)));
             wanted.push(file.is_written() && if is_all { selected } else { matches() });
         }
         for &number in &self.numbers {
-            match number.checked_sub(1).filter(|&index| files.get(index).is_some_and(|file| file.is_written())) {
+            match number
+                .checked_sub(1)
+                .filter(|&index| files.get(index).is_some_and(|file| file.is_written()))
+            {
                 Some(index) => wanted[index] = true,
                 None => return Err(no_file(&number.to_string())),
             }
         }
-        if wanted.contains(&true) { Ok(wanted) } else { Err(ToolError::failure("nothing in the torrent matches")) }
+        if wanted.contains(&true) {
+            Ok(wanted)
+        } else {
+            Err(ToolError::failure("nothing in the torrent matches"))
+        }
     }
 
     /// The bytes of these files in the order in which they are fetched: higher priorities first, equal ones as they lie.
     pub(crate) fn ranges(&self, layout: &Layout, wanted: &[bool]) -> Vec<Range<u64>> {
         let mut chosen: Vec<(u8, Range<u64>)> = Vec::new();
-        for (index, file) in layout.files().iter().enumerate().filter(|(index, file)| wanted[*index] && file.len() > 0) {
+        for (index, file) in
+            layout.files().iter().enumerate().filter(|(index, file)| wanted[*index] && file.len() > 0)
+        {
             let priority = self.priority(layout, index);
             match chosen.last_mut() {
-                Some((last, range)) if *last == priority && range.end == file.offset() => range.end = file.range().end,
+                Some((last, range)) if *last == priority && range.end == file.offset() => {
+                    range.end = file.range().end
+                }
                 _ => chosen.push((priority, file.range())),
             }
         }
@@ -84,7 +102,12 @@ impl Chooser {
             return 0;
         }
         let entry = entry(layout, index);
-        self.priorities.iter().filter(|(glob, _)| glob.takes(&entry)).map(|(_, number)| *number).max().unwrap_or(0)
+        self.priorities
+            .iter()
+            .filter(|(glob, _)| glob.takes(&entry))
+            .map(|(_, number)| *number)
+            .max()
+            .unwrap_or(0)
     }
 }
 
@@ -93,10 +116,16 @@ impl Chooser {
 /// # Errors
 ///
 /// More than one file is wanted.
-pub(crate) fn of_reader(layout: &Layout, wanted: &[bool], ranges: &Ranges) -> Result<Vec<Range<u64>>, ToolError> {
+pub(crate) fn of_reader(
+    layout: &Layout,
+    wanted: &[bool],
+    ranges: &Ranges,
+) -> Result<Vec<Range<u64>>, ToolError> {
     let mut files = layout.files().iter().zip(wanted).filter(|(_, wanted)| **wanted).map(|(file, _)| file);
     let (Some(file), None) = (files.next(), files.next()) else {
-        return Err(ToolError::usage("several files cannot go to one reader: name one by --file, or a folder by -o"));
+        return Err(ToolError::usage(
+            "several files cannot go to one reader: name one by --file, or a folder by -o",
+        ));
     };
     let within = match ranges.is_empty() {
         true => std::iter::once(0..file.len()).collect(),
@@ -126,7 +155,8 @@ mod tests {
     fn layout() -> Layout {
         let path = |text: &str| FolderPath::new(text.as_bytes()).unwrap();
         let file = Role::File { is_executable: false };
-        let files = [("a.iso", 10, file), ("pad", 6, Role::Padding), ("b/a.nfo", 3, file), ("b/c.iso", 5, file)];
+        let files =
+            [("a.iso", 10, file), ("pad", 6, Role::Padding), ("b/a.nfo", 3, file), ("b/c.iso", 5, file)];
         Layout::of_folder(path("top"), files.map(|(name, len, role)| (path(name), len, role))).unwrap()
     }
 
@@ -144,7 +174,8 @@ mod tests {
         assert_eq!(chosen(&["*.iso"]), [true, false, false, true]);
         assert_eq!(chosen(&["b", "1"]), [true, false, true, true]);
         for wrong in ["0", "2", "5", "99999999999999999999"] {
-            let error = Chooser::new(&[wrong.to_owned()], &[]).and_then(|chooser| chooser.choose(&layout, None));
+            let error =
+                Chooser::new(&[wrong.to_owned()], &[]).and_then(|chooser| chooser.choose(&layout, None));
             assert!(error.unwrap_err().message.contains("no file with this number"), "{wrong}");
         }
         assert!(chooser(&["x"], &[]).choose(&layout, None).is_err());
@@ -158,8 +189,14 @@ mod tests {
         let layout = layout();
         let all = [true, false, true, true];
         assert_eq!(chooser(&[], &[]).ranges(&layout, &all), [0..10, 16..24]);
-        assert_eq!(chooser(&[], &["*.nfo:9", "c*:9", "c*:200"]).ranges(&layout, &all), [19..24, 16..19, 0..10]);
-        assert!(Chooser::new(&[], &["x".to_owned()]).is_err() && Chooser::new(&[], &["x:256".to_owned()]).is_err());
+        assert_eq!(
+            chooser(&[], &["*.nfo:9", "c*:9", "c*:200"]).ranges(&layout, &all),
+            [19..24, 16..19, 0..10]
+        );
+        assert!(
+            Chooser::new(&[], &["x".to_owned()]).is_err()
+                && Chooser::new(&[], &["x:256".to_owned()]).is_err()
+        );
     }
 
     #[test]

@@ -48,7 +48,8 @@ impl PeerArgs {
     pub fn look_up(&self) -> Lookup {
         let variable = env::var("CJP2P_BOOTSTRAP").ok();
         let list = if self.no_bootstrap { Vec::new() } else { bootstrap_names(variable.as_deref()) };
-        let named = self.peers.iter().cloned().map(|name| (name, Origin::CommandLine));
+        let named = self.peers.iter().filter(|name| !name.is_torrent()).cloned();
+        let named = named.map(|name| (name, Origin::CommandLine));
         Lookup::start(named.chain(list.into_iter().map(|name| (name, Origin::Bootstrap))).collect())
     }
 }

@@ -6,14 +6,23 @@ use std::str::FromStr;
 
 use cjp2p_wire::peers::address::{self, DEFAULT_PORT, Scope};
 
-/// A peer as a person names it: a host name or an IP address, and a port.
+/// What a peer of BitTorrent begins with.
+const TORRENT_PREFIX: &str = "bt:";
+
+/// A peer as a person names it: a host name or an IP address, and a port. `bt:HOST:PORT` is one of BitTorrent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerName {
     host: String,
     port: u16,
+    is_torrent: bool,
 }
 
 impl PeerName {
+    /// Whether it is a peer of BitTorrent.
+    pub fn is_torrent(&self) -> bool {
+        self.is_torrent
+    }
+
     /// Whether it is an address, which need not be looked up.
     pub fn is_address(&self) -> bool {
         self.host.contains(':') || self.host.parse::<Ipv4Addr>().is_ok()
@@ -41,6 +50,15 @@ impl FromStr for PeerName {
     type Err = String;
 
     fn from_str(text: &str) -> Result<PeerName, String> {
+        if let Some(rest) = text.strip_prefix(TORRENT_PREFIX) {
+            // BitTorrent has no port that all use.
+            let name: PeerName = rest.parse()?;
+            let says_port = rest.rsplit_once(':').is_some_and(|(_, port)| port == name.port.to_string());
+            return match says_port && rest.parse::<Ipv6Addr>().is_err() {
+                true => Ok(PeerName { is_torrent: true, ..name }),
+                false => Err(format!("{text:?} has no port")),
+            };
+        }
         let wrong = || format!("{text:?} is not an address or host name, with or without a port");
         // An IPv6 address can stand without brackets only where no port follows.
         let (host, port) = if text.parse::<Ipv6Addr>().is_ok() {
@@ -68,12 +86,15 @@ impl FromStr for PeerName {
         if host.is_empty() || host.len() > 255 || !printable {
             return Err(wrong());
         }
-        Ok(PeerName { host: host.into(), port })
+        Ok(PeerName { host: host.into(), port, is_torrent: false })
     }
 }
 
 impl fmt::Display for PeerName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_torrent {
+            f.write_str(TORRENT_PREFIX)?;
+        }
         if self.host.contains(':') {
             write!(f, "[{}]:{}", self.host, self.port)
         } else {

@@ -1,0 +1,489 @@
+//! Sees a torrent to its end: drives its swarm, its store and its reader, and says how it goes.
+
+use std::io;
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cjp2p_cli::args::LockMode;
+use cjp2p_cli::progress::Progress;
+use cjp2p_cli::{Exit, ToolError};
+use cjp2p_io::event_loop::{EventLoop, Waker};
+use cjp2p_io::random;
+use cjp2p_io::session::{Policy, Session};
+use cjp2p_io::torrent::driver::{Driver, SwarmId};
+use cjp2p_io::torrent::place::place;
+use cjp2p_io::torrent::store::Store;
+use cjp2p_torrent::metainfo::Info;
+use cjp2p_torrent::peer_id::PeerId;
+use cjp2p_torrent::piece_set::PieceSet;
+use cjp2p_torrent::store::PieceStore;
+use cjp2p_torrent::swarm::{Config, Event, Status, Swarm};
+use cjp2p_wire::time::Time;
+use nix::sys::signal::Signal;
+
+use super::args::TorrentArgs;
+use super::given::Given;
+use super::job::{Prepared, Ready, Target, prepare};
+use super::nothing::Nothing;
+use super::outlet::Outlet;
+use super::selection::Chooser;
+use super::sources::Sources;
+use crate::cli::{Cli, TOOL};
+use crate::report::{Report, TorrentDone, TorrentNumbers};
+use cjp2p_io::tasks::Tasks;
+
+/// Without new data for so long a fetch has stalled, if nothing else is said: peers give turns of half a minute.
+const STALL: Duration = Duration::from_secs(90);
+/// How often progress is shown, and what has no event of its own is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How often a lock that another process holds is tried.
+const TRY_LOCK_EVERY: Duration = Duration::from_millis(250);
+
+/// What a fetch is made of.
+pub(crate) struct Parts {
+    pub(crate) given: Given,
+    pub(crate) chooser: Chooser,
+    pub(crate) target: Target,
+    /// Where peers call, if they may.
+    pub(crate) listener: Option<TcpListener>,
+    pub(crate) sources: Sources,
+    /// Only peers that the user named.
+    pub(crate) is_limited: bool,
+}
+
+/// What threads did.
+enum Outcome {
+    Prepared(Result<Prepared, ToolError>),
+    Placed(io::Result<()>),
+}
+
+/// How far it is.
+enum Step {
+    /// The metadata is asked for.
+    Looking,
+    /// What is there is looked at.
+    Preparing,
+    /// Another process has it.
+    Locked(OwnedFd, Time),
+    Fetching,
+    /// The files get their places.
+    Placing,
+    /// All is done, and others are given until then.
+    Seeding(Time),
+    Over,
+}
+
+/// See the [module](self).
+pub(crate) struct Fetcher {
+    session: Session<Nothing>,
+    driver: Driver<Store>,
+    id: SwarmId,
+    given: Given,
+    chooser: Arc<Chooser>,
+    info: Option<Arc<Info>>,
+    wanted: Vec<bool>,
+    target: Option<Target>,
+    outlet: Option<Outlet>,
+    sources: Sources,
+    tasks: Tasks<Outcome>,
+    step: Step,
+    args: TorrentArgs,
+    output: Option<PathBuf>,
+    force: bool,
+    lock: LockMode,
+    timeout: Duration,
+    stall: Duration,
+    report: Report,
+    progress: Progress,
+    shown_at: Time,
+    started: Time,
+    /// When something new came last.
+    news_at: Time,
+    /// Bytes that had come then, the reader's included.
+    news: u64,
+    /// Bytes of blocks that came and were of no use.
+    wasted: u64,
+    /// Bytes that were here before.
+    resumed: u64,
+    waker: Waker,
+}
+
+impl Fetcher {
+    /// Ready to run.
+    ///
+    /// # Errors
+    ///
+    /// The system has no randomness or no descriptors left.
+    pub(crate) fn start(cli: &Cli, parts: Parts, event_loop: EventLoop) -> Result<Fetcher, ToolError> {
+        let failed =
+            |what: &'static str| move |error: io::Error| ToolError::failure(format!("{what}: {error}"));
+        let waker = event_loop.waker();
+        let policy = Policy { answers: false, ..Policy::default() };
+        let mut session = Session::start(event_loop, policy, Nothing).map_err(failed("random numbers"))?;
+        let Parts { given, chooser, target, listener, sources, is_limited } = parts;
+        let mut driver = Driver::new().map_err(failed("descriptors"))?;
+        session.watch(driver.readiness());
+        let port = match listener {
+            Some(listener) => {
+                let port = listener.local_addr().map_err(failed("TCP"))?.port();
+                driver.take_listener(listener).map_err(failed("TCP"))?;
+                Some(port)
+            }
+            None => None,
+        };
+        let seed = random::seed().map_err(failed("random numbers"))?;
+        let mut numbers = fastrand::Rng::with_seed(seed);
+        let mut config = Config::new(PeerId::random(&mut numbers), numbers.u64(..));
+        config.port = port;
+        config.allow_private = cli.torrent.allow_private;
+        config.exchange_peers = !is_limited;
+        if cli.no_share {
+            config.upload_slots = 0;
+        }
+        let now = session.now();
+        let swarm = Swarm::from_magnet(now, given.info_hash(), config);
+        let id = driver.add(now, swarm, None);
+        let mut fetcher = Fetcher {
+            session,
+            driver,
+            id,
+            chooser: Arc::new(chooser),
+            info: None,
+            wanted: Vec::new(),
+            target: Some(target),
+            outlet: None,
+            sources,
+            tasks: Tasks::new(waker.clone()),
+            step: Step::Looking,
+            args: cli.torrent.clone(),
+            output: cli.output.clone(),
+            force: cli.force,
+            lock: cli.lock.unwrap_or_default(),
+            timeout: cli.timeout,
+            stall: cli.stall.unwrap_or(STALL),
+            report: Report::new(cli.json && !cli.folder.list),
+            progress: cli.progress.start(TOOL, &cli.log),
+            shown_at: Time::ZERO,
+            started: now,
+            news_at: now,
+            news: 0,
+            wasted: 0,
+            resumed: 0,
+            waker,
+            given,
+        };
+        if let Given::Metainfo(metainfo) = &fetcher.given {
+            let info = metainfo.info.clone();
+            fetcher.prepare(info);
+        }
+        Ok(fetcher)
+    }
+
+    /// Runs until all is done, or gives the signal that ended it.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be had, or not be written.
+    pub(crate) fn run(&mut self) -> Result<Option<Signal>, ToolError> {
+        loop {
+            let until = (self.session.now() + LOOK_EVERY).min(self.driver.timeout());
+            let wake = self.session.turn(until).map_err(network)?;
+            if wake.signal.is_some() {
+                return Ok(wake.signal);
+            }
+            // The node beside it has nothing to say.
+            while self.session.next_event().is_some() {}
+            let now = self.session.now();
+            self.driver.turn(now).map_err(network)?;
+            self.take_sources(now);
+            self.take_outcomes()?;
+            self.take_from_store(now, wake.woken)?;
+            self.take_events()?;
+            self.serve_reader(now)?;
+            self.note_news(now);
+            self.look_at_limits(now)?;
+            self.show_progress(now);
+            if matches!(self.step, Step::Over) {
+                return Ok(None);
+            }
+        }
+    }
+
+    fn status(&self) -> Status {
+        self.driver.swarm(self.id).map(|swarm| swarm.status(self.session.now())).unwrap_or_default()
+    }
+
+    fn take_sources(&mut self, now: Time) {
+        let hash = self.given.info_hash();
+        let is_private = self.driver.swarm(self.id).is_some_and(Swarm::is_private);
+        let found = self.sources.take(now, hash, is_private);
+        if !found.is_empty() {
+            self.driver.call(now, self.id, |swarm, _| {
+                found.into_iter().for_each(|(address, origin)| swarm.add_peer(now, address, origin));
+            });
+        }
+    }
+
+    /// Has a thread look at what is there.
+    fn prepare(&mut self, info: Arc<Info>) {
+        let Some(target) = self.target.take() else { return };
+        self.info = Some(info.clone());
+        self.step = Step::Preparing;
+        let magnet = match &self.given {
+            Given::Magnet(magnet) => Some(magnet.clone()),
+            Given::Metainfo(_) => None,
+        };
+        let (chooser, waker) = (self.chooser.clone(), self.waker.clone());
+        self.tasks.run(move || Outcome::Prepared(prepare(info, magnet.as_deref(), &chooser, target, waker)));
+    }
+
+    fn take_outcomes(&mut self) -> Result<(), ToolError> {
+        if let Step::Locked(folder, at) = &self.step
+            && *at <= self.session.now()
+            && let (Some(info), Ok(folder)) = (self.info.clone(), folder.try_clone())
+        {
+            self.target = Some(Target::Folder { folder, force: self.force });
+            self.prepare(info);
+        }
+        while let Some(outcome) = self.tasks.outcome() {
+            let now = self.session.now();
+            match outcome {
+                Outcome::Prepared(Ok(Prepared::Listed)) => self.step = Step::Over,
+                Outcome::Prepared(Ok(Prepared::Locked(folder))) => match self.lock {
+                    LockMode::Fail => {
+                        return Err(ToolError::new(
+                            Exit::Busy,
+                            "another process fetches it to the same folder",
+                        ));
+                    }
+                    LockMode::Skip => self.step = Step::Over,
+                    LockMode::Wait => self.step = Step::Locked(folder, now + TRY_LOCK_EVERY),
+                },
+                Outcome::Prepared(Ok(Prepared::Ready(ready))) => self.begin(now, *ready)?,
+                Outcome::Prepared(Err(error)) => return Err(error),
+                Outcome::Placed(Ok(())) => self.done(now)?,
+                Outcome::Placed(Err(error)) => {
+                    return Err(ToolError::new(Exit::Destination, error.to_string()));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The files are known: fetches what is wanted of them.
+    fn begin(&mut self, now: Time, ready: Ready) -> Result<(), ToolError> {
+        let Ready { store, info, wanted, ranges, order, unchecked, output } = ready;
+        if let Some(output) = output {
+            let outlet = Outlet::start(store.files().clone(), ranges.clone(), output, self.waker.clone());
+            self.outlet = Some(outlet.map_err(|error| ToolError::failure(format!("threads: {error}")))?);
+        }
+        let room = self.outlet.as_ref().map(Outlet::room);
+        self.driver.set_store(self.id, store);
+        let torrent = info.torrent();
+        self.driver.call(now, self.id, |swarm, _| {
+            swarm.start(now, torrent, PieceSet::none(info.pieces().count()), &unchecked);
+            if let Some(room) = room {
+                swarm.set_room(room);
+            }
+            swarm.want(ranges, order);
+        });
+        (self.wanted, self.info, self.step) = (wanted, Some(info), Step::Fetching);
+        self.news_at = now;
+        Ok(())
+    }
+
+    fn take_from_store(&mut self, now: Time, woken: bool) -> Result<(), ToolError> {
+        let is_first = self.status().received == 0;
+        let found = self.driver.call(now, self.id, |swarm, store| {
+            let store = store?;
+            for (piece, is_right) in store.take_checked() {
+                swarm.on_checked(now, piece, is_right);
+            }
+            // It has room again, or has read something.
+            if store.take_read() || woken {
+                swarm.on_store();
+            }
+            store.take_problem()
+        });
+        if is_first {
+            self.resumed = self.status().done;
+        }
+        match found.flatten() {
+            Some(error) => Err(ToolError::new(Exit::Destination, error.to_string())),
+            None => Ok(()),
+        }
+    }
+
+    fn take_events(&mut self) -> Result<(), ToolError> {
+        while let Some((_, event)) = self.driver.next_event() {
+            match event {
+                Event::Metadata(raw) => {
+                    let info = Info::parse(&raw).map_err(|error| {
+                        ToolError::new(Exit::Mismatch, format!("the torrent of this hash {error}"))
+                    })?;
+                    self.prepare(Arc::new(info));
+                }
+                Event::PieceWrong(piece) => {
+                    log::info!("piece {piece} is wrong, and fetched again");
+                    self.wasted +=
+                        self.info.as_ref().map_or(0, |info| u64::from(info.pieces().len_of(piece)));
+                }
+                Event::Banned(host, why) => log::warn!("{host}: not talked with any more: {why:?}"),
+                Event::Connected(_, address, client) => log::debug!("{address}: connected: {client:?}"),
+                Event::Disconnected(_, address) => log::debug!("{address}: gone"),
+                Event::Complete | Event::PieceDone(_) | Event::PieceLost(_) => {}
+            }
+        }
+        if matches!(self.step, Step::Fetching)
+            && self.outlet.is_none()
+            && self.driver.swarm(self.id).is_some_and(Swarm::is_complete)
+        {
+            self.place();
+        }
+        Ok(())
+    }
+
+    /// Has a thread give the files their places.
+    fn place(&mut self) {
+        let Some(store) = self.driver.store(self.id) else { return };
+        let (files, wanted) = (store.files().clone(), self.wanted.clone());
+        self.step = Step::Placing;
+        self.tasks.run(move || Outcome::Placed(place(&files, &|index| wanted[index])));
+    }
+
+    fn serve_reader(&mut self, now: Time) -> Result<(), ToolError> {
+        let Some(outlet) = &mut self.outlet else { return Ok(()) };
+        if let Some(error) = outlet.take_error() {
+            return Err(error);
+        }
+        if !matches!(self.step, Step::Fetching) {
+            return Ok(());
+        }
+        if let Some(have) = self.driver.swarm(self.id).and_then(Swarm::have) {
+            outlet.hand_over(have);
+        }
+        let room = outlet.room();
+        let is_over = outlet.is_over();
+        self.driver.call(now, self.id, |swarm, _| swarm.set_room(room));
+        if is_over { self.done(now) } else { Ok(()) }
+    }
+
+    /// Everything is where it belongs.
+    fn done(&mut self, now: Time) -> Result<(), ToolError> {
+        let status = self.status();
+        if let (Some(info), Some(folder)) = (&self.info, &self.output) {
+            let files = self.wanted.iter().filter(|wanted| **wanted).count() as u64;
+            let numbers = TorrentNumbers {
+                length: status.wanted,
+                files,
+                took_ms: now.since(self.started).as_millis() as u64,
+                received: status.received,
+                sent: status.sent,
+                wasted: self.wasted,
+                resumed: self.resumed,
+                already: status.received == 0,
+            };
+            let path = folder.join(crate::folder::text::path(info.name().as_bytes()));
+            self.report.torrent_done(TorrentDone { hash: info.hash().to_string(), path, numbers })?;
+        }
+        let TorrentArgs { seed_for, seed_ratio, .. } = self.args;
+        self.step = match (seed_for, seed_ratio) {
+            (None, None) => Step::Over,
+            (Some(time), _) => Step::Seeding(now + time),
+            (None, Some(_)) => Step::Seeding(Time::NEVER),
+        };
+        Ok(())
+    }
+
+    fn note_news(&mut self, now: Time) {
+        let status = self.status();
+        let written = self.outlet.as_ref().map_or(0, Outlet::written);
+        let news = status.received + status.done + written;
+        if news > self.news {
+            (self.news, self.news_at) = (news, now);
+        }
+        // While the reader takes nothing, or threads are at work, nobody is late.
+        let waits =
+            self.outlet.as_ref().is_some_and(|outlet| status.done >= outlet.room().min(status.wanted));
+        let is_full = self.driver.store(self.id).is_some_and(|store| store.room() == 0);
+        if waits || is_full || !matches!(self.step, Step::Looking | Step::Fetching) {
+            self.news_at = now;
+        }
+    }
+
+    fn look_at_limits(&mut self, now: Time) -> Result<(), ToolError> {
+        let status = self.status();
+        match self.step {
+            Step::Looking | Step::Fetching => {
+                let has_some = status.received > 0 || self.is_checking(&status);
+                let limit = if has_some { self.stall } else { self.timeout };
+                if now.since(self.news_at) < limit {
+                    return Ok(());
+                }
+                if has_some {
+                    let peers = status.peers;
+                    let message =
+                        format!("no new data for {}; {peers} peers", cjp2p_cli::duration::human(limit));
+                    return Err(ToolError::new(Exit::Stalled, message));
+                }
+                let what = match (&self.step, status.peers) {
+                    (Step::Looking, 0) => "no peer tells what is in it".to_owned(),
+                    (Step::Looking, peers) => format!("none of {peers} peers tells what is in it"),
+                    (_, 0) => "no peer has sent any of it".to_owned(),
+                    (_, peers) => format!("none of {peers} peers has sent any of it"),
+                };
+                let lacking = self.sources.lacking(!self.given.trackers().is_empty());
+                Err(ToolError::new(Exit::NoSource, format!("{what}{lacking}")))
+            }
+            Step::Seeding(until) => {
+                let enough = self.args.seed_ratio.map(|ratio| ratio * status.wanted as f64);
+                if now >= until || enough.is_some_and(|enough| status.sent as f64 >= enough) {
+                    self.step = Step::Over;
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether what was there before is still being looked at.
+    fn is_checking(&self, status: &Status) -> bool {
+        status.done > 0
+    }
+
+    fn show_progress(&mut self, now: Time) {
+        if now.since(self.shown_at) < LOOK_EVERY {
+            return;
+        }
+        self.shown_at = now;
+        let status = self.status();
+        let total = self.info.as_ref().filter(|_| status.wanted > 0).map(|_| status.wanted);
+        let done = self.outlet.as_ref().map_or(status.done, Outlet::written);
+        self.progress.update(done, total, status.peers);
+    }
+
+    /// Tells how it ended.
+    pub(crate) fn finish(mut self) -> Exit {
+        self.shown_at = Time::ZERO;
+        self.show_progress(self.session.now());
+        self.progress.finish();
+        Exit::Done
+    }
+
+    /// Tells what went wrong, and gives the error that ends the tool.
+    pub(crate) fn fail(mut self, error: ToolError) -> ToolError {
+        let name = format!("urn:btih:{}", self.given.info_hash());
+        match self.report.folder_failed(&name, &error) {
+            // It was told.
+            Ok(()) => ToolError::new(error.exit, ""),
+            Err(error) => error,
+        }
+    }
+}
+
+fn network(error: io::Error) -> ToolError {
+    ToolError::failure(format!("network: {error}"))
+}

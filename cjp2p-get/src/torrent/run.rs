@@ -1,0 +1,183 @@
+//! Puts together what fetches a torrent: where it goes, its peers, the network.
+
+use std::env;
+use std::fs::{self, File};
+use std::net::{SocketAddr, TcpListener};
+
+use cjp2p_cli::network::{NetworkStart, release_signals};
+use cjp2p_cli::start::end_by;
+use cjp2p_cli::{Exit, ToolError, stdout};
+use cjp2p_io::lookup::Lookup;
+use cjp2p_io::mainline::Mainline;
+use cjp2p_io::names::shown;
+use cjp2p_io::sandbox::Sandbox;
+use cjp2p_io::{signals, tcp};
+use cjp2p_wire::peers::peer::Origin;
+
+use super::fetcher::{Fetcher, Parts};
+use super::given::{Given, is_meant};
+use super::job::Target;
+use super::selection::Chooser;
+use super::sources::Sources;
+use crate::cli::{ANYWHERE, Cli, TOOL};
+use crate::output_lock::lock_of_output;
+use crate::place::Places;
+use crate::ranges::Ranges;
+use crate::sinks::stream::Output;
+
+/// Whether the command line asks for a torrent.
+///
+/// # Errors
+///
+/// It is given beside other ids, or options do not go together.
+pub(crate) fn is_torrent(cli: &Cli) -> Result<bool, ToolError> {
+    let is_torrent = cli.ids.iter().any(|id| is_meant(id));
+    if !is_torrent {
+        let named = cli.peers.peers.iter().chain(&cli.only_peers).find(|name| name.is_torrent());
+        return match (cli.torrent.first_given(), named) {
+            (Some(option), _) => Err(ToolError::usage(format!("{option} is for torrents"))),
+            (None, Some(name)) => Err(ToolError::usage(format!("--peer {name} is for torrents"))),
+            (None, None) => Ok(false),
+        };
+    }
+    if cli.ids.len() > 1 {
+        return Err(ToolError::usage("a torrent is fetched alone: other ids take a command of their own"));
+    }
+    let others = [
+        ("--into", cli.into.is_some()),
+        ("--watch", cli.watch),
+        ("--if-newer", cli.if_newer),
+        ("--unverified", cli.unverified),
+    ];
+    let other = others.into_iter().find(|(_, is_given)| *is_given).map(|(option, _)| option);
+    match other.or(cli.folder.first_for_disk()).or(cli.stream.first_given()) {
+        Some(other) => Err(ToolError::usage(format!("{other} is not for torrents"))),
+        None if !cli.ranges.is_empty() && cli.output.is_some() => {
+            Err(ToolError::usage("--range of a torrent goes to standard output, without -o"))
+        }
+        None => Ok(true),
+    }
+}
+
+/// Fetches the torrent that the command line names, or lists its files.
+///
+/// # Errors
+///
+/// Where it does not come to its end.
+pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
+    let given = Given::read(cli.ids.first().map(String::as_str).unwrap_or_default())?;
+    let chooser = Chooser::new(&cli.folder.files, &cli.torrent.priorities)?;
+    if let (Given::Metainfo(metainfo), true) = (&given, cli.folder.list) {
+        let wanted = chooser.choose(metainfo.info.layout(), None)?;
+        super::listing::print(metainfo.info.layout(), &wanted, cli.json)?;
+        return Ok(Exit::Done);
+    }
+    let state = cli.state.open_or_do_without("no peer is remembered")?;
+    let place = if cli.output.is_none() { Places::Stdout } else { Places::File(Default::default()) };
+    let Some(_lock) = lock_of_output(&cli, &place, state.as_ref())? else {
+        return Ok(Exit::Done);
+    };
+    let (target, sandbox) = target(&cli)?;
+    let sandbox = match &state {
+        Some(state) => sandbox.write(state.path()),
+        None => sandbox,
+    };
+    let is_limited = !cli.only_peers.is_empty();
+    let names = if is_limited { &cli.only_peers } else { &cli.peers.peers };
+    let names = names.iter().filter(|name| name.is_torrent());
+    let named = Lookup::start(names.map(|name| (name.clone(), Origin::CommandLine)).collect());
+    let listen = cli.listen.listen.unwrap_or(ANYWHERE);
+    let dht = if is_limited { None } else { cli.dht.entry(listen, &cli.peers) };
+    let listener = if cli.no_share { None } else { listener(&listen.candidates()) };
+    let sandbox = if listener.is_some() { sandbox.accept_tcp() } else { sandbox };
+    let ending = signals::ending();
+    let start = NetworkStart {
+        tool: TOOL,
+        sandbox: &cli.sandbox,
+        needs: sandbox.connect_tcp(),
+        signals: &ending,
+        listen: &cli.listen,
+        default: ANYWHERE,
+        state: state.as_ref(),
+    };
+    let (event_loop, _) = start.open()?;
+    let waker = event_loop.waker();
+    if cli.json || cli.folder.list {
+        stdout::write_behind(waker.clone());
+    }
+    let of_torrent = match &given {
+        Given::Magnet(magnet) if !is_limited => {
+            magnet.peers.iter().filter_map(|peer| peer.parse::<SocketAddr>().ok()).collect()
+        }
+        _ => Vec::new(),
+    };
+    let port =
+        listener.as_ref().and_then(|listener| listener.local_addr().ok()).map(|address| address.port());
+    let dht = dht.and_then(|entry| Mainline::start(entry, waker.clone()));
+    let notify = {
+        let waker = waker.clone();
+        move || waker.wake()
+    };
+    let sources = Sources::new(named, notify, of_torrent, dht, port);
+    let parts = Parts { given, chooser, target, listener, sources, is_limited };
+    let mut fetcher = Fetcher::start(&cli, parts, event_loop)?;
+    let ended = fetcher.run();
+    if let Ok(None) = ended {
+        return Ok(fetcher.finish());
+    }
+    release_signals();
+    let signal = match ended {
+        Ok(Some(signal)) => signal,
+        Ok(None) => return Ok(Exit::Done),
+        Err(error) => return Err(fetcher.fail(error)),
+    };
+    // Takes the bar off the screen.
+    drop(fetcher);
+    end_by(signal);
+    // The process that started this one had that signal ignored.
+    Ok(Exit::of_signal(signal))
+}
+
+/// Where it goes, opened while anything can be, and what the process needs for it.
+fn target(cli: &Cli) -> Result<(Target, Sandbox), ToolError> {
+    if cli.folder.list {
+        return Ok((Target::List(cli.json), Sandbox::new()));
+    }
+    let Some(folder) = &cli.output else {
+        if cli.json {
+            return Err(ToolError::usage("--json needs -o: standard output is for the content"));
+        }
+        let temp_dir = cli.temp_dir.clone().unwrap_or_else(env::temp_dir);
+        let temporary = tempfile::tempfile_in(&temp_dir).map_err(|error| {
+            ToolError::new(Exit::Destination, format!("temporary file in {}: {error}", shown(&temp_dir)))
+        })?;
+        let ranges = Ranges::new(cli.ranges.clone());
+        return Ok((Target::Reader { temporary, output: Output::stdout()?, ranges }, Sandbox::new()));
+    };
+    let failed =
+        |error: std::io::Error| ToolError::new(Exit::Destination, format!("{}: {error}", shown(folder)));
+    fs::create_dir_all(folder).map_err(failed)?;
+    let opened = File::open(folder).map_err(failed)?;
+    if !opened.metadata().map_err(failed)?.is_dir() {
+        return Err(failed(std::io::Error::other(
+            "is no folder; a torrent goes to a folder by its own name",
+        )));
+    }
+    let target = Target::Folder { folder: opened.into(), force: cli.force };
+    Ok((target, Sandbox::new().recreate(folder)))
+}
+
+/// A socket that peers call, at the first of these addresses that there is. Without one we only call.
+fn listener(candidates: &[SocketAddr]) -> Option<TcpListener> {
+    let mut why = None;
+    for address in candidates {
+        match tcp::listen(*address) {
+            Ok(listener) => return Some(listener),
+            Err(error) => why = Some(error),
+        }
+    }
+    if let Some(error) = why {
+        log::warn!("nobody can call us by TCP: {error}");
+    }
+    None
+}
