@@ -13,6 +13,7 @@ use cjp2p_wire::signed::{NameError, PointerName};
 use clap::Parser;
 
 use crate::stream_args::StreamArgs;
+use crate::torrents::args::TorrentArgs;
 
 /// The tool's name, before each line on standard error.
 pub(crate) const TOOL: &str = "cjp2p-serve";
@@ -51,6 +52,9 @@ pub(crate) struct Cli {
 
     #[command(flatten)]
     pub(crate) streams: StreamArgs,
+
+    #[command(flatten)]
+    pub(crate) torrents: TorrentArgs,
 
     /// Share by hash ids only, not by plain names
     #[arg(long)]

@@ -8,6 +8,7 @@ use std::path::Path;
 use cjp2p_cli::progress::around_the_bar;
 use cjp2p_cli::{ToolError, size, stderr, stdout};
 use cjp2p_io::names;
+use cjp2p_torrent::magnet::Magnet;
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::folder::folder_id;
 use cjp2p_wire::node::Counters;
@@ -49,6 +50,9 @@ enum Line {
     },
     Listening {
         address: SocketAddr,
+        /// Where peers of torrents call, by TCP.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        torrent_address: Option<SocketAddr>,
         /// What a hole in this program could not be used for.
         refused: Vec<&'static str>,
     },
@@ -74,6 +78,15 @@ enum Line {
         seq: u64,
         #[serde(flatten)]
         path: JsonPath,
+    },
+    /// A torrent is seeded.
+    Torrent {
+        info_hash: String,
+        magnet: String,
+        #[serde(flatten)]
+        path: JsonPath,
+        pieces_right: u32,
+        pieces: u32,
     },
     Ready {
         files: u64,
@@ -165,12 +178,42 @@ impl Report {
     /// # Errors
     ///
     /// Standard output cannot be written.
-    pub(crate) fn listening(&self, address: SocketAddr, refused: Vec<&'static str>) -> Result<(), ToolError> {
+    pub(crate) fn listening(
+        &self,
+        address: SocketAddr,
+        torrent_address: Option<SocketAddr>,
+        refused: Vec<&'static str>,
+    ) -> Result<(), ToolError> {
         if self.json {
-            return print_json(&[Line::Listening { address, refused }]);
+            return print_json(&[Line::Listening { address, torrent_address, refused }]);
         }
-        self.say(&format!("listening at {address}"));
+        match torrent_address {
+            Some(torrents) => self.say(&format!("listening at {address}, and for torrents at {torrents}")),
+            None => self.say(&format!("listening at {address}")),
+        }
         Ok(())
+    }
+
+    /// All files of a torrent were looked at: so many pieces are as it says.
+    ///
+    /// # Errors
+    ///
+    /// Standard output cannot be written.
+    pub(crate) fn torrent(
+        &self,
+        magnet: &Magnet,
+        path: &Path,
+        pieces_right: u32,
+        pieces: u32,
+    ) -> Result<(), ToolError> {
+        let text = magnet.to_string();
+        if self.json {
+            let (info_hash, path) = (magnet.info_hash.to_string(), JsonPath::of(path));
+            return print_json(&[Line::Torrent { info_hash, magnet: text, path, pieces_right, pieces }]);
+        }
+        let mut line = Vec::new();
+        append_path(&mut line, format!("{text}  ").as_bytes(), path);
+        print(&line)
     }
 
     /// The router passes on what comes from outside to this port, and to this address if it told its own.
@@ -445,7 +488,7 @@ mod tests {
             )
         );
         let address = "[::1]:24254".parse().unwrap();
-        let line = Line::Listening { address, refused: vec!["tcp"] };
+        let line = Line::Listening { address, torrent_address: None, refused: vec!["tcp"] };
         assert_eq!(json(&line), r#"{"event":"listening","address":"[::1]:24254","refused":["tcp"]}"#);
         let line = Line::mapped(Some([192, 0, 2, 1].into()), 7);
         let expected =

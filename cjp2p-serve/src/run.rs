@@ -47,6 +47,7 @@ use crate::report::Report;
 use crate::router::{Helper, Outcome, Router, default_gateway};
 use crate::share::{Options, Share, open_sources};
 use crate::stream::{self, Streams};
+use crate::torrents::{self, Torrents};
 use crate::walk::{Rules, Step, walk};
 
 /// Where to listen if nothing is said: a peer that is told a host name alone finds it there.
@@ -97,10 +98,12 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
     let opener = opener_for(&sources, rules, &cli);
     // As `nohup` has it; not to be found out later either.
     let outlives_terminal = !ending().contains(&Signal::SIGHUP);
+    let torrents = torrents::Prepared::of(&cli.torrents, &cli.paths, listen)?;
+    let needs = needs(&sources, rules, state, streams.as_ref()).see_interfaces(cli.lan.is_on(listen));
     let start = NetworkStart {
         tool: TOOL,
         sandbox: &cli.sandbox,
-        needs: needs(&sources, rules, state, streams.as_ref()).see_interfaces(cli.lan.is_on(listen)),
+        needs: torrents.iter().fold(needs, |needs, torrents| torrents.sandbox(needs)),
         signals: &[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP],
         listen: &cli.listen,
         default: CONVENTIONAL,
@@ -114,7 +117,17 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
     }
     // Where it is not needed it ends here.
     drop(opener);
-    let start = Start { event_loop, contacts, prepared, streams, sources, rules, mounts, outlives_terminal };
+    let start = Start {
+        event_loop,
+        contacts,
+        prepared,
+        streams,
+        torrents,
+        sources,
+        rules,
+        mounts,
+        outlives_terminal,
+    };
     let mut server = Server::start(cli, start, state, confinement.as_ref())?;
     let ended = server.run()?;
     server.save()?;
@@ -257,6 +270,7 @@ struct Start {
     contacts: Contacts,
     prepared: Option<Prepared>,
     streams: Option<stream::Prepared>,
+    torrents: Option<torrents::Prepared>,
     sources: Vec<Arc<Source>>,
     rules: Rules,
     mounts: Option<Mounts>,
@@ -271,6 +285,7 @@ struct Server {
     announcer: Announcer,
     publisher: Publisher,
     streams: Streams,
+    torrents: Option<Torrents>,
     /// What the arguments are called.
     shown: Vec<PathBuf>,
     router: Option<Router>,
@@ -292,8 +307,17 @@ impl Server {
         state: Option<&StateDir>,
         confinement: Option<&Confinement>,
     ) -> Result<Server, ToolError> {
-        let Start { event_loop, contacts, prepared, streams, sources, rules, mounts, outlives_terminal } =
-            start;
+        let Start {
+            event_loop,
+            contacts,
+            prepared,
+            streams,
+            torrents,
+            sources,
+            rules,
+            mounts,
+            outlives_terminal,
+        } = start;
         let failed =
             |what: &'static str| move |error: io::Error| ToolError::failure(format!("{what}: {error}"));
         let address = event_loop.port().local_address().map_err(failed("socket"))?;
@@ -302,7 +326,21 @@ impl Server {
         if io::stdout().is_terminal() {
             report.invite(Invitation::new(address));
         }
-        report.listening(address, confinement.map(Confinement::refused).unwrap_or_default())?;
+        let torrents = match torrents {
+            Some(prepared) => {
+                let options = torrents::Options {
+                    rate: cli.rate,
+                    rate_per_host: cli.rate_per_host,
+                    allow_private: cli.torrents.allow_private,
+                    rules,
+                };
+                Some(Torrents::start(prepared, options, event_loop.waker())?)
+            }
+            None => None,
+        };
+        let torrent_address = torrents.as_ref().and_then(Torrents::address);
+        let refused = confinement.map(Confinement::refused).unwrap_or_default();
+        report.listening(address, torrent_address, refused)?;
         let options = Options { rules, names: !cli.no_names, times: cli.times, ..Options::default() };
         let waker = event_loop.waker();
         // Of one that cannot be written the user was told.
@@ -320,6 +358,9 @@ impl Server {
             json_only: cli.framing.no_raw,
         };
         let mut session = Session::start(event_loop, policy, library).map_err(failed("random numbers"))?;
+        if let Some(torrents) = &torrents {
+            session.watch(torrents.readiness());
+        }
         let has_lan = cli.lan.is_on(cli.listen.listen.unwrap_or(CONVENTIONAL));
         if has_lan {
             session.join_lan(true).map_err(failed("local network"))?;
@@ -343,6 +384,7 @@ impl Server {
             announcer,
             publisher,
             streams,
+            torrents,
             shown,
             router,
             share,
@@ -386,6 +428,9 @@ impl Server {
                 self.streams.take_event(&mut self.session, &event)?;
             }
             self.streams.turn(&mut self.session, &self.report)?;
+            if let Some(torrents) = &mut self.torrents {
+                torrents.turn(self.session.now(), wake.woken, &self.report)?;
+            }
             self.publish()?;
             self.announcer.turn(self.session.now());
             self.show_progress();
@@ -433,6 +478,7 @@ impl Server {
             .min(self.neighbours.due())
             .min(self.announcer.due())
             .min(self.publisher.due())
+            .min(self.torrents.as_ref().map_or(Time::NEVER, Torrents::due))
             .min(bar)
     }
 

@@ -106,7 +106,8 @@ pub(crate) struct Fetcher {
     news: u64,
     /// Bytes of blocks that came and were of no use.
     wasted: u64,
-    /// Bytes that were here before.
+    /// Pieces that may have been here before and are still to be hashed, and bytes of those that were.
+    unchecked: PieceSet,
     resumed: u64,
     waker: Waker,
 }
@@ -171,6 +172,7 @@ impl Fetcher {
             news_at: now,
             news: 0,
             wasted: 0,
+            unchecked: PieceSet::none(0),
             resumed: 0,
             waker,
             given,
@@ -290,17 +292,22 @@ impl Fetcher {
             }
             swarm.want(ranges, order);
         });
-        (self.wanted, self.info, self.step) = (wanted, Some(info), Step::Fetching);
+        (self.wanted, self.info, self.unchecked) = (wanted, Some(info), unchecked);
+        self.step = Step::Fetching;
         self.news_at = now;
         Ok(())
     }
 
     fn take_from_store(&mut self, now: Time, woken: bool) -> Result<(), ToolError> {
-        let is_first = self.status().received == 0;
+        let (unchecked, mut resumed) = (&mut self.unchecked, 0);
+        let info = self.info.clone();
         let found = self.driver.call(now, self.id, |swarm, store| {
             let store = store?;
             for (piece, is_right) in store.take_checked() {
                 swarm.on_checked(now, piece, is_right);
+                if unchecked.remove(piece) && is_right {
+                    resumed += info.as_ref().map_or(0, |info| u64::from(info.pieces().len_of(piece)));
+                }
             }
             // It has room again, or has read something.
             if store.take_read() || woken {
@@ -308,9 +315,7 @@ impl Fetcher {
             }
             store.take_problem()
         });
-        if is_first {
-            self.resumed = self.status().done;
-        }
+        self.resumed += resumed;
         match found.flatten() {
             Some(error) => Err(ToolError::new(Exit::Destination, error.to_string())),
             None => Ok(()),
@@ -409,7 +414,11 @@ impl Fetcher {
         let waits =
             self.outlet.as_ref().is_some_and(|outlet| status.done >= outlet.room().min(status.wanted));
         let is_full = self.driver.store(self.id).is_some_and(|store| store.room() == 0);
-        if waits || is_full || !matches!(self.step, Step::Looking | Step::Fetching) {
+        if waits
+            || is_full
+            || !self.unchecked.is_empty()
+            || !matches!(self.step, Step::Looking | Step::Fetching)
+        {
             self.news_at = now;
         }
     }
@@ -418,7 +427,7 @@ impl Fetcher {
         let status = self.status();
         match self.step {
             Step::Looking | Step::Fetching => {
-                let has_some = status.received > 0 || self.is_checking(&status);
+                let has_some = status.received > 0 || status.done > 0;
                 let limit = if has_some { self.stall } else { self.timeout };
                 if now.since(self.news_at) < limit {
                     return Ok(());
@@ -449,11 +458,6 @@ impl Fetcher {
         }
     }
 
-    /// Whether what was there before is still being looked at.
-    fn is_checking(&self, status: &Status) -> bool {
-        status.done > 0
-    }
-
     fn show_progress(&mut self, now: Time) {
         if now.since(self.shown_at) < LOOK_EVERY {
             return;
@@ -475,6 +479,9 @@ impl Fetcher {
 
     /// Tells what went wrong, and gives the error that ends the tool.
     pub(crate) fn fail(mut self, error: ToolError) -> ToolError {
+        if let Some(staging) = self.driver.store(self.id).and_then(|store| store.files().staging()) {
+            staging.remove_if_empty();
+        }
         let name = format!("urn:btih:{}", self.given.info_hash());
         match self.report.folder_failed(&name, &error) {
             // It was told.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use cjp2p_cli::{Exit, ToolError};
 use cjp2p_io::event_loop::Waker;
+use cjp2p_io::torrent::disk::Disk;
 use cjp2p_io::torrent::files::Files;
 use cjp2p_io::torrent::staging::Staging;
 use cjp2p_io::torrent::store::Store;
@@ -92,8 +93,8 @@ pub(crate) fn prepare(
             (Files::temporary(info.clone(), temporary), none, ranges, Order::InOrder, Some(output))
         }
     };
-    let store =
-        Store::start(files, waker).map_err(|error| ToolError::failure(format!("threads: {error}")))?;
+    let disk = Disk::start(waker).map_err(|error| ToolError::failure(format!("threads: {error}")))?;
+    let store = Store::new(files, disk);
     store.recheck(&unchecked);
     Ok(Prepared::Ready(Box::new(Ready { store, info, wanted, ranges, order, unchecked, output })))
 }

@@ -35,8 +35,14 @@ impl Found {
     /// What `info` is made of, with pieces of this length.
     #[must_use]
     pub fn spec(self, piece_length: u32, is_private: bool) -> Spec {
-        let Found { name, is_folder, files, .. } = self;
-        Spec { name, files, is_folder, piece_length, is_private }
+        self.into_parts(piece_length, is_private).0
+    }
+
+    /// The same, and what reads the files.
+    #[must_use]
+    pub fn into_parts(self, piece_length: u32, is_private: bool) -> (Spec, Space) {
+        let Found { name, is_folder, files, space } = self;
+        (Spec { name, files, is_folder, piece_length, is_private }, space)
     }
 }
 

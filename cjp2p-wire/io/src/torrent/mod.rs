@@ -1,6 +1,6 @@
 //! Torrents on this system: their files as one space of bytes, hashing the pieces of it, and the store that a swarm writes to.
 
-mod disk;
+pub mod disk;
 pub mod driver;
 pub mod files;
 pub mod hash;

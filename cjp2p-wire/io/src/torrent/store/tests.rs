@@ -43,16 +43,16 @@ fn torrent() -> (Arc<Info>, Vec<u8>) {
     (Arc::new(spec.info(&hashes).unwrap()), bytes)
 }
 
-fn waker() -> Waker {
+fn disk() -> Disk {
     let port = UdpPort::bind(&[SocketAddr::from(([127, 0, 0, 1], 0))]).unwrap();
-    EventLoop::new(port, None).unwrap().waker()
+    Disk::start(EventLoop::new(port, None).unwrap().waker()).unwrap()
 }
 
 fn staged(folder: &Path, info: &Arc<Info>, force: bool) -> io::Result<(Store, PieceSet)> {
     let staging =
         Staging::open(File::open(folder).unwrap().into(), info, force)?.expect("nobody else has it");
     let there = staging.look(info, &|_| true)?;
-    let store = Store::start(Files::staged(info.clone(), staging, &there.placed), waker()).unwrap();
+    let store = Store::new(Files::staged(info.clone(), staging, &there.placed), disk());
     store.recheck(&there.unchecked);
     Ok((store, there.unchecked))
 }
@@ -243,7 +243,7 @@ fn with_force_what_is_there_is_replaced_but_no_link_is_followed() {
 #[test]
 fn a_temporary_file_is_read_until_a_reader_has_had_it() {
     let (info, bytes) = torrent();
-    let mut store = Store::start(Files::temporary(info, tempfile::tempfile().unwrap()), waker()).unwrap();
+    let mut store = Store::new(Files::temporary(info, tempfile::tempfile().unwrap()), disk());
     (0..4).for_each(|piece| write(&mut store, piece, &bytes, false));
     assert!(checked(&mut store, 4).values().all(|is_right| *is_right));
     store.files().drop_pieces(0..2);
@@ -263,7 +263,7 @@ fn a_seed_reads_its_files_and_notices_that_one_was_changed() {
         fs::write(folder.path().join("top").join(name), &bytes[range]).unwrap();
     }
     let space = Space::beside(File::open(folder.path()).unwrap().into(), info.layout().clone());
-    let mut store = Store::start(Files::seeded(info.clone(), space), waker()).unwrap();
+    let mut store = Store::new(Files::seeded(info.clone(), space), disk());
     store.recheck(&PieceSet::all(4));
     assert!(checked(&mut store, 4).values().all(|is_right| *is_right));
     let mut block = vec![0; 30_000];
