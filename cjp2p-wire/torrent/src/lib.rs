@@ -15,4 +15,5 @@ pub mod pieces;
 pub mod public;
 pub mod store;
 pub mod swarm;
+pub mod tracker;
 pub mod wire;

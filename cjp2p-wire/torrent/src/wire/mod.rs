@@ -13,3 +13,4 @@ pub use frames::{Frames, most_bytes};
 pub use handshake::Handshake;
 pub use message::{BLOCK_HEADER, Message, WireError, block_header};
 pub use pex::{MAX_PEX, PeerExchange};
+pub(crate) use pex::{compact_v4, compact_v6};

@@ -10,7 +10,7 @@ use cjp2p_torrent::swarm::Event;
 use world::{Honesty, World, content};
 
 const MB: f64 = 1e6;
-const LEECHERS: usize = 200;
+const LEECHERS: usize = 40;
 
 #[test]
 fn a_leecher_gets_all_from_a_seed_as_fast_as_the_link_is() {
