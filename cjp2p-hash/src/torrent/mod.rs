@@ -19,7 +19,7 @@ use crate::output::{Output, complain};
 /// What is only for torrents.
 #[derive(clap::Args, Debug, Default)]
 pub(crate) struct TorrentArgs {
-    /// Write the metainfo of a torrent of FILE, a file or folder, and print its magnet link
+    /// Make a torrent of FILE, a file or folder; print its magnet link
     #[arg(long, value_name = "TORRENT", help_heading = "Torrents")]
     #[arg(conflicts_with_all = ["algorithm", "tree", "recursive", "folder", "null", "files_from", "check", "magnet"])]
     pub(crate) write_torrent: Option<std::path::PathBuf>,

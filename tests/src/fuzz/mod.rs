@@ -12,6 +12,8 @@ mod hash_store;
 mod http;
 pub mod input;
 mod list;
+mod magnet;
+mod metainfo;
 pub mod mutate;
 mod peer_table;
 mod ranges;
@@ -42,6 +44,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "hash-store", body: hash_store::body },
     Target { name: "http", body: http::body },
     Target { name: "list", body: list::body },
+    Target { name: "magnet", body: magnet::body },
+    Target { name: "metainfo", body: metainfo::body },
     Target { name: "peer-table", body: peer_table::body },
     Target { name: "ranges", body: ranges::body },
     Target { name: "raw", body: raw::body },

@@ -6,4 +6,5 @@ mod fuzz_corpus;
 mod messages;
 mod signed;
 mod streams;
+mod torrent_vectors;
 mod tree_vectors;

@@ -23,6 +23,7 @@ mod search;
 mod serve_ends;
 mod standard_streams;
 mod streams;
+mod torrents;
 mod upnp;
 mod waiting;
 mod withdrawn;

@@ -1,0 +1,267 @@
+//! Torrents between the real programs: in whole, in part, by magnet, resumed, and where something is wrong.
+
+#![allow(clippy::unwrap_used, reason = "clippy excuses tests, but not their helpers")]
+
+use std::fs;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use cjp2p_tests::content;
+use cjp2p_tests::real::server::Server;
+use cjp2p_tests::real::{end_of, tool};
+use serde_json::Value;
+
+/// A folder with a torrent `album` in `share`, whose files share pieces, and its metainfo `t.torrent`.
+struct Bench {
+    folder: tempfile::TempDir,
+    magnet: String,
+}
+
+const FILES: [(&str, usize); 5] =
+    [("a", 900_000), ("empty", 0), ("sub/b", 70_001), ("sub/c.nfo", 12), ("z", 2_000_000)];
+
+impl Bench {
+    fn new() -> Bench {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join("share/album/sub")).unwrap();
+        for (seed, (name, length)) in FILES.iter().enumerate() {
+            fs::write(folder.path().join("share/album").join(name), content::bytes(seed as u64, *length))
+                .unwrap();
+        }
+        let mut hash = tool("cjp2p-hash", &folder.path().join("state"));
+        let made = hash.args(["--write-torrent", "t.torrent", "share/album", "--piece-length", "32K"]);
+        let made = made.current_dir(folder.path()).output().unwrap();
+        assert!(made.status.success(), "{made:?}");
+        Bench { magnet: String::from_utf8(made.stdout).unwrap().trim().to_owned(), folder }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn seed(&self) -> Server {
+        let torrent = self.path("t.torrent");
+        let arguments = ["--torrent", torrent.to_str().unwrap()];
+        let mut server = Server::start(&self.path("share"), &self.path("serve"), &arguments);
+        if !server.events.iter().any(|event| event["event"] == "torrent") {
+            server.wait_for("torrent");
+        }
+        server
+    }
+
+    fn get(&self, server: &Server, arguments: &[&str]) -> Command {
+        let listening = &server.events[0];
+        let peer = format!("--peer=bt:{}", listening["torrent_address"].as_str().unwrap());
+        let mut get = tool("cjp2p-get", &self.path("get"));
+        get.current_dir(self.folder.path())
+            .arg(peer)
+            .args(["--listen", "127.0.0.1:0", "--quiet"])
+            .args(arguments);
+        get
+    }
+
+    /// Whether the files below this folder are those of the torrent, and nothing else is there.
+    fn is_there(&self, folder: &str) -> bool {
+        let all = FILES.iter().all(|(name, _)| {
+            let read = |folder: &str| fs::read(self.path(folder).join("album").join(name)).ok();
+            read(folder).is_some() && read(folder) == read("share")
+        });
+        all && fs::read_dir(self.path(folder)).unwrap().count() == 1
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn done(output: &Output) -> Value {
+    assert!(output.status.success(), "{output:?}");
+    serde_json::from_str(&text(&output.stdout)).unwrap()
+}
+
+#[test]
+fn a_torrent_is_fetched_by_its_file_and_by_its_magnet_and_then_is_there() {
+    let bench = Bench::new();
+    let server = bench.seed();
+    let total: usize = FILES.iter().map(|(_, length)| length).sum();
+    let whole = done(&bench.get(&server, &["t.torrent", "-o", "one", "--json"]).output().unwrap());
+    assert!(bench.is_there("one"));
+    assert_eq!((whole["event"].as_str(), whole["length"].as_u64()), (Some("complete"), Some(total as u64)));
+    assert_eq!((whole["files"].as_u64(), whole["already"].as_bool()), (Some(5), Some(false)));
+    let bare = bench.magnet.split('&').next().unwrap();
+    done(&bench.get(&server, &[bare, "-o", "two", "--json"]).output().unwrap());
+    assert!(bench.is_there("two"));
+    // Without anybody.
+    let mut again = tool("cjp2p-get", &bench.path("get"));
+    let again = again.current_dir(bench.folder.path()).args(["t.torrent", "-o", "one", "--json", "-q"]);
+    assert_eq!(done(&again.output().unwrap())["already"], true);
+    assert!(bench.is_there("one"));
+}
+
+#[test]
+fn one_file_or_a_range_of_it_goes_to_a_reader_and_moves_few_pieces() {
+    let bench = Bench::new();
+    let server = bench.seed();
+    let file = bench.get(&server, &["t.torrent", "--file", "1"]).output().unwrap();
+    assert!(file.status.success() && file.stdout == content::bytes(0, 900_000), "{}", text(&file.stderr));
+    let range = ["t.torrent", "--file", "z", "--range", "1000000+4096", "--progress", "json"];
+    let range = bench.get(&server, &range).output().unwrap();
+    assert!(range.stdout == content::bytes(4, 2_000_000)[1_000_000..1_004_096], "{}", text(&range.stderr));
+    let several = bench.get(&server, &["t.torrent"]).output().unwrap();
+    assert_eq!(several.status.code(), Some(2), "{}", text(&several.stderr));
+    // A reader that goes ends it.
+    let mut closed =
+        bench.get(&server, &["t.torrent", "--file", "z"]).stdout(Stdio::piped()).spawn().unwrap();
+    drop(closed.stdout.take());
+    assert_eq!(end_of(&mut closed).code(), Some(141));
+}
+
+#[test]
+fn files_are_listed_and_chosen_by_number_and_pattern() {
+    let bench = Bench::new();
+    let mut get = tool("cjp2p-get", &bench.path("get"));
+    let list = get.current_dir(bench.folder.path()).args(["t.torrent", "--list"]).output().unwrap();
+    let lines: Vec<Vec<String>> =
+        text(&list.stdout).lines().map(|line| line.split_whitespace().map(str::to_owned).collect()).collect();
+    let wanted = FILES
+        .iter()
+        .enumerate()
+        .map(|(n, (name, length))| vec![(n + 1).to_string(), length.to_string(), (*name).to_owned()]);
+    assert!(lines.iter().cloned().eq(wanted), "{lines:?}");
+    let server = bench.seed();
+    let by_magnet = bench.get(&server, &[&bench.magnet, "--list"]).output().unwrap();
+    assert_eq!(by_magnet.stdout, list.stdout);
+    let chosen = ["t.torrent", "--file", "*.nfo", "--file", "2", "-o", "some"];
+    assert!(bench.get(&server, &chosen).status().unwrap().success());
+    let there = |name: &str| bench.path("some/album").join(name).exists();
+    assert!(there("sub/c.nfo") && there("empty") && !there("a") && !there("sub/b") && !there("z"));
+    assert_eq!(fs::read_dir(bench.path("some")).unwrap().count(), 1, "nothing else is kept");
+}
+
+#[test]
+fn what_is_there_already_is_taken_or_left_alone() {
+    let bench = Bench::new();
+    let server = bench.seed();
+    fs::create_dir_all(bench.path("out/album")).unwrap();
+    fs::copy(bench.path("share/album/z"), bench.path("out/album/z")).unwrap();
+    let taken = done(&bench.get(&server, &["t.torrent", "-o", "out", "--json"]).output().unwrap());
+    assert!(bench.is_there("out") && taken["received"].as_u64().unwrap() < 1_200_000, "{taken}");
+    fs::write(bench.path("out/album/a"), "mine").unwrap();
+    let refused = bench.get(&server, &["t.torrent", "-o", "out"]).output().unwrap();
+    assert_eq!(refused.status.code(), Some(7), "{}", text(&refused.stderr));
+    assert_eq!(fs::read(bench.path("out/album/a")).unwrap(), b"mine");
+    assert!(bench.get(&server, &["t.torrent", "-o", "out", "--force"]).status().unwrap().success());
+    assert!(bench.is_there("out"));
+}
+
+#[test]
+fn a_fetch_that_was_killed_at_any_moment_is_resumed() {
+    let bench = Bench::new();
+    let server = bench.seed();
+    for n in 0..20 {
+        let mut get = bench.get(&server, &["t.torrent", "-o", "out"]).spawn().unwrap();
+        thread::sleep(Duration::from_millis(n * 2));
+        let _ = get.kill();
+        get.wait().unwrap();
+        if bench.path("out/album/z").exists() {
+            // It was done before.
+            fs::remove_dir_all(bench.path("out")).unwrap();
+        }
+    }
+    done(&bench.get(&server, &["t.torrent", "-o", "out", "--json"]).output().unwrap());
+    assert!(bench.is_there("out"));
+}
+
+#[test]
+fn two_at_once_do_not_write_the_same() {
+    let bench = Bench::new();
+    // Nobody has it, so the first waits for peers.
+    let first = |arguments: &[&str]| {
+        let mut get = tool("cjp2p-get", &bench.path("get"));
+        get.current_dir(bench.folder.path()).args(["t.torrent", "-o", "out", "--quiet", "--timeout", "60s"]);
+        get.args(arguments);
+        get
+    };
+    let mut waits = first(&[]).spawn().unwrap();
+    let begun = Instant::now();
+    while fs::read_dir(bench.path("out")).map_or(0, |found| found.count()) == 0 {
+        assert!(begun.elapsed() < Duration::from_secs(60));
+        thread::sleep(Duration::from_millis(5));
+    }
+    thread::sleep(Duration::from_millis(200));
+    assert_eq!(first(&[]).status().unwrap().code(), Some(6));
+    assert!(first(&["--lock", "skip"]).status().unwrap().success());
+    waits.kill().unwrap();
+    waits.wait().unwrap();
+}
+
+#[test]
+fn a_torrent_that_nobody_has_fails_with_3_and_leaves_nothing() {
+    let bench = Bench::new();
+    for what in ["t.torrent", &bench.magnet] {
+        let mut get = tool("cjp2p-get", &bench.path("get"));
+        let get = get.current_dir(bench.folder.path()).args([what, "-o", "out", "--timeout", "300ms"]);
+        let output = get.output().unwrap();
+        assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
+        assert!(
+            text(&output.stderr).contains("the DHT is asked only with --dht"),
+            "{}",
+            text(&output.stderr)
+        );
+        assert_eq!(fs::read_dir(bench.path("out")).unwrap().count(), 0);
+    }
+}
+
+#[test]
+fn a_file_that_changes_under_the_seed_is_not_given_to_anybody() {
+    let bench = Bench::new();
+    let server = bench.seed();
+    let file = fs::OpenOptions::new().write(true).open(bench.path("share/album/z")).unwrap();
+    file.write_all_at(b"something else", 1_000_000).unwrap();
+    let get = ["t.torrent", "-o", "out", "--stall", "2s", "--timeout", "2s"];
+    let output = bench.get(&server, &get).output().unwrap();
+    assert_eq!(output.status.code(), Some(4), "{}", text(&output.stderr));
+    assert!(!text(&output.stderr).contains("not talked with any more"), "{}", text(&output.stderr));
+    // The rest of it is there.
+    let rest = ["t.torrent", "-o", "out", "--file", "a", "--file", "sub"];
+    assert!(bench.get(&server, &rest).status().unwrap().success());
+    let same = |name: &str| {
+        fs::read(bench.path("out").join(name)).unwrap() == fs::read(bench.path("share").join(name)).unwrap()
+    };
+    assert!(same("album/a") && same("album/sub/b"));
+}
+
+#[test]
+fn what_a_torrent_says_cannot_lead_out_of_the_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let hostile = "d4:infod5:filesld6:lengthi1e4:pathl2:..1:xeee4:name1:n12:piece lengthi16384e6:pieces20:hhhhhhhhhhhhhhhhhhhhee";
+    fs::write(folder.path().join("h.torrent"), hostile).unwrap();
+    let mut get = tool("cjp2p-get", &folder.path().join("state"));
+    let output = get.current_dir(folder.path()).args(["h.torrent", "-o", "out"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    assert!(!folder.path().join("out").exists());
+}
+
+#[test]
+fn what_is_shared_is_made_a_torrent_on_demand() {
+    let bench = Bench::new();
+    fs::write(bench.path("share/single"), content::bytes(9, 100_000)).unwrap();
+    let mut server = Server::start(&bench.path("share"), &bench.path("serve"), &["--magnets"]);
+    let told = |server: &Server, name: &str| {
+        let ends =
+            |event: &&Value| event["event"] == "torrent" && event["path"].as_str().unwrap().ends_with(name);
+        server.events.iter().find(ends).map(|event| event["magnet"].as_str().unwrap().to_owned())
+    };
+    while told(&server, "album").is_none() || told(&server, "single").is_none() {
+        server.wait_for("torrent");
+    }
+    let single = told(&server, "single").unwrap();
+    let output = bench.get(&server, &[&single]).output().unwrap();
+    assert!(output.stdout == content::bytes(9, 100_000), "{}", text(&output.stderr));
+    let album = told(&server, "album").unwrap();
+    assert!(bench.get(&server, &[&album, "-o", "out"]).status().unwrap().success());
+    assert!(bench.is_there("out"));
+}
