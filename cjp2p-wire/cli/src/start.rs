@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use cjp2p_io::torrent::trackers;
 use cjp2p_io::{lookup, signals};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
@@ -26,10 +27,17 @@ pub fn run_tool<A: Parser>(run: impl FnOnce(A) -> Result<Exit, ToolError>) -> Ex
     // Where the size of files is limited, going beyond is an error like a full disk, and not the end by a signal. Blocked and not
     // ignored, because that takes no unsafe code. It cannot fail.
     let _ = SigSet::from(Signal::SIGXFSZ).thread_block();
-    // The tool started itself once more, for this alone.
-    if std::env::args_os().nth(1).is_some_and(|argument| argument == lookup::ARGUMENT) {
-        lookup::run();
-        return Exit::Done.into();
+    // The tool started itself once more, for one of these alone.
+    match std::env::args_os().nth(1) {
+        Some(argument) if argument == lookup::ARGUMENT => {
+            lookup::run();
+            return Exit::Done.into();
+        }
+        Some(argument) if argument == trackers::ARGUMENT => {
+            trackers::run();
+            return Exit::Done.into();
+        }
+        _ => {}
     }
     stderr::prepare();
     let ended = started(std::env::args_os(), run);

@@ -9,3 +9,4 @@ pub mod place;
 pub mod space;
 pub mod staging;
 pub mod store;
+pub mod trackers;
