@@ -1,6 +1,9 @@
 //! `Demands`: the blocks that a peer asks us for.
 
 use std::collections::VecDeque;
+use std::time::Duration;
+
+use cjp2p_wire::time::Time;
 
 use crate::pieces::Block;
 
@@ -11,7 +14,7 @@ pub const MAX_DEMANDS: usize = 512;
 #[derive(Clone, Debug, Default)]
 pub struct Demands {
     // Invariant: at most `MAX_DEMANDS`, none twice.
-    waiting: VecDeque<Block>,
+    waiting: VecDeque<(Block, Time)>,
 }
 
 impl Demands {
@@ -21,31 +24,28 @@ impl Demands {
         self.waiting.is_empty()
     }
 
-    pub(super) fn push(&mut self, block: Block) -> bool {
-        let fits = self.waiting.len() < MAX_DEMANDS && !self.waiting.contains(&block);
+    pub(super) fn push(&mut self, now: Time, block: Block) -> bool {
+        let is_there = self.waiting.iter().any(|&(waiting, _)| waiting == block);
+        let fits = self.waiting.len() < MAX_DEMANDS && !is_there;
         if fits {
-            self.waiting.push_back(block);
+            self.waiting.push_back((block, now));
         }
         fits
     }
 
-    pub(super) fn remove(&mut self, block: Block) -> bool {
-        let nth = self.waiting.iter().position(|&waiting| waiting == block);
+    /// This one is answered, or not wanted any more. Returns whether it was there.
+    pub fn remove(&mut self, block: Block) -> bool {
+        let nth = self.waiting.iter().position(|&(waiting, _)| waiting == block);
         nth.is_some_and(|nth| self.waiting.remove(nth).is_some())
     }
 
-    /// What is next.
-    #[must_use]
-    pub fn first(&self) -> Option<Block> {
-        self.waiting.front().copied()
+    /// What is next: the first of a piece that `comes_first`, unless one waits for `longest` already.
+    pub fn next(&self, now: Time, comes_first: impl Fn(u32) -> bool, longest: Duration) -> Option<Block> {
+        let is_next = |(block, since): &&(Block, Time)| comes_first(block.piece) || now.since(*since) >= longest;
+        self.waiting.iter().find(is_next).map(|&(block, _)| block)
     }
 
-    /// The next one is answered.
-    pub fn pop(&mut self) {
-        self.waiting.pop_front();
-    }
-
-    pub(super) fn take_all(&mut self) -> VecDeque<Block> {
-        std::mem::take(&mut self.waiting)
+    pub(super) fn take_all(&mut self) -> Vec<Block> {
+        self.waiting.drain(..).map(|(block, _)| block).collect()
     }
 }

@@ -81,7 +81,7 @@ impl Connection {
                 if block.len > BLOCK || self.parts.count().is_some_and(|count| block.piece >= count) {
                     return Err(Broken::NoSuchPiece);
                 }
-                let is_taken = !self.we_choke && self.demands.push(block);
+                let is_taken = !self.we_choke && self.demands.push(now, block);
                 if !is_taken && self.fast {
                     Message::Reject(block).write(&mut self.out);
                 }

@@ -10,23 +10,17 @@ use super::bucket::Bucket;
 use super::choking::{Candidate, ROUND};
 use super::fetching::Path;
 use super::member::Member;
-use super::output::{ConnId, Event, Output};
+use super::output::{ConnId, Output};
 use super::state::Swarm;
 use crate::piece_set::PieceSet;
 use crate::pieces::BLOCK;
-use crate::store::{PieceStore, Read};
-use crate::wire::{BLOCK_HEADER, MAX_PEX, METADATA_PIECE, MetadataMessage, PeerExchange, block_header};
+use crate::store::PieceStore;
+use crate::wire::{MAX_PEX, METADATA_PIECE, MetadataMessage, PeerExchange};
 
 /// All members are looked after so often.
 const TICK: Duration = Duration::from_secs(1);
 /// The same while blocks are under way: what is late passes to another.
 const BUSY_TICK: Duration = Duration::from_millis(250);
-/// So many bytes wait to be sent to a peer at the least while it is sent blocks.
-const LEAST_WINDOW: usize = 128 << 10;
-/// And so many at the most.
-const MOST_WINDOW: usize = 1 << 20;
-/// For so long they last at the rate at which it takes them.
-const WINDOW_TIME: f64 = 0.25;
 /// While so much waits to be sent, no metadata follows.
 const METADATA_WINDOW: usize = 32 << 10;
 /// Metadata is sent to one peer so often.
@@ -76,8 +70,10 @@ impl Swarm {
 
     fn next_timeout(&self, now: Time) -> Time {
         let mut at = self.tick_at;
-        if self.members.len() < self.config.max_connections
-            && self.known.connecting() < self.config.max_connecting
+        let connecting = self.known.connecting();
+        // As in `connect`: otherwise time would stand still.
+        if self.members.len() + connecting < self.config.max_connections
+            && connecting < self.config.max_connecting
         {
             at = at.min(self.known.next_at(now));
         }
@@ -161,76 +157,6 @@ impl Swarm {
                     self.download.spend(now, u64::from(block.len));
                     connection.ask(now, block);
                 }
-            }
-        }
-    }
-
-    /// Answers in turn, a block at a time, as much as each takes and the rates allow.
-    fn serve(&mut self, now: Time, store: &mut impl PieceStore) {
-        let Some(fetching) = &self.fetching else { return };
-        let mut waiting: Vec<ConnId> = self
-            .active
-            .iter()
-            .copied()
-            .filter(|id| self.members.get(id).is_some_and(|member| !member.connection.demands().is_empty()))
-            .collect();
-        let first = waiting.partition_point(|&id| id <= self.last_served);
-        waiting.rotate_left(first);
-        let mut lost = Vec::new();
-        while !waiting.is_empty() && self.upload.may(now) {
-            waiting.retain(|&id| {
-                let Some(member) = self.members.get_mut(&id) else { return false };
-                let host = member.host;
-                let connection = &mut member.connection;
-                let window = (connection.up().rate(now) * WINDOW_TIME) as usize;
-                let window = window.clamp(LEAST_WINDOW, MOST_WINDOW);
-                let per_host = self.config.upload_rate_per_host;
-                let of_host = per_host
-                    .map(|rate| self.upload_of_host.entry(host).or_insert_with(|| Bucket::new(Some(rate))));
-                let Some(block) = connection.demands().first() else { return false };
-                if connection.unsent() >= window
-                    || !self.upload.may(now)
-                    || of_host.as_ref().is_some_and(|bucket| !bucket.may(now))
-                {
-                    return false;
-                }
-                let is_there = fetching.have().contains(block.piece)
-                    && fetching.torrent().pieces.bytes_of(block).is_some();
-                let mut message = vec![0; BLOCK_HEADER + block.len as usize];
-                let read = match is_there {
-                    true => store.read_block(block.piece, block.begin, &mut message[BLOCK_HEADER..]),
-                    false => Read::Gone,
-                };
-                match read {
-                    Read::Later => return false,
-                    Read::Gone => {
-                        connection.demands_mut().pop();
-                        connection.refuse(block);
-                        if is_there {
-                            lost.push(block.piece);
-                        }
-                        return true;
-                    }
-                    Read::Found => {}
-                }
-                message[..BLOCK_HEADER].copy_from_slice(&block_header(block));
-                connection.demands_mut().pop();
-                if let Some(before) = connection.take_output(now) {
-                    self.outputs.push_back(Output::Send(id, before));
-                }
-                connection.on_block_out(now, message.len(), block);
-                self.outputs.push_back(Output::Send(id, message));
-                self.upload.spend(now, u64::from(block.len));
-                if let Some(bucket) = of_host {
-                    bucket.spend(now, u64::from(block.len));
-                }
-                self.last_served = id;
-                true
-            });
-        }
-        for piece in lost {
-            if self.fetching.as_mut().is_some_and(|fetching| fetching.on_lost(piece)) {
-                self.outputs.push_back(Output::Event(Event::PieceLost(piece)));
             }
         }
     }

@@ -16,6 +16,8 @@ mod metadata;
 mod output;
 mod peers;
 mod receive;
+mod serve;
+mod spreading;
 mod state;
 
 pub use config::{Config, Order, Torrent};

@@ -15,6 +15,7 @@ use super::known::Known;
 use super::member::Member;
 use super::metadata::MetadataFetch;
 use super::output::{ConnId, Event, Output};
+use super::spreading::Spreading;
 use crate::connection::Introduction;
 use crate::info_hash::InfoHash;
 use crate::piece_set::PieceSet;
@@ -38,6 +39,7 @@ pub struct Swarm {
     pub(super) active: BTreeSet<ConnId>,
     /// Who was answered last.
     pub(super) last_served: ConnId,
+    pub(super) spreading: Spreading,
     pub(super) upload: Bucket,
     // Invariant: only hosts of members.
     pub(super) upload_of_host: BTreeMap<IpAddr, Bucket>,
@@ -101,6 +103,7 @@ impl Swarm {
             choking: Choking::default(),
             active: BTreeSet::new(),
             last_served: ConnId(0),
+            spreading: Spreading::default(),
             upload: Bucket::new(config.upload_rate),
             upload_of_host: BTreeMap::new(),
             download: Bucket::new(config.download_rate),
@@ -121,6 +124,9 @@ impl Swarm {
         }
         let count = torrent.pieces.count();
         let most = self.config.max_begun;
+        if have.is_full() {
+            self.spreading = Spreading::new(count);
+        }
         self.fetching = Some(Fetching::new(torrent, have, unchecked, most, &mut self.random));
         let ids: Vec<ConnId> = self.members.keys().copied().collect();
         for id in ids {
