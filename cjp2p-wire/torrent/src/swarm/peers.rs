@@ -84,7 +84,9 @@ impl Swarm {
     }
 
     fn forget(&mut self, now: Time, id: ConnId) {
-        let Some(member) = self.members.remove(&id) else { return };
+        let Some(mut member) = self.members.remove(&id) else { return };
+        // What it was asked for may belong to nobody by now, as after a refusal.
+        let lost = member.connection.asked_mut().take_all();
         self.active.remove(&id);
         self.metadata.on_refused(id);
         let connection = &member.connection;
@@ -95,6 +97,7 @@ impl Swarm {
             if let Some(parts) = connection.parts().set().filter(|_| member.is_counted) {
                 fetching.lost(parts, &mut self.random);
             }
+            lost.into_iter().for_each(|block| fetching.give_back(address, block));
             fetching.leave(address);
         }
         if !member.is_incoming {
