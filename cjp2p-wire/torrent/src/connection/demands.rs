@@ -41,7 +41,8 @@ impl Demands {
 
     /// What is next: the first of a piece that `comes_first`, unless one waits for `longest` already.
     pub fn next(&self, now: Time, comes_first: impl Fn(u32) -> bool, longest: Duration) -> Option<Block> {
-        let is_next = |(block, since): &&(Block, Time)| comes_first(block.piece) || now.since(*since) >= longest;
+        let is_next =
+            |(block, since): &&(Block, Time)| comes_first(block.piece) || now.since(*since) >= longest;
         self.waiting.iter().find(is_next).map(|&(block, _)| block)
     }
 

@@ -109,6 +109,9 @@ impl Swarm {
         if member.is_introduced {
             self.outputs.push_back(Output::Event(Event::Disconnected(id, address)));
         }
+        if member.unchoked_at.is_some() {
+            self.fill_slots(now);
+        }
         // What it was to send may be asked of others.
         self.active
             .extend(self.members.iter().filter(|(_, other)| other.connection.may_ask()).map(|(id, _)| *id));

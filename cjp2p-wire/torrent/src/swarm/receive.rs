@@ -157,14 +157,11 @@ impl Swarm {
 
     /// Somebody would ask for blocks, or not any more: while there is a slot, that is not put off until the next round.
     fn on_interest(&mut self, now: Time, id: ConnId) {
-        let slots = self.config.upload_slots;
-        let unchoked = self.members.values().filter(|member| member.unchoked_at.is_some()).count();
         let Some(member) = self.members.get_mut(&id) else { return };
         if !member.connection.it_wants() {
             member.choke(now, true);
-        } else if unchoked <= slots && slots > 0 {
-            member.choke(now, false);
         }
+        self.fill_slots(now);
     }
 
     /// With the fast extension this is how a choke goes on; or it does not have the piece after all.

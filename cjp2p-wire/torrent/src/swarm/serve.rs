@@ -1,5 +1,6 @@
 //! Which blocks are sent to whom now.
 
+use std::cmp::Reverse;
 use std::time::Duration;
 
 use cjp2p_wire::time::Time;
@@ -23,9 +24,8 @@ impl Swarm {
     /// Answers in turn, a block at a time, as much as each takes and the rates allow.
     pub(super) fn serve(&mut self, now: Time, store: &mut impl PieceStore) {
         let Some(fetching) = &self.fetching else { return };
-        let asks = |id: &ConnId| {
-            self.members.get(id).is_some_and(|member| !member.connection.demands().is_empty())
-        };
+        let asks =
+            |id: &ConnId| self.members.get(id).is_some_and(|member| !member.connection.demands().is_empty());
         let mut waiting: Vec<ConnId> = self.active.iter().copied().filter(asks).collect();
         let first = waiting.partition_point(|&id| id <= self.last_served);
         waiting.rotate_left(first);
@@ -55,8 +55,8 @@ impl Swarm {
                 {
                     return false;
                 }
-                let is_there =
-                    fetching.have().contains(block.piece) && fetching.torrent().pieces.bytes_of(block).is_some();
+                let is_there = fetching.have().contains(block.piece)
+                    && fetching.torrent().pieces.bytes_of(block).is_some();
                 let mut message = vec![0; BLOCK_HEADER + block.len as usize];
                 let read = match is_there {
                     true => store.read_block(block.piece, block.begin, &mut message[BLOCK_HEADER..]),
@@ -96,6 +96,43 @@ impl Swarm {
             if self.fetching.as_mut().is_some_and(|fetching| fetching.on_lost(piece)) {
                 self.outputs.push_back(Output::Event(Event::PieceLost(piece)));
             }
+        }
+    }
+
+    /// Gives slots that are free to those that gave most, and then to those that wait longest. While something is fetched, one that
+    /// gave much takes the slot of one that gave little.
+    pub(super) fn fill_slots(&mut self, now: Time) {
+        let most = match self.config.upload_slots {
+            0 => return,
+            slots => slots + 1,
+        };
+        loop {
+            let taken = self.members.values().filter(|member| member.unchoked_at.is_some()).count();
+            let waiting = self.members.iter().filter(|(_, member)| {
+                member.unchoked_at.is_none()
+                    && member.connection.it_wants()
+                    && !member.connection.parts().is_seed()
+            });
+            let next = waiting.min_by_key(|(_, member)| (Reverse(member.gave), member.choked_at));
+            let Some((&id, next)) = next else { return };
+            if taken >= most {
+                let served = self.members.iter().filter(|(_, member)| member.unchoked_at.is_some());
+                let least = served.min_by_key(|(_, member)| member.gave);
+                let Some((&victim, _)) = least
+                    .filter(|(_, member)| !self.is_complete() && next.gave > member.gave.saturating_mul(2))
+                else {
+                    return;
+                };
+                self.choke_member(now, victim, true);
+            }
+            self.choke_member(now, id, false);
+        }
+    }
+
+    fn choke_member(&mut self, now: Time, id: ConnId, choke: bool) {
+        if let Some(member) = self.members.get_mut(&id) {
+            member.choke(now, choke);
+            self.active.insert(id);
         }
     }
 }
