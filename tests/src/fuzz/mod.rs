@@ -21,6 +21,8 @@ mod raw;
 mod resume;
 mod sample;
 mod scratch;
+mod torrent_peer;
+mod tracker;
 mod tree;
 mod tree_store;
 
@@ -50,6 +52,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "ranges", body: ranges::body },
     Target { name: "raw", body: raw::body },
     Target { name: "resume", body: resume::body },
+    Target { name: "torrent-peer", body: torrent_peer::body },
+    Target { name: "tracker", body: tracker::body },
     Target { name: "tree", body: tree::body },
     Target { name: "tree-store", body: tree_store::body },
 ];

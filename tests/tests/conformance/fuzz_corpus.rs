@@ -91,6 +91,8 @@ targets! {
     ranges_select_what_a_list_of_bytes_does: "ranges",
     raw_content_is_read_as_a_json_parser_reads_it_and_only_what_is_right_is_written: "raw",
     no_record_makes_wrong_bytes_count_as_done: "resume",
+    no_peers_break_a_swarm_or_keep_an_honest_seed_from_completing_it: "torrent-peer",
+    no_answer_of_a_tracker_is_without_bounds_or_taken_for_another: "tracker",
     nothing_wrong_is_verified_and_nothing_right_refused: "tree",
     no_damaged_tree_is_believed: "tree-store",
 }
