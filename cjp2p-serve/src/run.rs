@@ -328,12 +328,7 @@ impl Server {
         }
         let torrents = match torrents {
             Some(prepared) => {
-                let options = torrents::Options {
-                    rate: cli.rate,
-                    rate_per_host: cli.rate_per_host,
-                    allow_private: cli.torrents.allow_private,
-                    rules,
-                };
+                let options = torrents::Options { rate: cli.rate, rate_per_host: cli.rate_per_host, rules };
                 Some(Torrents::start(prepared, options, event_loop.waker())?)
             }
             None => None,
@@ -536,6 +531,9 @@ impl Server {
         release_signals();
         self.progress = None;
         self.streams.end(&mut self.session, &self.report)?;
+        if let Some(torrents) = &mut self.torrents {
+            torrents.end(self.session.now());
+        }
         self.neighbours.save_at_end(&self.session);
         self.router = None;
         self.report.served(self.session.node().counters())

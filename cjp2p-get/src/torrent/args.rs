@@ -19,6 +19,10 @@ pub(crate) struct TorrentArgs {
     #[arg(long, value_name = "NUMBER", value_parser = parse_ratio, hide = true)]
     pub(crate) seed_ratio: Option<f64>,
 
+    /// Ask this tracker for peers of a torrent, before its own (repeatable)
+    #[arg(long = "tracker", value_name = "URL", hide = true)]
+    pub(crate) trackers: Vec<String>,
+
     /// Peers that others name may be in private networks
     #[arg(long, hide = true)]
     pub(crate) allow_private: bool,
@@ -36,6 +40,7 @@ impl TorrentArgs {
             ("--priority", !self.priorities.is_empty()),
             ("--seed-for", self.seed_for.is_some()),
             ("--seed-ratio", self.seed_ratio.is_some()),
+            ("--tracker", !self.trackers.is_empty()),
             ("--allow-private", self.allow_private),
         ];
         given.into_iter().find(|(_, is_given)| *is_given).map(|(option, _)| option)

@@ -11,6 +11,7 @@ use cjp2p_cli::args::LockMode;
 use cjp2p_cli::progress::Progress;
 use cjp2p_cli::{Exit, ToolError};
 use cjp2p_io::event_loop::{EventLoop, Waker};
+use cjp2p_io::mainline::Mainline;
 use cjp2p_io::random;
 use cjp2p_io::session::{Policy, Session};
 use cjp2p_io::torrent::driver::{Driver, SwarmId};
@@ -30,7 +31,7 @@ use super::job::{Prepared, Ready, Target, prepare};
 use super::nothing::Nothing;
 use super::outlet::Outlet;
 use super::selection::Chooser;
-use super::sources::Sources;
+use super::sources::{self, Sources};
 use crate::cli::{Cli, TOOL};
 use crate::report::{Report, TorrentDone, TorrentNumbers};
 use cjp2p_io::tasks::Tasks;
@@ -49,7 +50,8 @@ pub(crate) struct Parts {
     pub(crate) target: Target,
     /// Where peers call, if they may.
     pub(crate) listener: Option<TcpListener>,
-    pub(crate) sources: Sources,
+    pub(crate) sources: sources::Prepared,
+    pub(crate) dht: Option<Mainline>,
     /// Only peers that the user named.
     pub(crate) is_limited: bool,
 }
@@ -124,7 +126,7 @@ impl Fetcher {
         let waker = event_loop.waker();
         let policy = Policy { answers: false, ..Policy::default() };
         let mut session = Session::start(event_loop, policy, Nothing).map_err(failed("random numbers"))?;
-        let Parts { given, chooser, target, listener, sources, is_limited } = parts;
+        let Parts { given, chooser, target, listener, sources, dht, is_limited } = parts;
         let mut driver = Driver::new().map_err(failed("descriptors"))?;
         session.watch(driver.readiness());
         let port = match listener {
@@ -137,7 +139,10 @@ impl Fetcher {
         };
         let seed = random::seed().map_err(failed("random numbers"))?;
         let mut numbers = fastrand::Rng::with_seed(seed);
-        let mut config = Config::new(PeerId::random(&mut numbers), numbers.u64(..));
+        let peer_id = PeerId::random(&mut numbers);
+        let ours = Sources::ours(given.info_hash(), peer_id, port);
+        let sources = Sources::new(sources, dht, ours, &mut numbers, &waker);
+        let mut config = Config::new(peer_id, numbers.u64(..));
         config.port = port;
         config.allow_private = cli.torrent.allow_private;
         config.exchange_peers = !is_limited;
@@ -191,7 +196,8 @@ impl Fetcher {
     /// It cannot be had, or not be written.
     pub(crate) fn run(&mut self) -> Result<Option<Signal>, ToolError> {
         loop {
-            let until = (self.session.now() + LOOK_EVERY).min(self.driver.timeout());
+            let due = self.driver.timeout().min(self.sources.due());
+            let until = (self.session.now() + LOOK_EVERY).min(due);
             let wake = self.session.turn(until).map_err(network)?;
             if wake.signal.is_some() {
                 return Ok(wake.signal);
@@ -219,9 +225,9 @@ impl Fetcher {
     }
 
     fn take_sources(&mut self, now: Time) {
-        let hash = self.given.info_hash();
+        let status = self.status();
         let is_private = self.driver.swarm(self.id).is_some_and(Swarm::is_private);
-        let found = self.sources.take(now, hash, is_private);
+        let found = self.sources.turn(now, is_private, &status);
         if !found.is_empty() {
             self.driver.call(now, self.id, |swarm, _| {
                 found.into_iter().for_each(|(address, origin)| swarm.add_peer(now, address, origin));
@@ -394,6 +400,9 @@ impl Fetcher {
             let path = folder.join(crate::folder::text::path(info.name().as_bytes()));
             self.report.torrent_done(TorrentDone { hash: info.hash().to_string(), path, numbers })?;
         }
+        if status.received > 0 {
+            self.sources.on_complete(now);
+        }
         let TorrentArgs { seed_for, seed_ratio, .. } = self.args;
         self.step = match (seed_for, seed_ratio) {
             (None, None) => Step::Over,
@@ -444,7 +453,7 @@ impl Fetcher {
                     (_, 0) => "no peer has sent any of it".to_owned(),
                     (_, peers) => format!("none of {peers} peers has sent any of it"),
                 };
-                let lacking = self.sources.lacking(!self.given.trackers().is_empty());
+                let lacking = self.sources.lacking();
                 Err(ToolError::new(Exit::NoSource, format!("{what}{lacking}")))
             }
             Step::Seeding(until) => {
@@ -469,8 +478,14 @@ impl Fetcher {
         self.progress.update(done, total, status.peers);
     }
 
+    /// Says good-bye, before a signal ends the process.
+    pub(crate) fn end(mut self) {
+        self.sources.end(&self.status());
+    }
+
     /// Tells how it ended.
     pub(crate) fn finish(mut self) -> Exit {
+        self.sources.end(&self.status());
         self.shown_at = Time::ZERO;
         self.show_progress(self.session.now());
         self.progress.finish();
@@ -479,6 +494,7 @@ impl Fetcher {
 
     /// Tells what went wrong, and gives the error that ends the tool.
     pub(crate) fn fail(mut self, error: ToolError) -> ToolError {
+        self.sources.end(&self.status());
         if let Some(staging) = self.driver.store(self.id).and_then(|store| store.files().staging()) {
             staging.remove_if_empty();
         }

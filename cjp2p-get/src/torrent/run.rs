@@ -11,6 +11,7 @@ use cjp2p_io::lookup::Lookup;
 use cjp2p_io::mainline::Mainline;
 use cjp2p_io::names::shown;
 use cjp2p_io::sandbox::Sandbox;
+use cjp2p_io::torrent::trackers::Trackers;
 use cjp2p_io::{signals, tcp};
 use cjp2p_wire::peers::peer::Origin;
 
@@ -18,7 +19,7 @@ use super::fetcher::{Fetcher, Parts};
 use super::given::{Given, is_meant};
 use super::job::Target;
 use super::selection::Chooser;
-use super::sources::Sources;
+use super::sources::Prepared;
 use crate::cli::{ANYWHERE, Cli, TOOL};
 use crate::output_lock::lock_of_output;
 use crate::place::Places;
@@ -86,6 +87,11 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
     let names = if is_limited { &cli.only_peers } else { &cli.peers.peers };
     let names = names.iter().filter(|name| name.is_torrent());
     let named = Lookup::start(names.map(|name| (name.clone(), Origin::CommandLine)).collect());
+    let (trusted, tiers) = (cli.torrent.trackers.clone(), given.trackers());
+    let trackers = match is_limited || (trusted.is_empty() && tiers.is_empty()) {
+        true => None,
+        false => Trackers::start().inspect_err(|error| log::warn!("no tracker is asked: {error}")).ok(),
+    };
     let listen = cli.listen.listen.unwrap_or(ANYWHERE);
     let dht = if is_limited { None } else { cli.dht.entry(listen, &cli.peers) };
     let listener = if cli.no_share { None } else { listener(&listen.candidates()) };
@@ -114,12 +120,9 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
     let port =
         listener.as_ref().and_then(|listener| listener.local_addr().ok()).map(|address| address.port());
     let dht = dht.and_then(|entry| Mainline::start(entry, waker.clone()));
-    let notify = {
-        let waker = waker.clone();
-        move || waker.wake()
-    };
-    let sources = Sources::new(named, notify, of_torrent, dht, port);
-    let parts = Parts { given, chooser, target, listener, sources, is_limited };
+    let allow_private = cli.torrent.allow_private;
+    let sources = Prepared { named, of_torrent, port, trackers, trusted, tiers, allow_private };
+    let parts = Parts { given, chooser, target, listener, sources, dht, is_limited };
     let mut fetcher = Fetcher::start(&cli, parts, event_loop)?;
     let ended = fetcher.run();
     if let Ok(None) = ended {
@@ -132,7 +135,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
         Err(error) => return Err(fetcher.fail(error)),
     };
     // Takes the bar off the screen.
-    drop(fetcher);
+    fetcher.end();
     end_by(signal);
     // The process that started this one had that signal ignored.
     Ok(Exit::of_signal(signal))

@@ -1,66 +1,137 @@
-//! Who may have a torrent: peers that were named, and those that the DHT finds.
+//! Who may have a torrent: peers that were named, and those that trackers and the DHT find.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use cjp2p_io::event_loop::Waker;
 use cjp2p_io::lookup::{Lookup, Lookups};
 use cjp2p_io::mainline::Mainline;
-use cjp2p_torrent::info_hash::InfoHash;
+use cjp2p_io::torrent::trackers::{Announcing, Figures, Ours, Trackers};
 use cjp2p_torrent::public::Origin;
+use cjp2p_torrent::swarm::Status;
 use cjp2p_wire::time::Time;
 
 /// How often the DHT is asked, and told of us.
 const ASK_DHT_EVERY: Duration = Duration::from_secs(300);
+/// What trackers are told where nobody can call us: it is nobody's.
+const NO_PORT: u16 = 1;
+
+/// What is known, or was started, before the process is confined.
+pub(crate) struct Prepared {
+    pub(crate) named: Lookup,
+    /// Those of a magnet.
+    pub(crate) of_torrent: Vec<SocketAddr>,
+    /// Where peers can call.
+    pub(crate) port: Option<u16>,
+    /// `None` where no tracker is to be asked.
+    pub(crate) trackers: Option<Trackers>,
+    /// Trackers that the user named, and those of the torrent.
+    pub(crate) trusted: Vec<String>,
+    pub(crate) tiers: Vec<Vec<String>>,
+    pub(crate) allow_private: bool,
+}
 
 /// See the [module](self).
 pub(crate) struct Sources {
     named: Lookups,
-    /// Those of a magnet, until they were taken.
     of_torrent: Vec<SocketAddr>,
     dht: Option<Mainline>,
     asked_dht_at: Option<Time>,
-    /// Where peers can call.
     port: Option<u16>,
+    ours: Ours,
+    trackers: Option<Trackers>,
+    announcing: Announcing,
+    has_trackers: bool,
 }
 
 impl Sources {
-    /// `notify` is called, on another thread, when a name has an address.
+    /// `waker` is woken when somebody is found.
     pub(crate) fn new(
-        named: Lookup,
-        notify: impl Fn() + Send + 'static,
-        of_torrent: Vec<SocketAddr>,
+        prepared: Prepared,
         dht: Option<Mainline>,
-        port: Option<u16>,
+        ours: Ours,
+        numbers: &mut fastrand::Rng,
+        waker: &Waker,
     ) -> Sources {
-        Sources { named: named.watch(notify), of_torrent, dht, asked_dht_at: None, port }
+        let Prepared { named, of_torrent, port, mut trackers, trusted, tiers, allow_private } = prepared;
+        let wake = || {
+            let waker = waker.clone();
+            move || waker.wake()
+        };
+        if let Some(asked) = &mut trackers
+            && let Err(error) = asked.watch(wake())
+        {
+            log::warn!("no tracker is asked: {error}");
+            trackers = None;
+        }
+        let announcing = Announcing::new(Time::ZERO, ours, &trusted, &tiers, allow_private, numbers);
+        let has_trackers = !announcing.is_empty() && trackers.is_some();
+        let named = named.watch(wake());
+        Sources { named, of_torrent, dht, asked_dht_at: None, port, ours, trackers, announcing, has_trackers }
     }
 
-    /// Peers that were found since. A private torrent is not looked up in the DHT.
-    pub(crate) fn take(&mut self, now: Time, hash: InfoHash, is_private: bool) -> Vec<(SocketAddr, Origin)> {
-        let mut found: Vec<_> =
-            self.named.news().into_iter().map(|(address, _)| (address, Origin::User)).collect();
-        found.extend(
-            std::mem::take(&mut self.of_torrent).into_iter().map(|address| (address, Origin::Torrent)),
-        );
-        let Some(dht) = self.dht.as_ref().filter(|_| !is_private) else { return found };
-        if self.asked_dht_at.is_none_or(|at| now.since(at) >= ASK_DHT_EVERY) {
-            self.asked_dht_at = Some(now);
-            dht.look_up(*hash.as_bytes());
-            if let Some(port) = self.port {
-                dht.announce(*hash.as_bytes(), port);
+    /// What trackers are told that we are.
+    pub(crate) fn ours(
+        info_hash: cjp2p_torrent::info_hash::InfoHash,
+        peer_id: cjp2p_torrent::peer_id::PeerId,
+        port: Option<u16>,
+    ) -> Ours {
+        Ours { info_hash, peer_id, port: port.unwrap_or(NO_PORT) }
+    }
+
+    /// When there is something to do.
+    pub(crate) fn due(&self) -> Time {
+        if self.has_trackers { self.announcing.next_at() } else { Time::NEVER }
+    }
+
+    /// Asks whom it is time to ask. Gives the peers that were found since. A private torrent is not looked up in the DHT.
+    pub(crate) fn turn(&mut self, now: Time, is_private: bool, status: &Status) -> Vec<(SocketAddr, Origin)> {
+        let named = self.named.news().into_iter().map(|(address, _)| (address, Origin::User));
+        let of_torrent = std::mem::take(&mut self.of_torrent).into_iter();
+        let mut found: Vec<_> = named.chain(of_torrent.map(|address| (address, Origin::Torrent))).collect();
+        if let Some(trackers) = &mut self.trackers {
+            self.announcing.turn(now, figures(status), trackers);
+            for (nth, answer) in trackers.take_answers() {
+                let peers = self.announcing.take_answer(now, nth, &answer).unwrap_or_default();
+                found.extend(peers.into_iter().map(|address| (address, Origin::Tracker)));
             }
         }
-        let hits = dht.found().filter(|hit| hit.key == *hash.as_bytes());
-        found.extend(hits.map(|hit| (hit.address, Origin::Dht)));
+        let Some(dht) = self.dht.as_ref().filter(|_| !is_private) else { return found };
+        let key = *self.ours.info_hash.as_bytes();
+        if self.asked_dht_at.is_none_or(|at| now.since(at) >= ASK_DHT_EVERY) {
+            self.asked_dht_at = Some(now);
+            dht.look_up(key);
+            if let Some(port) = self.port {
+                dht.announce(key, port);
+            }
+        }
+        found.extend(dht.found().filter(|hit| hit.key == key).map(|hit| (hit.address, Origin::Dht)));
         found
     }
 
+    /// Everything is here.
+    pub(crate) fn on_complete(&mut self, now: Time) {
+        self.announcing.on_complete(now);
+    }
+
+    /// Says good-bye to trackers.
+    pub(crate) fn end(&mut self, status: &Status) {
+        if let Some(trackers) = &mut self.trackers {
+            self.announcing.stop(figures(status), trackers);
+        }
+    }
+
     /// What could still find a peer, for whoever wonders why there is none.
-    pub(crate) fn lacking(&self, has_trackers: bool) -> &'static str {
-        match (has_trackers, self.dht.is_some()) {
-            (false, false) => "; it names no tracker, and the DHT is asked only with --dht",
+    pub(crate) fn lacking(&self) -> &'static str {
+        match (self.has_trackers, self.dht.is_some()) {
+            (false, false) => "; no tracker is named, and the DHT is asked only with --dht",
             (true, false) => "; the DHT is asked only with --dht",
             _ => "",
         }
     }
+}
+
+fn figures(status: &Status) -> Figures {
+    let left = status.wanted.saturating_sub(status.done);
+    Figures { uploaded: status.sent, downloaded: status.received, left }
 }

@@ -13,6 +13,10 @@ pub(crate) struct TorrentArgs {
     #[arg(long, requires = "paths")]
     pub(crate) magnets: bool,
 
+    /// Tell this tracker of all torrents, before their own (repeatable)
+    #[arg(long = "tracker", value_name = "URL", requires = "paths", hide = true)]
+    pub(crate) trackers: Vec<String>,
+
     /// Peers of torrents that others name may be in private networks
     #[arg(long, hide = true)]
     pub(crate) allow_private: bool,

@@ -22,11 +22,13 @@ use cjp2p_io::torrent::driver::{Driver, SwarmId};
 use cjp2p_io::torrent::files::Files;
 use cjp2p_io::torrent::space::Space;
 use cjp2p_io::torrent::store::Store;
+use cjp2p_io::torrent::trackers::{Announcing, Figures, Ours, Trackers};
 use cjp2p_io::walk::Rules;
 use cjp2p_torrent::magnet::Magnet;
 use cjp2p_torrent::metainfo::Metainfo;
 use cjp2p_torrent::peer_id::PeerId;
 use cjp2p_torrent::piece_set::PieceSet;
+use cjp2p_torrent::public::Origin;
 use cjp2p_torrent::swarm::{Config, Event, Swarm};
 use cjp2p_wire::time::Time;
 
@@ -39,12 +41,14 @@ const MAX_CONNECTIONS: usize = 1000;
 /// What is known of the pieces of peers takes this at the most: a bit for each, in bytes of all connections.
 const MAX_HAVE: usize = 4 << 20;
 
+/// What trackers are told where nobody can call us: it is nobody's.
+const NO_PORT: u16 = 1;
+
 /// What torrents are seeded with.
 pub(crate) struct Options {
     /// Bytes a second, of each torrent.
     pub(crate) rate: Option<u64>,
     pub(crate) rate_per_host: Option<u64>,
-    pub(crate) allow_private: bool,
     pub(crate) rules: Rules,
 }
 
@@ -55,6 +59,7 @@ struct Seed {
     /// Pieces that are still to be hashed. It is told once all are.
     unchecked: PieceSet,
     is_told: bool,
+    announcing: Announcing,
 }
 
 /// See the [module](self).
@@ -67,6 +72,12 @@ pub(crate) struct Torrents {
     peer_id: PeerId,
     numbers: fastrand::Rng,
     address: Option<SocketAddr>,
+    trackers: Option<Trackers>,
+    /// Trackers that the user named.
+    trusted: Vec<String>,
+    allow_private: bool,
+    /// When a tracker is to be told next.
+    tell_at: Time,
 }
 
 impl Torrents {
@@ -85,14 +96,33 @@ impl Torrents {
             address = Some(listener.local_addr().map_err(failed("TCP"))?);
             driver.take_listener(listener).map_err(failed("TCP"))?;
         }
+        let wake = {
+            let waker = waker.clone();
+            move || waker.wake()
+        };
         let disk = Disk::start(waker.clone()).map_err(failed("threads"))?;
         let made = match prepared.to_make.is_empty() {
             true => None,
             false => Some(making::start(prepared.to_make, options.rules, waker).map_err(failed("threads"))?),
         };
-        let peer_id = PeerId::random(&mut numbers);
-        let seeds = BTreeMap::new();
-        let mut torrents = Torrents { driver, disk, seeds, made, options, peer_id, numbers, address };
+        let mut trackers = prepared.trackers;
+        if let Some(told) = &mut trackers {
+            told.watch(wake).map_err(failed("threads"))?;
+        }
+        let mut torrents = Torrents {
+            driver,
+            disk,
+            seeds: BTreeMap::new(),
+            made,
+            options,
+            peer_id: PeerId::random(&mut numbers),
+            numbers,
+            address,
+            trackers,
+            trusted: prepared.trusted,
+            allow_private: prepared.allow_private,
+            tell_at: Time::ZERO,
+        };
         for given in prepared.given {
             let space = Space::beside(OwnedFd::from(given.folder), given.metainfo.info.layout().clone());
             torrents.add(given.metainfo, space, given.path);
@@ -112,13 +142,7 @@ impl Torrents {
 
     /// When there is something to do.
     pub(crate) fn due(&self) -> Time {
-        self.driver.timeout()
-    }
-
-    /// The info hashes of all torrents whose peers may be found in the DHT.
-    pub(crate) fn public_hashes(&self) -> impl Iterator<Item = [u8; 20]> + '_ {
-        let public = self.seeds.values().filter(|seed| !seed.metainfo.info.is_private());
-        public.map(|seed| *seed.metainfo.info.hash().as_bytes())
+        self.driver.timeout().min(if self.trackers.is_some() { self.tell_at } else { Time::NEVER })
     }
 
     fn add(&mut self, metainfo: Metainfo, space: Space, path: PathBuf) {
@@ -133,15 +157,20 @@ impl Torrents {
         config.max_connections = (MAX_HAVE / (count as usize / 8 + 1)).clamp(16, MAX_CONNECTIONS);
         config.upload_rate = self.options.rate.and_then(NonZeroU64::new);
         config.upload_rate_per_host = self.options.rate_per_host.and_then(NonZeroU64::new);
-        config.allow_private = self.options.allow_private;
+        config.allow_private = self.allow_private;
         let (none, all) = (PieceSet::none(count), PieceSet::all(count));
         let mut swarm = Swarm::new(Time::ZERO, info.torrent(), none, &all, config);
         // What is not right here is not fetched: these are the user's files.
         swarm.want(Vec::new(), cjp2p_torrent::swarm::Order::RarestFirst);
         let store = Store::new(Files::seeded(info, space), self.disk.clone());
         store.recheck(&all);
+        let port = self.address.map_or(NO_PORT, |address| address.port());
+        let ours = Ours { info_hash: metainfo.info.hash(), peer_id: self.peer_id, port };
+        let (tiers, private) = (&metainfo.trackers, self.allow_private);
+        let announcing = Announcing::new(Time::ZERO, ours, &self.trusted, tiers, private, &mut self.numbers);
         let id = self.driver.add(Time::ZERO, swarm, Some(store));
-        self.seeds.insert(id, Seed { path, metainfo, unchecked: all, is_told: false });
+        self.tell_at = Time::ZERO;
+        self.seeds.insert(id, Seed { path, metainfo, unchecked: all, is_told: false, announcing });
     }
 
     /// Does everything that can be done now.
@@ -151,6 +180,7 @@ impl Torrents {
     /// The network fails, or nothing can be printed.
     pub(crate) fn turn(&mut self, now: Time, woken: bool, report: &Report) -> Result<(), ToolError> {
         self.driver.turn(now).map_err(|error| ToolError::failure(format!("network: {error}")))?;
+        self.tell_trackers(now);
         if woken {
             self.take_made();
             self.take_from_stores(now, report)?;
@@ -169,6 +199,44 @@ impl Torrents {
             }
         }
         Ok(())
+    }
+
+    fn tell_trackers(&mut self, now: Time) {
+        let Some(trackers) = &mut self.trackers else { return };
+        for (nth, answer) in trackers.take_answers() {
+            let told = self
+                .seeds
+                .iter_mut()
+                .find_map(|(&id, seed)| Some((id, seed.announcing.take_answer(now, nth, &answer)?)));
+            let Some((id, peers)) = told else { continue };
+            self.driver.call(now, id, |swarm, _| {
+                peers.into_iter().for_each(|address| swarm.add_peer(now, address, Origin::Tracker));
+            });
+            self.tell_at = Time::ZERO;
+        }
+        if now < self.tell_at {
+            return;
+        }
+        self.tell_at = Time::NEVER;
+        for (&id, seed) in &mut self.seeds {
+            // First it is found out what is here.
+            if seed.is_told && seed.announcing.next_at() <= now {
+                let figures = figures(&self.driver, now, id, &seed.metainfo);
+                seed.announcing.turn(now, figures, trackers);
+            }
+            if seed.is_told {
+                self.tell_at = self.tell_at.min(seed.announcing.next_at());
+            }
+        }
+    }
+
+    /// Says good-bye to trackers.
+    pub(crate) fn end(&mut self, now: Time) {
+        let Some(trackers) = &mut self.trackers else { return };
+        for (&id, seed) in &mut self.seeds {
+            let figures = figures(&self.driver, now, id, &seed.metainfo);
+            seed.announcing.stop(figures, trackers);
+        }
     }
 
     fn take_made(&mut self) {
@@ -195,6 +263,7 @@ impl Torrents {
             });
             if seed.unchecked.is_empty() && !seed.is_told {
                 seed.is_told = true;
+                self.tell_at = Time::ZERO;
                 let have = self.driver.swarm(id).and_then(Swarm::have).map_or(0, PieceSet::count);
                 let count = seed.metainfo.info.pieces().count();
                 if have < count {
@@ -206,4 +275,12 @@ impl Torrents {
         }
         Ok(())
     }
+}
+
+fn figures(driver: &Driver<Store>, now: Time, id: SwarmId, metainfo: &Metainfo) -> Figures {
+    let Some(swarm) = driver.swarm(id) else { return Figures::default() };
+    let (status, pieces) = (swarm.status(now), metainfo.info.pieces());
+    let here = swarm.have().map_or(0, PieceSet::count);
+    let missing = u64::from(pieces.count() - here) * u64::from(pieces.piece_length());
+    Figures { uploaded: status.sent, downloaded: status.received, left: missing.min(pieces.length()) }
 }

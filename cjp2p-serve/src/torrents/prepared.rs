@@ -12,6 +12,7 @@ use cjp2p_io::listen::Listen;
 use cjp2p_io::names::shown;
 use cjp2p_io::sandbox::Sandbox;
 use cjp2p_io::tcp;
+use cjp2p_io::torrent::trackers::Trackers;
 use cjp2p_torrent::metainfo::{MAX_METAINFO, Metainfo};
 
 use super::args::TorrentArgs;
@@ -34,6 +35,11 @@ pub(crate) struct Prepared {
     /// Of what is in these, or of these where they are files, torrents are made.
     pub(super) to_make: Vec<PathBuf>,
     pub(super) listener: Option<TcpListener>,
+    /// `None` where there is no tracker.
+    pub(super) trackers: Option<Trackers>,
+    /// Trackers that the user named.
+    pub(super) trusted: Vec<String>,
+    pub(super) allow_private: bool,
 }
 
 impl Prepared {
@@ -53,9 +59,16 @@ impl Prepared {
         if args.torrents.len() > MAX_TORRENTS {
             return Err(ToolError::usage(format!("--torrent: more than {MAX_TORRENTS} of them")));
         }
-        let given = args.torrents.iter().map(|torrent| open(torrent, paths)).collect::<Result<_, _>>()?;
+        let given: Vec<GivenTorrent> =
+            args.torrents.iter().map(|torrent| open(torrent, paths)).collect::<Result<_, _>>()?;
+        let trusted = args.trackers.clone();
+        let trackers = match trusted.is_empty() && given.iter().all(|one| one.metainfo.trackers.is_empty()) {
+            true => None,
+            false => Trackers::start().inspect_err(|error| log::warn!("no tracker is told: {error}")).ok(),
+        };
         let to_make = if args.magnets { entries(paths)? } else { Vec::new() };
-        Ok(Some(Prepared { given, to_make, listener: listener(listen) }))
+        let (listener, allow_private) = (listener(listen), args.allow_private);
+        Ok(Some(Prepared { given, to_make, listener, trackers, trusted, allow_private }))
     }
 
     /// Adds to what the process needs once it is confined.

@@ -238,7 +238,8 @@ impl World {
     }
 
     fn introduction(&self) -> Vec<u8> {
-        ExtendedHandshake { metadata: 3, metadata_size: Some(40_000), ..ExtendedHandshake::default() }.to_bytes()
+        ExtendedHandshake { metadata: 3, metadata_size: Some(40_000), ..ExtendedHandshake::default() }
+            .to_bytes()
     }
 
     fn metadata(&self, piece: u32) -> Vec<u8> {
@@ -302,7 +303,9 @@ impl World {
             }
             (6 | 7, Some(conn)) => {
                 // What was asked for, right or wrong.
-                let Some(said) = self.conns.get_mut(&conn).filter(|said| !said.asked.is_empty()) else { return };
+                let Some(said) = self.conns.get_mut(&conn).filter(|said| !said.asked.is_empty()) else {
+                    return;
+                };
                 let block = said.asked.remove(usize::from(pick) % said.asked.len());
                 let start = self.torrent.pieces.range(block.piece).start + u64::from(block.begin);
                 let mut bytes = bytes_at(start, block.len);
@@ -337,7 +340,8 @@ impl World {
                 self.say(conn, &Message::Extended(2, &said));
             }
             (11, Some(conn)) => {
-                let added = vec![SocketAddr::from(([30, 0, 0, pick], 6881)), SocketAddr::from(([127, 0, 0, 1], 1))];
+                let added =
+                    vec![SocketAddr::from(([30, 0, 0, pick], 6881)), SocketAddr::from(([127, 0, 0, 1], 1))];
                 let peers = PeerExchange { added, dropped: Vec::new() };
                 self.say(conn, &Message::Extended(1, &peers.to_bytes()));
             }
@@ -398,7 +402,8 @@ impl World {
         while !self.swarm.is_complete() && self.now < until {
             self.turn();
             let Some(said) = self.conns.get_mut(&conn) else { break };
-            let (asked, metadata) = (std::mem::take(&mut said.asked), std::mem::take(&mut said.metadata_asked));
+            let (asked, metadata) =
+                (std::mem::take(&mut said.asked), std::mem::take(&mut said.metadata_asked));
             for piece in metadata {
                 let data = self.metadata(piece);
                 self.say(conn, &Message::Extended(2, &data));

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use cjp2p_torrent::info_hash::InfoHash;
 use cjp2p_torrent::peer_id::PeerId;
-use cjp2p_torrent::tracker::{Announce, MAX_PEERS, Moment, TrackerError, UdpExchange, read_answer, request_url};
+use cjp2p_torrent::tracker::{
+    Announce, MAX_PEERS, Moment, TrackerError, UdpExchange, read_answer, request_url,
+};
 use cjp2p_wire::time::Time;
 
 use super::input::Input;
@@ -67,7 +69,11 @@ fn udp(announce: Announce, input: &mut Input<'_>) {
         }
         match exchange.on_datagram(now, &datagram) {
             Ok(Some(answer)) => {
-                assert!(datagram[4..8] == question[12..16] && question.len() == 98 && answer.peers.len() <= MAX_PEERS);
+                assert!(
+                    datagram[4..8] == question[12..16]
+                        && question.len() == 98
+                        && answer.peers.len() <= MAX_PEERS
+                );
                 return;
             }
             Err(_) => {

@@ -2,10 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "clippy excuses tests, but not their helpers")]
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -264,4 +268,71 @@ fn what_is_shared_is_made_a_torrent_on_demand() {
     let album = told(&server, "album").unwrap();
     assert!(bench.get(&server, &[&album, "-o", "out"]).status().unwrap().success());
     assert!(bench.is_there("out"));
+}
+
+/// A tracker on loopback that tells everybody of everybody, and notes what it is asked.
+struct Tracker {
+    url: String,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Tracker {
+    fn start() -> Tracker {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/announce", listener.local_addr().unwrap());
+        let asked: Arc<Mutex<Vec<String>>> = Arc::default();
+        let notes = asked.clone();
+        thread::spawn(move || {
+            let mut ports: BTreeSet<u16> = BTreeSet::new();
+            for stream in listener.incoming() {
+                let Ok(mut stream) = stream else { return };
+                stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+                let mut line = String::new();
+                if BufReader::new(&stream).read_line(&mut line).is_err() {
+                    continue;
+                }
+                let port = line
+                    .split_once("port=")
+                    .and_then(|(_, rest)| rest.split(['&', ' ']).next()?.parse().ok());
+                let others = ports.iter().filter(|other| Some(**other) != port);
+                let peers: Vec<u8> =
+                    others.flat_map(|port| [&[127, 0, 0, 1][..], &port.to_be_bytes()].concat()).collect();
+                let mut body = format!("d8:intervali1800e5:peers{}:", peers.len()).into_bytes();
+                body.extend_from_slice(&peers);
+                body.push(b'e');
+                let head =
+                    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+                let _ = stream.write_all(&[head.as_bytes(), &body].concat());
+                ports.extend(port);
+                notes.lock().unwrap().push(line);
+            }
+        });
+        Tracker { url, asked }
+    }
+
+    /// Waits until it was asked something with this in it.
+    fn wait_for(&self, text: &str) {
+        let begun = Instant::now();
+        while !self.asked.lock().unwrap().iter().any(|line| line.contains(text)) {
+            assert!(begun.elapsed() < Duration::from_secs(60), "{text}: {:?}", self.asked.lock().unwrap());
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+#[test]
+fn peers_find_each_other_by_a_tracker_that_hears_when_one_is_done() {
+    let (bench, tracker) = (Bench::new(), Tracker::start());
+    let torrent = bench.path("t.torrent");
+    let arguments = ["--torrent", torrent.to_str().unwrap(), "--tracker", &tracker.url];
+    let mut server = Server::start(&bench.path("share"), &bench.path("serve"), &arguments);
+    tracker.wait_for("left=0");
+    let mut get = tool("cjp2p-get", &bench.path("get"));
+    get.current_dir(bench.folder.path()).args(["--listen", "127.0.0.1:0", "--quiet", "--allow-private"]);
+    let get = get.args(["--tracker", &tracker.url, &bench.magnet, "-o", "out"]).output().unwrap();
+    assert!(get.status.success(), "{}", text(&get.stderr));
+    assert!(bench.is_there("out"));
+    tracker.wait_for("event=completed");
+    server.end();
+    tracker.wait_for("event=stopped");
 }
