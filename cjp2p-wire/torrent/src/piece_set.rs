@@ -138,7 +138,7 @@ impl PieceSet {
         let mut at = within.start;
         let skipped = if is_in { 0 } else { 0xff };
         while at < end {
-            if at % 8 == 0 && self.bits[at as usize / 8] == skipped {
+            if at.is_multiple_of(8) && self.bits[at as usize / 8] == skipped {
                 at += 8;
             } else if self.contains(at) == is_in {
                 return Some(at);

@@ -6,7 +6,7 @@ pub enum Read {
     /// The bytes are there.
     Found,
     /// They come from a slow disk: ask again, when the swarm is told by
-    /// [`on_read`](crate::swarm::Swarm::on_read) that some came.
+    /// [`on_store`](crate::swarm::Swarm::on_store) that some came.
     Later,
     /// They are gone. The piece is not offered any more.
     Gone,

@@ -39,7 +39,7 @@ impl Swarm {
         }
     }
 
-    /// Bytes came for which the store had said [`Read::Later`], or it takes more again.
+    /// Bytes came for which the store had said [`Read::Later`](crate::store::Read::Later), or it takes more again.
     pub fn on_store(&mut self) {
         self.active.extend(self.members.keys());
     }

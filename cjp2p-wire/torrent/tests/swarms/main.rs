@@ -1,4 +1,5 @@
 //! Swarms of the machines of this crate over simulated connections.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
 mod world;
 
