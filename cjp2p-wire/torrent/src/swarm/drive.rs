@@ -49,6 +49,10 @@ impl Swarm {
         if now >= self.tick_at {
             self.tick(now);
         }
+        if now >= self.haves_at {
+            self.haves_at = Time::NEVER;
+            self.active.extend(self.members.keys());
+        }
         // What waited for a rate may go on.
         self.active.extend(self.members.iter().filter_map(|(&id, member)| {
             let connection = &member.connection;
@@ -69,7 +73,7 @@ impl Swarm {
     }
 
     fn next_timeout(&self, now: Time) -> Time {
-        let mut at = self.tick_at;
+        let mut at = self.tick_at.min(self.haves_at);
         let connecting = self.known.connecting();
         // As in `connect`: otherwise time would stand still.
         if self.members.len() + connecting < self.config.max_connections

@@ -18,6 +18,9 @@ use crate::wire::{MetadataMessage, PeerExchange};
 /// A peer tells us of peers so often at the most; clients do each minute.
 const HEARS_OF_PEERS: Duration = Duration::from_secs(40);
 
+/// What we have is told so much later at the most: many pieces go together.
+const HAVES_TOGETHER: Duration = Duration::from_millis(50);
+
 impl Swarm {
     /// These bytes came.
     pub fn on_bytes(&mut self, now: Time, id: ConnId, bytes: &[u8], store: &mut impl PieceStore) {
@@ -79,10 +82,10 @@ impl Swarm {
         match fetching.on_checked(piece, is_right) {
             Checked::Unexpected => {}
             Checked::Done => {
-                for member in self.members.values_mut() {
-                    member.connection.tell_piece(piece);
-                }
-                self.active.extend(self.members.keys());
+                // One that has everything does not care.
+                let leechers = self.members.values_mut().filter(|member| !member.connection.parts().is_seed());
+                leechers.for_each(|member| member.connection.tell_piece(piece));
+                self.haves_at = self.haves_at.min(now + HAVES_TOGETHER);
                 self.outputs.push_back(Output::Event(Event::PieceDone(piece)));
                 self.note_complete();
             }

@@ -50,6 +50,8 @@ pub struct Swarm {
     /// When all members are looked after.
     pub(super) tick_at: Time,
     pub(super) round_at: Time,
+    /// When members are told which pieces came.
+    pub(super) haves_at: Time,
     /// What was received and sent by peers that are gone, in bytes of blocks.
     pub(super) past: (u64, u64),
 }
@@ -112,6 +114,7 @@ impl Swarm {
             was_complete: false,
             tick_at: now,
             round_at: now,
+            haves_at: Time::NEVER,
             past: (0, 0),
             config,
         }
@@ -181,6 +184,7 @@ impl Swarm {
     pub(super) fn note_complete(&mut self) {
         let is_complete = self.is_complete();
         if is_complete && !std::mem::replace(&mut self.was_complete, is_complete) {
+            self.active.extend(self.members.keys());
             self.outputs.push_back(Output::Event(Event::Complete));
         }
     }
