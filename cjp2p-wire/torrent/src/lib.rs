@@ -7,6 +7,7 @@ pub mod bencode;
 pub mod connection;
 pub mod info_hash;
 pub mod layout;
+pub mod local;
 pub mod magnet;
 pub mod metainfo;
 pub mod peer_id;

@@ -4,6 +4,7 @@ pub mod disk;
 pub mod driver;
 pub mod files;
 pub mod hash;
+pub mod local;
 pub mod look;
 pub mod place;
 pub mod space;

@@ -83,7 +83,8 @@ impl Swarm {
             Checked::Unexpected => {}
             Checked::Done => {
                 // One that has everything does not care.
-                let leechers = self.members.values_mut().filter(|member| !member.connection.parts().is_seed());
+                let leechers =
+                    self.members.values_mut().filter(|member| !member.connection.parts().is_seed());
                 leechers.for_each(|member| member.connection.tell_piece(piece));
                 self.haves_at = self.haves_at.min(now + HAVES_TOGETHER);
                 self.outputs.push_back(Output::Event(Event::PieceDone(piece)));
