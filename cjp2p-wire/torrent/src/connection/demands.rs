@@ -47,6 +47,7 @@ impl Demands {
     }
 
     pub(super) fn take_all(&mut self) -> Vec<Block> {
-        self.waiting.drain(..).map(|(block, _)| block).collect()
+        // Its memory goes too: most peers are choked.
+        std::mem::take(&mut self.waiting).into_iter().map(|(block, _)| block).collect()
     }
 }

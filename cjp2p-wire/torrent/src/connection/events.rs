@@ -56,10 +56,10 @@ pub enum Broken {
 }
 
 impl Broken {
-    /// Whether only a peer with ill will, or a broken one, does this.
+    /// Whether only what is no client of BitTorrent does this.
     #[must_use]
     pub fn is_fault(self) -> bool {
-        matches!(self, Broken::Wire(_) | Broken::NoSuchPiece | Broken::OutOfOrder)
+        matches!(self, Broken::Wire(_))
     }
 }
 

@@ -69,7 +69,7 @@ impl Config {
             upload_rate: None,
             upload_rate_per_host: None,
             download_rate: None,
-            max_begun: 1 << 30,
+            max_begun: 256 << 20,
             allow_private: false,
             exchange_peers: true,
         }

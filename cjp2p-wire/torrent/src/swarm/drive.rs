@@ -9,7 +9,7 @@ use cjp2p_wire::time::Time;
 use super::bucket::Bucket;
 use super::choking::{Candidate, ROUND};
 use super::fetching::Path;
-use super::member::Member;
+use super::member::{MAX_TOLD, Member};
 use super::output::{ConnId, Output};
 use super::state::Swarm;
 use crate::piece_set::PieceSet;
@@ -79,14 +79,19 @@ impl Swarm {
         if self.members.len() + connecting < self.config.max_connections
             && connecting < self.config.max_connecting
         {
-            at = at.min(self.known.next_at(now));
+            at = at.min(self.known.next_at());
         }
         let waits = |bucket: &Bucket| (!bucket.may(now)).then(|| bucket.next_at());
-        if self.members.values().any(|member| !member.connection.demands().is_empty()) {
-            at = self.upload_of_host.values().chain([&self.upload]).filter_map(waits).fold(at, Time::min);
+        let mut limits = self.upload_of_host.values().chain([&self.upload]).filter_map(waits).peekable();
+        if limits.peek().is_some()
+            && self.members.values().any(|member| !member.connection.demands().is_empty())
+        {
+            at = limits.fold(at, Time::min);
         }
-        if self.members.values().any(|member| member.connection.may_ask()) {
-            at = waits(&self.download).map_or(at, |wait| at.min(wait));
+        if let Some(limit) = waits(&self.download)
+            && self.members.values().any(|member| member.connection.may_ask())
+        {
+            at = at.min(limit);
         }
         at.max(now)
     }
@@ -273,7 +278,8 @@ impl Swarm {
     }
 
     fn tell_of_peers(&mut self, now: Time) {
-        if !self.config.exchange_peers || self.is_private() {
+        let is_due = |member: &Member| now >= member.tells_at && member.is_introduced;
+        if !self.config.exchange_peers || self.is_private() || !self.members.values().any(is_due) {
             return;
         }
         let introduced = self.members.values().filter(|member| member.is_introduced);
@@ -287,8 +293,9 @@ impl Swarm {
             let own = member.place();
             let new =
                 places.iter().copied().filter(|place| Some(*place) != own && !member.told.contains(place));
-            let added: Vec<_> = new.take(MAX_PEX).collect();
             let dropped: Vec<_> = member.told.difference(&places).copied().take(MAX_PEX).collect();
+            let left = (MAX_TOLD + dropped.len()).saturating_sub(member.told.len());
+            let added: Vec<_> = new.take(MAX_PEX.min(left)).collect();
             if added.is_empty() && dropped.is_empty() {
                 continue;
             }

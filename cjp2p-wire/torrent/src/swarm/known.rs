@@ -43,6 +43,10 @@ pub(super) struct Known {
     places: BTreeMap<SocketAddr, Place>,
     /// When the next stranger's address may be tried.
     next_stranger: Time,
+    // Invariant: how many of the places are connecting.
+    connecting: usize,
+    /// Nothing is due before, so nothing is looked at.
+    quiet_until: Time,
 }
 
 impl Known {
@@ -50,6 +54,7 @@ impl Known {
     pub(super) fn add(&mut self, now: Time, address: SocketAddr, origin: Origin) {
         if let Some(place) = self.places.get_mut(&address) {
             place.origin = place.origin.min(origin);
+            self.quiet_until = self.quiet_until.min(now);
             return;
         }
         if self.places.len() >= MAX_KNOWN && !self.make_room(origin) {
@@ -57,6 +62,7 @@ impl Known {
         }
         let place = Place { origin, state: State::Idle, failures: 0, next_at: now };
         self.places.insert(address, place);
+        self.quiet_until = self.quiet_until.min(now);
     }
 
     /// Forgets an address that is worth less than one of this origin.
@@ -71,27 +77,34 @@ impl Known {
 
     /// How many connections are being made.
     pub(super) fn connecting(&self) -> usize {
-        self.places.values().filter(|place| place.state == State::Connecting).count()
+        self.connecting
     }
 
     /// Where to connect now.
     pub(super) fn next(&mut self, now: Time) -> Option<SocketAddr> {
+        if now < self.quiet_until {
+            return None;
+        }
         let strangers_wait = self.next_stranger > now + INTERVAL * BURST;
         let due = self.places.iter_mut().filter(|(_, place)| {
             place.state == State::Idle
                 && place.next_at <= now
                 && (place.origin == Origin::User || !strangers_wait)
         });
-        let (&address, place) = due.min_by_key(|(_, place)| (place.origin, place.failures, place.next_at))?;
+        let next = due.min_by_key(|(_, place)| (place.origin, place.failures, place.next_at));
+        let Some((&address, place)) = next else {
+            self.quiet_until = self.first_due(now);
+            return None;
+        };
         place.state = State::Connecting;
+        self.connecting += 1;
         if place.origin != Origin::User {
             self.next_stranger = self.next_stranger.max(now) + INTERVAL;
         }
         Some(address)
     }
 
-    /// When something may be there for [`next`](Known::next), `now` or later.
-    pub(super) fn next_at(&self, now: Time) -> Time {
+    fn first_due(&self, now: Time) -> Time {
         let idle = self.places.values().filter(|place| place.state == State::Idle);
         let strangers = (self.next_stranger - INTERVAL * BURST).max(now);
         let at = |place: &Place| match place.origin {
@@ -101,10 +114,18 @@ impl Known {
         idle.map(at).min().unwrap_or(Time::NEVER)
     }
 
+    /// When something may be there for [`next`](Known::next), once that gave nothing.
+    pub(super) fn next_at(&self) -> Time {
+        self.quiet_until
+    }
+
     /// Whether we connect to this address, or were asked to; then it is connected.
     pub(super) fn on_connected(&mut self, address: SocketAddr) -> bool {
         let place = self.places.get_mut(&address).filter(|place| place.state == State::Connecting);
-        place.map(|place| place.state = State::Connected).is_some()
+        let Some(place) = place else { return false };
+        place.state = State::Connected;
+        self.connecting -= 1;
+        true
     }
 
     /// A connection to it did something for us.
@@ -117,17 +138,20 @@ impl Known {
     /// No connection can be made, or it ended.
     pub(super) fn on_over(&mut self, now: Time, address: SocketAddr) {
         let Some(place) = self.places.get_mut(&address) else { return };
-        place.state = State::Idle;
+        if std::mem::replace(&mut place.state, State::Idle) == State::Connecting {
+            self.connecting -= 1;
+        }
         place.next_at = now + FIRST_PAUSE * 2u32.pow(place.failures.min(MAX_DOUBLINGS));
         place.failures += 1;
+        self.quiet_until = self.quiet_until.min(place.next_at);
         if place.failures >= MAX_FAILURES && place.origin != Origin::User {
             self.places.remove(&address);
         }
     }
 
-    /// This host is not connected to any more.
+    /// These are not connected to any more.
     pub(super) fn forget(&mut self, is_it: impl Fn(SocketAddr) -> bool) {
-        self.places.retain(|&address, place| place.state == State::Connected || !is_it(address));
+        self.places.retain(|&address, place| place.state != State::Idle || !is_it(address));
     }
 
     /// How many addresses are known.

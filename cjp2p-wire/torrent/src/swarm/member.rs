@@ -11,12 +11,16 @@ use crate::connection::Connection;
 /// Pieces of metadata that one peer may wait for; what goes beyond is refused.
 pub(super) const MAX_METADATA_DEMANDS: usize = 64;
 
+/// Peers of which one peer is told, at the most.
+pub(super) const MAX_TOLD: usize = 100;
+
 /// One peer that is connected.
 #[derive(Debug)]
 pub(super) struct Member {
     pub(super) connection: Connection,
     pub(super) host: IpAddr,
     pub(super) is_incoming: bool,
+    pub(super) joined_at: Time,
     /// It was told what we have, and the owner that it is there.
     pub(super) is_introduced: bool,
     /// What it has is counted among what leechers have.
@@ -33,6 +37,7 @@ pub(super) struct Member {
     /// Bytes of metadata that it was sent.
     pub(super) metadata_sent: u64,
     /// The peers that it was told of.
+    // Invariant: at most `MAX_TOLD`.
     pub(super) told: BTreeSet<SocketAddr>,
     pub(super) tells_at: Time,
     /// When it may tell us of peers again.
@@ -45,6 +50,7 @@ impl Member {
             host: host_of(connection.address()),
             connection,
             is_incoming,
+            joined_at: now,
             is_introduced: false,
             is_counted: false,
             gave: 0,

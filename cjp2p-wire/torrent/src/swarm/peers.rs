@@ -1,6 +1,7 @@
 //! Connections that begin and end.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use cjp2p_wire::peers::address::{canonical, host_of};
 use cjp2p_wire::time::Time;
@@ -9,6 +10,9 @@ use super::member::Member;
 use super::output::{ConnId, Event, Output, Reason};
 use super::state::Swarm;
 use crate::connection::{Broken, Connection};
+
+/// A connection over which nobody wants anything makes place for another after so long.
+const IDLE: Duration = Duration::from_secs(60);
 
 impl Swarm {
     /// A connection that was asked for by [`Output::Connect`] is there. `None` where it is not wanted any more, and to be closed.
@@ -29,10 +33,25 @@ impl Swarm {
     /// [`on_bytes`](Swarm::on_bytes). `None` where it is refused, and the connection to be closed.
     pub fn on_accepted(&mut self, now: Time, address: SocketAddr) -> Option<ConnId> {
         let address = canonical(address);
-        if self.bans.has(address) || !self.has_place_for(address) {
+        if self.bans.has(address) {
             return None;
         }
-        Some(self.join(now, address, true))
+        if self.members.len() >= self.config.max_connections {
+            self.make_place(now);
+        }
+        self.has_place_for(address).then(|| self.join(now, address, true))
+    }
+
+    /// Closes the connection that has been of no use for longest, so that idle peers keep nobody out.
+    fn make_place(&mut self, now: Time) {
+        let is_idle = |member: &Member| {
+            let connection = &member.connection;
+            !connection.it_wants() && !connection.we_want() && now.since(member.joined_at) >= IDLE
+        };
+        let idle = self.members.iter().filter(|(_, member)| is_idle(member));
+        if let Some((&id, _)) = idle.min_by_key(|(_, member)| member.joined_at) {
+            self.close(now, id, None);
+        }
     }
 
     /// The connection was closed by the peer, or failed.
