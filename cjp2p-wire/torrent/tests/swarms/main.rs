@@ -3,6 +3,7 @@
 
 mod world;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use cjp2p_torrent::piece_set::PieceSet;
@@ -214,4 +215,64 @@ fn more_peers_than_a_seed_has_places_for_have_their_turn_all_the_same() {
     });
     let ended = leechers.iter().filter(|&&leecher| world.hosts[leecher].complete_at.is_some()).count();
     assert!(done, "{ended} of {}", leechers.len());
+}
+
+#[test]
+fn a_rate_is_kept_and_all_of_it_used() {
+    let mut world = World::new(content(4_000_000, 64 << 10), Duration::from_millis(20), 10);
+    let all = PieceSet::all(world.content.torrent.pieces.count());
+    let mut config = world.config();
+    config.upload_rate = std::num::NonZeroU64::new(500_000);
+    let seed = world.add(config, Some(all), 10.0 * MB, Honesty::Honest);
+    let leechers = [world.leecher(MB), world.leecher(MB)];
+    for leecher in leechers {
+        // They have nothing to give to each other that the other has not.
+        world.hosts[leecher].swarm.want(std::iter::once(0..2_000_000).collect(), Order::RarestFirst);
+        world.introduce(leecher, seed, Origin::User);
+    }
+    let began = world.now;
+    assert!(world.run_until(Duration::from_secs(60), |world| {
+        leechers.iter().all(|&leecher| world.hosts[leecher].complete_at.is_some())
+    }));
+    let rate = world.hosts[seed].sent as f64 / world.now.since(began).as_secs_f64();
+    assert!((400_000.0..560_000.0).contains(&rate), "{rate} bytes per second");
+}
+
+#[test]
+fn peers_tell_each_other_of_peers_unless_the_torrent_is_private() {
+    for is_private in [false, true] {
+        let mut content = content(1_000_000, 64 << 10);
+        Arc::get_mut(&mut content).unwrap().torrent.is_private = is_private;
+        let mut world = World::new(content, Duration::from_millis(20), 11);
+        let seed = world.seed(MB);
+        // It has nothing, and knows the seed.
+        let mut config = world.config();
+        config.upload_slots = 0;
+        let none = PieceSet::none(world.content.torrent.pieces.count());
+        let between = world.add(config, Some(none), 1000.0, Honesty::Honest);
+        world.hosts[between].swarm.set_room(0);
+        let leecher = world.leecher(MB);
+        world.introduce(between, seed, Origin::User);
+        world.introduce(leecher, between, Origin::User);
+        world.run(Duration::from_secs(150));
+        assert_eq!(world.hosts[leecher].complete_at.is_some(), !is_private);
+    }
+}
+
+#[test]
+fn idle_peers_make_place_for_those_that_want_something() {
+    let mut world = World::new(content(1_000_000, 64 << 10), Duration::from_millis(20), 12);
+    let all = PieceSet::all(world.content.torrent.pieces.count());
+    let mut config = world.config();
+    config.max_connections = 4;
+    let seed = world.add(config, Some(all), MB, Honesty::Honest);
+    for _ in 0..4 {
+        let idle = world.leecher(MB);
+        world.hosts[idle].swarm.want(Vec::new(), Order::InOrder);
+        world.introduce(idle, seed, Origin::User);
+    }
+    world.run(Duration::from_secs(100));
+    let leecher = world.leecher(MB);
+    world.introduce(leecher, seed, Origin::User);
+    assert!(world.run_until(Duration::from_secs(100), |world| world.hosts[leecher].complete_at.is_some()));
 }
