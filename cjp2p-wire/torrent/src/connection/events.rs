@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::piece_set::PieceSet;
 use crate::pieces::Block;
 use crate::wire::{MetadataMessage, PeerExchange, WireError};
 
@@ -14,8 +15,8 @@ pub enum PeerEvent<'a> {
     Ready,
     /// It said what it is and understands.
     Introduced,
-    /// It said what it has; before it had nothing.
-    Has,
+    /// It said what it has; before it had these.
+    Has(PieceSet),
     /// It has one piece more.
     Gained(u32),
     /// It answers no requests any more. These were still expected.
@@ -47,8 +48,6 @@ pub enum Broken {
     Ourselves,
     /// It named a piece or a block that does not exist.
     NoSuchPiece,
-    /// It said twice what may be said once, or too late.
-    OutOfOrder,
     /// It said nothing for too long.
     Silent,
     /// It does not read what it is sent.
@@ -76,7 +75,6 @@ impl fmt::Display for Broken {
             Broken::OtherTorrent => f.write_str("another torrent"),
             Broken::Ourselves => f.write_str("ourselves"),
             Broken::NoSuchPiece => f.write_str("a piece that does not exist"),
-            Broken::OutOfOrder => f.write_str("a message out of order"),
             Broken::Silent => f.write_str("silent for too long"),
             Broken::ReadsNothing => f.write_str("does not read what it is sent"),
         }

@@ -23,13 +23,11 @@ struct Early {
 pub struct PeerParts {
     set: Option<PieceSet>,
     early: Early,
-    /// It said what it has, or something that comes after that.
-    has_begun: bool,
 }
 
 impl PeerParts {
     pub(super) fn new(count: Option<u32>) -> PeerParts {
-        PeerParts { set: count.map(PieceSet::none), early: Early::default(), has_begun: false }
+        PeerParts { set: count.map(PieceSet::none), early: Early::default() }
     }
 
     /// Which ones, where it is known how many there are.
@@ -75,49 +73,41 @@ impl PeerParts {
         Ok(())
     }
 
-    fn begin(&mut self) -> Result<(), Broken> {
-        match std::mem::replace(&mut self.has_begun, true) {
-            true => Err(Broken::OutOfOrder),
-            false => Ok(()),
-        }
-    }
-
-    /// Returns whether the swarm must know; so do the others.
-    pub(super) fn on_bitfield(&mut self, bits: &[u8]) -> Result<bool, Broken> {
-        self.begin()?;
-        match &mut self.set {
+    /// Takes in a bitfield: at first, or later, as some clients say what they have got meanwhile. Where there is something new, returns what
+    /// it had before; so do the others.
+    pub(super) fn on_bitfield(&mut self, bits: &[u8]) -> Result<Option<PieceSet>, Broken> {
+        match &self.set {
             Some(set) => {
                 let wrong = WireError::WrongLength { kind: 5, length: bits.len() };
-                *set = PieceSet::from_bytes(bits, set.len()).ok_or(wrong)?;
-                Ok(true)
+                let said = PieceSet::from_bytes(bits, set.len()).ok_or(wrong)?;
+                Ok(self.grow(said))
             }
             None => {
                 self.early.bits = Some(bits.to_vec());
-                Ok(false)
+                Ok(None)
             }
         }
     }
 
-    pub(super) fn on_all(&mut self) -> Result<bool, Broken> {
-        self.begin()?;
-        match &mut self.set {
-            Some(set) => {
-                *set = PieceSet::all(set.len());
-                Ok(true)
-            }
+    pub(super) fn on_all(&mut self) -> Option<PieceSet> {
+        match &self.set {
+            Some(set) => self.grow(PieceSet::all(set.len())),
             None => {
                 self.early.all = true;
-                Ok(false)
+                None
             }
         }
     }
 
-    pub(super) fn on_none(&mut self) -> Result<bool, Broken> {
-        self.begin().map(|()| false)
+    fn grow(&mut self, said: PieceSet) -> Option<PieceSet> {
+        let set = self.set.as_mut()?;
+        let mut all = said;
+        // Never less than before: nobody loses pieces, and each message that counts has a new one.
+        set.iter().for_each(|piece| _ = all.insert(piece));
+        (all != *set).then(|| std::mem::replace(set, all))
     }
 
     pub(super) fn on_have(&mut self, piece: u32) -> Result<bool, Broken> {
-        self.has_begun = true;
         match &mut self.set {
             Some(set) if piece >= set.len() => Err(Broken::NoSuchPiece),
             Some(set) => Ok(set.insert(piece)),
@@ -129,5 +119,35 @@ impl PeerParts {
                 Ok(false)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_may_say_all_at_once_or_one_by_one_and_a_bitfield_later() {
+        let mut parts = PeerParts::new(Some(10));
+        assert_eq!(parts.on_bitfield(&[0b1000_0000, 0]), Ok(Some(PieceSet::none(10))));
+        assert_eq!(parts.on_have(9), Ok(true));
+        assert_eq!(parts.on_have(9), Ok(false));
+        let before = parts.set().cloned();
+        assert_eq!(parts.on_bitfield(&[0b1100_0000, 0]), Ok(before));
+        assert_eq!(parts.set().map(|set| set.iter().collect()), Some(vec![0, 1, 9]));
+        assert_eq!(parts.on_bitfield(&[0b1000_0000, 0]), Ok(None), "nothing new");
+        assert!(parts.on_bitfield(&[0xff, 0xff]).is_err() && parts.on_have(10).is_err());
+        assert!(parts.on_all().is_some() && parts.is_seed() && parts.on_all().is_none());
+    }
+
+    #[test]
+    fn what_was_said_before_it_was_known_how_many_pieces_there_are_counts() {
+        let mut parts = PeerParts::new(None);
+        assert_eq!(parts.on_bitfield(&[0b0100_0000]), Ok(None));
+        (0..5000).for_each(|_| assert_eq!(parts.on_have(2), Ok(false)));
+        assert!(parts.early.pieces.len() <= MAX_EARLY);
+        assert_eq!(parts.clone().set_count(30), Err(Broken::NoSuchPiece));
+        assert_eq!(parts.set_count(7), Ok(()));
+        assert_eq!(parts.set().map(|set| set.iter().collect()), Some(vec![1, 2]));
     }
 }

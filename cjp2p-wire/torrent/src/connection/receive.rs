@@ -4,6 +4,7 @@ use cjp2p_wire::time::Time;
 
 use super::events::{Broken, PeerEvent};
 use super::{Connection, OUR_METADATA, OUR_PEERS, Phase};
+use crate::piece_set::PieceSet;
 use crate::pieces::{BLOCK, Block};
 use crate::wire::{ExtendedHandshake, Handshake, Message, MetadataMessage, PeerExchange};
 
@@ -42,6 +43,7 @@ impl Connection {
         let expects_blocks = !self.asked.is_empty();
         let Some(message) = self.frames.next(input, expects_blocks)? else { return Ok(None) };
         let said = |is_news, event| if is_news { event } else { PeerEvent::Nothing };
+        let has = |before: Option<PieceSet>| before.map_or(PeerEvent::Nothing, PeerEvent::Has);
         let event = match message {
             Message::Piece(piece, begin, data) => {
                 let block = Block { piece, begin, len: data.len() as u32 };
@@ -51,18 +53,25 @@ impl Connection {
                 }
                 said(was_expected, PeerEvent::Block(block, data))
             }
-            Message::Extended(0, payload) => {
-                self.theirs = ExtendedHandshake::read(payload)?;
-                self.asked.set_most(self.theirs.requests);
-                PeerEvent::Introduced
+            // Extensions are not what BEP 3 makes them of: some clients write them in ways of their own. What cannot be read was
+            // not said.
+            Message::Extended(0, payload) => match ExtendedHandshake::read(payload) {
+                Ok(theirs) => {
+                    self.theirs = theirs;
+                    self.asked.set_most(self.theirs.requests);
+                    PeerEvent::Introduced
+                }
+                Err(_) => PeerEvent::Nothing,
+            },
+            Message::Extended(OUR_METADATA, payload) => match MetadataMessage::read(payload) {
+                Ok(Some(message)) => PeerEvent::Metadata(message),
+                Ok(None) | Err(_) => PeerEvent::Nothing,
+            },
+            Message::Extended(OUR_PEERS, payload) => {
+                PeerExchange::read(payload).map_or(PeerEvent::Nothing, PeerEvent::Peers)
             }
-            Message::Extended(OUR_METADATA, payload) => {
-                MetadataMessage::read(payload)?.map_or(PeerEvent::Nothing, PeerEvent::Metadata)
-            }
-            Message::Extended(OUR_PEERS, payload) => PeerEvent::Peers(PeerExchange::read(payload)?),
-            Message::Bitfield(bits) => said(self.parts.on_bitfield(bits)?, PeerEvent::Has),
-            Message::HaveAll => said(self.parts.on_all()?, PeerEvent::Has),
-            Message::HaveNone => said(self.parts.on_none()?, PeerEvent::Has),
+            Message::Bitfield(bits) => has(self.parts.on_bitfield(bits)?),
+            Message::HaveAll => has(self.parts.on_all()),
             Message::Have(piece) => said(self.parts.on_have(piece)?, PeerEvent::Gained(piece)),
             Message::Choke => {
                 self.it_chokes = true;
@@ -95,6 +104,7 @@ impl Connection {
             }
             Message::Reject(block) => said(self.asked.remove(block), PeerEvent::Rejected(block)),
             Message::KeepAlive
+            | Message::HaveNone
             | Message::Port(_)
             | Message::Suggest(_)
             | Message::AllowedFast(_)

@@ -10,6 +10,7 @@ use super::metadata::Progress;
 use super::output::{ConnId, Event, Output, Reason};
 use super::state::Swarm;
 use crate::connection::{Broken, PeerEvent};
+use crate::piece_set::PieceSet;
 use crate::pieces::Block;
 use crate::public::Origin;
 use crate::store::PieceStore;
@@ -59,7 +60,7 @@ impl Swarm {
                     PeerEvent::Nothing | PeerEvent::Introduced | PeerEvent::Demand | PeerEvent::Unchoked,
                 )) => {}
                 Ok(Some(PeerEvent::Ready)) => self.on_ready(now, id),
-                Ok(Some(PeerEvent::Has)) => self.on_has(id),
+                Ok(Some(PeerEvent::Has(before))) => self.on_has(id, Some(&before)),
                 Ok(Some(PeerEvent::Gained(piece))) => self.on_gained(id, piece),
                 Ok(Some(PeerEvent::Interest)) => self.on_interest(now, id),
                 Ok(Some(PeerEvent::Choked(lost))) => {
@@ -128,15 +129,19 @@ impl Swarm {
         self.outputs.push_back(Output::Event(Event::Connected(id, address, client)));
     }
 
-    /// It is known what this peer has.
-    pub(super) fn on_has(&mut self, id: ConnId) {
+    /// It is known what this peer has; before it had these.
+    pub(super) fn on_has(&mut self, id: ConnId, before: Option<&PieceSet>) {
         let (Some(member), Some(fetching)) = (self.members.get_mut(&id), &mut self.fetching) else { return };
         let connection = &mut member.connection;
         let Some(parts) = connection.parts().set() else { return };
-        if !parts.is_full() {
-            parts.runs().for_each(|run| fetching.gained(run, &mut self.random));
-            member.is_counted = true;
+        if let Some(before) = before.filter(|_| member.is_counted) {
+            fetching.lost(before, &mut self.random);
         }
+        member.is_counted = !parts.is_full();
+        if member.is_counted {
+            parts.runs().for_each(|run| fetching.gained(run, &mut self.random));
+        }
+        fetching.on_more(connection.address());
         let wants = parts.intersects(fetching.needed());
         connection.want(wants);
         self.active.insert(id);

@@ -143,7 +143,7 @@ impl Swarm {
             {
                 member.connection.tell_parts(Some(fetching.have()));
             }
-            self.on_has(id);
+            self.on_has(id, None);
         }
         self.note_complete();
     }
