@@ -8,7 +8,7 @@ use cjp2p_torrent::peer_id::PeerId;
 use cjp2p_torrent::tracker::{Announce, Announcer, Answer, Ask, Moment, TrackerError};
 use cjp2p_wire::time::Time;
 
-use super::Trackers;
+use super::asking::Trackers;
 
 /// Which torrent, and who we are.
 #[derive(Clone, Copy, Debug)]
