@@ -40,6 +40,9 @@ const SILENCE_TIMEOUT: Duration = Duration::from_secs(160);
 /// While a peer is sent no blocks, so many bytes may wait for it, and a bitfield: one that reads nothing is none.
 const MAX_UNSENT: usize = 64 << 10;
 
+/// Pieces that are told one by one at a time: together less than [`MAX_UNSENT`].
+const MAX_SINGLY: usize = 4000;
+
 /// What both sides of every connection of one torrent are told.
 #[derive(Clone, Debug)]
 pub struct Introduction {
@@ -333,11 +336,14 @@ impl Connection {
         self.tell_parts(have);
     }
 
-    /// The same, where the metadata came later: a bitfield is allowed only at first, so each piece is told.
+    /// The same, where the metadata came later: not all clients take a bitfield then, so pieces are told one by one. Of very many only
+    /// some: nobody is harmed by what it does not know.
     pub fn tell_parts(&mut self, have: Option<&PieceSet>) {
         let has_told = std::mem::replace(&mut self.has_told, true);
         match have {
-            Some(have) if has_told => have.iter().for_each(|piece| self.say(&Message::Have(piece))),
+            Some(have) if has_told => {
+                have.iter().take(MAX_SINGLY).for_each(|piece| self.say(&Message::Have(piece)));
+            }
             Some(have) if self.fast && have.is_full() => self.say(&Message::HaveAll),
             Some(have) if !have.is_empty() => self.say(&Message::Bitfield(have.as_bytes())),
             _ if self.fast && !has_told => self.say(&Message::HaveNone),

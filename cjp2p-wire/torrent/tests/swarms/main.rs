@@ -276,3 +276,33 @@ fn idle_peers_make_place_for_those_that_want_something() {
     world.introduce(leecher, seed, Origin::User);
     assert!(world.run_until(Duration::from_secs(100), |world| world.hosts[leecher].complete_at.is_some()));
 }
+
+#[test]
+fn two_that_call_each_other_at_once_keep_one_connection() {
+    for seed in 0..8 {
+        let mut world = World::new(content(3_000_000, 64 << 10), Duration::from_millis(20), 20 + seed);
+        let one = world.leecher(MB);
+        let other = world.leecher(MB);
+        world.introduce(one, other, Origin::Tracker);
+        world.introduce(other, one, Origin::Tracker);
+        world.run(Duration::from_secs(5));
+        let peers = |host: usize| world.hosts[host].swarm.status(world.now).peers;
+        assert_eq!((peers(one), peers(other)), (1, 1), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_peer_that_dies_half_way_is_replaced_and_what_it_owed_comes_from_others() {
+    let mut world = World::new(content(8_000_000, 64 << 10), Duration::from_millis(20), 30);
+    let seeds = [world.seed(MB), world.seed(MB)];
+    let leecher = world.leecher(MB);
+    for seed in seeds {
+        world.introduce(leecher, seed, Origin::Tracker);
+    }
+    world.run(Duration::from_secs(2));
+    world.mute(seeds[0]);
+    let began = world.now;
+    assert!(world.run_until(Duration::from_secs(120), |world| world.hosts[leecher].complete_at.is_some()));
+    let took = world.now.since(began);
+    assert!(took < Duration::from_secs(20), "{took:?}");
+}

@@ -227,6 +227,11 @@ impl World {
         self.poll(host);
     }
 
+    /// Nothing that this host sends arrives from now on, and nobody is told.
+    pub(crate) fn mute(&mut self, host: usize) {
+        self.hosts[host].rate = 1e-3;
+    }
+
     fn at(&mut self, time: Time, what: Happens) {
         self.nth += 1;
         self.queue.push(Reverse((time, self.nth, what)));
