@@ -1,6 +1,5 @@
 //! `Announcing`: one torrent and its trackers.
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use cjp2p_torrent::info_hash::InfoHash;
@@ -32,21 +31,29 @@ pub struct Figures {
     pub left: u64,
 }
 
-/// Asks the trackers of one torrent in time.
+/// Trackers of which one is asked at a time.
 #[derive(Debug)]
-pub struct Announcing {
+struct List {
     announcer: Announcer,
-    ours: Ours,
-    key: u32,
-    /// Trackers that the user named.
-    trusted: BTreeSet<String>,
-    allow_private: bool,
+    /// The user named them.
+    is_trusted: bool,
     /// The question that is open: its number, why it was asked, and of whom.
     open: Option<(u64, Option<Moment>, String)>,
 }
 
+/// Asks the trackers of one torrent in time: each that the user named, and one of those that the torrent names.
+#[derive(Debug)]
+pub struct Announcing {
+    // Invariant: one for each tracker that the user named, and one of the torrent; none is empty.
+    lists: Vec<List>,
+    ours: Ours,
+    key: u32,
+    allow_private: bool,
+}
+
 impl Announcing {
-    /// The trackers that the user named, `trusted`, come before those of the torrent.
+    /// The trackers that the user named, `trusted`, and those of the torrent in `tiers`. With `allow_private` these may be in a private
+    /// network too.
     #[must_use]
     pub fn new(
         now: Time,
@@ -56,41 +63,47 @@ impl Announcing {
         allow_private: bool,
         random: &mut fastrand::Rng,
     ) -> Announcing {
-        let mut all: Vec<Vec<String>> = trusted.iter().map(|url| vec![url.clone()]).collect();
-        all.extend_from_slice(tiers);
-        Announcing {
-            announcer: Announcer::new(now, &all, random),
-            ours,
-            key: random.u32(..),
-            trusted: trusted.iter().cloned().collect(),
-            allow_private,
-            open: None,
+        let mut lists = Vec::new();
+        for url in trusted {
+            let announcer = Announcer::new(now, &[vec![url.clone()]], random);
+            lists.push(List { announcer, is_trusted: true, open: None });
         }
+        let others: Vec<Vec<String>> = tiers
+            .iter()
+            .map(|tier| tier.iter().filter(|url| !trusted.contains(url)).cloned().collect())
+            .collect();
+        let announcer = Announcer::new(now, &others, random);
+        if !announcer.is_empty() {
+            lists.push(List { announcer, is_trusted: false, open: None });
+        }
+        Announcing { lists, ours, key: random.u32(..), allow_private }
     }
 
     /// Whether there is no tracker.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.announcer.is_empty()
+        self.lists.is_empty()
     }
 
     /// When to call [`turn`](Announcing::turn).
     #[must_use]
     pub fn next_at(&self) -> Time {
-        self.announcer.next_at()
+        self.lists.iter().map(|list| list.announcer.next_at()).min().unwrap_or(Time::NEVER)
     }
 
-    /// Asks the next tracker, if it is time.
+    /// Asks whom it is time to ask.
     pub fn turn(&mut self, now: Time, figures: Figures, trackers: &mut Trackers) {
-        if let Some(ask) = self.announcer.next_ask(now) {
-            let nth = self.ask(&ask, figures, trackers);
-            self.open = Some((nth, ask.moment, ask.url));
+        for nth in 0..self.lists.len() {
+            if let Some(ask) = self.lists[nth].announcer.next_ask(now) {
+                let number = self.ask(&ask, self.lists[nth].is_trusted, figures, trackers);
+                self.lists[nth].open = Some((number, ask.moment, ask.url));
+            }
         }
     }
 
     /// Everything is here that was not when it began.
     pub fn on_complete(&mut self, now: Time) {
-        self.announcer.on_complete(now);
+        self.lists.iter_mut().for_each(|list| list.announcer.on_complete(now));
     }
 
     /// An answer of [`Trackers::take_answers`]: the peers, if it is of this torrent.
@@ -100,23 +113,27 @@ impl Announcing {
         nth: u64,
         answer: &Result<Answer, TrackerError>,
     ) -> Option<Vec<SocketAddr>> {
-        let (_, moment, url) = self.open.take_if(|open| open.0 == nth)?;
+        let is_it = |list: &&mut List| list.open.as_ref().is_some_and(|open| open.0 == nth);
+        let list = self.lists.iter_mut().find(is_it)?;
+        let (_, moment, url) = list.open.take()?;
         match answer {
             Ok(answer) => log::debug!("{url}: {} peers", answer.peers.len()),
             Err(error) => log::info!("{url}: {error}"),
         }
-        self.announcer.on_answer(now, moment, answer);
+        list.announcer.on_answer(now, moment, answer);
         Some(answer.as_ref().map_or_else(|_| Vec::new(), |answer| answer.peers.clone()))
     }
 
     /// Says good-bye to the trackers that know us.
     pub fn stop(&mut self, figures: Figures, trackers: &mut Trackers) {
-        for ask in self.announcer.stop() {
-            self.ask(&ask, figures, trackers);
+        for list in &self.lists {
+            for ask in list.announcer.stop() {
+                self.ask(&ask, list.is_trusted, figures, trackers);
+            }
         }
     }
 
-    fn ask(&self, ask: &Ask, figures: Figures, trackers: &mut Trackers) -> u64 {
+    fn ask(&self, ask: &Ask, is_trusted: bool, figures: Figures, trackers: &mut Trackers) -> u64 {
         let announce = Announce {
             info_hash: self.ours.info_hash,
             peer_id: self.ours.peer_id,
@@ -129,6 +146,6 @@ impl Announcing {
             key: self.key,
             tracker_id: ask.tracker_id.clone(),
         };
-        trackers.ask(&ask.url, &announce, self.trusted.contains(&ask.url), self.allow_private)
+        trackers.ask(&ask.url, &announce, is_trusted, self.allow_private)
     }
 }
