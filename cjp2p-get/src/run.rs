@@ -30,9 +30,9 @@ use crate::sinks::Outlet;
 use crate::sinks::stream::Output;
 use crate::sinks::temporary::Temporary;
 use crate::stream;
+use crate::torrent;
 use cjp2p_io::peers::Peers;
 use cjp2p_io::search::Search;
-use crate::torrent;
 
 /// Runs the command.
 pub(crate) fn run(mut cli: Cli) -> Result<Exit, ToolError> {

@@ -70,7 +70,7 @@ impl PieceStore for Store {
     fn read_block(&mut self, piece: u32, begin: u32, into: &mut [u8]) -> Read {
         assert!(self.right.contains(&piece), "an unverified piece is read");
         self.reads += 1;
-        if self.reads % 7 == 0 {
+        if self.reads.is_multiple_of(7) {
             return Read::Later;
         }
         into.copy_from_slice(&bytes_at(self.pieces.range(piece).start + u64::from(begin), into.len() as u32));
@@ -362,7 +362,7 @@ impl World {
                 let order = *input.choose(&[Order::InOrder, Order::RarestFirst]);
                 let parts = match end.min(LENGTH) {
                     end if end > start => vec![start..end, 0..start.min(1)],
-                    _ => vec![0..LENGTH],
+                    _ => std::iter::once(0..LENGTH).collect(),
                 };
                 let parts = parts.into_iter().filter(|part| !part.is_empty()).collect();
                 for piece in self.swarm.want(parts, order) {
@@ -385,7 +385,7 @@ impl World {
             self.swarm.on_closed(self.now, conn);
         }
         self.store.room = u64::MAX;
-        for piece in self.swarm.want(vec![0..LENGTH], Order::RarestFirst) {
+        for piece in self.swarm.want(std::iter::once(0..LENGTH).collect(), Order::RarestFirst) {
             self.store.forget(piece);
         }
         self.swarm.set_room(u64::MAX);

@@ -246,7 +246,7 @@ pub fn play(scene: &Scene, seed: u64) -> Outcome {
         let due = Time::from_millis(1000) + scene.apart * (n + 1);
         while swarm.world.now() < due {
             swarm.produce();
-            if swarm.produced.len() % 61 == 0 {
+            if swarm.produced.len().is_multiple_of(61) {
                 swarm.read_on();
             }
         }

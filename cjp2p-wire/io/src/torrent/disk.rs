@@ -94,6 +94,7 @@ impl Disk {
     ///
     /// The system has no room for them.
     pub fn start(waker: Waker) -> io::Result<Disk> {
+        type Work = fn(&Threads);
         let threads = Arc::new(Threads {
             waker,
             queues: Mutex::default(),
@@ -102,7 +103,7 @@ impl Disk {
             to_read: Condvar::new(),
         });
         let end = Arc::new(End(threads.clone()));
-        let work: [(&str, fn(&Threads)); 3] = [
+        let work: [(&str, Work); 3] = [
             ("torrent-write", Threads::write_all),
             ("torrent-check", Threads::recheck_all),
             ("torrent-read", Threads::read_all),

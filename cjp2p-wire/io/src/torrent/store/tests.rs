@@ -32,7 +32,7 @@ fn torrent() -> (Arc<Info>, Vec<u8>) {
         .flat_map(|n| (n.wrapping_mul(2_654_435_761) >> 24).to_le_bytes())
         .step_by(4)
         .collect();
-    let hashes: Vec<u8> = bytes.chunks(PIECE as usize).flat_map(|piece| Sha1::digest(piece)).collect();
+    let hashes: Vec<u8> = bytes.chunks(PIECE as usize).flat_map(Sha1::digest).collect();
     let spec = Spec {
         name: path("top"),
         files: files.map(|(name, len, exec)| (path(name), len, exec)).to_vec(),
