@@ -1,5 +1,6 @@
 //! Trackers by HTTP.
 
+use std::io;
 use std::time::Duration;
 
 use cjp2p_torrent::public::{Origin, admitted};
@@ -39,7 +40,11 @@ impl Resolver for Restricted {
         {
             may.push(address);
         }
-        if may.is_empty() { Err(Error::HostNotFound) } else { Ok(may) }
+        if may.is_empty() {
+            let why = "it is in a private network, and only the user may name such a tracker";
+            return Err(Error::Io(io::Error::new(io::ErrorKind::PermissionDenied, why)));
+        }
+        Ok(may)
     }
 }
 

@@ -25,7 +25,10 @@ pub(super) fn ask(url: &str, announce: &Announce, may_be_private: bool) -> Resul
     let address = found
         .filter_map(|found| admitted(Origin::Tracker, found, may_be_private))
         .next()
-        .ok_or_else(|| TrackerError::Unreachable("no tracker may be there".to_string()))?;
+        .ok_or_else(|| {
+            let why = "it is in a private network, and only the user may name such a tracker";
+            TrackerError::Unreachable(why.to_string())
+        })?;
     let any: SocketAddr = match address {
         SocketAddr::V4(_) => ([0, 0, 0, 0], 0).into(),
         SocketAddr::V6(_) => ([0u16; 8], 0).into(),
