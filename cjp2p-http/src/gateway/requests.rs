@@ -12,6 +12,8 @@ use crate::http::request::Bad;
 use crate::http::{Answer, Head, Method, Request, content};
 use crate::routes::{Root, Target, route};
 
+/// Which sites may have what is sent as a part of their pages.
+const RESOURCE_POLICY: &str = "Cross-Origin-Resource-Policy";
 /// What can be done with anything here.
 const ALLOWED: &str = "GET, HEAD, OPTIONS";
 
@@ -98,6 +100,10 @@ impl Gateway {
         let (now, date) = (self.session.now(), self.date());
         if let Some(client) = self.clients.get_mut(&token) {
             answer.head = answer.head.with("X-Content-Type-Options", "nosniff");
+            if answer.head.field(RESOURCE_POLICY).is_none() {
+                // Of no answer, a refusal included, another site learns anything.
+                answer.head = answer.head.with(RESOURCE_POLICY, "same-origin");
+            }
             client.connection.answer(now, &date, answer);
         }
     }
@@ -119,11 +125,11 @@ fn options(caller: &Caller) -> Answer {
 /// The fields that say which pages may read it.
 fn allowed(caller: &Caller) -> Vec<(&'static str, String)> {
     match caller {
-        Caller::Own => vec![("Cross-Origin-Resource-Policy", "same-origin".into())],
+        Caller::Own => Vec::new(),
         Caller::Allowed(origin) => vec![
             ("Access-Control-Allow-Origin", origin.clone()),
             ("Access-Control-Expose-Headers", "Content-Range, ETag, Accept-Ranges".into()),
-            ("Cross-Origin-Resource-Policy", "cross-origin".into()),
+            (RESOURCE_POLICY, "cross-origin".into()),
             ("Vary", "Origin".into()),
         ],
     }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use data_encoding::BASE64;
 use sha2::{Digest, Sha256};
 
-use super::{ContentStatus, Status};
+use super::{ContentStatus, PeerStatus, Status};
 use crate::folder::page::{STYLE, escape, size};
 
 /// All of the script: each event is the changed part of the page.
@@ -63,13 +63,15 @@ fn live(status: &Status) -> String {
         }
         text.push_str("</table>\n");
     }
-    let _ = write!(text, "<h2>{} peers</h2>\n<p>", status.peers.len());
-    for peer in status.peers.iter().take(100) {
-        let round_trip = peer.round_trip.map(|ms| format!(" {ms} ms")).unwrap_or_default();
-        let _ = write!(text, "<code>{}</code>{round_trip} · ", escape(&peer.address));
-    }
-    text.push_str("</p>");
+    let peers: Vec<String> = status.peers.iter().take(100).map(shown).collect();
+    let _ =
+        write!(text, "<h2>Peers that answered: {}</h2>\n<p>{}</p>", status.peers.len(), peers.join(" · "));
     text
+}
+
+fn shown(peer: &PeerStatus) -> String {
+    let round_trip = peer.round_trip.map(|ms| format!(" {ms} ms")).unwrap_or_default();
+    format!("<code>{}</code>{round_trip}", escape(&peer.address))
 }
 
 fn row(text: &mut String, content: &ContentStatus) {
@@ -114,7 +116,6 @@ fn curve(text: &mut String, rates: &[u64]) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::PeerStatus;
     use super::*;
 
     #[test]

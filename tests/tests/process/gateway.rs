@@ -17,13 +17,13 @@ use serde_json::Value;
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// A gateway. Killed when dropped.
-struct Gateway {
+pub(crate) struct Gateway {
     child: Child,
     address: String,
 }
 
 impl Gateway {
-    fn start(folder: &Path, peer: SocketAddr) -> Gateway {
+    pub(crate) fn start(folder: &Path, peer: SocketAddr) -> Gateway {
         let mut child = tool("cjp2p-http", &folder.join("gateway"))
             .args(["--listen", "0", "--udp", "127.0.0.1:0", "--timeout", "5s", "--quiet"])
             .args(["--only-peer", &peer.to_string()])
@@ -38,6 +38,12 @@ impl Gateway {
         Gateway { child, address }
     }
 
+    /// Where it listens.
+    pub(crate) fn port(&self) -> u16 {
+        let port = self.address.rsplit(':').next().and_then(|port| port.parse().ok());
+        port.expect("an address with a port")
+    }
+
     fn connect(&self, path: &str, host: &str) -> TcpStream {
         let mut stream = TcpStream::connect(&self.address).expect("it listens");
         stream.set_read_timeout(Some(LIMIT)).expect("a limit");
@@ -49,7 +55,7 @@ impl Gateway {
     }
 
     /// The head of an answer, and its body.
-    fn get(&self, path: &str, host: &str) -> (String, Vec<u8>) {
+    pub(crate) fn get(&self, path: &str, host: &str) -> (String, Vec<u8>) {
         let mut all = Vec::new();
         self.connect(path, host).read_to_end(&mut all).expect("an answer that is whole");
         let end = all.windows(4).position(|four| four == b"\r\n\r\n").expect("a head");

@@ -1,5 +1,6 @@
 //! The real programs: on loopback, in network namespaces, confined, killed, and with refusals of the system.
 
+mod browser;
 mod confinement;
 mod end_to_end;
 mod environment;

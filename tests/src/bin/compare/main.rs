@@ -4,6 +4,7 @@
 
 mod bench;
 mod folders;
+mod gateway;
 mod gets;
 mod hashes;
 mod installed;
@@ -83,6 +84,11 @@ fn twice(size: u64, _files: u64) -> u64 {
     2 * size
 }
 
+/// The content, and two copies of it.
+fn thrice(size: u64, _files: u64) -> u64 {
+    3 * size
+}
+
 /// The content and a copy of it, and what each of many getters fetches, with its copy.
 fn of_many(size: u64, _files: u64) -> u64 {
     2 * size + 2 * servers::HUNDRED.together().max(servers::THOUSAND.together())
@@ -104,6 +110,13 @@ const ROWS: &[Row] = &[
     ),
     row("aria2", "cjp2p-get -o over veth; nginx to aria2c", twice, gets::aria2),
     row("loopback", "cjp2p-get -o over loopback; nginx to curl -o", twice, gets::loopback),
+    row("gateway", "cjp2p-http from a peer over veth to curl -o; cjp2p-get -o", thrice, gateway::fetched),
+    row(
+        "gateway-cached",
+        "cjp2p-http from its cache to curl -o over loopback; nginx",
+        thrice,
+        gateway::cached,
+    ),
     row("pipe", "cjp2p-get to standard output over loopback; cjp2p-get -o", twice, gets::pipe),
     row("sha256", "cjp2p-get -o by SHA-256 id over veth; by BLAKE3 id", twice, gets::sha256),
     row("hash-blake3", "cjp2p-hash -a blake3; b3sum", once, hashes::b3sum),
