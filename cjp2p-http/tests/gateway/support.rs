@@ -152,7 +152,7 @@ impl Client {
     /// Reads one answer, slowly, and looks at something meanwhile.
     pub(crate) fn answer_while(&mut self, mut look: impl FnMut()) -> Answer {
         let begun = Instant::now();
-        while self.rest.len() < 140 << 20 && self.more() {
+        while self.rest.len() < 95 << 20 && self.more() {
             // About 20 MiB in a second.
             std::thread::sleep(Duration::from_millis(2));
             look();

@@ -23,6 +23,12 @@ fn chromium() -> Option<PathBuf> {
     std::env::split_paths(&folders).flat_map(named).find(|path| path.is_file())
 }
 
+/// What the scripts of a page wrote down.
+fn said(page: &str) -> &str {
+    let written = page.split_once("<pre id=\"out\">").and_then(|(_, rest)| rest.split_once("</pre>"));
+    written.map_or(page, |(written, _)| written)
+}
+
 /// The page as it is when its scripts have run for so many of its own seconds.
 fn dom(browser: &Path, profile: &Path, seconds: u32, arguments: &[&str], url: &str) -> String {
     let output = Command::new("timeout")
@@ -112,6 +118,7 @@ fn a_browser_plays_and_seeks_and_what_is_published_reaches_nothing_else() {
     let key = name.split('/').nth(1).and_then(PublicKey::parse).expect("a key");
     let url = format!("http://{}:{port}/site/", site::host_of_key(&key));
     let page = dom(&browser, &profile, 20, &[], &url);
+    let page = said(&page);
     assert!(page.contains("length 400;") && page.contains("at 300;"), "{page}");
     assert!(!page.contains("READ") && !page.contains("SENT;") && !page.contains("error;"), "{page}");
     assert_eq!((page.matches("refused;").count(), page.matches("not there;").count()), (3, 1), "{page}");
@@ -161,6 +168,7 @@ fn a_page_of_another_site_gets_nothing_and_has_nothing_looked_up() {
         }
     });
     let page = dom(&browser, &folder.path().join("profile"), 8, &[], &format!("http://localhost:{evil}/"));
+    let page = said(&page);
     assert_eq!(page.matches("refused;").count(), 4, "{page}");
     assert!(["READ;", "FETCHED;", "SENT;", "SHOWN;"].iter().all(|word| !page.contains(word)), "{page}");
     let status: Value = serde_json::from_slice(&gateway.get("/status.json", "localhost").1).expect("JSON");
