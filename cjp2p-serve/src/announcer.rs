@@ -1,5 +1,7 @@
 //! Makes known in the Mainline DHT what is shared here.
 
+use std::collections::BTreeMap;
+
 use cjp2p_io::mainline::{Mainline, key, key_of_publisher, meeting_key};
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::folder::ListRef;
@@ -18,6 +20,8 @@ pub(crate) struct Announcer {
     /// Where others reach this node.
     port: u16,
     announcements: Announcements,
+    /// Torrents, whose peers call another port, by TCP. As many as are seeded.
+    torrents: BTreeMap<Key, u16>,
     /// When the node itself is to be made known again, beside what it shares.
     meet_at: Time,
 }
@@ -25,13 +29,22 @@ pub(crate) struct Announcer {
 impl Announcer {
     /// Announces by this node of the DHT that content is to be had at `port`.
     pub(crate) fn new(dht: Option<Mainline>, port: u16) -> Announcer {
-        Announcer { dht, port, announcements: Announcements::default(), meet_at: Time::ZERO }
+        let (announcements, torrents) = (Announcements::default(), BTreeMap::new());
+        Announcer { dht, port, announcements, torrents, meet_at: Time::ZERO }
     }
 
     /// Makes it known who publishes here: whoever looks for a name of this key finds this node.
     pub(crate) fn publish(&mut self, publisher: &PublicKey) {
         if self.dht.is_some() {
             self.announcements.share(key_of_publisher(publisher));
+        }
+    }
+
+    /// Makes it known that peers of the torrent with this info hash can call at `port`.
+    pub(crate) fn share_torrent(&mut self, info_hash: Key, port: u16) {
+        if self.dht.is_some() {
+            self.announcements.share(info_hash);
+            self.torrents.insert(info_hash, port);
         }
     }
 
@@ -89,7 +102,7 @@ impl Announcer {
             dht.announce(meeting_key(), self.port);
         }
         if let Some(key) = self.announcements.next(now)
-            && !dht.announce(key, self.port)
+            && !dht.announce(key, self.torrents.get(&key).copied().unwrap_or(self.port))
         {
             log::info!("DHT: earlier announcements are not through yet, one is left out");
         }

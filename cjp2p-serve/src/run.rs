@@ -98,7 +98,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
     let opener = opener_for(&sources, rules, &cli);
     // As `nohup` has it; not to be found out later either.
     let outlives_terminal = !ending().contains(&Signal::SIGHUP);
-    let torrents = torrents::Prepared::of(&cli.torrents, &cli.paths, listen)?;
+    let torrents = torrents::Prepared::of(&cli.torrents, &cli.paths, listen, cli.lan.is_on(listen))?;
     let needs = needs(&sources, rules, state, streams.as_ref()).see_interfaces(cli.lan.is_on(listen));
     let start = NetworkStart {
         tool: TOOL,
@@ -425,6 +425,9 @@ impl Server {
             self.streams.turn(&mut self.session, &self.report)?;
             if let Some(torrents) = &mut self.torrents {
                 torrents.turn(self.session.now(), wake.woken, &self.report)?;
+                for (hash, port) in torrents.take_public() {
+                    self.announcer.share_torrent(hash, port);
+                }
             }
             self.publish()?;
             self.announcer.turn(self.session.now());

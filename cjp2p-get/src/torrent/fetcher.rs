@@ -13,6 +13,7 @@ use cjp2p_cli::{Exit, ToolError};
 use cjp2p_io::event_loop::{EventLoop, Waker};
 use cjp2p_io::mainline::Mainline;
 use cjp2p_io::random;
+use cjp2p_io::readiness::Interest;
 use cjp2p_io::session::{Policy, Session};
 use cjp2p_io::torrent::driver::{Driver, SwarmId};
 use cjp2p_io::torrent::place::place;
@@ -42,6 +43,9 @@ const STALL: Duration = Duration::from_secs(90);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How often a lock that another process holds is tried.
 const TRY_LOCK_EVERY: Duration = Duration::from_millis(250);
+
+/// Among the connections of the driver, which have other numbers: somebody on the local network.
+const LOCAL_SEARCH: u64 = u64::MAX;
 
 /// What a fetch is made of.
 pub(crate) struct Parts {
@@ -142,6 +146,9 @@ impl Fetcher {
         let peer_id = PeerId::random(&mut numbers);
         let ours = Sources::ours(given.info_hash(), peer_id, port);
         let sources = Sources::new(sources, dht, ours, &mut numbers, &waker);
+        if let Some(lan) = sources.readiness() {
+            driver.readiness().add(lan, LOCAL_SEARCH, Interest::READ).map_err(failed("descriptors"))?;
+        }
         let mut config = Config::new(peer_id, numbers.u64(..));
         config.port = port;
         config.allow_private = cli.torrent.allow_private;
@@ -401,7 +408,7 @@ impl Fetcher {
             self.report.torrent_done(TorrentDone { hash: info.hash().to_string(), path, numbers })?;
         }
         if status.received > 0 {
-            self.sources.on_complete(now);
+            self.sources.on_complete(now, &status);
         }
         let TorrentArgs { seed_for, seed_ratio, .. } = self.args;
         self.step = match (seed_for, seed_ratio) {

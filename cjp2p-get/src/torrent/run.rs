@@ -11,8 +11,9 @@ use cjp2p_io::lookup::Lookup;
 use cjp2p_io::mainline::Mainline;
 use cjp2p_io::names::shown;
 use cjp2p_io::sandbox::Sandbox;
+use cjp2p_io::torrent::local::LocalSearch;
 use cjp2p_io::torrent::trackers::Trackers;
-use cjp2p_io::{signals, tcp};
+use cjp2p_io::{random, signals, tcp};
 use cjp2p_wire::peers::peer::Origin;
 
 use super::fetcher::{Fetcher, Parts};
@@ -95,6 +96,11 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
     let listen = cli.listen.listen.unwrap_or(ANYWHERE);
     let dht = if is_limited { None } else { cli.dht.entry(listen, &cli.peers) };
     let listener = if cli.no_share { None } else { listener(&listen.candidates()) };
+    let lan = match &given {
+        Given::Metainfo(metainfo) if metainfo.info.is_private() => None,
+        _ if is_limited || listener.is_none() || !cli.lan.is_on(listen) => None,
+        _ => local_search(),
+    };
     let sandbox = if listener.is_some() { sandbox.accept_tcp() } else { sandbox };
     let ending = signals::ending();
     let start = NetworkStart {
@@ -121,7 +127,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
         listener.as_ref().and_then(|listener| listener.local_addr().ok()).map(|address| address.port());
     let dht = dht.and_then(|entry| Mainline::start(entry, waker.clone()));
     let allow_private = cli.torrent.allow_private;
-    let sources = Prepared { named, of_torrent, port, trackers, trusted, tiers, allow_private };
+    let sources = Prepared { named, of_torrent, port, trackers, trusted, tiers, allow_private, lan };
     let parts = Parts { given, chooser, target, listener, sources, dht, is_limited };
     let mut fetcher = Fetcher::start(&cli, parts, event_loop)?;
     let ended = fetcher.run();
@@ -168,6 +174,12 @@ fn target(cli: &Cli) -> Result<(Target, Sandbox), ToolError> {
     }
     let target = Target::Folder { folder: opened.into(), force: cli.force };
     Ok((target, Sandbox::new().recreate(folder)))
+}
+
+/// Who is there on the local network; `None` where there is no such network.
+fn local_search() -> Option<LocalSearch> {
+    let opened = random::seed().and_then(LocalSearch::open);
+    opened.inspect_err(|error| log::info!("nobody is looked for on the local network: {error}")).ok()
 }
 
 /// A socket that peers call, at the first of these addresses that there is. Without one we only call.

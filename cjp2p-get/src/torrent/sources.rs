@@ -6,7 +6,10 @@ use std::time::Duration;
 use cjp2p_io::event_loop::Waker;
 use cjp2p_io::lookup::{Lookup, Lookups};
 use cjp2p_io::mainline::Mainline;
+use cjp2p_io::readiness::Readiness;
+use cjp2p_io::torrent::local::LocalSearch;
 use cjp2p_io::torrent::trackers::{Announcing, Figures, Ours, Trackers};
+use cjp2p_torrent::pieces::BLOCK;
 use cjp2p_torrent::public::Origin;
 use cjp2p_torrent::swarm::Status;
 use cjp2p_wire::time::Time;
@@ -29,6 +32,8 @@ pub(crate) struct Prepared {
     pub(crate) trusted: Vec<String>,
     pub(crate) tiers: Vec<Vec<String>>,
     pub(crate) allow_private: bool,
+    /// `None` where nobody is asked on the local network.
+    pub(crate) lan: Option<LocalSearch>,
 }
 
 /// See the [module](self).
@@ -41,6 +46,7 @@ pub(crate) struct Sources {
     ours: Ours,
     trackers: Option<Trackers>,
     announcing: Announcing,
+    lan: Option<LocalSearch>,
     has_trackers: bool,
 }
 
@@ -53,7 +59,11 @@ impl Sources {
         numbers: &mut fastrand::Rng,
         waker: &Waker,
     ) -> Sources {
-        let Prepared { named, of_torrent, port, mut trackers, trusted, tiers, allow_private } = prepared;
+        let Prepared { named, of_torrent, port, mut trackers, trusted, tiers, allow_private, mut lan } =
+            prepared;
+        if let Some(lan) = &mut lan {
+            lan.add(ours.info_hash);
+        }
         let wake = || {
             let waker = waker.clone();
             move || waker.wake()
@@ -67,7 +77,8 @@ impl Sources {
         let announcing = Announcing::new(Time::ZERO, ours, &trusted, &tiers, allow_private, numbers);
         let has_trackers = !announcing.is_empty() && trackers.is_some();
         let named = named.watch(wake());
-        Sources { named, of_torrent, dht, asked_dht_at: None, port, ours, trackers, announcing, has_trackers }
+        let asked_dht_at = None;
+        Sources { named, of_torrent, dht, asked_dht_at, port, ours, trackers, announcing, lan, has_trackers }
     }
 
     /// What trackers are told that we are.
@@ -81,7 +92,8 @@ impl Sources {
 
     /// When there is something to do.
     pub(crate) fn due(&self) -> Time {
-        if self.has_trackers { self.announcing.next_at() } else { Time::NEVER }
+        let trackers = if self.has_trackers { self.announcing.next_at() } else { Time::NEVER };
+        trackers.min(self.lan.as_ref().map_or(Time::NEVER, LocalSearch::next_at))
     }
 
     /// Asks whom it is time to ask. Gives the peers that were found since. A private torrent is not looked up in the DHT.
@@ -96,6 +108,12 @@ impl Sources {
                 found.extend(peers.into_iter().map(|address| (address, Origin::Tracker)));
             }
         }
+        if is_private {
+            self.lan = None;
+        }
+        if let (Some(lan), Some(port)) = (&mut self.lan, self.port) {
+            found.extend(lan.turn(now, port).into_iter().map(|(_, address)| (address, Origin::Lan)));
+        }
         let Some(dht) = self.dht.as_ref().filter(|_| !is_private) else { return found };
         let key = *self.ours.info_hash.as_bytes();
         if self.asked_dht_at.is_none_or(|at| now.since(at) >= ASK_DHT_EVERY) {
@@ -109,9 +127,18 @@ impl Sources {
         found
     }
 
+    /// What tells that somebody on the local network said something.
+    pub(crate) fn readiness(&self) -> Option<&Readiness> {
+        self.lan.as_ref().map(LocalSearch::readiness)
+    }
+
     /// Everything is here.
-    pub(crate) fn on_complete(&mut self, now: Time) {
+    pub(crate) fn on_complete(&mut self, now: Time, status: &Status) {
         self.announcing.on_complete(now);
+        // At once, for this may be the end.
+        if let Some(trackers) = &mut self.trackers {
+            self.announcing.turn(now, figures(status), trackers);
+        }
     }
 
     /// Says good-bye to trackers.
@@ -132,6 +159,7 @@ impl Sources {
 }
 
 fn figures(status: &Status) -> Figures {
-    let left = status.wanted.saturating_sub(status.done);
+    // While it is not known what there is, nobody shall take us for one who has all of it.
+    let left = if status.wanted == 0 { u64::from(BLOCK) } else { status.wanted.saturating_sub(status.done) };
     Figures { uploaded: status.sent, downloaded: status.received, left }
 }

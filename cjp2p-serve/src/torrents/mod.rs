@@ -16,10 +16,11 @@ use cjp2p_cli::ToolError;
 use cjp2p_io::event_loop::Waker;
 use cjp2p_io::names::shown;
 use cjp2p_io::random;
-use cjp2p_io::readiness::Readiness;
+use cjp2p_io::readiness::{Interest, Readiness};
 use cjp2p_io::torrent::disk::Disk;
 use cjp2p_io::torrent::driver::{Driver, SwarmId};
 use cjp2p_io::torrent::files::Files;
+use cjp2p_io::torrent::local::LocalSearch;
 use cjp2p_io::torrent::space::Space;
 use cjp2p_io::torrent::store::Store;
 use cjp2p_io::torrent::trackers::{Announcing, Figures, Ours, Trackers};
@@ -43,6 +44,9 @@ const MAX_HAVE: usize = 4 << 20;
 
 /// What trackers are told where nobody can call us: it is nobody's.
 const NO_PORT: u16 = 1;
+
+/// Among the connections of the driver, which have other numbers: somebody on the local network.
+const LOCAL_SEARCH: u64 = u64::MAX;
 
 /// What torrents are seeded with.
 pub(crate) struct Options {
@@ -78,6 +82,9 @@ pub(crate) struct Torrents {
     allow_private: bool,
     /// When a tracker is to be told next.
     tell_at: Time,
+    /// Info hashes that the DHT may be told, until they are taken.
+    public: Vec<[u8; 20]>,
+    lan: Option<LocalSearch>,
 }
 
 impl Torrents {
@@ -105,6 +112,10 @@ impl Torrents {
             true => None,
             false => Some(making::start(prepared.to_make, options.rules, waker).map_err(failed("threads"))?),
         };
+        if let Some(lan) = &prepared.lan {
+            let added = driver.readiness().add(lan.readiness(), LOCAL_SEARCH, Interest::READ);
+            added.map_err(failed("descriptors"))?;
+        }
         let mut trackers = prepared.trackers;
         if let Some(told) = &mut trackers {
             told.watch(wake).map_err(failed("threads"))?;
@@ -122,6 +133,8 @@ impl Torrents {
             trusted: prepared.trusted,
             allow_private: prepared.allow_private,
             tell_at: Time::ZERO,
+            public: Vec::new(),
+            lan: prepared.lan,
         };
         for given in prepared.given {
             let space = Space::beside(OwnedFd::from(given.folder), given.metainfo.info.layout().clone());
@@ -142,7 +155,9 @@ impl Torrents {
 
     /// When there is something to do.
     pub(crate) fn due(&self) -> Time {
-        self.driver.timeout().min(if self.trackers.is_some() { self.tell_at } else { Time::NEVER })
+        let trackers = if self.trackers.is_some() { self.tell_at } else { Time::NEVER };
+        let lan = self.lan.as_ref().map_or(Time::NEVER, LocalSearch::next_at);
+        self.driver.timeout().min(trackers).min(lan)
     }
 
     fn add(&mut self, metainfo: Metainfo, space: Space, path: PathBuf) {
@@ -181,6 +196,7 @@ impl Torrents {
     pub(crate) fn turn(&mut self, now: Time, woken: bool, report: &Report) -> Result<(), ToolError> {
         self.driver.turn(now).map_err(|error| ToolError::failure(format!("network: {error}")))?;
         self.tell_trackers(now);
+        self.tell_neighbours(now);
         if woken {
             self.take_made();
             self.take_from_stores(now, report)?;
@@ -230,6 +246,22 @@ impl Torrents {
         }
     }
 
+    /// Torrents that the DHT may be told since this was asked last, and where their peers call.
+    pub(crate) fn take_public(&mut self) -> Vec<([u8; 20], u16)> {
+        let Some(port) = self.address.map(|address| address.port()) else { return Vec::new() };
+        std::mem::take(&mut self.public).into_iter().map(|hash| (hash, port)).collect()
+    }
+
+    /// Says on the local network what is here, and hears who else is.
+    fn tell_neighbours(&mut self, now: Time) {
+        let (Some(lan), Some(address)) = (&mut self.lan, self.address) else { return };
+        for (hash, peer) in lan.turn(now, address.port()) {
+            if let Some(id) = self.driver.find(hash) {
+                self.driver.call(now, id, |swarm, _| swarm.add_peer(now, peer, Origin::Lan));
+            }
+        }
+    }
+
     /// Says good-bye to trackers.
     pub(crate) fn end(&mut self, now: Time) {
         let Some(trackers) = &mut self.trackers else { return };
@@ -264,6 +296,12 @@ impl Torrents {
             if seed.unchecked.is_empty() && !seed.is_told {
                 seed.is_told = true;
                 self.tell_at = Time::ZERO;
+                if !seed.metainfo.info.is_private() {
+                    self.public.push(*seed.metainfo.info.hash().as_bytes());
+                    if let Some(lan) = &mut self.lan {
+                        lan.add(seed.metainfo.info.hash());
+                    }
+                }
                 let have = self.driver.swarm(id).and_then(Swarm::have).map_or(0, PieceSet::count);
                 let count = seed.metainfo.info.pieces().count();
                 if have < count {

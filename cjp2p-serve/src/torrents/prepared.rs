@@ -10,8 +10,10 @@ use std::path::{Path, PathBuf};
 use cjp2p_cli::ToolError;
 use cjp2p_io::listen::Listen;
 use cjp2p_io::names::shown;
+use cjp2p_io::random;
 use cjp2p_io::sandbox::Sandbox;
 use cjp2p_io::tcp;
+use cjp2p_io::torrent::local::LocalSearch;
 use cjp2p_io::torrent::trackers::Trackers;
 use cjp2p_torrent::metainfo::{MAX_METAINFO, Metainfo};
 
@@ -40,6 +42,8 @@ pub(crate) struct Prepared {
     /// Trackers that the user named.
     pub(super) trusted: Vec<String>,
     pub(super) allow_private: bool,
+    /// `None` where nobody is told on the local network.
+    pub(super) lan: Option<LocalSearch>,
 }
 
 impl Prepared {
@@ -52,6 +56,7 @@ impl Prepared {
         args: &TorrentArgs,
         paths: &[PathBuf],
         listen: Listen,
+        has_lan: bool,
     ) -> Result<Option<Prepared>, ToolError> {
         if !args.is_used() {
             return Ok(None);
@@ -68,7 +73,8 @@ impl Prepared {
         };
         let to_make = if args.magnets { entries(paths)? } else { Vec::new() };
         let (listener, allow_private) = (listener(listen), args.allow_private);
-        Ok(Some(Prepared { given, to_make, listener, trackers, trusted, allow_private }))
+        let lan = if has_lan && listener.is_some() { local_search() } else { None };
+        Ok(Some(Prepared { given, to_make, listener, trackers, trusted, allow_private, lan }))
     }
 
     /// Adds to what the process needs once it is confined.
@@ -116,6 +122,12 @@ fn entries(paths: &[PathBuf]) -> Result<Vec<PathBuf>, ToolError> {
         )));
     }
     Ok(entries)
+}
+
+/// `None` where there is no local network.
+fn local_search() -> Option<LocalSearch> {
+    let opened = random::seed().and_then(LocalSearch::open);
+    opened.inspect_err(|error| log::info!("nobody is told on the local network: {error}")).ok()
 }
 
 /// At the port that the node has too, or where another process has that, at any.

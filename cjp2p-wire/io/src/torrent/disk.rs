@@ -94,7 +94,6 @@ impl Disk {
     ///
     /// The system has no room for them.
     pub fn start(waker: Waker) -> io::Result<Disk> {
-        type Work = fn(&Threads);
         let threads = Arc::new(Threads {
             waker,
             queues: Mutex::default(),
@@ -103,15 +102,9 @@ impl Disk {
             to_read: Condvar::new(),
         });
         let end = Arc::new(End(threads.clone()));
-        let work: [(&str, Work); 3] = [
-            ("torrent-write", Threads::write_all),
-            ("torrent-check", Threads::recheck_all),
-            ("torrent-read", Threads::read_all),
-        ];
-        for (name, work) in work {
-            let threads = threads.clone();
-            thread::Builder::new().name(name.into()).spawn(move || work(&threads))?;
-        }
+        threads.clone().spawn("torrent-write", Threads::write_all)?;
+        threads.clone().spawn("torrent-check", Threads::recheck_all)?;
+        threads.clone().spawn("torrent-read", Threads::read_all)?;
         Ok(Disk { _end: end, threads })
     }
 
@@ -194,6 +187,10 @@ impl Shared {
 }
 
 impl Threads {
+    fn spawn(self: Arc<Threads>, name: &str, work: impl FnOnce(&Threads) + Send + 'static) -> io::Result<()> {
+        thread::Builder::new().name(name.into()).spawn(move || work(&self)).map(drop)
+    }
+
     fn queues(&self) -> MutexGuard<'_, Queues> {
         self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
