@@ -225,6 +225,7 @@ mod tests {
     use proptest::prelude::*;
 
     const FAST: Link = Link {
+        up: None,
         rate: None,
         delay: Duration::ZERO,
         jitter: Duration::ZERO,
