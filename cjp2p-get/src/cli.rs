@@ -15,7 +15,7 @@ use clap::Parser;
 
 use crate::ranges::RangeArg;
 use crate::stream_args::StreamArgs;
-use crate::torrent::args::TorrentArgs;
+use crate::torrent_args::TorrentArgs;
 
 /// The tool's name, before each line on standard error.
 pub(crate) const TOOL: &str = "cjp2p-get";

@@ -19,6 +19,7 @@ mod store;
 mod stream;
 mod stream_args;
 mod torrent;
+mod torrent_args;
 
 /// The tool.
 pub fn main() -> std::process::ExitCode {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use cjp2p_cli::progress::ProgressMode;
 use clap::{ArgGroup, Parser, ValueEnum};
 
-use crate::torrent::TorrentArgs;
+use crate::torrent_args::TorrentArgs;
 
 const EXAMPLES: &str = "\
 Examples:

@@ -14,6 +14,7 @@ mod run;
 mod spread;
 mod stream;
 mod torrent;
+mod torrent_args;
 mod tree_file;
 
 /// The tool.

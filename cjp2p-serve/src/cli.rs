@@ -13,7 +13,7 @@ use cjp2p_wire::signed::{NameError, PointerName};
 use clap::Parser;
 
 use crate::stream_args::StreamArgs;
-use crate::torrents::args::TorrentArgs;
+use crate::torrent_args::TorrentArgs;
 
 /// The tool's name, before each line on standard error.
 pub(crate) const TOOL: &str = "cjp2p-serve";

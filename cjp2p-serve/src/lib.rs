@@ -32,6 +32,7 @@ mod shelves;
 mod stream;
 mod stream_args;
 pub mod task;
+mod torrent_args;
 mod torrents;
 pub mod tree_store;
 pub mod walk;

@@ -26,7 +26,6 @@ use cjp2p_torrent::swarm::{Config, Event, Status, Swarm};
 use cjp2p_wire::time::Time;
 use nix::sys::signal::Signal;
 
-use super::args::TorrentArgs;
 use super::given::Given;
 use super::job::{Prepared, Ready, Target, prepare};
 use super::nothing::Nothing;
@@ -35,6 +34,7 @@ use super::selection::Chooser;
 use super::sources::{self, Sources};
 use crate::cli::{Cli, TOOL};
 use crate::report::{Report, TorrentDone, TorrentNumbers};
+use crate::torrent_args::TorrentArgs;
 use cjp2p_io::tasks::Tasks;
 
 /// Without new data for so long a fetch has stalled, if nothing else is said: peers give turns of half a minute.

@@ -1,6 +1,5 @@
 //! Torrents: what is named, what of it is wanted, and fetching it.
 
-pub(crate) mod args;
 mod fetcher;
 mod given;
 mod job;

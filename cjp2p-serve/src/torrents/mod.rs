@@ -1,6 +1,5 @@
 //! Torrents that are seeded beside what is shared: their swarms, stores, and what is told of them.
 
-pub(crate) mod args;
 mod making;
 mod prepared;
 

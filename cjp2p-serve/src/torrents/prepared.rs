@@ -17,7 +17,7 @@ use cjp2p_io::torrent::local::LocalSearch;
 use cjp2p_io::torrent::trackers::Trackers;
 use cjp2p_torrent::metainfo::{MAX_METAINFO, Metainfo};
 
-use super::args::TorrentArgs;
+use crate::torrent_args::TorrentArgs;
 
 /// Torrents at the most: each is looked after every second.
 const MAX_TORRENTS: usize = 1000;

@@ -8,7 +8,7 @@ use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::folder::{FolderPath, PathError};
 
 use super::info::{HASH_LEN, Info, MAX_INFO};
-use super::{CJP2P_KEY, MAX_TRACKERS, MAX_WEB_SEEDS, Metainfo, is_url};
+use super::value::{CJP2P_KEY, MAX_TRACKERS, MAX_WEB_SEEDS, Metainfo, is_url};
 use crate::bencode::{self, BencodeError, each_item, each_pair};
 use crate::info_hash::InfoHash;
 use crate::layout::{Layout, LayoutError, MAX_FILES, Role};

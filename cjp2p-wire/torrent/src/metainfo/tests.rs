@@ -2,6 +2,10 @@
 
 use cjp2p_wire::folder::PathError;
 
+use std::sync::Arc;
+
+use cjp2p_wire::content_id::ContentId;
+
 use super::*;
 use crate::info_hash::InfoHash;
 use crate::layout::{LayoutError, Role};

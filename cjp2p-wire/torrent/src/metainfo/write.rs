@@ -2,7 +2,7 @@
 
 use bendy::encoding::ToBencode;
 
-use super::{CJP2P_KEY, Metainfo};
+use super::value::{CJP2P_KEY, Metainfo};
 
 impl Metainfo {
     /// The bytes of a `.torrent` file. The same metainfo gives the same bytes: there is neither a date nor a program in it.

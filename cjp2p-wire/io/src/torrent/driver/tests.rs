@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use cjp2p_torrent::peer_id::PeerId;
 use cjp2p_torrent::piece_set::PieceSet;
@@ -12,7 +12,14 @@ use cjp2p_torrent::pieces::Pieces;
 use cjp2p_torrent::public::Origin;
 use cjp2p_torrent::swarm::{Config, Torrent};
 
-use super::*;
+use cjp2p_torrent::info_hash::InfoHash;
+use cjp2p_torrent::store::{PieceStore, Read};
+use cjp2p_torrent::swarm::{Event, Swarm};
+use cjp2p_wire::time::Time;
+
+use super::incoming::MAX_GREETING;
+use super::{Driver, SwarmId};
+use crate::tcp;
 
 const PIECE: u32 = 64 << 10;
 const COUNT: u32 = 40;
