@@ -20,6 +20,7 @@ const MIN_PIECE: u64 = 64 << 10;
 /// How many leechers have each part, and where each source goes on.
 #[derive(Debug)]
 pub struct Rarity {
+    length: u64,
     piece: u64,
     /// For each piece, how many leechers have some of it.
     counts: Vec<u32>,
@@ -50,6 +51,7 @@ impl Rarity {
         random.shuffle(&mut ranks);
         let (counts, order) = (vec![0; pieces], Vec::new());
         let mut rarity = Rarity {
+            length,
             piece,
             counts,
             ranks,
@@ -131,7 +133,7 @@ impl Rarity {
 
     fn range(&self, n: usize) -> Range<u64> {
         let start = n as u64 * self.piece;
-        start..start + self.piece
+        start..(start + self.piece).min(self.length)
     }
 
     /// Where in `within` this source goes on: in the piece where it is as long as `has_more` there, then in the rarest of
@@ -145,7 +147,7 @@ impl Rarity {
     ) -> Option<Range<u64>> {
         let pieces = (within.start / self.piece) as usize..within.end.div_ceil(self.piece) as usize;
         let pieces = pieces.start..pieces.end.min(self.counts.len());
-        let (piece, last) = (self.piece, self.counts.len().checked_sub(1)?);
+        let piece = self.piece;
         let range = |n: usize| {
             let start = n as u64 * piece;
             start.max(within.start)..(start + piece).min(within.end)
@@ -158,8 +160,6 @@ impl Rarity {
             return Some(range(here));
         }
         while let Some(&n) = self.order.get(self.passed)
-            // The end of the last piece is not known here, so it stays.
-            && n as usize != last
             && is_taken(self.range(n as usize))
         {
             self.passed += 1;

@@ -261,3 +261,65 @@ impl Fetching {
         assert_eq!(self.picker.is_complete(), self.needed.is_empty());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::info_hash::InfoHash;
+
+    fn fetching(count: u32, piece: u32, random: &mut fastrand::Rng) -> Fetching {
+        let pieces = Pieces::new(u64::from(count) * u64::from(piece) - 5, piece).expect("it can be divided");
+        let info: Arc<[u8]> = Arc::from([]);
+        let torrent = Torrent { info_hash: InfoHash::of(&info), pieces, info, is_private: false };
+        Fetching::new(torrent, PieceSet::none(count), &PieceSet::none(count), 64 << 20, random)
+    }
+
+    fn address(n: usize) -> SocketAddr {
+        SocketAddr::from(([10, 0, (n / 256) as u8, (n % 256) as u8], 6881))
+    }
+
+    #[test]
+    fn two_hundred_thousand_pieces_are_chosen_from_fifty_peers_without_a_search_through_all_each_time() {
+        const PIECES: u32 = 200_000;
+        let mut random = fastrand::Rng::with_seed(1);
+        let mut fetching = fetching(PIECES, BLOCK, &mut random);
+        let mut peers: Vec<PieceSet> = Vec::new();
+        for n in 0..50 {
+            let mut parts = PieceSet::none(PIECES);
+            match n {
+                0 => parts = PieceSet::all(PIECES),
+                n => (0..PIECES).filter(|_| random.u32(..50) < n).for_each(|piece| _ = parts.insert(piece)),
+            }
+            if !parts.is_full() {
+                parts.runs().for_each(|run| fetching.gained(run, &mut random));
+            }
+            peers.push(parts);
+        }
+        fetching.refresh(Time::ZERO, &mut random);
+        let (mut came, mut step) = (0, 0u64);
+        while !fetching.is_complete() {
+            step += 1;
+            let now = Time::from_millis(step);
+            for (n, parts) in peers.iter().enumerate() {
+                let path =
+                    Path { address: address(n), parts, rate: 1e6, round_trip: Duration::from_millis(50) };
+                for block in fetching.next_blocks(now, path, 16) {
+                    let taken = fetching.on_block(address(n), block);
+                    if taken.is_full {
+                        came += 1;
+                        assert_eq!(fetching.on_checked(block.piece, true), Checked::Done);
+                    }
+                }
+            }
+            if step.is_multiple_of(250) {
+                fetching.refresh(now, &mut random);
+            }
+            assert!(step < u64::from(PIECES), "{came} pieces came");
+        }
+        assert_eq!(came, PIECES);
+        #[cfg(debug_assertions)]
+        fetching.check_invariants();
+    }
+}
