@@ -87,6 +87,8 @@ targets! {
     no_damaged_line_of_the_hash_store_is_believed: "hash-store",
     requests_are_read_and_answered_the_same_however_they_are_cut: "http",
     no_line_of_a_list_is_lost_or_misread: "list",
+    no_magnet_is_without_bounds_or_reads_back_as_another: "magnet",
+    no_metainfo_leads_out_of_its_folder_and_all_reads_back: "metainfo",
     a_damaged_peer_table_keeps_to_its_limits: "peer-table",
     ranges_select_what_a_list_of_bytes_does: "ranges",
     raw_content_is_read_as_a_json_parser_reads_it_and_only_what_is_right_is_written: "raw",
