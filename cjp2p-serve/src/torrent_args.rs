@@ -10,7 +10,7 @@ pub(crate) struct TorrentArgs {
     pub(crate) torrents: Vec<PathBuf>,
 
     /// Seed each entry of DIR as a torrent too, and print its magnet link
-    #[arg(long, requires = "paths")]
+    #[arg(long, requires = "paths", hide = true)]
     pub(crate) magnets: bool,
 
     /// Tell this tracker of all torrents, before their own (repeatable)
