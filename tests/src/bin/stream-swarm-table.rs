@@ -17,9 +17,10 @@ const VIEWERS: [u16; 3] = [10, 100, 1000];
 
 fn main() {
     let only: Vec<u16> = std::env::args().skip(1).filter_map(|n| n.parse().ok()).collect();
+    let named: String = only.iter().map(|viewers| format!(" {viewers}")).collect();
     println!("# Live streams to swarms over simulated links\n");
     println!(
-        "Made by `cargo run --release -p cjp2p-tests --bin stream-swarm-table`. A stream of 2 Mbit/s comes from an origin"
+        "Made by `cargo run --release -p cjp2p-tests --bin stream-swarm-table{named}`. A stream of 2 Mbit/s comes from an origin"
     );
     println!(
         "that can send 10 Mbit/s. Viewers come one after another, ten a second, fifty where they are a thousand. They know"

@@ -62,7 +62,7 @@ pub(super) struct Entry<S> {
     pub(super) links: BTreeMap<ConnId, u64>,
 }
 
-/// See the [module](self).
+/// See the [module](super).
 pub struct Driver<S> {
     pub(super) readiness: Readiness,
     pub(super) listeners: Vec<TcpListener>,
