@@ -130,6 +130,38 @@ impl Bench {
     }
 }
 
+/// What the tools print of torrents.
+fn check_torrents(bench: &Bench, page: &mut Page) {
+    for folder in ["seeds", "seeds/album", "seed"] {
+        fs::create_dir(bench.path(folder)).expect("a folder");
+    }
+    fs::write(bench.path("seeds/album/song"), content::bytes(3, 100_000)).expect("a file");
+    let hash = |arguments: &[&str]| bench.run("cjp2p-hash", "get", arguments);
+    assert!(hash(&["--write-torrent", "album.torrent", "seeds/album"]).status.success());
+    let printed = hash(&["--magnet", "--json", "album.torrent"]).stdout;
+    page.check_all("cjp2p-hash --magnet --json, a torrent", &printed);
+    let torrent = bench.path("album.torrent");
+    let torrent = torrent.to_str().expect("a path");
+    let mut seed = Server::start(&bench.path("seeds"), &bench.path("seed"), &["--torrent", torrent]);
+    if !seed.events.iter().any(|event| event["event"] == "torrent") {
+        seed.wait_for("torrent");
+    }
+    for event in
+        seed.events.iter().filter(|event| event["event"] == "torrent" || event["event"] == "listening")
+    {
+        page.check(&format!("cjp2p-serve --json, {}", event["event"].as_str().expect("an event")), event);
+    }
+    let address = seed.events.iter().find_map(|event| event["torrent_address"].as_str());
+    let peer = format!("bt:{}", address.expect("an address"));
+    let get = |arguments: &[&str]| {
+        bench.run("cjp2p-get", "get", &[&["--peer", &*peer], arguments, &["album.torrent"]].concat())
+    };
+    page.check_all("cjp2p-get --list --json, a file of a torrent", &get(&["--list", "--json"]).stdout);
+    let done = get(&["--json", "-o", "torrent"]).stdout;
+    let done = values(&done).pop().expect("an event");
+    page.check("cjp2p-get --json, complete of a torrent", &done);
+}
+
 #[test]
 fn the_json_of_all_tools_is_what_the_page_says() {
     let mut page = Page::read();
@@ -218,6 +250,7 @@ fn the_json_of_all_tools_is_what_the_page_says() {
     let mut named = Server::start(&bench.path("whole"), &bench.path("serve"), &["--name", "whole"]);
     page.check("cjp2p-serve --json, named", &named.wait_for("named"));
 
+    check_torrents(&bench, &mut page);
     crate::streams::check_json(&mut page);
     // A test of streams sees this one.
     page.seen.insert("cjp2p-get --json, late".into());

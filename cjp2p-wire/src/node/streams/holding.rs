@@ -34,8 +34,10 @@ const NEW: Duration = Duration::from_millis(500);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// One that says nothing for so long is not behind but gone, or cut off.
 const HEARD: Duration = Duration::from_millis(500);
-/// One that is sent blocks and says nothing for so long is sent no more, and nobody is sent to it.
-const CUT_OFF: Duration = Duration::from_millis(1500);
+/// One that is sent blocks and says nothing for so long is sent no more.
+const CUT_OFF: Duration = Duration::from_secs(3);
+/// To one that says nothing for so long nobody is sent.
+const LATELY: Duration = Duration::from_millis(1500);
 /// One that is behind for so long is given up, where others are served.
 const BEHIND_FOR: Duration = Duration::from_millis(1500);
 /// After that, no more than were left are served for so long, twice as long each time.
@@ -506,7 +508,7 @@ impl Holding {
 
 /// Whether one that is served is there, and has room for others.
 fn passes_on(now: Time, one: &Subscriber) -> bool {
-    one.is_served && one.spare > 0 && now.since(one.heard_at) < CUT_OFF
+    one.is_served && one.spare > 0 && now.since(one.heard_at) < LATELY
 }
 
 /// A block that is at hand, or else the library's.
