@@ -534,10 +534,13 @@ fn a_decoder_goes_on_after_what_was_late() {
     let bench = Bench::new();
     let mut origin = bench.origin(1, &["--stream", "cam"]);
     let id = origin.ids[0].clone();
-    let mut camera = ffmpeg();
-    camera.args(["-re", "-f", "lavfi", "-i", "testsrc2=size=320x240:rate=25", "-t", "9"]);
-    camera.args(["-c:v", "mpeg2video", "-b:v", "1M", "-g", "12", "-f", "mpegts", "-"]);
-    let mut camera = camera.stdout(origin.stdin.take().expect("its input")).spawn().expect("ffmpeg starts");
+    // The end of the pipe is the camera's alone: the stream ends with it.
+    let mut camera = ffmpeg()
+        .args(["-re", "-f", "lavfi", "-i", "testsrc2=size=320x240:rate=25", "-t", "9"])
+        .args(["-c:v", "mpeg2video", "-b:v", "1M", "-g", "12", "-f", "mpegts", "-"])
+        .stdout(origin.stdin.take().expect("its input"))
+        .spawn()
+        .expect("ffmpeg starts");
     let mut viewer = bench.viewer(origin.address, &[&id, "--from", "start", "--max-delay", "300ms"]);
     let mut viewer = viewer.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("cjp2p-get starts");
     // A line for each frame that was decoded.
