@@ -150,6 +150,14 @@ impl<T: Clone> InFlight<T> {
         self.requests.get(&request).map_or(Again::No, |request| request.again)
     }
 
+    /// When this request left, where its answer can be none to an earlier one.
+    pub fn sent_at(&self, request: Sequence) -> Option<Time> {
+        self.requests
+            .get(&request)
+            .filter(|request| request.again == Again::No)
+            .map(|request| request.sent_at)
+    }
+
     /// Whether this block is open: it neither came nor was asked for anew.
     pub fn is_open(&self, block: RequestedBlock) -> bool {
         self.requests.get(&block.request).is_some_and(|request| request.has_open(block))

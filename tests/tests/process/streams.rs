@@ -362,7 +362,6 @@ fn a_relay_has_what_its_origin_has_no_more() {
 }
 
 #[test]
-#[ignore = "fails at times: a viewer waits for what its parent lacks though another source has it"]
 fn a_relay_that_is_killed_and_started_again_costs_a_viewer_nothing() {
     let bench = Bench::new();
     let mut origin = bench.origin(1, &["--stream", "cam"]);

@@ -280,6 +280,54 @@ fn a_late_viewer_begins_where_the_origin_says_that_one_may_join() {
     }
 }
 
+#[test]
+fn writes_of_any_length_at_any_pace_come_through_a_relay_and_beside_it() {
+    for seed in 0..40 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let near = Link { delay: Duration::from_micros(random.u64(20..3000)), ..Link::default() };
+        let mut stage = Stage::new(near);
+        stage.say(false);
+        stage.view(2, near, Start::Edge, true, &[ORIGIN]);
+        stage.world.run_for(Duration::from_micros(random.u64(0..300_000)));
+        stage.view(3, near, Start::Offset(0), random.bool(), &[at(2), ORIGIN]);
+        for _ in 0..random.usize(5..60) {
+            let length = *random.choice(&[1, 100, 1024, 4096, 5000, 61_440, 65_536]).expect("one");
+            stage.produce(length, true);
+            stage
+                .world
+                .run_for(Duration::from_micros(*random.choice(&[0, 10, 500, 3000, 30_000]).expect("one")));
+        }
+        stage.say(true);
+        stage.world.run_for(MS * 8000);
+        for n in [2, 3] {
+            let has = stage.read(n).len();
+            assert!(stage.has_all(n), "seed {seed}: {n} has {has} of {}", stage.origin.bytes.len());
+        }
+    }
+}
+
+#[test]
+fn a_stream_that_is_quiet_for_long_keeps_its_parent() {
+    let mut stage = Stage::new(link(10, 0.0));
+    stage.say(false);
+    for (n, sources) in [(2, &[ORIGIN][..]), (3, &[ORIGIN, at(2)])] {
+        stage.view(n, link(10, 0.0), Start::Edge, true, sources);
+        stage.world.run_for(MS * 1000);
+    }
+    let parent = |stage: &Stage| {
+        stage.world.peer(at(3)).node.stream_progress(JobId(0)).and_then(|progress| progress.parent)
+    };
+    stage.produce(5000, true);
+    stage.world.run_for(MS * 1000);
+    let first = parent(&stage).expect("it has one");
+    for _ in 0..60 {
+        stage.world.run_for(MS * 500);
+        assert_eq!(parent(&stage), Some(first), "at {:?}", stage.world.now());
+        stage.say(false);
+    }
+    assert!(stage.has_all(3));
+}
+
 /// Viewers that pass the stream on, each from the one before.
 fn chain(stage: &mut Stage, length: u16, link: Link) {
     for n in 2..2 + length {

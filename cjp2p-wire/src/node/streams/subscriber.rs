@@ -30,8 +30,6 @@ struct Piece {
     range: Range<u64>,
     /// Where the record ended then, if its block was short.
     eof: Option<u64>,
-    /// When it left, unless the same had left before.
-    sent_at: Option<Time>,
 }
 
 /// See the [module](self).
@@ -132,8 +130,8 @@ impl Subscriber {
 
     /// How long the piece that came last waited on its way.
     fn measure_queue(&mut self, now: Time, got: LastPiece) -> Option<Duration> {
-        let (_, piece) = self.sent.iter().rev().find(|(_, piece)| piece.range.start == got.offset)?;
-        Some(self.queueing.measure(now, piece.sent_at?, got.at?))
+        let (sequence, _) = self.sent.iter().rev().find(|(_, piece)| piece.range.start == got.offset)?;
+        Some(self.queueing.measure(now, self.flight.sent_at(*sequence)?, got.at?))
     }
 
     /// Settles what came, and returns how many bytes that is. Only the piece that came last measures the path: when the others came is not said.
@@ -243,8 +241,7 @@ impl Subscriber {
     pub(super) fn on_sent(&mut self, now: Time, range: Range<u64>, eof: Option<u64>) {
         let again = if self.lost.overlaps(range.clone()) { Again::Yes } else { Again::No };
         let answers = Answers::one(range.end - range.start + AROUND);
-        let sent_at = (again == Again::No).then_some(now);
-        let piece = Piece { range: range.clone(), eof, sent_at };
+        let piece = Piece { range: range.clone(), eof };
         let sequence = self.flight.on_sent(now, piece.clone(), answers, again);
         self.sent.push_back((sequence, piece));
         self.covered.insert(range);

@@ -61,6 +61,8 @@ pub(super) struct View {
     // When the first source answered.
     answered_at: Option<Time>,
     settled_at: Time,
+    // The first block of which something is missing, and since when it is this one.
+    lacks: (u64, Time),
     // It was level with what others said.
     was_level: bool,
     look_at: Time,
@@ -85,6 +87,7 @@ impl View {
             verified: 0,
             answered_at: None,
             settled_at: now,
+            lacks: (0, now),
             was_level: false,
             look_at: Time::NEVER,
             said_no_source: false,
@@ -398,6 +401,10 @@ impl View {
             let told = self.sources.values().filter_map(|source| source.told);
             let most = told.filter(|told| told.until > 0).max_by_key(|told| told.until);
             self.decide_start(most.map(|told| (told.from, told.until)));
+        }
+        let frontier = self.window.as_ref().map_or(0, Window::frontier);
+        if frontier != self.lacks.0 {
+            self.lacks = (frontier, now);
         }
         self.leave_parent(now);
         self.choose_parent(now, &serves);

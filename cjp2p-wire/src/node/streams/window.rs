@@ -73,6 +73,12 @@ impl Window {
         self.edge
     }
 
+    /// Whether something is missing before the newest that is here.
+    pub(super) fn has_hole(&self) -> bool {
+        let short = self.short.get(&self.frontier).map(record::end_of);
+        short.unwrap_or(record::start_of(self.frontier)) < self.edge
+    }
+
     pub(super) fn is_complete(&self) -> bool {
         self.is_complete
     }

@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use super::{ENOUGH, MAX_REST, REST, View};
 use crate::node::shared::Shared;
-use crate::node::streams::source::{NamedBy, SILENT};
+use crate::node::streams::source::{NamedBy, SILENT, Source};
 use crate::time::Time;
 
 /// One hop further away from the origin a parent may be silent for so long more.
 const PATIENCE_OF_HOP: Duration = Duration::from_millis(80);
 /// A parent that has less than others for so long is left for one of them.
 const LAGGING: Duration = Duration::from_millis(1500);
+/// A parent that does not give for so long what is missing before the newest block does not have it.
+const HOLE: Duration = Duration::from_secs(1);
 /// After a parent was left, the next is not left for lagging for so long.
 const SETTLE: Duration = Duration::from_secs(5);
 
@@ -41,9 +43,11 @@ impl View {
         let is_settled = self.was_level && now.since(self.settled_at) > SETTLE;
         let lags = ahead(LAGGING + source.round_trip.unwrap_or_default() * 2, false);
         let is_gone = silent > SILENT || (idle > patience && silent > patience && source.is_dumb(now));
-        if refuses || is_gone || is_late {
+        let waits = now.since(self.lacks.1.max(since)) > patience.max(HOLE);
+        let lacks = waits && self.other_fills_hole(now, address);
+        if refuses || is_gone || is_late || lacks {
             log::debug!(
-                "{now:?} {address}: refuses {refuses}, silent {silent:?}, idle {idle:?}, late {is_late}"
+                "{now:?} {address}: refuses {refuses}, silent {silent:?}, idle {idle:?}, late {is_late}, lacks {lacks}"
             );
             self.set_parent(now, None);
             if let Some(source) = self.sources.get_mut(&address) {
@@ -67,6 +71,17 @@ impl View {
             log::debug!("{now:?} {address}: lags, left for {other}");
             self.set_parent(now, Some(other));
         }
+    }
+
+    /// Whether something before the newest block is missing that another source may have: the parent may have begun later.
+    fn other_fills_hole(&self, now: Time, parent: SocketAddr) -> bool {
+        let Some(window) = &self.window else { return false };
+        let start = window.wanted().start;
+        let may = |source: &Source| {
+            let has = source.told.is_some_and(|told| !told.full && told.from <= start && told.until > start);
+            has && source.rests_until <= now
+        };
+        window.has_hole() && self.sources.iter().any(|(other, source)| *other != parent && may(source))
     }
 
     /// From now on what is wanted is to come from this one.
