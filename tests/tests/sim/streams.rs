@@ -328,6 +328,25 @@ fn a_stream_that_is_quiet_for_long_keeps_its_parent() {
     assert!(stage.has_all(3));
 }
 
+#[test]
+fn the_oldest_is_what_any_source_has_and_not_what_the_first_to_answer_has() {
+    let mut stage = Stage::new(link(20, 0.0));
+    stage.produce(200_000, true);
+    stage.say(false);
+    // A relay that began late, and is nearer.
+    stage.view(2, link(2, 0.0), Start::Edge, true, &[ORIGIN]);
+    stage.world.run_for(MS * 1000);
+    stage.view(3, link(2, 0.0), Start::Oldest, false, &[at(2), ORIGIN]);
+    stage.world.run_for(MS * 3000);
+    assert!(stage.started(2) > Some(0) && stage.started(3) == Some(0));
+    assert!(stage.has_all(3));
+    // Where nobody else answers, it is what there is.
+    stage.world.set_up(ORIGIN, false);
+    stage.view(4, link(2, 0.0), Start::Oldest, false, &[at(2), ORIGIN]);
+    stage.world.run_for(MS * 3000);
+    assert_eq!(stage.started(4), stage.started(2));
+}
+
 /// Viewers that pass the stream on, each from the one before.
 fn chain(stage: &mut Stage, length: u16, link: Link) {
     for n in 2..2 + length {

@@ -204,13 +204,14 @@ impl View {
         // In a first answer what the source has comes after this.
         let told = self.sources.values().filter_map(|source| source.told).max_by_key(|told| told.until);
         if let Some(told) = told {
-            self.decide_start(Some((told.from, told.until)));
+            self.decide_start(Some((told.from, told.until)), true);
         }
         true
     }
 
-    /// Finds out where to begin: by what the origin says; if nobody passes that on, by what a source has.
-    fn decide_start(&mut self, told: Option<(u64, u64)>) {
+    /// Finds out where to begin: by what the origin says; if nobody passes that on, by what a source has. With `waits`, others may still
+    /// answer that have older parts.
+    fn decide_start(&mut self, told: Option<(u64, u64)>, waits: bool) {
         if self.window.is_some() {
             return;
         }
@@ -223,10 +224,18 @@ impl View {
                 said.joins.last().map_or_else(|| newest_block(end), |join| join.offset)
             }
             // What the origin has, the source may have no longer.
-            (Start::Oldest, said) => match told {
-                Some((from, _)) => record::bytes_before(from).max(said.map_or(0, Statement::start)),
-                None => return,
-            },
+            (Start::Oldest, said) => {
+                let told =
+                    self.sources.values().filter_map(|source| source.told.filter(|told| told.until > 0));
+                let Some(oldest) = told.map(|told| record::bytes_before(told.from)).min() else { return };
+                let first = said.map_or(0, Statement::start);
+                let is_asking =
+                    self.candidates.len() > 0 || self.sources.values().any(Source::is_asked_lately);
+                if waits && is_asking && first < oldest {
+                    return;
+                }
+                oldest.max(first)
+            }
             (Start::Before(time), Some(said)) => {
                 let then = said.time.saturating_sub(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
                 let join = said.joins.iter().rev().find(|join| join.time <= then).or(said.joins.first());
@@ -252,7 +261,7 @@ impl View {
             }
         }
         if self.statement.is_some() && (!told.full || told.until > 0) {
-            self.decide_start(Some((told.from, told.until)));
+            self.decide_start(Some((told.from, told.until)), true);
         }
         self.look_at = self.look_at.min(now);
     }
@@ -400,7 +409,7 @@ impl View {
         if self.window.is_none() && self.answered_at.is_some_and(|at| now.since(at) >= AWAIT_STATEMENT) {
             let told = self.sources.values().filter_map(|source| source.told);
             let most = told.filter(|told| told.until > 0).max_by_key(|told| told.until);
-            self.decide_start(most.map(|told| (told.from, told.until)));
+            self.decide_start(most.map(|told| (told.from, told.until)), false);
         }
         let frontier = self.window.as_ref().map_or(0, Window::frontier);
         if frontier != self.lacks.0 {
