@@ -12,17 +12,13 @@ use cjp2p_wire::store::{Asker, JobId, Library, Parts, Read, Sink};
 use cjp2p_wire::tree::{GroupIndex, Run, TreeVerifier, Verified, VerifiedBlock};
 
 use crate::sinks::{Destination, Publication};
-use cjp2p_io::partial::group::{Group, WINDOW};
-use cjp2p_io::partial::known_tree::{HASHED_AT_ONCE, HASHED_FOR_ANYBODY, NoTree};
+use cjp2p_io::partial::group::Group;
 use cjp2p_io::partial::recheck::Checked;
 use cjp2p_io::partial::running_hash::{Piece, RunningHash};
 use cjp2p_io::partial::wanted::{Part, Wanted};
 
 /// Finished contents that stay shared. Each is an open file, of which a process has only so many.
 const MAX_FINISHED: usize = 128;
-/// Windows of which it is remembered that they were brought into memory.
-const MAX_WARMED: usize = 64;
-
 /// See the [module](self).
 #[derive(Default)]
 pub(crate) struct Store {
@@ -35,18 +31,6 @@ pub(crate) struct Store {
     /// The longest finished first.
     finished: VecDeque<JobId>,
     wanted: Wanted,
-    /// Windows that were just brought into memory, the latest last. If a read still finds one missing, it waits: there may be no
-    /// memory, or it cannot be known whether a read would wait.
-    // Invariant: at most `MAX_WARMED`.
-    warmed: VecDeque<Warmed>,
-}
-
-/// A window that was brought into memory.
-struct Warmed {
-    job: JobId,
-    window: u64,
-    /// For one read. Where it cannot be known whether a read would wait, for all: else each would have it brought again.
-    once: bool,
 }
 
 impl Store {
@@ -179,23 +163,7 @@ impl Store {
 
     /// This window is in memory now, as far as it can be. `can_tell`: its file system says whether a read would wait.
     pub(crate) fn on_warmed(&mut self, job: JobId, window: u64, can_tell: bool) {
-        self.wanted.on_done(job, Part::Window(window));
-        if self.warmed.len() >= MAX_WARMED {
-            self.warmed.pop_front();
-        }
-        self.warmed.push_back(Warmed { job, window, once: can_tell });
-    }
-
-    /// Whether a read of this window may wait.
-    fn may_wait(&mut self, job: JobId, window: u64) -> bool {
-        let Some(at) = self.warmed.iter().position(|warmed| (warmed.job, warmed.window) == (job, window))
-        else {
-            return false;
-        };
-        if self.warmed[at].once {
-            self.warmed.remove(at);
-        }
-        true
+        self.wanted.on_warmed(job, window, can_tell);
     }
 
     /// These are its leaves, where they could be computed.
@@ -258,7 +226,7 @@ impl Store {
     fn remove(&mut self, job: JobId) {
         self.destinations.remove(&job);
         self.hashes.remove(&job);
-        self.warmed.retain(|warmed| warmed.job != job);
+        self.wanted.forget(job);
         self.by_id.retain(|_, other| *other != job);
         self.hints.retain(|_, (_, other)| *other != job);
     }
@@ -266,30 +234,15 @@ impl Store {
 
 impl Library for Store {
     fn read(&mut self, asker: Asker, id: &ContentId, offset: u64, length: usize, out: &mut Vec<u8>) -> Read {
-        let host = match asker {
-            Asker::Host(host) => Some(host),
-            Asker::Unvalidated => None,
-        };
         let Some(&job) = self.by_id.get(id) else { return Read::Absent };
-        let window = offset / WINDOW;
-        let may_wait = !matches!(id, ContentId::Tree(_)) && host.is_some() && self.may_wait(job, window);
         let Some(destination) = self.destinations.get_mut(&job) else { return Read::Absent };
-        let ContentId::Tree(_) = id else {
-            let read = destination.read(offset, length, may_wait, out);
-            if let (Read::Later, Some(host)) = (read, host) {
-                self.wanted.want(host, job, Part::Window(window));
-            }
-            return read;
-        };
-        let at_once = if host.is_some() { HASHED_AT_ONCE } else { HASHED_FOR_ANYBODY };
-        match (destination.read_tree(offset, length, at_once, out), host) {
-            (Ok(eof), _) => Read::Found { eof: Some(eof) },
-            (Err(NoTree::Unknown), _) => Read::Absent,
-            (Err(NoTree::Needs(_)), None) => Read::Later,
-            (Err(NoTree::Needs(group)), Some(host)) => {
-                self.wanted.want(host, job, Part::Leaves(group));
-                Read::Later
-            }
+        match id {
+            ContentId::Tree(_) => self
+                .wanted
+                .read_tree(asker, job, |at_once| destination.read_tree(offset, length, at_once, out)),
+            _ => self
+                .wanted
+                .read(asker, job, offset, |may_wait| destination.read(offset, length, may_wait, out)),
         }
     }
 
@@ -356,6 +309,7 @@ impl Sink for Store {
 mod tests {
     use std::path::Path;
 
+    use cjp2p_io::partial::group::WINDOW;
     use sha2::{Digest, Sha256};
 
     use super::*;
@@ -457,12 +411,8 @@ mod tests {
             }
         }
         assert_eq!(read_elsewhere, 1);
-        (1..10 * MAX_WARMED as u64).for_each(|window| store.on_warmed(job, window, false));
-        assert_eq!(store.warmed.len(), MAX_WARMED);
+        (1..1000).for_each(|window| store.on_warmed(job, window, false));
         assert_eq!(store.read(ASKER, &id, 0, 4096, &mut Vec::new()), Read::Later, "that was long ago");
-        assert_eq!(
-            store.read(Asker::Unvalidated, &id, (10 * MAX_WARMED as u64 - 1) * WINDOW, 4096, &mut Vec::new()),
-            Read::Later
-        );
+        assert_eq!(store.read(Asker::Unvalidated, &id, 999 * WINDOW, 4096, &mut Vec::new()), Read::Later);
     }
 }

@@ -16,13 +16,12 @@ use cjp2p_io::sandbox::Sandbox;
 use cjp2p_io::session::{Policy, Session};
 use cjp2p_io::signals;
 use cjp2p_io::state_dir::StateDir;
-use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::node::{Answer, Event, Query};
 use cjp2p_wire::peers::announcements::Key;
 use cjp2p_wire::peers::peer::Origin;
 use cjp2p_wire::peers::round::{Next, Round};
 use cjp2p_wire::peers::table::PeerTable;
-use cjp2p_wire::store::{Asker, Library, Read, Sink};
+use cjp2p_wire::store::NothingShared;
 use cjp2p_wire::time::Time;
 use nix::sys::signal::Signal;
 
@@ -263,18 +262,3 @@ impl Network {
         }
     }
 }
-
-/// This tool shares nothing and fetches nothing.
-pub(crate) struct NothingShared;
-
-impl Library for NothingShared {
-    fn read(&mut self, _: Asker, _: &ContentId, _: u64, _: usize, _: &mut Vec<u8>) -> Read {
-        Read::Absent
-    }
-
-    fn list(&mut self, _: usize) -> Vec<(ContentId, u64)> {
-        Vec::new()
-    }
-}
-
-impl Sink for NothingShared {}

@@ -237,3 +237,19 @@ pub trait Sink {
 pub trait Store: Library + Sink {}
 
 impl<T: Library + Sink> Store for T {}
+
+/// What a node has that shares nothing and downloads nothing: it asks other questions.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NothingShared;
+
+impl Library for NothingShared {
+    fn read(&mut self, _: Asker, _: &ContentId, _: u64, _: usize, _: &mut Vec<u8>) -> Read {
+        Read::Absent
+    }
+
+    fn list(&mut self, _: usize) -> Vec<(ContentId, u64)> {
+        Vec::new()
+    }
+}
+
+impl Sink for NothingShared {}

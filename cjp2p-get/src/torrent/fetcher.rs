@@ -23,12 +23,13 @@ use cjp2p_torrent::peer_id::PeerId;
 use cjp2p_torrent::piece_set::PieceSet;
 use cjp2p_torrent::store::PieceStore;
 use cjp2p_torrent::swarm::{Config, Event, Status, Swarm};
+use cjp2p_wire::store::NothingShared;
 use cjp2p_wire::time::Time;
 use nix::sys::signal::Signal;
 
 use super::given::Given;
 use super::job::{Prepared, Ready, Target, prepare};
-use super::nothing::Nothing;
+
 use super::outlet::Outlet;
 use super::selection::Chooser;
 use super::sources::{self, Sources};
@@ -84,7 +85,7 @@ enum Step {
 
 /// See the [module](self).
 pub(crate) struct Fetcher {
-    session: Session<Nothing>,
+    session: Session<NothingShared>,
     driver: Driver<Store>,
     id: SwarmId,
     given: Given,
@@ -129,7 +130,8 @@ impl Fetcher {
             |what: &'static str| move |error: io::Error| ToolError::failure(format!("{what}: {error}"));
         let waker = event_loop.waker();
         let policy = Policy { answers: false, ..Policy::default() };
-        let mut session = Session::start(event_loop, policy, Nothing).map_err(failed("random numbers"))?;
+        let mut session =
+            Session::start(event_loop, policy, NothingShared).map_err(failed("random numbers"))?;
         let Parts { given, chooser, target, listener, sources, dht, is_limited } = parts;
         let mut driver = Driver::new().map_err(failed("descriptors"))?;
         session.watch(driver.readiness());

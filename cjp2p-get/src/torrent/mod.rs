@@ -4,7 +4,6 @@ mod fetcher;
 mod given;
 mod job;
 mod listing;
-mod nothing;
 mod outlet;
 mod run;
 mod selection;

@@ -24,10 +24,15 @@ use files::{Folder, OnDisk};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Slot(u64);
 
+impl Slot {
+    /// What others want is noted by the number of the entry, in the place of that of a job.
+    fn as_job(self) -> JobId {
+        JobId(self.0 as u32)
+    }
+}
+
 /// Entries that are open beyond those that are read: each is an open file, and they are shared onward.
 pub(crate) const MAX_UNREAD: usize = 128;
-/// Windows of content of which it is remembered that they were brought into memory.
-const MAX_WARMED: usize = 64;
 /// Names that peers are told of.
 const MAX_LATEST: usize = 1024;
 
@@ -46,9 +51,6 @@ pub(crate) struct Cache {
     uses: u64,
     next: u64,
     wanted: Wanted,
-    /// Windows that were brought into memory just now, the latest last.
-    // Invariant: at most `MAX_WARMED`.
-    warmed: Vec<(JobId, u64)>,
     /// What names stand for, for peers that ask.
     // Invariant: at most `MAX_LATEST`.
     latest: BTreeMap<PointerId, SignedPointer>,
@@ -75,7 +77,6 @@ impl Cache {
             uses,
             next: 0,
             wanted: Wanted::default(),
-            warmed: Vec::new(),
             latest: BTreeMap::new(),
             streams: BTreeMap::new(),
             viewing: BTreeMap::new(),
@@ -169,7 +170,6 @@ impl Cache {
     pub(crate) fn end(&mut self, slot: Slot) -> Option<JobId> {
         let job = self.entries.get_mut(&slot)?.job.take()?;
         self.by_job.remove(&job);
-        self.warmed.retain(|(other, _)| *other != job);
         Some(job)
     }
 
@@ -179,6 +179,7 @@ impl Cache {
         debug_assert!(entry.job.is_none());
         self.by_id.retain(|_, other| *other != slot);
         self.grown.remove(&slot);
+        self.wanted.forget(slot.as_job());
         if let Err(error) = entry.kept.save() {
             log::warn!("{}: what is here cannot be kept: {error}", entry.id);
         }

@@ -4,8 +4,7 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 
-use cjp2p_io::partial::group::{Group, WINDOW};
-use cjp2p_io::partial::known_tree::{HASHED_AT_ONCE, HASHED_FOR_ANYBODY, NoTree};
+use cjp2p_io::partial::group::Group;
 use cjp2p_io::partial::running_hash::Piece;
 use cjp2p_io::partial::wanted::Part;
 use cjp2p_wire::content_id::{ContentId, Hash};
@@ -14,12 +13,7 @@ use cjp2p_wire::store::{Asker, JobId, Library, Parts, Read, Sink};
 use cjp2p_wire::stream::{SignedBlock, StreamId};
 use cjp2p_wire::tree::{GroupIndex, Run, Verified, VerifiedBlock};
 
-use super::{Cache, Entry, MAX_WARMED, Slot};
-
-/// What others want is noted by the number of the entry, in the place of that of a job.
-fn number(slot: Slot) -> JobId {
-    JobId(slot.0 as u32)
-}
+use super::{Cache, Entry, Slot};
 
 impl Cache {
     fn of_job(&mut self, job: JobId) -> io::Result<&mut Entry> {
@@ -42,13 +36,9 @@ impl Cache {
         Some((job, part, group))
     }
 
-    /// This window is in memory now, as far as it can be.
-    pub(crate) fn on_warmed(&mut self, job: JobId, window: u64) {
-        self.wanted.on_done(job, Part::Window(window));
-        if self.warmed.len() >= MAX_WARMED {
-            self.warmed.remove(0);
-        }
-        self.warmed.push((job, window));
+    /// This window is in memory now, as far as it can be. `can_tell`: its file system says whether a read would wait.
+    pub(crate) fn on_warmed(&mut self, job: JobId, window: u64, can_tell: bool) {
+        self.wanted.on_warmed(job, window, can_tell);
     }
 
     /// These are its leaves, where they could be computed.
@@ -77,33 +67,14 @@ impl Cache {
 
 impl Library for Cache {
     fn read(&mut self, asker: Asker, id: &ContentId, offset: u64, length: usize, out: &mut Vec<u8>) -> Read {
-        let host = match asker {
-            Asker::Host(host) => Some(host),
-            Asker::Unvalidated => None,
-        };
         let Some(&slot) = self.by_id.get(id) else { return Read::Absent };
-        let job = number(slot);
-        let ContentId::Tree(_) = id else {
-            let window = offset / WINDOW;
-            let warmed = self.warmed.iter().position(|warmed| *warmed == (job, window));
-            let may_wait = host.is_some() && warmed.map(|at| self.warmed.remove(at)).is_some();
-            let Some(entry) = self.entries.get_mut(&slot) else { return Read::Absent };
-            let read = entry.kept.read(offset, length, may_wait, out);
-            if let (Read::Later, Some(host)) = (read, host) {
-                self.wanted.want(host, job, Part::Window(window));
+        let Some(Entry { kept, .. }) = self.entries.get_mut(&slot) else { return Read::Absent };
+        let job = slot.as_job();
+        match id {
+            ContentId::Tree(_) => {
+                self.wanted.read_tree(asker, job, |at_once| kept.read_tree(offset, length, at_once, out))
             }
-            return read;
-        };
-        let Some(entry) = self.entries.get_mut(&slot) else { return Read::Absent };
-        let at_once = if host.is_some() { HASHED_AT_ONCE } else { HASHED_FOR_ANYBODY };
-        match (entry.kept.read_tree(offset, length, at_once, out), host) {
-            (Ok(eof), _) => Read::Found { eof: Some(eof) },
-            (Err(NoTree::Unknown), _) => Read::Absent,
-            (Err(NoTree::Needs(_)), None) => Read::Later,
-            (Err(NoTree::Needs(group)), Some(host)) => {
-                self.wanted.want(host, job, Part::Leaves(group));
-                Read::Later
-            }
+            _ => self.wanted.read(asker, job, offset, |may_wait| kept.read(offset, length, may_wait, out)),
         }
     }
 

@@ -23,7 +23,7 @@ pub(super) enum Outcome {
     /// The leaves of a group, for peers; the entry is named by a number in the place of a job's.
     Leaves(JobId, GroupIndex, Option<Vec<Hash>>),
     /// This window of it is in memory, for peers.
-    Warmed(JobId, u64),
+    Warmed(JobId, u64, bool),
     /// A file that this client sent is there, or cannot be.
     Uploaded(Token, Result<Uploaded, Refused>),
     /// What comes next for this client is in memory.

@@ -54,7 +54,9 @@ impl Gateway {
             Outcome::Checked(slot, checked) => self.on_checked(slot, checked),
             Outcome::Hashed(slot, piece) => self.on_hashed(slot, piece),
             Outcome::Leaves(entry, group, leaves) => self.session.store_mut().on_leaves(entry, group, leaves),
-            Outcome::Warmed(entry, window) => self.session.store_mut().on_warmed(entry, window),
+            Outcome::Warmed(entry, window, can_tell) => {
+                self.session.store_mut().on_warmed(entry, window, can_tell);
+            }
             Outcome::Uploaded(token, result) => self.on_uploaded(token, result),
             Outcome::WarmedFor(token) => {
                 if let Some(client) = self.clients.get_mut(&token) {
@@ -109,8 +111,8 @@ impl Gateway {
             self.leaves.run(move || match part {
                 Part::Leaves(number) => Outcome::Leaves(entry, number, group.and_then(|group| group.hash())),
                 Part::Window(window) => {
-                    group.inspect(|group| _ = group.warm());
-                    Outcome::Warmed(entry, window)
+                    let can_tell = group.is_none_or(|group| group.warm());
+                    Outcome::Warmed(entry, window, can_tell)
                 }
             });
         }

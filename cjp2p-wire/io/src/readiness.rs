@@ -130,8 +130,7 @@ mod tests {
     use std::io::{Read as _, Write};
     use std::time::Duration;
 
-    use cjp2p_wire::content_id::ContentId;
-    use cjp2p_wire::store::{Asker, Library, Read, Sink};
+    use cjp2p_wire::store::NothingShared;
 
     use super::*;
     use crate::event_loop::EventLoop;
@@ -145,20 +144,6 @@ mod tests {
         ready
     }
 
-    struct Nothing;
-
-    impl Library for Nothing {
-        fn read(&mut self, _: Asker, _: &ContentId, _: u64, _: usize, _: &mut Vec<u8>) -> Read {
-            Read::Absent
-        }
-
-        fn list(&mut self, _: usize) -> Vec<(ContentId, u64)> {
-            Vec::new()
-        }
-    }
-
-    impl Sink for Nothing {}
-
     #[test]
     fn a_connection_is_told_when_it_comes_when_it_can_be_read_and_when_it_ends() {
         let set = Readiness::new().unwrap();
@@ -166,7 +151,7 @@ mod tests {
         set.add(&listener, 1, Interest::READ).unwrap();
         let port = UdpPort::bind(&["127.0.0.1:0".parse().unwrap()]).unwrap();
         let event_loop = EventLoop::new(port, None).unwrap();
-        let mut session = Session::start(event_loop, Default::default(), Nothing).unwrap();
+        let mut session = Session::start(event_loop, Default::default(), NothingShared).unwrap();
         session.watch(&set);
         let mut until_ready = || {
             let until = session.now() + Duration::from_secs(60);

@@ -260,24 +260,9 @@ impl Queries {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::content_id::ContentId;
     use crate::node::testing::{config, drain};
     use crate::node::{Node, Transmit};
-    use crate::store::{Asker, Library, Read, Sink};
-
-    struct Nothing;
-
-    impl Library for Nothing {
-        fn read(&mut self, _: Asker, _: &ContentId, _: u64, _: usize, _: &mut Vec<u8>) -> Read {
-            Read::Absent
-        }
-
-        fn list(&mut self, _: usize) -> Vec<(ContentId, u64)> {
-            Vec::new()
-        }
-    }
-
-    impl Sink for Nothing {}
+    use crate::store::NothingShared;
 
     fn node() -> Node {
         Node::new(config(3, false))
@@ -291,7 +276,7 @@ mod tests {
     fn run_out(node: &mut Node) -> (Vec<Transmit>, Vec<Event>) {
         let (mut all_sent, mut all_events, mut at) = drain(node);
         while at != Time::NEVER {
-            node.handle_timeout(at, &mut Nothing);
+            node.handle_timeout(at, &mut NothingShared);
             let (sent, events, next) = drain(node);
             all_sent.extend(sent);
             all_events.extend(events);
@@ -326,14 +311,14 @@ mod tests {
         let (sent, _, _) = drain(&mut node);
         let at = Time::from_millis(40);
         let forged = br#"[{"ReturnedMessage":{"cookie":"AAAAAAAAAAAAAAAAAAAAAA"}},{"ReturnedMessage":7}]"#;
-        node.handle_datagram(at, peer(), forged, &mut Nothing);
+        node.handle_datagram(at, peer(), forged, &mut NothingShared);
         assert!(drain(&mut node).1.is_empty());
         let answer = format!(r#"{{"ReturnedMessage":{{"cookie":"{}"}}}}"#, our_cookie(&sent[0]));
         // Each that is checked costs something, so of many only the first are.
         let guesses = r#"{"ReturnedMessage":{"cookie":"AAAAAAAAAAAAAAAAAAAAAA"}},"#.repeat(200);
-        node.handle_datagram(at, peer(), format!("[{guesses}{answer}]").as_bytes(), &mut Nothing);
+        node.handle_datagram(at, peer(), format!("[{guesses}{answer}]").as_bytes(), &mut NothingShared);
         assert!(drain(&mut node).1.is_empty());
-        node.handle_datagram(at, peer(), format!("[{answer}]").as_bytes(), &mut Nothing);
+        node.handle_datagram(at, peer(), format!("[{answer}]").as_bytes(), &mut NothingShared);
         let (_, events, _) = drain(&mut node);
         let [Event::Answer { from, round_trip, answer: Answer::Ping }] = &events[..] else {
             panic!("{events:?}");
@@ -350,7 +335,7 @@ mod tests {
         let answer = format!(
             r#"[{{"ReturnedMessage":{{"cookie":"{returned}"}}}},{{"Peers":{{"peers":["203.0.113.9:24254"]}}}}]"#
         );
-        node.handle_datagram(Time::from_millis(9), peer(), answer.as_bytes(), &mut Nothing);
+        node.handle_datagram(Time::from_millis(9), peer(), answer.as_bytes(), &mut NothingShared);
         let (_, events, _) = drain(&mut node);
         assert!(
             matches!(&events[..], [Event::Answer { answer: Answer::Peers(peers), .. }] if peers.len() == 1)
@@ -372,10 +357,10 @@ mod tests {
             while !sent.is_empty() {
                 for transmit in sent.drain(..) {
                     datagrams += 1;
-                    answering.handle_datagram(Time::ZERO, here, &transmit.bytes, &mut Nothing);
+                    answering.handle_datagram(Time::ZERO, here, &transmit.bytes, &mut NothingShared);
                 }
                 for transmit in drain(&mut answering).0 {
-                    asking.handle_datagram(Time::ZERO, peer(), &transmit.bytes, &mut Nothing);
+                    asking.handle_datagram(Time::ZERO, peer(), &transmit.bytes, &mut NothingShared);
                     let (more, told, _) = drain(&mut asking);
                     sent.extend(more);
                     events.extend(told);
