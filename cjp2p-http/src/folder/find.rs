@@ -20,8 +20,13 @@ pub enum Found {
         /// The BLAKE3 hash of its content.
         root: Hash,
     },
-    /// A symbolic link, and what it says.
-    Link(Vec<u8>),
+    /// A symbolic link, there or on the way there.
+    Link {
+        /// What it says.
+        target: Vec<u8>,
+        /// What is left of the path behind it. Empty where the link itself is at the path.
+        rest: Vec<u8>,
+    },
     /// A folder.
     Folder(Listing),
     /// Nothing.
@@ -72,6 +77,8 @@ pub struct Find {
     exact: Option<Kind>,
     /// The deepest folder on the way that has a list of its own: how much of `rest` it is.
     on_the_way: Option<(usize, Hash)>,
+    /// A link on the way: what it says, and what is left of `rest` behind it.
+    link: Option<(Vec<u8>, Vec<u8>)>,
     listing: Listing,
     read: usize,
     depth: usize,
@@ -85,6 +92,7 @@ impl Find {
             lists: VecDeque::from([root]),
             exact: None,
             on_the_way: None,
+            link: None,
             listing: Listing::default(),
             read: 0,
             depth: 0,
@@ -97,9 +105,14 @@ impl Find {
             (Some(list), _) => Next::List(*list),
             (None, _) if self.rest.is_empty() => Next::Found(Found::Folder(self.listing.clone())),
             (None, Some(Kind::File { root, .. })) => Next::Found(Found::File { root: *root }),
-            (None, Some(Kind::Link { target })) => Next::Found(Found::Link(target.clone())),
+            (None, Some(Kind::Link { target })) => {
+                Next::Found(Found::Link { target: target.clone(), rest: Vec::new() })
+            }
             (None, Some(Kind::Folder { .. })) => Next::Found(Found::Folder(self.listing.clone())),
-            (None, Some(Kind::Part(_)) | None) => Next::Found(Found::Nothing),
+            (None, Some(Kind::Part(_)) | None) => Next::Found(match &self.link {
+                Some((target, rest)) => Found::Link { target: target.clone(), rest: rest.clone() },
+                None => Found::Nothing,
+            }),
         }
     }
 
@@ -131,10 +144,12 @@ impl Find {
             self.exact = Some(kind);
             return;
         }
-        if let Kind::Folder { list: Some(list) } = &kind
-            && self.rest.strip_prefix(path).is_some_and(|below| below.starts_with(b"/"))
-        {
-            self.on_the_way = Some((path.len() + 1, list.root));
+        if let Some(below) = self.rest.strip_prefix(path).and_then(|below| below.strip_prefix(b"/")) {
+            match kind {
+                Kind::Folder { list: Some(list) } => self.on_the_way = Some((path.len() + 1, list.root)),
+                Kind::Link { target } => self.link = Some((target, below.to_vec())),
+                Kind::Folder { list: None } | Kind::File { .. } | Kind::Part(_) => {}
+            }
             return;
         }
         let below = match self.rest.as_slice() {
@@ -272,6 +287,19 @@ mod tests {
         {
             assert_eq!(found(&top, &lists, path).0, Found::Nothing, "{path}");
         }
+    }
+
+    #[test]
+    fn a_link_on_the_way_is_told_with_what_is_behind_it() {
+        let mut text = Vec::new();
+        entry("a", Kind::Folder { list: None }).write(&mut text);
+        entry("a/now", Kind::Link { target: b"../b".to_vec() }).write(&mut text);
+        let top = reference_of(&text);
+        let lists = BTreeMap::from([(top.root, text)]);
+        let link = |rest: &[u8]| Found::Link { target: b"../b".to_vec(), rest: rest.to_vec() };
+        assert_eq!(found(&top, &lists, "a/now").0, link(b""));
+        assert_eq!(found(&top, &lists, "a/now/c/d").0, link(b"c/d"));
+        assert_eq!(found(&top, &lists, "a/nowhere").0, Found::Nothing);
     }
 
     #[test]

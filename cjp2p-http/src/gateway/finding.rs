@@ -58,18 +58,19 @@ impl Finding {
         self.changes
     }
 
-    /// Looks behind a link at the present path. Returns whether it stays in the folder.
-    pub(super) fn follow(&mut self, target: &[u8]) -> bool {
-        let Some(path) = self.behind(target) else { return false };
+    /// Looks for what is left of the present path behind a link on it. Returns whether that stays in the folder.
+    pub(super) fn follow(&mut self, target: &[u8], rest: &[u8]) -> bool {
+        let Some(path) = self.behind(target, rest) else { return false };
         self.links += 1;
         self.find = Find::new(self.root, path.clone());
         self.path = path;
         true
     }
 
-    /// The path that a link at the present path leads to, if it stays in the folder.
-    fn behind(&self, target: &[u8]) -> Option<Vec<u8>> {
-        let link = FolderPath::new(&self.path).ok()?;
+    /// The path that a link leads to, if it stays in the folder: the link before `rest`, which ends the present path.
+    fn behind(&self, target: &[u8], rest: &[u8]) -> Option<Vec<u8>> {
+        let link = self.path.strip_suffix(rest)?;
+        let link = FolderPath::new(link.strip_suffix(b"/").unwrap_or(link)).ok()?;
         if self.links >= MAX_LINKS || leads_out(&link, target) {
             return None;
         }
@@ -82,6 +83,7 @@ impl Finding {
                 part => parts.push(part),
             }
         }
+        parts.extend(rest.split(|byte| *byte == b'/').filter(|part| !part.is_empty()));
         let path = parts.join(&b'/');
         (path.is_empty() || FolderPath::new(&path).is_ok()).then_some(path)
     }

@@ -66,7 +66,7 @@ impl Gateway {
                 }
                 self.send_file_of(token, *finding, root);
             }
-            Next::Found(Found::Link(target)) => match finding.follow(&target) {
+            Next::Found(Found::Link { target, rest }) => match finding.follow(&target, &rest) {
                 true => self.go_on_finding(token, finding),
                 false => self.answer_line(
                     token,

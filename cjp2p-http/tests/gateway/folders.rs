@@ -48,8 +48,15 @@ fn files_are_found_by_their_paths_and_folders_have_pages() {
         ("plain/one.txt", b"1"),
         ("plain/index.htm", b"no index"),
     ]);
-    let links =
-        [("to", "a/b/deep.css"), ("a/up", "../plain/one.txt"), ("out", "/etc/passwd"), ("a/out", "../../x")];
+    let links = [
+        ("to", "a/b/deep.css"),
+        ("a/up", "../plain/one.txt"),
+        ("a/now", "b"),
+        ("latest", "a/now"),
+        ("loop", "loop"),
+        ("out", "/etc"),
+        ("a/out", "../../x"),
+    ];
     let (peer, folder) = shared(&files, &links);
     let gateway = Gateway::start(&peer, &[]);
     let get = |path: &str| gateway.get(&format!("/{folder}{path}"), "");
@@ -60,6 +67,8 @@ fn files_are_found_by_their_paths_and_folders_have_pages() {
         ("/a/%3Cx%3E&.txt", "odd"),
         ("/to", "h1{}"),
         ("/a/up", "1"),
+        ("/a/now/deep.css", "h1{}"),
+        ("/latest/deep.css", "h1{}"),
     ] {
         let answer = get(path);
         assert_eq!((answer.status, String::from_utf8_lossy(&answer.body).as_ref()), (200, body), "{path}");
@@ -70,7 +79,7 @@ fn files_are_found_by_their_paths_and_folders_have_pages() {
         );
         assert_eq!(answer.field("cache-control"), Some("public, max-age=31536000, immutable"));
     }
-    for path in ["", "/a", "/plain"] {
+    for path in ["", "/a", "/plain", "/latest"] {
         let answer = get(path);
         assert_eq!(answer.status, 308, "{path}");
         assert_eq!(answer.field("location"), Some(&*format!("/{folder}{path}/")));
@@ -88,7 +97,13 @@ fn files_are_found_by_their_paths_and_folders_have_pages() {
         "/a/b/deep.css/",
         "/a/b/deep.css/x",
         "/out",
+        "/out/passwd",
         "/a/out",
+        "/a/out/y",
+        "/to/x",
+        "/loop",
+        "/loop/x",
+        "/latest/none",
         "/a//b",
         "/a/../index.html",
         "/%00",
