@@ -233,12 +233,36 @@ fn read_target(request: &mut Request, target: &str) -> Result<(), Bad> {
     }
     match origin_form.split_once('?') {
         Some((path, query)) => {
-            request.path = path.to_owned();
+            request.path = without_dots(path);
             request.query = Some(query.to_owned());
         }
-        None => request.path = origin_form,
+        None => request.path = without_dots(&origin_form),
     }
     Ok(())
+}
+
+/// A path with `.` and `..` done (RFC 3986, section 5.2.4), also where they are percent-encoded, as browsers read them. Browsers and
+/// curl do it before they ask; apt does not.
+fn without_dots(path: &str) -> String {
+    let dots = |part: &str| part.replace("%2e", ".").replace("%2E", ".");
+    let mut parts: Vec<&str> = Vec::new();
+    let mut ends_open = false;
+    for part in path.split('/').skip(1) {
+        let dots = dots(part);
+        ends_open = matches!(&*dots, "." | "..");
+        match &*dots {
+            "." => {}
+            ".." => _ = parts.pop(),
+            _ => parts.push(part),
+        }
+    }
+    if !path.starts_with('/') {
+        return path.to_owned();
+    }
+    if ends_open {
+        parts.push("");
+    }
+    format!("/{}", parts.join("/"))
 }
 
 #[cfg(test)]
@@ -269,6 +293,26 @@ mod tests {
         assert_eq!((absolute.host.as_deref(), absolute.keeps_alive), (Some("localhost:9"), false));
         assert!(!read("GET / HTTP/1.0\r\n\r\n").keeps_alive);
         assert!(read("GET / HTTP/1.0\nConnection: keep-alive\n\n").keeps_alive);
+    }
+
+    #[test]
+    fn a_path_goes_up_within_itself_and_no_further() {
+        for (path, read_as) in [
+            ("/", "/"),
+            ("*", "*"),
+            ("/a/./b", "/a/b"),
+            ("/a/../b", "/b"),
+            ("/a/b/..", "/a/"),
+            ("/a/.", "/a/"),
+            ("/..", "/"),
+            ("/../../a", "/a"),
+            ("/a//../b/", "/a/b/"),
+            ("/a/%2e%2E/b", "/b"),
+            ("/a/...", "/a/..."),
+            ("/a/.b/..c", "/a/.b/..c"),
+        ] {
+            assert_eq!(without_dots(path), read_as, "{path}");
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use cjp2p_http::site;
+use cjp2p_tests::content;
 use cjp2p_tests::real::server::Server;
 use cjp2p_wire::signed::PublicKey;
 use serde_json::Value;
@@ -58,26 +59,6 @@ fn dom(browser: &Path, profile: &Path, seconds: u32, arguments: &[&str], url: &s
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// Sound of so many seconds: 48,000 times two samples of two bytes in each.
-fn wave(seconds: u32) -> Vec<u8> {
-    let (rate, frame) = (48_000_u32, 4_u32);
-    let length = seconds * rate * frame;
-    let mut bytes = Vec::with_capacity(length as usize + 44);
-    bytes.extend(b"RIFF");
-    bytes.extend((length + 36).to_le_bytes());
-    bytes.extend(b"WAVEfmt ");
-    bytes.extend(16_u32.to_le_bytes());
-    bytes.extend([1, 0, 2, 0]);
-    bytes.extend(rate.to_le_bytes());
-    bytes.extend((rate * frame).to_le_bytes());
-    bytes.extend([4, 0, 16, 0]);
-    bytes.extend(b"data");
-    bytes.extend(length.to_le_bytes());
-    // Not zeros: those would take no room.
-    bytes.extend((0..length).map(|n| (n.wrapping_mul(2_654_435_761) >> 28) as u8));
-    bytes
-}
-
 /// A page that plays, seeks, and asks for what it should not get; it writes down what came of that.
 const PAGE: &str = r#"<!DOCTYPE html><html><body><pre id=out></pre><audio id=a src="sound.wav" preload=metadata></audio><script>
 const say = text => document.getElementById('out').textContent += text + ';';
@@ -103,7 +84,7 @@ fn a_browser_plays_and_seeks_and_what_is_published_reaches_nothing_else() {
     let folder = tempfile::tempdir().expect("a folder");
     let shared = folder.path().join("site");
     fs::create_dir(&shared).expect("a folder");
-    let sound = wave(400);
+    let sound = content::wave(400);
     fs::write(shared.join("sound.wav"), &sound).expect("a file");
     fs::write(shared.join("index.html"), PAGE).expect("a file");
     let mut server = Server::start(&shared, &folder.path().join("serve"), &["--name", "site"]);

@@ -8,6 +8,7 @@ mod faults;
 mod folders;
 mod gateway;
 mod help;
+mod http_clients;
 mod json;
 mod lists;
 mod local_network;

@@ -52,6 +52,15 @@ impl Bench {
         Ok(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?)
     }
 
+    /// A gateway to this server, at any port.
+    pub(crate) fn gateway(&self) -> Command {
+        let mut command = command(&self.programs, &self.folder.path().join("gateway"), "cjp2p-http");
+        command.arg("--only-peer").arg(self.server.address.to_string()).arg("--cache-dir");
+        command.arg(self.folder.path().join("cache")).args(["--max-connections", "20000"]);
+        command.args(["--listen", "0", "--udp", "127.0.0.1:0", "--quiet"]);
+        command
+    }
+
     /// The rates of fetches of the large file from this server and from `other`, in bytes per second: medians of `runs` in turns.
     pub(crate) fn rates_beside(&self, other: &Bench, runs: usize) -> Result<(f64, f64), Error> {
         let (mut ours, mut others) = (Vec::new(), Vec::new());

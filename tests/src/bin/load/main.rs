@@ -1,19 +1,20 @@
-//! Loads a running cjp2p-serve, on loopback: with floods of unvalidated sources, and with getters that come and go. Prints what it
-//! did as Markdown tables.
+//! Loads a running cjp2p-serve, on loopback, with floods of unvalidated sources and with getters that come and go, and a running
+//! cjp2p-http with clients. Prints what it did as Markdown tables.
 //!
-//! `cargo build --release --workspace && target/release/load flood && target/release/load life`
+//! `cargo build --release --workspace && target/release/load flood && target/release/load life && target/release/load gateway`
 
 #![allow(clippy::print_stdout)] // It prints tables.
 
 mod bench;
 mod flood;
+mod gateway;
 mod life;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Loads a running cjp2p-serve, on loopback, and prints what it did as a Markdown table.
+/// Loads a running cjp2p-serve or cjp2p-http, on loopback, and prints what it did as a Markdown table.
 ///
 /// Exit status: 0 if every mark is met, 1 if one is missed or something failed, 2 if the command line is wrong.
 #[derive(Parser)]
@@ -28,12 +29,15 @@ enum What {
     Flood(flood::Flood),
     /// Lets getters come and go, some of them killed, and watches memory, descriptors and files of the server
     Life(life::Life),
+    /// Has many clients at a gateway: idle, slow, malformed, and a thousand that read at once
+    Gateway(gateway::Gateway),
 }
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().what {
         What::Flood(flood) => flood.run(),
         What::Life(life) => life.run(),
+        What::Gateway(gateway) => gateway.run(),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
