@@ -9,6 +9,7 @@ pub(crate) mod files;
 mod store;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use cjp2p_io::partial::wanted::Wanted;
 use cjp2p_io::stream_files::Viewed;
@@ -16,6 +17,7 @@ use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::signed::{PointerId, SignedPointer};
 use cjp2p_wire::store::JobId;
 use cjp2p_wire::stream::StreamId;
+use cjp2p_wire::time::Time;
 
 pub(crate) use entry::{Entry, Kind};
 use files::{Folder, OnDisk};
@@ -33,6 +35,10 @@ impl Slot {
 
 /// Entries that are open beyond those that are read: each is an open file, and they are shared onward.
 pub(crate) const MAX_UNREAD: usize = 128;
+/// When the disk was full with less than this here, in bytes, others have filled it: that is no bound to hold to.
+const LEAST_BOUND: u64 = 1 << 20;
+/// For so long the disk is taken to have no more room than it had.
+const SHORT_FOR: Duration = Duration::from_secs(600);
 /// Names that peers are told of.
 const MAX_LATEST: usize = 1024;
 
@@ -41,6 +47,8 @@ pub(crate) struct Cache {
     folder: Folder,
     /// Bytes that it may hold.
     most: u64,
+    /// Bytes that fitted on the disk when that was full, less some, and when that was.
+    fits: Option<(u64, Time)>,
     entries: BTreeMap<Slot, Entry>,
     // Invariant: the id of each entry, and of its tree.
     by_id: BTreeMap<ContentId, Slot>,
@@ -70,6 +78,7 @@ impl Cache {
         Cache {
             folder,
             most,
+            fits: None,
             entries: BTreeMap::new(),
             by_id: BTreeMap::new(),
             by_job: BTreeMap::new(),
@@ -94,9 +103,34 @@ impl Cache {
         self.most > 0
     }
 
-    /// Bytes that it may hold.
+    /// Bytes that it may hold: what the user said, or less where the disk was full.
     pub(crate) fn most(&self) -> u64 {
-        self.most
+        self.fits.map_or(self.most, |(fits, _)| fits.min(self.most))
+    }
+
+    /// The disk is full with what is here.
+    pub(crate) fn on_full(&mut self, now: Time) {
+        let held = self.held();
+        if held >= LEAST_BOUND {
+            self.fits = Some((held - held / 8, now));
+        }
+    }
+
+    /// Whether the disk was full lately.
+    pub(crate) fn is_short_of_room(&self) -> bool {
+        self.fits.is_some()
+    }
+
+    /// Where the disk was full lately, how many bytes more there is room for. That is a little more than [what it may hold](Cache::most),
+    /// so that what is older goes.
+    pub(crate) fn room(&self) -> Option<u64> {
+        let (fits, _) = self.fits?;
+        Some((fits + fits / 16).saturating_sub(self.held()))
+    }
+
+    /// After a while there may be more room again.
+    pub(crate) fn look_at_room(&mut self, now: Time) {
+        self.fits = self.fits.filter(|(_, at)| now.since(*at) < SHORT_FOR);
     }
 
     /// Bytes that it holds.
@@ -193,7 +227,7 @@ impl Cache {
     /// What nobody read for longest, as long as there is more than there may be: among what is on the disk, and those open entries that
     /// `may_go`.
     pub(crate) fn too_much(&self, may_go: impl Fn(Slot, &Entry) -> bool) -> Option<Excess> {
-        if self.held() <= self.most {
+        if self.held() <= self.most() {
             return None;
         }
         let closed = self.on_disk.iter().map(|(id, there)| (there.used, Excess::Closed(id.clone())));

@@ -69,6 +69,22 @@ impl Plan {
         plan
     }
 
+    /// Goes no further now than to where `most` bytes are fetched that are not `there`.
+    pub(crate) fn bound(&mut self, there: &RangeSet, most: u64) {
+        let (mut left, mut passed) = (most, 0);
+        for range in &self.ranges {
+            for gap in there.gaps(range.clone()) {
+                let length = gap.end - gap.start;
+                if length > left {
+                    self.room = self.room.min(passed + (gap.start - range.start) + left);
+                    return;
+                }
+                left -= length;
+            }
+            passed += range.end - range.start;
+        }
+    }
+
     /// Whether something that is wanted now is not `there`.
     pub(crate) fn lacks(&self, there: &RangeSet) -> bool {
         self.soon.iter().any(|range| there.first_gap(range).is_some())
@@ -120,6 +136,20 @@ mod tests {
         assert_eq!((plan.room, plan.ranges.clone()), (4 * M, vec![0..100 * M]));
         assert_eq!(plan, alone);
         assert_eq!(Plan::new(&[]), Plan::default());
+    }
+
+    #[test]
+    fn what_is_there_needs_no_room() {
+        let bounded = |there: Range<u64>, most| {
+            let mut plan = Plan::new(&[Reader { ranges: vec![0..3 * M], ahead: 2 * M }]);
+            plan.bound(&std::iter::once(there).collect(), most);
+            plan.room
+        };
+        assert_eq!(bounded(0..0, 3 * M), 2 * M, "no further than before");
+        assert_eq!(bounded(0..0, 10), 10);
+        assert_eq!(bounded(0..M, 0), M);
+        assert_eq!(bounded(10..M + 7, 20), M + 17);
+        assert_eq!(bounded(0..3 * M, 0), 2 * M);
     }
 
     proptest! {

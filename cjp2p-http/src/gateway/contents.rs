@@ -1,25 +1,23 @@
 //! Who reads what: entries are opened for readers, and left when nobody reads them.
 
 use std::fs::File;
-use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
+use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::folder::MAX_LIST;
-use cjp2p_wire::range_set::RangeSet;
 use cjp2p_wire::time::Time;
 
 use super::Gateway;
 use super::client::Token;
+use super::evicting::is_full;
 use super::outcome::Outcome;
 use super::reading::{Purpose, Reading, first_content};
 use crate::cache::files::has_name;
-use crate::cache::{Excess, Kind, MAX_UNREAD, Slot};
+use crate::cache::{MAX_UNREAD, Slot};
 
 /// So long after its last reader left, an entry's fetch is there for the next: whoever seeks comes back at once.
 const GRACE: Duration = Duration::from_secs(3);
-/// Less than this, in bytes, is not given up of what is being read.
-const MIN_GIVEN_UP: u64 = 32 << 20;
 
 impl Gateway {
     /// A client wants to read.
@@ -40,30 +38,35 @@ impl Gateway {
         let waiting = self.opening.entry(id.clone()).or_default();
         waiting.push(token);
         if waiting.len() == 1 {
-            let folder = self.session.store().folder().clone();
-            self.tasks.run(move || {
-                let opened = folder.open(&id).map(Box::new);
-                Outcome::Opened(id, opened)
-            });
+            self.open(id);
         }
     }
 
+    fn open(&mut self, id: ContentId) {
+        let folder = self.session.store().folder().clone();
+        self.tasks.run(move || {
+            let opened = folder.open(&id).map(Box::new);
+            Outcome::Opened(id, opened)
+        });
+    }
+
     /// An entry was opened, or could not be.
-    pub(super) fn on_opened(
-        &mut self,
-        id: &cjp2p_wire::content_id::ContentId,
-        opened: std::io::Result<Box<crate::cache::Entry>>,
-    ) {
+    pub(super) fn on_opened(&mut self, id: &ContentId, opened: std::io::Result<Box<crate::cache::Entry>>) {
         let waiting = self.opening.remove(id).unwrap_or_default();
         let slot = match opened {
             Ok(mut entry) => {
                 entry.kept_mut().wake_for_each(self.waker.clone());
                 self.session.store_mut().insert(*entry)
             }
+            Err(error) if is_full(&error) && self.make_room(None) > 0 => {
+                self.opening.insert(id.clone(), waiting);
+                return self.open(id.clone());
+            }
             Err(error) => {
                 log::warn!("cache: {error}");
+                let status = if is_full(&error) { 507 } else { 500 };
                 for token in waiting {
-                    self.fail_reader(token, 500, &format!("the cache cannot be used: {error}"));
+                    self.fail_reader(token, status, &format!("the cache cannot be used: {error}"));
                 }
                 return;
             }
@@ -191,57 +194,10 @@ impl Gateway {
             }
         }
         if keeps {
-            let open = self.left.clone();
-            while let Some(excess) =
-                self.session.store().too_much(|slot, _| open.get(&slot).is_some_and(|since| is_over(*since)))
-            {
-                match excess {
-                    Excess::Closed(id) => self.session.store_mut().remove_closed(&id),
-                    Excess::Open(slot) => {
-                        self.end_job(slot);
-                        self.left.remove(&slot);
-                        self.session.store_mut().remove(slot);
-                    }
-                }
-            }
+            self.evict(|gateway, slot| gateway.left.get(&slot).is_some_and(|since| is_over(*since)));
         }
+        self.session.store_mut().look_at_room(now);
         self.give_up_what_was_read();
-    }
-
-    /// Gives up what was read of contents that are being read, where these alone are too much.
-    fn give_up_what_was_read(&mut self) {
-        let cache = self.session.store();
-        // Each time fetches begin anew, so it is a large part that is given up.
-        let excess = cache.held().saturating_sub(cache.most());
-        if excess < (cache.most() / 16).max(MIN_GIVEN_UP) {
-            return;
-        }
-        let largest = self.readers.keys().filter_map(|&slot| {
-            let entry = cache.get(slot).filter(|entry| entry.kind() == Kind::AsItComes)?;
-            Some((entry.kept().done().total(), slot, entry.length()?))
-        });
-        let Some((_, slot, length)) = largest.max() else { return };
-        let mut behind: RangeSet = std::iter::once(0..length).collect();
-        for token in self.readers.get(&slot).into_iter().flatten() {
-            let Some(client) = self.clients.get(token) else { continue };
-            let Some(reading) = &client.reading else { continue };
-            let wanted: Vec<Range<u64>> = match reading.is_answered {
-                true => client.connection.content_to_send().collect(),
-                false => reading.ranges(length),
-            };
-            wanted.into_iter().for_each(|range| _ = behind.remove(range));
-        }
-        let Some(entry) = self.session.store_mut().get_mut(slot) else { return };
-        match entry.kept_mut().forget(&behind) {
-            Ok(0) => {}
-            Ok(bytes) => {
-                log::debug!("{bytes} bytes that were read are given up");
-                // It goes on with what is left.
-                self.end_job(slot);
-                self.plan(slot);
-            }
-            Err(error) => log::debug!("what was read stays: {error}"),
-        }
     }
 
     /// Closes an entry that nobody reads.

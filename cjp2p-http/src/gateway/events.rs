@@ -1,6 +1,5 @@
 //! What the node reports: how fetches go on and end, and peers that were found.
 
-use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -16,6 +15,7 @@ use cjp2p_wire::time::Time;
 
 use super::Gateway;
 use super::client::Token;
+use super::evicting::is_full;
 use crate::cache::{Kind, Slot};
 
 /// How often each fetch notes its sources.
@@ -97,6 +97,12 @@ impl Gateway {
             self.plan(slot);
             return self.on_grown(slot);
         }
+        if let Failure::Destination(error) = why
+            && is_full(error)
+            && self.goes_on_when_full(slot)
+        {
+            return self.plan(slot);
+        }
         let (status, line) = self.told(why);
         for token in readers {
             if self.lacks(token) {
@@ -139,9 +145,7 @@ impl Gateway {
                 (410, "withdrawn: every peer that had it says that it no longer has it".into())
             }
             Failure::Destination(error) => {
-                let is_full =
-                    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
-                (if is_full { 507 } else { 500 }, format!("the cache cannot be written: {error}"))
+                (if is_full(error) { 507 } else { 500 }, format!("the cache cannot be written: {error}"))
             }
             Failure::PastTheEnd { length, .. } => (416, format!("the content is {length} bytes long")),
         }

@@ -39,19 +39,22 @@ impl Gateway {
             return self.want(slot, job, specs, room);
         };
         let mut readers = Vec::new();
-        for token in tokens {
-            let Some(client) = self.clients.get_mut(&token) else { continue };
+        for token in &tokens {
+            let Some(client) = self.clients.get_mut(token) else { continue };
             let Some(reading) = &mut client.reading else { continue };
             let ahead = reading.ahead.bytes();
-            reading.until_planned = ahead / 4;
             let ranges = match reading.is_answered {
                 true => client.connection.content_to_send().collect(),
                 false => reading.ranges(length),
             };
             readers.push(Reader { ranges, ahead });
         }
-        let plan = Plan::new(&readers);
+        let mut plan = Plan::new(&readers);
+        let most = self.room_for(slot);
         let Some(entry) = self.session.store_mut().get_mut(slot) else { return };
+        if let Some(most) = most {
+            plan.bound(&entry.there(), most);
+        }
         if let Some(recheck) = entry.next_check(&plan.soon) {
             self.hashing.run(move || Outcome::Checked(slot, recheck.step()));
         }
@@ -62,6 +65,11 @@ impl Gateway {
             _ => {
                 let specs = plan.ranges.iter().cloned().map(RangeSpec::Span).collect();
                 self.want(slot, job, specs, plan.room);
+            }
+        }
+        for token in tokens {
+            if let Some(reading) = self.clients.get_mut(&token).and_then(|client| client.reading.as_mut()) {
+                reading.until_planned = reading.ahead.bytes().min(plan.room) / 4;
             }
         }
     }

@@ -4,6 +4,7 @@ mod client;
 mod clients;
 mod contents;
 mod events;
+mod evicting;
 mod fetching;
 mod finding;
 mod folders;

@@ -44,7 +44,21 @@ impl Gateway {
 
     /// With what is in this folder from before.
     pub(crate) fn start_in(folder: TempDir, peer: &Host, arguments: &[&str]) -> Gateway {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_cjp2p-http"));
+        Gateway::run(Command::new(env!("CARGO_BIN_EXE_cjp2p-http")), folder, peer, arguments)
+    }
+
+    /// With a cache on a disk of its own that has so many bytes.
+    pub(crate) fn start_on_disk(bytes: usize, peer: &Host, arguments: &[&str]) -> Gateway {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("cache")).unwrap();
+        let mut command = Command::new("unshare");
+        let script = "mount -t tmpfs -o size=$2 tmpfs \"$1\"; shift 2; exec \"$@\"";
+        command.args(["-rm", "sh", "-ec", script, "sh"]).arg(folder.path().join("cache"));
+        command.arg(bytes.to_string()).arg(env!("CARGO_BIN_EXE_cjp2p-http"));
+        Gateway::run(command, folder, peer, arguments)
+    }
+
+    fn run(mut command: Command, folder: TempDir, peer: &Host, arguments: &[&str]) -> Gateway {
         command
             .env("CJP2P_BOOTSTRAP", "")
             .env("CJP2P_NO_LAN", "1")
@@ -187,6 +201,13 @@ impl Client {
         }
         let body = self.rest.drain(..length.min(self.rest.len())).collect();
         Answer { status, fields, body, is_whole }
+    }
+
+    /// What came of a body until the connection ended; `None` where not even a head did.
+    pub(crate) fn body_so_far(&mut self) -> Option<Vec<u8>> {
+        while self.more() {}
+        let end = self.rest.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
+        Some(self.rest.split_off(end))
     }
 
     /// Whether nothing more comes, ever.
