@@ -6,6 +6,7 @@ pub mod igd;
 pub mod server;
 pub mod strace;
 pub mod terminal;
+pub mod tracker;
 
 use std::io::{self, BufRead, BufReader};
 use std::os::fd::AsFd;

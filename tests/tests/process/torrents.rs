@@ -2,19 +2,18 @@
 
 #![allow(clippy::unwrap_used, reason = "clippy excuses tests, but not their helpers")]
 
-use std::collections::BTreeSet;
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
+use std::net::Ipv4Addr;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
-use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use cjp2p_tests::at_once::at_once;
 use cjp2p_tests::content;
-use cjp2p_tests::real::server::Server;
+use cjp2p_tests::real::server::{Server, peak_memory};
+use cjp2p_tests::real::tracker::{Manner, Tracker};
 use cjp2p_tests::real::{end_of, tool};
 use serde_json::Value;
 
@@ -267,69 +266,60 @@ fn what_is_shared_is_made_a_torrent_on_demand() {
     assert!(bench.is_there("out"));
 }
 
-/// A tracker on loopback that tells everybody of everybody, and notes what it is asked.
-struct Tracker {
-    url: String,
-    asked: Arc<Mutex<Vec<String>>>,
-}
-
-impl Tracker {
-    fn start() -> Tracker {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}/announce", listener.local_addr().unwrap());
-        let asked: Arc<Mutex<Vec<String>>> = Arc::default();
-        let notes = asked.clone();
-        thread::spawn(move || {
-            let mut ports: BTreeSet<u16> = BTreeSet::new();
-            for stream in listener.incoming() {
-                let Ok(mut stream) = stream else { return };
-                stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-                let mut line = String::new();
-                if BufReader::new(&stream).read_line(&mut line).is_err() {
-                    continue;
-                }
-                let port = line
-                    .split_once("port=")
-                    .and_then(|(_, rest)| rest.split(['&', ' ']).next()?.parse().ok());
-                let others = ports.iter().filter(|other| Some(**other) != port);
-                let peers: Vec<u8> =
-                    others.flat_map(|port| [&[127, 0, 0, 1][..], &port.to_be_bytes()].concat()).collect();
-                let mut body = format!("d8:intervali1800e5:peers{}:", peers.len()).into_bytes();
-                body.extend_from_slice(&peers);
-                body.push(b'e');
-                let head =
-                    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
-                let _ = stream.write_all(&[head.as_bytes(), &body].concat());
-                ports.extend(port);
-                notes.lock().unwrap().push(line);
-            }
-        });
-        Tracker { url, asked }
-    }
-
-    /// Waits until it was asked something with this in it.
-    fn wait_for(&self, text: &str) {
-        let begun = Instant::now();
-        while !self.asked.lock().unwrap().iter().any(|line| line.contains(text)) {
-            assert!(begun.elapsed() < Duration::from_secs(60), "{text}: {:?}", self.asked.lock().unwrap());
-            thread::sleep(Duration::from_millis(10));
-        }
-    }
-}
-
 #[test]
 fn peers_find_each_other_by_a_tracker_that_hears_when_one_is_done() {
-    let (bench, tracker) = (Bench::new(), Tracker::start());
-    let torrent = bench.path("t.torrent");
-    let arguments = ["--torrent", torrent.to_str().unwrap(), "--tracker", &tracker.url];
-    let mut server = Server::start(&bench.path("share"), &bench.path("serve"), &arguments);
-    tracker.wait_for("left=0");
-    let mut get = tool("cjp2p-get", &bench.path("get"));
-    get.current_dir(bench.folder.path()).args(["--listen", "127.0.0.1:0", "--quiet", "--allow-private"]);
-    let get = get.args(["--tracker", &tracker.url, &bench.magnet, "-o", "out"]).output().unwrap();
-    assert!(get.status.success(), "{}", text(&get.stderr));
-    assert!(bench.is_there("out"));
-    tracker.wait_for("event=completed");
-    server.end();
-    tracker.wait_for("event=stopped");
+    for by_udp in [false, true] {
+        let (bench, tracker) = (Bench::new(), Tracker::start(Ipv4Addr::LOCALHOST).unwrap());
+        let url = if by_udp { tracker.udp() } else { tracker.http() };
+        let torrent = bench.path("t.torrent");
+        let arguments = ["--torrent", torrent.to_str().unwrap(), "--tracker", &url];
+        let mut server = Server::start(&bench.path("share"), &bench.path("serve"), &arguments);
+        tracker.wait_for("left=0");
+        let mut get = tool("cjp2p-get", &bench.path("get"));
+        get.current_dir(bench.folder.path()).args(["--listen", "127.0.0.1:0", "--quiet", "--allow-private"]);
+        let get = get.args(["--tracker", &url, &bench.magnet, "-o", "out"]).output().unwrap();
+        assert!(get.status.success(), "{}", text(&get.stderr));
+        assert!(bench.is_there("out"));
+        tracker.wait_for("event=completed");
+        server.end();
+        tracker.wait_for("event=stopped");
+    }
+}
+
+/// Memory that a fetch may have resident beside what it does with an honest tracker, in bytes.
+const MOST_MEMORY: u64 = 64 << 20;
+/// What a tracker that sends without end may have sent before it is left: what fits the buffers of both sides, and a bound of ours.
+const MOST_FLOODED: u64 = 24 << 20;
+
+#[test]
+fn a_tracker_that_does_harm_stops_no_fetch_and_is_no_reason_to_wait() {
+    let bench = Bench::new();
+    let server = bench.seed();
+    let manners =
+        [Manner::Lies, Manner::Babbles, Manner::Hangs, Manner::Redirects, Manner::Floods];
+    at_once(manners, |manner| {
+        let tracker = Tracker::with_manner(Ipv4Addr::LOCALHOST, manner).unwrap();
+        let name = format!("{manner:?}");
+        // Nobody has it, but for the tracker.
+        let mut alone = tool("cjp2p-get", &bench.path(&format!("{name}-alone")));
+        alone.current_dir(bench.folder.path()).args(["--listen", "127.0.0.1:0", "--timeout", "3s", "--allow-private"]);
+        alone.args(["--tracker", &tracker.http(), "t.torrent", "-o", &format!("{name}-nothing")]);
+        let begun = Instant::now();
+        let mut child = alone.stderr(Stdio::piped()).spawn().unwrap();
+        tracker.wait_for("left=");
+        let mut memory = 0;
+        while child.try_wait().unwrap().is_none() && begun.elapsed() < Duration::from_secs(60) {
+            memory = memory.max(peak_memory(child.id()));
+            thread::sleep(Duration::from_millis(20));
+        }
+        assert_eq!(end_of(&mut child).code(), Some(3), "{name}");
+        assert!(memory > 0 && memory < MOST_MEMORY, "{name}: {memory} bytes");
+        assert!(tracker.flooded() <= MOST_FLOODED, "{} bytes were taken", tracker.flooded());
+        // From redirect to redirect it does not go on for ever.
+        assert!(tracker.asked().len() <= 30, "{name}: {} questions", tracker.asked().len());
+        let into = format!("{name}-out");
+        let get = ["--tracker", &tracker.http(), "t.torrent", "-o", &into];
+        let said = bench.get(&server, &get).arg("--allow-private").output().unwrap();
+        assert!(said.status.success() && bench.is_there(&into), "{name}: {}", text(&said.stderr));
+    });
 }
