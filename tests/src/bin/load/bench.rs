@@ -86,7 +86,8 @@ fn median(mut rates: Vec<f64>) -> f64 {
     rates[rates.len() / 2]
 }
 
-fn command(programs: &Programs, folder: &Path, name: &str) -> Command {
+/// A command that runs one of the tools, with nobody but the peers named, and its state in this folder.
+pub(crate) fn command(programs: &Programs, folder: &Path, name: &str) -> Command {
     let mut command = Command::new(programs.path(name));
     command
         .env("CJP2P_BOOTSTRAP", "")

@@ -6,6 +6,7 @@
 #![allow(clippy::print_stdout)] // It prints tables.
 
 mod bench;
+mod connections;
 mod flood;
 mod gateway;
 mod life;
@@ -31,6 +32,8 @@ enum What {
     Life(life::Life),
     /// Has many clients at a gateway: idle, slow, malformed, and a thousand that read at once
     Gateway(gateway::Gateway),
+    /// Keeps many connections to one seed of a torrent, and watches its memory and descriptors
+    Connections(connections::Connections),
 }
 
 fn main() -> ExitCode {
@@ -38,6 +41,7 @@ fn main() -> ExitCode {
         What::Flood(flood) => flood.run(),
         What::Life(life) => life.run(),
         What::Gateway(gateway) => gateway.run(),
+        What::Connections(connections) => connections.run(),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
