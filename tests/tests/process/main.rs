@@ -25,6 +25,7 @@ mod search;
 mod serve_ends;
 mod standard_streams;
 mod streams;
+mod torrent_clients;
 mod torrents;
 mod upnp;
 mod waiting;

@@ -295,14 +295,19 @@ const MOST_FLOODED: u64 = 24 << 20;
 fn a_tracker_that_does_harm_stops_no_fetch_and_is_no_reason_to_wait() {
     let bench = Bench::new();
     let server = bench.seed();
-    let manners =
-        [Manner::Lies, Manner::Babbles, Manner::Hangs, Manner::Redirects, Manner::Floods];
+    let manners = [Manner::Lies, Manner::Babbles, Manner::Hangs, Manner::Redirects, Manner::Floods];
     at_once(manners, |manner| {
         let tracker = Tracker::with_manner(Ipv4Addr::LOCALHOST, manner).unwrap();
         let name = format!("{manner:?}");
         // Nobody has it, but for the tracker.
         let mut alone = tool("cjp2p-get", &bench.path(&format!("{name}-alone")));
-        alone.current_dir(bench.folder.path()).args(["--listen", "127.0.0.1:0", "--timeout", "3s", "--allow-private"]);
+        alone.current_dir(bench.folder.path()).args([
+            "--listen",
+            "127.0.0.1:0",
+            "--timeout",
+            "3s",
+            "--allow-private",
+        ]);
         alone.args(["--tracker", &tracker.http(), "t.torrent", "-o", &format!("{name}-nothing")]);
         let begun = Instant::now();
         let mut child = alone.stderr(Stdio::piped()).spawn().unwrap();
