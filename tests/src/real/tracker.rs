@@ -210,8 +210,9 @@ fn answer_http(mut stream: TcpStream, known: &Known, manner: Manner) -> io::Resu
         (Manner::Redirects, _) => {
             let nth = known.asked.lock().unwrap_or_else(PoisonError::into_inner).len();
             let to = format!("http://{}/announce{nth}", stream.local_addr()?);
-            let head =
-                format!("HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            let head = format!(
+                "HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            );
             return stream.write_all(head.as_bytes());
         }
         (Manner::Floods, _) => {
@@ -225,8 +226,8 @@ fn answer_http(mut stream: TcpStream, known: &Known, manner: Manner) -> io::Resu
             return Ok(());
         }
     };
-    let head =
-        format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len()).into_bytes();
+    let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len())
+        .into_bytes();
     stream.write_all(&[head, body].concat())
 }
 

@@ -20,14 +20,13 @@ use cjp2p_tests::lab::Namespace;
 use cjp2p_tests::real::server::Server;
 use cjp2p_tests::real::tool;
 use cjp2p_tests::real::tracker::Tracker;
-use clients::{Client, Task};
+use clients::{Client, THEIRS, Task};
 use futures_lite::{StreamExt, future};
 use mainline::async_dht::AsyncDht;
 use mainline::{Dht, Id, Testnet};
 use tempfile::TempDir;
 
 const OURS: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 1);
-const THEIRS: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 2);
 /// Nodes of the DHT beside the clients.
 const NODES: usize = 16;
 /// A single file has so many MiB, unless the environment says another number.
@@ -175,7 +174,7 @@ impl Bench {
             assert!(begun.elapsed() < LIMIT, "{client:?} does not get {:?}:\n{}", CASES[nth], log());
             thread::sleep(Duration::from_millis(100));
         }
-        println!("{client:?} fetched {:?} in {:?}", CASES[nth], begun.elapsed());
+        eprintln!("{client:?} fetched {:?} in {:?}", CASES[nth], begun.elapsed());
         drop(running);
         fs::remove_dir_all(task.folder).unwrap();
     }
@@ -199,7 +198,7 @@ impl Bench {
         let log = fs::read_to_string(task.state.join("log")).unwrap();
         assert!(said.status.success(), "{client:?}, {:?}: {said:?}\n{log}", CASES[nth]);
         assert!(is_same(&self.path("share").join(name), &out.join(name)), "{client:?}, {:?}", CASES[nth]);
-        println!("{client:?} gave {:?} in {:?}", CASES[nth], begun.elapsed());
+        eprintln!("{client:?} gave {:?} in {:?}", CASES[nth], begun.elapsed());
         fs::remove_dir_all(out).unwrap();
     }
 }

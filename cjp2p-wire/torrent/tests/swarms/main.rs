@@ -117,7 +117,7 @@ fn a_swarm_of_leechers_takes_little_more_than_one_copy_from_its_seed() {
 }
 
 #[test]
-#[ignore = "takes three minutes: cargo test -p cjp2p-torrent --test swarms two_hundred -- --ignored --nocapture"]
+#[ignore = "takes three minutes: cargo test -p cjp2p-torrent two_hundred -- --ignored --nocapture"]
 fn so_does_a_swarm_of_two_hundred() {
     let (copies, times) = swarm_of(200, 48_000_000, 5);
     assert!(copies < 1.5 && times < 1.5, "{copies} copies, {times} of the ideal time");

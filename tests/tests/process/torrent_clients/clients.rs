@@ -1,6 +1,7 @@
 //! Clients of others: how each is told to fetch or seed one torrent, and to speak with nobody but its peers.
 
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
@@ -9,7 +10,9 @@ use std::time::{Duration, Instant};
 use cjp2p_tests::lab::Namespace;
 use serde_json::json;
 
-/// Where a client listens, in its namespace.
+/// Where a client is, in its namespace,
+pub(super) const THEIRS: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 2);
+/// and where it listens.
 const PORT: u16 = 7001;
 const DHT_PORT: u16 = 7002;
 const RPC: &str = "127.0.0.1:7003";
@@ -115,7 +118,7 @@ fn aria2(task: &Task) -> Command {
 fn libtorrent(task: &Task) -> Command {
     let mut command = Command::new(PYTHON);
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/process/torrent_clients/libtorrent_client.py");
-    command.args([script, &task.source]).arg(&task.folder).arg(PORT.to_string());
+    command.args([script, &task.source]).arg(&task.folder).arg(format!("{THEIRS}:{PORT}"));
     if !task.dht.is_empty() {
         command.arg(task.dht.join(","));
     }

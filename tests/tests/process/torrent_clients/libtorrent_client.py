@@ -1,15 +1,16 @@
-"""Fetches or seeds one torrent with libtorrent: SOURCE FOLDER PORT [DHT-NODES]. Ends when its parent does."""
+"""Fetches or seeds one torrent with libtorrent: SOURCE FOLDER ADDRESS:PORT [DHT-NODES]. Ends when its parent does."""
 
 import sys
 import time
 
 import libtorrent
 
-source, folder, port = sys.argv[1:4]
+source, folder, listen = sys.argv[1:4]
 nodes = sys.argv[4] if len(sys.argv) > 4 else ""
 session = libtorrent.session(
     {
-        "listen_interfaces": "0.0.0.0:" + port,
+        # Named: of all addresses it would use none for the DHT, since none has a route out.
+        "listen_interfaces": listen,
         "enable_dht": nodes != "",
         "dht_bootstrap_nodes": nodes,
         # The first time nobody may know of a peer yet.
