@@ -221,7 +221,9 @@ fn is_same(right: &Path, other: &Path) -> bool {
 
 fn exchange_with(client: Client) {
     let Some(bench) = Bench::new(client) else { return };
-    for nth in 0..CASES.len() {
+    // libtorrent finds no node of this DHT, and Transmission was not seen to: only aria2 shows that one.
+    let shown = |nth: &usize| client == Client::Aria2 || CASES[*nth].2 != Found::Dht;
+    for nth in (0..CASES.len()).filter(shown) {
         bench.they_fetch(client, nth);
         bench.we_fetch(client, nth);
     }
