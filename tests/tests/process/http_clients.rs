@@ -16,7 +16,6 @@ use crate::gateway::Gateway;
 fn program(name: &str) -> Option<Command> {
     let folders = std::env::var_os("PATH").unwrap_or_default();
     if !std::env::split_paths(&folders).any(|folder| folder.join(name).is_file()) {
-        println!("skipped: there is no {name}");
         return None;
     }
     let mut command = Command::new("timeout");
