@@ -21,10 +21,8 @@ use cjp2p_io::pointer_file::PointerFiles;
 use cjp2p_io::sandbox::Sandbox;
 use cjp2p_io::search::Search;
 use cjp2p_io::state_dir::StateDir;
-use cjp2p_io::{signals, tcp};
+use cjp2p_io::{descriptors, signals, tcp};
 use cjp2p_wire::peers::peer::Origin;
-
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::cache::Cache;
 use crate::cache::files::Folder;
@@ -42,7 +40,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
         0 => (true, None),
         _ => (false, Some(lock(&folder)?)),
     };
-    allow_descriptors(cli.max_connections);
+    descriptors::allow(cli.max_connections);
     let is_limited = !cli.only_peers.is_empty();
     let named = match is_limited {
         true => {
@@ -122,17 +120,6 @@ fn share(cli: &Cli, at: SocketAddr, state: Option<&StateDir>) -> Result<Option<(
     let token = token::open(&path).map_err(|error| ToolError::failure(format!("--share: token: {error}")))?;
     log::info!("the token is in {}", names::shown(&path));
     Ok(Some((Share { folder, most: cli.max_upload }, token)))
-}
-
-/// Each connection is a descriptor, and so is each content that is open: allows as many as may be, if the system does.
-fn allow_descriptors(connections: usize) {
-    let wanted = u64::try_from(connections).unwrap_or(u64::MAX).saturating_add(1024);
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    let raised = maximum.map_or(wanted, |most| most.min(wanted));
-    if current.is_some_and(|current| current < raised) {
-        // Where that is refused, callers wait until others are gone.
-        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(raised), maximum });
-    }
 }
 
 /// The folder of the cache, made where it is missing, for this user only.

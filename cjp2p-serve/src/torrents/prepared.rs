@@ -8,11 +8,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use cjp2p_cli::ToolError;
+use cjp2p_io::descriptors;
 use cjp2p_io::listen::Listen;
 use cjp2p_io::names::shown;
 use cjp2p_io::random;
 use cjp2p_io::sandbox::Sandbox;
 use cjp2p_io::tcp;
+use cjp2p_io::torrent::driver::MAX_LINKS;
 use cjp2p_io::torrent::local::LocalSearch;
 use cjp2p_io::torrent::trackers::Trackers;
 use cjp2p_torrent::metainfo::{MAX_METAINFO, Metainfo};
@@ -61,6 +63,7 @@ impl Prepared {
         if !args.is_used() {
             return Ok(None);
         }
+        descriptors::allow(MAX_LINKS);
         if args.torrents.len() > MAX_TORRENTS {
             return Err(ToolError::usage(format!("--torrent: more than {MAX_TORRENTS} of them")));
         }

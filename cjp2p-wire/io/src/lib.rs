@@ -2,6 +2,7 @@
 
 pub mod beneath;
 pub mod deep_path;
+pub mod descriptors;
 pub mod event_loop;
 pub mod exchange;
 pub mod file_lock;

@@ -31,6 +31,9 @@ impl<S: PieceStore> Driver<S> {
         for _ in 0..ACCEPTS_PER_TURN {
             let taken = self.listeners.get(nth).map_or(Ok(None), tcp::accept);
             match taken {
+                Ok(Some((_, address))) if self.links.len() >= self.max_links => {
+                    log::debug!("{address}: turned away: there are as many connections as may be");
+                }
                 Ok(Some((stream, address))) => {
                     let (token, until) = (self.new_token(), now + GREETING_TIMEOUT);
                     let state = State::Greeting(Vec::new(), until);

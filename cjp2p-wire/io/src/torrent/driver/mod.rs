@@ -10,4 +10,4 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-pub use state::{Driver, SwarmId};
+pub use state::{Driver, MAX_LINKS, SwarmId};

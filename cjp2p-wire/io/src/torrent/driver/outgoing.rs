@@ -1,6 +1,7 @@
 //! What a swarm wants done: calls, bytes to send, ends.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -83,7 +84,9 @@ impl<S: PieceStore> Driver<S> {
 
     fn call_peer(&mut self, now: Time, swarm: u32, address: SocketAddr) {
         let (token, until) = (self.new_token(), now + CALL_TIMEOUT);
-        let called = tcp::connect(address).and_then(|stream| {
+        let has_room = self.links.len() < self.max_links;
+        let called = if has_room { tcp::connect(address) } else { Err(io::ErrorKind::QuotaExceeded.into()) };
+        let called = called.and_then(|stream| {
             Link::new(stream, address, State::Calling(swarm, until), (&self.readiness, token))
         });
         match called {

@@ -62,6 +62,9 @@ pub(super) struct Entry<S> {
     pub(super) links: BTreeMap<ConnId, u64>,
 }
 
+/// Connections of all swarms together: each is a descriptor, and takes some 5 KiB.
+pub const MAX_LINKS: usize = 4096;
+
 /// See the [module](super).
 pub struct Driver<S> {
     pub(super) readiness: Readiness,
@@ -72,8 +75,10 @@ pub struct Driver<S> {
     pub(super) by_hash: BTreeMap<InfoHash, u32>,
     pub(super) next_swarm: u32,
     /// As many as the swarms take together, and [`MAX_GREETING`] callers.
+    // Invariant: at most `max_links`.
     pub(super) links: BTreeMap<u64, Link>,
     pub(super) next_link: u64,
+    pub(super) max_links: usize,
     /// Those that have a time limit: who calls, is called, or ends.
     pub(super) limited: BTreeSet<(Time, u64)>,
     pub(super) events: VecDeque<(SwarmId, Event)>,
@@ -97,11 +102,17 @@ impl<S: PieceStore> Driver<S> {
             next_swarm: 0,
             links: BTreeMap::new(),
             next_link: FIRST_LINK,
+            max_links: MAX_LINKS,
             limited: BTreeSet::new(),
             events: VecDeque::new(),
             ready: Vec::new(),
             buffer: vec![0; READ_LEN],
         })
+    }
+
+    /// Has at most so many connections, of all swarms together; [`MAX_LINKS`] if this is not called. Who calls then is turned away.
+    pub fn limit_connections(&mut self, most: usize) {
+        self.max_links = most;
     }
 
     /// Lets peers call at this address, port 0 for a free one. Returns which it is.

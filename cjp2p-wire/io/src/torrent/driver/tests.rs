@@ -1,7 +1,7 @@
 //! Two drivers on loopback move a torrent between their stores.
 
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{Read as _, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -183,6 +183,32 @@ fn callers_that_say_nothing_or_want_something_else_are_let_go_and_more_are_taken
     let later = Time::ZERO + Duration::from_secs(120);
     seed.driver.turn(later).unwrap();
     assert_eq!(seed.driver.connections(), 0);
+}
+
+#[test]
+fn who_calls_when_there_are_as_many_connections_as_may_be_is_turned_away_and_later_taken() {
+    let (mut seed, address) = Side::seed();
+    seed.driver.limit_connections(3);
+    let here: Vec<TcpStream> = (0..3).map(|_| TcpStream::connect(address).unwrap()).collect();
+    run(&mut [&mut seed], |sides, _| sides[0].driver.connections() == 3);
+    let mut other = TcpStream::connect(address).unwrap();
+    other.set_nonblocking(true).unwrap();
+    run(&mut [&mut seed], |sides, _| {
+        assert!(sides[0].driver.connections() <= 3);
+        matches!(other.read(&mut [0]), Ok(0))
+    });
+    drop(here);
+    run(&mut [&mut seed], |sides, _| sides[0].driver.connections() == 0);
+    let _later = TcpStream::connect(address).unwrap();
+    run(&mut [&mut seed], |sides, _| sides[0].driver.connections() == 1);
+    // Nor is anybody called while there is no room.
+    let (torrent, none) = (torrent().0, PieceSet::none(COUNT));
+    let swarm = Swarm::new(Time::ZERO, torrent, none.clone(), &none, config(2));
+    let mut getter = Side::new(swarm, Some(Memory::default()));
+    getter.driver.limit_connections(0);
+    getter.driver.call(Time::ZERO, getter.id, |swarm, _| swarm.add_peer(Time::ZERO, address, Origin::User));
+    getter.turn(Time::ZERO);
+    assert_eq!(getter.driver.connections(), 0);
 }
 
 #[test]
