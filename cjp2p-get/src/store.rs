@@ -19,6 +19,7 @@ use cjp2p_io::partial::wanted::{Part, Wanted};
 
 /// Finished contents that stay shared. Each is an open file, of which a process has only so many.
 const MAX_FINISHED: usize = 128;
+
 /// See the [module](self).
 #[derive(Default)]
 pub(crate) struct Store {

@@ -36,15 +36,14 @@ impl Announcer {
     /// Makes it known who publishes here: whoever looks for a name of this key finds this node.
     pub(crate) fn publish(&mut self, publisher: &PublicKey) {
         if self.dht.is_some() {
-            self.announcements.share(key_of_publisher(publisher));
+            self.announcements.share_named(key_of_publisher(publisher));
         }
     }
 
     /// Makes it known that peers of the torrent with this info hash can call at `port`.
     pub(crate) fn share_torrent(&mut self, info_hash: Key, port: u16) {
         if self.dht.is_some() {
-            // The user named it, so it comes before ids that nobody has asked for.
-            self.announcements.asked(info_hash);
+            self.announcements.share_named(info_hash);
             self.torrents.insert(info_hash, port);
         }
     }
@@ -93,8 +92,6 @@ impl Announcer {
         for ids in library.in_use() {
             keys(&ids).for_each(|key| self.announcements.asked(key));
         }
-        // Files that came later do not push them out.
-        self.torrents.keys().for_each(|&key| self.announcements.asked(key));
     }
 
     /// Announces what is due.

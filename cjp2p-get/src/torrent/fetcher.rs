@@ -29,7 +29,6 @@ use nix::sys::signal::Signal;
 
 use super::given::Given;
 use super::job::{Prepared, Ready, Target, prepare};
-
 use super::outlet::Outlet;
 use super::selection::Chooser;
 use super::sources::{self, Sources};

@@ -244,22 +244,20 @@ fn read_target(request: &mut Request, target: &str) -> Result<(), Bad> {
 /// A path with `.` and `..` done (RFC 3986, section 5.2.4), also where they are percent-encoded, as browsers read them. Browsers and
 /// curl do it before they ask; apt does not.
 fn without_dots(path: &str) -> String {
-    let dots = |part: &str| part.replace("%2e", ".").replace("%2E", ".");
+    let Some(path) = path.strip_prefix('/') else { return path.to_owned() };
     let mut parts: Vec<&str> = Vec::new();
-    let mut ends_open = false;
-    for part in path.split('/').skip(1) {
-        let dots = dots(part);
-        ends_open = matches!(&*dots, "." | "..");
-        match &*dots {
+    let mut ends_with_dots = false;
+    for part in path.split('/') {
+        let decoded = part.replace("%2e", ".").replace("%2E", ".");
+        ends_with_dots = matches!(&*decoded, "." | "..");
+        match &*decoded {
             "." => {}
             ".." => _ = parts.pop(),
             _ => parts.push(part),
         }
     }
-    if !path.starts_with('/') {
-        return path.to_owned();
-    }
-    if ends_open {
+    if ends_with_dots {
+        // It is the folder that is meant.
         parts.push("");
     }
     format!("/{}", parts.join("/"))

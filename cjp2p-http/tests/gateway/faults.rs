@@ -3,22 +3,17 @@
 use std::time::Duration;
 
 use cjp2p_tests::content;
-use cjp2p_tests::faults::full;
 
 use crate::support::{Gateway, sharing};
 
 #[test]
 fn a_full_disk_holds_what_fits_and_what_was_read_makes_room() {
-    if let Some(why) = full::unavailable() {
-        println!("skipped: no small disk can be mounted: {why}");
-        return;
-    }
     let long = content::bytes(21, 20_000_000);
     let others: Vec<Vec<u8>> = (0..6).map(|n| content::bytes(30 + n, 1_500_000)).collect();
     let mut all = others.clone();
     all.push(long.clone());
     let peer = sharing(&all);
-    let gateway = Gateway::start_on_disk(5 << 20, &peer, &[]);
+    let Some(gateway) = Gateway::start_on_disk(5 << 20, &peer, &[]) else { return };
     // All of them do not fit together, and the long one does not by itself.
     for bytes in others.iter().chain([&long]).chain(&others).chain([&long]) {
         let answer = gateway.get(&format!("/{}", content::blake3_id(bytes)), "");
@@ -37,13 +32,9 @@ fn a_full_disk_holds_what_fits_and_what_was_read_makes_room() {
 
 #[test]
 fn a_client_that_reads_slowly_from_a_full_disk_gets_all_of_it() {
-    if let Some(why) = full::unavailable() {
-        println!("skipped: no small disk can be mounted: {why}");
-        return;
-    }
     let bytes = content::bytes(22, 30_000_000);
     let peer = sharing(std::slice::from_ref(&bytes));
-    let gateway = Gateway::start_on_disk(4 << 20, &peer, &["--stall", "2s"]);
+    let Some(gateway) = Gateway::start_on_disk(4 << 20, &peer, &["--stall", "2s"]) else { return };
     let mut client = gateway.connect();
     let id = content::blake3_id(&bytes);
     client.send(&format!("GET /{id} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"));

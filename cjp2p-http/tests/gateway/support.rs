@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use cjp2p_tests::faults::full;
 use cjp2p_tests::real::host::Host;
 use cjp2p_tests::real::{end_of, line_of};
 use cjp2p_tests::sim::Peer;
@@ -47,15 +48,19 @@ impl Gateway {
         Gateway::run(Command::new(env!("CARGO_BIN_EXE_cjp2p-http")), folder, peer, arguments)
     }
 
-    /// With a cache on a disk of its own that has so many bytes.
-    pub(crate) fn start_on_disk(bytes: usize, peer: &Host, arguments: &[&str]) -> Gateway {
+    /// With a cache on a disk of its own that has so many bytes; `None` where none can be mounted.
+    pub(crate) fn start_on_disk(bytes: usize, peer: &Host, arguments: &[&str]) -> Option<Gateway> {
+        if let Some(why) = full::unavailable() {
+            eprintln!("skipped: no small disk can be mounted: {why}");
+            return None;
+        }
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("cache")).unwrap();
         let mut command = Command::new("unshare");
         let script = "mount -t tmpfs -o size=$2 tmpfs \"$1\"; shift 2; exec \"$@\"";
         command.args(["-rm", "sh", "-ec", script, "sh"]).arg(folder.path().join("cache"));
         command.arg(bytes.to_string()).arg(env!("CARGO_BIN_EXE_cjp2p-http"));
-        Gateway::run(command, folder, peer, arguments)
+        Some(Gateway::run(command, folder, peer, arguments))
     }
 
     fn run(mut command: Command, folder: TempDir, peer: &Host, arguments: &[&str]) -> Gateway {

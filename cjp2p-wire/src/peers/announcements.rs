@@ -1,7 +1,7 @@
 //! Which ids to announce to the Mainline DHT, and when: a bounded list, worked off at a bounded pace.
 //!
 //! An announcement costs about a hundred datagrams, and the nodes that take it forget it after half an hour. So a node can
-//! keep only a limited number of ids announced: those that are asked for most, and of these the newest.
+//! keep only a limited number of ids announced: first what the user named, then what is asked for most, and of that the newest.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -20,11 +20,12 @@ pub const MOST: usize = (AGAIN_AFTER.as_secs() / PACE.as_secs()) as usize;
 /// A key counts as asked for at most this often.
 const MOST_ASKED: u32 = 1 << 16;
 
-/// How much a key is worth announcing: how often it was asked for, then how recently it was shared.
-type Rank = (u32, u64);
+/// How much a key is worth announcing: whether the user named it, how often it was asked for, then how recently it was shared.
+type Rank = (bool, u32, u64);
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
+    is_named: bool,
     asked: u32,
     /// Larger for keys that were shared later.
     shared: u64,
@@ -33,7 +34,7 @@ struct Entry {
 
 impl Entry {
     fn rank(&self) -> Rank {
-        (self.asked, self.shared)
+        (self.is_named, self.asked, self.shared)
     }
 }
 
@@ -51,10 +52,22 @@ pub struct Announcements {
 impl Announcements {
     /// Adds a key that is shared from now on.
     pub fn share(&mut self, key: Key) {
-        if !self.entries.contains_key(&key) {
-            self.shared += 1;
-            self.insert(key, Entry { asked: 0, shared: self.shared, due: Time::ZERO });
+        self.add(key, false);
+    }
+
+    /// Adds a key that the user named: a torrent, who publishes. None that is only [shared](Announcements::share) pushes it out.
+    pub fn share_named(&mut self, key: Key) {
+        self.add(key, true);
+    }
+
+    fn add(&mut self, key: Key, is_named: bool) {
+        if self.entries.get(&key).is_some_and(|entry| entry.is_named >= is_named) {
+            return;
         }
+        let new = Entry { is_named, asked: 0, shared: self.shared + 1, due: Time::ZERO };
+        let entry = self.take(&key).map_or(new, |entry| Entry { is_named, ..entry });
+        self.shared += 1;
+        self.insert(key, entry);
     }
 
     /// Removes a key that is shared no more. The DHT forgets it by itself.
@@ -67,7 +80,7 @@ impl Announcements {
         let mut entry = match self.take(&key) {
             Some(entry) => entry,
             // It was pushed out, or never had room.
-            None => Entry { asked: 0, shared: 0, due: Time::ZERO },
+            None => Entry { is_named: false, asked: 0, shared: 0, due: Time::ZERO },
         };
         entry.asked = (entry.asked + 1).min(MOST_ASKED);
         self.insert(key, entry);
@@ -178,6 +191,25 @@ mod tests {
         announcements.asked(key(1));
         assert_eq!(announcements.len(), MOST);
         assert_eq!(announcements.next(Time::ZERO + AGAIN_AFTER), Some(key(1)));
+    }
+
+    #[test]
+    fn what_the_user_named_comes_first_and_is_not_pushed_out_by_what_was_not() {
+        let mut announcements = Announcements::default();
+        announcements.share(key(1));
+        announcements.share_named(key(0));
+        announcements.share_named(key(1));
+        for n in 2..3 * MOST as u32 {
+            announcements.share(key(n));
+            announcements.asked(key(n));
+        }
+        assert_eq!(announcements.len(), MOST);
+        let first = [Time::ZERO, Time::ZERO + PACE].map(|now| announcements.next(now));
+        assert!(first.contains(&Some(key(0))) && first.contains(&Some(key(1))), "{first:?}");
+        // To be told of again as one of many takes nothing from it.
+        announcements.share(key(0));
+        (0..MOST as u32).for_each(|n| announcements.asked(key(9999 + n)));
+        assert!(announcements.entries.contains_key(&key(0)));
     }
 
     #[test]

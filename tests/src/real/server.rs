@@ -69,6 +69,17 @@ impl Server {
         }
     }
 
+    /// The name that it has published, or publishes next: `latest/KEY/NAME`.
+    ///
+    /// # Panics
+    ///
+    /// Where the output ends first, or no line comes within a minute.
+    pub fn name(&mut self) -> String {
+        let named = self.events.iter().find(|event| event["event"] == "named").cloned();
+        let named = named.unwrap_or_else(|| self.wait_for("named"));
+        named["name"].as_str().expect("a name").to_owned()
+    }
+
     /// The ids under which the file of this name is shared, BLAKE3 first.
     ///
     /// # Panics

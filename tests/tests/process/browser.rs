@@ -88,9 +88,7 @@ fn a_browser_plays_and_seeks_and_what_is_published_reaches_nothing_else() {
     fs::write(shared.join("sound.wav"), &sound).expect("a file");
     fs::write(shared.join("index.html"), PAGE).expect("a file");
     let mut server = Server::start(&shared, &folder.path().join("serve"), &["--name", "site"]);
-    let named = server.events.iter().find(|event| event["event"] == "named").cloned();
-    let named = named.unwrap_or_else(|| server.wait_for("named"));
-    let name = named["name"].as_str().expect("a name").to_owned();
+    let name = server.name();
     let gateway = Gateway::start(folder.path(), server.address);
     let port = gateway.port();
     let profile = folder.path().join("profile");

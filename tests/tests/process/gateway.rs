@@ -79,9 +79,7 @@ fn a_site_under_a_name_is_read_by_url_and_so_is_what_becomes_of_it() {
     fs::write(shared.join("index.html"), "<h1>one</h1>").expect("a file");
     fs::write(shared.join("css/a.css"), "h1{}").expect("a file");
     let mut server = Server::start(&shared, &folder.path().join("serve"), &["--name", "site"]);
-    let named = server.events.iter().find(|event| event["event"] == "named").cloned();
-    let named = named.unwrap_or_else(|| server.wait_for("named"));
-    let id = named["name"].as_str().expect("a name").to_owned();
+    let id = server.name();
     let gateway = Gateway::start(folder.path(), server.address);
     let (head, body) = gateway.get(&format!("/{id}/"), "localhost");
     assert_eq!((head.lines().next(), &body[..]), (Some("HTTP/1.1 200 OK"), &b"<h1>one</h1>"[..]), "{head}");

@@ -16,6 +16,7 @@ use crate::gateway::Gateway;
 fn program(name: &str) -> Option<Command> {
     let folders = std::env::var_os("PATH").unwrap_or_default();
     if !std::env::split_paths(&folders).any(|folder| folder.join(name).is_file()) {
+        eprintln!("skipped: there is no {name}");
         return None;
     }
     let mut command = Command::new("timeout");
@@ -33,9 +34,7 @@ fn run(command: &mut Command) -> Output {
 /// A server of this folder under the name `site`, and what it is to be asked by.
 fn share(folder: &Path, shared: &Path) -> (Server, String) {
     let mut server = Server::start(shared, &folder.join("serve"), &["--name", "site"]);
-    let named = server.events.iter().find(|event| event["event"] == "named").cloned();
-    let named = named.unwrap_or_else(|| server.wait_for("named"));
-    let name = named["name"].as_str().expect("a name").to_owned();
+    let name = server.name();
     (server, name)
 }
 

@@ -58,9 +58,8 @@ impl Bench {
 fn publish(folder: &Path, state: &str, more: &[&str]) -> (Server, String) {
     let arguments = [&["--name", "site/page"], more].concat();
     let mut server = Server::start(&folder.join("share/page"), &folder.join(state), &arguments);
-    let named = server.events.iter().find(|event| event["event"] == "named").cloned();
-    let named = named.unwrap_or_else(|| server.wait_for("named"));
-    (server, named["name"].as_str().unwrap().to_owned())
+    let name = server.name();
+    (server, name)
 }
 
 fn code(output: &Output) -> i32 {

@@ -4,9 +4,11 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use cjp2p_io::descriptors;
 use cjp2p_tests::content;
 use cjp2p_tests::lab::{Error, Programs, scratch};
 use cjp2p_tests::real::server::Server;
+use nix::sys::resource::{Resource, getrlimit};
 use tempfile::TempDir;
 
 /// A running server, which shares one large file and some small ones.
@@ -117,4 +119,17 @@ pub(crate) fn wait(mut getter: Child, limit: Duration) -> Result<bool, Error> {
     }
     kill(getter)?;
     Ok(false)
+}
+
+/// Allows this program so many descriptors: each client of a load is one here too.
+pub(crate) fn allow_descriptors(wanted: usize) -> Result<(), Error> {
+    descriptors::allow(wanted);
+    let (allowed, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    match allowed < wanted as u64 {
+        true => {
+            Err(format!("only {allowed} descriptors are allowed (ulimit -Hn), and {wanted} are needed")
+                .into())
+        }
+        false => Ok(()),
+    }
 }

@@ -9,10 +9,9 @@ use cjp2p_tests::lab::{Error, Programs, scratch};
 use cjp2p_tests::real::server::{Server, descriptors, resident_memory};
 use cjp2p_tests::{row, table};
 use clap::Args;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
 
-use crate::bench::command;
+use crate::bench::{allow_descriptors, command};
 
 /// The shortest piece that there is: one block.
 const PIECE: u32 = 16 << 10;
@@ -207,9 +206,8 @@ impl Connections {
         }
         let address = server.events[0]["torrent_address"].as_str().ok_or("no address for torrents")?;
         let SocketAddr::V4(to) = address.parse()? else { return Err("an address of IPv6".into()) };
-        // Ours alone: what the server may open is what it is given by default.
-        let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
-        setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
+        // Now, and not before: the server asks for its own.
+        allow_descriptors(self.connections + self.connections / 10 + 100)?;
 
         let mut crowd = Crowd {
             to,

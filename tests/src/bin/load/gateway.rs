@@ -11,9 +11,8 @@ use cjp2p_tests::lab::Error;
 use cjp2p_tests::real::server::{descriptors, resident_memory};
 use cjp2p_tests::{row, table};
 use clap::Args;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use crate::bench::Bench;
+use crate::bench::{Bench, allow_descriptors};
 
 /// MiB of the content that all read.
 const LARGE: u64 = 256;
@@ -108,7 +107,7 @@ impl Running {
 
 impl Gateway {
     pub(crate) fn run(&self) -> Result<bool, Error> {
-        allow_descriptors(self.idle.max(self.readers) as u64 + 1000)?;
+        allow_descriptors(self.idle.max(self.readers) + 100)?;
         let bench = Bench::start(LARGE)?;
         let gateway = Running::start(&bench)?;
         let id = &bench.large[0];
@@ -314,13 +313,4 @@ fn settled(gateway: &Running, before: usize) -> usize {
         }
         std::thread::sleep(Duration::from_millis(100));
     }
-}
-
-/// Each client is a descriptor of this program too.
-fn allow_descriptors(wanted: u64) -> Result<(), Error> {
-    let (now, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    if most < wanted {
-        return Err(format!("only {most} descriptors are allowed: ulimit -Hn, or fewer --idle").into());
-    }
-    Ok(setrlimit(Resource::RLIMIT_NOFILE, now.max(wanted), most)?)
 }

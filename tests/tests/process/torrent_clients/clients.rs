@@ -34,8 +34,8 @@ pub(super) struct Task {
     /// Where its files come to lie, or lie if all of it is there.
     pub(super) folder: PathBuf,
     pub(super) is_there: bool,
-    /// Nodes of the DHT to join by; empty where it is not to be used.
-    pub(super) dht: Vec<String>,
+    /// A node of the DHT to join by, for aria2; the others do without.
+    pub(super) dht: Option<String>,
     /// For what the client keeps.
     pub(super) state: PathBuf,
 }
@@ -110,7 +110,7 @@ fn aria2(task: &Task) -> Command {
     // It asks trackers by UDP only with this; without an entry point it knows no node.
     command.arg("--enable-dht=true").arg(format!("--dht-listen-port={DHT_PORT}"));
     command.arg(format!("--dht-file-path={}", path(&task.state.join("dht.dat"))));
-    command.args(task.dht.first().map(|node| format!("--dht-entry-point={node}")));
+    command.args(task.dht.iter().map(|node| format!("--dht-entry-point={node}")));
     command.arg(&task.source);
     command
 }
@@ -119,16 +119,13 @@ fn libtorrent(task: &Task) -> Command {
     let mut command = Command::new(PYTHON);
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/process/torrent_clients/libtorrent_client.py");
     command.args([script, &task.source]).arg(&task.folder).arg(format!("{THEIRS}:{PORT}"));
-    if !task.dht.is_empty() {
-        command.arg(task.dht.join(","));
-    }
     command
 }
 
 fn transmission(task: &Task) -> Command {
     let (address, port) = RPC.split_once(':').unwrap();
     let settings = json!({
-        "dht-enabled": !task.dht.is_empty(),
+        "dht-enabled": false,
         "lpd-enabled": false,
         "pex-enabled": false,
         "utp-enabled": false,
@@ -142,8 +139,6 @@ fn transmission(task: &Task) -> Command {
         "start-added-torrents": true,
     });
     fs::write(task.state.join("settings.json"), settings.to_string()).unwrap();
-    let nodes: String = task.dht.iter().map(|node| node.replace(':', " ") + "\n").collect();
-    fs::write(task.state.join("dht.bootstrap"), nodes).unwrap();
     let mut command = Command::new("transmission-daemon");
     command.args(["--foreground", "--config-dir"]).arg(&task.state);
     command

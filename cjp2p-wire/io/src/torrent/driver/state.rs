@@ -78,6 +78,7 @@ pub struct Driver<S> {
     // Invariant: at most `max_links`.
     pub(super) links: BTreeMap<u64, Link>,
     pub(super) next_link: u64,
+    /// Who calls then is turned away, and nobody is called.
     pub(super) max_links: usize,
     /// Those that have a time limit: who calls, is called, or ends.
     pub(super) limited: BTreeSet<(Time, u64)>,
@@ -108,11 +109,6 @@ impl<S: PieceStore> Driver<S> {
             ready: Vec::new(),
             buffer: vec![0; READ_LEN],
         })
-    }
-
-    /// Has at most so many connections, of all swarms together; [`MAX_LINKS`] if this is not called. Who calls then is turned away.
-    pub fn limit_connections(&mut self, most: usize) {
-        self.max_links = most;
     }
 
     /// Lets peers call at this address, port 0 for a free one. Returns which it is.

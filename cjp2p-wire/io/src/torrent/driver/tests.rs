@@ -188,7 +188,7 @@ fn callers_that_say_nothing_or_want_something_else_are_let_go_and_more_are_taken
 #[test]
 fn who_calls_when_there_are_as_many_connections_as_may_be_is_turned_away_and_later_taken() {
     let (mut seed, address) = Side::seed();
-    seed.driver.limit_connections(3);
+    seed.driver.max_links = 3;
     let here: Vec<TcpStream> = (0..3).map(|_| TcpStream::connect(address).unwrap()).collect();
     run(&mut [&mut seed], |sides, _| sides[0].driver.connections() == 3);
     let mut other = TcpStream::connect(address).unwrap();
@@ -205,7 +205,7 @@ fn who_calls_when_there_are_as_many_connections_as_may_be_is_turned_away_and_lat
     let (torrent, none) = (torrent().0, PieceSet::none(COUNT));
     let swarm = Swarm::new(Time::ZERO, torrent, none.clone(), &none, config(2));
     let mut getter = Side::new(swarm, Some(Memory::default()));
-    getter.driver.limit_connections(0);
+    getter.driver.max_links = 0;
     getter.driver.call(Time::ZERO, getter.id, |swarm, _| swarm.add_peer(Time::ZERO, address, Origin::User));
     getter.turn(Time::ZERO);
     assert_eq!(getter.driver.connections(), 0);
