@@ -225,6 +225,8 @@ impl Viewer {
             StreamEvent::Started { offset } => {
                 if self.position.is_none() {
                     self.position = Some(offset);
+                    // Before the first bytes, which may be passed on in this very turn.
+                    self.delay.on_position(self.session.unix_ms(now), offset);
                     self.report.print(&Told::Started { id: &self.report.id, offset })?;
                     log::info!("{}: from byte {offset} on", self.id);
                 }
