@@ -26,7 +26,7 @@ pub use handle::{HANDLE_LEN, Handle, MAX_HANDLE_LEN};
 pub use latest::{LatestRequest, MAX_WAIT, NothingNewer};
 pub use limits::{
     MAX_DEPTH, MAX_ID_LEN, MAX_IDS, MAX_LISTED, MAX_NUMBER, MAX_PARTS, MAX_PEERS, MAX_RETURNED_LEN,
-    MAX_STREAM_RANGES,
+    MAX_STREAM_PLACES, MAX_STREAM_RANGES,
 };
 pub use listing::ContentList;
 pub use parts::{PartsRequest, TheseParts};

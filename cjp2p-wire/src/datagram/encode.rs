@@ -378,6 +378,17 @@ impl Encoder {
                 self.number(number);
             }
         }
+        if let Some(places) = &request.places {
+            self.raw(",\"places\":[");
+            for (i, (address, depth)) in places.iter().enumerate() {
+                self.raw(if i == 0 { "[\"" } else { ",[\"" });
+                self.raw(&address.to_string());
+                self.raw("\",");
+                self.number(*depth);
+                self.raw("]");
+            }
+            self.raw("]");
+        }
         self.raw(if request.stops { ",\"stops\":true}}" } else { "}}" });
     }
 
@@ -395,6 +406,7 @@ impl Encoder {
             self.number(depth);
         }
         self.raw(if holding.full { ",\"full\":true" } else { "" });
+        self.raw(if holding.waits { ",\"waits\":true" } else { "" });
         if !holding.peers.is_empty() {
             self.raw(",\"peers\":");
             self.addresses(&holding.peers);

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::limits::{MAX_ID_LEN, MAX_IDS, MAX_NUMBER, MAX_PEERS};
+use super::limits::{MAX_ID_LEN, MAX_IDS, MAX_NUMBER, MAX_PEERS, MAX_STREAM_PLACES};
 use crate::peers::address;
 
 /// Appends the bytes that `text` holds in base64, padded or not. Returns whether it is base64.
@@ -107,6 +107,19 @@ impl<'de> Deserialize<'de> for AddressList {
             address::parse(&text).ok()
         })
         .map(AddressList)
+    }
+}
+
+/// Addresses, each with a number.
+pub(super) struct PlaceList(pub(super) Vec<(SocketAddr, u64)>);
+
+impl<'de> Deserialize<'de> for PlaceList {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        tolerant_list(deserializer, MAX_STREAM_PLACES, |raw| {
+            let (Text(text), Number(depth)) = serde_json::from_str(raw.get()).ok()?;
+            Some((address::parse(&text).ok()?, depth))
+        })
+        .map(PlaceList)
     }
 }
 

@@ -18,3 +18,5 @@ pub const MAX_DEPTH: usize = 16;
 pub const MAX_PARTS: usize = 512;
 /// A request for a stream that names more ranges than this is refused: so many fit a datagram that no packet cuts.
 pub const MAX_STREAM_RANGES: usize = 40;
+/// At most this many free places of a request for a stream are read.
+pub const MAX_STREAM_PLACES: usize = 6;

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Duration;
 
-use super::fields::{AddressList, IdText, Number, Text};
+use super::fields::{AddressList, IdText, Number, PlaceList, Text};
 use super::handle::Handle;
 use super::limits::MAX_STREAM_RANGES;
 use crate::stream::StreamId;
@@ -29,8 +29,10 @@ pub struct StreamRequest {
     pub got: Option<LastPiece>,
     /// How many bytes of content each datagram should hold at the most.
     pub piece: Option<u64>,
-    /// How many others may be sent to the sender for this stream.
+    /// To how many others the sender itself would send it.
     pub spare: u64,
+    /// Others below the sender that would send it to one more, and how many hops away from the origin each is. `None`: as said before.
+    pub places: Option<Vec<(SocketAddr, u64)>>,
     /// How many hops away from the origin the sender is, where it knows.
     pub depth: Option<u64>,
     /// Nothing is wanted any more.
@@ -61,6 +63,8 @@ pub struct StreamHolding {
     pub depth: Option<u64>,
     /// It sends nothing to the receiver, since it sends to as many as it can.
     pub full: bool,
+    /// Nothing comes to it now, and it looks for somebody who sends.
+    pub waits: bool,
     /// Others that may send it.
     pub peers: Vec<SocketAddr>,
 }
@@ -86,6 +90,8 @@ struct RequestFields<'a> {
     #[serde(default)]
     spare: Number,
     #[serde(default)]
+    places: Option<PlaceList>,
+    #[serde(default)]
     depth: Option<Number>,
     #[serde(default)]
     stops: bool,
@@ -101,6 +107,8 @@ struct HoldingFields<'a> {
     depth: Option<Number>,
     #[serde(default)]
     full: bool,
+    #[serde(default)]
+    waits: bool,
     #[serde(default)]
     peers: Option<AddressList>,
 }
@@ -134,6 +142,7 @@ pub(super) fn read_request(text: &str) -> Option<StreamRequest> {
         }),
         piece: fields.piece.map(|piece| piece.0),
         spare: fields.spare.0,
+        places: fields.places.map(|places| places.0),
         depth: fields.depth.map(|depth| depth.0),
         stops: fields.stops,
     })
@@ -149,6 +158,7 @@ pub(super) fn read_holding(text: &str) -> Option<StreamHolding> {
         until,
         depth: fields.depth.map(|depth| depth.0),
         full: fields.full,
+        waits: fields.waits,
         peers: fields.peers.map_or_else(Vec::new, |peers| peers.0),
     })
 }

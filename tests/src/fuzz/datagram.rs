@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use cjp2p_wire::datagram::{self, Encoder, Padding};
 use cjp2p_wire::message::{
     MAX_DEPTH, MAX_HANDLE_LEN, MAX_ID_LEN, MAX_IDS, MAX_LISTED, MAX_NUMBER, MAX_PARTS, MAX_PEERS,
-    MAX_RETURNED_LEN, MAX_STREAM_RANGES, MAX_WAIT, Message, RawBlock, StreamRequest,
+    MAX_RETURNED_LEN, MAX_STREAM_PLACES, MAX_STREAM_RANGES, MAX_WAIT, Message, RawBlock, StreamRequest,
 };
 use cjp2p_wire::signed::MAX_PAYLOAD_LEN;
 use serde_json::value::RawValue;
@@ -134,6 +134,9 @@ fn check(message: &Message<'_>, datagram: usize) {
             let StreamRequest { from, until, piece, spare, depth, .. } = *request;
             [from, until, piece.unwrap_or(0), spare, depth.unwrap_or(0)].into_iter().for_each(number);
             assert!(from <= until && request.have.len() <= MAX_STREAM_RANGES);
+            let places = request.places.as_deref().unwrap_or_default();
+            assert!(places.len() <= MAX_STREAM_PLACES);
+            places.iter().for_each(|(_, depth)| number(*depth));
             let end = request.have.iter().fold(from, |end, range| {
                 assert!(end <= range.start && range.start < range.end, "{range:?} after {end}");
                 range.end

@@ -23,6 +23,7 @@ mod search;
 mod short_contents;
 mod sizes;
 mod slow_links;
+mod stream_swarms;
 mod streams;
 mod streams_of_others;
 mod suggestions;

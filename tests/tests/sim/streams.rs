@@ -405,8 +405,9 @@ fn one_that_catches_up_keeps_those_that_it_sends_to() {
         stage.view(n, link(10, 0.0), Start::Edge, true, &[source]);
         stage.run(50, MS * 8);
     }
+    // Not so long that it is taken for gone.
     stage.world.set_up(at(2), false);
-    stage.run(80, MS * 8);
+    stage.run(35, MS * 8);
     stage.world.set_up(at(2), true);
     let behind = |stage: &Stage| stage.world.peer(at(2)).node.stream_progress(JobId(0)).map(|it| it.verified);
     let before = behind(&stage);

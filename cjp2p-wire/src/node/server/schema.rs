@@ -23,7 +23,7 @@ pub(super) const SUPPORTED_MESSAGES: &str = concat!(
     r#""GetLatest":{"properties":{"ed25519":{"type":"string"},"name":{"type":"string"},"after":{"type":"integer"},"wait":{"type":"integer"}}},"#,
     r#""SignedMessage":{"properties":{"ed25519":{"type":"string"},"signature":{"type":"string"},"payload_json":{"type":"string"}}},"#,
     r#""IKnowNothingNewer":{"properties":{"ed25519":{"type":"string"},"name":{"type":"string"},"after":{"type":"integer"}}},"#,
-    r#""PleaseKeepSendingStream":{"properties":{"id":{"type":"string"},"as":{"type":"string"},"from":{"type":"integer"},"until":{"type":"integer"},"have":{"items":{"items":{"type":"integer"}}},"got":{"type":"integer"},"us":{"type":"integer"},"at":{"type":"integer"},"piece":{"type":"integer"},"spare":{"type":"integer"},"depth":{"type":"integer"},"stops":{"type":"boolean"}}},"#,
-    r#""IHaveThisOfTheStream":{"properties":{"id":{"type":"string"},"from":{"type":"integer"},"until":{"type":"integer"},"depth":{"type":"integer"},"full":{"type":"boolean"},"peers":{"items":{"type":"string"}}}},"#,
+    r#""PleaseKeepSendingStream":{"properties":{"id":{"type":"string"},"as":{"type":"string"},"from":{"type":"integer"},"until":{"type":"integer"},"have":{"items":{"items":{"type":"integer"}}},"got":{"type":"integer"},"us":{"type":"integer"},"at":{"type":"integer"},"piece":{"type":"integer"},"spare":{"type":"integer"},"depth":{"type":"integer"},"places":{"items":{}},"stops":{"type":"boolean"}}},"#,
+    r#""IHaveThisOfTheStream":{"properties":{"id":{"type":"string"},"from":{"type":"integer"},"until":{"type":"integer"},"depth":{"type":"integer"},"full":{"type":"boolean"},"waits":{"type":"boolean"},"peers":{"items":{"type":"string"}}}},"#,
     r#""PleaseListSupportedMessages":{},"SupportedMessages":{}}}}}"#,
 );

@@ -53,8 +53,8 @@ impl Candidates {
         }
     }
 
-    /// The next that may be asked now.
-    pub(super) fn next(&mut self, now: Time) -> Option<(SocketAddr, NamedBy)> {
+    /// The next that may be asked now; sooner where something `hurries`.
+    pub(super) fn next(&mut self, now: Time, hurries: bool) -> Option<(SocketAddr, NamedBy)> {
         if now < self.next_at {
             return None;
         }
@@ -66,7 +66,7 @@ impl Candidates {
         if named_by == NamedBy::Peer {
             self.neighbourhoods.disturb(now, address);
         }
-        self.next_at = now + if named_by == NamedBy::Peer { NAMED_PAUSE } else { KNOWN_PAUSE };
+        self.next_at = now + if named_by == NamedBy::Peer && !hurries { NAMED_PAUSE } else { KNOWN_PAUSE };
         Some((address, named_by))
     }
 
@@ -97,10 +97,10 @@ mod tests {
         all.add(Time::ZERO, port_of(2, 1), NamedBy::Peer);
         all.add(Time::ZERO, port_of(2, 1), NamedBy::Peer);
         assert_eq!(all.len(), 2);
-        assert_eq!(all.next(Time::ZERO), Some((port_of(2, 1), NamedBy::Peer)));
-        assert_eq!(all.next(Time::from_millis(124)), None);
+        assert_eq!(all.next(Time::ZERO, false), Some((port_of(2, 1), NamedBy::Peer)));
+        assert_eq!(all.next(Time::from_millis(124), false), None);
         assert_eq!(all.next_at(), Time::from_millis(125));
-        assert_eq!(all.next(Time::from_millis(125)), Some((port_of(1, 1), NamedBy::Known)));
+        assert_eq!(all.next(Time::from_millis(125), false), Some((port_of(1, 1), NamedBy::Known)));
         assert_eq!(all.next_at(), Time::NEVER);
     }
 

@@ -7,45 +7,36 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::admission::{Admission, MAX_SUBSCRIBERS, is_there, passes_on};
+use super::places::{self, Named, Place};
 use super::plain::PlainViewers;
 use super::pushing::Push;
 use super::subscriber::{GONE, Subscriber};
 use crate::datagram::Encoder;
-use crate::message::{StreamHolding, StreamRequest};
+use crate::message::{MAX_STREAM_PLACES, StreamHolding, StreamRequest};
 use crate::node::shared::Shared;
 use crate::peers::address::{host_of, referred};
 use crate::store::{Asker, Store};
 use crate::stream::{BLOCK_LEN, SignedBlock, SignedStatement, StreamId, record};
 use crate::time::Time;
 
-/// Those served or standing by, of one stream.
-pub(crate) const MAX_SUBSCRIBERS: usize = 64;
 /// Of one [host](host_of).
 const MAX_OF_HOST: usize = 16;
 /// Those that stand by, of one stream.
 const MAX_STANDING_BY: usize = 8;
-/// So many are served whatever room others have.
-const BASE: usize = 2;
 /// One that is served is behind if what it lacks was here so long ago, a few round trips aside.
 const BEHIND: Duration = Duration::from_millis(600);
 /// What came within this time is new.
-const NEW: Duration = Duration::from_millis(500);
+const NEW: Duration = Duration::from_millis(1500);
 /// How often it is looked who is.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// One that says nothing for so long is not behind but gone, or cut off.
-const HEARD: Duration = Duration::from_millis(500);
 /// One that is sent blocks and says nothing for so long is sent no more.
 const CUT_OFF: Duration = Duration::from_secs(3);
-/// To one that says nothing for so long nobody is sent.
-const LATELY: Duration = Duration::from_millis(1500);
-/// One that is behind for so long is given up, where others are served.
-const BEHIND_FOR: Duration = Duration::from_millis(1500);
-/// After that, no more than were left are served for so long, twice as long each time.
-const CAUTION: Duration = Duration::from_secs(20);
-const MAX_CAUTION: Duration = Duration::from_secs(300);
 /// How often one is told a new edge that stands by or that nothing came to for so long, and any other that is served what is here.
 const TELL_EDGE: Duration = Duration::from_millis(300);
 const TELL: Duration = Duration::from_secs(1);
+/// No more often than that one is answered.
+const ANSWER: Duration = Duration::from_millis(75);
 /// Others that one is told of.
 const MAX_NAMED: usize = 4;
 /// The edge is remembered so often, and so long.
@@ -70,6 +61,8 @@ pub(super) enum Origin {
 pub(super) struct Holding {
     pub(super) id: StreamId,
     pub(super) origin: Origin,
+    // Nothing comes here now, though something should.
+    waits: bool,
     pub(super) statement: Option<SignedStatement>,
     // Where the newest record ends.
     edge: u64,
@@ -81,8 +74,8 @@ pub(super) struct Holding {
     // The last that was sent some.
     turn: Option<SocketAddr>,
     at_hand: VecDeque<SignedBlock>,
-    // Until then no more than so many are served.
-    caution: Option<(Time, usize, Duration)>,
+    admission: Admission,
+    named: Named,
     // When to look who is behind.
     look_at: Time,
 }
@@ -92,6 +85,7 @@ impl Holding {
         Holding {
             id,
             origin,
+            waits: origin != Origin::Here,
             statement: None,
             edge: 0,
             edges: VecDeque::new(),
@@ -99,9 +93,21 @@ impl Holding {
             plain: PlainViewers::default(),
             turn: None,
             at_hand: VecDeque::new(),
-            caution: None,
+            admission: Admission::new(origin == Origin::Here),
+            named: Named::default(),
             look_at: Time::ZERO,
         }
+    }
+
+    /// It comes from here.
+    pub(super) fn set_here(&mut self) {
+        (self.origin, self.waits) = (Origin::Here, false);
+        self.admission = Admission::new(true);
+    }
+
+    /// What is given is viewed here: from whom, and whether nothing comes now.
+    pub(super) fn set_viewed(&mut self, parent: Option<(SocketAddr, Option<u64>)>, waits: bool) {
+        (self.origin, self.waits) = (Origin::Viewed(parent), waits);
     }
 
     pub(super) fn len(&self) -> usize {
@@ -131,24 +137,36 @@ impl Holding {
         }
     }
 
-    /// How many others may come: here, or to those that are served here.
-    pub(super) fn spare(&self, now: Time) -> u64 {
-        let below: u64 =
-            self.subscribers.values().filter(|one| passes_on(now, one)).map(|one| one.spare).sum();
-        let here = if self.has_room(now) { BASE.saturating_sub(self.served()).max(1) as u64 } else { 0 };
-        (here + below).min(64)
+    /// How many more may be served.
+    fn room(&self, now: Time) -> usize {
+        self.admission.room(now, self.subscribers.values())
     }
 
-    /// Whether one more may be served.
-    fn has_room(&self, now: Time) -> bool {
-        let served = self.served();
-        if self.caution.is_some_and(|(until, most, _)| now < until && served >= most) {
-            return false;
+    /// To how many others it could be sent from here. Who has lost its parent has nothing to send.
+    pub(super) fn spare(&self, now: Time) -> u64 {
+        if self.waits { 0 } else { self.room(now) as u64 }
+    }
+
+    /// Others below that could send it to one more: those nearest to the origin.
+    pub(super) fn places(&self, now: Time) -> Vec<Place> {
+        if self.waits { Vec::new() } else { places::nearest(self.places_below(now, None)) }
+    }
+
+    /// The free places below, but for those below this one.
+    fn places_below(&self, now: Time, except: Option<SocketAddr>) -> Vec<Place> {
+        let least = self.depth().map_or(1, |depth| depth + 1);
+        let mut places = Vec::new();
+        for (&address, one) in &self.subscribers {
+            if Some(address) == except || !passes_on(now, one) {
+                continue;
+            }
+            if one.spare > 0 {
+                places.push(Place { depth: one.depth.unwrap_or(least).max(least), address });
+            }
+            places
+                .extend(one.places.iter().map(|place| Place { depth: place.depth.max(least + 1), ..*place }));
         }
-        let is_behind = |one: &Subscriber| one.is_served && one.behind_since.is_some();
-        served < BASE
-            || (served < MAX_SUBSCRIBERS / 2
-                && !self.subscribers.values().any(|one| passes_on(now, one) || is_behind(one)))
+        places
     }
 
     /// The library has a block, or has it longer.
@@ -212,9 +230,15 @@ impl Holding {
             self.subscribers.insert(from, Subscriber::new(now, request.handle, local));
         }
         let is_parent = matches!(self.origin, Origin::Viewed(Some((parent, _))) if parent == from);
-        let may_serve = !is_parent && self.has_room(now);
+        let may_serve = !is_parent && self.room(now) > 0;
         let Some(one) = self.subscribers.get_mut(&from) else { return };
         one.take(now, request, waited);
+        if let Some(places) = &request.places {
+            let places = places.iter().take(MAX_STREAM_PLACES);
+            let places = places
+                .filter_map(|&(address, depth)| Some(Place { depth, address: referred(from, address)? }));
+            one.places = places.collect();
+        }
         let mut is_refused = false;
         match (wants, one.is_served) {
             (true, false) if may_serve => {
@@ -225,8 +249,9 @@ impl Holding {
             (false, true) => one.stop_serving(),
             _ => {}
         }
-        let is_sent = one.is_served && request.got.is_some_and(|got| got.ago < TELL_EDGE);
-        let pause = if is_sent { TELL } else { TELL_EDGE };
+        // Who asks to whom nothing came for a while wants to know whether we are there.
+        let is_sent = one.is_served && request.got.is_some_and(|got| got.ago < ANSWER);
+        let pause = if is_sent { TELL } else { ANSWER };
         if one.told.is_none_or(|(at, _)| now.since(at) >= pause) || is_refused {
             self.tell(push, from, is_refused);
         }
@@ -254,14 +279,18 @@ impl Holding {
             }
             None => 0,
         };
-        let peers = self.others(push.shared, now, to);
-        let full = full || !(self.serves(to) || self.has_room(now));
+        let full = full || !(self.serves(to) || self.room(now) > 0);
+        // Who was refused, or says that it has no parent.
+        let seeks =
+            full && self.subscribers.get(&to).is_none_or(|one| one.depth.is_none() || one.from < one.until);
+        let peers = self.others(push.shared, now, to, seeks);
         let told = StreamHolding {
             id: self.id.clone(),
             from: from.min(self.edge),
             until: self.edge,
             depth: self.depth(),
             full,
+            waits: self.waits,
             peers,
         };
         let mut encoder = Encoder::new();
@@ -278,33 +307,29 @@ impl Holding {
         }
     }
 
-    /// Some that may have room for this one: those with most of it first, and those of other hosts.
-    fn others(&self, shared: &mut Shared, now: Time, to: SocketAddr) -> Vec<SocketAddr> {
-        let depth = self.subscribers.get(&to).and_then(|one| one.depth);
-        let may = |address: SocketAddr, one: &Subscriber| {
-            address != to && passes_on(now, one) && referred(address, to).is_some()
-                // One that is below another shall not be sent to it.
-                && (depth.is_none() || one.depth <= depth || one.depth.is_none())
-        };
-        let mut others: Vec<_> =
-            self.subscribers.iter().filter(|(address, one)| may(**address, one)).collect();
-        others.sort_by_key(|(address, one)| {
-            (host_of(**address) == host_of(to), std::cmp::Reverse(one.spare), shared.random.u32(..))
+    /// Some that may have room for this one: those nearest to the origin that nobody was told of just now, and those of other hosts.
+    fn others(&mut self, shared: &mut Shared, now: Time, to: SocketAddr, seeks: bool) -> Vec<SocketAddr> {
+        // What is below it shall not be named to it.
+        let mut places = self.places_below(now, Some(to));
+        places.retain(|place| place.address != to && referred(place.address, to).is_some());
+        let host = host_of(to);
+        places.sort_by_cached_key(|place| {
+            let depth = if seeks { place.depth } else { 0 };
+            (self.named.at(now, place.address), host_of(place.address) == host, depth, shared.random.u32(..))
         });
-        others.into_iter().map(|(&address, _)| address).take(MAX_NAMED).collect()
+        places.dedup_by_key(|place| place.address);
+        places.truncate(MAX_NAMED);
+        if seeks {
+            places.iter().for_each(|place| self.named.note(now, place.address));
+        }
+        places.into_iter().map(|place| place.address).collect()
     }
 
     fn remove(&mut self, now: Time, address: SocketAddr) {
         let Some(one) = self.subscribers.remove(&address) else { return };
-        if one.behind_since.is_some() {
-            self.be_cautious(now);
+        if one.behind_since.is_some_and(|since| now.since(since) >= BEHIND) {
+            self.admission.be_cautious(now, self.served());
         }
-    }
-
-    /// One more was too many.
-    fn be_cautious(&mut self, now: Time) {
-        let pause = self.caution.map_or(CAUTION, |(_, _, pause)| (pause * 2).min(MAX_CAUTION));
-        self.caution = Some((now + pause, self.served(), pause));
     }
 
     /// A viewer of another program, validated or let in once, asks for a block.
@@ -440,6 +465,7 @@ impl Holding {
         }
         if now >= self.look_at {
             self.look_at = now + LOOK_EVERY;
+            self.admission.look(now, self.subscribers.values());
             self.give_up_slow(push);
         }
         for (to, first, count, tries) in self.plain.take_overdue(now) {
@@ -458,18 +484,16 @@ impl Holding {
             let then = edges.iter().rev().find(|(at, _)| *at <= long_ago).map_or(0, |(_, edge)| *edge);
             if one.from >= then {
                 one.level_at = end;
+                self.admission.on_level(now, one);
             }
             // One that never was level reads what is old.
             // Where all has left, it is not for us to mend.
             let lacks = one.wanted(end).is_some_and(|wanted| wanted.start < then);
-            let is_there = now.since(one.heard_at) < HEARD;
-            let is_behind = lacks && is_there && one.level_at > 0 && one.until >= then;
+            let is_behind = lacks && is_there(now, one) && one.level_at > 0 && one.until >= then;
             one.behind_since = if is_behind { one.behind_since.or(Some(now)) } else { None };
         }
         let served = self.served();
-        let slow = |one: &Subscriber| {
-            one.is_served && one.behind_since.is_some_and(|since| now.since(since) >= BEHIND_FOR)
-        };
+        let slow = |one: &Subscriber| self.admission.is_too_slow(now, one);
         let all = self.subscribers.iter().filter(|(_, one)| one.is_served);
         let last = all.max_by_key(|(_, one)| one.served_since).map(|(&address, _)| address);
         // Who cannot send to anybody relays nothing; but from an origin one takes what comes.
@@ -480,7 +504,7 @@ impl Holding {
                 one.stop_serving();
             }
             log::debug!("{now:?} depth {:?}: gives up {address}, which is behind", self.depth());
-            self.be_cautious(now);
+            self.admission.be_cautious(now, self.served());
             self.tell(push, address, true);
         }
     }
@@ -504,11 +528,6 @@ impl Holding {
         let look = if self.served() > 0 { self.look_at } else { Time::NEVER };
         self.subscribers.iter().map(of).min().unwrap_or(Time::NEVER).min(look).min(self.plain.next_at())
     }
-}
-
-/// Whether one that is served is there, and has room for others.
-fn passes_on(now: Time, one: &Subscriber) -> bool {
-    one.is_served && one.spare > 0 && now.since(one.heard_at) < LATELY
 }
 
 /// A block that is at hand, or else the library's.

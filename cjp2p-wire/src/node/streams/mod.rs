@@ -3,9 +3,11 @@
 //! A [`Holding`] is a stream that is given, a [`View`] one that is viewed. A view that relays has a holding beside it, which is told of
 //! each block that was verified. A datagram that asks goes to the holding of its stream, one that answers to the view that asked.
 
+mod admission;
 mod assembly;
 mod candidates;
 mod holding;
+mod places;
 mod plain;
 mod polls;
 mod pushing;
@@ -20,9 +22,9 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+pub(super) use self::admission::MAX_SUBSCRIBERS;
 pub(super) use self::assembly::MAX_RECORDS;
 pub(super) use self::candidates::MAX_CANDIDATES;
-pub(super) use self::holding::MAX_SUBSCRIBERS;
 pub(super) use self::plain::MAX_PLAIN;
 pub(super) use self::source::NamedBy;
 pub(super) use self::view::MAX_SOURCES;
@@ -30,6 +32,7 @@ pub(super) use self::window::MAX_SHORT;
 
 use self::holding::{Holding, Origin};
 use self::pushing::{Gate, Push};
+use self::source::Room;
 use self::view::View;
 use super::budget;
 use super::client::{RawRun, mint_handle};
@@ -82,7 +85,7 @@ impl Streams {
     pub(super) fn publish(&mut self, id: &StreamId) {
         let holding =
             self.holdings.entry(id.clone()).or_insert_with(|| Holding::new(id.clone(), Origin::Here));
-        holding.origin = Origin::Here;
+        holding.set_here();
     }
 
     pub(super) fn end_publishing(&mut self, id: &StreamId) {
@@ -310,7 +313,7 @@ impl Streams {
             return tell_nothing(shared, now, from, request);
         };
         if holding.origin != Origin::Here {
-            holding.origin = Origin::Viewed(view.and_then(View::parent));
+            holding.set_viewed(view.and_then(View::parent), view.is_none_or(View::waits));
         }
         let push = &mut Push { now, shared, store, gate: &mut self.gate };
         holding.take(push, from, request, inbound.waited);
@@ -356,14 +359,14 @@ impl Streams {
         };
         let came = view.take_raw(shared, now, from, run, store);
         if let Some(holding) = self.holdings.get_mut(&view.id).filter(|_| view.passes_on()) {
-            holding.origin = Origin::Viewed(view.parent());
+            holding.set_viewed(view.parent(), view.waits());
             came.iter().for_each(|block| holding.on_block(now, block));
             if !came.is_empty() {
                 holding.send_all(&mut Push { now, shared, store, gate: &mut self.gate });
             }
         }
-        let own = own_room(&self.holdings, view, now);
-        view.report_due(shared, now, own);
+        let holding = self.holdings.get(&view.id).filter(|_| view.passes_on());
+        view.report_due(shared, now, &|| room_of(holding, now));
     }
 
     /// Does what is due for views.
@@ -374,10 +377,15 @@ impl Streams {
             mint_handle(&shared.config.secret, FIRST_HANDLE + *handles_made)
         };
         for view in views.values_mut().filter(|view| view.next_at() <= now) {
-            let own = own_room(holdings, view, now);
             let holding = holdings.get(&view.id);
+            let passes_on = view.passes_on();
+            let own = || room_of(holding.filter(|_| passes_on), now);
             let serves = |address| holding.is_some_and(|holding| holding.serves(address));
-            view.handle_timeout(shared, now, own, serves, &mut mint);
+            view.handle_timeout(shared, now, &own, serves, &mut mint);
+            if let Some(holding) = holdings.get_mut(&view.id).filter(|holding| holding.origin != Origin::Here)
+            {
+                holding.set_viewed(view.parent(), view.waits());
+            }
         }
     }
 
@@ -415,10 +423,9 @@ impl Streams {
     }
 }
 
-/// How many others may come to us for what is viewed.
-fn own_room(holdings: &BTreeMap<StreamId, Holding>, view: &View, now: Time) -> u64 {
-    let holding = holdings.get(&view.id).filter(|_| view.passes_on());
-    holding.map_or(0, |holding| holding.spare(now))
+/// Who may come to us for what is viewed, or to those below us.
+fn room_of(holding: Option<&Holding>, now: Time) -> Room {
+    holding.map_or_else(Room::default, |it| Room { spare: it.spare(now), places: it.places(now) })
 }
 
 /// Says that nothing of a stream is here.
@@ -427,7 +434,8 @@ fn tell_nothing(shared: &mut Shared, now: Time, to: SocketAddr, request: &Stream
         return;
     }
     let id = request.id.clone();
-    let told = StreamHolding { id, from: 0, until: 0, depth: None, full: true, peers: Vec::new() };
+    let told =
+        StreamHolding { id, from: 0, until: 0, depth: None, full: true, waits: false, peers: Vec::new() };
     let mut encoder = Encoder::new();
     shared.write_cookies_beside_answer(now, to, &mut encoder);
     encoder.have_of_stream(&told);

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Duration;
 
+use super::places::Place;
 use crate::datagram::Encoder;
 use crate::message::{ContentRequest, Handle, LastPiece, MAX_STREAM_RANGES, StreamHolding, StreamRequest};
 use crate::node::shared::Shared;
@@ -23,15 +24,21 @@ const TRIES: [Duration; 5] = [
 const INSIST: Duration = Duration::from_secs(3);
 /// One that answered is told again what is wanted.
 const RENEW: Duration = Duration::from_secs(1);
+const RENEW_SEEKING: Duration = Duration::from_millis(400);
 const RENEW_FULL: Duration = Duration::from_secs(4);
 /// It is told what came: so long after the first that it was not told of; at once after so many; soon where one is missing.
 const REPORT: Duration = Duration::from_millis(25);
 const REPORT_AFTER: u32 = 8;
 const REPORT_GAP: Duration = Duration::from_millis(4);
+/// It is told so often of places below us.
+const PLACES: Duration = Duration::from_secs(1);
+const PLACES_NEWS: Duration = Duration::from_millis(50);
 /// One that is silent for so long is gone, though it is told what is wanted.
 pub(super) const SILENT: Duration = Duration::from_millis(2500);
-/// A parent of whom nothing came for longer than usual is asked so often whether it is there, and is gone if it says nothing so often.
-const PROBE: Duration = Duration::from_millis(250);
+/// A parent of whom nothing came for so long, or three times the usual pause, may be gone.
+const IDLE: Duration = Duration::from_millis(100);
+/// Then it is asked so often whether it is there, and is gone if it says nothing so often.
+const PROBE: Duration = Duration::from_millis(100);
 const PROBES: u32 = 3;
 /// Content of a datagram that three of make a record: no packet of 1,500 bytes is cut, over IPv4. IPv6 takes a little less.
 const PIECE_V4: u64 = 1387;
@@ -59,6 +66,7 @@ pub(super) struct Told {
     pub(super) until: u64,
     pub(super) depth: Option<u64>,
     pub(super) full: bool,
+    pub(super) waits: bool,
 }
 
 /// What a source is told.
@@ -69,10 +77,19 @@ pub(super) struct Report<'a> {
     pub(super) wanted: Range<u64>,
     /// What of it is here, or came in part from this source.
     pub(super) here: &'a RangeSet,
-    pub(super) spare: u64,
+    pub(super) room: &'a Room,
     pub(super) depth: Option<u64>,
+    /// Whether there is no parent.
+    pub(super) seeks: bool,
     /// Whether it is to send what is wanted; otherwise it is to tell how far the stream goes.
     pub(super) is_parent: bool,
+}
+
+/// Who may come to us, or to those below us.
+#[derive(Debug, Default)]
+pub(super) struct Room {
+    pub(super) spare: u64,
+    pub(super) places: Vec<Place>,
 }
 
 /// See the [module](self).
@@ -93,12 +110,16 @@ pub(super) struct Source {
     got: Option<(u64, Time)>,
     /// Datagrams that came since it was told.
     unreported: u32,
-    /// How often it was told since it was heard.
+    /// How often it was told since it was heard, and since when it has been asked whether it is there.
     unanswered: u32,
+    probed_at: Option<Time>,
     // Where the datagram begins that comes next, if none is lost.
     expected: u64,
     /// It said so long ago that it has more than was here then, and that is still not here: up to there.
     pub(super) ahead: Option<(Time, u64)>,
+    // When it was told last of the places below us.
+    places_at: Time,
+    places: Vec<(SocketAddr, u64)>,
     /// It is left alone until then.
     pub(super) rests_until: Time,
     /// How often in a row it was of no use.
@@ -126,8 +147,11 @@ impl Source {
             got: None,
             unreported: 0,
             unanswered: 0,
+            probed_at: None,
             expected: 0,
             ahead: None,
+            places_at: Time::ZERO,
+            places: Vec::new(),
             rests_until: Time::ZERO,
             failures: 0,
             is_suspect: false,
@@ -164,13 +188,19 @@ impl Source {
 
     /// Nothing came from it for longer than usual: it is asked whether it is there.
     pub(super) fn probe(&mut self, now: Time) {
+        self.probed_at = self.probed_at.or(Some(now));
         self.next_at = self.next_at.min((self.sent_at + PROBE).max(now));
     }
 
     /// Whether it does not answer, though it was asked again and again.
     pub(super) fn is_dumb(&self, now: Time) -> bool {
-        self.unanswered >= PROBES
-            && now.since(self.sent_at) >= PROBE.max(self.round_trip.unwrap_or_default() * 2)
+        let long = PROBE * PROBES + self.round_trip.unwrap_or_default();
+        self.unanswered >= PROBES && self.probed_at.is_some_and(|at| now.since(at) >= long)
+    }
+
+    /// Where nothing comes from it for so long, something may be wrong.
+    pub(super) fn usual_pause(&self) -> Duration {
+        IDLE.max(self.gap * 3)
     }
 
     /// How long to wait for what should have come from it.
@@ -183,7 +213,9 @@ impl Source {
     pub(super) fn report(&mut self, shared: &mut Shared, now: Time, to: SocketAddr, report: &Report<'_>) {
         let pause = match (&self.told, TRIES.get(self.tries)) {
             (Some(told), _) => {
-                if told.full && !report.is_parent {
+                if report.seeks {
+                    RENEW_SEEKING
+                } else if told.full && !report.is_parent {
                     RENEW_FULL
                 } else {
                     RENEW
@@ -206,6 +238,10 @@ impl Source {
             ago: now.since(at),
             at: Some(at.as_nanos() / 1000),
         });
+        let places = || report.room.places.iter().map(|place| (place.address, place.depth));
+        let is_news = !self.places.iter().copied().eq(places());
+        let says_places =
+            is_parent && now.since(self.places_at) >= if is_news { PLACES_NEWS } else { PLACES };
         let request = StreamRequest {
             id: report.id.clone(),
             handle: self.handle,
@@ -214,10 +250,15 @@ impl Source {
             have: have.collect(),
             got: got.filter(|_| is_parent),
             piece: Some(if to.is_ipv4() { PIECE_V4 } else { PIECE_V6 }),
-            spare: report.spare,
+            spare: report.room.spare,
+            places: says_places.then(|| places().collect()),
             depth: report.depth,
             stops: false,
         };
+        if says_places {
+            self.places_at = now;
+            self.places = places().collect();
+        }
         if spares && !shared.probes.may_send(now, to) {
             return;
         }
@@ -261,6 +302,7 @@ impl Source {
             got: None,
             piece: None,
             spare: 0,
+            places: None,
             depth: None,
             stops: true,
         };
@@ -277,9 +319,9 @@ impl Source {
             self.next_at = self.next_at.max(now + RENEW / 4);
         }
         self.heard_at = now;
-        (self.tries, self.unanswered) = (0, 0);
-        let StreamHolding { from, until, depth, full, .. } = *told;
-        self.told = Some(Told { from, until, depth, full });
+        (self.tries, self.unanswered, self.probed_at) = (0, 0, None);
+        let StreamHolding { from, until, depth, full, waits, .. } = *told;
+        self.told = Some(Told { from, until, depth, full, waits });
         if until > edge && self.ahead.is_none() {
             self.ahead = Some((now, until));
         }
@@ -303,7 +345,7 @@ impl Source {
         (self.data_at, self.heard_at) = (now, now);
         self.got = Some((offset, at));
         self.unreported += 1;
-        (self.tries, self.unanswered) = (0, 0);
+        (self.tries, self.unanswered, self.probed_at) = (0, 0, None);
         let is_gap = self.expected != 0 && offset > self.expected;
         self.expected = offset + length;
         let pause = match self.unreported {

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::time::Duration;
 
+use super::places::Place;
 use super::queueing::Queueing;
 use super::send_window::{SendWindow, Shown};
 use crate::message::{Handle, LastPiece, StreamRequest};
@@ -58,7 +59,11 @@ pub(super) struct Subscriber {
     // Invariant: `have`, `absent` and what is in `sent`; but for signatures that are to be sent anew.
     covered: RangeSet,
     pub(super) heard_at: Time,
+    /// Since when it has been sent something and said nothing.
+    pub(super) owes_since: Option<Time>,
     pub(super) spare: u64,
+    // Invariant: at most `MAX_STREAM_PLACES`.
+    pub(super) places: Vec<Place>,
     pub(super) depth: Option<u64>,
     /// It is sent blocks, and not only told of the edge.
     pub(super) is_served: bool,
@@ -92,7 +97,9 @@ impl Subscriber {
             absent: RangeSet::new(),
             covered: RangeSet::new(),
             heard_at: now,
+            owes_since: None,
             spare: 0,
+            places: Vec::new(),
             depth: None,
             is_served: false,
             served_since: now,
@@ -110,7 +117,7 @@ impl Subscriber {
         self.piece = request.piece.unwrap_or(PIECE.end).clamp(PIECE.start, PIECE.end);
         self.spare = request.spare;
         self.depth = request.depth;
-        self.heard_at = now;
+        (self.heard_at, self.owes_since) = (now, None);
         self.have = request.have.iter().cloned().collect();
         let measured = request.got.and_then(|got| self.measure_queue(now, got));
         let came = self.settle(now, request.got, waited);
@@ -242,6 +249,7 @@ impl Subscriber {
         let again = if self.lost.overlaps(range.clone()) { Again::Yes } else { Again::No };
         let answers = Answers::one(range.end - range.start + AROUND);
         let piece = Piece { range: range.clone(), eof };
+        self.owes_since = self.owes_since.or(Some(now));
         let sequence = self.flight.on_sent(now, piece.clone(), answers, again);
         self.sent.push_back((sequence, piece));
         self.covered.insert(range);

@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::assembly::{Assemblies, Came};
 use super::candidates::Candidates;
 use super::polls::Polls;
-use super::source::{NamedBy, Report, Source};
+use super::source::{NamedBy, Report, Room, Source};
 use super::window::{News, Window};
 use crate::message::{Handle, MAX_STREAM_RANGES, StreamHolding};
 use crate::node::budget;
@@ -40,6 +40,8 @@ const MAX_WRONG: u32 = 8;
 const WRONG_REST: Duration = Duration::from_secs(60);
 /// How often one is looked for while there is no parent.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
+/// How often it is looked how the parent does.
+const LOOK_PARENT: Duration = Duration::from_millis(50);
 
 /// See the [module](self).
 #[derive(Debug)]
@@ -53,6 +55,10 @@ pub(super) struct View {
     // Invariant: at most `MAX_SOURCES`.
     sources: BTreeMap<SocketAddr, Source>,
     parent: Option<(SocketAddr, Time)>,
+    // Since when the parent has given nothing for longer than usual, until one gives something again.
+    alarm_at: Option<Time>,
+    // Nothing comes because there is nothing, as the parent says.
+    is_quiet: bool,
     candidates: Candidates,
     assemblies: Assemblies,
     polls: Polls,
@@ -80,6 +86,8 @@ impl View {
             statement: None,
             sources: BTreeMap::new(),
             parent: None,
+            alarm_at: None,
+            is_quiet: false,
             candidates: Candidates::default(),
             assemblies: Assemblies::default(),
             polls: Polls::default(),
@@ -121,6 +129,12 @@ impl View {
         let (address, _) = self.parent?;
         let told = self.sources.get(&address).and_then(|source| source.told);
         Some((address, told.and_then(|told| told.depth)))
+    }
+
+    /// Whether nothing comes now, though something should.
+    pub(super) fn waits(&self) -> bool {
+        let has_no_source = self.parent.is_none() && !self.polls();
+        !self.is_complete() && (has_no_source || self.alarm_at.is_some())
     }
 
     pub(super) fn progress(&self, viewers: usize) -> StreamProgress {
@@ -255,7 +269,8 @@ impl View {
         let Some(source) = self.sources.get_mut(&from) else { return };
         source.on_told(now, told, edge);
         self.answered_at = self.answered_at.or(Some(now));
-        for &peer in told.peers.iter().take(8) {
+        // The first of them is to be the first that is asked.
+        for &peer in told.peers.iter().take(8).rev() {
             if let Some(peer) = referred(from, peer).filter(|peer| !self.sources.contains_key(peer)) {
                 self.candidates.add(now, peer, NamedBy::Peer);
             }
@@ -394,12 +409,12 @@ impl View {
         self.look_at = self.look_at.min(now);
     }
 
-    /// Does what is due. `own`: how many others may come to us.
+    /// Does what is due. `own`: who may come to us.
     pub(super) fn handle_timeout(
         &mut self,
         shared: &mut Shared,
         now: Time,
-        own: u64,
+        own: &dyn Fn() -> Room,
         serves: impl Fn(SocketAddr) -> bool,
         mint: &mut dyn FnMut(&mut Shared) -> Handle,
     ) {
@@ -423,7 +438,7 @@ impl View {
         self.poll(shared, now);
         self.look_at = match (self.is_complete(), self.parent) {
             (true, _) => Time::NEVER,
-            (_, Some(_)) => now + LOOK_AGAIN / 5,
+            (_, Some(_)) => now + LOOK_PARENT,
             (_, None) => now + LOOK_AGAIN,
         };
         if self.lacks_sources(now) {
@@ -456,7 +471,7 @@ impl View {
                 let Some((&least, _)) = least.max_by_key(|(_, source)| source.rests_until) else { break };
                 self.drop_source(now, least, now + MAX_REST);
             }
-            let Some((address, named_by)) = self.candidates.next(now) else { break };
+            let Some((address, named_by)) = self.candidates.next(now, self.alarm_at.is_some()) else { break };
             let is_shunned = shared.contacts.get(address).is_some_and(|contact| contact.is_shunned());
             if self.sources.contains_key(&address) || is_shunned || shared.is_own(address) {
                 continue;
@@ -486,12 +501,13 @@ impl View {
     }
 
     /// Tells those whose time has come what is wanted.
-    pub(super) fn report_due(&mut self, shared: &mut Shared, now: Time, own: u64) {
+    pub(super) fn report_due(&mut self, shared: &mut Shared, now: Time, own: &dyn Fn() -> Room) {
         let due: Vec<SocketAddr> =
             self.sources.iter().filter(|(_, it)| it.next_at() <= now).map(|(&address, _)| address).collect();
         if due.is_empty() {
             return;
         }
+        let room = own();
         let depth = self.parent().and_then(|(_, depth)| depth.map(|depth| depth + 1));
         let wanted = self.window.as_ref().map_or(0..0, Window::wanted);
         for address in due {
@@ -503,8 +519,15 @@ impl View {
                 let known = window.have(!source.is_suspect).take(2 * MAX_STREAM_RANGES);
                 here = known.chain(self.assemblies.of(address)).collect();
             }
-            let report =
-                Report { id: &self.id, wanted: wanted.clone(), here: &here, spare: own, depth, is_parent };
+            let report = Report {
+                id: &self.id,
+                wanted: wanted.clone(),
+                here: &here,
+                room: &room,
+                depth,
+                seeks: self.parent.is_none(),
+                is_parent,
+            };
             source.report(shared, now, address, &report);
         }
     }
