@@ -413,10 +413,11 @@ fn one_that_catches_up_keeps_those_that_it_sends_to() {
     let before = behind(&stage);
     for _ in 0..40 {
         stage.run(12, MS * 8);
-        for n in [4, 5] {
-            let progress = stage.world.peer(at(n)).node.stream_progress(JobId(0)).expect("it views");
-            assert_eq!(progress.parent, Some(at(2)), "{n} at {:?}", stage.world.now());
-        }
+        let parent = |n| stage.world.peer(at(n)).node.stream_progress(JobId(0)).expect("it views").parent;
+        let parents = [parent(4), parent(5)];
+        // One of them may be sooner level than the other, and give it what it lacks.
+        assert!(parents.contains(&Some(at(2))), "{parents:?} at {:?}", stage.world.now());
+        assert!(!parents.contains(&Some(ORIGIN)), "{parents:?} at {:?}", stage.world.now());
     }
     assert!(behind(&stage) > before);
     stage.world.run_for(MS * 8000);
