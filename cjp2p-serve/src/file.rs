@@ -1,8 +1,8 @@
 //! A shared file as it was found, the number that it is known by, and the ids of its content.
 
+use cjp2p_io::identity::Identity;
 use cjp2p_wire::content_id::Hash;
 
-use crate::open::Identity;
 use crate::place::Place;
 
 /// One state of one file. A file that changed gets another number, and none is given twice, so whatever was

@@ -13,13 +13,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cjp2p_io::file_lock::FileLock;
+use cjp2p_io::identity::Identity;
 use cjp2p_io::names;
 use cjp2p_io::state_dir::{about, atomic_replace, open_to_append, open_to_read};
 use cjp2p_wire::content_id::Hash;
 use line::{Line, LineReader};
 
 use crate::file::Ids;
-use crate::open::Identity;
 
 /// A line that was of no use for this many days is dropped when the file is next written anew.
 const KEEP_DAYS: u32 = 180;
@@ -236,7 +236,7 @@ fn today() -> u32 {
 mod tests {
     use super::line::WINDOW_LEN;
     use super::*;
-    use crate::open::Stamp;
+    use cjp2p_io::identity::Stamp;
     use proptest::prelude::*;
     use std::fs;
 

@@ -11,13 +11,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 
 use cjp2p_io::holes::HoleReader;
+use cjp2p_io::identity::Identity;
 use cjp2p_io::in_order::{Filled, Sizes, take_in_order};
 use cjp2p_wire::tree::{GROUP_LEN, Group, GroupHasher, GroupIndex, MAX_LENGTH, TreeBuilder};
 use rustix::fs::Advice;
 use sha2::{Digest, Sha256};
 
 use crate::file::{FileState, Ids};
-use crate::open::{Identity, Patience};
+use crate::open::Patience;
 
 /// Bytes that are read before they are hashed: they stay in the cache of a core in between.
 const PIECE_LEN: usize = 128 << 10;
@@ -299,7 +300,7 @@ mod tests {
                 assert!(matches!(outcome, Err(Outcome::Changed)), "{outcome:?}");
             }
         }
-        std::thread::sleep(before.identity.settles_in(crate::open::Stamp::now()));
+        std::thread::sleep(before.identity.settles_in(cjp2p_io::identity::Stamp::now()));
         fs::write(&path, vec![2; 2 * GROUP_LEN as usize]).unwrap();
         assert!(is_changed());
         fs::remove_file(&path).unwrap();

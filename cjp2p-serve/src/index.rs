@@ -10,12 +10,12 @@ use std::ops::{Bound, RangeInclusive};
 use std::path::Path;
 use std::sync::Arc;
 
+use cjp2p_io::identity::Identity;
 use cjp2p_wire::content_id::{ContentId, Hash, PlainName};
 use entry::{Entry, Folder, Slots};
 
 use crate::file::{FileNo, FileState, Ids};
 use crate::gone::Gone;
-use crate::open::Identity;
 use crate::place::{Place, Target};
 
 /// What [`Index::see`] found out.

@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use cjp2p_io::identity::{Identity, Stamp};
 use cjp2p_io::names;
 use cjp2p_io::workers::{Crew, Workers};
 
@@ -26,7 +27,6 @@ use crate::hash_store::HashStore;
 use crate::hasher::{Hashing, Outcome, cores, hash_file};
 use crate::index::Index;
 use crate::mounts::Mounts;
-use crate::open::{Identity, Stamp};
 use crate::place::Source;
 use crate::publish::Publisher;
 use crate::task::Task;

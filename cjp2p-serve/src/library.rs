@@ -21,6 +21,7 @@ use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use cjp2p_io::identity::Identity;
 use cjp2p_io::in_memory;
 use cjp2p_wire::content_id::{ContentId, Hash};
 use cjp2p_wire::signed::{PointerId, SignedPointer};
@@ -31,7 +32,7 @@ use crate::file::{FileNo, FileState, Ids};
 use crate::index::{Index, ListEnd};
 use crate::lru::Lru;
 use crate::names::Names;
-use crate::open::{Identity, Patience};
+use crate::open::Patience;
 use crate::publish::lists::Lists;
 use crate::readers::{Answer, Job, JobKey, Readers, TREE_BLOCK, WINDOW};
 use crate::shelves::Shelves;

@@ -17,13 +17,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
+use cjp2p_io::identity::Identity;
 use cjp2p_io::walk::Rules;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
 
-use crate::open::{Identity, with_identity};
+use crate::open::with_identity;
 
 /// Bytes of a question before the path: the number of the source, and what is to be opened.
 const HEAD: usize = 5;

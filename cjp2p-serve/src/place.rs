@@ -8,7 +8,9 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::open::{Identity, Patience, Root};
+use cjp2p_io::identity::Identity;
+
+use crate::open::{Patience, Root};
 use crate::opener::Opener;
 
 /// One argument of the command line: a folder, or a single file of one.

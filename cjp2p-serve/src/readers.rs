@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use cjp2p_io::identity::Identity;
 use cjp2p_io::workers::{Crew, Workers};
 use cjp2p_wire::content_id::Hash;
 use cjp2p_wire::tree::{
@@ -17,7 +18,7 @@ use cjp2p_wire::tree::{
 
 use crate::file::{FileNo, FileState};
 use crate::lru::Lru;
-use crate::open::{Identity, Patience};
+use crate::open::Patience;
 use crate::tree_store::{Prefix, TreeStore};
 
 /// Bytes of content that are brought into memory at a time.

@@ -87,6 +87,7 @@ enum Line {
         path: JsonPath,
         pieces_right: u32,
         pieces: u32,
+        pieces_hashed: u32,
     },
     Ready {
         files: u64,
@@ -205,11 +206,13 @@ impl Report {
         path: &Path,
         pieces_right: u32,
         pieces: u32,
+        pieces_hashed: u32,
     ) -> Result<(), ToolError> {
         let text = magnet.to_string();
         if self.json {
             let (info_hash, path) = (magnet.info_hash.to_string(), JsonPath::of(path));
-            return print_json(&[Line::Torrent { info_hash, magnet: text, path, pieces_right, pieces }]);
+            let line = Line::Torrent { info_hash, magnet: text, path, pieces_right, pieces, pieces_hashed };
+            return print_json(&[line]);
         }
         let mut line = Vec::new();
         append_path(&mut line, format!("{text}  ").as_bytes(), path);

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal};
 use std::num::NonZeroU16;
 use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -326,9 +326,13 @@ impl Server {
         if io::stdout().is_terminal() {
             report.invite(Invitation::new(address));
         }
+        // Of one that cannot be written the user was told.
+        let kept_in = state.filter(|state| state.is_writable()).map(StateDir::path);
         let torrents = match torrents {
             Some(prepared) => {
-                let options = torrents::Options { rate: cli.rate, rate_per_host: cli.rate_per_host, rules };
+                let (rate, rate_per_host) = (cli.rate, cli.rate_per_host);
+                let state = kept_in.map(Path::to_owned);
+                let options = torrents::Options { rate, rate_per_host, rules, state };
                 Some(Torrents::start(prepared, options, event_loop.waker())?)
             }
             None => None,
@@ -338,8 +342,6 @@ impl Server {
         report.listening(address, torrent_address, refused)?;
         let options = Options { rules, names: !cli.no_names, times: cli.times, ..Options::default() };
         let waker = event_loop.waker();
-        // Of one that cannot be written the user was told.
-        let kept_in = state.filter(|state| state.is_writable()).map(StateDir::path);
         let shown = sources.iter().map(|source| source.shown.clone()).collect();
         let publisher = Publisher::new(prepared, PointerFiles::new(state), event_loop.waker());
         let (share, library) =

@@ -8,12 +8,13 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use cjp2p_io::identity::Identity;
 use cjp2p_io::partial_name::is_partial;
 pub use cjp2p_io::walk::Rules;
 use cjp2p_io::walk::{Found, look, names_after};
 use rustix::fs::{AtFlags, CWD, Stat};
 
-use crate::open::{Identity, Root};
+use crate::open::Root;
 use crate::place::{Place, Source, Target};
 
 /// Names of one folder that are in memory at a time, at least.

@@ -4,11 +4,11 @@ use std::fmt::Write as _;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
+use cjp2p_io::identity::{Identity, Stamp};
 use cjp2p_wire::content_id::Hash;
 use data_encoding::HEXLOWER;
 
 use crate::file::Ids;
-use crate::open::{Identity, Stamp};
 
 /// Read at once where single lines are read again.
 pub(super) const WINDOW_LEN: usize = 64 << 10;

@@ -4,8 +4,9 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::Arc;
 
+use cjp2p_io::identity::{Identity, Stamp};
+
 use crate::file::{FileState, Ids};
-use crate::open::{Identity, Stamp};
 use crate::place::{Place, Source, Target};
 
 /// Files in one piece of memory.

@@ -2,8 +2,9 @@
 
 use super::list::FILES_LOOKED_AT;
 use super::*;
-use crate::open::{Root, Stamp};
+use crate::open::Root;
 use crate::place::Source;
+use cjp2p_io::identity::Stamp;
 use proptest::prelude::*;
 use std::collections::HashSet;
 use std::path::PathBuf;

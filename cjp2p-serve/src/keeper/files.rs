@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use cjp2p_io::identity::{Identity, Stamp};
+
 use super::Work;
 use super::memory::{Memory, is_passing};
 use crate::events::Event;
 use crate::file::{FileNo, FileState, Ids};
 use crate::hasher::Outcome;
 use crate::index::Seen;
-use crate::open::{Identity, Stamp};
 use crate::place::Place;
 
 /// The first wait after a file changed while it was hashed; it doubles each time.

@@ -2,11 +2,11 @@
 
 use std::io;
 
+use cjp2p_io::identity::Identity;
 use rustix::io::Errno;
 
 use crate::file::Ids;
 use crate::hash_store::{HashStore, Remembered};
-use crate::open::Identity;
 
 /// Ids of earlier runs, loaded when first needed and only for as long as a walk takes.
 #[derive(Default)]

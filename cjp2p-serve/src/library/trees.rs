@@ -3,13 +3,13 @@
 use std::iter;
 use std::ops::Range;
 
+use cjp2p_io::identity::Identity;
 use cjp2p_wire::content_id::Hash;
 use cjp2p_wire::store::Asker;
 use cjp2p_wire::tree::Geometry;
 
 use super::{Refusal, SharedLibrary, TREE_AT_ONCE, TREE_RETRY};
 use crate::file::FileNo;
-use crate::open::Identity;
 use crate::readers::{Job, tree_block};
 
 impl SharedLibrary {

@@ -8,12 +8,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use cjp2p_io::identity::Identity;
 use cjp2p_io::walk::{Rules, names_after};
 use cjp2p_wire::folder::{Entry, FolderPath, Kind, Mtime};
 use rustix::fs::{AtFlags, FileType, Stat};
 
 use crate::index::{Index, Totals};
-use crate::open::Identity;
 use crate::place::Source;
 
 /// Names of one folder that are in memory at a time, at least.

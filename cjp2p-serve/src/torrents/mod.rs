@@ -1,26 +1,28 @@
 //! Torrents that are seeded beside what is shared: their swarms, stores, and what is told of them.
 
-mod making;
+mod opening;
 mod prepared;
+mod records;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
+use std::time::Duration;
 
 use cjp2p_cli::ToolError;
 use cjp2p_io::event_loop::Waker;
 use cjp2p_io::names::shown;
 use cjp2p_io::random;
 use cjp2p_io::readiness::{Interest, Readiness};
+use cjp2p_io::tasks::Tasks;
 use cjp2p_io::torrent::disk::Disk;
 use cjp2p_io::torrent::driver::{Driver, SwarmId};
 use cjp2p_io::torrent::files::Files;
 use cjp2p_io::torrent::local::LocalSearch;
-use cjp2p_io::torrent::space::Space;
 use cjp2p_io::torrent::store::Store;
 use cjp2p_io::torrent::trackers::{Announcing, Figures, Ours, Trackers};
 use cjp2p_io::walk::Rules;
@@ -32,14 +34,18 @@ use cjp2p_torrent::public::Origin;
 use cjp2p_torrent::swarm::{Config, Event, Swarm};
 use cjp2p_wire::time::Time;
 
-use self::making::Made;
+use self::opening::{Opened, RecordState, Sources};
 pub(crate) use self::prepared::Prepared;
+use self::records::Records;
 use crate::report::Report;
 
 /// Connections of one torrent, where it has few pieces.
 const MAX_CONNECTIONS: usize = 1000;
 /// What is known of the pieces of peers takes this at the most: a bit for each, in bytes of all connections.
 const MAX_HAVE: usize = 4 << 20;
+
+/// How often it is written down what was found, while files are hashed.
+const KEEP_EVERY: Duration = Duration::from_secs(60);
 
 /// What trackers are told where nobody can call us: it is nobody's.
 const NO_PORT: u16 = 1;
@@ -53,6 +59,8 @@ pub(crate) struct Options {
     pub(crate) rate: Option<u64>,
     pub(crate) rate_per_host: Option<u64>,
     pub(crate) rules: Rules,
+    /// Where it is written down which pieces are right, if there is a place for it.
+    pub(crate) state: Option<PathBuf>,
 }
 
 /// A torrent.
@@ -61,8 +69,31 @@ struct Seed {
     metainfo: Metainfo,
     /// Pieces that are still to be hashed. It is told once all are.
     unchecked: PieceSet,
+    /// Pieces that were right when they were hashed, and were not lost since.
+    right: PieceSet,
+    /// How many pieces were hashed since the start.
+    hashed: u32,
+    files: Arc<Files>,
+    record: RecordState,
+    keep_at: Time,
     is_told: bool,
     announcing: Announcing,
+}
+
+impl Seed {
+    /// Work that writes down what is known, if that is not done.
+    fn keep(&mut self, records: &Records) -> Option<impl FnOnce() + Send + 'static> {
+        if self.record != RecordState::Outdated {
+            return None;
+        }
+        self.record = RecordState::UpToDate;
+        let (records, files, right) = (records.clone(), self.files.clone(), self.right.clone());
+        Some(move || {
+            if let Some(space) = files.space() {
+                records.keep_seed(files.info(), space.lasting_states(), &right);
+            }
+        })
+    }
 }
 
 /// See the [module](self).
@@ -70,7 +101,10 @@ pub(crate) struct Torrents {
     driver: Driver<Store>,
     disk: Disk,
     seeds: BTreeMap<SwarmId, Seed>,
-    made: Option<Receiver<Made>>,
+    opened: Option<Receiver<Opened>>,
+    records: Records,
+    /// What is written down meanwhile.
+    keeping: Tasks<()>,
     options: Options,
     peer_id: PeerId,
     numbers: fastrand::Rng,
@@ -107,10 +141,14 @@ impl Torrents {
             move || waker.wake()
         };
         let disk = Disk::start(waker.clone()).map_err(failed("threads"))?;
-        let made = match prepared.to_make.is_empty() {
-            true => None,
-            false => Some(making::start(prepared.to_make, options.rules, waker).map_err(failed("threads"))?),
+        let records = Records::new(options.state.as_deref());
+        let sources = Sources {
+            given: prepared.given,
+            to_make: prepared.to_make,
+            rules: options.rules,
+            records: records.clone(),
         };
+        let opened = Some(opening::start(sources, waker.clone()).map_err(failed("threads"))?);
         if let Some(lan) = &prepared.lan {
             let added = driver.readiness().add(lan.readiness(), LOCAL_SEARCH, Interest::READ);
             added.map_err(failed("descriptors"))?;
@@ -119,11 +157,13 @@ impl Torrents {
         if let Some(told) = &mut trackers {
             told.watch(wake).map_err(failed("threads"))?;
         }
-        let mut torrents = Torrents {
+        Ok(Torrents {
             driver,
             disk,
             seeds: BTreeMap::new(),
-            made,
+            opened,
+            records,
+            keeping: Tasks::new(waker),
             options,
             peer_id: PeerId::random(&mut numbers),
             numbers,
@@ -134,12 +174,7 @@ impl Torrents {
             tell_at: Time::ZERO,
             public: Vec::new(),
             lan: prepared.lan,
-        };
-        for given in prepared.given {
-            let space = Space::beside(OwnedFd::from(given.folder), given.metainfo.info.layout().clone());
-            torrents.add(given.metainfo, space, given.path);
-        }
-        Ok(torrents)
+        })
     }
 
     /// Where peers call.
@@ -159,7 +194,8 @@ impl Torrents {
         self.driver.timeout().min(trackers).min(lan)
     }
 
-    fn add(&mut self, metainfo: Metainfo, space: Space, path: PathBuf) {
+    fn add(&mut self, now: Time, opened: Opened) {
+        let Opened { metainfo, space, path, right, hashed, record } = opened;
         let info = metainfo.info.clone();
         if self.driver.find(info.hash()).is_some() {
             log::warn!("{}: the same torrent is seeded already", shown(&path));
@@ -172,19 +208,37 @@ impl Torrents {
         config.upload_rate = self.options.rate.and_then(NonZeroU64::new);
         config.upload_rate_per_host = self.options.rate_per_host.and_then(NonZeroU64::new);
         config.allow_private = self.allow_private;
-        let (none, all) = (PieceSet::none(count), PieceSet::all(count));
-        let mut swarm = Swarm::new(Time::ZERO, info.torrent(), none, &all, config);
+        let mut unchecked = PieceSet::all(count);
+        for piece in right.iter() {
+            unchecked.remove(piece);
+        }
+        let mut swarm = Swarm::new(now, info.torrent(), right.clone(), &unchecked, config);
         // What is not right here is not fetched: these are the user's files.
         swarm.want(Vec::new(), cjp2p_torrent::swarm::Order::RarestFirst);
         let store = Store::new(Files::seeded(info, space), self.disk.clone());
-        store.recheck(&all);
+        store.recheck(&unchecked);
         let port = self.address.map_or(NO_PORT, |address| address.port());
         let ours = Ours { info_hash: metainfo.info.hash(), peer_id: self.peer_id, port };
         let (tiers, private) = (&metainfo.trackers, self.allow_private);
-        let announcing = Announcing::new(Time::ZERO, ours, &self.trusted, tiers, private, &mut self.numbers);
-        let id = self.driver.add(Time::ZERO, swarm, Some(store));
+        let announcing = Announcing::new(now, ours, &self.trusted, tiers, private, &mut self.numbers);
+        let files = store.files().clone();
+        let id = self.driver.add(now, swarm, Some(store));
         self.tell_at = Time::ZERO;
-        self.seeds.insert(id, Seed { path, metainfo, unchecked: all, is_told: false, announcing });
+        let hashed = hashed + unchecked.count();
+        let keep_at = now + KEEP_EVERY;
+        let seed = Seed {
+            path,
+            metainfo,
+            unchecked,
+            right,
+            hashed,
+            files,
+            record,
+            keep_at,
+            is_told: false,
+            announcing,
+        };
+        self.seeds.insert(id, seed);
     }
 
     /// Does everything that can be done now.
@@ -197,16 +251,22 @@ impl Torrents {
         self.tell_trackers(now);
         self.tell_neighbours(now);
         if woken {
-            self.take_made();
+            while self.keeping.outcome().is_some() {}
+            self.take_opened(now);
             self.take_from_stores(now, report)?;
         }
         while let Some((id, event)) = self.driver.next_event() {
-            let Some(seed) = self.seeds.get(&id) else { continue };
+            let Some(seed) = self.seeds.get_mut(&id) else { continue };
             match event {
-                Event::PieceLost(piece) => log::warn!(
-                    "{}: piece {piece} cannot be read any more: a file was changed, or is gone",
-                    shown(&seed.path)
-                ),
+                Event::PieceLost(piece) => {
+                    let path = shown(&seed.path);
+                    log::warn!(
+                        "{path}: piece {piece} cannot be read any more: a file was changed, or is gone"
+                    );
+                    if seed.right.remove(piece) && seed.record == RecordState::UpToDate {
+                        seed.record = RecordState::Outdated;
+                    }
+                }
                 Event::Banned(host, why) => log::info!("{host}: not talked with any more: {why:?}"),
                 Event::Connected(_, address, client) => log::debug!("{address}: connected: {client:?}"),
                 Event::Disconnected(_, address) => log::debug!("{address}: gone"),
@@ -261,8 +321,9 @@ impl Torrents {
         }
     }
 
-    /// Says good-bye to trackers.
+    /// Writes down what is known, and says good-bye to trackers.
     pub(crate) fn end(&mut self, now: Time) {
+        self.seeds.values_mut().filter_map(|seed| seed.keep(&self.records)).for_each(|keep| keep());
         let Some(trackers) = &mut self.trackers else { return };
         for (&id, seed) in &mut self.seeds {
             let figures = figures(&self.driver, now, id, &seed.metainfo);
@@ -270,12 +331,12 @@ impl Torrents {
         }
     }
 
-    fn take_made(&mut self) {
-        while let Some(made) = &self.made {
-            match made.try_recv() {
-                Ok(Made { metainfo, space, path }) => self.add(metainfo, space, path),
+    fn take_opened(&mut self, now: Time) {
+        while let Some(opened) = &self.opened {
+            match opened.try_recv() {
+                Ok(opened) => self.add(now, opened),
                 Err(TryRecvError::Empty) => return,
-                Err(TryRecvError::Disconnected) => self.made = None,
+                Err(TryRecvError::Disconnected) => self.opened = None,
             }
         }
     }
@@ -286,12 +347,24 @@ impl Torrents {
                 let Some(store) = store else { return };
                 for (piece, is_right) in store.take_checked() {
                     seed.unchecked.remove(piece);
+                    if is_right {
+                        seed.right.insert(piece);
+                    }
+                    if seed.record == RecordState::UpToDate {
+                        seed.record = RecordState::Outdated;
+                    }
                     swarm.on_checked(now, piece, is_right);
                 }
                 if store.take_read() {
                     swarm.on_store();
                 }
             });
+            if (seed.keep_at <= now || (seed.unchecked.is_empty() && !seed.is_told))
+                && let Some(keep) = seed.keep(&self.records)
+            {
+                self.keeping.run(keep);
+                seed.keep_at = now + KEEP_EVERY;
+            }
             if seed.unchecked.is_empty() && !seed.is_told {
                 seed.is_told = true;
                 self.tell_at = Time::ZERO;
@@ -307,7 +380,7 @@ impl Torrents {
                     let path = shown(&seed.path);
                     log::warn!("{path}: {} of {count} pieces are not as the torrent says", count - have);
                 }
-                report.torrent(&Magnet::of(&seed.metainfo), &seed.path, have, count)?;
+                report.torrent(&Magnet::of(&seed.metainfo), &seed.path, have, count, seed.hashed)?;
             }
         }
         Ok(())

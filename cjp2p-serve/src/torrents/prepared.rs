@@ -19,6 +19,7 @@ use cjp2p_io::torrent::local::LocalSearch;
 use cjp2p_io::torrent::trackers::Trackers;
 use cjp2p_torrent::metainfo::{MAX_METAINFO, Metainfo};
 
+use super::records::lasting_path;
 use crate::torrent_args::TorrentArgs;
 
 /// Torrents at the most: each is looked after every second.
@@ -33,11 +34,18 @@ pub(super) struct GivenTorrent {
     pub(super) path: PathBuf,
 }
 
+/// A file or folder that a torrent is to be made of.
+pub(super) struct ToMake {
+    pub(super) path: PathBuf,
+    /// The same wherever the process is started.
+    pub(super) lasting: PathBuf,
+}
+
 /// See the [module](self).
 pub(crate) struct Prepared {
     pub(super) given: Vec<GivenTorrent>,
     /// Of what is in these, or of these where they are files, torrents are made.
-    pub(super) to_make: Vec<PathBuf>,
+    pub(super) to_make: Vec<ToMake>,
     pub(super) listener: Option<TcpListener>,
     /// `None` where there is no tracker.
     pub(super) trackers: Option<Trackers>,
@@ -75,6 +83,8 @@ impl Prepared {
             false => Trackers::start().inspect_err(|error| log::warn!("no tracker is told: {error}")).ok(),
         };
         let to_make = if args.magnets { entries(paths)? } else { Vec::new() };
+        // Afterwards a process that is confined cannot ask where it is.
+        let to_make = to_make.into_iter().map(|path| ToMake { lasting: lasting_path(&path), path }).collect();
         let (listener, allow_private) = (listener(listen), args.allow_private);
         let lan = if has_lan && listener.is_some() { local_search() } else { None };
         Ok(Some(Prepared { given, to_make, listener, trackers, trusted, allow_private, lan }))

@@ -7,6 +7,7 @@ pub mod event_loop;
 pub mod exchange;
 pub mod file_lock;
 pub mod holes;
+pub mod identity;
 pub mod in_memory;
 pub mod in_order;
 mod kernel_neighbours;

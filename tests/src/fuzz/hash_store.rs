@@ -2,9 +2,9 @@
 
 use std::fs;
 
+use cjp2p_io::identity::{Identity, Stamp};
 use cjp2p_serve::file::Ids;
 use cjp2p_serve::hash_store::HashStore;
-use cjp2p_serve::open::{Identity, Stamp};
 
 use super::input::Input;
 use super::mutate::edit;

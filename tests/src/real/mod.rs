@@ -1,5 +1,6 @@
 //! The real binaries on loopback, and hosts of the simulation on real sockets beside them.
 
+pub mod album;
 pub mod bench;
 pub mod host;
 pub mod igd;

@@ -26,6 +26,7 @@ mod serve_ends;
 mod standard_streams;
 mod streams;
 mod torrent_clients;
+mod torrent_seeds;
 mod torrents;
 mod upnp;
 mod waiting;

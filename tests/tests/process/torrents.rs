@@ -5,76 +5,17 @@
 use std::fs;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use cjp2p_tests::at_once::at_once;
 use cjp2p_tests::content;
+use cjp2p_tests::real::album::{Album, FILES};
 use cjp2p_tests::real::server::{Server, peak_memory};
 use cjp2p_tests::real::tracker::{Manner, Tracker};
 use cjp2p_tests::real::{end_of, tool};
 use serde_json::Value;
-
-/// A folder with a torrent `album` in `share`, whose files share pieces, and its metainfo `t.torrent`.
-struct Bench {
-    folder: tempfile::TempDir,
-    magnet: String,
-}
-
-const FILES: [(&str, usize); 5] =
-    [("a", 900_000), ("empty", 0), ("sub/b", 70_001), ("sub/c.nfo", 12), ("z", 2_000_000)];
-
-impl Bench {
-    fn new() -> Bench {
-        let folder = tempfile::tempdir().unwrap();
-        fs::create_dir_all(folder.path().join("share/album/sub")).unwrap();
-        for (seed, (name, length)) in FILES.iter().enumerate() {
-            fs::write(folder.path().join("share/album").join(name), content::bytes(seed as u64, *length))
-                .unwrap();
-        }
-        let mut hash = tool("cjp2p-hash", &folder.path().join("state"));
-        let made = hash.args(["--write-torrent", "t.torrent", "share/album", "--piece-length", "32K"]);
-        let made = made.current_dir(folder.path()).output().unwrap();
-        assert!(made.status.success(), "{made:?}");
-        Bench { magnet: String::from_utf8(made.stdout).unwrap().trim().to_owned(), folder }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn seed(&self) -> Server {
-        let torrent = self.path("t.torrent");
-        let arguments = ["--torrent", torrent.to_str().unwrap()];
-        let mut server = Server::start(&self.path("share"), &self.path("serve"), &arguments);
-        if !server.events.iter().any(|event| event["event"] == "torrent") {
-            server.wait_for("torrent");
-        }
-        server
-    }
-
-    fn get(&self, server: &Server, arguments: &[&str]) -> Command {
-        let listening = &server.events[0];
-        let peer = format!("--peer=bt:{}", listening["torrent_address"].as_str().unwrap());
-        let mut get = tool("cjp2p-get", &self.path("get"));
-        get.current_dir(self.folder.path())
-            .arg(peer)
-            .args(["--listen", "127.0.0.1:0", "--quiet"])
-            .args(arguments);
-        get
-    }
-
-    /// Whether the files below this folder are those of the torrent, and nothing else is there.
-    fn is_there(&self, folder: &str) -> bool {
-        let all = FILES.iter().all(|(name, _)| {
-            let read = |folder: &str| fs::read(self.path(folder).join("album").join(name)).ok();
-            read(folder).is_some() && read(folder) == read("share")
-        });
-        all && fs::read_dir(self.path(folder)).unwrap().count() == 1
-    }
-}
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
@@ -87,46 +28,46 @@ fn done(output: &Output) -> Value {
 
 #[test]
 fn a_torrent_is_fetched_by_its_file_and_by_its_magnet_and_then_is_there() {
-    let bench = Bench::new();
-    let server = bench.seed();
+    let album = Album::new();
+    let server = album.seed();
     let total: usize = FILES.iter().map(|(_, length)| length).sum();
-    let whole = done(&bench.get(&server, &["t.torrent", "-o", "one", "--json"]).output().unwrap());
-    assert!(bench.is_there("one"));
+    let whole = done(&album.get(&server, &["t.torrent", "-o", "one", "--json"]).output().unwrap());
+    assert!(album.is_there("one"));
     assert_eq!((whole["event"].as_str(), whole["length"].as_u64()), (Some("complete"), Some(total as u64)));
     assert_eq!((whole["files"].as_u64(), whole["already"].as_bool()), (Some(5), Some(false)));
-    let bare = bench.magnet.split('&').next().unwrap();
-    done(&bench.get(&server, &[bare, "-o", "two", "--json"]).output().unwrap());
-    assert!(bench.is_there("two"));
+    let bare = album.magnet.split('&').next().unwrap();
+    done(&album.get(&server, &[bare, "-o", "two", "--json"]).output().unwrap());
+    assert!(album.is_there("two"));
     // Without anybody.
-    let mut again = tool("cjp2p-get", &bench.path("get"));
-    let again = again.current_dir(bench.folder.path()).args(["t.torrent", "-o", "one", "--json", "-q"]);
+    let mut again = tool("cjp2p-get", &album.path("get"));
+    let again = again.current_dir(album.folder.path()).args(["t.torrent", "-o", "one", "--json", "-q"]);
     assert_eq!(done(&again.output().unwrap())["already"], true);
-    assert!(bench.is_there("one"));
+    assert!(album.is_there("one"));
 }
 
 #[test]
 fn one_file_or_a_range_of_it_goes_to_a_reader_and_moves_few_pieces() {
-    let bench = Bench::new();
-    let server = bench.seed();
-    let file = bench.get(&server, &["t.torrent", "--file", "1"]).output().unwrap();
+    let album = Album::new();
+    let server = album.seed();
+    let file = album.get(&server, &["t.torrent", "--file", "1"]).output().unwrap();
     assert!(file.status.success() && file.stdout == content::bytes(0, 900_000), "{}", text(&file.stderr));
     let range = ["t.torrent", "--file", "z", "--range", "1000000+4096", "--progress", "json"];
-    let range = bench.get(&server, &range).output().unwrap();
+    let range = album.get(&server, &range).output().unwrap();
     assert!(range.stdout == content::bytes(4, 2_000_000)[1_000_000..1_004_096], "{}", text(&range.stderr));
-    let several = bench.get(&server, &["t.torrent"]).output().unwrap();
+    let several = album.get(&server, &["t.torrent"]).output().unwrap();
     assert_eq!(several.status.code(), Some(2), "{}", text(&several.stderr));
     // A reader that goes ends it.
     let mut closed =
-        bench.get(&server, &["t.torrent", "--file", "z"]).stdout(Stdio::piped()).spawn().unwrap();
+        album.get(&server, &["t.torrent", "--file", "z"]).stdout(Stdio::piped()).spawn().unwrap();
     drop(closed.stdout.take());
     assert_eq!(end_of(&mut closed).code(), Some(141));
 }
 
 #[test]
 fn files_are_listed_and_chosen_by_number_and_pattern() {
-    let bench = Bench::new();
-    let mut get = tool("cjp2p-get", &bench.path("get"));
-    let list = get.current_dir(bench.folder.path()).args(["t.torrent", "--list"]).output().unwrap();
+    let album = Album::new();
+    let mut get = tool("cjp2p-get", &album.path("get"));
+    let list = get.current_dir(album.folder.path()).args(["t.torrent", "--list"]).output().unwrap();
     let lines: Vec<Vec<String>> =
         text(&list.stdout).lines().map(|line| line.split_whitespace().map(str::to_owned).collect()).collect();
     let wanted = FILES
@@ -134,63 +75,63 @@ fn files_are_listed_and_chosen_by_number_and_pattern() {
         .enumerate()
         .map(|(n, (name, length))| vec![(n + 1).to_string(), length.to_string(), (*name).to_owned()]);
     assert!(lines.iter().cloned().eq(wanted), "{lines:?}");
-    let server = bench.seed();
-    let by_magnet = bench.get(&server, &[&bench.magnet, "--list"]).output().unwrap();
+    let server = album.seed();
+    let by_magnet = album.get(&server, &[&album.magnet, "--list"]).output().unwrap();
     assert_eq!(by_magnet.stdout, list.stdout);
     let chosen = ["t.torrent", "--file", "*.nfo", "--file", "2", "-o", "some"];
-    assert!(bench.get(&server, &chosen).status().unwrap().success());
-    let there = |name: &str| bench.path("some/album").join(name).exists();
+    assert!(album.get(&server, &chosen).status().unwrap().success());
+    let there = |name: &str| album.path("some/album").join(name).exists();
     assert!(there("sub/c.nfo") && there("empty") && !there("a") && !there("sub/b") && !there("z"));
-    assert_eq!(fs::read_dir(bench.path("some")).unwrap().count(), 1, "nothing else is kept");
+    assert_eq!(fs::read_dir(album.path("some")).unwrap().count(), 1, "nothing else is kept");
 }
 
 #[test]
 fn what_is_there_already_is_taken_or_left_alone() {
-    let bench = Bench::new();
-    let server = bench.seed();
-    fs::create_dir_all(bench.path("out/album")).unwrap();
-    fs::copy(bench.path("share/album/z"), bench.path("out/album/z")).unwrap();
-    let taken = done(&bench.get(&server, &["t.torrent", "-o", "out", "--json"]).output().unwrap());
-    assert!(bench.is_there("out") && taken["received"].as_u64().unwrap() < 1_200_000, "{taken}");
-    fs::write(bench.path("out/album/a"), "mine").unwrap();
-    let refused = bench.get(&server, &["t.torrent", "-o", "out"]).output().unwrap();
+    let album = Album::new();
+    let server = album.seed();
+    fs::create_dir_all(album.path("out/album")).unwrap();
+    fs::copy(album.path("share/album/z"), album.path("out/album/z")).unwrap();
+    let taken = done(&album.get(&server, &["t.torrent", "-o", "out", "--json"]).output().unwrap());
+    assert!(album.is_there("out") && taken["received"].as_u64().unwrap() < 1_200_000, "{taken}");
+    fs::write(album.path("out/album/a"), "mine").unwrap();
+    let refused = album.get(&server, &["t.torrent", "-o", "out"]).output().unwrap();
     assert_eq!(refused.status.code(), Some(7), "{}", text(&refused.stderr));
-    assert_eq!(fs::read(bench.path("out/album/a")).unwrap(), b"mine");
-    assert!(bench.get(&server, &["t.torrent", "-o", "out", "--force"]).status().unwrap().success());
-    assert!(bench.is_there("out"));
+    assert_eq!(fs::read(album.path("out/album/a")).unwrap(), b"mine");
+    assert!(album.get(&server, &["t.torrent", "-o", "out", "--force"]).status().unwrap().success());
+    assert!(album.is_there("out"));
 }
 
 #[test]
 fn a_fetch_that_was_killed_at_any_moment_is_resumed() {
-    let bench = Bench::new();
-    let server = bench.seed();
+    let album = Album::new();
+    let server = album.seed();
     for n in 0..20 {
-        let mut get = bench.get(&server, &["t.torrent", "-o", "out"]).spawn().unwrap();
+        let mut get = album.get(&server, &["t.torrent", "-o", "out"]).spawn().unwrap();
         thread::sleep(Duration::from_millis(n * 2));
         let _ = get.kill();
         get.wait().unwrap();
-        if bench.path("out/album/z").exists() {
+        if album.path("out/album/z").exists() {
             // It was done before.
-            fs::remove_dir_all(bench.path("out")).unwrap();
+            fs::remove_dir_all(album.path("out")).unwrap();
         }
     }
-    done(&bench.get(&server, &["t.torrent", "-o", "out", "--json"]).output().unwrap());
-    assert!(bench.is_there("out"));
+    done(&album.get(&server, &["t.torrent", "-o", "out", "--json"]).output().unwrap());
+    assert!(album.is_there("out"));
 }
 
 #[test]
 fn two_at_once_do_not_write_the_same() {
-    let bench = Bench::new();
+    let album = Album::new();
     // Nobody has it, so the first waits for peers.
     let first = |arguments: &[&str]| {
-        let mut get = tool("cjp2p-get", &bench.path("get"));
-        get.current_dir(bench.folder.path()).args(["t.torrent", "-o", "out", "--quiet", "--timeout", "60s"]);
+        let mut get = tool("cjp2p-get", &album.path("get"));
+        get.current_dir(album.folder.path()).args(["t.torrent", "-o", "out", "--quiet", "--timeout", "60s"]);
         get.args(arguments);
         get
     };
     let mut waits = first(&[]).spawn().unwrap();
     let begun = Instant::now();
-    while fs::read_dir(bench.path("out")).map_or(0, |found| found.count()) == 0 {
+    while fs::read_dir(album.path("out")).map_or(0, |found| found.count()) == 0 {
         assert!(begun.elapsed() < Duration::from_secs(60));
         thread::sleep(Duration::from_millis(5));
     }
@@ -203,10 +144,10 @@ fn two_at_once_do_not_write_the_same() {
 
 #[test]
 fn a_torrent_that_nobody_has_fails_with_3_and_leaves_nothing() {
-    let bench = Bench::new();
-    for what in ["t.torrent", &bench.magnet] {
-        let mut get = tool("cjp2p-get", &bench.path("get"));
-        let get = get.current_dir(bench.folder.path()).args([what, "-o", "out", "--timeout", "300ms"]);
+    let album = Album::new();
+    for what in ["t.torrent", &album.magnet] {
+        let mut get = tool("cjp2p-get", &album.path("get"));
+        let get = get.current_dir(album.folder.path()).args([what, "-o", "out", "--timeout", "300ms"]);
         let output = get.output().unwrap();
         assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
         assert!(
@@ -214,23 +155,23 @@ fn a_torrent_that_nobody_has_fails_with_3_and_leaves_nothing() {
             "{}",
             text(&output.stderr)
         );
-        assert_eq!(fs::read_dir(bench.path("out")).unwrap().count(), 0);
+        assert_eq!(fs::read_dir(album.path("out")).unwrap().count(), 0);
     }
 }
 
 #[test]
 fn a_file_that_changes_under_the_seed_is_not_given_to_anybody() {
-    let bench = Bench::new();
-    let server = bench.seed();
-    let file = fs::OpenOptions::new().write(true).open(bench.path("share/album/z")).unwrap();
+    let album = Album::new();
+    let server = album.seed();
+    let file = fs::OpenOptions::new().write(true).open(album.path("share/album/z")).unwrap();
     file.write_all_at(b"something else", 1_000_000).unwrap();
     let get = ["t.torrent", "-o", "out", "--stall", "2s", "--timeout", "2s"];
-    let output = bench.get(&server, &get).output().unwrap();
+    let output = album.get(&server, &get).output().unwrap();
     assert_eq!(output.status.code(), Some(4), "{}", text(&output.stderr));
     assert!(!text(&output.stderr).contains("not talked with any more"), "{}", text(&output.stderr));
     // What shares no piece with it is there.
-    assert!(bench.get(&server, &["t.torrent", "-o", "out", "--file", "a"]).status().unwrap().success());
-    let read = |folder: &str| fs::read(bench.path(folder).join("album/a")).unwrap();
+    assert!(album.get(&server, &["t.torrent", "-o", "out", "--file", "a"]).status().unwrap().success());
+    let read = |folder: &str| fs::read(album.path(folder).join("album/a")).unwrap();
     assert!(read("out") == read("share"));
 }
 
@@ -247,9 +188,9 @@ fn what_a_torrent_says_cannot_lead_out_of_the_folder() {
 
 #[test]
 fn what_is_shared_is_made_a_torrent_on_demand() {
-    let bench = Bench::new();
-    fs::write(bench.path("share/single"), content::bytes(9, 100_000)).unwrap();
-    let mut server = Server::start(&bench.path("share"), &bench.path("serve"), &["--magnets"]);
+    let album = Album::new();
+    fs::write(album.path("share/single"), content::bytes(9, 100_000)).unwrap();
+    let mut server = Server::start(&album.path("share"), &album.path("serve"), &["--magnets"]);
     let told = |server: &Server, name: &str| {
         let ends =
             |event: &&Value| event["event"] == "torrent" && event["path"].as_str().unwrap().ends_with(name);
@@ -259,27 +200,27 @@ fn what_is_shared_is_made_a_torrent_on_demand() {
         server.wait_for("torrent");
     }
     let single = told(&server, "single").unwrap();
-    let output = bench.get(&server, &[&single]).output().unwrap();
+    let output = album.get(&server, &[&single]).output().unwrap();
     assert!(output.stdout == content::bytes(9, 100_000), "{}", text(&output.stderr));
-    let album = told(&server, "album").unwrap();
-    assert!(bench.get(&server, &[&album, "-o", "out"]).status().unwrap().success());
-    assert!(bench.is_there("out"));
+    let of_album = told(&server, "album").unwrap();
+    assert!(album.get(&server, &[&of_album, "-o", "out"]).status().unwrap().success());
+    assert!(album.is_there("out"));
 }
 
 #[test]
 fn peers_find_each_other_by_a_tracker_that_hears_when_one_is_done() {
     for by_udp in [false, true] {
-        let (bench, tracker) = (Bench::new(), Tracker::start(Ipv4Addr::LOCALHOST).unwrap());
+        let (album, tracker) = (Album::new(), Tracker::start(Ipv4Addr::LOCALHOST).unwrap());
         let url = if by_udp { tracker.udp() } else { tracker.http() };
-        let torrent = bench.path("t.torrent");
+        let torrent = album.path("t.torrent");
         let arguments = ["--torrent", torrent.to_str().unwrap(), "--tracker", &url];
-        let mut server = Server::start(&bench.path("share"), &bench.path("serve"), &arguments);
+        let mut server = Server::start(&album.path("share"), &album.path("serve"), &arguments);
         tracker.wait_for("left=0");
-        let mut get = tool("cjp2p-get", &bench.path("get"));
-        get.current_dir(bench.folder.path()).args(["--listen", "127.0.0.1:0", "--quiet", "--allow-private"]);
-        let get = get.args(["--tracker", &url, &bench.magnet, "-o", "out"]).output().unwrap();
+        let mut get = tool("cjp2p-get", &album.path("get"));
+        get.current_dir(album.folder.path()).args(["--listen", "127.0.0.1:0", "--quiet", "--allow-private"]);
+        let get = get.args(["--tracker", &url, &album.magnet, "-o", "out"]).output().unwrap();
         assert!(get.status.success(), "{}", text(&get.stderr));
-        assert!(bench.is_there("out"));
+        assert!(album.is_there("out"));
         tracker.wait_for("event=completed");
         server.end();
         tracker.wait_for("event=stopped");
@@ -293,15 +234,15 @@ const MOST_FLOODED: u64 = 24 << 20;
 
 #[test]
 fn a_tracker_that_does_harm_stops_no_fetch_and_is_no_reason_to_wait() {
-    let bench = Bench::new();
-    let server = bench.seed();
+    let album = Album::new();
+    let server = album.seed();
     let manners = [Manner::Lies, Manner::Babbles, Manner::Hangs, Manner::Redirects, Manner::Floods];
     at_once(manners, |manner| {
         let tracker = Tracker::with_manner(Ipv4Addr::LOCALHOST, manner).unwrap();
         let name = format!("{manner:?}");
         // Nobody has it, but for the tracker.
-        let mut alone = tool("cjp2p-get", &bench.path(&format!("{name}-alone")));
-        alone.current_dir(bench.folder.path()).args([
+        let mut alone = tool("cjp2p-get", &album.path(&format!("{name}-alone")));
+        alone.current_dir(album.folder.path()).args([
             "--listen",
             "127.0.0.1:0",
             "--timeout",
@@ -324,7 +265,7 @@ fn a_tracker_that_does_harm_stops_no_fetch_and_is_no_reason_to_wait() {
         assert!(tracker.asked().len() <= 30, "{name}: {} questions", tracker.asked().len());
         let into = format!("{name}-out");
         let get = ["--tracker", &tracker.http(), "t.torrent", "-o", &into];
-        let said = bench.get(&server, &get).arg("--allow-private").output().unwrap();
-        assert!(said.status.success() && bench.is_there(&into), "{name}: {}", text(&said.stderr));
+        let said = album.get(&server, &get).arg("--allow-private").output().unwrap();
+        assert!(said.status.success() && album.is_there(&into), "{name}: {}", text(&said.stderr));
     });
 }

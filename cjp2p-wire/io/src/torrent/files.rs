@@ -4,7 +4,7 @@
 //! [`Staging`] folder, and what is at the place of a file already is read from there, until a piece of it is fetched. One that goes
 //! to a reader in order is in one file without a name.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
@@ -18,7 +18,6 @@ use cjp2p_torrent::piece_set::PieceSet;
 
 use super::space::Space;
 use super::staging::Staging;
-use crate::beneath::Stamp;
 use crate::in_memory;
 
 /// Files that are open at the most, of one torrent.
@@ -39,11 +38,7 @@ pub struct Files {
 
 #[derive(Debug)]
 enum Home {
-    Seeded {
-        space: Space,
-        /// Which state of each file is read: that in which it was first opened.
-        stamps: Mutex<BTreeMap<usize, Stamp>>,
-    },
+    Seeded(Space),
     Staged {
         staging: Staging,
         /// Which files are at their place: found there, or brought there.
@@ -79,10 +74,10 @@ impl Files {
         }
     }
 
-    /// A torrent whose files are there, to be read.
+    /// A torrent whose files are there, to be read in the states in which they are [pinned](Space::pin).
     #[must_use]
     pub fn seeded(info: Arc<Info>, space: Space) -> Files {
-        Files::new(info, Home::Seeded { space, stamps: Mutex::default() })
+        Files::new(info, Home::Seeded(space))
     }
 
     /// A torrent that is fetched to a folder. `placed`: which of its files are at their place.
@@ -113,6 +108,15 @@ impl Files {
     pub fn staging(&self) -> Option<&Staging> {
         match &self.home {
             Home::Staged { staging, .. } => Some(staging),
+            _ => None,
+        }
+    }
+
+    /// The files of a torrent that is seeded.
+    #[must_use]
+    pub fn space(&self) -> Option<&Space> {
+        match &self.home {
+            Home::Seeded(space) => Some(space),
             _ => None,
         }
     }
@@ -192,19 +196,11 @@ impl Files {
             let key = (index, self.is_in_staging(index, is_written));
             let file = self.file(key, if may_wait { Open::Now } else { Open::Not })?;
             read_exact(&file, part, range.start, may_wait)?;
-            self.check_unchanged(index, &file)?;
+            if let Home::Seeded(space) = &self.home {
+                space.check_file(index, &file)?;
+            }
         }
         Ok(())
-    }
-
-    /// Whether a file that is seeded is what it was: peers would take other bytes for a lie.
-    fn check_unchanged(&self, index: usize, file: &File) -> io::Result<()> {
-        let Home::Seeded { stamps, .. } = &self.home else { return Ok(()) };
-        let stamp = Stamp::of(&rustix::fs::fstat(file)?);
-        match *locked(stamps).entry(index).or_insert(stamp) == stamp {
-            true => Ok(()),
-            false => Err(io::Error::other("it was changed")),
-        }
     }
 
     fn is_in_staging(&self, index: usize, is_written: bool) -> bool {
@@ -247,7 +243,7 @@ impl Files {
 
     fn open(&self, (index, in_staging): Key, makes: bool) -> io::Result<File> {
         match &self.home {
-            Home::Seeded { space, .. } => space.open(index).map_err(|error| error.error),
+            Home::Seeded(space) => space.open(index).map_err(|error| error.error),
             Home::Staged { staging, .. } if in_staging => match staging.open_file(index, makes) {
                 // It was brought to its place just now.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {

@@ -14,8 +14,9 @@ use cjp2p_wire::folder::{FolderPath, PathError};
 use rustix::fs::{FileType, OFlags, fstat};
 
 use super::space::Space;
-use crate::beneath::{Beneath, Stamp, kind};
+use crate::beneath::{Beneath, kind};
 use crate::deep_path;
+use crate::identity::{Identity, Stamp};
 use crate::walk::{self, Found as Thing, Rules};
 
 /// What a torrent is to be made of.
@@ -56,33 +57,29 @@ pub fn look(path: &Path, rules: Rules) -> Result<Found, LookError> {
     let at = |error: io::Error| LookError::Io(path.to_owned(), error);
     let name = name_of(path).map_err(at)?;
     let name = single(name.as_bytes()).map_err(|error| LookError::Path(path.to_owned(), error))?;
+    let looked_at = Stamp::now();
     // A pipe would keep us waiting.
     let opened = deep_path::open(path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK).map_err(at)?;
     let stat = fstat(&opened).map_err(|error| at(error.into()))?;
-    match kind(&stat) {
-        FileType::RegularFile => {
-            let (stamp, is_executable) = (Stamp::of(&stat), stat.st_mode & 0o100 != 0);
-            let layout =
-                Layout::of_file(name.clone(), stamp.size, is_executable).map_err(LookError::Layout)?;
-            let space = Space::of_file(File::from(opened), Arc::new(layout), stamp);
-            let files = vec![(name.clone(), stamp.size, is_executable)];
-            Ok(Found { name, is_folder: false, files, space })
-        }
-        FileType::Directory => {
-            let folder = Beneath::new(opened);
-            let found = walk_folder(&folder, path, rules)?;
-            let files: Vec<_> =
-                found.iter().map(|(path, stamp, exec)| (path.clone(), stamp.size, *exec)).collect();
-            let entries = files
-                .iter()
-                .map(|(path, len, exec)| (path.clone(), *len, Role::File { is_executable: *exec }));
-            let layout = Layout::of_folder(name.clone(), entries).map_err(LookError::Layout)?;
-            let stamps = found.iter().map(|(_, stamp, _)| *stamp).collect();
-            let space = Space::within(folder, Arc::new(layout), stamps);
-            Ok(Found { name, is_folder: true, files, space })
-        }
-        _ => Err(at(io::Error::other("is neither a file nor a folder"))),
+    if let Some(state) = Identity::of(&stat) {
+        let is_executable = stat.st_mode & 0o100 != 0;
+        let layout = Layout::of_file(name.clone(), state.size, is_executable).map_err(LookError::Layout)?;
+        let space = Space::of_file(File::from(opened), Arc::new(layout), state, looked_at);
+        let files = vec![(name.clone(), state.size, is_executable)];
+        return Ok(Found { name, is_folder: false, files, space });
     }
+    if kind(&stat) != FileType::Directory {
+        return Err(at(io::Error::other("is neither a file nor a folder")));
+    }
+    let folder = Beneath::new(opened);
+    let found = walk_folder(&folder, path, rules)?;
+    let files: Vec<_> = found.iter().map(|(path, state, exec)| (path.clone(), state.size, *exec)).collect();
+    let entries =
+        files.iter().map(|(path, len, exec)| (path.clone(), *len, Role::File { is_executable: *exec }));
+    let layout = Layout::of_folder(name.clone(), entries).map_err(LookError::Layout)?;
+    let states = found.iter().map(|(_, state, _)| *state).collect();
+    let space = Space::within(folder, Arc::new(layout), states, looked_at);
+    Ok(Found { name, is_folder: true, files, space })
 }
 
 /// The last part of a path, also of `.`.
@@ -102,7 +99,7 @@ fn walk_folder(
     folder: &Beneath,
     shown: &Path,
     rules: Rules,
-) -> Result<Vec<(FolderPath, Stamp, bool)>, LookError> {
+) -> Result<Vec<(FolderPath, Identity, bool)>, LookError> {
     let mut files = Vec::new();
     // Paths of folders that are still to be read; none is open meanwhile.
     let mut folders: Vec<Option<FolderPath>> = vec![None];
@@ -120,7 +117,10 @@ fn walk_folder(
                 Ok(Thing::File(_)) if files.len() == MAX_FILES => {
                     return Err(LookError::Layout(LayoutError::TooManyFiles));
                 }
-                Ok(Thing::File(stat)) => files.push((below, Stamp::of(&stat), stat.st_mode & 0o100 != 0)),
+                Ok(Thing::File(stat)) => {
+                    let state = Identity::of(&stat);
+                    files.extend(state.map(|state| (below, state, stat.st_mode & 0o100 != 0)));
+                }
                 Ok(Thing::Folder) => folders.push(Some(below)),
                 Ok(Thing::Link | Thing::Other) => log::info!("{below}: left out: no file or folder"),
                 // It went away meanwhile.

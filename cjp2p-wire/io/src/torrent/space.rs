@@ -5,13 +5,14 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cjp2p_torrent::layout::{Layout, Role};
 use cjp2p_wire::folder::FolderPath;
-use rustix::fs::{FileType, fstat};
 
-use crate::beneath::{Beneath, Stamp, kind};
+use crate::beneath::Beneath;
 use crate::holes::HoleReader;
+use crate::identity::{Identity, Stamp};
 
 /// Where the files are.
 #[derive(Debug)]
@@ -29,23 +30,62 @@ enum Place {
 pub struct Space {
     place: Place,
     layout: Arc<Layout>,
-    /// Which state of each file is read; empty where any is.
-    stamps: Vec<Stamp>,
+    /// Which state of each file is read; `None` where it is not read at all. Empty where any is.
+    states: Vec<Option<Identity>>,
+    /// When the files were found in these states.
+    looked_at: Stamp,
 }
 
 impl Space {
     /// A torrent whose name is in `folder`. The files need not be there.
     #[must_use]
     pub fn beside(folder: OwnedFd, layout: Arc<Layout>) -> Space {
-        Space { place: Place::Beside(Beneath::new(folder)), layout, stamps: Vec::new() }
+        Space {
+            place: Place::Beside(Beneath::new(folder)),
+            layout,
+            states: Vec::new(),
+            looked_at: Stamp::now(),
+        }
     }
 
-    pub(super) fn within(folder: Beneath, layout: Arc<Layout>, stamps: Vec<Stamp>) -> Space {
-        Space { place: Place::Within(folder), layout, stamps }
+    pub(super) fn within(
+        folder: Beneath,
+        layout: Arc<Layout>,
+        states: Vec<Identity>,
+        looked_at: Stamp,
+    ) -> Space {
+        let states = states.into_iter().map(Some).collect();
+        Space { place: Place::Within(folder), layout, states, looked_at }
     }
 
-    pub(super) fn of_file(file: File, layout: Arc<Layout>, stamp: Stamp) -> Space {
-        Space { place: Place::File(file), layout, stamps: vec![stamp] }
+    pub(super) fn of_file(file: File, layout: Arc<Layout>, state: Identity, looked_at: Stamp) -> Space {
+        Space { place: Place::File(file), layout, states: vec![Some(state)], looked_at }
+    }
+
+    /// Looks at all files. From now on each is read only in the state that it has now, and not at all if it cannot be read now.
+    pub fn pin(&mut self) {
+        self.states = Vec::new();
+        self.looked_at = Stamp::now();
+        let state = |index: usize| {
+            let file = if self.layout.files()[index].is_written() { self.try_open(index).ok() } else { None };
+            file.and_then(|file| Identity::of_file(&file).ok().flatten())
+        };
+        self.states = (0..self.layout.files().len()).map(state).collect();
+    }
+
+    /// The state in which each file is read, where that is told. A file that may change without changing its state has none here.
+    pub fn lasting_states(&self) -> impl Iterator<Item = Option<Identity>> + '_ {
+        let lasts = |state: &Identity| {
+            state.settles_in(self.looked_at).is_zero() && !state.is_from_the_future(self.looked_at)
+        };
+        self.states.iter().map(move |state| state.filter(lasts))
+    }
+
+    /// How long after it was looked at no file can change any more without changing its state, but for clocks that are not ours.
+    #[must_use]
+    pub fn settles_in(&self) -> Duration {
+        let states = self.states.iter().flatten();
+        states.map(|state| state.settles_in(self.looked_at)).max().unwrap_or_default()
     }
 
     /// Which files there are.
@@ -69,18 +109,28 @@ impl Space {
             Place::Within(folder) => folder.file(self.layout.path_below_top(index).as_bytes())?,
             Place::File(file) => file.try_clone()?,
         };
-        let found = fstat(&file)?;
-        let (stamp, wanted) = (Stamp::of(&found), self.layout.files()[index].len());
-        if kind(&found) != FileType::RegularFile {
-            return Err(io::Error::other("is no regular file"));
-        }
-        if self.stamps.get(index).is_some_and(|known| *known != stamp) {
-            return Err(io::Error::other("it changed while it was read"));
-        }
-        if stamp.size != wanted {
-            return Err(io::Error::other(format!("has {} bytes and not {wanted}", stamp.size)));
+        let state = Identity::of_file(&file)?.ok_or_else(|| io::Error::other("is no regular file"))?;
+        self.check_state(index, &state)?;
+        let wanted = self.layout.files()[index].len();
+        if state.size != wanted {
+            return Err(io::Error::other(format!("has {} bytes and not {wanted}", state.size)));
         }
         Ok(file)
+    }
+
+    /// Whether an open file is still what it was: readers would get other bytes than those that were hashed.
+    pub(super) fn check_file(&self, index: usize, file: &File) -> io::Result<()> {
+        let state = Identity::of_file(file)?.ok_or_else(|| io::Error::other("is no regular file"))?;
+        self.check_state(index, &state)
+    }
+
+    fn check_state(&self, index: usize, state: &Identity) -> io::Result<()> {
+        let is_what_it_was =
+            |known: &Option<Identity>| known.as_ref().is_some_and(|known| state.is_unmodified_since(known));
+        match self.states.get(index).is_none_or(is_what_it_was) {
+            true => Ok(()),
+            false => Err(io::Error::other("it changed while it was read")),
+        }
     }
 
     /// Whether all files are in the state that they were found in.
@@ -90,7 +140,7 @@ impl Space {
     /// Names the first that is not.
     pub fn check_unchanged(&self) -> Result<(), SpaceError> {
         let is_there = |index: &usize| self.layout.files()[*index].is_written();
-        (0..self.stamps.len()).filter(is_there).try_for_each(|index| self.open(index).map(drop))
+        (0..self.states.len()).filter(is_there).try_for_each(|index| self.open(index).map(drop))
     }
 
     fn error(&self, index: usize, error: io::Error) -> SpaceError {

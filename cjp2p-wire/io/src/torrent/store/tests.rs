@@ -262,7 +262,8 @@ fn a_seed_reads_its_files_and_notices_that_one_was_changed() {
     {
         fs::write(folder.path().join("top").join(name), &bytes[range]).unwrap();
     }
-    let space = Space::beside(File::open(folder.path()).unwrap().into(), info.layout().clone());
+    let mut space = Space::beside(File::open(folder.path()).unwrap().into(), info.layout().clone());
+    space.pin();
     let mut store = Store::new(Files::seeded(info.clone(), space), disk());
     store.recheck(&PieceSet::all(4));
     assert!(checked(&mut store, 4).values().all(|is_right| *is_right));
