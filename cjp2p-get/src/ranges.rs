@@ -100,6 +100,11 @@ impl Ranges {
         self.select(length).into_iter().collect()
     }
 
+    /// How the first range was written that begins at the end of content of `length` bytes, or beyond.
+    pub fn past_the_end(&self, length: u64) -> Option<&str> {
+        self.0.iter().find(|range| range.spec.is_past_the_end(length)).map(RangeArg::text)
+    }
+
     /// Whether they are all of content of `length` bytes.
     pub fn are_all(&self, length: u64) -> bool {
         let fit = self.0.iter().all(|range| !range.spec.is_past_the_end(length));

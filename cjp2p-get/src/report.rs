@@ -12,6 +12,7 @@ use cjp2p_cli::{Exit, ToolError, logging, stderr, stdout};
 use cjp2p_io::names;
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::download::Progress;
+use cjp2p_wire::range_set::RangeSet;
 use data_encoding::HEXLOWER;
 use serde::Serialize;
 
@@ -64,6 +65,8 @@ enum Event<'a> {
         id: String,
         #[serde(flatten)]
         path: ShownPath,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        ranges: Option<Vec<ShownRange>>,
         #[serde(flatten)]
         done: TorrentNumbers,
     },
@@ -116,6 +119,8 @@ pub(crate) struct TorrentDone {
     pub(crate) hash: String,
     /// The file or folder that was written.
     pub(crate) path: PathBuf,
+    /// What of one file of the torrent is in it, if not simply all.
+    pub(crate) ranges: Option<RangeSet>,
     pub(crate) numbers: TorrentNumbers,
 }
 
@@ -280,10 +285,11 @@ impl Report {
 
     /// A torrent is where it belongs.
     pub(crate) fn torrent_done(&self, done: TorrentDone) -> Result<(), ToolError> {
-        let TorrentDone { hash, path, numbers } = done;
+        let TorrentDone { hash, path, ranges, numbers } = done;
         self.print(&Event::Torrent {
             id: format!("urn:btih:{hash}"),
             path: ShownPath::new(&path),
+            ranges: ranges.map(|ranges| ranges.iter().map(|range| shown(&range)).collect()),
             done: numbers,
         })
     }

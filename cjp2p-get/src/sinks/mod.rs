@@ -5,7 +5,7 @@ mod excerpt;
 pub(crate) mod memory;
 pub(crate) mod partial;
 pub(crate) mod prepare;
-mod publish;
+pub(crate) mod publish;
 pub(crate) mod stream;
 pub(crate) mod temporary;
 

@@ -18,30 +18,30 @@ use super::excerpt;
 use crate::place::Paths;
 
 /// What to tell of a file that is in the way.
-pub(super) const SOMETHING_ELSE: &str = "is there already and something else";
+pub(crate) const SOMETHING_ELSE: &str = "is there already and something else";
 
 /// What is left to do when all that is wanted is in a partial.
-pub(super) struct LastStep {
+pub(crate) struct LastStep {
     /// The partial.
-    pub(super) file: Arc<File>,
-    pub(super) paths: Paths,
+    pub(crate) file: Arc<File>,
+    pub(crate) paths: Paths,
     /// Of the content.
-    pub(super) length: u64,
-    pub(super) force: bool,
+    pub(crate) length: u64,
+    pub(crate) force: bool,
     /// What was asked for, if not simply all.
-    pub(super) excerpt: Option<Excerpt>,
+    pub(crate) excerpt: Option<Excerpt>,
 }
 
 /// What a file is to hold of the content.
-pub(super) struct Excerpt {
-    pub(super) ranges: RangeSet,
+pub(crate) struct Excerpt {
+    pub(crate) ranges: RangeSet,
     /// An interrupted fetch had more of the content than is asked for now, which shall not be lost.
-    pub(super) keeps_partial: bool,
+    pub(crate) keeps_partial: bool,
 }
 
 impl LastStep {
     /// Does it.
-    pub(super) fn run(&self) -> Result<(), ToolError> {
+    pub(crate) fn run(&self) -> Result<(), ToolError> {
         self.run_on(&Real)
     }
 

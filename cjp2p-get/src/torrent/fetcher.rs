@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::TcpListener;
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,19 +20,20 @@ use cjp2p_io::torrent::store::Store;
 use cjp2p_torrent::metainfo::Info;
 use cjp2p_torrent::peer_id::PeerId;
 use cjp2p_torrent::piece_set::PieceSet;
-use cjp2p_torrent::store::PieceStore;
 use cjp2p_torrent::swarm::{Config, Event, Status, Swarm};
+use cjp2p_wire::range_set::RangeSet;
 use cjp2p_wire::store::NothingShared;
 use cjp2p_wire::time::Time;
 use nix::sys::signal::Signal;
 
 use super::given::Given;
-use super::job::{Prepared, Ready, Target, prepare};
+use super::job::{Finish, Prepared, Ready, prepare};
 use super::outlet::Outlet;
 use super::selection::Chooser;
 use super::sources::{self, Sources};
+use super::target::Target;
 use crate::cli::{Cli, TOOL};
-use crate::report::{Report, TorrentDone, TorrentNumbers};
+use crate::report::Report;
 use crate::torrent_args::TorrentArgs;
 use cjp2p_io::tasks::Tasks;
 
@@ -61,19 +61,19 @@ pub(crate) struct Parts {
 }
 
 /// What threads did.
-enum Outcome {
+pub(super) enum Outcome {
     Prepared(Result<Prepared, ToolError>),
-    Placed(io::Result<()>),
+    Placed(Result<(), ToolError>),
 }
 
 /// How far it is.
-enum Step {
+pub(super) enum Step {
     /// The metadata is asked for.
     Looking,
     /// What is there is looked at.
     Preparing,
     /// Another process has it.
-    Locked(OwnedFd, Time),
+    Locked(Option<Target>, Time),
     Fetching,
     /// The files get their places.
     Placing,
@@ -84,38 +84,41 @@ enum Step {
 
 /// See the [module](self).
 pub(crate) struct Fetcher {
-    session: Session<NothingShared>,
-    driver: Driver<Store>,
-    id: SwarmId,
-    given: Given,
-    chooser: Arc<Chooser>,
-    info: Option<Arc<Info>>,
-    wanted: Vec<bool>,
-    target: Option<Target>,
-    outlet: Option<Outlet>,
-    sources: Sources,
-    tasks: Tasks<Outcome>,
-    step: Step,
-    args: TorrentArgs,
-    output: Option<PathBuf>,
-    force: bool,
-    lock: LockMode,
-    timeout: Duration,
-    stall: Duration,
-    report: Report,
-    progress: Progress,
-    shown_at: Time,
-    started: Time,
+    pub(super) session: Session<NothingShared>,
+    pub(super) driver: Driver<Store>,
+    pub(super) id: SwarmId,
+    pub(super) given: Given,
+    pub(super) chooser: Arc<Chooser>,
+    pub(super) info: Option<Arc<Info>>,
+    pub(super) wanted: Vec<bool>,
+    pub(super) target: Option<Target>,
+    pub(super) outlet: Option<Outlet>,
+    pub(super) sources: Sources,
+    pub(super) tasks: Tasks<Outcome>,
+    pub(super) step: Step,
+    pub(super) args: TorrentArgs,
+    /// What is written, if that has a name.
+    pub(super) path: Option<PathBuf>,
+    pub(super) finish: Finish,
+    /// What of one file is written, if not simply all.
+    pub(super) ranges: Option<RangeSet>,
+    pub(super) lock: LockMode,
+    pub(super) timeout: Duration,
+    pub(super) stall: Duration,
+    pub(super) report: Report,
+    pub(super) progress: Progress,
+    pub(super) shown_at: Time,
+    pub(super) started: Time,
     /// When something new came last.
-    news_at: Time,
+    pub(super) news_at: Time,
     /// Bytes that had come then, the reader's included.
-    news: u64,
+    pub(super) news: u64,
     /// Bytes of blocks that came and were of no use.
-    wasted: u64,
+    pub(super) wasted: u64,
     /// Pieces that may have been here before and are still to be hashed, and bytes of those that were.
-    unchecked: PieceSet,
-    resumed: u64,
-    waker: Waker,
+    pub(super) unchecked: PieceSet,
+    pub(super) resumed: u64,
+    pub(super) waker: Waker,
 }
 
 impl Fetcher {
@@ -173,8 +176,9 @@ impl Fetcher {
             tasks: Tasks::new(waker.clone()),
             step: Step::Looking,
             args: cli.torrent.clone(),
-            output: cli.output.clone(),
-            force: cli.force,
+            path: None,
+            finish: Finish::Nothing,
+            ranges: None,
             lock: cli.lock.unwrap_or_default(),
             timeout: cli.timeout,
             stall: cli.stall.unwrap_or(STALL),
@@ -228,7 +232,7 @@ impl Fetcher {
         }
     }
 
-    fn status(&self) -> Status {
+    pub(super) fn status(&self) -> Status {
         self.driver.swarm(self.id).map(|swarm| swarm.status(self.session.now())).unwrap_or_default()
     }
 
@@ -257,33 +261,31 @@ impl Fetcher {
     }
 
     fn take_outcomes(&mut self) -> Result<(), ToolError> {
-        if let Step::Locked(folder, at) = &self.step
+        if let Step::Locked(target, at) = &mut self.step
             && *at <= self.session.now()
-            && let (Some(info), Ok(folder)) = (self.info.clone(), folder.try_clone())
+            && let Some(info) = self.info.clone()
         {
-            self.target = Some(Target::Folder { folder, force: self.force });
+            self.target = target.take();
             self.prepare(info);
         }
         while let Some(outcome) = self.tasks.outcome() {
             let now = self.session.now();
             match outcome {
                 Outcome::Prepared(Ok(Prepared::Listed)) => self.step = Step::Over,
-                Outcome::Prepared(Ok(Prepared::Locked(folder))) => match self.lock {
+                Outcome::Prepared(Ok(Prepared::Locked(target))) => match self.lock {
                     LockMode::Fail => {
                         return Err(ToolError::new(
                             Exit::Busy,
-                            "another process fetches it to the same folder",
+                            "another process fetches it to the same place",
                         ));
                     }
                     LockMode::Skip => self.step = Step::Over,
-                    LockMode::Wait => self.step = Step::Locked(folder, now + TRY_LOCK_EVERY),
+                    LockMode::Wait => self.step = Step::Locked(Some(target), now + TRY_LOCK_EVERY),
                 },
                 Outcome::Prepared(Ok(Prepared::Ready(ready))) => self.begin(now, *ready)?,
                 Outcome::Prepared(Err(error)) => return Err(error),
                 Outcome::Placed(Ok(())) => self.done(now)?,
-                Outcome::Placed(Err(error)) => {
-                    return Err(ToolError::new(Exit::Destination, error.to_string()));
-                }
+                Outcome::Placed(Err(error)) => return Err(error),
             }
         }
         Ok(())
@@ -291,7 +293,8 @@ impl Fetcher {
 
     /// The files are known: fetches what is wanted of them.
     fn begin(&mut self, now: Time, ready: Ready) -> Result<(), ToolError> {
-        let Ready { store, info, wanted, ranges, order, unchecked, output } = ready;
+        let Ready { store, info, wanted, ranges, order, unchecked, output, path, finish } = ready;
+        (self.path, self.finish) = (path, finish);
         if let Some(output) = output {
             let outlet = Outlet::start(store.files().clone(), ranges.clone(), output, self.waker.clone());
             self.outlet = Some(outlet.map_err(|error| ToolError::failure(format!("threads: {error}")))?);
@@ -365,12 +368,20 @@ impl Fetcher {
         Ok(())
     }
 
-    /// Has a thread give the files their places.
+    /// Has a thread give the files their places, or make one of parts.
     fn place(&mut self) {
         let Some(store) = self.driver.store(self.id) else { return };
         let (files, wanted) = (store.files().clone(), self.wanted.clone());
         self.step = Step::Placing;
-        self.tasks.run(move || Outcome::Placed(place(&files, &|index| wanted[index])));
+        if let Finish::Excerpt(excerpt) = std::mem::replace(&mut self.finish, Finish::Nothing) {
+            self.ranges = Some(excerpt.ranges.clone());
+            self.tasks.run(move || Outcome::Placed(excerpt.finish(&files)));
+            return;
+        }
+        self.tasks.run(move || {
+            let placed = place(&files, &|index| wanted[index]);
+            Outcome::Placed(placed.map_err(|error| ToolError::new(Exit::Destination, error.to_string())))
+        });
     }
 
     fn serve_reader(&mut self, now: Time) -> Result<(), ToolError> {
@@ -390,92 +401,7 @@ impl Fetcher {
         if is_over { self.done(now) } else { Ok(()) }
     }
 
-    /// Everything is where it belongs.
-    fn done(&mut self, now: Time) -> Result<(), ToolError> {
-        let status = self.status();
-        if let (Some(info), Some(folder)) = (&self.info, &self.output) {
-            let files = self.wanted.iter().filter(|wanted| **wanted).count() as u64;
-            let numbers = TorrentNumbers {
-                length: status.wanted,
-                files,
-                took_ms: now.since(self.started).as_millis() as u64,
-                received: status.received,
-                sent: status.sent,
-                wasted: self.wasted,
-                resumed: self.resumed,
-                already: status.received == 0,
-            };
-            let path = folder.join(crate::folder::text::path(info.name().as_bytes()));
-            self.report.torrent_done(TorrentDone { hash: info.hash().to_string(), path, numbers })?;
-        }
-        if status.received > 0 {
-            self.sources.on_complete(now, &status);
-        }
-        let TorrentArgs { seed_for, seed_ratio, .. } = self.args;
-        self.step = match (seed_for, seed_ratio) {
-            (None, None) => Step::Over,
-            (Some(time), _) => Step::Seeding(now + time),
-            (None, Some(_)) => Step::Seeding(Time::NEVER),
-        };
-        Ok(())
-    }
-
-    fn note_news(&mut self, now: Time) {
-        let status = self.status();
-        let written = self.outlet.as_ref().map_or(0, Outlet::written);
-        let news = status.received + status.done + written;
-        if news > self.news {
-            (self.news, self.news_at) = (news, now);
-        }
-        // While the reader takes nothing, or threads are at work, nobody is late.
-        let waits =
-            self.outlet.as_ref().is_some_and(|outlet| status.done >= outlet.room().min(status.wanted));
-        let is_full = self.driver.store(self.id).is_some_and(|store| store.room() == 0);
-        if waits
-            || is_full
-            || !self.unchecked.is_empty()
-            || !matches!(self.step, Step::Looking | Step::Fetching)
-        {
-            self.news_at = now;
-        }
-    }
-
-    fn look_at_limits(&mut self, now: Time) -> Result<(), ToolError> {
-        let status = self.status();
-        match self.step {
-            Step::Looking | Step::Fetching => {
-                let has_some = status.received > 0 || status.done > 0;
-                let limit = if has_some { self.stall } else { self.timeout };
-                if now.since(self.news_at) < limit {
-                    return Ok(());
-                }
-                if has_some {
-                    let peers = status.peers;
-                    let message =
-                        format!("no new data for {}; {peers} peers", cjp2p_cli::duration::human(limit));
-                    return Err(ToolError::new(Exit::Stalled, message));
-                }
-                let what = match (&self.step, status.peers) {
-                    (Step::Looking, 0) => "no peer tells what is in it".to_owned(),
-                    (Step::Looking, peers) => format!("none of {peers} peers tells what is in it"),
-                    (_, 0) => "no peer has sent any of it".to_owned(),
-                    (_, peers) => format!("none of {peers} peers has sent any of it"),
-                };
-                let lacking = self.sources.lacking();
-                Err(ToolError::new(Exit::NoSource, format!("{what}{lacking}")))
-            }
-            Step::Seeding(until) => {
-                let enough = self.args.seed_ratio.map(|ratio| ratio * status.wanted as f64);
-                if now >= until || enough.is_some_and(|enough| status.sent as f64 >= enough) {
-                    self.step = Step::Over;
-                }
-                Ok(())
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn show_progress(&mut self, now: Time) {
+    pub(super) fn show_progress(&mut self, now: Time) {
         if now.since(self.shown_at) < LOOK_EVERY {
             return;
         }
@@ -484,34 +410,6 @@ impl Fetcher {
         let total = self.info.as_ref().filter(|_| status.wanted > 0).map(|_| status.wanted);
         let done = self.outlet.as_ref().map_or(status.done, Outlet::written);
         self.progress.update(done, total, status.peers);
-    }
-
-    /// Says good-bye, before a signal ends the process.
-    pub(crate) fn end(mut self) {
-        self.sources.end(&self.status());
-    }
-
-    /// Tells how it ended.
-    pub(crate) fn finish(mut self) -> Exit {
-        self.sources.end(&self.status());
-        self.shown_at = Time::ZERO;
-        self.show_progress(self.session.now());
-        self.progress.finish();
-        Exit::Done
-    }
-
-    /// Tells what went wrong, and gives the error that ends the tool.
-    pub(crate) fn fail(mut self, error: ToolError) -> ToolError {
-        self.sources.end(&self.status());
-        if let Some(staging) = self.driver.store(self.id).and_then(|store| store.files().staging()) {
-            staging.remove_if_empty();
-        }
-        let name = format!("urn:btih:{}", self.given.info_hash());
-        match self.report.folder_failed(&name, &error) {
-            // It was told.
-            Ok(()) => ToolError::new(error.exit, ""),
-            Err(error) => error,
-        }
     }
 }
 

@@ -1,9 +1,8 @@
-//! What is to become of a torrent: a folder, a reader, or a list of its files.
+//! Before a torrent is fetched: what of it is wanted, and what is there.
 
-use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use cjp2p_cli::{Exit, ToolError};
@@ -17,18 +16,19 @@ use cjp2p_torrent::metainfo::Info;
 use cjp2p_torrent::piece_set::PieceSet;
 use cjp2p_torrent::swarm::Order;
 
+use super::excerpt::ExcerptPlan;
 use super::selection::{Chooser, of_reader};
-use crate::ranges::Ranges;
+use super::target::Target;
 use crate::sinks::stream::Output;
 
-/// Where it goes.
-pub(crate) enum Target {
-    /// Files in this folder; what is there already may be replaced.
-    Folder { folder: OwnedFd, force: bool },
-    /// One file, in order, by way of a file without a name.
-    Reader { temporary: File, output: Output, ranges: Ranges },
-    /// A list of the files; as JSON where it is true.
-    List(bool),
+/// What it becomes in the end.
+pub(crate) enum Finish {
+    /// Its files get their places.
+    Place,
+    /// One file gets parts of it.
+    Excerpt(ExcerptPlan),
+    /// It went to a reader.
+    Nothing,
 }
 
 /// A torrent whose files are known, and what is there of it.
@@ -44,13 +44,16 @@ pub(crate) struct Ready {
     pub(crate) unchecked: PieceSet,
     /// The reader, if it goes to one.
     pub(crate) output: Option<Output>,
+    /// What is written, if that has a name.
+    pub(crate) path: Option<PathBuf>,
+    pub(crate) finish: Finish,
 }
 
 /// What came of preparing.
 pub(crate) enum Prepared {
     Ready(Box<Ready>),
     /// Another process has it: what to prepare again later.
-    Locked(OwnedFd),
+    Locked(Target),
     /// There was nothing to do but to print.
     Listed,
 }
@@ -70,31 +73,76 @@ pub(crate) fn prepare(
     let layout = info.layout();
     let wanted = chooser.choose(layout, magnet)?;
     let failed = |error: io::Error| ToolError::new(Exit::Destination, error.to_string());
-    let (files, unchecked, ranges, order, output) = match target {
+    let plan = match target {
         Target::List(json) => {
             super::listing::print(layout, &wanted, json)?;
             return Ok(Prepared::Listed);
         }
-        Target::Folder { folder, force } => {
-            let again = folder.try_clone().map_err(failed)?;
-            let Some(staging) = Staging::open(folder, &info, force).map_err(failed)? else {
-                return Ok(Prepared::Locked(again));
+        Target::Folder { path, top, unfinished, force } => {
+            let again = (top.try_clone().map_err(failed)?, unfinished.try_clone().map_err(failed)?);
+            let Some(staging) = Staging::open(top, unfinished, &info, force).map_err(failed)? else {
+                let (top, unfinished) = again;
+                return Ok(Prepared::Locked(Target::Folder { path, top, unfinished, force }));
             };
             let there =
                 staging.look(&info, &|index| wanted[index]).inspect_err(|_| staging.remove_if_empty());
             let there = there.map_err(failed)?;
             let ranges = chooser.ranges(layout, &wanted);
             let files = Files::staged(info.clone(), staging, &there.placed);
-            (files, there.unchecked, ranges, Order::RarestFirst, None)
+            let path = path.join(crate::folder::text::path(info.name().as_bytes()));
+            Plan { path: Some(path), ..Plan::new(files, there.unchecked, ranges) }
         }
-        Target::Reader { temporary, output, ranges } => {
+        Target::Excerpt(place) => {
+            let ranges = of_reader(layout, &wanted, &place.ranges)?;
+            let index = wanted.iter().position(|wanted| *wanted).unwrap_or_default();
+            let mut excerpt = ExcerptPlan::new(&place, layout, index)?;
+            let home = || place.home.try_clone().map_err(failed);
+            // What is where the files of the torrent would be is none of its affair.
+            let Some(staging) = Staging::open(home()?, home()?, &info, true).map_err(failed)? else {
+                return Ok(Prepared::Locked(Target::Excerpt(place)));
+            };
+            let mut unchecked = staging.look(&info, &|_| false).map_err(failed)?.unchecked;
+            let mut unwanted = unchecked.clone();
+            for piece in ranges.iter().flat_map(|range| info.pieces().overlapping(range)) {
+                unwanted.remove(piece);
+            }
+            unwanted.iter().for_each(|piece| _ = unchecked.remove(piece));
+            excerpt.keeps_rest = !unwanted.is_empty();
+            let files = Files::staged(info.clone(), staging, &vec![false; layout.files().len()]);
+            let path = Some(excerpt.target.clone());
+            Plan { path, finish: Finish::Excerpt(excerpt), ..Plan::new(files, unchecked, ranges) }
+        }
+        Target::Reader { temporary, output, ranges, path } => {
             let ranges = of_reader(layout, &wanted, &ranges)?;
             let none = PieceSet::none(info.pieces().count());
-            (Files::temporary(info.clone(), temporary), none, ranges, Order::InOrder, Some(output))
+            let plan = Plan::new(Files::temporary(info.clone(), temporary), none, ranges);
+            let output = Some(output);
+            Plan { order: Order::InOrder, finish: Finish::Nothing, output, path, ..plan }
         }
     };
     let disk = Disk::start(waker).map_err(|error| ToolError::failure(format!("threads: {error}")))?;
+    let Plan { files, unchecked, ranges, order, output, path, finish } = plan;
     let store = Store::new(files, disk);
     store.recheck(&unchecked);
-    Ok(Prepared::Ready(Box::new(Ready { store, info, wanted, ranges, order, unchecked, output })))
+    let ready = Ready { store, info, wanted, ranges, order, unchecked, output, path, finish };
+    Ok(Prepared::Ready(Box::new(ready)))
+}
+
+/// What is to be done, before there are threads for it.
+struct Plan {
+    files: Files,
+    unchecked: PieceSet,
+    ranges: Vec<Range<u64>>,
+    order: Order,
+    output: Option<Output>,
+    path: Option<PathBuf>,
+    finish: Finish,
+}
+
+impl Plan {
+    /// Files that get their places.
+    fn new(files: Files, unchecked: PieceSet, ranges: Vec<Range<u64>>) -> Plan {
+        let (order, finish) = (Order::RarestFirst, Finish::Place);
+        Plan { files, unchecked, ranges, order, output: None, path: None, finish }
+    }
 }

@@ -1,5 +1,7 @@
 //! Torrents: what is named, what of it is wanted, and fetching it.
 
+mod ending;
+mod excerpt;
 mod fetcher;
 mod given;
 mod job;
@@ -8,5 +10,6 @@ mod outlet;
 mod run;
 mod selection;
 mod sources;
+mod target;
 
 pub(crate) use run::{is_torrent, run};

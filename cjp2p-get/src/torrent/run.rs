@@ -1,7 +1,5 @@
 //! Puts together what fetches a torrent: where it goes, its peers, the network.
 
-use std::env;
-use std::fs::{self, File};
 use std::net::{SocketAddr, TcpListener};
 
 use cjp2p_cli::network::{NetworkStart, release_signals};
@@ -9,8 +7,6 @@ use cjp2p_cli::start::end_by;
 use cjp2p_cli::{Exit, ToolError, stdout};
 use cjp2p_io::lookup::Lookup;
 use cjp2p_io::mainline::Mainline;
-use cjp2p_io::names::shown;
-use cjp2p_io::sandbox::Sandbox;
 use cjp2p_io::torrent::local::LocalSearch;
 use cjp2p_io::torrent::trackers::Trackers;
 use cjp2p_io::{random, signals, tcp};
@@ -18,14 +14,12 @@ use cjp2p_wire::peers::peer::Origin;
 
 use super::fetcher::{Fetcher, Parts};
 use super::given::{Given, is_meant};
-use super::job::Target;
 use super::selection::Chooser;
 use super::sources::Prepared;
+use super::target::Target;
 use crate::cli::{ANYWHERE, Cli, TOOL};
 use crate::output_lock::lock_of_output;
 use crate::place::Places;
-use crate::ranges::Ranges;
-use crate::sinks::stream::Output;
 
 /// Whether the command line asks for a torrent.
 ///
@@ -45,18 +39,10 @@ pub(crate) fn is_torrent(cli: &Cli) -> Result<bool, ToolError> {
     if cli.ids.len() > 1 {
         return Err(ToolError::usage("a torrent is fetched alone: other ids take a command of their own"));
     }
-    let others = [
-        ("--into", cli.into.is_some()),
-        ("--watch", cli.watch),
-        ("--if-newer", cli.if_newer),
-        ("--unverified", cli.unverified),
-    ];
+    let others = [("--watch", cli.watch), ("--if-newer", cli.if_newer), ("--unverified", cli.unverified)];
     let other = others.into_iter().find(|(_, is_given)| *is_given).map(|(option, _)| option);
     match other.or(cli.folder.first_for_disk()).or(cli.stream.first_given()) {
         Some(other) => Err(ToolError::usage(format!("{other} is not for torrents"))),
-        None if !cli.ranges.is_empty() && cli.output.is_some() => {
-            Err(ToolError::usage("--range of a torrent goes to standard output, without -o"))
-        }
         None => Ok(true),
     }
 }
@@ -75,11 +61,11 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
         return Ok(Exit::Done);
     }
     let state = cli.state.open_or_do_without("no peer is remembered")?;
-    let place = if cli.output.is_none() { Places::Stdout } else { Places::File(Default::default()) };
-    let Some(_lock) = lock_of_output(&cli, &place, state.as_ref())? else {
+    let places = if cli.folder.list { Places::Stdout } else { Places::of(&cli)? };
+    let Some(_lock) = lock_of_output(&cli, &places, state.as_ref())? else {
         return Ok(Exit::Done);
     };
-    let (target, sandbox) = target(&cli)?;
+    let (target, sandbox) = Target::of(&cli, &places)?;
     let sandbox = match &state {
         Some(state) => sandbox.write(state.path()),
         None => sandbox,
@@ -145,35 +131,6 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
     end_by(signal);
     // The process that started this one had that signal ignored.
     Ok(Exit::of_signal(signal))
-}
-
-/// Where it goes, opened while anything can be, and what the process needs for it.
-fn target(cli: &Cli) -> Result<(Target, Sandbox), ToolError> {
-    if cli.folder.list {
-        return Ok((Target::List(cli.json), Sandbox::new()));
-    }
-    let Some(folder) = &cli.output else {
-        if cli.json {
-            return Err(ToolError::usage("--json needs -o: standard output is for the content"));
-        }
-        let temp_dir = cli.temp_dir.clone().unwrap_or_else(env::temp_dir);
-        let temporary = tempfile::tempfile_in(&temp_dir).map_err(|error| {
-            ToolError::new(Exit::Destination, format!("temporary file in {}: {error}", shown(&temp_dir)))
-        })?;
-        let ranges = Ranges::new(cli.ranges.clone());
-        return Ok((Target::Reader { temporary, output: Output::stdout()?, ranges }, Sandbox::new()));
-    };
-    let failed =
-        |error: std::io::Error| ToolError::new(Exit::Destination, format!("{}: {error}", shown(folder)));
-    fs::create_dir_all(folder).map_err(failed)?;
-    let opened = File::open(folder).map_err(failed)?;
-    if !opened.metadata().map_err(failed)?.is_dir() {
-        return Err(failed(std::io::Error::other(
-            "is no folder; a torrent goes to a folder by its own name",
-        )));
-    }
-    let target = Target::Folder { folder: opened.into(), force: cli.force };
-    Ok((target, Sandbox::new().recreate(folder)))
 }
 
 /// Who is there on the local network; `None` where there is no such network.

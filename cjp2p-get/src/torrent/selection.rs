@@ -111,11 +111,11 @@ impl Chooser {
     }
 }
 
-/// The bytes that go to a reader: `ranges` of the only file that is wanted, or all of it.
+/// The bytes that go to a reader, or to one file: `ranges` of the only file that is wanted, or all of it.
 ///
 /// # Errors
 ///
-/// More than one file is wanted.
+/// More than one file is wanted, or a range begins past the end.
 pub(crate) fn of_reader(
     layout: &Layout,
     wanted: &[bool],
@@ -124,9 +124,13 @@ pub(crate) fn of_reader(
     let mut files = layout.files().iter().zip(wanted).filter(|(_, wanted)| **wanted).map(|(file, _)| file);
     let (Some(file), None) = (files.next(), files.next()) else {
         return Err(ToolError::usage(
-            "several files cannot go to one reader: name one by --file, or a folder by -o",
+            "several files cannot go to one reader or file: name one by --file, or a folder by -o",
         ));
     };
+    if let Some(range) = ranges.past_the_end(file.len()) {
+        let len = file.len();
+        return Err(ToolError::usage(format!("nothing is at --range {range}: the file is {len} bytes long")));
+    }
     let within = match ranges.is_empty() {
         true => std::iter::once(0..file.len()).collect(),
         false => ranges.select(file.len()),
@@ -209,5 +213,8 @@ mod tests {
         assert!(of_reader(&layout, &third, &range("1-")).unwrap() == one(17..19));
         assert!(of_reader(&layout, &third, &range("-2")).unwrap() == one(17..19));
         assert!(of_reader(&layout, &[true, false, true, false], &range("1-")).is_err());
+        let past = of_reader(&layout, &third, &range("3-")).unwrap_err();
+        assert_eq!(past.exit, cjp2p_cli::Exit::Usage);
+        assert!(of_reader(&layout, &third, &range("2-9")).unwrap() == one(18..19));
     }
 }

@@ -64,6 +64,102 @@ fn one_file_or_a_range_of_it_goes_to_a_reader_and_moves_few_pieces() {
 }
 
 #[test]
+fn parts_of_a_file_become_a_file() {
+    let album = Album::new();
+    let server = album.seed();
+    let whole = content::bytes(4, 2_000_000);
+    let wanted = [&whole[..4096], &whole[1_000_000..1_300_000]].concat();
+    let ranges = ["--range", "1000000+300000:1", "--range", "0+4K"];
+    let get = |arguments: &[&str]| {
+        let mut get = album.get(&server, &["t.torrent", "--file", "z"]);
+        get.args(ranges).args(arguments).output().unwrap()
+    };
+    let told = done(&get(&["-o", "part", "--json"]));
+    assert!(fs::read(album.path("part")).unwrap() == wanted, "in the order in which they lie in the file");
+    assert_eq!(
+        told["ranges"].to_string(),
+        r#"[{"length":4096,"offset":0},{"length":300000,"offset":1000000}]"#
+    );
+    assert!(told["path"] == "part" && told["received"].as_u64().unwrap() < 500_000, "{told}");
+    let is_alone = || {
+        fs::read_dir(album.folder.path())
+            .unwrap()
+            .all(|entry| !entry.unwrap().file_name().to_str().unwrap().ends_with(".cjp2p-part"))
+    };
+    assert!(is_alone(), "nothing unfinished is left");
+
+    // The same is there already; something else is left alone, and replaced with --force.
+    assert!(get(&["-o", "part"]).status.success());
+    let other = vec![7; wanted.len()];
+    fs::write(album.path("part"), &other).unwrap();
+    let refused = get(&["-o", "part"]);
+    assert_eq!(refused.status.code(), Some(7), "{}", text(&refused.stderr));
+    assert!(fs::read(album.path("part")).unwrap() == other);
+    fs::write(album.path("part"), "short").unwrap();
+    let refused = get(&["-o", "part", "--json"]);
+    assert_eq!(refused.status.code(), Some(7), "{}", text(&refused.stderr));
+    // What was fetched before is taken up.
+    let forced = done(&get(&["-o", "part", "--force", "--json"]));
+    assert!(fs::read(album.path("part")).unwrap() == wanted && is_alone());
+    assert!(forced["received"] == 0 && forced["resumed"].as_u64().unwrap() > 300_000, "{forced}");
+
+    // In a folder it has the name of the file, with --into what is unfinished elsewhere.
+    assert!(get(&["--into", "dir"]).status.success());
+    assert!(fs::read(album.path("dir/z")).unwrap() == wanted);
+    assert_eq!(fs::read_dir(album.path("dir/incomplete")).unwrap().count(), 0);
+    // A device gets them in the order of fetching, as standard output does.
+    let device = get(&["-o", "/dev/stdout"]);
+    assert!(device.stdout == [&whole[1_000_000..1_300_000], &whole[..4096]].concat(), "{device:?}");
+
+    let mut past = album.get(&server, &["t.torrent", "--file", "z", "--range", "2M-", "-o", "past"]);
+    assert_eq!(past.output().unwrap().status.code(), Some(2));
+    let mut several = album.get(&server, &["t.torrent", "--range", "0+1", "-o", "past"]);
+    assert_eq!(several.output().unwrap().status.code(), Some(2));
+    assert!(!album.path("past").exists() && is_alone());
+}
+
+#[test]
+fn parts_that_are_fetched_lose_nothing_of_an_interrupted_fetch_of_more() {
+    let album = Album::new();
+    let server = album.seed();
+    let whole = content::bytes(4, 2_000_000);
+    // Whatever it has by then.
+    let mut first = album.get(&server, &["t.torrent", "-o", "."]).spawn().unwrap();
+    let has_some = || {
+        let mut found = fs::read_dir(album.folder.path()).unwrap().flatten();
+        found.any(|entry| entry.file_name().to_str().unwrap().ends_with(".cjp2p-part"))
+    };
+    let begun = Instant::now();
+    while !has_some() && !album.path("album").exists() && begun.elapsed() < Duration::from_secs(60) {
+        thread::sleep(Duration::from_millis(1));
+    }
+    let _ = first.kill();
+    first.wait().unwrap();
+    let part = ["t.torrent", "--file", "z", "--range", "500000+1000", "-o", "part"];
+    assert!(album.get(&server, &part).status().unwrap().success());
+    assert!(fs::read(album.path("part")).unwrap() == whole[500_000..501_000]);
+    assert!(album.get(&server, &["t.torrent", "-o", "."]).status().unwrap().success());
+    assert!(fs::read(album.path("album/z")).unwrap() == whole && !has_some());
+}
+
+#[test]
+fn what_is_unfinished_of_a_torrent_can_be_kept_apart_and_what_is_whole_is_shared() {
+    let album = Album::new();
+    let server = album.seed();
+    let told = done(&album.get(&server, &["t.torrent", "--into", "pool", "--json"]).output().unwrap());
+    assert_eq!(told["path"], "pool/album");
+    assert_eq!(fs::read_dir(album.path("pool/incomplete")).unwrap().count(), 0);
+    fs::remove_dir(album.path("pool/incomplete")).unwrap();
+    assert!(album.is_there("pool"));
+    // A server that shares the folder gives it by its blake3 id too.
+    let pool = Server::start(&album.path("pool"), &album.path("pool-state"), &[]);
+    let [id, _] = pool.ids("z");
+    let mut get = tool("cjp2p-get", &album.path("get"));
+    let get = get.args([&id, "--peer", &pool.address.to_string(), "--quiet", "--listen", "127.0.0.1:0"]);
+    assert!(get.output().unwrap().stdout == content::bytes(4, 2_000_000));
+}
+
+#[test]
 fn files_are_listed_and_chosen_by_number_and_pattern() {
     let album = Album::new();
     let mut get = tool("cjp2p-get", &album.path("get"));

@@ -8,7 +8,7 @@ use std::os::unix::fs::{FileExt, PermissionsExt};
 
 use cjp2p_torrent::layout::{Layout, Role};
 use cjp2p_wire::folder::FolderPath;
-use rustix::fs::{AtFlags, FileType, Mode, RenameFlags, mkdirat, renameat_with, unlinkat};
+use rustix::fs::{FileType, Mode, RenameFlags, mkdirat, renameat_with};
 use rustix::io::Errno;
 
 use super::files::Files;
@@ -50,7 +50,7 @@ pub fn place(files: &Files, is_wanted: &dyn Fn(usize) -> bool) -> io::Result<()>
     for folder in &folders {
         sync_file(&File::from(staging.top.listed(folder.as_bytes())?))?;
     }
-    remove(staging, &layout)?;
+    staging.remove(&layout)?;
     sync_file(&File::from(staging.top.listed(b"")?))
 }
 
@@ -126,22 +126,4 @@ fn compare(staging: &Staging, files: &Files, index: usize) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// Removes the staging folder with what is left in it, and nothing that is not ours.
-fn remove(staging: &Staging, layout: &Layout) -> io::Result<()> {
-    for index in 0..layout.files().len() {
-        match unlinkat(&staging.folder, name_of(index), AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    match unlinkat(staging.top.top(), &staging.name, AtFlags::REMOVEDIR) {
-        Ok(()) | Err(Errno::NOENT) => Ok(()),
-        Err(Errno::NOTEMPTY | Errno::EXIST) => {
-            log::warn!("{}: kept, as something else is in it", crate::names::shown(&staging.name));
-            Ok(())
-        }
-        Err(error) => Err(error.into()),
-    }
 }

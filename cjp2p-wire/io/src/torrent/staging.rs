@@ -21,6 +21,7 @@ use rustix::io::Errno;
 
 use crate::beneath::{Beneath, kind, look};
 use crate::holes;
+use crate::names::shown;
 use crate::partial_name::PART_SUFFIX;
 use crate::state_dir::knows_no_locks;
 
@@ -38,6 +39,8 @@ pub(super) const SOMETHING_ELSE: &str = "is there already and something else; --
 #[derive(Debug)]
 pub struct Staging {
     pub(super) top: Beneath,
+    /// The folder that this one is in.
+    home: OwnedFd,
     pub(super) name: OsString,
     /// Locked as long as it is open: no other process fetches into it.
     pub(super) folder: File,
@@ -57,19 +60,20 @@ pub struct There {
 }
 
 impl Staging {
-    /// Opens the staging folder of a torrent in `folder`, and makes it where it is missing. `None` where another process has it.
+    /// Opens the staging folder of a torrent in `home`, and makes it where it is missing. What is whole goes to `top`, of the same file
+    /// system. `None` where another process has it.
     ///
     /// # Errors
     ///
     /// It cannot be made, opened or locked.
-    pub fn open(folder: OwnedFd, info: &Info, force: bool) -> io::Result<Option<Staging>> {
+    pub fn open(top: OwnedFd, home: OwnedFd, info: &Info, force: bool) -> io::Result<Option<Staging>> {
         let name = staging_name(info);
-        match mkdirat(&folder, &name, Mode::from_raw_mode(0o777)) {
+        match mkdirat(&home, &name, Mode::from_raw_mode(0o777)) {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(error) => return Err(error.into()),
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let staging = File::from(openat(&folder, &name, flags, Mode::empty())?);
+        let staging = File::from(openat(&home, &name, flags, Mode::empty())?);
         match staging.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(None),
@@ -79,7 +83,7 @@ impl Staging {
             Err(TryLockError::Error(error)) => return Err(error),
         }
         let brought = Mutex::default();
-        Ok(Some(Staging { top: Beneath::new(folder), name, folder: staging, force, brought }))
+        Ok(Some(Staging { top: Beneath::new(top), home, name, folder: staging, force, brought }))
     }
 
     /// Looks at what is there. `is_wanted` says which files are to be had.
@@ -135,6 +139,43 @@ impl Staging {
         }))
     }
 
+    /// Opens the file of the staging folder that a file of the torrent is in, with what was fetched of it.
+    ///
+    /// # Errors
+    ///
+    /// Something else is in its place. Where nothing was fetched of it, it is made.
+    pub fn fetched(&self, index: usize) -> io::Result<File> {
+        self.open_file(index, true)
+    }
+
+    /// What the file of the staging folder is called that a file of the torrent is in.
+    #[must_use]
+    pub fn name_of_file(&self, index: usize) -> String {
+        name_of(index)
+    }
+
+    /// Removes the staging folder with what is left in it, and nothing that is not ours.
+    ///
+    /// # Errors
+    ///
+    /// Something cannot be removed.
+    pub fn remove(&self, layout: &Layout) -> io::Result<()> {
+        for index in 0..layout.files().len() {
+            match unlinkat(&self.folder, name_of(index), AtFlags::empty()) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        match unlinkat(&self.home, &self.name, AtFlags::REMOVEDIR) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(Errno::NOTEMPTY | Errno::EXIST) => {
+                log::warn!("{}: kept, as something else is in it", shown(&self.name));
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Opens a file of the staging folder; where it `makes` one, also one that is missing.
     pub(super) fn open_file(&self, index: usize, makes: bool) -> io::Result<File> {
         let (flags, mode) = (if makes { WRITE | OFlags::CREATE } else { WRITE }, Mode::from_raw_mode(0o666));
@@ -172,7 +213,7 @@ impl Staging {
 
     /// Removes the folder, if nothing was written.
     pub fn remove_if_empty(&self) {
-        let _ = unlinkat(self.top.top(), &self.name, AtFlags::REMOVEDIR);
+        let _ = unlinkat(&self.home, &self.name, AtFlags::REMOVEDIR);
     }
 }
 

@@ -48,9 +48,13 @@ fn disk() -> Disk {
     Disk::start(EventLoop::new(port, None).unwrap().waker()).unwrap()
 }
 
+fn open_staging(folder: &Path, info: &Info, force: bool) -> io::Result<Option<Staging>> {
+    let open = || File::open(folder).unwrap().into();
+    Staging::open(open(), open(), info, force)
+}
+
 fn staged(folder: &Path, info: &Arc<Info>, force: bool) -> io::Result<(Store, PieceSet)> {
-    let staging =
-        Staging::open(File::open(folder).unwrap().into(), info, force)?.expect("nobody else has it");
+    let staging = open_staging(folder, info, force)?.expect("nobody else has it");
     let there = staging.look(info, &|_| true)?;
     let store = Store::new(Files::staged(info.clone(), staging, &there.placed), disk());
     store.recheck(&there.unchecked);
@@ -147,15 +151,12 @@ fn an_interrupted_fetch_goes_on_with_what_is_right() {
     let damaged = vec![9; bytes.len()];
     write(&mut store, 2, &damaged, false);
     checked(&mut store, 2);
-    assert!(
-        Staging::open(File::open(folder.path()).unwrap().into(), &info, false).unwrap().is_none(),
-        "locked"
-    );
+    assert!(open_staging(folder.path(), &info, false).unwrap().is_none(), "locked");
     drop(store);
     // The threads have it open until they end.
     let end = Instant::now() + Duration::from_secs(60);
     let reopened = loop {
-        match Staging::open(File::open(folder.path()).unwrap().into(), &info, false).unwrap() {
+        match open_staging(folder.path(), &info, false).unwrap() {
             Some(staging) => break staging,
             None if Instant::now() < end => thread::sleep(Duration::from_millis(1)),
             None => panic!("it is still locked"),
@@ -276,4 +277,22 @@ fn a_seed_reads_its_files_and_notices_that_one_was_changed() {
     store.recheck(&PieceSet::all(4));
     let found = checked(&mut store, 4);
     assert!(!found[&0] && !found[&1] && found[&2]);
+}
+
+#[test]
+fn what_is_not_whole_may_be_in_another_folder() {
+    let (folder, (info, bytes)) = (tempfile::tempdir().unwrap(), torrent());
+    let (top, home) = (folder.path().join("top"), folder.path().join("home"));
+    fs::create_dir(&top).unwrap();
+    fs::create_dir(&home).unwrap();
+    let open = |path: &Path| File::open(path).unwrap().into();
+    let staging = Staging::open(open(&top), open(&home), &info, false).unwrap().unwrap();
+    let there = staging.look(&info, &|_| true).unwrap();
+    let mut store = Store::new(Files::staged(info.clone(), staging, &there.placed), disk());
+    (0..4).for_each(|piece| write(&mut store, piece, &bytes, false));
+    checked(&mut store, 4);
+    assert_eq!((names(&top).len(), names(&home).len()), (0, 1));
+    place(&store).unwrap();
+    assert!(read_all(&top) == bytes);
+    assert_eq!(names(&home), [] as [&str; 0]);
 }
