@@ -31,6 +31,11 @@ impl Bucket {
         if self.rate.is_none() { Time::ZERO } else { self.paid_until }
     }
 
+    /// Whether it is anything but a new one: less may go now than of that.
+    pub(super) fn owes(&self, now: Time) -> bool {
+        self.rate.is_some() && self.paid_until > now - BURST
+    }
+
     /// So many bytes went.
     pub(super) fn spend(&mut self, now: Time, bytes: u64) {
         if let Some(rate) = self.rate {
@@ -57,6 +62,7 @@ mod tests {
             }
         }
         assert!((1_000_000..1_030_000).contains(&gone), "{gone}");
+        assert!(bucket.owes(Time::from_millis(11_000)) && !bucket.owes(Time::from_millis(12_000)));
         assert!(Bucket::new(None).may(Time::ZERO));
     }
 }

@@ -246,6 +246,7 @@ impl Swarm {
             self.choke_round(now);
         }
         self.tell_of_peers(now);
+        self.forget_gone_hosts(now);
         self.active.extend(self.members.keys());
         let is_busy = self.members.values().any(|member| !member.connection.asked().is_empty());
         self.tick_at = now + if is_busy { BUSY_TICK } else { TICK };

@@ -1,6 +1,7 @@
 //! Connections that begin and end.
 
-use std::net::SocketAddr;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use cjp2p_wire::peers::address::{canonical, host_of};
@@ -13,6 +14,9 @@ use crate::connection::{Broken, Connection};
 
 /// A connection over which nobody wants anything makes place for another after so long.
 const IDLE: Duration = Duration::from_secs(60);
+/// Hosts that are gone and were sent so much that they would have to wait are remembered, so many of them, lest they have a new budget
+/// when they come again. With more of them, those go first that would wait least.
+const MAX_GONE_HOSTS: usize = 1_000;
 
 impl Swarm {
     /// A connection that was asked for by [`Output::Connect`] is there. `None` where it is not wanted any more, and to be closed.
@@ -102,6 +106,23 @@ impl Swarm {
         self.known.forget(|known| bans.has(known));
     }
 
+    /// Forgets what hosts that are gone were sent, where that makes no difference any more, or there are too many.
+    pub(super) fn forget_gone_hosts(&mut self, now: Time) {
+        if self.upload_of_host.is_empty() {
+            return;
+        }
+        let here: BTreeSet<IpAddr> = self.members.values().map(|member| member.host).collect();
+        self.upload_of_host.retain(|host, bucket| here.contains(host) || bucket.owes(now));
+        let gone = self.upload_of_host.iter().filter(|(host, _)| !here.contains(host));
+        let mut gone: Vec<(Time, IpAddr)> = gone.map(|(host, bucket)| (bucket.next_at(), *host)).collect();
+        if let Some(excess) = gone.len().checked_sub(MAX_GONE_HOSTS) {
+            gone.sort_unstable();
+            for (_, host) in &gone[..excess] {
+                self.upload_of_host.remove(host);
+            }
+        }
+    }
+
     fn forget(&mut self, now: Time, id: ConnId) {
         let Some(mut member) = self.members.remove(&id) else { return };
         // What it was asked for may belong to nobody by now, as after a refusal.
@@ -122,9 +143,7 @@ impl Swarm {
         if !member.is_incoming {
             self.known.on_over(now, address);
         }
-        if self.members.values().all(|other| other.host != member.host) {
-            self.upload_of_host.remove(&member.host);
-        }
+        self.forget_gone_hosts(now);
         if member.is_introduced {
             self.outputs.push_back(Output::Event(Event::Disconnected(id, address)));
         }
@@ -134,5 +153,37 @@ impl Swarm {
         // What it was to send may be asked of others.
         self.active
             .extend(self.members.iter().filter(|(_, other)| other.connection.may_ask()).map(|(id, _)| *id));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::num::NonZeroU64;
+
+    use super::*;
+    use crate::info_hash::InfoHash;
+    use crate::peer_id::PeerId;
+    use crate::swarm::bucket::Bucket;
+    use crate::swarm::config::Config;
+
+    #[test]
+    fn of_hosts_that_are_gone_few_are_remembered_and_none_that_has_waited() {
+        let now = Time::from_millis(1_000_000);
+        let peer_id = PeerId::random(&mut fastrand::Rng::with_seed(1));
+        let mut swarm = Swarm::from_magnet(now, InfoHash::from_bytes([7; 20]), Config::new(peer_id, 1));
+        let host = |n: u32| IpAddr::from(Ipv4Addr::from_bits(0x0100_0000 + n));
+        for n in 0..3 * MAX_GONE_HOSTS as u32 {
+            let mut bucket = Bucket::new(NonZeroU64::new(1_000));
+            bucket.spend(now, 1_000 * u64::from(n + 1));
+            swarm.upload_of_host.insert(host(n), bucket);
+        }
+        swarm.forget_gone_hosts(now);
+        let most = 2 * MAX_GONE_HOSTS as u32..3 * MAX_GONE_HOSTS as u32;
+        assert!(swarm.upload_of_host.keys().copied().eq(most.map(host)), "those that would wait longest");
+        swarm.forget_gone_hosts(now + Duration::from_secs(2_500));
+        assert_eq!(swarm.upload_of_host.len(), MAX_GONE_HOSTS / 2);
+        swarm.forget_gone_hosts(now + Duration::from_secs(3_001));
+        assert!(swarm.upload_of_host.is_empty());
     }
 }

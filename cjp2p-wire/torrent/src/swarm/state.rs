@@ -41,7 +41,7 @@ pub struct Swarm {
     pub(super) last_served: ConnId,
     pub(super) spreading: Spreading,
     pub(super) upload: Bucket,
-    // Invariant: only hosts of members.
+    // Invariant: hosts of members, and `MAX_GONE_HOSTS` at the most that are gone and were sent more than is due.
     pub(super) upload_of_host: BTreeMap<IpAddr, Bucket>,
     pub(super) download: Bucket,
     pub(super) outputs: VecDeque<Output>,

@@ -3,10 +3,12 @@
 
 mod world;
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cjp2p_torrent::piece_set::PieceSet;
+use cjp2p_torrent::pieces::BLOCK;
 use cjp2p_torrent::public::Origin;
 use cjp2p_torrent::swarm::{Event, Order};
 use world::{Honesty, World, content};
@@ -305,4 +307,29 @@ fn a_peer_that_dies_half_way_is_replaced_and_what_it_owed_comes_from_others() {
     assert!(world.run_until(Duration::from_secs(120), |world| world.hosts[leecher].complete_at.is_some()));
     let took = world.now.since(began);
     assert!(took < Duration::from_secs(20), "{took:?}");
+}
+
+#[test]
+fn a_host_that_connects_again_and_again_gets_no_more_than_its_rate() {
+    const RATE: u64 = 20_000;
+    let mut world = World::new(content(4_000_000, 64 << 10), Duration::from_millis(10), 9);
+    let mut config = world.config();
+    config.upload_rate_per_host = NonZeroU64::new(RATE);
+    let all = PieceSet::all(world.content.torrent.pieces.count());
+    let seed = world.add(config, Some(all), MB, Honesty::Honest);
+    let began = world.now;
+    for _ in 0..40 {
+        // Many places of one host, of which each is there for a moment.
+        let leecher = world.leecher(MB);
+        world.hosts[leecher].address.set_ip([21, 0, 0, 1].into());
+        world.introduce(leecher, seed, Origin::Tracker);
+        world.run(Duration::from_millis(300));
+        world.hang_up(leecher);
+        world.run(Duration::from_millis(50));
+    }
+    let status = world.hosts[seed].swarm.status(world.now);
+    let most = world.now.since(began).as_secs_f64() * RATE as f64 + f64::from(2 * BLOCK);
+    assert!(status.sent > u64::from(BLOCK), "it is served: {status:?}");
+    assert!((status.sent as f64) < most, "{} bytes of {most}", status.sent);
+    assert_eq!(status.peers, 0);
 }

@@ -232,6 +232,16 @@ impl World {
         self.hosts[host].rate = 1e-3;
     }
 
+    /// This host ends all its connections, and knows nobody any more that it could connect to at once.
+    pub(crate) fn hang_up(&mut self, host: usize) {
+        let pipes: Vec<usize> = self.hosts[host].by_conn.values().map(|(pipe, _)| *pipe).collect();
+        for pipe in pipes {
+            for end in 0..2 {
+                self.at(self.now, Happens::Ends { pipe, end });
+            }
+        }
+    }
+
     fn at(&mut self, time: Time, what: Happens) {
         self.nth += 1;
         self.queue.push(Reverse((time, self.nth, what)));
