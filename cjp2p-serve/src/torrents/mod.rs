@@ -81,18 +81,22 @@ struct Seed {
 }
 
 impl Seed {
-    /// Work that writes down what is known, if that is not done.
-    fn keep(&mut self, records: &Records) -> Option<impl FnOnce() + Send + 'static> {
-        if self.record != RecordState::Outdated {
-            return None;
+    /// Something else is known now than before.
+    fn note_news(&mut self) {
+        if self.record != RecordState::NotOurs {
+            self.record = RecordState::Outdated;
         }
-        self.record = RecordState::UpToDate;
+    }
+
+    /// Work that writes down what is known.
+    fn keep(&mut self, records: &Records) -> impl FnOnce() + Send + 'static {
+        self.record = RecordState::Writing;
         let (records, files, right) = (records.clone(), self.files.clone(), self.right.clone());
-        Some(move || {
+        move || {
             if let Some(space) = files.space() {
                 records.keep_seed(files.info(), space.lasting_states(), &right);
             }
-        })
+        }
     }
 }
 
@@ -104,7 +108,7 @@ pub(crate) struct Torrents {
     opened: Option<Receiver<Opened>>,
     records: Records,
     /// What is written down meanwhile.
-    keeping: Tasks<()>,
+    keeping: Tasks<SwarmId>,
     options: Options,
     peer_id: PeerId,
     numbers: fastrand::Rng,
@@ -251,7 +255,12 @@ impl Torrents {
         self.tell_trackers(now);
         self.tell_neighbours(now);
         if woken {
-            while self.keeping.outcome().is_some() {}
+            while let Some(id) = self.keeping.outcome() {
+                if let Some(seed) = self.seeds.get_mut(&id).filter(|seed| seed.record == RecordState::Writing)
+                {
+                    seed.record = RecordState::UpToDate;
+                }
+            }
             self.take_opened(now);
             self.take_from_stores(now, report)?;
         }
@@ -263,8 +272,8 @@ impl Torrents {
                     log::warn!(
                         "{path}: piece {piece} cannot be read any more: a file was changed, or is gone"
                     );
-                    if seed.right.remove(piece) && seed.record == RecordState::UpToDate {
-                        seed.record = RecordState::Outdated;
+                    if seed.right.remove(piece) {
+                        seed.note_news();
                     }
                 }
                 Event::Banned(host, why) => log::info!("{host}: not talked with any more: {why:?}"),
@@ -323,7 +332,12 @@ impl Torrents {
 
     /// Writes down what is known, and says good-bye to trackers.
     pub(crate) fn end(&mut self, now: Time) {
-        self.seeds.values_mut().filter_map(|seed| seed.keep(&self.records)).for_each(|keep| keep());
+        for seed in self.seeds.values_mut() {
+            // Nobody waits for what is being written.
+            if matches!(seed.record, RecordState::Outdated | RecordState::Writing) {
+                seed.keep(&self.records)();
+            }
+        }
         let Some(trackers) = &mut self.trackers else { return };
         for (&id, seed) in &mut self.seeds {
             let figures = figures(&self.driver, now, id, &seed.metainfo);
@@ -350,19 +364,21 @@ impl Torrents {
                     if is_right {
                         seed.right.insert(piece);
                     }
-                    if seed.record == RecordState::UpToDate {
-                        seed.record = RecordState::Outdated;
-                    }
+                    seed.note_news();
                     swarm.on_checked(now, piece, is_right);
                 }
                 if store.take_read() {
                     swarm.on_store();
                 }
             });
-            if (seed.keep_at <= now || (seed.unchecked.is_empty() && !seed.is_told))
-                && let Some(keep) = seed.keep(&self.records)
+            if seed.record == RecordState::Outdated
+                && (seed.keep_at <= now || (seed.unchecked.is_empty() && !seed.is_told))
             {
-                self.keeping.run(keep);
+                let keep = seed.keep(&self.records);
+                self.keeping.run(move || {
+                    keep();
+                    id
+                });
                 seed.keep_at = now + KEEP_EVERY;
             }
             if seed.unchecked.is_empty() && !seed.is_told {

@@ -48,6 +48,8 @@ pub(super) enum RecordState {
     UpToDate,
     /// It is to be written.
     Outdated,
+    /// That is being done.
+    Writing,
 }
 
 /// What is to be seeded.

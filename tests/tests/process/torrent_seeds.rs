@@ -58,7 +58,7 @@ fn a_second_start_hashes_nothing_and_gives_everything() {
     assert_eq!([right, hashed], [all, all]);
     // It is written down beside the first upload, and not only at the end.
     records(&album, 1);
-    drop(first.end());
+    first.end();
     let second = album.seed();
     assert_eq!(pieces(&second, "album"), [all, all, 0]);
     let total: usize = FILES.iter().map(|(_, length)| length).sum();
@@ -73,7 +73,7 @@ fn a_file_that_changed_while_no_server_ran_is_hashed_again_and_only_that() {
     let album = Album::new();
     let mut first = album.seed();
     let [_, all, _] = pieces(&first, "album");
-    drop(first.end());
+    first.end();
     // One byte, and the times put back.
     let path = album.path("share/album/z");
     let file = OpenOptions::new().read(true).write(true).open(&path).unwrap();
@@ -93,7 +93,7 @@ fn a_file_that_changed_while_no_server_ran_is_hashed_again_and_only_that() {
         let output = album.get(&server, &stalls).output().unwrap();
         assert_eq!(output.status.code(), Some(4), "{output:?}");
         assert!(!String::from_utf8_lossy(&output.stderr).contains("not talked with"), "{output:?}");
-        drop(server.end());
+        server.end();
     }
     // And put right again.
     OpenOptions::new().write(true).open(&path).unwrap().write_all_at(&byte, 1_500_000).unwrap();
@@ -110,7 +110,7 @@ fn a_record_that_is_damaged_or_of_something_else_does_no_harm() {
     let mut server = album.seed();
     let [_, all, _] = pieces(&server, "album");
     let record = records(&album, 1).remove(0);
-    drop(server.end());
+    server.end();
     let whole = fs::read(&record).unwrap();
     let mut bit = whole.clone();
     let at = bit.len() - 40;
@@ -119,7 +119,7 @@ fn a_record_that_is_damaged_or_of_something_else_does_no_harm() {
         fs::write(&record, damaged).unwrap();
         let mut server = album.seed();
         assert_eq!(pieces(&server, "album"), [all, all, all]);
-        drop(server.end());
+        server.end();
         assert!(fs::read(&record).unwrap() == whole, "it is written anew");
     }
     // A pipe is not waited for.
@@ -145,7 +145,7 @@ fn a_torrent_that_is_made_is_hashed_once_and_again_when_something_changes() {
     assert_eq!((made[0], made[2], single[2]), (made[1], made[1], single[1]));
     let magnets = ["album", "single"].map(|name| told(&first, name)["magnet"].clone());
     records(&album, 2);
-    drop(first.end());
+    first.end();
 
     let mut second = start();
     assert_eq!((pieces(&second, "album")[2], pieces(&second, "single")[2]), (0, 0));
@@ -153,7 +153,7 @@ fn a_torrent_that_is_made_is_hashed_once_and_again_when_something_changes() {
     let magnet = magnets[0].as_str().unwrap();
     assert!(album.get(&second, &[magnet, "-o", "out"]).status().unwrap().success());
     assert!(album.is_there("out"));
-    drop(second.end());
+    second.end();
 
     let file = OpenOptions::new().write(true).open(album.path("share/single")).unwrap();
     file.write_all_at(b"x", 5).unwrap();

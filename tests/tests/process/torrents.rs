@@ -123,23 +123,25 @@ fn parts_that_are_fetched_lose_nothing_of_an_interrupted_fetch_of_more() {
     let album = Album::new();
     let server = album.seed();
     let whole = content::bytes(4, 2_000_000);
-    // Whatever it has by then.
-    let mut first = album.get(&server, &["t.torrent", "-o", "."]).spawn().unwrap();
-    let has_some = || {
+    let get = |range: &str, output: &str, force: bool| {
+        let mut get =
+            album.get(&server, &["t.torrent", "--file", "z", "--json", "--range", range, "-o", output]);
+        get.args(force.then_some("--force")).output().unwrap()
+    };
+    let is_unfinished = || {
         let mut found = fs::read_dir(album.folder.path()).unwrap().flatten();
         found.any(|entry| entry.file_name().to_str().unwrap().ends_with(".cjp2p-part"))
     };
-    let begun = Instant::now();
-    while !has_some() && !album.path("album").exists() && begun.elapsed() < Duration::from_secs(60) {
-        thread::sleep(Duration::from_millis(1));
-    }
-    let _ = first.kill();
-    first.wait().unwrap();
-    let part = ["t.torrent", "--file", "z", "--range", "500000+1000", "-o", "part"];
-    assert!(album.get(&server, &part).status().unwrap().success());
-    assert!(fs::read(album.path("part")).unwrap() == whole[500_000..501_000]);
-    assert!(album.get(&server, &["t.torrent", "-o", "."]).status().unwrap().success());
-    assert!(fs::read(album.path("album/z")).unwrap() == whole && !has_some());
+    // What was fetched cannot get its place.
+    fs::write(album.path("first"), vec![7; 1_000_000]).unwrap();
+    assert_eq!(get("0+1000000", "first", false).status.code(), Some(7));
+    assert!(is_unfinished());
+    done(&get("1500000+1000", "second", false));
+    assert!(fs::read(album.path("second")).unwrap() == whole[1_500_000..1_501_000]);
+    assert!(is_unfinished(), "it has more than that");
+    let first = done(&get("0+1000000", "first", true));
+    assert!(fs::read(album.path("first")).unwrap() == whole[..1_000_000]);
+    assert!(first["received"] == 0 && first["already"] == true, "{first}");
 }
 
 #[test]
