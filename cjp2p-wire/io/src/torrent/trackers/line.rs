@@ -61,8 +61,9 @@ impl Question {
         }
     }
 
-    pub(super) fn is_goodbye(&self) -> bool {
-        matches!(self.moment, Some(Why::Stopped))
+    /// Whether the tracker is to hear it though the tool has ended: a fetch ends as soon as it is complete.
+    pub(super) fn is_last_word(&self) -> bool {
+        matches!(self.moment, Some(Why::Completed | Why::Stopped))
     }
 
     pub(super) fn announce(&self) -> Announce {
@@ -161,7 +162,7 @@ mod tests {
         };
         let line = serde_json::to_string(&Question::new(7, "http://t/", &announce, true)).unwrap();
         let read: Question = serde_json::from_str(&line).unwrap();
-        assert!(read.announce() == announce && read.nth == 7 && read.may_be_private && !read.is_goodbye());
+        assert!(read.announce() == announce && read.nth == 7 && read.may_be_private && read.is_last_word());
         let peers = vec!["[2001:db8:ffff:ffff:ffff:ffff:ffff:ffff]:65535".parse().unwrap(); MAX_PEERS];
         let answer = Answer { interval: Some(Duration::from_secs(9)), peers, ..Answer::default() };
         for answer in [Ok(answer), Err(TrackerError::Malformed), Err(TrackerError::Refused("no".into()))] {

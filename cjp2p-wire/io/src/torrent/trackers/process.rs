@@ -35,7 +35,7 @@ pub fn run() {
     let crew = Crew { name: "tracker", threads: THREADS, most_for_hosts: 0, is_nice: false };
     let (still_open, has_ended) = (open.clone(), ends.clone());
     let workers: Workers<Question> = Workers::on_demand(crew, move |question: Question| {
-        if question.is_goodbye() || !has_ended.load(Ordering::Relaxed) {
+        if question.is_last_word() || !has_ended.load(Ordering::Relaxed) {
             tell(&Reply::new(question.nth, ask(&question)));
         }
         still_open.fetch_sub(1, Ordering::Relaxed);
