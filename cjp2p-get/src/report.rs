@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cjp2p_cli::progress::around_the_bar;
-use cjp2p_cli::{Exit, ToolError, logging, stderr, stdout};
+use cjp2p_cli::stderr::{self, Priority};
+use cjp2p_cli::{Exit, ToolError, logging, stdout};
 use cjp2p_io::names;
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::download::Progress;
@@ -238,7 +239,7 @@ impl Report {
                 Some(id) => format!("{TOOL}: {id}: {error}\n"),
                 None => format!("{TOOL}: {error}\n"),
             };
-            around_the_bar(|| stderr::tell(line.as_bytes()));
+            around_the_bar(|| stderr::tell(Priority::Error, &line));
         }
         self.print(&Event::Failed { id, exit: error.exit as u8, error: &error.message })
     }
@@ -254,7 +255,7 @@ impl Report {
         let path = Path::new(OsStr::from_bytes(path));
         if !error.message.is_empty() && logging::tells_of(error.exit) {
             let line = format!("{TOOL}: {}: {error}\n", names::shown(path));
-            around_the_bar(|| stderr::tell(line.as_bytes()));
+            around_the_bar(|| stderr::tell(Priority::Error, &line));
         }
         self.print(&Event::EntryFailed {
             path: ShownPath::new(path),
@@ -299,7 +300,7 @@ impl Report {
         // What ends it counts, whatever was wrong with an entry before.
         self.failed = Some((0, error.exit));
         if !error.message.is_empty() && logging::tells_of(error.exit) {
-            around_the_bar(|| stderr::tell(format!("{TOOL}: {name}: {error}\n").as_bytes()));
+            around_the_bar(|| stderr::tell(Priority::Error, &format!("{TOOL}: {name}: {error}\n")));
         }
         self.print(&Event::FolderFailed { id: name, exit: error.exit as u8, error: &error.message })
     }

@@ -8,7 +8,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use cjp2p_cli::progress::{Progress, around_the_bar};
-use cjp2p_cli::{ToolError, stderr, stdout};
+use cjp2p_cli::stderr::{self, Priority};
+use cjp2p_cli::{ToolError, stdout};
 use cjp2p_io::names;
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::folder::{Entry, Kind, ListRef};
@@ -283,5 +284,5 @@ fn write(line: &[u8]) -> Result<(), ToolError> {
 
 /// One line on standard error.
 pub(crate) fn complain(message: impl fmt::Display) {
-    around_the_bar(|| stderr::tell(format!("cjp2p-hash: {message}\n").as_bytes()));
+    around_the_bar(|| stderr::tell(Priority::Error, &format!("cjp2p-hash: {message}\n")));
 }

@@ -6,7 +6,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use cjp2p_cli::progress::around_the_bar;
-use cjp2p_cli::{ToolError, size, stderr, stdout};
+use cjp2p_cli::stderr::{self, Priority};
+use cjp2p_cli::{ToolError, size, stdout};
 use cjp2p_io::names;
 use cjp2p_torrent::magnet::Magnet;
 use cjp2p_wire::content_id::ContentId;
@@ -390,7 +391,7 @@ impl Report {
 
     fn say(&self, message: &str) {
         if !self.quiet {
-            around_the_bar(|| stderr::tell(format!("{TOOL}: {message}\n").as_bytes()));
+            around_the_bar(|| stderr::tell(Priority::Info, &format!("{TOOL}: {message}\n")));
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use cjp2p_cli::prometheus;
 use cjp2p_wire::time::Time;
 
 use super::Gateway;
@@ -33,7 +34,7 @@ impl Gateway {
                 Answer { head, body: Body::Stream }
             }
             Target::StatusJson => text("application/json", self.status().to_json()),
-            Target::Metrics => text(metrics::CONTENT_TYPE, metrics::text(&self.status())),
+            Target::Metrics => text(prometheus::CONTENT_TYPE, metrics::text(&self.status())),
             _ => {
                 let host = asked.request.host.as_deref().unwrap_or("localhost");
                 let mut answer = text("text/html; charset=utf-8", page::page(&self.status(), host));

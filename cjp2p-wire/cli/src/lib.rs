@@ -9,6 +9,7 @@ pub mod list;
 pub mod logging;
 pub mod network;
 pub mod progress;
+pub mod prometheus;
 mod rate;
 pub mod size;
 pub mod start;

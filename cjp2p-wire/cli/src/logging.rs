@@ -8,6 +8,7 @@ use env_logger::{Builder, Target};
 use log::{Level, LevelFilter, Record};
 
 use super::exit::Exit;
+use super::stderr::Priority;
 use super::{progress, stderr};
 
 /// Nothing is told of failures that are worth another try.
@@ -33,7 +34,10 @@ pub fn start(tool: &'static str, verbose: u8, quiet: u8) {
         }
     }
     builder
-        .format(move |out, record| out.write_all(line(tool, record).as_bytes()))
+        .format(move |out, record| {
+            let line = line(tool, record);
+            out.write_all(stderr::marked(priority(record.level()), &line).as_bytes())
+        })
         .target(Target::Pipe(Box::new(AroundTheBar)));
     // A second call, in a test say, changes nothing.
     let _ = builder.try_init();
@@ -60,6 +64,15 @@ fn levels(verbose: u8, quiet: bool) -> (LevelFilter, LevelFilter) {
     }
 }
 
+fn priority(level: Level) -> Priority {
+    match level {
+        Level::Error => Priority::Error,
+        Level::Warn => Priority::Warning,
+        Level::Info => Priority::Info,
+        Level::Debug | Level::Trace => Priority::Debug,
+    }
+}
+
 fn line(tool: &str, record: &Record<'_>) -> String {
     let message = record.args();
     match record.level() {
@@ -74,7 +87,7 @@ struct AroundTheBar;
 
 impl Write for AroundTheBar {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        progress::around_the_bar(|| stderr::tell(bytes));
+        progress::around_the_bar(|| stderr::tell_marked(bytes));
         Ok(bytes.len())
     }
 

@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::bar::Told;
 pub use super::bar::{around_the_bar, clear_at_once};
 use super::rate::Rate;
+use super::stderr::Priority;
 use super::{bar, duration, size, stderr};
 
 /// When and how progress is shown.
@@ -283,7 +284,7 @@ impl State {
 
 /// How far it is is no reason to wait, so what cannot be written at once is left out.
 fn write_line(line: &str) {
-    stderr::show(format!("{line}\n").as_bytes());
+    stderr::show(stderr::marked(Priority::Info, &format!("{line}\n")).as_bytes());
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use nix::sys::signal::{SigSet, Signal};
 
 use super::error::ToolError;
 use super::exit::Exit;
+use super::stderr::Priority;
 use super::{logging, stderr, stdout};
 
 /// How long what was printed may take to leave, before a signal ends the process.
@@ -79,7 +80,8 @@ fn end<A: CommandFactory>(result: Result<Exit, ToolError>) -> ExitCode {
         Ok(exit) => exit.into(),
         Err(error) => {
             if !error.message.is_empty() && logging::tells_of(error.exit) {
-                stderr::tell(format!("{}: {error}\n", A::command().get_name()).as_bytes());
+                let message = format!("{}: {error}\n", A::command().get_name());
+                stderr::tell(Priority::Error, &message);
             }
             error.exit.into()
         }

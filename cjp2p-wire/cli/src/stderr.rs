@@ -1,6 +1,8 @@
 //! Standard error. Nobody may be reading it: what is told waits for a moment at the most, and what only shows progress not at
-//! all.
+//! all. Where it is the journal of systemd, each line says how urgent it is.
 
+use std::borrow::Cow;
+use std::env;
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
@@ -21,6 +23,22 @@ const AT_ONCE: usize = 4096;
 
 static IS_STUCK: AtomicBool = AtomicBool::new(false);
 static WAY: OnceLock<Way> = OnceLock::new();
+
+/// How urgent a line is, by the numbers of syslog.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Priority {
+    /// Something failed.
+    Error = 3,
+    /// Something may fail, or is not as it was meant.
+    Warning = 4,
+    /// What goes on.
+    Info = 6,
+    /// Details.
+    Debug = 7,
+}
+
+/// Whether standard error is the journal.
+static IS_JOURNAL: OnceLock<bool> = OnceLock::new();
 
 /// How to write without being held up. Others have the same standard error, so whether that blocks is not changed for them.
 #[derive(Debug)]
@@ -62,10 +80,40 @@ impl Way {
 /// Finds out what standard error is. To be called before the process is confined.
 pub(super) fn prepare() {
     WAY.get_or_init(Way::find);
+    is_journal();
 }
 
-/// Writes a message, as far as that is taken. Where it is not, nothing can be done.
-pub fn tell(message: &[u8]) {
+/// Whether standard error is what `JOURNAL_STREAM` says: the journal reads what is written there, line by line.
+pub(super) fn is_journal() -> bool {
+    *IS_JOURNAL.get_or_init(|| {
+        let stream = env::var("JOURNAL_STREAM").ok();
+        let stat = fstat(io::stderr()).ok();
+        stream.zip(stat).is_some_and(|(stream, stat)| names_stream(&stream, stat.st_dev, stat.st_ino))
+    })
+}
+
+/// Whether this variable, `DEVICE:INODE`, names a file.
+fn names_stream(variable: &str, device: u64, inode: u64) -> bool {
+    let numbers = variable.split_once(':').map(|(device, inode)| (device.parse(), inode.parse()));
+    numbers == Some((Ok(device), Ok(inode)))
+}
+
+/// A text as it is written: for the journal, each line with its priority before it.
+pub(super) fn marked(priority: Priority, text: &str) -> Cow<'_, str> {
+    if is_journal() { Cow::Owned(with_priority(priority, text)) } else { Cow::Borrowed(text) }
+}
+
+fn with_priority(priority: Priority, text: &str) -> String {
+    text.split_inclusive('\n').map(|line| format!("<{}>{line}", priority as u8)).collect()
+}
+
+/// Writes a message, whole lines, as far as that is taken. Where it is not, nothing can be done.
+pub fn tell(priority: Priority, message: &str) {
+    tell_marked(marked(priority, message).as_bytes());
+}
+
+/// The same for what is [marked] already.
+pub(super) fn tell_marked(message: &[u8]) {
     let limit = if IS_STUCK.load(Ordering::Relaxed) { Duration::ZERO } else { MESSAGE_TIMEOUT };
     let is_told = write_within(message, limit);
     IS_STUCK.store(!is_told, Ordering::Relaxed);
@@ -96,4 +144,24 @@ fn write_within(mut text: &[u8], limit: Duration) -> bool {
         }
     }
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_line_has_its_priority() {
+        assert_eq!(with_priority(Priority::Warning, "a\nb\n"), "<4>a\n<4>b\n");
+        assert_eq!(with_priority(Priority::Error, "a"), "<3>a");
+        assert_eq!(with_priority(Priority::Info, ""), "");
+    }
+
+    #[test]
+    fn the_journal_is_known_by_device_and_inode() {
+        assert!(names_stream("8:1234", 8, 1234));
+        for other in ["8:1235", "9:1234", "8", "", ":", "8:1234:1", "x:1234"] {
+            assert!(!names_stream(other, 8, 1234), "{other:?}");
+        }
+    }
 }
