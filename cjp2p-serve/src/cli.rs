@@ -21,7 +21,6 @@ pub(crate) const TOOL: &str = "cjp2p-serve";
 const EXAMPLES: &str = "\
 Examples:
   cjp2p-serve                               share ./cjp2p
-  cjp2p-serve --dry-run ~/Public            list what would be shared
   cjp2p-serve ~/Public film.mkv             share a folder and a file, and print their ids
   cjp2p-serve --rate 2M --for 6h --lock skip --quiet /srv/share > /dev/null     from cron
   cjp2p-serve --name photos ~/photos        print latest/KEY/photos too, which stays the same
@@ -29,9 +28,8 @@ Examples:
 On another machine:
   cjp2p-get --peer HOST blake3/... > FILE
 
-Exit status: 0 done, 1 failed, 2 wrong command line, 6 another process shares the same, 7 standard
-output cannot be written; 129, 130 and 143 ended by HUP (the terminal is gone), INT or TERM.
-
+Exit status: 0 done, 1 failed, 2 wrong command line, 3 no server runs (--status), 6 another process
+shares the same, 7 output cannot be written; 129, 130, 143 ended by HUP, INT or TERM.
 Limits on what others may ask are always on. The manual names them all: docs/cjp2p-serve.md";
 
 /// Shares folders and files: any node that knows the id of a file, or this node, can fetch it
@@ -79,6 +77,14 @@ pub(crate) struct Cli {
     /// List what would be shared, and end
     #[arg(long)]
     pub(crate) dry_run: bool,
+
+    /// Ask the server with this state folder how it goes, and end
+    #[arg(long, conflicts_with_all = ["paths", "dry_run", "metrics"])]
+    pub(crate) status: bool,
+
+    /// Keep numbers for Prometheus in FILE
+    #[arg(long, value_name = "FILE")]
+    pub(crate) metrics: Option<PathBuf>,
 
     /// Send at most SIZE in a second, as in 500K or 10M
     #[arg(long, value_name = "SIZE", value_parser = parse_rate)]

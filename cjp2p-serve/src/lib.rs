@@ -2,15 +2,19 @@
 //! node of `cjp2p-wire` answers requests from that, and `run` puts both together.
 
 mod announcer;
+mod ask_status;
 mod cli;
 pub mod cover;
+mod dry_run;
 pub mod events;
 pub mod file;
 pub mod gone;
 pub mod hash_store;
 pub mod hasher;
 pub mod index;
+mod insight;
 mod invitation;
+mod job;
 pub mod keeper;
 pub mod library;
 pub mod lru;
@@ -29,8 +33,10 @@ mod router;
 mod run;
 pub mod share;
 mod shelves;
+mod status;
 mod stream;
 mod stream_args;
+mod tally;
 pub mod task;
 mod torrent_args;
 mod torrents;

@@ -29,13 +29,14 @@ use cjp2p_wire::store::{Asker, JobId, Library, ListPart, Parts, Read, Sink};
 use cjp2p_wire::stream::{SignedBlock, StreamId};
 
 use crate::file::{FileNo, FileState, Ids};
-use crate::index::{Index, ListEnd};
+use crate::index::{Index, ListEnd, Totals};
 use crate::lru::Lru;
 use crate::names::Names;
 use crate::open::Patience;
 use crate::publish::lists::Lists;
 use crate::readers::{Answer, Job, JobKey, Readers, TREE_BLOCK, WINDOW};
 use crate::shelves::Shelves;
+use crate::tally::Given;
 use crate::task::Task;
 
 /// Files held open.
@@ -82,6 +83,7 @@ pub struct SharedLibrary {
     doubted: HashSet<FileNo>,
     names: Names,
     streams: Shelves,
+    given: Given,
 }
 
 #[derive(Clone)]
@@ -122,6 +124,16 @@ impl SharedLibrary {
         &mut self.streams
     }
 
+    /// What was given to whom.
+    pub(crate) fn given(&self) -> &Given {
+        &self.given
+    }
+
+    /// What is shared, all together.
+    pub(crate) fn totals(&self) -> Totals {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner).totals()
+    }
+
     /// What names stand for.
     pub fn names_mut(&mut self) -> &mut Names {
         &mut self.names
@@ -153,6 +165,7 @@ impl SharedLibrary {
             doubted: HashSet::new(),
             names: Names::default(),
             streams: Shelves::default(),
+            given: Given::default(),
         }
     }
 
@@ -395,10 +408,8 @@ impl SharedLibrary {
         self.ends.insert((no, offset + length as u64), ());
         goes_on
     }
-}
 
-impl Library for SharedLibrary {
-    fn read(&mut self, asker: Asker, id: &ContentId, offset: u64, length: usize, out: &mut Vec<u8>) -> Read {
+    fn give(&mut self, asker: Asker, id: &ContentId, offset: u64, length: usize, out: &mut Vec<u8>) -> Read {
         let most = if asker == Asker::Unvalidated { GLANCE } else { usize::MAX };
         let length = length.min(most);
         if !self.asked.is_empty() {
@@ -427,6 +438,17 @@ impl Library for SharedLibrary {
             }
         }
         self.read_list(asker, id, offset, length, out)
+    }
+}
+
+impl Library for SharedLibrary {
+    fn read(&mut self, asker: Asker, id: &ContentId, offset: u64, length: usize, out: &mut Vec<u8>) -> Read {
+        let start = out.len();
+        let read = self.give(asker, id, offset, length, out);
+        if let Asker::Host(host) = &asker {
+            self.given.note(host, id, &read, out.len() - start);
+        }
+        read
     }
 
     fn parts(&mut self, id: &ContentId, from: u64, _: usize) -> Option<Parts> {

@@ -174,6 +174,11 @@ impl Publisher {
         Publisher { key, names, may_sign: false, asked: BTreeSet::new(), keeper: Keeper::start(files, waker) }
     }
 
+    /// How many names it publishes.
+    pub(crate) fn len(&self) -> usize {
+        self.names.len()
+    }
+
     /// The key by which others know the publisher, if it has names to publish.
     pub(crate) fn public_key(&self) -> Option<PublicKey> {
         self.key.as_ref().map(SigningKey::public)

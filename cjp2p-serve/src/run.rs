@@ -2,9 +2,8 @@
 
 use std::fs;
 use std::io::{self, IsTerminal};
+use std::net::IpAddr;
 use std::num::NonZeroU16;
-use std::ops::ControlFlow;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,31 +13,33 @@ use cjp2p_cli::progress::Progress;
 use cjp2p_cli::start::end_by;
 use cjp2p_cli::{Exit, ToolError, stdout};
 use cjp2p_io::event_loop::EventLoop;
-use cjp2p_io::file_lock::FileLock;
 use cjp2p_io::listen::Listen;
 use cjp2p_io::lookup::Lookup;
 use cjp2p_io::mainline::{Entry, Mainline};
 use cjp2p_io::names;
 use cjp2p_io::peer_file::PeerFile;
 use cjp2p_io::pointer_file::PointerFiles;
+use cjp2p_io::readiness::{Interest, Readiness};
 use cjp2p_io::sandbox::{Confinement, Sandbox};
 use cjp2p_io::session::{Policy, Session};
 use cjp2p_io::signals::ending;
 use cjp2p_io::state_dir::StateDir;
+use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::peers::address::DEFAULT_PORT;
 use cjp2p_wire::time::Time;
-use data_encoding::HEXLOWER;
 use nix::sys::signal::Signal;
 
 use crate::announcer::Announcer;
+use crate::ask_status;
 use crate::cli::{Cli, TOOL};
-use crate::cover::Cover;
+use crate::dry_run::dry_run;
 use crate::events::Event;
+use crate::insight::{self, Insight};
 use crate::invitation::Invitation;
+use crate::job::{job, lock};
 use crate::library::SharedLibrary;
 use crate::mounts::Mounts;
 use crate::neighbours::Neighbours;
-use crate::open::Patience;
 use crate::open_for_server;
 use crate::opener::Opener;
 use crate::place::Source;
@@ -46,9 +47,10 @@ use crate::publisher::{Prepared, Publisher};
 use crate::report::Report;
 use crate::router::{Helper, Outcome, Router, default_gateway};
 use crate::share::{Options, Share, open_sources};
+use crate::status::{MAX_NAMED, OfId, Status, ToPeer};
 use crate::stream::{self, Streams};
 use crate::torrents::{self, Torrents};
-use crate::walk::{Rules, Step, walk};
+use crate::walk::Rules;
 
 /// Where to listen if nothing is said: a peer that is told a host name alone finds it there.
 const CONVENTIONAL: Listen = Listen::Everywhere { port: DEFAULT_PORT };
@@ -63,6 +65,10 @@ const CLOSE_EVERY: Duration = Duration::from_millis(250);
 /// How often the bar moves while files are hashed.
 const BAR_EVERY: Duration = Duration::from_millis(100);
 
+/// Among what is waited for beside the socket.
+const OF_TORRENTS: u64 = 0;
+const OF_INSIGHT: u64 = 1;
+
 /// Runs the command.
 pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
     let rules = Rules { hidden: cli.hidden, follow: cli.follow };
@@ -70,6 +76,9 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
         return open_for_server::run(&cli.paths, rules);
     }
     cli.log.start(TOOL);
+    if cli.status {
+        return ask_status::run(&cli);
+    }
     let mut sources = open_sources(&arguments(&cli)?)
         .map_err(|(path, error)| ToolError::failure(format!("{}: {error}", names::shown(path))))?;
     if cli.dry_run {
@@ -84,9 +93,11 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
     }
     let prepared = Prepared::of(&cli, &sources, state)?;
     let streams = stream::Prepared::of(&cli, &sources, state)?;
-    let Some(_lock) = lock(state, &sources, &cli)? else {
+    let job = job(&sources, &cli);
+    let Some(lock) = lock(state, &job, &cli)? else {
         return Ok(Exit::Done);
     };
+    let insight = insight::Prepared::of(state, lock.as_ref().map(|_| &*job), cli.metrics.as_deref())?;
     // Before it is confined: no process can be started afterwards, as the one that looks up names, which may need whatever it likes.
     let listen = cli.listen.listen.unwrap_or(CONVENTIONAL);
     let contacts = Contacts {
@@ -103,7 +114,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
     let start = NetworkStart {
         tool: TOOL,
         sandbox: &cli.sandbox,
-        needs: torrents.iter().fold(needs, |needs, torrents| torrents.sandbox(needs)),
+        needs: torrents.iter().fold(insight.sandbox(needs), |needs, torrents| torrents.sandbox(needs)),
         signals: &[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP],
         listen: &cli.listen,
         default: CONVENTIONAL,
@@ -127,6 +138,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
         rules,
         mounts,
         outlives_terminal,
+        insight,
     };
     let mut server = Server::start(cli, start, state, confinement.as_ref())?;
     let ended = server.run()?;
@@ -174,69 +186,6 @@ fn arguments(cli: &Cli) -> Result<Vec<PathBuf>, ToolError> {
     Ok(vec![folder])
 }
 
-/// Lists what would be shared. Opens each file, so that what cannot be read is found out.
-fn dry_run(sources: &[Arc<Source>], rules: Rules, report: &Report) -> Result<Exit, ToolError> {
-    let mut result = Ok(Exit::Done);
-    let cover = Cover::of(sources.iter().map(Arc::as_ref));
-    for source in sources.iter().filter(|source| !cover.is_covered(source.number, rules)) {
-        walk(source, rules, &mut |step| {
-            let problem = match step {
-                Step::File(place, _) => match place.open(Patience::Wait) {
-                    Ok((_, identity)) => {
-                        return match report.found(&place.shown(), identity.size) {
-                            Ok(()) => ControlFlow::Continue(()),
-                            Err(error) => {
-                                result = Err(error);
-                                ControlFlow::Break(())
-                            }
-                        };
-                    }
-                    Err(error) => (place.shown(), error),
-                },
-                Step::Problem { path, error } => (path, error),
-                Step::Folder { .. } => return ControlFlow::Continue(()),
-            };
-            log::warn!("{}: {}", names::shown(problem.0), problem.1);
-            ControlFlow::Continue(())
-        });
-        if result.is_err() {
-            break;
-        }
-    }
-    result
-}
-
-/// The lock of this job: the same folders, files and streams shared with the same state folder. `None`: leave it to the other.
-fn lock(
-    state: Option<&StateDir>,
-    sources: &[Arc<Source>],
-    cli: &Cli,
-) -> Result<Option<Option<FileLock>>, ToolError> {
-    let mut paths: Vec<PathBuf> = sources.iter().map(|source| source.path()).collect();
-    paths.sort();
-    paths.dedup();
-    let mut hasher = blake3::Hasher::new();
-    for path in &paths {
-        hasher.update(path.as_os_str().as_bytes());
-        hasher.update(b"\0");
-    }
-    for stream in cli.streams.names() {
-        hasher.update(stream.as_bytes());
-        hasher.update(b"\0");
-    }
-    let name = HEXLOWER.encode(&hasher.finalize().as_bytes()[..8]);
-    let name = format!("serve-{name}.lock");
-    if let Some(mode) = cli.lock {
-        return Ok(mode.acquire_in(state, &name)?.map(Some));
-    }
-    // Held all the same, so that a later one with --lock sees it.
-    let lock = state.map_or(Ok(None), |state| FileLock::try_acquire(&state.file(&name)));
-    if let Err(error) = &lock {
-        log::info!("lock: {error}");
-    }
-    Ok(Some(lock.unwrap_or_default()))
-}
-
 /// The files that are needed from now on: what is shared, and the state.
 fn needs(
     sources: &[Arc<Source>],
@@ -275,6 +224,7 @@ struct Start {
     rules: Rules,
     mounts: Option<Mounts>,
     outlives_terminal: bool,
+    insight: insight::Prepared,
 }
 
 struct Server {
@@ -298,6 +248,7 @@ struct Server {
     close_at: Time,
     /// Whether HUP ends this process once the terminal is gone.
     on_terminal: bool,
+    insight: Insight,
 }
 
 impl Server {
@@ -317,6 +268,7 @@ impl Server {
             rules,
             mounts,
             outlives_terminal,
+            insight,
         } = start;
         let failed =
             |what: &'static str| move |error: io::Error| ToolError::failure(format!("{what}: {error}"));
@@ -355,9 +307,14 @@ impl Server {
             json_only: cli.framing.no_raw,
         };
         let mut session = Session::start(event_loop, policy, library).map_err(failed("random numbers"))?;
+        let insight = Insight::start(insight, session.now()).map_err(failed("threads"))?;
+        let watched = Readiness::new().map_err(failed("descriptors"))?;
         if let Some(torrents) = &torrents {
-            session.watch(torrents.readiness());
+            let added = watched.add(torrents.readiness(), OF_TORRENTS, Interest::READ);
+            added.map_err(failed("descriptors"))?;
         }
+        insight.watch(&watched, OF_INSIGHT).map_err(failed("descriptors"))?;
+        session.watch(&watched);
         let has_lan = cli.lan.is_on(cli.listen.listen.unwrap_or(CONVENTIONAL));
         if has_lan {
             session.join_lan(true).map_err(failed("local network"))?;
@@ -393,12 +350,14 @@ impl Server {
             forget_at: now + FORGET_EVERY,
             close_at: now + CLOSE_EVERY,
             on_terminal: io::stderr().is_terminal() && !outlives_terminal,
+            insight,
             session,
         })
     }
 
     /// Serves until the time is over, or gives the signal that ended it.
     fn run(&mut self) -> Result<Option<Signal>, ToolError> {
+        self.insight.is_ready();
         loop {
             let now = self.session.now();
             if now >= self.end_at {
@@ -408,7 +367,10 @@ impl Server {
             let wake =
                 self.session.turn(until).map_err(|error| ToolError::failure(format!("network: {error}")))?;
             match wake.signal {
-                Some(Signal::SIGHUP) if !self.terminal_is_gone() => self.share.rescan(),
+                Some(Signal::SIGHUP) if !self.terminal_is_gone() => {
+                    self.share.rescan();
+                    self.insight.is_reloading();
+                }
                 Some(signal) => return Ok(Some(signal)),
                 None => {}
             }
@@ -434,6 +396,7 @@ impl Server {
             self.publish()?;
             self.announcer.turn(self.session.now());
             self.show_progress();
+            self.show_insight(wake.ready);
             if self.session.now() >= self.summary_at {
                 self.summary_at = self.session.now() + SUMMARY_EVERY;
                 self.report.served(self.session.node().counters())?;
@@ -476,6 +439,7 @@ impl Server {
             .min(self.close_at)
             .min(self.summary_at)
             .min(self.neighbours.due())
+            .min(self.insight.due())
             .min(self.announcer.due())
             .min(self.publisher.due())
             .min(self.torrents.as_ref().map_or(Time::NEVER, Torrents::due))
@@ -526,6 +490,54 @@ impl Server {
         }
     }
 
+    /// Says how it goes to those who want to know it.
+    fn show_insight(&mut self, ready: bool) {
+        let (now, sent) = (self.session.now(), self.session.node().counters().content_out);
+        let mut insight = std::mem::take(&mut self.insight);
+        insight.turn(now, sent, ready, |insight| self.status(insight));
+        self.insight = insight;
+    }
+
+    fn status(&self, insight: &Insight) -> Status {
+        let (now, node, library) = (self.session.now(), self.session.node(), self.session.store());
+        let (counters, totals, given) = (node.counters(), library.totals(), library.given());
+        let (hashing_done, hashing_total) = self.share.hashing();
+        let (mut known, mut validated) = (0, 0);
+        for peer in node.acquaintances() {
+            known += 1;
+            validated += u64::from(peer.validated_since.is_some());
+        }
+        let address = self.session.port().local_address();
+        let torrents = self.torrents.as_ref();
+        let of_id = |(id, sent): (&ContentId, u64)| OfId { id: id.to_string(), sent };
+        let to_peer = |(host, sent): (&IpAddr, u64)| ToPeer { address: host.to_string(), sent };
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            uptime_ms: now.since(Time::ZERO).as_millis() as u64,
+            address: address.map(|address| address.to_string()).unwrap_or_default(),
+            torrent_address: torrents.and_then(Torrents::address).map(|address| address.to_string()),
+            files: totals.files,
+            bytes: totals.bytes,
+            hashing_done,
+            hashing_total,
+            names: self.publisher.len() as u64,
+            streams: self.streams.len() as u64,
+            torrents: torrents.map_or(0, Torrents::len) as u64,
+            requests: counters.requests_served,
+            sent: counters.content_out,
+            rate: insight.rate(now, counters.content_out),
+            reads: given.reads,
+            disk_waits: given.waits,
+            peers_known: known,
+            peers_validated: validated,
+            absent: given.absent,
+            unreadable: counters.unreadable,
+            by_id: given.of_ids(MAX_NAMED).into_iter().map(of_id).collect(),
+            by_peer: given.to_hosts(MAX_NAMED).into_iter().map(to_peer).collect(),
+        }
+    }
+
     /// HUP asks for another look at the files, but a terminal that closes sends it too.
     fn terminal_is_gone(&self) -> bool {
         self.on_terminal && !io::stderr().is_terminal()
@@ -534,6 +546,7 @@ impl Server {
     /// Writes down what has to be kept. From here on a second signal ends the process at once.
     fn save(&mut self) -> Result<(), ToolError> {
         release_signals();
+        self.insight.is_stopping();
         self.progress = None;
         self.streams.end(&mut self.session, &self.report)?;
         if let Some(torrents) = &mut self.torrents {

@@ -130,6 +130,11 @@ pub(crate) struct Streams {
 }
 
 impl Streams {
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.own.len() + self.relays.len()
+    }
+
     /// Starts all.
     ///
     /// # Errors

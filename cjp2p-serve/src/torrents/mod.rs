@@ -186,6 +186,11 @@ impl Torrents {
         self.address
     }
 
+    /// How many are seeded.
+    pub(crate) fn len(&self) -> usize {
+        self.seeds.len()
+    }
+
     /// What ends the wait for the network.
     pub(crate) fn readiness(&self) -> &Readiness {
         self.driver.readiness()

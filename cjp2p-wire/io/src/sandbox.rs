@@ -46,6 +46,8 @@ pub struct Sandbox {
     interfaces: bool,
     connects: bool,
     accepts: bool,
+    /// The number of a descriptor.
+    listener: Option<i32>,
     offline: bool,
 }
 
@@ -101,6 +103,13 @@ impl Sandbox {
         self
     }
 
+    /// Needs to take the connections that come in at this open descriptor, and at no other.
+    #[must_use]
+    pub fn accept_at(mut self, listener: Option<std::os::fd::RawFd>) -> Sandbox {
+        self.listener = listener;
+        self
+    }
+
     /// Needs no socket but those that are open.
     #[must_use]
     pub fn offline(mut self) -> Sandbox {
@@ -123,6 +132,7 @@ impl Sandbox {
             interfaces: self.interfaces,
             tcp: self.connects,
             accepts: self.accepts,
+            listener: self.listener,
             offline: self.offline,
             modes_and_times: !self.recreated.is_empty(),
         });

@@ -97,7 +97,7 @@ fn locate(
 /// Where writing fails: the old file is then unchanged. Only if the folder cannot be brought to the disk is the new one
 /// there already, and the message says so.
 pub fn atomic_replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    replace(path, bytes, sync_file)?;
+    replace(path, bytes, 0o600, sync_file)?;
     // Without this the rename itself may be lost with the power.
     sync_folder(folder_of(path)).map_err(|error| {
         io::Error::new(
@@ -114,11 +114,25 @@ pub fn atomic_replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
 ///
 /// Where writing fails: the old file is then unchanged.
 pub fn replace_lightly(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    replace(path, bytes, |_| Ok(()))
+    replace(path, bytes, 0o600, |_| Ok(()))
 }
 
-fn replace(path: &Path, bytes: &[u8], bring_to_disk: fn(&File) -> io::Result<()>) -> io::Result<()> {
-    let (mut file, temporary) = open_temporary(path)?;
+/// The same for a file that other users may read, as far as the umask lets them.
+///
+/// # Errors
+///
+/// As for [`replace_lightly`].
+pub fn replace_for_all(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace(path, bytes, 0o644, |_| Ok(()))
+}
+
+fn replace(
+    path: &Path,
+    bytes: &[u8],
+    mode: u32,
+    bring_to_disk: fn(&File) -> io::Result<()>,
+) -> io::Result<()> {
+    let (mut file, temporary) = open_temporary(path, mode)?;
     let written = file
         .set_len(0)
         .and_then(|()| file.write_all(bytes))
@@ -171,14 +185,14 @@ pub fn folder_of(path: &Path) -> &Path {
 
 /// Opens a temporary file beside `path` that nobody else writes at the same time: `.NAME.tmp`, or where another process has
 /// that, `.NAME.1.tmp` and so on. Such names can be foretold, so a killed process leaves one, and the next one uses it again.
-fn open_temporary(path: &Path) -> io::Result<(File, PathBuf)> {
+fn open_temporary(path: &Path, mode: u32) -> io::Result<(File, PathBuf)> {
     let name = path.file_name().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
     for number in 0..TEMPORARIES {
         let mut temporary = OsString::from(".");
         temporary.push(name);
         temporary.push(if number == 0 { ".tmp".into() } else { format!(".{number}.tmp") });
         let temporary = folder_of(path).join(temporary);
-        if let Some(file) = take_temporary(&temporary).map_err(|error| about(&temporary, error))? {
+        if let Some(file) = take_temporary(&temporary, mode).map_err(|error| about(&temporary, error))? {
             return Ok((file, temporary));
         }
     }
@@ -186,17 +200,18 @@ fn open_temporary(path: &Path) -> io::Result<(File, PathBuf)> {
 }
 
 /// Takes hold of this temporary file; `None` where another process has it. Where there are no locks, the process that made it has it.
-fn take_temporary(path: &Path) -> io::Result<Option<File>> {
-    take_temporary_by(path, File::try_lock)
+fn take_temporary(path: &Path, mode: u32) -> io::Result<Option<File>> {
+    take_temporary_by(path, mode, File::try_lock)
 }
 
 /// The same where `lock` is what the file system makes of locking.
 fn take_temporary_by(
     path: &Path,
+    mode: u32,
     mut lock: impl FnMut(&File) -> Result<(), TryLockError>,
 ) -> io::Result<Option<File>> {
     for _ in 0..TRIES {
-        let (file, is_new) = match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        let (file, is_new) = match OpenOptions::new().write(true).create_new(true).mode(mode).open(path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => (open_to_write(path)?, false),
             made => (made?, true),
         };

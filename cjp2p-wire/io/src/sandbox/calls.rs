@@ -25,6 +25,8 @@ pub(super) struct Needs {
     pub(super) tcp: bool,
     /// To take connections that come in.
     pub(super) accepts: bool,
+    /// To take those that come in at this descriptor only.
+    pub(super) listener: Option<i32>,
     /// No sockets at all, but those that are open.
     pub(super) offline: bool,
     /// To set the modes of open files, and times.
@@ -43,6 +45,11 @@ fn refuse_calls(needs: Needs) -> Result<(), seccompiler::Error> {
     let taking_connections = refused::TAKING_CONNECTIONS.into_iter().filter(|_| needs.accepts);
     for call in modes_and_times.chain(taking_connections) {
         rules.remove(&call);
+    }
+    if let Some(listener) = needs.listener.filter(|_| !needs.accepts) {
+        for call in refused::TAKING_CONNECTIONS {
+            rules.insert(call, vec![rule(&[is_not(0, listener)?])?]);
+        }
     }
     rules.insert(libc::SYS_clone, vec![rule(&[not_with(0, CLONE_THREAD)?])?]);
     let this = libc::pid_t::try_from(std::process::id()).unwrap_or(-1);

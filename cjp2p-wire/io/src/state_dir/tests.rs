@@ -86,10 +86,10 @@ fn what_is_no_regular_file_in_the_place_of_one_of_ours_is_an_error_that_names_it
 fn a_writer_that_holds_a_temporary_file_keeps_no_other_waiting_and_tries_are_bounded() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("table.json");
-    let held: Vec<_> = (0..TEMPORARIES - 1).map(|_| open_temporary(&path).unwrap()).collect();
+    let held: Vec<_> = (0..TEMPORARIES - 1).map(|_| open_temporary(&path, 0o600).unwrap()).collect();
     atomic_replace(&path, b"new").unwrap();
     assert_eq!(fs::read(&path).unwrap(), b"new");
-    let last = open_temporary(&path).unwrap();
+    let last = open_temporary(&path, 0o600).unwrap();
     let told = atomic_replace(&path, b"newer").unwrap_err().to_string();
     assert!(told.contains("temporary files of it are in use"), "{told}");
     drop((held, last));
@@ -142,12 +142,12 @@ fn where_there_are_no_locks_a_temporary_file_is_of_who_made_it_until_it_is_old()
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(".a.tmp");
         let no_locks = |_: &File| Err(TryLockError::Error(errno.into()));
-        assert!(take_temporary_by(&path, no_locks).unwrap().is_some(), "made");
-        assert!(take_temporary_by(&path, no_locks).unwrap().is_none(), "another process may write it");
+        assert!(take_temporary_by(&path, 0o600, no_locks).unwrap().is_some(), "made");
+        assert!(take_temporary_by(&path, 0o600, no_locks).unwrap().is_none(), "another process may write it");
         let old = std::time::SystemTime::now() - 2 * ABANDONED;
         OpenOptions::new().write(true).open(&path).unwrap().set_modified(old).unwrap();
         fs::hard_link(&path, folder.path().join("old")).unwrap();
-        let taken = take_temporary_by(&path, no_locks).unwrap().expect("nobody writes the old one");
+        let taken = take_temporary_by(&path, 0o600, no_locks).unwrap().expect("nobody writes the old one");
         assert_ne!(
             taken.metadata().unwrap().ino(),
             fs::metadata(folder.path().join("old")).unwrap().ino(),
@@ -156,7 +156,7 @@ fn where_there_are_no_locks_a_temporary_file_is_of_who_made_it_until_it_is_old()
     }
     let folder = tempfile::tempdir().unwrap();
     let broken = |_: &File| Err(TryLockError::Error(Errno::EIO.into()));
-    let error = take_temporary_by(&folder.path().join(".a.tmp"), broken).unwrap_err();
+    let error = take_temporary_by(&folder.path().join(".a.tmp"), 0o600, broken).unwrap_err();
     assert_eq!(error.raw_os_error(), Some(Errno::EIO as i32));
 }
 
@@ -166,7 +166,7 @@ fn a_temporary_file_that_was_renamed_before_it_was_locked_is_not_written_to() {
     let (path, done) = (folder.path().join(".a.tmp"), folder.path().join("a"));
     fs::write(&path, "all of it").unwrap();
     let mut times = 0;
-    let taken = take_temporary_by(&path, |file| {
+    let taken = take_temporary_by(&path, 0o600, |file| {
         times += 1;
         if times == 1 {
             fs::rename(&path, &done).unwrap();
