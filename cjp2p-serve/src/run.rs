@@ -510,7 +510,7 @@ impl Server {
         let address = self.session.port().local_address();
         let torrents = self.torrents.as_ref();
         let of_id = |(id, sent): (&ContentId, u64)| OfId { id: id.to_string(), sent };
-        let to_peer = |(host, sent): (&IpAddr, u64)| ToPeer { address: host.to_string(), sent };
+        let to_peer = |(host, sent): (&IpAddr, u64)| ToPeer { host: host.to_string(), sent };
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),

@@ -75,7 +75,7 @@ pub(crate) struct OfId {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ToPeer {
     /// Its IP address; of IPv6, that of a network of 64 bits.
-    pub(crate) address: String,
+    pub(crate) host: String,
     /// Bytes.
     pub(crate) sent: u64,
 }
@@ -146,7 +146,7 @@ impl Status {
         );
         for (heading, rows) in [
             ("most sent of", self.by_id.iter().map(|row| (&row.id, row.sent)).collect::<Vec<_>>()),
-            ("most sent to", self.by_peer.iter().map(|row| (&row.address, row.sent)).collect()),
+            ("most sent to", self.by_peer.iter().map(|row| (&row.host, row.sent)).collect()),
         ] {
             for (nth, (name, sent)) in rows.into_iter().take(MAX_NAMED).enumerate() {
                 let _ = write!(text, "{}", if nth == 0 { format!("{heading}\n") } else { String::new() });
@@ -184,8 +184,8 @@ impl Status {
         metrics.add_each("refused_total", Counter, "What was asked in vain.", "kind", refused);
         let by_id = self.by_id.iter().map(|row| (row.id.clone(), row.sent));
         metrics.add_each("id_sent_bytes", Gauge, "Bytes sent of the ids with most.", "id", by_id);
-        let by_peer = self.by_peer.iter().map(|row| (row.address.clone(), row.sent));
-        metrics.add_each("peer_sent_bytes", Gauge, "Bytes sent to the peers with most.", "address", by_peer);
+        let by_peer = self.by_peer.iter().map(|row| (row.host.clone(), row.sent));
+        metrics.add_each("peer_sent_bytes", Gauge, "Bytes sent to the peers with most.", "host", by_peer);
         metrics.into_text()
     }
 }
@@ -211,7 +211,7 @@ mod tests {
             sent: 1 << 20,
             requests: 3,
             by_id: vec![OfId { id: "a\n\x1b[31mb".into(), sent: 1 << 20 }],
-            by_peer: vec![ToPeer { address: "192.0.2.1".into(), sent: 5 }],
+            by_peer: vec![ToPeer { host: "192.0.2.1".into(), sent: 5 }],
             ..Status::default()
         }
     }

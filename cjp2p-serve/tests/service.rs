@@ -248,7 +248,7 @@ fn a_server_says_how_it_goes_to_its_user_alone_and_one_that_was_killed_is_not_in
     fetch(address, "nothing-of-that-name");
     let status = bench.status(|status| status["sent"] != 0 && status["absent"] != 0);
     assert_eq!(status["by_id"][0], json!({"id": "hello.txt", "sent": status["by_id"][0]["sent"]}));
-    assert_eq!(status["by_peer"][0]["address"], "127.0.0.1");
+    assert_eq!(status["by_peer"][0]["host"], "127.0.0.1");
     assert!(status["by_id"][0]["sent"].as_u64().unwrap() >= 12, "{status}");
     assert!(status["reads"].as_u64().unwrap() >= 1 && status["peers_known"].as_u64().unwrap() >= 1);
     let text = String::from_utf8(bench.ask(&[]).stdout).unwrap();

@@ -233,6 +233,9 @@ fn the_json_of_all_tools_is_what_the_page_says() {
     page.check_all("cjp2p-peers, a peer", &peers(&["--json"]));
     page.check_all("cjp2p-peers, a peer", &bench.run("cjp2p-peers", "get", &["--json"]).stdout);
 
+    let status = bench.run("cjp2p-serve", "serve", &["--status", "--json"]);
+    page.check_all("cjp2p-serve --status --json, a server", &status.stdout);
+
     fs::write(bench.path("share/a"), "changed").expect("a file");
     server.wait_for("changed");
     // The one that changed may not be shared again yet, and would go without a word.
