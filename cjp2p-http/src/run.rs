@@ -21,6 +21,7 @@ use cjp2p_io::pointer_file::PointerFiles;
 use cjp2p_io::sandbox::Sandbox;
 use cjp2p_io::search::Search;
 use cjp2p_io::state_dir::StateDir;
+use cjp2p_io::supervisor::Supervisor;
 use cjp2p_io::{descriptors, signals, tcp};
 use cjp2p_wire::peers::peer::Origin;
 
@@ -61,6 +62,8 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
         );
     }
     let share = share(&cli, at, state.as_ref())?;
+    let supervisor = Supervisor::from_environment();
+    let supervisor = supervisor.inspect_err(|error| log::warn!("NOTIFY_SOCKET: {error}")).unwrap_or_default();
     let sandbox = Sandbox::new().write(&folder).see_interfaces(has_lan).accept_tcp();
     let ending = signals::ending();
     let start = NetworkStart {
@@ -93,7 +96,9 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, ToolError> {
     let found = (peers, Search::new(dht), PointerFiles::new(state.as_ref()));
     let mut gateway = Gateway::start(event_loop, listener, cache, guard, found, settings, share)?;
     stdout::print(format!("http://{at}/\n").as_bytes())?;
-    let ended = gateway.run();
+    supervisor.is_ready();
+    let ended = gateway.run(&supervisor);
+    supervisor.is_stopping();
     if ended.is_ok() {
         release_signals();
     }

@@ -52,13 +52,10 @@ impl Prepared {
         });
         let supervisor = Supervisor::from_environment();
         let supervisor = supervisor.inspect_err(|error| log::warn!("NOTIFY_SOCKET: {error}"));
-        if let Some(path) = metrics {
-            if !folder_of(path).is_dir() || path.file_name().is_none() {
-                return Err(ToolError::failure(format!(
-                    "--metrics: {}: there is no such folder",
-                    shown(path)
-                )));
-            }
+        let is_there = |path: &&Path| folder_of(path).is_dir() && path.file_name().is_some();
+        if let Some(path) = metrics.filter(|path| !is_there(path)) {
+            let message = format!("--metrics: {}: there is no such folder", shown(path));
+            return Err(ToolError::failure(message));
         }
         Ok(Prepared {
             socket,
@@ -88,6 +85,10 @@ pub(crate) struct Insight {
     status_at: Time,
     alive_at: Time,
     rate: Sampled,
+    /// What is waited for, and as what.
+    watched: Option<(Readiness, u64)>,
+    /// When to wait for the socket again, where there were no descriptors to take a connection.
+    listen_at: Time,
 }
 
 /// What a counter was, and how fast it went on until then.
@@ -123,6 +124,8 @@ impl Insight {
             alive_at: is_due(supervisor.every().is_some()),
             metrics: metrics.map(write_metrics).transpose()?,
             rate: Sampled { at: now, ..Sampled::default() },
+            watched: None,
+            listen_at: Time::NEVER,
             socket,
             supervisor,
         })
@@ -133,13 +136,14 @@ impl Insight {
     /// # Errors
     ///
     /// The system has no room for it.
-    pub(crate) fn watch(&self, set: &Readiness, token: u64) -> io::Result<()> {
+    pub(crate) fn watch(&mut self, set: &Readiness, token: u64) -> io::Result<()> {
+        self.watched = Some((set.clone(), token));
         self.socket.as_ref().map_or(Ok(()), |socket| set.add(socket, token, Interest::READ))
     }
 
     /// When [`Insight::turn`] has something to do.
     pub(crate) fn due(&self) -> Time {
-        self.metrics_at.min(self.status_at).min(self.alive_at)
+        self.metrics_at.min(self.status_at).min(self.alive_at).min(self.listen_at)
     }
 
     /// The service does what it is for.
@@ -182,8 +186,20 @@ impl Insight {
                 let _ = writer.try_send(status(self).to_metrics());
             }
         }
-        if let Some(socket) = self.socket.as_ref().filter(|_| ready) {
-            socket.answer(|| status(self).to_json().into_bytes());
+        let Some((socket, (set, token))) = self.socket.as_ref().zip(self.watched.as_ref()) else { return };
+        if now >= self.listen_at {
+            self.listen_at = Time::NEVER;
+            if let Err(error) = set.add(socket, *token, Interest::READ) {
+                log::warn!("nobody can ask for the status any more: {error}");
+            }
+        }
+        let Some(Err(error)) = ready.then(|| socket.answer(|| status(self).to_json().into_bytes())) else {
+            return;
+        };
+        // Otherwise it would end each wait.
+        log::info!("status: {error}");
+        if set.remove(socket).is_ok() {
+            self.listen_at = now + STATUS_EVERY;
         }
     }
 }

@@ -307,7 +307,7 @@ impl Server {
             json_only: cli.framing.no_raw,
         };
         let mut session = Session::start(event_loop, policy, library).map_err(failed("random numbers"))?;
-        let insight = Insight::start(insight, session.now()).map_err(failed("threads"))?;
+        let mut insight = Insight::start(insight, session.now()).map_err(failed("threads"))?;
         let watched = Readiness::new().map_err(failed("descriptors"))?;
         if let Some(torrents) = &torrents {
             let added = watched.add(torrents.readiness(), OF_TORRENTS, Interest::READ);

@@ -48,6 +48,7 @@ impl Bench {
             .env("CJP2P_STATE_DIR", self.state())
             .env_remove("RUST_LOG")
             .env_remove("NOTIFY_SOCKET")
+            .env_remove("WATCHDOG_PID")
             .env_remove("JOURNAL_STREAM")
             .current_dir(self.base.path())
             .stdin(Stdio::null())

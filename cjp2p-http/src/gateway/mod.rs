@@ -35,6 +35,7 @@ use cjp2p_io::pointer_file::PointerFiles;
 use cjp2p_io::readiness::{Interest, Readiness, Ready};
 use cjp2p_io::search::Search;
 use cjp2p_io::session::{Policy, Session};
+use cjp2p_io::supervisor::Supervisor;
 use cjp2p_io::tasks::Tasks;
 use cjp2p_wire::content_id::ContentId;
 use cjp2p_wire::store::JobId;
@@ -191,12 +192,17 @@ impl Gateway {
     /// # Errors
     ///
     /// What ends the tool and not only one request: the socket fails.
-    pub(crate) fn run(&mut self) -> Result<Signal, ToolError> {
+    pub(crate) fn run(&mut self, supervisor: &Supervisor) -> Result<Signal, ToolError> {
         let mut ready: Vec<Ready> = Vec::new();
+        let mut alive_at = supervisor.every().map_or(Time::NEVER, |_| self.session.now());
         loop {
+            if self.session.now() >= alive_at {
+                alive_at = supervisor.every().map_or(Time::NEVER, |every| self.session.now() + every);
+                supervisor.is_alive();
+            }
             self.take_events();
             self.work_for_others();
-            let until = self.session.now() + LOOK_EVERY;
+            let until = (self.session.now() + LOOK_EVERY).min(alive_at);
             let failed = |error: io::Error| ToolError::failure(format!("network: {error}"));
             let wake = self.session.turn(until).map_err(failed)?;
             if let Some(signal) = wake.signal {

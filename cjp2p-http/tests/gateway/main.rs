@@ -4,5 +4,6 @@ mod cache;
 mod faults;
 mod folders;
 mod requests;
+mod service;
 mod support;
 mod uploads;

@@ -63,7 +63,8 @@ impl Gateway {
         Some(Gateway::run(command, folder, peer, arguments))
     }
 
-    fn run(mut command: Command, folder: TempDir, peer: &Host, arguments: &[&str]) -> Gateway {
+    /// By this command, which runs cjp2p-http.
+    pub(crate) fn run(mut command: Command, folder: TempDir, peer: &Host, arguments: &[&str]) -> Gateway {
         command
             .env("CJP2P_BOOTSTRAP", "")
             .env("CJP2P_NO_LAN", "1")

@@ -82,19 +82,39 @@ impl StatusSocket {
     }
 
     /// Gives what `text` makes to those who connected, some of them: whoever is left makes the socket readable again. Does not wait.
-    pub fn answer(&self, text: impl FnOnce() -> Vec<u8>) {
-        let mut callers = (0..AT_ONCE).map_while(|_| self.listener.accept().ok()).peekable();
-        if callers.peek().is_none() {
-            return;
+    ///
+    /// # Errors
+    ///
+    /// Where somebody connected and the system has no descriptor for that. The socket stays readable.
+    pub fn answer(&self, text: impl FnOnce() -> Vec<u8>) -> io::Result<()> {
+        let (mut callers, mut refused) = (Vec::new(), Ok(()));
+        for _ in 0..AT_ONCE {
+            match self.listener.accept() {
+                Ok((caller, _)) => callers.push(caller),
+                Err(error) => {
+                    let is_gone = matches!(
+                        error.kind(),
+                        io::ErrorKind::WouldBlock
+                            | io::ErrorKind::Interrupted
+                            | io::ErrorKind::ConnectionAborted
+                    );
+                    refused = if is_gone { Ok(()) } else { Err(error) };
+                    break;
+                }
+            }
+        }
+        if callers.is_empty() {
+            return refused;
         }
         let text = text();
-        for (caller, _) in callers {
+        for caller in callers {
             // Of a caller that gets only a part, the end tells it: it is no whole object.
             let sent = send(&caller, &text, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
             if sent != Ok(text.len()) {
                 log::info!("status: {} bytes had no room", text.len());
             }
         }
+        refused
     }
 }
 
@@ -216,13 +236,13 @@ mod tests {
         let socket = StatusSocket::listen(&state, "a-1").unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let text = vec![b'x'; MAX_ANSWER];
-        socket.answer(|| panic!("nobody asks"));
+        socket.answer(|| panic!("nobody asks")).unwrap();
         let asking = thread::spawn({
             let state = state.clone();
             move || ask_all(&state, "a-")
         });
         while !asking.is_finished() {
-            socket.answer(|| text.clone());
+            socket.answer(|| text.clone()).unwrap();
             thread::sleep(Duration::from_millis(1));
         }
         let said = asking.join().unwrap().unwrap();
